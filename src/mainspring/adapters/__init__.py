@@ -1,0 +1,1 @@
+"""A folder per port, a file per backend. Only here do drivers appear."""

@@ -1,0 +1,372 @@
+"""SQLite: WAL, one writer thread that group-commits, key reads on the event loop.
+
+A commit is durable when it is acknowledged (``synchronous=FULL``). Each call of a group has its own
+savepoint, so one that fails leaves the others whole.
+"""
+
+import asyncio
+import contextvars
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import apsw
+
+from mainspring.kernel.errors import Conflict, Failure, Invalid, NeedsIndex, Rerun, Unavailable
+from mainspring.kernel.table import Command, Delete, Insert, Query, Update, Write
+from mainspring.ports.database import (
+    COMMIT_QUEUE_MAX,
+    NO_WAKES,
+    SCAN_DEADLINE_S,
+    SCAN_STEPS_MAX,
+    StartError,
+    Transaction,
+    Wakes,
+)
+
+R = TypeVar("R")
+Body = Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
+
+GROUP_MAX = 256  # calls in one commit
+READERS = 4  # threads for scans
+STATEMENTS_CACHED = 512  # prepared statements per connection
+CHECKPOINT_PAGES = 4_000  # WAL pages before an automatic checkpoint
+STEPS_BETWEEN_CHECKS = 10_000
+
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA mmap_size = 0",
+    "PRAGMA cache_size = -32768",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA secure_delete = ON",
+    f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
+)
+_MIGRATIONS = (
+    "CREATE TABLE IF NOT EXISTS migrations (name text NOT NULL PRIMARY KEY, digest text NOT NULL)"
+)
+
+
+class _Task:
+    """One call waiting for its commit: writes that are known, or a body to run inside."""
+
+    __slots__ = ("body", "context", "error", "future", "wakes", "writes")
+
+    def __init__(
+        self,
+        future: asyncio.Future[None],
+        writes: Sequence[Write],
+        wakes: Wakes,
+        body: Body | None = None,
+    ) -> None:
+        self.future = future
+        self.writes = writes
+        self.wakes = wakes
+        self.body = body
+        self.context = contextvars.copy_context() if body is not None else None
+        self.error: BaseException | None = None
+
+
+class _Inside:
+    """The open transaction as a body sees it: nothing in it ever suspends."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
+        """Return the rows of a query, this transaction's own writes included."""
+        return [query.make(row) for row in self._connection.execute(query.sql.sqlite, values)]
+
+    async def execute(self, command: Command) -> list[tuple[Any, ...]]:
+        """Run a statement now and return the rows of its RETURNING."""
+        return _run(self._connection, command)
+
+
+class SqliteDatabase:
+    """The embedded database: a file in the data directory."""
+
+    dialect: Literal["sqlite"] = "sqlite"
+
+    def __init__(self, path: Path, *, group_max: int = GROUP_MAX) -> None:
+        self._path = path
+        self._group_max = group_max
+        self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._listeners: list[Callable[[Wakes], None]] = []
+        self._closing = False
+        self.commits = 0
+        self.calls_committed = 0
+
+    async def open(self) -> None:
+        """Open the file and start the writer. Raises StartError."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._writer = self._connect()
+            self._reader = self._connect(readonly=True)
+        except apsw.Error as error:
+            raise StartError(f"cannot open the database {self._path}: {error}") from error
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="mainspring-reader")
+        self._local = threading.local()
+        self._thread = threading.Thread(target=self._write_forever, name="mainspring-writer")
+        self._thread.start()
+
+    def _connect(self, *, readonly: bool = False) -> apsw.Connection:
+        connection = apsw.Connection(str(self._path), statementcachesize=STATEMENTS_CACHED)
+        connection.set_busy_timeout(5_000)
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+        if readonly:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection.execute(_MIGRATIONS)
+        return connection
+
+    async def close(self) -> None:
+        """Commit what is queued, then close."""
+        self._closing = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._pool.shutdown(wait=True)
+        self._reader.close()
+        self._writer.close()
+
+    async def version(self) -> str:
+        """Name and version of the library."""
+        return f"SQLite {apsw.sqlite_lib_version()}"
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for their commit."""
+        return self._waiting
+
+    # Reading
+
+    async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
+        """Return the rows of a query: on the loop, or in the reader pool when it scans."""
+        if query.scans:
+            return await self._loop.run_in_executor(self._pool, self._scan, query, values)
+        try:
+            rows = self._reader.execute(query.sql.sqlite, values).fetchall()
+        except apsw.Error as error:
+            raise _translated(error) from error
+        make = query.make
+        return [make(row) for row in rows]
+
+    def _scan(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
+        connection: apsw.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect(readonly=True)
+        steps = 0
+        deadline_s = time.monotonic() + SCAN_DEADLINE_S
+
+        def over_budget() -> bool:
+            nonlocal steps
+            steps += STEPS_BETWEEN_CHECKS
+            return steps > SCAN_STEPS_MAX or time.monotonic() > deadline_s
+
+        connection.set_progress_handler(over_budget, STEPS_BETWEEN_CHECKS)
+        try:
+            rows = connection.execute(query.sql.sqlite, values).fetchall()
+        except apsw.InterruptError as error:
+            raise NeedsIndex(f"{query.sql.name} went over its budget") from error
+        except apsw.Error as error:
+            raise _translated(error) from error
+        finally:
+            connection.set_progress_handler(None)
+        return [query.make(row) for row in rows]
+
+    # Writing
+
+    async def commit(self, writes: Sequence[Write], wakes: Wakes = NO_WAKES) -> None:
+        """Queue the writes of one call for the next group commit and wait for it."""
+        await self._submit(_Task(self._loop.create_future(), writes, wakes))
+
+    async def transact(self, body: Body) -> None:
+        """Run ``body`` in the writer thread, inside the next group's transaction."""
+        await self._submit(_Task(self._loop.create_future(), (), NO_WAKES, body))
+
+    async def _submit(self, task: _Task) -> None:
+        if self._closing:
+            raise Unavailable("the database is closing", retry_after_s=1)
+        if self._waiting >= COMMIT_QUEUE_MAX:
+            raise Unavailable("too many writes are waiting", retry_after_s=1)
+        self._waiting += 1
+        self._queue.put(task)
+        # The commit goes on when its caller is gone: its fate must not depend on a connection.
+        await asyncio.shield(task.future)
+
+    def on_wake(self, listener: Callable[[Wakes], None]) -> None:
+        """Call ``listener`` on the loop after each commit that wakes somebody."""
+        self._listeners.append(listener)
+
+    async def migrate(self, name: str, script: str) -> bool:
+        """Apply a migration once."""
+        digest = hashlib.sha256(script.encode()).hexdigest()
+        done = Query("migrations.find", "SELECT digest FROM migrations WHERE name = :name", str)
+        applied = False
+
+        async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+            nonlocal applied
+            applied = False
+            if found := await transaction.read(done, (name,)):
+                if found[0] != digest:
+                    raise StartError(f"migration {name} was changed after it was applied")
+                return (), NO_WAKES
+            self._writer.execute(script)
+            self._writer.execute("INSERT INTO migrations VALUES (?, ?)", (name, digest))
+            applied = True
+            return (), NO_WAKES
+
+        try:
+            await self.transact(body)
+        except apsw.Error as error:
+            raise StartError(f"migration {name} failed: {error}") from error
+        return applied
+
+    # The writer thread
+
+    def _write_forever(self) -> None:
+        stop = False
+        while not stop:
+            first = self._queue.get()
+            if first is None:
+                return
+            group = [first]
+            while len(group) < self._group_max:
+                try:
+                    task = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if task is None:
+                    stop = True
+                    break
+                group.append(task)
+            self._commit_group(group)
+            self._loop.call_soon_threadsafe(self._acknowledge, group)
+
+    def _commit_group(self, group: list[_Task]) -> None:
+        """Apply each call under a savepoint and commit; on failure every call of it fails."""
+        connection = self._writer
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for task in group:
+                self._apply(task)
+            connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - handed to every caller of the group
+            for task in group:
+                task.error = task.error or _translated(error)
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        """Leave no transaction open; a connection that cannot even do that is replaced."""
+        try:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        except apsw.Error:
+            self._writer.close(force=True)
+            self._writer = self._connect()
+
+    def _apply(self, task: _Task) -> None:
+        connection = self._writer
+        connection.execute("SAVEPOINT call")
+        try:
+            if task.body is not None:
+                assert task.context is not None
+                task.writes, task.wakes = task.context.run(_drive, task.body, _Inside(connection))
+            for write in task.writes:
+                _apply_write(connection, write)
+        except Exception as error:
+            task.error = _translated(error)
+            if not connection.in_transaction:
+                raise  # SQLite rolled everything back by itself (disk full, I/O error)
+            connection.execute("ROLLBACK TO call")
+        connection.execute("RELEASE call")
+
+    def _acknowledge(self, group: list[_Task]) -> None:
+        """On the loop: answer the callers, then wake whoever listens."""
+        self._waiting -= len(group)
+        self.commits += 1
+        self.calls_committed += len(group)
+        wakes: set[str] = set()
+        for task in group:
+            if task.error is None:
+                wakes |= task.wakes
+            if task.future.done():
+                continue
+            if task.error is None:
+                task.future.set_result(None)
+            else:
+                task.future.set_exception(task.error)
+        if wakes:
+            names = frozenset(wakes)
+            for listener in self._listeners:
+                listener(names)
+
+
+def _drive(body: Body, inside: _Inside) -> tuple[Sequence[Write], Wakes]:
+    """Run a body that never suspends to its end."""
+    running = body(inside).__await__()
+    try:
+        next(running)
+    except StopIteration as stop:
+        value: tuple[Sequence[Write], Wakes] = stop.value
+        return value
+    raise RuntimeError("a handler inside a transaction may await nothing but its transaction")
+
+
+def _apply_write(connection: apsw.Connection, write: Write) -> None:
+    if type(write) is Insert:
+        connection.execute(write.table.insert_sql().sqlite, write.values)
+        if connection.changes() != 1 and write.taken is not None:
+            raise _fresh(write.taken)
+    elif type(write) is Update:
+        guarded = write.version is not None
+        sql = write.table.update_sql(write.names, guarded).sqlite
+        guard = (write.version,) if guarded else ()
+        connection.execute(sql, (*write.values, *write.key, *guard))
+        if guarded and connection.changes() != 1:
+            raise Rerun
+    elif type(write) is Delete:
+        guarded = write.version is not None
+        guard = (write.version,) if guarded else ()
+        connection.execute(write.table.delete_sql(guarded).sqlite, (*write.key, *guard))
+        if guarded and connection.changes() != 1:
+            raise Rerun
+    else:
+        assert isinstance(write, Command)
+        _run(connection, write)
+
+
+def _run(connection: apsw.Connection, command: Command) -> list[tuple[Any, ...]]:
+    try:
+        rows = connection.execute(command.sql.sqlite, command.values).fetchall()
+    except apsw.ConstraintError as error:
+        raise _fresh(command.failure) from error
+    if command.expects is not None and connection.changes() != command.expects:
+        raise _fresh(command.failure)
+    return rows
+
+
+def _fresh(failure: Exception | type[Exception]) -> Exception:
+    return failure() if isinstance(failure, type) else failure
+
+
+def _translated(error: BaseException) -> BaseException:
+    """Turn what SQLite raises into what the port promises."""
+    if isinstance(error, Failure | Rerun | StartError) or not isinstance(error, apsw.Error):
+        return error
+    if isinstance(error, apsw.FullError | apsw.IOError | apsw.BusyError | apsw.CantOpenError):
+        return Unavailable(f"the database cannot write: {type(error).__name__}", retry_after_s=1)
+    if isinstance(error, apsw.ConstraintError):
+        return Conflict("a unique value is taken")
+    if isinstance(error, apsw.TooBigError):
+        return Invalid("a value is larger than the database stores")
+    return error

@@ -1,0 +1,232 @@
+"""A call: who asks, when, and what its handler has staged so far."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from mainspring.kernel.errors import NotFound, PreconditionFailed
+from mainspring.kernel.event import EventType, StagedEvent
+from mainspring.kernel.ids import IdMaker, encode
+from mainspring.kernel.job import PRIORITY_MAX, Job, StagedJob
+from mainspring.kernel.table import Command, Query, Update, Write
+
+T = TypeVar("T")
+
+TENANT_DEFAULT = "main"
+STAGED_MAX = 5_000  # writes, events and jobs one call may stage together
+
+_ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+
+
+class Caller(msgspec.Struct, frozen=True, weakref=True):
+    """Whoever a call is made for. ``id`` is null for anonymous callers."""
+
+    kind: str  # "anonymous", "user", "key" or "system"
+    id: str | None = None
+    tenant: str = TENANT_DEFAULT
+    scopes: frozenset[str] = frozenset()
+    session_id: str | None = None
+
+    def allows(self, scope: str) -> bool:
+        """Tell whether the scopes hold this one: itself, its ``service:*``, or ``*``."""
+        scopes = self.scopes
+        return scope in scopes or "*" in scopes or scope.split(":", 1)[0] + ":*" in scopes
+
+    @property
+    def actor(self) -> str:
+        """How events name this caller."""
+        return self.id or self.kind
+
+
+ANONYMOUS = Caller("anonymous")
+SYSTEM = Caller("system", scopes=frozenset({"*"}))
+
+
+class Reader(Protocol):
+    """What a call reads through: the database, or the transaction it runs inside."""
+
+    async def read(self, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
+        """Return the rows of a query."""
+        ...
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What is the same for every call of a running app."""
+
+    reader: Reader
+    ids: IdMaker
+    resources: Mapping[type, Any]
+    event_types: Mapping[type, EventType[Any]]
+
+
+class Call:
+    """One call of a handler. It reads, decides and stages; the dispatcher commits.
+
+    Staged writes are not visible to the call's own reads. When a guard fails the handler runs again
+    with the same ``now_ms`` and the same ids in the same order.
+    """
+
+    __slots__ = (
+        "_context", "_ids", "_ids_at", "attempt", "caller", "causation_id", "correlation_id",
+        "events", "if_match", "jobs", "now_ms", "reader", "request_id", "writes",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        context: Context,
+        caller: Caller,
+        *,
+        now_ms: int,
+        request_id: str,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        if_match: str | None = None,
+    ) -> None:
+        self._context = context
+        self._ids: list[int] = []
+        self._ids_at = 0
+        self.attempt = 1
+        self.caller = caller
+        self.now_ms = now_ms
+        self.request_id = request_id
+        self.correlation_id = correlation_id or request_id
+        self.causation_id = causation_id
+        self.if_match = if_match
+        self.reader: Reader = context.reader
+        self.writes: list[Write] = []
+        self.events: list[StagedEvent] = []
+        self.jobs: list[StagedJob] = []
+
+    @property
+    def tenant(self) -> str:
+        """The tenant every row, event and job of this call belongs to."""
+        return self.caller.tenant
+
+    def use(self, resource: type[T]) -> T:
+        """Return what the app put at this type: a port, a service's settings. For jobs mostly."""
+        found: T = self._context.resources[resource]
+        return found
+
+    def new_id(self, prefix: str) -> str:
+        """Return a TypeID; a re-run of the handler gets the same ones in the same order."""
+        if self._ids_at == len(self._ids):
+            self._ids.append(self._context.ids.uuid7())
+        value = self._ids[self._ids_at]
+        self._ids_at += 1
+        return f"{prefix}_{encode(value)}"
+
+    # Reading
+
+    async def all(self, query: Query[T], **params: Any) -> list[T]:
+        """Return every row of a query."""
+        return await self.reader.read(query, query.sql.bind(params))
+
+    async def find(self, query: Query[T], **params: Any) -> T | None:
+        """Return the first row of a query, or None."""
+        rows = await self.reader.read(query, query.sql.bind(params))
+        return rows[0] if rows else None
+
+    async def one(self, query: Query[T], **params: Any) -> T:
+        """Return the first row of a query. Raises NotFound when there is none."""
+        rows = await self.reader.read(query, query.sql.bind(params))
+        if not rows:
+            raise NotFound()
+        row: T = rows[0]
+        return row
+
+    def require_match(self, etag: str) -> None:
+        """Compare ``If-Match`` (RFC 9110) with the current tag. Raises PreconditionFailed."""
+        if self.if_match is None or self.if_match.strip() == "*":
+            return
+        if not tag_matches(self.if_match, etag):
+            raise PreconditionFailed(f"the current version is {etag}")
+
+    # Staging
+
+    def write(self, *writes: Write) -> None:
+        """Stage writes. A second update of a row joins the first, so one guard covers both."""
+        for write in writes:
+            if isinstance(write, Update):
+                for i, earlier in enumerate(self.writes):
+                    if (
+                        isinstance(earlier, Update)
+                        and earlier.table is write.table
+                        and earlier.key == write.key
+                    ):
+                        self.writes[i] = _join(earlier, write)
+                        break
+                else:
+                    self.writes.append(write)
+            else:
+                self.writes.append(write)
+
+    def emit(self, data: object, *, subject: str | None = None) -> str:
+        """Stage an event; its type is that of ``data``'s struct. Returns its id."""
+        event = self._context.event_types[type(data)]
+        event_id = self.new_id("evt")
+        about = subject if subject is not None else getattr(data, event.subject)
+        self.events.append(StagedEvent(event, event_id, data, about))
+        return event_id
+
+    def enqueue(
+        self,
+        job: Job,
+        *,
+        queue: str | None = None,
+        priority: int = 0,
+        run_at_ms: int | None = None,
+        unique_key: str | None = None,
+        **args: Any,
+    ) -> str:
+        """Stage a job; dropped while one with the same ``unique_key`` waits or runs."""
+        if not 0 <= priority <= PRIORITY_MAX:
+            raise ValueError(f"priority is 0 to {PRIORITY_MAX}, not {priority}")
+        job_id = self.new_id("job")
+        self.jobs.append(
+            StagedJob(
+                job, job_id, job.encode(args), queue or job.queue, priority,
+                self.now_ms if run_at_ms is None else run_at_ms, unique_key,
+            )
+        )  # fmt: skip
+        return job_id
+
+    def begin_again(self) -> None:
+        """Forget what was staged, for a re-run."""
+        self.attempt += 1
+        self._ids_at = 0
+        self.writes = []
+        self.events = []
+        self.jobs = []
+
+
+class Transaction(Call):
+    """A call whose handler runs inside the database's transaction (the second form).
+
+    For what only the database knows: counters, ``RETURNING``. Its reads see its own executed
+    statements. It may await nothing but its own reads, and blocks other writers while it runs.
+    """
+
+    __slots__ = ()
+
+    async def execute(self, command: Command) -> list[tuple[Any, ...]]:
+        """Run a statement now and return the rows of its ``RETURNING``."""
+        return await self.reader.execute(command)  # type: ignore[attr-defined, no-any-return]
+
+
+def tag_matches(header: str, etag: str) -> bool:
+    """Tell whether an ``If-Match`` or ``If-None-Match`` list holds the entity tag.
+
+    The suffix that compression adds to a tag (``-gzip``, ``-br``, ``-zstd``) is not part of it.
+    """
+    wanted = etag.strip('"')
+    return any(
+        re.sub(r"-(?:gzip|br|zstd)$", "", tag) == wanted for tag in _ENTITY_TAG.findall(header)
+    )
+
+
+def _join(first: Update, second: Update) -> Update:
+    changes = dict(zip(first.names, first.values, strict=True))
+    changes.update(zip(second.names, second.values, strict=True))
+    return Update(first.table, first.key, tuple(changes), tuple(changes.values()), first.version)

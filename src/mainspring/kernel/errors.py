@@ -1,0 +1,178 @@
+"""Failures a caller can expect: a small typed tree, each with its HTTP status and a stable code.
+
+A handler raises one and the interface turns it into its own shape (RFC 9457 for REST). What is not
+a ``Failure`` is a defect: it is logged with its traceback and answered as a bare 500.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing wrong with the input: where (RFC 6901 JSON Pointer) and what."""
+
+    pointer: str
+    detail: str
+
+
+class Failure(Exception):
+    """An expected failure. ``keeps_staged`` commits what the handler staged before it raised."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+    keeps_staged: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        faults: tuple[Fault, ...] = (),
+        retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.faults = faults
+        self.retry_after_s = retry_after_s
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+
+
+class Malformed(Failure):
+    """The request cannot be read at all."""
+
+    status, code, title = 400, "malformed", "Malformed request"
+
+
+class KeyRequired(Failure):
+    """Settings demand an ``Idempotency-Key`` and none came."""
+
+    status, code, title = 400, "idempotency_key_required", "Idempotency-Key required"
+
+
+class Unauthenticated(Failure):
+    """No credentials, or ones that do not hold."""
+
+    status, code, title = 401, "unauthenticated", "Authentication required"
+
+
+class Forbidden(Failure):
+    """Known caller, not allowed."""
+
+    status, code, title = 403, "forbidden", "Forbidden"
+
+
+class NotFound(Failure):
+    """No such thing, or none this caller may know of."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class MethodNotAllowed(Failure):
+    """The path exists, the method does not; ``Allow`` says which do."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class NotAcceptable(Failure):
+    """None of the representations the caller accepts exists."""
+
+    status, code, title = 406, "not_acceptable", "Not acceptable"
+
+
+class Timeout(Failure):
+    """The caller was too slow to send its request."""
+
+    status, code, title = 408, "request_timeout", "Request timeout"
+
+
+class Conflict(Failure):
+    """The state of the resource does not allow it."""
+
+    status, code, title = 409, "conflict", "Conflict"
+
+
+class ConcurrentUpdate(Conflict):
+    """Guards kept failing: others changed the same rows at every attempt."""
+
+    code, title = "concurrent_update", "Changed by someone else at the same time"
+
+
+class InFlight(Conflict):
+    """The first call with this idempotency key has not finished."""
+
+    code, title = "idempotency_in_flight", "The first call with this key is still running"
+
+
+class Gone(Failure):
+    """It was here and will not come back."""
+
+    status, code, title = 410, "gone", "Gone"
+
+
+class PreconditionFailed(Failure):
+    """``If-Match`` names another version than the current one."""
+
+    status, code, title = 412, "precondition_failed", "Precondition failed"
+
+
+class TooLarge(Failure):
+    """The body is over its limit."""
+
+    status, code, title = 413, "body_too_large", "Body too large"
+
+
+class UnsupportedMedia(Failure):
+    """The body's media type or encoding is not one this operation reads."""
+
+    status, code, title = 415, "unsupported_media_type", "Unsupported media type"
+
+
+class Invalid(Failure):
+    """Readable input that breaks a rule; ``faults`` point at each."""
+
+    status, code, title = 422, "invalid", "Invalid input"
+
+
+class KeyReused(Invalid):
+    """The idempotency key came before with another request."""
+
+    code, title = "idempotency_key_reused", "Idempotency-Key was used with another request"
+
+
+class NeedsIndex(Invalid):
+    """The query went over its budget; the detail names the index that would help."""
+
+    code, title = "filter_needs_index", "The query needs an index"
+
+
+class Limited(Failure):
+    """Too many calls; ``retry_after_s`` says when the next one fits."""
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+
+class HeadersTooLarge(Failure):
+    """The header section is over its limit."""
+
+    status, code, title = 431, "headers_too_large", "Header fields too large"
+
+
+class Unavailable(Failure):
+    """A bounded queue is full or a part is down; nothing was done."""
+
+    status, code, title = 503, "unavailable", "Temporarily unavailable"
+
+
+class DeadlineExceeded(Failure):
+    """The operation's time limit passed; nothing was committed."""
+
+    status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
+
+
+class Rerun(Exception):
+    """A guard failed at commit: the handler read something that is no longer so. Never answered."""

@@ -1,0 +1,197 @@
+"""Operations: typed request to typed response, with scope, rate class, limits and HTTP shape."""
+
+import inspect
+import re
+import typing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from mainspring.kernel.policy import RateClass
+
+T = TypeVar("T")
+
+BODY_BYTES_MAX = 1 << 20
+UPLOAD_BYTES_MAX = 64 << 20
+TIMEOUT_S = 30.0
+WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+_SHAPE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/\S*)")
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+class Kind(StrEnum):
+    """How an operation answers."""
+
+    UNARY = "unary"
+    STREAM = "stream"
+    UPLOAD = "upload"
+    RAW = "raw"
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a request body or query is made of: unknown fields are refused."""
+
+
+class Answer(msgspec.Struct, Generic[T], frozen=True):
+    """A response with more than its body: status, entity tag, headers.
+
+    ``etag`` is the strong tag with its quotes.
+    """
+
+    body: T
+    status: int | None = None
+    etag: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Raw(msgspec.Struct, frozen=True):
+    """What a raw operation answers: bytes, or a stream of them, and their own headers."""
+
+    body: bytes | AsyncIterator[bytes] = b""
+    status: int = 200
+    media_type: str = "application/octet-stream"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A blob that is already durable when its handler runs."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+    media_type: str
+    filename: str | None
+
+
+class StreamItem(msgspec.Struct, frozen=True):
+    """One item of a stream: on SSE ``id`` resumes and ``event`` names the kind."""
+
+    data: bytes
+    id: str | None = None
+    event: str | None = None
+
+
+class Operation:
+    """A declared operation. Calling it calls its handler, so tests need no database."""
+
+    __slots__ = (
+        "body",
+        "body_bytes_max",
+        "body_param",
+        "doc",
+        "handler",
+        "inside",
+        "kind",
+        "method",
+        "name",
+        "path",
+        "path_params",
+        "query",
+        "query_param",
+        "raises",
+        "rate",
+        "response",
+        "scope",
+        "secret",
+        "status",
+        "summary",
+        "timeout_s",
+        "upload_param",
+        "writes",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        shape: str,
+        handler: Callable[..., Any],
+        *,
+        kind: Kind = Kind.UNARY,
+        scope: str | None,
+        status: int | None = None,
+        rate: RateClass = RateClass.DEFAULT,
+        secret: bool = False,
+        inside: bool = False,
+        raises: tuple[type, ...] = (),
+        body_bytes_max: int = BODY_BYTES_MAX,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        match = _SHAPE.fullmatch(shape)
+        if match is None:
+            raise ValueError(f"{name}: {shape!r} is not 'METHOD /path'")
+        self.name = name
+        self.method, self.path = match[1], match[2]
+        self.handler = handler
+        self.kind = kind
+        self.scope = scope
+        self.rate = rate
+        self.secret = secret
+        self.inside = inside
+        self.raises = raises
+        self.body_bytes_max = body_bytes_max
+        self.timeout_s = timeout_s
+        self.writes = self.method in WRITING_METHODS
+        self.doc = inspect.getdoc(handler) or ""
+        self.summary = self.doc.partition("\n")[0]
+        self._read_signature()
+        self.status = status or (204 if self.response is type(None) else 200)
+
+    def _read_signature(self) -> None:
+        hints = typing.get_type_hints(self.handler, include_extras=True)
+        placeholders = set(_PLACEHOLDER.findall(self.path))
+        self.path_params: dict[str, Any] = {}
+        self.query: Any = None
+        self.query_param: str | None = None
+        self.body: Any = None
+        self.body_param: str | None = None
+        self.upload_param: str | None = None
+        for parameter in list(inspect.signature(self.handler).parameters)[1:]:
+            annotation = hints[parameter]
+            if parameter in placeholders:
+                self.path_params[parameter] = annotation
+            elif annotation is Upload:
+                self.upload_param = parameter
+            elif parameter == "query":
+                self.query, self.query_param = annotation, parameter
+            elif self.body_param is None and self.method in WRITING_METHODS:
+                self.body, self.body_param = annotation, parameter
+            else:
+                raise TypeError(f"{self.name}: parameter {parameter!r} is bound to nothing")
+        if missing := placeholders - set(self.path_params):
+            raise TypeError(f"{self.name}: the handler takes no {sorted(missing)}")
+        for part in (self.body, self.query):
+            if _is_struct(part) and not part.__struct_config__.forbid_unknown_fields:
+                raise TypeError(f"{self.name}: {part.__name__} must refuse unknown fields (Input)")
+        response = hints.get("return", type(None))
+        if typing.get_origin(response) is Answer:
+            response = typing.get_args(response)[0]
+        self.response: Any = response
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the handler directly."""
+        return await self.handler(*args, **kwargs)
+
+
+def _is_struct(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """A face of an operation that only the data knows: one collection of records, say.
+
+    Interfaces that describe operations (OpenAPI, GraphQL) show it instead of the general form.
+    ``values`` are the path parameters it stands for; ``body``, ``response`` are JSON Schemas.
+    """
+
+    operation: str
+    name: str
+    values: Mapping[str, str]
+    body: Mapping[str, Any] | None
+    response: Mapping[str, Any] | None
+    public: bool
+
+
+Describe = Callable[[Any], Awaitable[list[Shape]]]

@@ -1,0 +1,53 @@
+"""Policies that operations, jobs and settings declare: rates, retries, caching."""
+
+import re
+from enum import StrEnum
+
+import msgspec
+
+_RATE = re.compile(r"([1-9][0-9]{0,8})/(s|m|h)")
+_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """At most ``count`` per ``window_s`` seconds, with a burst of ``count``."""
+
+    count: int
+    window_s: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Rate":
+        """Read ``N/s``, ``N/m`` or ``N/h``. Raises ValueError on anything else."""
+        match = _RATE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a rate: write N/s, N/m or N/h")
+        return cls(int(match[1]), _UNIT_S[match[2]])
+
+
+class RateClass(StrEnum):
+    """Which limit of the settings an operation counts against."""
+
+    DEFAULT = "default"
+    LOGIN = "login"
+    UNLIMITED = "unlimited"
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """When a failed attempt runs again: exponential from ``first_s`` to ``cap_s``, full jitter.
+
+    With ``schedule_s`` the delays are those, each with up to ``jitter`` (a fraction) added.
+    """
+
+    max_attempts: int = 5
+    first_s: float = 1.0
+    cap_s: float = 300.0
+    schedule_s: tuple[float, ...] = ()
+    jitter: float = 0.2
+
+    def delay_s(self, attempt: int, noise: float) -> float:
+        """Seconds from failed ``attempt`` (1 is the first) to the next; ``noise`` is in [0, 1)."""
+        if self.schedule_s:
+            base = self.schedule_s[min(attempt, len(self.schedule_s) - 1)]
+            return base * (1 + self.jitter * noise)
+        ceiling = min(self.cap_s, self.first_s * 2.0 ** min(attempt - 1, 30))
+        return ceiling * (0.5 + 0.5 * noise)

@@ -1,0 +1,194 @@
+"""Service: a bounded context, declared with decorators. Built-in and user services are alike."""
+
+from collections.abc import Callable
+from importlib.resources.abc import Traversable
+from typing import Any, TypeVar
+
+import msgspec
+
+from mainspring.kernel.event import EventType
+from mainspring.kernel.job import Job, JobHandler, Schedule
+from mainspring.kernel.operation import (
+    BODY_BYTES_MAX,
+    TIMEOUT_S,
+    UPLOAD_BYTES_MAX,
+    Describe,
+    Kind,
+    Operation,
+)  # fmt: skip
+from mainspring.kernel.policy import RateClass, RetryPolicy
+from mainspring.kernel.table import Table
+
+E = TypeVar("E")
+Handler = Callable[..., Any]
+
+JOB_TIMEOUT_S = 300.0
+
+
+class Consumer(msgspec.Struct, frozen=True):
+    """A handler that takes every event whose type matches, once, in order of ``seq``."""
+
+    name: str
+    patterns: tuple[str, ...]
+    handler: Handler
+    retry: RetryPolicy
+
+    def takes(self, event_type: str) -> bool:
+        """Tell whether a pattern (exact, ``prefix.*`` or ``*``) covers this type."""
+        return any(pattern_covers(pattern, event_type) for pattern in self.patterns)
+
+
+def pattern_covers(pattern: str, event_type: str) -> bool:
+    """Match an event type against ``*``, ``records.*`` or an exact name."""
+    if pattern == "*":
+        return True
+    if pattern.endswith(".*"):
+        return event_type.startswith(pattern[:-1])
+    return pattern == event_type
+
+
+class Service:
+    """Owns its tables, operations, events, jobs and consumers."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        doc: str,
+        tables: tuple[Table[Any], ...] = (),
+        migrations: Traversable | None = None,
+        settings: type[msgspec.Struct] | None = None,
+    ) -> None:
+        if not name.isidentifier() or name != name.lower():
+            raise ValueError(f"{name!r} cannot name a service")
+        self.name = name
+        self.doc = doc
+        self.tables = tables
+        self.migrations = migrations
+        self.settings = settings
+        self.operations: dict[str, Operation] = {}
+        self.events: dict[str, EventType[Any]] = {}
+        self.jobs: dict[str, Job] = {}
+        self.consumers: dict[str, Consumer] = {}
+        self.schedules: list[Schedule] = []
+        self.describe: Describe | None = None
+
+    # Operations, by kind
+
+    def operation(
+        self,
+        shape: str,
+        *,
+        scope: str | None,
+        status: int | None = None,
+        rate: RateClass = RateClass.DEFAULT,
+        secret: bool = False,
+        raises: tuple[type, ...] = (),
+        body_bytes_max: int = BODY_BYTES_MAX,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Callable[[Handler], Operation]:
+        """Declare a unary operation. ``scope=None`` lets anyone call it.
+
+        ``secret`` says the answer holds a secret: its idempotency record is sealed and kept 10 min.
+        """
+        return self._declare(
+            shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret,
+            raises=raises, body_bytes_max=body_bytes_max, timeout_s=timeout_s,
+        )  # fmt: skip
+
+    def transaction(
+        self,
+        shape: str,
+        *,
+        scope: str | None,
+        status: int | None = None,
+        raises: tuple[type, ...] = (),
+    ) -> Callable[[Handler], Operation]:
+        """Declare a unary operation whose handler runs inside the database's transaction."""
+        return self._declare(
+            shape, Kind.UNARY, scope=scope, status=status, raises=raises, inside=True
+        )
+
+    def stream(self, shape: str, *, scope: str | None) -> Callable[[Handler], Operation]:
+        """Declare a stream: an async generator of ``StreamItem`` that only reads."""
+        return self._declare(shape, Kind.STREAM, scope=scope)
+
+    def upload(
+        self,
+        shape: str,
+        *,
+        scope: str | None,
+        status: int | None = 201,
+        body_bytes_max: int = UPLOAD_BYTES_MAX,
+        raises: tuple[type, ...] = (),
+    ) -> Callable[[Handler], Operation]:
+        """Declare an upload: the blob is durable before the handler runs with its ``Upload``."""
+        return self._declare(
+            shape, Kind.UPLOAD, scope=scope, status=status, body_bytes_max=body_bytes_max,
+            raises=raises,
+        )  # fmt: skip
+
+    def raw(
+        self, shape: str, *, scope: str | None, rate: RateClass = RateClass.DEFAULT
+    ) -> Callable[[Handler], Operation]:
+        """Declare a raw operation: it answers ``Raw`` (redirects, downloads)."""
+        return self._declare(shape, Kind.RAW, scope=scope, rate=rate)
+
+    def _declare(self, shape: str, kind: Kind, **options: Any) -> Callable[[Handler], Operation]:
+        def declare(handler: Handler) -> Operation:
+            name = f"{self.name}.{handler.__name__}"
+            if name in self.operations:
+                raise ValueError(f"operation {name} is declared twice")
+            operation = Operation(name, shape, handler, kind=kind, **options)
+            self.operations[name] = operation
+            return operation
+
+        return declare
+
+    # Events, jobs, consumers, schedules
+
+    def event(
+        self, name: str, *, subject: str = "id", person: str | None = None
+    ) -> Callable[[type[E]], type[E]]:
+        """Declare the struct below as the data of events of type ``service.thing.happened``."""
+
+        def declare(data: type[E]) -> type[E]:
+            if not name.startswith(self.name + ".") or name.count(".") != 2:
+                raise ValueError(f"{name!r} is not '{self.name}.thing.happened'")
+            self.events[name] = EventType(name, data, subject=subject, person=person)
+            return data
+
+        return declare
+
+    def job(
+        self,
+        *,
+        queue: str = "default",
+        max_attempts: int = 5,
+        retry: RetryPolicy | None = None,
+        timeout_s: float = JOB_TIMEOUT_S,
+    ) -> Callable[[JobHandler], Job]:
+        """Declare a job. Delivered at least once; what its handler stages takes effect once."""
+
+        def declare(handler: JobHandler) -> Job:
+            name = f"{self.name}.{handler.__name__}"
+            policy = retry or RetryPolicy(max_attempts=max_attempts)
+            job = Job(name, handler, queue=queue, retry=policy, timeout_s=timeout_s)
+            self.jobs[name] = job
+            return job
+
+        return declare
+
+    def on(self, *patterns: str, retry: RetryPolicy | None = None) -> Callable[[Handler], Handler]:
+        """Declare a consumer of events; what it stages takes effect once per event."""
+
+        def declare(handler: Handler) -> Handler:
+            name = f"{self.name}.{handler.__name__}"
+            self.consumers[name] = Consumer(name, patterns, handler, retry or RetryPolicy())
+            return handler
+
+        return declare
+
+    def every(self, cron: str, job: Job) -> None:
+        """Enqueue a job without arguments at every moment a cron line (UTC) names."""
+        self.schedules.append(Schedule(f"{job.name}@{cron}", cron, job))

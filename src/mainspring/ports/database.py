@@ -1,0 +1,90 @@
+"""The database port: key reads, bounded scans, and commits that take all of a call or none."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+from mainspring.kernel.table import Command, Query, Write
+
+R = TypeVar("R")
+
+Wakes = frozenset[str]
+NO_WAKES: Wakes = frozenset()
+COMMIT_QUEUE_MAX = 4_096  # calls waiting for their commit; one more is refused with Unavailable
+SCAN_STEPS_MAX = 20_000_000  # virtual machine steps of one unbounded query (SQLite)
+SCAN_DEADLINE_S = 2.0
+
+
+class Transaction(Protocol):
+    """An open transaction: its reads see its own statements."""
+
+    async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
+        """Return the rows of a query."""
+        ...
+
+    async def execute(self, command: Command) -> list[tuple[Any, ...]]:
+        """Run a statement now; return what it ``RETURNING``s. Raises as ``commit`` does."""
+        ...
+
+
+class Database(Protocol):
+    """One database: the unit of commit. Safe for concurrent use by the tasks of one event loop."""
+
+    @property
+    def dialect(self) -> Literal["sqlite", "postgres"]:
+        """Which SQL it speaks."""
+        ...
+
+    async def open(self) -> None:
+        """Connect. Raises StartError with one clear line when that cannot work."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was queued, then disconnect."""
+        ...
+
+    async def version(self) -> str:
+        """Name and version of the real server or library: ``SQLite 3.54.1``."""
+        ...
+
+    async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
+        """Return the rows of a query, from the newest commit.
+
+        A query that ``scans`` runs beside the event loop, with a deadline and a budget. Raises
+        NeedsIndex when it exceeds them.
+        """
+        ...
+
+    async def commit(self, writes: Sequence[Write], wakes: Wakes = NO_WAKES) -> None:
+        """Apply the writes of one call in one transaction, durably, or none of them.
+
+        Raises Rerun when a guard fails, the write's own failure when a unique index or an expected
+        row count is broken, Unavailable when the queue is full or the database cannot be reached.
+        Calls are committed in groups; one that fails does not touch the others. ``wakes`` reach
+        every listener of every process after the commit, at least once.
+        """
+        ...
+
+    async def transact(
+        self, body: Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
+    ) -> None:
+        """Run ``body`` inside one transaction, apply the writes it returns, and commit.
+
+        ``body`` may await nothing but the transaction, and may run more than once.
+        """
+        ...
+
+    def on_wake(self, listener: Callable[[Wakes], None]) -> None:
+        """Call ``listener`` on the event loop after each commit that wakes somebody."""
+        ...
+
+    async def migrate(self, name: str, script: str) -> bool:
+        """Apply a migration once, with the note that it was applied, in one transaction.
+
+        ``name`` orders and identifies it. Returns False when it was applied before. Raises
+        StartError when an applied script has changed since.
+        """
+        ...
+
+
+class StartError(Exception):
+    """Why a part cannot start, in one line a person can act on."""

@@ -1,0 +1,1 @@
+"""What moves: the commit, the event log, consumers, jobs and schedules. Owns the system tables."""

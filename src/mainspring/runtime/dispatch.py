@@ -1,0 +1,358 @@
+"""The commit: runs a handler and makes everything it staged durable in one transaction."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from mainspring.kernel.call import STAGED_MAX, Call, Caller, Context, Transaction
+from mainspring.kernel.clock import Clock
+from mainspring.kernel.errors import ConcurrentUpdate, Failure, Invalid, KeyReused, Rerun
+from mainspring.kernel.event import StagedEvent
+from mainspring.kernel.job import JobState, StagedJob
+from mainspring.kernel.operation import Answer, Operation
+from mainspring.kernel.table import Insert, Write
+from mainspring.ports.database import Database, Wakes
+from mainspring.ports.database import Transaction as OpenTransaction
+from mainspring.ports.keyring import Keyring
+from mainspring.runtime.log import event_row
+from mainspring.runtime.tables import (
+    ANSWER,
+    ANSWERS,
+    EVENT_BODY,
+    EVENTS,
+    FORGET_EXPIRED_ANSWER,
+    JOBS,
+    JobRow,
+    StoredAnswer,
+)
+
+RERUNS_MAX = 5
+ANSWER_KEPT_MS = 24 * 3600 * 1000
+SECRET_ANSWER_KEPT_MS = 10 * 60 * 1000
+EVENT_WAKES = frozenset({"events"})
+
+_encode = msgspec.json.Encoder().encode
+_Headers = tuple[tuple[str, str], ...]
+_decode_headers = msgspec.json.Decoder(tuple[str | None, _Headers]).decode
+
+CommitListener = Callable[[Call, Sequence[StagedEvent]], None]
+
+
+class Sealer(Protocol):
+    """Writes an event's data as JSON with its personal fields sealed."""
+
+    async def encode(self, event: StagedEvent, call: Call) -> tuple[bytes, list[Write]]:
+        """Return the JSON, and the writes that keep a new person's key."""
+        ...
+
+
+class Idempotency(msgspec.Struct, frozen=True):
+    """What identifies a repeated call: a keyed hash of its key's scope, and of the request."""
+
+    key_hash: bytes
+    fingerprint: bytes
+    secret: bool = False
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a call is answered with. ``value`` is None where a stored answer is replayed."""
+
+    status: int
+    body: bytes
+    etag: str | None = None
+    headers: _Headers = ()
+    value: Any = None
+    replayed: bool = False
+
+
+class Taken(Exception):
+    """Another call with the same idempotency key has committed first."""
+
+
+class Dispatcher:
+    """Runs operations, and everything else that stages: consumers and jobs commit through it."""
+
+    __slots__ = ("_clock", "_context", "_database", "_keyring", "_listeners", "_sealer")
+
+    def __init__(
+        self, database: Database, context: Context, clock: Clock, keyring: Keyring, sealer: Sealer
+    ) -> None:
+        self._database = database
+        self._context = context
+        self._clock = clock
+        self._keyring = keyring
+        self._sealer = sealer
+        self._listeners: list[CommitListener] = []
+
+    def on_commit(self, listener: CommitListener) -> None:
+        """Call ``listener`` after each commit with events and before its call is answered."""
+        self._listeners.append(listener)
+
+    def call(
+        self,
+        caller: Caller,
+        *,
+        request_id: str,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        if_match: str | None = None,
+    ) -> Call:
+        """Make the call a handler is given."""
+        return Call(
+            self._context,
+            caller,
+            now_ms=self._clock.now_ms(),
+            request_id=request_id,
+            correlation_id=correlation_id,
+            causation_id=causation_id,
+            if_match=if_match,
+        )
+
+    async def run(
+        self,
+        operation: Operation,
+        call: Call,
+        args: dict[str, Any],
+        idempotency: Idempotency | None = None,
+    ) -> Outcome:
+        """Run a unary or upload operation and commit what it staged, once.
+
+        A guard that fails re-runs the handler at most ``RERUNS_MAX`` times, then raises
+        ConcurrentUpdate. When another call with the same idempotency key commits first, its answer
+        is returned. A Failure that keeps what was staged is raised after the commit.
+        """
+        if operation.inside:
+            return await self._run_inside(operation, call, args, idempotency)
+        for _ in range(RERUNS_MAX):
+            try:
+                value = await operation.handler(call, **args)
+                outcome = answer(operation, value)
+                if call.writes or call.events or call.jobs:
+                    await self.commit(call, outcome=outcome, idempotency=idempotency)
+                return outcome
+            except Rerun:
+                call.begin_again()
+            except Taken:
+                if (found := await self._winners_answer(idempotency, call.now_ms)) is not None:
+                    return found
+                call.begin_again()
+            except Failure as failure:
+                if failure.keeps_staged and not await self._keep(call):
+                    continue
+                raise
+        raise ConcurrentUpdate()
+
+    async def _keep(self, call: Call) -> bool:
+        """Commit what a failure keeps. Returns False when a guard failed: run again."""
+        try:
+            await self.commit(call)
+        except Rerun:
+            call.begin_again()
+            return False
+        return True
+
+    async def commit(
+        self,
+        call: Call,
+        *,
+        outcome: Outcome | None = None,
+        idempotency: Idempotency | None = None,
+        also: Sequence[Write] = (),
+        wakes: Wakes = frozenset(),
+    ) -> None:
+        """Commit what a call staged, ``also`` included. Raises what the database port raises."""
+        writes, woken = await self._lower(call, outcome, idempotency)
+        await self._database.commit([*also, *writes], woken | wakes)
+        self.tell(call)
+
+    def tell(self, call: Call) -> None:
+        """Tell the listeners of this process about a call that has committed."""
+        if call.events:
+            for listener in self._listeners:
+                listener(call, call.events)
+
+    async def _run_inside(
+        self,
+        operation: Operation,
+        call: Call,
+        args: dict[str, Any],
+        idempotency: Idempotency | None,
+    ) -> Outcome:
+        inner = Transaction(
+            self._context,
+            call.caller,
+            now_ms=call.now_ms,
+            request_id=call.request_id,
+            correlation_id=call.correlation_id,
+            causation_id=call.causation_id,
+            if_match=call.if_match,
+        )
+        outcomes: list[Outcome] = []
+
+        async def body(transaction: OpenTransaction) -> tuple[Sequence[Write], Wakes]:
+            if outcomes:
+                inner.begin_again()
+                outcomes.clear()
+            inner.reader = transaction
+            outcomes.append(answer(operation, await operation.handler(inner, **args)))
+            return await self._lower(inner, outcomes[0], idempotency)
+
+        for _ in range(RERUNS_MAX):
+            try:
+                await self._database.transact(body)
+            except Rerun:
+                continue
+            except Taken:
+                if (found := await self._winners_answer(idempotency, call.now_ms)) is not None:
+                    return found
+                continue
+            self.tell(inner)
+            return outcomes[0]
+        raise ConcurrentUpdate()
+
+    async def _lower(
+        self, call: Call, outcome: Outcome | None, idempotency: Idempotency | None
+    ) -> tuple[list[Write], Wakes]:
+        """Turn what a call staged into writes of the system tables and its own."""
+        if len(call.writes) + len(call.events) + len(call.jobs) > STAGED_MAX:
+            raise Invalid(f"one call may stage {STAGED_MAX} writes, events and jobs together")
+        writes: list[Write] = []
+        wakes: set[str] = set()
+        slices: list[tuple[str, bytes]] = []
+        events: list[Write] = []
+        for event in call.events:
+            if event.type.personal:
+                data, keys = await self._sealer.encode(event, call)
+                writes.extend(keys)
+            else:
+                data = bytes(event.data) if type(event.data) is msgspec.Raw else _encode(event.data)
+            row = event_row(call, event, data)
+            events.append(EVENTS.insert(row))
+            slices.append((row.id, data))
+        if idempotency is not None and outcome is not None:
+            writes.append(self._remember(call, outcome, idempotency, slices))
+        writes.extend(call.writes)
+        writes.extend(events)
+        for job in call.jobs:
+            writes.append(job_insert(call, job))
+            wakes.add("jobs:" + job.queue)
+        return writes, EVENT_WAKES.union(wakes) if events else frozenset(wakes)
+
+    def _remember(
+        self,
+        call: Call,
+        outcome: Outcome,
+        idempotency: Idempotency,
+        slices: Sequence[tuple[str, bytes]],
+    ) -> Insert:
+        """Store the answer: sealed when it is secret, as a slice of an event where that has it."""
+        secret = idempotency.secret
+        body: bytes | None = outcome.body
+        event_id, body_from, body_to = None, 0, 0
+        if secret:
+            body = self._keyring.seal(outcome.body, purpose="answers")
+        else:
+            for candidate, data in slices:
+                if data == outcome.body:
+                    # Offsets count bytes from the end, where the data stands: ``...data}``.
+                    event_id, body_from, body_to = candidate, len(data) + 1, 1
+                    body = None
+                    break
+        headers = _encode((outcome.etag, outcome.headers)).decode()
+        return ANSWERS.insert(
+            StoredAnswer(
+                idempotency.key_hash,
+                idempotency.fingerprint,
+                outcome.status,
+                headers,
+                body,
+                event_id,
+                body_from,
+                body_to,
+                secret,
+                call.now_ms + (SECRET_ANSWER_KEPT_MS if secret else ANSWER_KEPT_MS),
+            ),
+            taken=Taken,
+        )
+
+    async def replay(self, idempotency: Idempotency, now_ms: int) -> Outcome | None:
+        """Return the stored answer of an earlier call with this key; None when there is none.
+
+        A stored 201 comes back as 200. Raises KeyReused when the request was another one.
+        """
+        values = (idempotency.key_hash,)
+        rows = await self._database.read(ANSWER, values)
+        if not rows or rows[0].expires_ms <= now_ms:
+            return None
+        stored = rows[0]
+        if stored.fingerprint != idempotency.fingerprint:
+            raise KeyReused()
+        if stored.event_id is not None:
+            bodies = await self._database.read(EVENT_BODY, (stored.event_id,))
+            text = bodies[0].encode()
+            body = text[len(text) - stored.body_from : len(text) - stored.body_to]
+        elif stored.sealed:
+            body = self._keyring.unseal(stored.body or b"", purpose="answers")
+        else:
+            body = stored.body or b""
+        etag, headers = _decode_headers(stored.headers)
+        status = 200 if stored.status == 201 else stored.status
+        return Outcome(status, body, etag, headers, replayed=True)
+
+    async def _winners_answer(self, idempotency: Idempotency | None, now_ms: int) -> Outcome | None:
+        """Return what the call that took the key answered; None when its record has expired.
+
+        An expired record that no sweep has taken yet is removed here, so the next attempt fits.
+        """
+        assert idempotency is not None  # only its insert raises Taken
+        found = await self.replay(idempotency, now_ms)
+        if found is None:
+            forget = FORGET_EXPIRED_ANSWER(key_hash=idempotency.key_hash, now_ms=now_ms)
+            await self._database.commit([forget])
+        return found
+
+
+def answer(operation: Operation, value: Any) -> Outcome:
+    """Encode what a handler returned."""
+    if type(value) is Answer:
+        status, etag, headers = value.status or operation.status, value.etag, value.headers
+        inner = value.body
+    else:
+        status, etag, headers, inner = operation.status, None, (), value
+    if inner is None:
+        body = b""
+    elif type(inner) is msgspec.Raw:
+        body = bytes(inner)
+    else:
+        body = _encode(inner)
+    return Outcome(status, body, etag, headers, inner)
+
+
+def job_insert(call: Call, staged: StagedJob) -> Insert:
+    """Write a staged job; one with a unique key that waits or runs already is dropped."""
+    ready = staged.run_at_ms <= call.now_ms
+    return JOBS.insert(
+        JobRow(
+            id=staged.id,
+            tenant=call.tenant,
+            queue=staged.queue,
+            name=staged.job.name,
+            args=staged.args,
+            state=JobState.READY if ready else JobState.SCHEDULED,
+            priority=staged.priority,
+            run_at_ms=staged.run_at_ms,
+            attempt=0,
+            max_attempts=staged.job.retry.max_attempts,
+            lease_until_ms=0,
+            worker=None,
+            unique_key=staged.unique_key,
+            progress=None,
+            error=None,
+            correlation_id=call.correlation_id,
+            causation_id=call.causation_id,
+            created_ms=call.now_ms,
+            updated_ms=call.now_ms,
+        ),
+        taken=None,
+    )

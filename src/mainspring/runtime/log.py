@@ -1,0 +1,63 @@
+"""The event log's own form: how an event is written as a CloudEvent and read back.
+
+``events.body`` is the CloudEvents 1.0 structured JSON without ``seq``, which an event has only once
+it has its place. These bytes are the leaf of the Merkle tree, so they are never rewritten.
+"""
+
+import hashlib
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.event import SPEC_VERSION, Envelope, StagedEvent
+from mainspring.runtime.tables import EventRow
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Envelope).decode
+
+_LEAF_PREFIX = b"\x00"  # RFC 6962, section 2.1
+
+
+def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
+    """Write a staged event as its row; ``data`` is its JSON, personal fields already sealed.
+
+    ``data`` stands in the body byte for byte and last, so that it can be found again.
+    """
+    name = event.type.name
+    head = _encode(
+        {
+            "specversion": SPEC_VERSION,
+            "id": event.id,
+            "source": "/" + name.partition(".")[0],
+            "type": name,
+            "subject": event.subject,
+            "time": rfc3339(call.now_ms),
+            "datacontenttype": "application/json",
+            "dataschema": f"/v1/events/schemas/{name}",
+            "tenant": call.tenant,
+            "actor": call.caller.actor,
+            "correlationid": call.correlation_id,
+            **({} if call.causation_id is None else {"causationid": call.causation_id}),
+        }
+    )
+    body = b'%b,"data":%b}' % (head[:-1], data)
+    return EventRow(
+        event.id,
+        call.tenant,
+        name,
+        event.subject,
+        call.now_ms,
+        hashlib.sha256(_LEAF_PREFIX + body).digest(),
+        body.decode(),
+    )
+
+
+def with_seq(body: str, seq: int) -> str:
+    """Return the event as readers see it, with its place in the log."""
+    return f'{body[:-1]},"seq":{seq}}}'
+
+
+def envelope(body: str, seq: int | None = None) -> Envelope:
+    """Read an event back into its struct."""
+    return _decode(body if seq is None else with_seq(body, seq))

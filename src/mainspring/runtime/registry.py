@@ -1,0 +1,42 @@
+"""Everything the services of an app declare, by name."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from mainspring.kernel.event import EventType
+from mainspring.kernel.job import Job, Schedule
+from mainspring.kernel.operation import Operation
+from mainspring.kernel.service import Consumer, Service
+
+
+class Registry:
+    """Looks up operations, events, jobs and consumers. Raises ValueError on a clash of names."""
+
+    __slots__ = (
+        "consumers", "event_types", "events", "jobs", "operations", "schedules", "services",
+    )  # fmt: skip
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        self.services: dict[str, Service] = {}
+        self.operations: dict[str, Operation] = {}
+        self.events: dict[str, EventType[Any]] = {}
+        self.event_types: dict[type, EventType[Any]] = {}
+        self.jobs: dict[str, Job] = {}
+        self.consumers: dict[str, Consumer] = {}
+        self.schedules: list[Schedule] = []
+        shapes: dict[tuple[str, str], str] = {}
+        for service in services:
+            if service.name in self.services:
+                raise ValueError(f"two services are named {service.name!r}")
+            self.services[service.name] = service
+            for operation in service.operations.values():
+                shape = (operation.method, operation.path)
+                if shape in shapes:
+                    raise ValueError(f"{operation.name} and {shapes[shape]} share {shape}")
+                shapes[shape] = operation.name
+            self.operations.update(service.operations)
+            self.events.update(service.events)
+            self.event_types.update({e.data: e for e in service.events.values()})
+            self.jobs.update(service.jobs)
+            self.consumers.update(service.consumers)
+            self.schedules.extend(service.schedules)
