@@ -1,0 +1,344 @@
+"""Settings: struct defaults < mainspring.toml < environment < flags, each value with its source.
+
+A section is a frozen msgspec struct whose fields all have defaults; built-in and user services
+bring their own (``Service(settings=...)``). ``defaults.toml`` beside this file is the reference for
+people: a test holds it equal to the structs.
+"""
+
+import difflib
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from mainspring.kernel.settings import Secret, masked
+from mainspring.ports.database import StartError
+
+S = TypeVar("S", bound=msgspec.Struct)
+Keys = tuple[str, ...]
+Sections = Mapping[str, type[msgspec.Struct]]
+
+FILE_NAME = "mainspring.toml"
+FILE_BYTES_MAX = 1 << 20
+ENV_PREFIX = "MAINSPRING_"
+ENV_CONFIG = "MAINSPRING_CONFIG"  # names the file to read instead of ./mainspring.toml
+DEFAULT = "default"
+
+_HEADER = re.compile(r"\s*\[([A-Za-z0-9_.\-]+)\]")
+_KEY = re.compile(r"\s*([A-Za-z0-9_.\-]+)\s*=")
+
+
+class SettingsError(StartError):
+    """A setting that is unknown or invalid: where it was set, what is wrong, what is meant."""
+
+
+class PlatformSettings(msgspec.Struct, frozen=True):
+    """``[platform]``: the process itself."""
+
+    data_dir: str = "./mainspring-data"
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    drain_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 30.0
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True):
+    """``[database]``: which engine. An empty URL is SQLite in the data directory."""
+
+    url: Annotated[str, Secret] = ""
+    connections_max: Annotated[int, msgspec.Meta(ge=2, le=500)] = 10
+    readers: Annotated[int, msgspec.Meta(ge=1, le=32)] = 2
+
+    def __post_init__(self) -> None:
+        if self.url and not self.url.startswith(("postgresql://", "postgres://", "sqlite:")):
+            raise ValueError("url starts with postgresql:// or sqlite:, or is empty")
+
+
+class LogSettings(msgspec.Struct, frozen=True):
+    """``[log]``: what is written to standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+OWN_SECTIONS: Sections = {
+    "platform": PlatformSettings,
+    "database": DatabaseSettings,
+    "log": LogSettings,
+}
+
+
+class Flag(msgspec.Struct, frozen=True):
+    """A value from the command line: the flag as it was written, and the setting it stands for."""
+
+    name: str
+    path: str
+    value: object
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A setting for people to read: secrets are masked, the source names file and line."""
+
+    path: str
+    value: Any
+    source: str
+
+
+class Settings:
+    """Every section as its struct, and where each value came from."""
+
+    __slots__ = ("sections", "sources")
+
+    def __init__(
+        self, sections: Mapping[str, msgspec.Struct], sources: Mapping[str, str] | None = None
+    ) -> None:
+        self.sections = dict(sections)
+        self.sources = dict(sources or {})
+
+    def of(self, kind: type[S]) -> S:
+        """Return the section of this struct. Raises KeyError when there is none."""
+        for section in self.sections.values():
+            if type(section) is kind:
+                return section
+        raise KeyError(f"no section is a {kind.__name__}")
+
+    def shown(self) -> list[Shown]:
+        """Every value in the order of its section, secrets masked."""
+        rows = []
+        for name, section in self.sections.items():
+            for keys, value, kind in _leaves((name,), section, type(section)):
+                path = ".".join(keys)
+                plain = msgspec.to_builtins(value)
+                shown = masked(plain) if _is_secret(kind) else plain
+                rows.append(Shown(path, shown, self.sources.get(path, DEFAULT)))
+        return rows
+
+
+class _Set(msgspec.Struct, frozen=True):
+    """One value as one source gave it. ``loose`` values are text that is yet to be typed."""
+
+    keys: Keys
+    value: Any
+    source: str
+    loose: bool = False
+
+
+def settings_files(
+    environ: Mapping[str, str], here: Path, chosen: Path | None = None
+) -> list[Path]:
+    """Pick the chosen file, MAINSPRING_CONFIG's, or mainspring.toml where it exists."""
+    if chosen is None and environ.get(ENV_CONFIG):
+        chosen = Path(environ[ENV_CONFIG])
+    if chosen is not None:
+        return [chosen]
+    usual = here / FILE_NAME
+    return [usual] if usual.is_file() else []
+
+
+def load(
+    sections: Sections,
+    *,
+    files: Iterable[Path] = (),
+    environ: Mapping[str, str] | None = None,
+    flags: Iterable[Flag] = (),
+) -> Settings:
+    """Read every source and check it. Raises SettingsError with one line for the first fault."""
+    leaves: dict[Keys, Any] = {}
+    sources: dict[str, str] = {}
+    for name, kind in sections.items():
+        for keys, value, _ in _leaves((name,), kind(), kind):
+            leaves[keys] = msgspec.to_builtins(value)
+    for given in (*_from_files(files, sections), *_from_environ(environ or {}, sections),
+                  *_from_flags(flags)):  # fmt: skip
+        for keys, value, source in _checked(given, sections):
+            leaves[keys] = value
+            sources[".".join(keys)] = source
+    tree: dict[str, Any] = {name: {} for name in sections}
+    for keys, value in leaves.items():
+        table = tree
+        for key in keys[:-1]:
+            table = table.setdefault(key, {})
+        table[keys[-1]] = value
+    built = {name: _built(name, kind, tree[name], sources) for name, kind in sections.items()}
+    return Settings(built, sources)
+
+
+def _built(
+    name: str, kind: type[msgspec.Struct], table: dict[str, Any], sources: Mapping[str, str]
+) -> msgspec.Struct:
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        # Each value passed on its own, so it is the section's own rule that is broken.
+        where = [s for path, s in sources.items() if path.startswith(name + ".")]
+        raise SettingsError(f"{', '.join(dict.fromkeys(where))}: [{name}] {error}") from None
+
+
+# Sources
+
+
+def _from_files(files: Iterable[Path], sections: Sections) -> Iterator[_Set]:
+    for file in files:
+        try:
+            if file.stat().st_size > FILE_BYTES_MAX:
+                raise SettingsError(f"{file}: larger than {FILE_BYTES_MAX} bytes")
+            text = file.read_text(encoding="utf-8")
+            tables = tomllib.loads(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file}: cannot be read: {error}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{file}: not valid TOML: {error}") from None
+        lines = _lines(text)
+        for section, table in tables.items():
+            where = _where(file, lines, (section,))
+            _require_section(section, sections, where)
+            if not isinstance(table, dict):
+                raise SettingsError(f"{where}: {section} is a section: write [{section}]")
+            for key, value in table.items():
+                yield from _spread(file, lines, (section, key), value)
+
+
+def _spread(file: Path, lines: Mapping[Keys, int], keys: Keys, value: Any) -> Iterator[_Set]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _spread(file, lines, (*keys, key), inner)
+    else:
+        yield _Set(keys, value, _where(file, lines, keys))
+
+
+def _lines(text: str) -> dict[Keys, int]:
+    """Line numbers of headers and keys, as far as plain TOML shows them (tomllib keeps none)."""
+    found: dict[Keys, int] = {}
+    header: Keys = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := _HEADER.match(line):
+            header = tuple(match[1].split("."))
+            found.setdefault(header, number)
+        elif match := _KEY.match(line):
+            found.setdefault((*header, *match[1].split(".")), number)
+    return found
+
+
+def _where(file: Path, lines: Mapping[Keys, int], keys: Keys) -> str:
+    while keys and keys not in lines:
+        keys = keys[:-1]
+    return f"{file.name}:{lines[keys]}" if keys else file.name
+
+
+def _from_environ(environ: Mapping[str, str], sections: Sections) -> Iterator[_Set]:
+    for name in sorted(environ):
+        if not name.startswith(ENV_PREFIX) or name == ENV_CONFIG:
+            continue
+        keys = tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
+        if len(keys) < 2 or not all(keys):
+            raise SettingsError(
+                f"{name}: not a setting; write {ENV_PREFIX}SECTION__KEY{_meant(keys[0], sections)}"
+            )
+        _require_section(keys[0], sections, name)
+        yield _Set(keys, environ[name], name, loose=True)
+
+
+def _from_flags(flags: Iterable[Flag]) -> Iterator[_Set]:
+    for flag in flags:
+        if flag.value is not None:
+            yield _Set(tuple(flag.path.split(".")), flag.value, flag.name)
+
+
+def _require_section(name: str, sections: Sections, where: str) -> None:
+    if name not in sections:
+        raise SettingsError(f"{where}: there is no section [{name}]; {_near(name, sections)}")
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    if close := difflib.get_close_matches(word, names, n=3, cutoff=0.6):
+        return "did you mean " + " or ".join(close) + "?"
+    return "known: " + ", ".join(names)
+
+
+def _meant(word: str, sections: Sections) -> str:
+    """Guess which setting a name without a section stands for: MAINSPRING_PORT."""
+    for section, kind in sections.items():
+        if word in kind.__struct_fields__:
+            return f", here {ENV_PREFIX}{section.upper()}__{word.upper()}"
+    return ""
+
+
+# Checking
+
+
+def _checked(given: _Set, sections: Sections) -> Iterator[tuple[Keys, Any, str]]:
+    """Find the field a value is for and type it; a table inside it becomes its own values."""
+    kind: Any = sections[given.keys[0]]
+    for depth, key in enumerate(given.keys[1:], 1):
+        plain = _plain(kind)
+        if _is_struct(plain):
+            if key not in plain.__struct_fields__:
+                within = ".".join(given.keys[:depth])
+                known = plain.__struct_fields__
+                raise SettingsError(
+                    f"{given.source}: [{within}] has no key {key!r}; {_near(key, known)}"
+                )
+            kind = _field_type(plain, key)
+        elif typing.get_origin(plain) is dict:
+            kind = typing.get_args(plain)[1]
+        else:
+            path = ".".join(given.keys[:depth])
+            raise SettingsError(f"{given.source}: {path} is a value, not a table")
+    try:
+        value = _typed(given.value, kind) if given.loose else msgspec.convert(given.value, kind)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise SettingsError(f"{given.source}: {'.'.join(given.keys)}: {error}") from None
+    for keys, leaf, _ in _leaves(given.keys, value, kind):
+        yield keys, msgspec.to_builtins(leaf), given.source
+
+
+def _typed(text: str, kind: Any) -> Any:
+    """Read text from the environment as the type the field has; lists may be comma-separated."""
+    plain = _plain(kind)
+    if plain is str:
+        return msgspec.convert(text, kind)
+    if _is_struct(plain) or typing.get_origin(plain) is dict or text.startswith("["):
+        return msgspec.json.decode(text, type=kind)
+    if typing.get_origin(plain) in (list, tuple, frozenset, set):
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return msgspec.convert(parts, kind, strict=False)
+    return msgspec.convert(text, kind, strict=False)
+
+
+def _leaves(keys: Keys, value: Any, kind: Any) -> Iterator[tuple[Keys, Any, Any]]:
+    """Walk a struct down to its plain values: where each is, what it is, how it is declared."""
+    plain = _plain(kind)
+    if _is_struct(plain) and isinstance(value, plain):
+        for name in plain.__struct_fields__:
+            yield from _leaves((*keys, name), getattr(value, name), _field_type(plain, name))
+    elif typing.get_origin(plain) is dict and _is_struct(_plain(typing.get_args(plain)[1])):
+        for name, inner in value.items():
+            yield from _leaves((*keys, name), inner, typing.get_args(plain)[1])
+    else:
+        yield keys, value, kind
+
+
+def _field_type(struct: type[msgspec.Struct], name: str) -> Any:
+    return next(f.type for f in msgspec.structs.fields(struct) if f.name == name)
+
+
+def _plain(kind: Any) -> Any:
+    if typing.get_origin(kind) is Annotated:
+        return _plain(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        inner = [k for k in typing.get_args(kind) if k is not type(None)]
+        return _plain(inner[0]) if len(inner) == 1 else kind
+    return kind
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _is_secret(kind: Any) -> bool:
+    marks = getattr(kind, "__metadata__", ())
+    return Secret in marks or any(isinstance(mark, Secret) for mark in marks)

@@ -1,0 +1,169 @@
+"""Settings: layers, sources, masks, and one clear line for whatever is wrong."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+
+from mainspring.kernel.settings import Secret, masked
+from mainspring.settings import (
+    DatabaseSettings,
+    Flag,
+    Settings,
+    SettingsError,
+    load,
+    settings_files,
+)
+
+
+class Queue(msgspec.Struct, frozen=True):
+    concurrency: Annotated[int, msgspec.Meta(ge=1)] = 4
+    rate: str | None = None
+
+
+class Shop(msgspec.Struct, frozen=True):
+    name: str = "corner"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 80
+    ratio: float = 0.5
+    open: bool = True
+    tags: tuple[str, ...] = ("a",)
+    api_key: Annotated[str, Secret] = ""
+    queues: dict[str, Queue] = msgspec.field(
+        default_factory=lambda: {"bulk": Queue(), "critical": Queue(concurrency=8)}
+    )
+
+    def __post_init__(self) -> None:
+        if self.ratio > 1 and not self.open:
+            raise ValueError("a closed shop keeps ratio at most 1")
+
+
+SECTIONS = {"shop": Shop, "database": DatabaseSettings}
+
+
+def loaded(tmp_path: Path, toml: str = "", environ: Any = None, flags: Any = ()) -> Settings:
+    file = tmp_path / "mainspring.toml"
+    file.write_text(toml)
+    return load(SECTIONS, files=[file], environ=environ or {}, flags=flags)
+
+
+def refused(tmp_path: Path, toml: str = "", environ: Any = None, flags: Any = ()) -> str:
+    with pytest.raises(SettingsError) as caught:
+        loaded(tmp_path, toml, environ, flags)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_each_layer_wins_over_the_one_before(tmp_path: Path) -> None:
+    toml = '[shop]\nname = "file"\nport = 1\nratio = 0.1\n'
+    environ = {"MAINSPRING_SHOP__PORT": "2", "MAINSPRING_SHOP__RATIO": "0.2", "PATH": "/bin"}
+    settings = loaded(tmp_path, toml, environ, [Flag("--ratio", "shop.ratio", 0.3)])
+    shop = settings.of(Shop)
+    assert (shop.name, shop.port, shop.ratio, shop.open) == ("file", 2, 0.3, True)
+    sources = {row.path: row.source for row in settings.shown()}
+    assert sources["shop.name"] == "mainspring.toml:2"
+    assert sources["shop.port"] == "MAINSPRING_SHOP__PORT"
+    assert sources["shop.ratio"] == "--ratio"
+    assert sources["shop.open"] == "default"
+
+
+def test_a_flag_that_was_not_given_changes_nothing(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, flags=[Flag("--port", "shop.port", None)])
+    assert settings.of(Shop).port == 80
+
+
+def test_text_of_the_environment_takes_the_type_of_its_field(tmp_path: Path) -> None:
+    environ = {
+        "MAINSPRING_SHOP__OPEN": "false",
+        "MAINSPRING_SHOP__TAGS": "x, y",
+        "MAINSPRING_SHOP__NAME": "123",
+        "MAINSPRING_SHOP__QUEUES__BULK__RATE": "5/s",
+    }
+    shop = loaded(tmp_path, environ=environ).of(Shop)
+    assert (shop.open, shop.tags, shop.name) == (False, ("x", "y"), "123")
+    assert shop.queues["bulk"] == Queue(rate="5/s")
+    json = {"MAINSPRING_SHOP__TAGS": '["x, y"]'}
+    assert loaded(tmp_path, environ=json).of(Shop).tags == ("x, y",)
+
+
+def test_a_table_inside_a_section_joins_its_defaults(tmp_path: Path) -> None:
+    toml = "[shop.queues.critical]\nrate = '9/m'\n[shop.queues.mine]\nconcurrency = 2\n"
+    settings = loaded(tmp_path, toml)
+    assert settings.of(Shop).queues == {
+        "bulk": Queue(),
+        "critical": Queue(concurrency=8, rate="9/m"),
+        "mine": Queue(concurrency=2),
+    }
+    sources = {row.path: row.source for row in settings.shown()}
+    assert sources["shop.queues.critical.rate"] == "mainspring.toml:2"
+    assert sources["shop.queues.critical.concurrency"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "expected"),
+    [
+        ("[shpo]\nname = 'x'", {}, "mainspring.toml:1: there is no section [shpo]; "
+         "did you mean shop?"),
+        ("[shop]\nnaem = 'x'", {}, "mainspring.toml:2: [shop] has no key 'naem'; "
+         "did you mean name?"),
+        ("[shop]\nzzz = 1", {}, "mainspring.toml:2: [shop] has no key 'zzz'; known: "),
+        ("[shop]\n\nport = 70000", {}, "mainspring.toml:3: shop.port: Expected `int` <= 65535"),
+        ("[shop]\nport = '1'", {}, "mainspring.toml:2: shop.port: Expected `int`, got `str`"),
+        ("shop = 1", {}, "mainspring.toml:1: shop is a section: write [shop]"),
+        ("[shop.name]\nx = 1", {}, "mainspring.toml:2: shop.name is a value, not a table"),
+        ("[shop.queues.bulk]\nx = 1", {}, "mainspring.toml:2: [shop.queues.bulk] has no key 'x'"),
+        ("[shop", {}, "mainspring.toml: not valid TOML: "),
+        ("", {"MAINSPRING_SHOP__PORT": "x"}, "MAINSPRING_SHOP__PORT: shop.port: Expected `int`"),
+        ("", {"MAINSPRING_SHOP__PROT": "1"}, "MAINSPRING_SHOP__PROT: [shop] has no key 'prot'; "
+         "did you mean port?"),
+        ("", {"MAINSPRING_PORT": "1"}, "MAINSPRING_PORT: not a setting; write "
+         "MAINSPRING_SECTION__KEY, here MAINSPRING_SHOP__PORT"),
+        ("", {"MAINSPRING_SHOP__QUEUES__BULK__CONCURRENCY": "0"}, "Expected `int` >= 1"),
+        ("[shop]\nratio = 2.0\nopen = false", {}, "a closed shop keeps ratio at most 1"),
+        ("[database]\nurl = 'mysql://h'", {}, "mainspring.toml:2: [database] url starts with"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line_with_its_place(
+    tmp_path: Path, toml: str, environ: dict[str, str], expected: str
+) -> None:
+    assert expected in refused(tmp_path, toml, environ)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(SECTIONS, files=[tmp_path / "absent.toml"])
+
+
+def test_secrets_are_masked(tmp_path: Path) -> None:
+    environ = {
+        "MAINSPRING_SHOP__API_KEY": "hunter2",
+        "MAINSPRING_DATABASE__URL": "postgresql://ann:pw@db:5432/shop",
+    }
+    shown = {row.path: row.value for row in loaded(tmp_path, environ=environ).shown()}
+    assert shown["shop.api_key"] == "********"
+    assert shown["database.url"] == "postgresql://ann:********@db:5432/shop"
+
+
+@pytest.mark.parametrize(
+    ("secret", "seen"),
+    [
+        ("", ""),
+        ("s3cret", "********"),
+        ("postgresql://db/shop", "postgresql://db/shop"),
+        ("postgresql://ann@db/shop", "postgresql://ann@db/shop"),
+        ("postgresql://db/shop?password=pw", "********"),
+        ("postgresql://ann:p:w@db/shop", "postgresql://ann:********@db/shop"),
+    ],
+)
+def test_a_mask_shows_where_a_url_leads_and_no_password(secret: str, seen: str) -> None:
+    assert masked(secret) == seen
+
+
+def test_which_file_is_read(tmp_path: Path) -> None:
+    assert settings_files({}, tmp_path) == []
+    usual = tmp_path / "mainspring.toml"
+    usual.touch()
+    assert settings_files({}, tmp_path) == [usual]
+    assert settings_files({"MAINSPRING_CONFIG": "/x.toml"}, tmp_path) == [Path("/x.toml")]
+    chosen = Path("/y.toml")
+    assert settings_files({"MAINSPRING_CONFIG": "/x.toml"}, tmp_path, chosen) == [chosen]
