@@ -65,12 +65,13 @@ class Call:
     """One call of a handler. It reads, decides and stages; the dispatcher commits.
 
     Staged writes are not visible to the call's own reads. When a guard fails the handler runs again
-    with the same ``now_ms`` and the same ids in the same order.
+    with the same ``now_ms`` and the same ids in the same order. In a job ``attempt`` counts its
+    attempts from 1, and ``progress`` (0 to 1) is shown to whoever looks at the job.
     """
 
     __slots__ = (
         "_context", "_ids", "_ids_at", "attempt", "caller", "causation_id", "correlation_id",
-        "events", "if_match", "jobs", "now_ms", "reader", "request_id", "writes",
+        "events", "if_match", "jobs", "now_ms", "progress", "reader", "reruns", "request_id", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -83,11 +84,14 @@ class Call:
         correlation_id: str | None = None,
         causation_id: str | None = None,
         if_match: str | None = None,
+        attempt: int = 1,
     ) -> None:
         self._context = context
         self._ids: list[int] = []
         self._ids_at = 0
-        self.attempt = 1
+        self.attempt = attempt
+        self.progress: float | None = None
+        self.reruns = 0
         self.caller = caller
         self.now_ms = now_ms
         self.request_id = request_id
@@ -194,7 +198,7 @@ class Call:
 
     def begin_again(self) -> None:
         """Forget what was staged, for a re-run."""
-        self.attempt += 1
+        self.reruns += 1
         self._ids_at = 0
         self.writes = []
         self.events = []

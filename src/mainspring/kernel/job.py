@@ -28,11 +28,17 @@ class JobState(StrEnum):
 
 
 class JobFailed(Exception):
-    """Raised by a job that must not be tried again; it goes to the dead letters at once."""
+    """Raised by a job that must not be tried again: it goes to the dead letters at once.
+
+    What it staged before is committed.
+    """
 
 
 class Snooze(Exception):
-    """Raised by a job that wants to run again after ``delay_s``, as another counted attempt."""
+    """Raised by a job that wants to run again after ``delay_s``, as another counted attempt.
+
+    What it staged before is committed. After the last attempt it goes to the dead letters.
+    """
 
     def __init__(self, delay_s: float, why: str = "") -> None:
         super().__init__(why or f"again in {delay_s:g} s")
@@ -42,11 +48,19 @@ class Snooze(Exception):
 class Job:
     """A declared kind of job. Calling it calls its handler, so tests need no worker."""
 
-    __slots__ = ("args", "doc", "handler", "name", "queue", "retry", "timeout_s")
+    __slots__ = ("args", "coalesces", "doc", "handler", "name", "queue", "retry", "timeout_s")
 
     def __init__(
-        self, name: str, handler: JobHandler, *, queue: str, retry: RetryPolicy, timeout_s: float
+        self,
+        name: str,
+        handler: JobHandler,
+        *,
+        queue: str,
+        retry: RetryPolicy,
+        timeout_s: float,
+        coalesces: bool = False,
     ) -> None:
+        self.coalesces = coalesces
         self.name = name
         self.handler = handler
         self.queue = queue

@@ -32,6 +32,7 @@ class Consumer(msgspec.Struct, frozen=True):
     patterns: tuple[str, ...]
     handler: Handler
     retry: RetryPolicy
+    from_start: bool
 
     def takes(self, event_type: str) -> bool:
         """Tell whether a pattern (exact, ``prefix.*`` or ``*``) covers this type."""
@@ -167,24 +168,39 @@ class Service:
         max_attempts: int = 5,
         retry: RetryPolicy | None = None,
         timeout_s: float = JOB_TIMEOUT_S,
+        coalesces: bool = False,
     ) -> Callable[[JobHandler], Job]:
-        """Declare a job. Delivered at least once; what its handler stages takes effect once."""
+        """Declare a job. Delivered at least once; what its handler stages takes effect once.
+
+        A ``unique_key`` is held until the job is done; where it ``coalesces``, only until it
+        starts: a burst becomes one run, and what comes during that run gets another.
+        """
 
         def declare(handler: JobHandler) -> Job:
             name = f"{self.name}.{handler.__name__}"
             policy = retry or RetryPolicy(max_attempts=max_attempts)
-            job = Job(name, handler, queue=queue, retry=policy, timeout_s=timeout_s)
+            job = Job(
+                name, handler, queue=queue, retry=policy, timeout_s=timeout_s, coalesces=coalesces
+            )
             self.jobs[name] = job
             return job
 
         return declare
 
-    def on(self, *patterns: str, retry: RetryPolicy | None = None) -> Callable[[Handler], Handler]:
-        """Declare a consumer of events; what it stages takes effect once per event."""
+    def on(
+        self, *patterns: str, retry: RetryPolicy | None = None, from_start: bool = False
+    ) -> Callable[[Handler], Handler]:
+        """Declare a consumer of events; what it stages takes effect once per event.
+
+        It takes events in the order of the log, from its own first start on, or from the log's
+        beginning. An event whose handler fails is set aside as a retried job; the others go on.
+        """
 
         def declare(handler: Handler) -> Handler:
             name = f"{self.name}.{handler.__name__}"
-            self.consumers[name] = Consumer(name, patterns, handler, retry or RetryPolicy())
+            self.consumers[name] = Consumer(
+                name, patterns, handler, retry or RetryPolicy(), from_start
+            )
             return handler
 
         return declare

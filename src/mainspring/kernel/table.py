@@ -110,7 +110,7 @@ class Query(Generic[R]):
         self,
         name: str,
         sql: str,
-        row: "type[R] | Table[Any]",
+        row: "type[R] | Table[R]",
         *,
         postgres: str | None = None,
         scans: bool = False,

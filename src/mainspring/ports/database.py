@@ -64,6 +64,13 @@ class Database(Protocol):
         """
         ...
 
+    def post(self, writes: Sequence[Write]) -> None:
+        """Queue a commit from any thread and do not wait; a failure is logged.
+
+        For heartbeats, which must go on while a job blocks the event loop.
+        """
+        ...
+
     async def transact(
         self, body: Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
     ) -> None:

@@ -97,6 +97,7 @@ class Dispatcher:
         correlation_id: str | None = None,
         causation_id: str | None = None,
         if_match: str | None = None,
+        attempt: int = 1,
     ) -> Call:
         """Make the call a handler is given."""
         return Call(
@@ -107,6 +108,7 @@ class Dispatcher:
             correlation_id=correlation_id,
             causation_id=causation_id,
             if_match=if_match,
+            attempt=attempt,
         )
 
     async def run(
@@ -165,6 +167,18 @@ class Dispatcher:
         writes, woken = await self._lower(call, outcome, idempotency)
         await self._database.commit([*also, *writes], woken | wakes)
         self.tell(call)
+
+    async def commit_all(self, calls: Sequence[Call], *, also: Sequence[Write] = ()) -> None:
+        """Commit what several calls staged in one transaction, or none of it."""
+        writes: list[Write] = list(also)
+        wakes: set[str] = set()
+        for call in calls:
+            staged, woken = await self._lower(call, None, None)
+            writes.extend(staged)
+            wakes |= woken
+        await self._database.commit(writes, frozenset(wakes))
+        for call in calls:
+            self.tell(call)
 
     def tell(self, call: Call) -> None:
         """Tell the listeners of this process about a call that has committed."""
@@ -236,7 +250,7 @@ class Dispatcher:
         writes.extend(events)
         for job in call.jobs:
             writes.append(job_insert(call, job))
-            wakes.add("jobs:" + job.queue)
+            wakes.add("jobs:" + job.queue if job.run_at_ms <= call.now_ms else "scheduled")
         return writes, EVENT_WAKES.union(wakes) if events else frozenset(wakes)
 
     def _remember(
@@ -347,6 +361,7 @@ def job_insert(call: Call, staged: StagedJob) -> Insert:
             lease_until_ms=0,
             worker=None,
             unique_key=staged.unique_key,
+            coalesces=staged.job.coalesces,
             progress=None,
             error=None,
             correlation_id=call.correlation_id,

@@ -58,6 +58,7 @@ class JobRow(msgspec.Struct, frozen=True):
     lease_until_ms: int
     worker: str | None
     unique_key: str | None
+    coalesces: bool
     progress: float | None
     error: str | None
     correlation_id: str
@@ -94,6 +95,11 @@ EVENTS_AFTER = Query(
 )
 LAST_SEQ = Query("runtime.last_seq", "SELECT COALESCE(MAX(seq), 0) FROM events", int)
 EVENT_BODY = Query("runtime.event_body", "SELECT body FROM events WHERE id = :id", str)
+EVENT_BY_ID = Query(
+    "runtime.event_by_id",
+    "SELECT seq, id, tenant, type, body FROM events WHERE id = :id",
+    LoggedEvent,
+)
 ANSWER = Query(
     "runtime.answer",
     f"SELECT {ANSWERS.columns} FROM idempotency WHERE key_hash = :key_hash",
@@ -104,8 +110,120 @@ FORGET_EXPIRED_ANSWER = Statement(
     "DELETE FROM idempotency WHERE key_hash = :key_hash AND expires_ms <= :now_ms",
 )
 CURSOR = Query("runtime.cursor", "SELECT seq FROM cursors WHERE consumer = :consumer", int)
+MOVE_CURSOR = Statement(
+    "runtime.move_cursor",
+    "UPDATE cursors SET seq = :seq WHERE consumer = :consumer AND seq = :after",
+)
 SUBJECT_KEY = Query(
     "runtime.subject_key",
     "SELECT tenant, person, sealed FROM subject_keys WHERE tenant = :tenant AND person = :person",
     SUBJECT_KEYS,
+)
+
+
+class ClaimedJob(msgspec.Struct, frozen=True):
+    """What a worker needs of a job that it has claimed."""
+
+    id: str
+    tenant: str
+    name: str
+    args: str
+    priority: int
+    attempt: int
+    max_attempts: int
+    correlation_id: str
+    created_ms: int
+    run_at_ms: int
+
+
+_CLAIMED = ", ".join(ClaimedJob.__struct_fields__)
+_CLAIM = """
+UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = :worker,
+    lease_until_ms = :lease_until_ms, updated_ms = :now_ms,
+    unique_key = CASE WHEN coalesces THEN NULL ELSE unique_key END
+WHERE id IN (
+    SELECT id FROM jobs WHERE queue = :queue AND state = 'ready'
+        AND NOT EXISTS (SELECT 1 FROM queues WHERE name = :queue AND paused)
+    ORDER BY priority DESC, id LIMIT :limit {lock}
+) RETURNING """
+CLAIM_JOBS = Statement(
+    "runtime.claim_jobs",
+    _CLAIM.format(lock="") + _CLAIMED,
+    postgres=_CLAIM.format(lock="FOR UPDATE SKIP LOCKED") + _CLAIMED,
+)
+FINISH_JOB = Statement(
+    "runtime.finish_job",
+    "UPDATE jobs SET state = 'done', progress = 1, worker = NULL, error = NULL, "
+    "updated_ms = :now_ms WHERE id = :id AND attempt = :attempt AND state = 'running'",
+)
+RETRY_JOB = Statement(
+    "runtime.retry_job",
+    "UPDATE jobs SET state = 'scheduled', run_at_ms = :run_at_ms, worker = NULL, error = :error, "
+    "updated_ms = :now_ms WHERE id = :id AND attempt = :attempt AND state = 'running'",
+)
+BURY_JOB = Statement(
+    "runtime.bury_job",
+    "UPDATE jobs SET state = 'dead', worker = NULL, error = :error, "
+    "updated_ms = :now_ms WHERE id = :id AND attempt = :attempt AND state = 'running'",
+)
+RENEW_LEASES = Statement(
+    "runtime.renew_leases",
+    "UPDATE jobs SET lease_until_ms = :lease_until_ms WHERE state = 'running' AND worker = :worker",
+)
+SHOW_PROGRESS = Statement(
+    "runtime.show_progress",
+    "UPDATE jobs SET progress = :progress WHERE id = :id AND attempt = :attempt "
+    "AND state = 'running'",
+)
+HAND_BACK = Statement(
+    "runtime.hand_back",
+    "UPDATE jobs SET state = 'ready', attempt = attempt - 1, worker = NULL "
+    "WHERE state = 'running' AND worker = :worker",
+)
+# A worker that died takes its attempt with it: the job may be what killed it.
+RECLAIM_JOBS = Statement(
+    "runtime.reclaim_jobs",
+    "UPDATE jobs SET state = CASE WHEN attempt >= max_attempts THEN 'dead' ELSE 'ready' END, "
+    "worker = NULL, error = 'its worker died', updated_ms = :now_ms "
+    "WHERE state = 'running' AND lease_until_ms <= :now_ms RETURNING queue",
+)
+_PROMOTE = """
+UPDATE jobs SET state = 'ready' WHERE id IN (
+    SELECT id FROM jobs WHERE state = 'scheduled' AND run_at_ms <= :now_ms
+    ORDER BY run_at_ms LIMIT :limit {lock}
+) RETURNING queue"""
+PROMOTE_JOBS = Statement(
+    "runtime.promote_jobs",
+    _PROMOTE.format(lock=""),
+    postgres=_PROMOTE.format(lock="FOR UPDATE SKIP LOCKED"),
+)
+NEXT_DUE = Query(
+    "runtime.next_due",
+    "SELECT run_at_ms FROM jobs WHERE state = 'scheduled' ORDER BY run_at_ms LIMIT 1",
+    int,
+)
+FORGET_ANSWERS = Statement(
+    "runtime.forget_answers",
+    "DELETE FROM idempotency WHERE key_hash IN (SELECT key_hash FROM idempotency "
+    "WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit) RETURNING 1",
+)
+FORGET_JOBS = Statement(
+    "runtime.forget_jobs",
+    "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE id < :before "
+    "AND state IN ('done', 'cancelled') ORDER BY id LIMIT :limit) RETURNING 1",
+)
+
+
+class ScheduleRow(msgspec.Struct, frozen=True):
+    """When a schedule fires next."""
+
+    name: str
+    next_ms: int
+
+
+SCHEDULES = Table("schedules", ScheduleRow, key=("name",))
+SCHEDULE = Query("runtime.schedule", "SELECT next_ms FROM schedules WHERE name = :name", int)
+MOVE_SCHEDULE = Statement(
+    "runtime.move_schedule",
+    "UPDATE schedules SET next_ms = :next_ms WHERE name = :name AND next_ms = :was_ms",
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import apsw
+import structlog
 
 from mainspring.kernel.errors import Conflict, Failure, Invalid, NeedsIndex, Rerun, Unavailable
 from mainspring.kernel.table import Command, Delete, Insert, Query, Update, Write
@@ -30,6 +31,7 @@ from mainspring.ports.database import (
 )
 
 R = TypeVar("R")
+log = structlog.get_logger()
 Body = Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 
 GROUP_MAX = 256  # calls in one commit
@@ -60,7 +62,7 @@ class _Task:
 
     def __init__(
         self,
-        future: asyncio.Future[None],
+        future: asyncio.Future[None] | None,
         writes: Sequence[Write],
         wakes: Wakes,
         body: Body | None = None,
@@ -187,21 +189,29 @@ class SqliteDatabase:
 
     async def commit(self, writes: Sequence[Write], wakes: Wakes = NO_WAKES) -> None:
         """Queue the writes of one call for the next group commit and wait for it."""
-        await self._submit(_Task(self._loop.create_future(), writes, wakes))
+        await self._submit(writes, wakes)
 
     async def transact(self, body: Body) -> None:
         """Run ``body`` in the writer thread, inside the next group's transaction."""
-        await self._submit(_Task(self._loop.create_future(), (), NO_WAKES, body))
+        await self._submit((), NO_WAKES, body)
 
-    async def _submit(self, task: _Task) -> None:
+    async def _submit(
+        self, writes: Sequence[Write], wakes: Wakes, body: Body | None = None
+    ) -> None:
         if self._closing:
             raise Unavailable("the database is closing", retry_after_s=1)
         if self._waiting >= COMMIT_QUEUE_MAX:
             raise Unavailable("too many writes are waiting", retry_after_s=1)
         self._waiting += 1
-        self._queue.put(task)
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._queue.put(_Task(future, writes, wakes, body))
         # The commit goes on when its caller is gone: its fate must not depend on a connection.
-        await asyncio.shield(task.future)
+        await asyncio.shield(future)
+
+    def post(self, writes: Sequence[Write]) -> None:
+        """Queue a commit from any thread and do not wait for it."""
+        if not self._closing:
+            self._queue.put(_Task(None, writes, NO_WAKES))
 
     def on_wake(self, listener: Callable[[Wakes], None]) -> None:
         """Call ``listener`` on the loop after each commit that wakes somebody."""
@@ -292,13 +302,17 @@ class SqliteDatabase:
 
     def _acknowledge(self, group: list[_Task]) -> None:
         """On the loop: answer the callers, then wake whoever listens."""
-        self._waiting -= len(group)
+        self._waiting -= sum(task.future is not None for task in group)
         self.commits += 1
         self.calls_committed += len(group)
         wakes: set[str] = set()
         for task in group:
             if task.error is None:
                 wakes |= task.wakes
+            if task.future is None:
+                if task.error is not None:
+                    log.warning("posted_write_failed", error=repr(task.error))
+                continue
             if task.future.done():
                 continue
             if task.error is None:

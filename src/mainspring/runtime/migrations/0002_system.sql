@@ -26,6 +26,7 @@ CREATE TABLE jobs (
     lease_until_ms bigint NOT NULL,
     worker text,
     unique_key text,
+    coalesces boolean NOT NULL,
     progress double precision,
     error text,
     correlation_id text NOT NULL,
@@ -49,12 +50,6 @@ CREATE TABLE queues (
 CREATE TABLE cursors (
     consumer text NOT NULL PRIMARY KEY,
     seq bigint NOT NULL
-);
-
-CREATE TABLE leases (
-    name text NOT NULL PRIMARY KEY,
-    holder text NOT NULL,
-    until_ms bigint NOT NULL
 );
 
 CREATE TABLE schedules (

@@ -1,0 +1,198 @@
+"""The relay: hands every event of the log to the consumers that want it, in order.
+
+A consumer's cursor moves in the same commit as what its handlers staged, so each event takes effect
+once. An event whose handler fails is set aside as a job (``inbox.py``) and the others go on.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+
+from mainspring.kernel.call import TENANT_DEFAULT, Call, Caller
+from mainspring.kernel.clock import Clock
+from mainspring.kernel.errors import Rerun, Unavailable
+from mainspring.kernel.service import Consumer
+from mainspring.kernel.table import Command
+from mainspring.ports.database import Database
+from mainspring.runtime.dispatch import Dispatcher
+from mainspring.runtime.inbox import Inbox
+from mainspring.runtime.log import envelope
+from mainspring.runtime.supervisor import Supervisor
+from mainspring.runtime.tables import (
+    CURSOR,
+    CURSORS,
+    EVENTS_AFTER,
+    LAST_SEQ,
+    MOVE_CURSOR,
+    CursorRow,
+    LoggedEvent,
+)
+from mainspring.runtime.wakes import WakeBoard, wait
+
+log = structlog.get_logger()
+
+BATCH_EVENTS = 256
+STANDBY_S = 1.0  # how long another process may be silent before this one takes over
+POLL_S = 5.0  # a wake can be lost with its connection; the log never is
+
+
+class Overtaken(Exception):
+    """Another process moved this consumer's cursor first."""
+
+
+class Relay:
+    """Runs one loop per consumer."""
+
+    def __init__(
+        self,
+        database: Database,
+        dispatcher: Dispatcher,
+        inbox: Inbox,
+        consumers: Sequence[Consumer],
+        board: WakeBoard,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._dispatcher = dispatcher
+        self._inbox = inbox
+        self._consumers = consumers
+        self._board = board
+        self._clock = clock
+        self._supervisor = Supervisor()
+        self.lag_events: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Give new consumers their cursor, then follow the log."""
+        for consumer in self._consumers:
+            if not await self._database.read(CURSOR, (consumer.name,)):
+                head = 0 if consumer.from_start else await self._head()
+                row = CursorRow(consumer.name, head)
+                await self._database.commit([CURSORS.insert(row, taken=None)])
+        for consumer in self._consumers:
+            self._supervisor.start(f"consumer {consumer.name}", partial(self._follow, consumer))
+
+    async def stop(self) -> None:
+        """Stop following. What was not committed is taken again at the next start."""
+        await self._supervisor.stop()
+
+    async def _head(self) -> int:
+        return (await self._database.read(LAST_SEQ, ()))[0]
+
+    async def _follow(self, consumer: Consumer) -> None:
+        seq = await self._cursor(consumer)
+        with self._board.listen("events", "sequenced") as signal:
+            while True:
+                signal.clear()
+                try:
+                    moved = await self._take(consumer, seq)
+                except Overtaken:
+                    seq = await self._stand_by(consumer)
+                    continue
+                if moved == seq:
+                    await wait(signal, POLL_S)
+                seq = moved
+
+    async def _cursor(self, consumer: Consumer) -> int:
+        return (await self._database.read(CURSOR, (consumer.name,)))[0]
+
+    async def _stand_by(self, consumer: Consumer) -> int:
+        """Wait while another process moves the cursor; return it when that has gone silent."""
+        seen = -1
+        with self._board.listen() as never:
+            while (seq := await self._cursor(consumer)) != seen:
+                seen = seq
+                never.clear()
+                await wait(never, STANDBY_S)
+        return seq
+
+    async def _take(self, consumer: Consumer, after: int) -> int:
+        """Take one batch of events; return how far the cursor is now."""
+        events = await self._database.read(EVENTS_AFTER, (after, BATCH_EVENTS))
+        if not events:
+            self.lag_events[consumer.name] = 0
+            return after
+        wanted = [event for event in events if consumer.takes(event.type)]
+        last = events[-1].seq
+        self.lag_events[consumer.name] = len(wanted)
+        calls = [await self._handle(consumer, event) for event in wanted]
+        try:
+            await self._dispatcher.commit_all(calls, also=[self._move(consumer, after, last)])
+        except (Overtaken, Unavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - each event is tried alone below
+            # One event spoils its batch: take them one by one, so only that one is set aside.
+            log.info("batch_split", consumer=consumer.name, events=len(calls), error=repr(error))
+            return await self._take_singly(consumer, after, events)
+        return last
+
+    async def _take_singly(
+        self, consumer: Consumer, after: int, events: Sequence[LoggedEvent]
+    ) -> int:
+        for event in events:
+            if consumer.takes(event.type):
+                await self._take_one(consumer, after, event)
+            else:
+                await self._database.commit([self._move(consumer, after, event.seq)])
+            after = event.seq
+        return after
+
+    async def _take_one(self, consumer: Consumer, after: int, event: LoggedEvent) -> None:
+        move = self._move(consumer, after, event.seq)
+        for _ in range(consumer.retry.max_attempts):
+            call = await self._handle(consumer, event)
+            try:
+                await self._dispatcher.commit_all([call], also=[move])
+            except Rerun:
+                continue
+            except (Overtaken, Unavailable):
+                raise
+            except Exception as error:  # noqa: BLE001 - logged, and kept as a job
+                log.warning(
+                    "event_set_aside", consumer=consumer.name, event=event.id, error=repr(error)
+                )
+                break
+            else:
+                return
+        aside = self._call(event)
+        self._inbox.set_aside(aside, consumer, event)
+        await self._dispatcher.commit_all([aside], also=[move])
+
+    async def _handle(self, consumer: Consumer, event: LoggedEvent) -> Call:
+        """Run the handler; when it fails, the call holds the job that will try again."""
+        call = self._call(event)
+        try:
+            await self._inbox.handle(consumer, call, envelope(event.body, event.seq))
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - logged, and kept as a job
+            log.warning(
+                "event_set_aside", consumer=consumer.name, event=event.id, error=repr(error)
+            )
+            call = self._call(event)
+            self._inbox.set_aside(call, consumer, event)
+        return call
+
+    def _call(self, event: LoggedEvent) -> Call:
+        correlation_id = envelope(event.body).correlationid
+        return self._dispatcher.call(
+            consumer_caller(event.tenant),
+            request_id=event.id,
+            correlation_id=correlation_id,
+            causation_id=event.id,
+        )
+
+    def _move(self, consumer: Consumer, after: int, to: int) -> Command:
+        return MOVE_CURSOR(consumer=consumer.name, after=after, seq=to).expect(1, Overtaken)
+
+
+def consumer_caller(tenant: str) -> Caller:
+    """Who a consumer or a job acts as: the platform itself, within the tenant of its cause."""
+    return (
+        _SYSTEM
+        if tenant == TENANT_DEFAULT
+        else Caller("system", tenant=tenant, scopes=frozenset({"*"}))
+    )
+
+
+_SYSTEM = Caller("system", scopes=frozenset({"*"}))

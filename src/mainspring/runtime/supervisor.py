@@ -1,0 +1,45 @@
+"""Background loops that must not die quietly: a crash is logged and the loop starts again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+log = structlog.get_logger()
+
+RESTART_FIRST_S = 0.1
+RESTART_MAX_S = 5.0
+
+
+class Supervisor:
+    """Runs named loops until stopped. A loop that returns is done; one that raises restarts."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        """Run ``loop`` in the background."""
+        self._tasks[name] = asyncio.create_task(self._keep_running(name, loop), name=name)
+
+    async def stop(self) -> None:
+        """Cancel every loop and wait until all have ended."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @staticmethod
+    async def _keep_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        delay_s = RESTART_FIRST_S
+        while True:
+            try:
+                await loop()
+            except Exception:
+                log.exception("loop_restarts", loop=name, delay_s=delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, RESTART_MAX_S)
+            else:
+                return

@@ -1,0 +1,314 @@
+"""Workers: claim jobs, run them, and commit what they staged together with their completion.
+
+A claimed job is leased. The lease is renewed by a thread, so a job that blocks the event loop keeps
+it; completion is fenced by the attempt, so a worker that lost its lease changes nothing.
+"""
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import Clock, Entropy
+from mainspring.kernel.errors import Failure, Rerun, Unavailable
+from mainspring.kernel.job import Job, JobFailed, Snooze
+from mainspring.kernel.table import Command, Write
+from mainspring.ports.database import Database, Transaction, Wakes
+from mainspring.runtime.dispatch import RERUNS_MAX, Dispatcher
+from mainspring.runtime.relay import consumer_caller
+from mainspring.runtime.supervisor import Supervisor
+from mainspring.runtime.tables import (
+    BURY_JOB,
+    CLAIM_JOBS,
+    FINISH_JOB,
+    HAND_BACK,
+    NEXT_DUE,
+    PROMOTE_JOBS,
+    RECLAIM_JOBS,
+    RENEW_LEASES,
+    RETRY_JOB,
+    SHOW_PROGRESS,
+    ClaimedJob,
+)
+from mainspring.runtime.wakes import WakeBoard, wait
+
+log = structlog.get_logger()
+
+LEASE_S = 4.0
+HEARTBEAT_S = 1.0
+RECLAIM_S = 1.0
+POLL_S = 5.0  # a wake can be lost with its connection; the table never is
+CLAIM_MAX = 128  # jobs in one claim
+PROMOTE_MAX = 500  # scheduled jobs made ready in one commit
+ERROR_MAX_CHARS = 2_000
+
+
+class LeaseLost(Exception):
+    """The job is no longer this worker's: it was reclaimed or cancelled. Nothing was committed."""
+
+
+class QueueStats:
+    """What one queue of this process has done."""
+
+    __slots__ = ("buried", "done", "failed", "running", "seconds", "wait_seconds")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.done = 0
+        self.failed = 0
+        self.buried = 0
+        self.seconds = 0.0
+        self.wait_seconds = 0.0
+
+
+class Workers:
+    """Runs the jobs of some queues, each with its own concurrency."""
+
+    def __init__(
+        self,
+        database: Database,
+        dispatcher: Dispatcher,
+        jobs: Mapping[str, Job],
+        concurrency: Mapping[str, int],
+        board: WakeBoard,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._database = database
+        self._dispatcher = dispatcher
+        self._jobs = jobs
+        self._concurrency = concurrency
+        self._board = board
+        self._clock = clock
+        self._entropy = entropy
+        self._name = entropy.token(8).hex()
+        self._supervisor = Supervisor()
+        self._running: dict[str, tuple[asyncio.Task[None], Call]] = {}
+        self._stop_heartbeat = threading.Event()
+        self._heartbeat = threading.Thread(
+            target=self._beat, name="mainspring-heartbeat", daemon=True
+        )
+        self.stats = {queue: QueueStats() for queue in concurrency}
+
+    async def start(self) -> None:
+        """Start claiming."""
+        self._heartbeat.start()
+        for queue in self._concurrency:
+            self._supervisor.start(f"queue {queue}", partial(self._serve, queue))
+        self._supervisor.start("scheduled jobs", self._promote)
+        self._supervisor.start("expired leases", self._reclaim)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Stop claiming, let running jobs finish for ``timeout_s``, hand the others back."""
+        await self._supervisor.stop()
+        tasks = [task for task, _ in self._running.values()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        self._stop_heartbeat.set()
+        await asyncio.to_thread(self._heartbeat.join)
+        await self._database.commit([HAND_BACK(worker=self._name)])
+
+    # Claiming
+
+    async def _serve(self, queue: str) -> None:
+        slots = asyncio.Semaphore(self._concurrency[queue])
+        free = self._concurrency[queue]
+        with self._board.listen(f"jobs:{queue}") as signal:
+            while True:
+                signal.clear()
+                await slots.acquire()
+                slots.release()
+                running = self.stats[queue].running
+                jobs = await self._claim(queue, min(free - running, CLAIM_MAX))
+                for job in jobs:
+                    await slots.acquire()
+                    self._run_in_background(queue, job, slots)
+                if not jobs:
+                    await wait(signal, POLL_S)
+
+    async def _claim(self, queue: str, limit: int) -> list[ClaimedJob]:
+        now_ms = self._clock.now_ms()
+        claim = CLAIM_JOBS(
+            queue=queue,
+            limit=limit,
+            worker=self._name,
+            now_ms=now_ms,
+            lease_until_ms=now_ms + int(LEASE_S * 1000),
+        )
+        rows = await execute(self._database, claim)
+        jobs = [ClaimedJob(*row) for row in rows]
+        jobs.sort(key=lambda job: (-job.priority, job.id))
+        return jobs
+
+    def _run_in_background(self, queue: str, job: ClaimedJob, slots: asyncio.Semaphore) -> None:
+        call = self._dispatcher.call(
+            consumer_caller(job.tenant),
+            request_id=job.id,
+            correlation_id=job.correlation_id,
+            causation_id=job.id,
+            attempt=job.attempt,
+        )
+        stats = self.stats[queue]
+        stats.running += 1
+        stats.wait_seconds += max(0, call.now_ms - max(job.created_ms, job.run_at_ms)) / 1000
+
+        async def run() -> None:
+            started_s = self._clock.monotonic_s()
+            try:
+                await self._run(queue, job, call)
+            finally:
+                stats.seconds += self._clock.monotonic_s() - started_s
+                stats.running -= 1
+                del self._running[job.id]
+                slots.release()
+
+        self._running[job.id] = (asyncio.create_task(run()), call)
+
+    # Running
+
+    async def _run(self, queue: str, job: ClaimedJob, call: Call) -> None:
+        stats = self.stats[queue]
+        try:
+            await self._attempt(job, call)
+        except LeaseLost:
+            log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
+        except Unavailable as error:
+            # The database refused: the lease runs out and the job is claimed again.
+            log.warning("job_not_committed", job=job.id, name=job.name, error=repr(error))
+        except Exception as error:  # noqa: BLE001 - logged, and written to the job
+            stats.failed += 1
+            await self._failed(queue, job, call, error)
+        else:
+            stats.done += 1
+
+    async def _attempt(self, job: ClaimedJob, call: Call) -> None:
+        declared = self._jobs.get(job.name)
+        if declared is None:
+            raise JobFailed(f"no job is named {job.name}")
+        try:
+            args = declared.decode(job.args)
+        except msgspec.ValidationError as error:
+            raise JobFailed(f"its arguments do not fit: {error}") from error
+        for _ in range(RERUNS_MAX):
+            async with asyncio.timeout(declared.timeout_s):
+                await declared.handler(call, **args)
+            finish = FINISH_JOB(id=job.id, attempt=job.attempt, now_ms=self._clock.now_ms())
+            try:
+                await self._dispatcher.commit(call, also=(finish.expect(1, LeaseLost),))
+            except Rerun:
+                call.begin_again()
+                continue
+            return
+        raise RuntimeError("others kept changing the rows this job reads")
+
+    async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> None:
+        keeps = isinstance(error, JobFailed | Snooze) or (
+            isinstance(error, Failure) and error.keeps_staged
+        )
+        if not keeps:
+            call.begin_again()
+        last = job.attempt >= job.max_attempts or isinstance(error, JobFailed)
+        text = f"{type(error).__name__}: {error}"[:ERROR_MAX_CHARS]
+        level = log.error if last else log.info if isinstance(error, Snooze) else log.warning
+        level(
+            "job_failed",
+            job=job.id,
+            name=job.name,
+            attempt=job.attempt,
+            last=last,
+            error=text,
+            correlation_id=job.correlation_id,
+            exc_info=not isinstance(error, Snooze | JobFailed),
+        )
+        outcome = self._bury(job, text) if last else self._retry(job, error, text)
+        if last:
+            self.stats[queue].buried += 1
+        try:
+            await self._dispatcher.commit(
+                call, also=(outcome.expect(1, LeaseLost),), wakes=frozenset({"scheduled"})
+            )
+        except LeaseLost:
+            log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
+
+    def _bury(self, job: ClaimedJob, text: str) -> Command:
+        return BURY_JOB(id=job.id, attempt=job.attempt, error=text, now_ms=self._clock.now_ms())
+
+    def _retry(self, job: ClaimedJob, error: Exception, text: str) -> Command:
+        now_ms = self._clock.now_ms()
+        if isinstance(error, Snooze):
+            delay_s = error.delay_s
+        else:
+            noise = int.from_bytes(self._entropy.token(4), "big") / 2**32
+            delay_s = self._jobs[job.name].retry.delay_s(job.attempt, noise)
+        return RETRY_JOB(
+            id=job.id,
+            attempt=job.attempt,
+            run_at_ms=now_ms + int(delay_s * 1000),
+            error=text,
+            now_ms=now_ms,
+        )
+
+    # Time
+
+    def _beat(self) -> None:
+        """In its own thread: keep the leases of whatever runs, however busy the loop is."""
+        while not self._stop_heartbeat.wait(HEARTBEAT_S):
+            running = list(self._running.values())
+            if not running:
+                continue
+            until_ms = self._clock.now_ms() + int(LEASE_S * 1000)
+            writes: list[Write] = [RENEW_LEASES(worker=self._name, lease_until_ms=until_ms)]
+            writes += [
+                SHOW_PROGRESS(id=call.request_id, attempt=call.attempt, progress=call.progress)
+                for _, call in running
+                if call.progress is not None
+            ]
+            self._database.post(writes)
+
+    async def _promote(self) -> None:
+        """Make scheduled jobs ready when their time comes."""
+        with self._board.listen("scheduled") as signal:
+            while True:
+                signal.clear()
+                due = await self._database.read(NEXT_DUE, ())
+                now_ms = self._clock.now_ms()
+                if due and due[0] <= now_ms:
+                    await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
+                    continue
+                delay_s = (due[0] - now_ms) / 1000 if due else POLL_S
+                await wait(signal, min(delay_s, POLL_S))
+
+    async def _reclaim(self) -> None:
+        """Take jobs back from workers that died."""
+        with self._board.listen() as never:
+            never.clear()
+            while True:
+                await self._make_ready(RECLAIM_JOBS(now_ms=self._clock.now_ms()))
+                await wait(never, RECLAIM_S)
+
+    async def _make_ready(self, command: Command) -> None:
+        async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+            rows = await transaction.execute(command)
+            return (), frozenset(f"jobs:{row[0]}" for row in rows)
+
+        await self._database.transact(body)
+
+
+async def execute(database: Database, command: Command) -> list[tuple[Any, ...]]:
+    """Run one statement in a commit of its own and return its rows."""
+    rows: list[tuple[Any, ...]] = []
+
+    async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+        rows[:] = await transaction.execute(command)
+        return (), frozenset()
+
+    await database.transact(body)
+    return rows
