@@ -5,9 +5,12 @@ from typing import Protocol
 
 import msgspec
 
+URL_CHARS_MAX = 2_048
+ANSWER_BYTES_MAX = 64 * 1024  # of a body; the rest is not read and the connection is dropped
+
 
 class WebAnswer(msgspec.Struct, frozen=True):
-    """What came back: the status, headers in lower case and the first bytes of the body."""
+    """What came back: the status, headers in lower case, and at most ``ANSWER_BYTES_MAX`` bytes."""
 
     status: int
     headers: Mapping[str, str]
@@ -15,10 +18,14 @@ class WebAnswer(msgspec.Struct, frozen=True):
 
 
 class WebError(Exception):
-    """Nothing came back: refused, unreachable, too slow, or an address that is not allowed."""
+    """No answer came back. ``code`` is stable and one of those below; ``detail`` is for people.
+
+    ``url_refused`` and ``address_refused`` are the guard's; ``name_not_resolved``,
+    ``connect_failed``, ``tls_failed``, ``connection_lost`` and ``timed_out`` are the network's.
+    """
 
     def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
 
@@ -26,12 +33,29 @@ class WebError(Exception):
 class Web(Protocol):
     """Sends requests to addresses from outside, guarded against reaching inside (SSRF)."""
 
+    async def open(self) -> None:
+        """Get ready to send; belongs to the running event loop from here on."""
+        ...
+
+    async def close(self) -> None:
+        """Drop idle connections and whatever is still being sent."""
+        ...
+
+    def check(self, url: str) -> str:
+        """Return the URL as it will be requested: host in lower case and ASCII.
+
+        Raises WebError (``url_refused``, ``address_refused``) for what no request could ever be
+        sent to. Resolves nothing, so a name may still turn out to lead inside.
+        """
+        ...
+
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float
     ) -> WebAnswer:
-        """POST and do not follow redirects. Raises WebError.
+        """POST once, follow no redirect, verify TLS, send no cookie. Raises WebError.
 
-        The name is resolved once, every address is checked, and the connection goes to a checked
-        address. Private ranges are refused unless settings allow them.
+        ``timeout_s`` bounds everything from the look-up to the last byte read. The name is resolved
+        once per connection, every address of the answer is checked, and the connection goes to a
+        checked address. Private ranges are refused unless settings allow them.
         """
         ...

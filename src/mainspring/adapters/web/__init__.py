@@ -1,0 +1,1 @@
+"""Outgoing HTTP to addresses from outside: what may be reached, and the client that reaches it."""

@@ -1,0 +1,177 @@
+"""The web port on aiohttp: connections are reused, and only ever opened to checked addresses."""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from mainspring.adapters.web.addresses import check_address, parse
+from mainspring.ports.web import ANSWER_BYTES_MAX, WebAnswer, WebError
+
+CONNECTIONS_MAX = 512
+CONNECTIONS_PER_HOST_MAX = 32
+LOOKUPS_MAX = 16  # at once: each holds a thread until the system's resolver gives up
+ADDRESSES_MAX = 64  # of one name
+LOOKUP_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
+KEPT_ALIVE_S = 4.0  # shorter than common servers keep theirs, so a POST seldom meets a closed one
+LOOKUP_CACHED_S = 10
+ADDRESSES_CACHED_MAX = 1_000
+
+LookUp = Callable[[str], Awaitable[Sequence[str]]]
+
+
+async def look_up(host: str) -> Sequence[str]:
+    """Ask the system's resolver for every address of a name. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
+class CheckedResolver(AbstractResolver):
+    """Resolves a name once per connection and lets it through when all its addresses may be."""
+
+    def __init__(self, look_up: LookUp, *, allow_private: bool) -> None:
+        self._look_up = look_up
+        self._allow_private = allow_private
+        self._running = asyncio.Semaphore(LOOKUPS_MAX)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Raises WebError when there is no address, or when one of them is refused."""
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S), self._running:
+                found = await self._look_up(host)
+        except TimeoutError:
+            raise WebError("name_not_resolved", f"looking up {host} took too long") from None
+        except (OSError, UnicodeError) as error:
+            raise WebError("name_not_resolved", f"{host}: {error}") from None
+        results = []
+        for text in list(dict.fromkeys(found))[:ADDRESSES_MAX]:
+            address = _address(text)
+            check_address(address, allow_private=self._allow_private)
+            kind = socket.AF_INET if address.version == 4 else socket.AF_INET6
+            results.append(
+                ResolveResult(
+                    hostname=host, host=str(address), port=port, family=kind, proto=0,
+                    flags=socket.AI_NUMERICHOST,
+                )
+            )  # fmt: skip
+        if not results:
+            raise WebError("name_not_resolved", f"{host} has no address")
+        return results
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class AiohttpWeb:
+    """Sends POSTs from one event loop. ``look_up`` and ``tls`` are there for tests to replace."""
+
+    __slots__ = ("_allow_private", "_look_up", "_session", "_tls")
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool = False,
+        look_up: LookUp = look_up,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._allow_private = allow_private
+        self._look_up = look_up
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the session and its pool of connections."""
+        connector = aiohttp.TCPConnector(
+            resolver=CheckedResolver(self._look_up, allow_private=self._allow_private),
+            socket_factory=self._checked_socket,
+            ssl=self._tls or True,
+            limit=CONNECTIONS_MAX,
+            limit_per_host=CONNECTIONS_PER_HOST_MAX,
+            keepalive_timeout=KEPT_ALIVE_S,
+            ttl_dns_cache=LOOKUP_CACHED_S,
+            dns_cache_max_size=ADDRESSES_CACHED_MAX,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            raise_for_status=False,
+            requote_redirect_url=False,
+            skip_auto_headers=("User-Agent", "Content-Type"),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def check(self, url: str) -> str:
+        """Normalise a URL. Raises WebError when it could never be requested."""
+        return parse(url, allow_private=self._allow_private).url
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float
+    ) -> WebAnswer:
+        """POST once and read a bounded answer. Raises WebError."""
+        assert self._session is not None, "open() comes first"
+        target = parse(url, allow_private=self._allow_private)
+        timeout = aiohttp.ClientTimeout(
+            total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s), ceil_threshold=60
+        )
+        try:
+            async with self._session.post(
+                URL(target.url, encoded=True), data=body, timeout=timeout, allow_redirects=False,
+                headers={**headers, "Accept-Encoding": "identity"},
+            ) as response:  # fmt: skip
+                kept = await _read_bounded(response)
+        except WebError:
+            raise
+        except aiohttp.ServerTimeoutError as error:
+            raise WebError("timed_out", f"no connection in time: {error}") from None
+        except TimeoutError:
+            raise WebError("timed_out", f"no answer within {timeout_s:g} s") from None
+        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+            raise WebError("tls_failed", str(error)) from None
+        except aiohttp.ClientConnectorError as error:
+            raise WebError("connect_failed", str(error)) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise WebError("connection_lost", str(error) or type(error).__name__) from None
+        answered = {name.lower(): value for name, value in response.headers.items()}
+        return WebAnswer(response.status, answered, kept)
+
+    def _checked_socket(self, info: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
+        """Look at the address once more where the connection is made, whatever led here."""
+        family, kind, proto, _, sockaddr = info
+        check_address(_address(str(sockaddr[0])), allow_private=self._allow_private)
+        return socket.socket(family, kind, proto)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Read an address. Raises WebError for one with a zone: it belongs to a link of ours."""
+    try:
+        return ipaddress.ip_address(text if "%" not in text else "")
+    except ValueError:
+        raise WebError("address_refused", f"{text!r} is not a plain address") from None
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    """Read up to the bound; a longer answer costs its connection, not our memory."""
+    kept = bytearray()
+    while len(kept) < ANSWER_BYTES_MAX:
+        chunk = await response.content.read(ANSWER_BYTES_MAX - len(kept))
+        if not chunk:
+            return bytes(kept)
+        kept += chunk
+    response.close()
+    return bytes(kept)
