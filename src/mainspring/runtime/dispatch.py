@@ -26,6 +26,7 @@ from mainspring.runtime.tables import (
     JobRow,
     StoredAnswer,
 )
+from mainspring.runtime.tracing import CURRENT_CALL
 
 RERUNS_MAX = 5
 ANSWER_KEPT_MS = 24 * 3600 * 1000
@@ -99,8 +100,8 @@ class Dispatcher:
         if_match: str | None = None,
         attempt: int = 1,
     ) -> Call:
-        """Make the call a handler is given."""
-        return Call(
+        """Make the call a handler is given; this task's log lines carry its ids from here on."""
+        call = Call(
             self._context,
             caller,
             now_ms=self._clock.now_ms(),
@@ -110,6 +111,8 @@ class Dispatcher:
             if_match=if_match,
             attempt=attempt,
         )
+        CURRENT_CALL.set(call)
+        return call
 
     async def run(
         self,
