@@ -71,7 +71,8 @@ class Call:
 
     __slots__ = (
         "_context", "_ids", "_ids_at", "attempt", "caller", "causation_id", "correlation_id",
-        "events", "if_match", "jobs", "now_ms", "progress", "reader", "reruns", "request_id", "writes",
+        "events", "if_match", "jobs", "now_ms", "progress", "reader", "request_id", "reruns",
+        "wakes", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +103,7 @@ class Call:
         self.writes: list[Write] = []
         self.events: list[StagedEvent] = []
         self.jobs: list[StagedJob] = []
+        self.wakes: set[str] = set()
 
     @property
     def tenant(self) -> str:
@@ -196,6 +198,13 @@ class Call:
         )  # fmt: skip
         return job_id
 
+    def wake(self, name: str) -> None:
+        """After the commit, wake whoever waits for this: ``jobs:QUEUE`` when a write made it so.
+
+        Staged events and jobs wake by themselves.
+        """
+        self.wakes.add(name)
+
     def begin_again(self) -> None:
         """Forget what was staged, for a re-run."""
         self.reruns += 1
@@ -203,6 +212,7 @@ class Call:
         self.writes = []
         self.events = []
         self.jobs = []
+        self.wakes = set()
 
 
 class Transaction(Call):

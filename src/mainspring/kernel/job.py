@@ -48,7 +48,9 @@ class Snooze(Exception):
 class Job:
     """A declared kind of job. Calling it calls its handler, so tests need no worker."""
 
-    __slots__ = ("args", "coalesces", "doc", "handler", "name", "queue", "retry", "timeout_s")
+    __slots__ = (
+        "args", "coalesces", "doc", "handler", "name", "public", "queue", "retry", "timeout_s",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -59,8 +61,10 @@ class Job:
         retry: RetryPolicy,
         timeout_s: float,
         coalesces: bool = False,
+        public: bool = False,
     ) -> None:
         self.coalesces = coalesces
+        self.public = public
         self.name = name
         self.handler = handler
         self.queue = queue

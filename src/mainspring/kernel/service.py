@@ -169,19 +169,24 @@ class Service:
         retry: RetryPolicy | None = None,
         timeout_s: float = JOB_TIMEOUT_S,
         coalesces: bool = False,
+        public: bool = False,
     ) -> Callable[[JobHandler], Job]:
         """Declare a job. Delivered at least once; what its handler stages takes effect once.
 
         A ``unique_key`` is held until the job is done; where it ``coalesces``, only until it
         starts: a burst becomes one run, and what comes during that run gets another.
+
+        Callers with the scope ``jobs:write`` may enqueue a ``public`` job through the API with
+        arguments of their choice; the others are the service's own affair.
         """
 
         def declare(handler: JobHandler) -> Job:
             name = f"{self.name}.{handler.__name__}"
             policy = retry or RetryPolicy(max_attempts=max_attempts)
             job = Job(
-                name, handler, queue=queue, retry=policy, timeout_s=timeout_s, coalesces=coalesces
-            )
+                name, handler, queue=queue, retry=policy, timeout_s=timeout_s,
+                coalesces=coalesces, public=public,
+            )  # fmt: skip
             self.jobs[name] = job
             return job
 
