@@ -9,6 +9,7 @@ R = TypeVar("R")
 
 Wakes = frozenset[str]
 NO_WAKES: Wakes = frozenset()
+LOCAL_WAKE = "local:"  # wakes with this prefix stay in the process that commits
 COMMIT_QUEUE_MAX = 4_096  # calls waiting for their commit; one more is refused with Unavailable
 SCAN_STEPS_MAX = 20_000_000  # virtual machine steps of one unbounded query (SQLite)
 SCAN_DEADLINE_S = 2.0
@@ -32,6 +33,11 @@ class Database(Protocol):
     @property
     def dialect(self) -> Literal["sqlite", "postgres"]:
         """Which SQL it speaks."""
+        ...
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether no other process can have this database open at the same time."""
         ...
 
     async def open(self) -> None:

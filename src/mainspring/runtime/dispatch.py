@@ -171,15 +171,17 @@ class Dispatcher:
         await self._database.commit([*also, *writes], woken | wakes)
         self.tell(call)
 
-    async def commit_all(self, calls: Sequence[Call], *, also: Sequence[Write] = ()) -> None:
+    async def commit_all(
+        self, calls: Sequence[Call], *, also: Sequence[Write] = (), wakes: Wakes = frozenset()
+    ) -> None:
         """Commit what several calls staged in one transaction, or none of it."""
         writes: list[Write] = list(also)
-        wakes: set[str] = set()
+        names: set[str] = set(wakes)
         for call in calls:
             staged, woken = await self._lower(call, None, None)
             writes.extend(staged)
-            wakes |= woken
-        await self._database.commit(writes, frozenset(wakes))
+            names |= woken
+        await self._database.commit(writes, frozenset(names))
         for call in calls:
             self.tell(call)
 
@@ -235,7 +237,7 @@ class Dispatcher:
         if len(call.writes) + len(call.events) + len(call.jobs) > STAGED_MAX:
             raise Invalid(f"one call may stage {STAGED_MAX} writes, events and jobs together")
         writes: list[Write] = []
-        wakes: set[str] = set()
+        wakes = set(call.wakes)
         slices: list[tuple[str, bytes]] = []
         events: list[Write] = []
         for event in call.events:

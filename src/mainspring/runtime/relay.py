@@ -33,6 +33,7 @@ from mainspring.runtime.wakes import WakeBoard, wait
 log = structlog.get_logger()
 
 BATCH_EVENTS = 256
+CONSUMED = frozenset({"local:consumed"})
 STANDBY_S = 1.0  # how long another process may be silent before this one takes over
 POLL_S = 5.0  # a wake can be lost with its connection; the log never is
 
@@ -117,7 +118,9 @@ class Relay:
         self.lag_events[consumer.name] = len(wanted)
         calls = [await self._handle(consumer, event) for event in wanted]
         try:
-            await self._dispatcher.commit_all(calls, also=[self._move(consumer, after, last)])
+            await self._dispatcher.commit_all(
+                calls, also=[self._move(consumer, after, last)], wakes=CONSUMED
+            )
         except (Overtaken, Unavailable):
             raise
         except Exception as error:  # noqa: BLE001 - each event is tried alone below
@@ -133,7 +136,7 @@ class Relay:
             if consumer.takes(event.type):
                 await self._take_one(consumer, after, event)
             else:
-                await self._database.commit([self._move(consumer, after, event.seq)])
+                await self._database.commit([self._move(consumer, after, event.seq)], CONSUMED)
             after = event.seq
         return after
 
@@ -142,21 +145,21 @@ class Relay:
         for _ in range(consumer.retry.max_attempts):
             call = await self._handle(consumer, event)
             try:
-                await self._dispatcher.commit_all([call], also=[move])
+                await self._dispatcher.commit_all([call], also=[move], wakes=CONSUMED)
             except Rerun:
                 continue
             except (Overtaken, Unavailable):
                 raise
             except Exception as error:  # noqa: BLE001 - logged, and kept as a job
                 log.warning(
-                    "event_set_aside", consumer=consumer.name, event=event.id, error=repr(error)
+                    "event_set_aside", consumer=consumer.name, event_id=event.id, error=repr(error)
                 )
                 break
             else:
                 return
         aside = self._call(event)
         self._inbox.set_aside(aside, consumer, event)
-        await self._dispatcher.commit_all([aside], also=[move])
+        await self._dispatcher.commit_all([aside], also=[move], wakes=CONSUMED)
 
     async def _handle(self, consumer: Consumer, event: LoggedEvent) -> Call:
         """Run the handler; when it fails, the call holds the job that will try again."""
@@ -167,7 +170,7 @@ class Relay:
             raise
         except Exception as error:  # noqa: BLE001 - logged, and kept as a job
             log.warning(
-                "event_set_aside", consumer=consumer.name, event=event.id, error=repr(error)
+                "event_set_aside", consumer=consumer.name, event_id=event.id, error=repr(error)
             )
             call = self._call(event)
             self._inbox.set_aside(call, consumer, event)

@@ -43,6 +43,7 @@ LEASE_S = 4.0
 HEARTBEAT_S = 1.0
 RECLAIM_S = 1.0
 POLL_S = 5.0  # a wake can be lost with its connection; the table never is
+FINISHED = frozenset({"local:finished"})
 CLAIM_MAX = 128  # jobs in one claim
 PROMOTE_MAX = 500  # scheduled jobs made ready in one commit
 ERROR_MAX_CHARS = 2_000
@@ -97,6 +98,9 @@ class Workers:
 
     async def start(self) -> None:
         """Start claiming."""
+        if self._database.exclusive:
+            # Whoever held these leases is gone: this process is the only one there can be.
+            await self._make_ready(RECLAIM_JOBS(now_ms=self._clock.now_ms() + int(LEASE_S * 1000)))
         self._heartbeat.start()
         for queue in self._concurrency:
             self._supervisor.start(f"queue {queue}", partial(self._serve, queue))
@@ -202,7 +206,9 @@ class Workers:
                 await declared.handler(call, **args)
             finish = FINISH_JOB(id=job.id, attempt=job.attempt, now_ms=self._clock.now_ms())
             try:
-                await self._dispatcher.commit(call, also=(finish.expect(1, LeaseLost),))
+                await self._dispatcher.commit(
+                    call, also=(finish.expect(1, LeaseLost),), wakes=FINISHED
+                )
             except Rerun:
                 call.begin_again()
                 continue
@@ -233,7 +239,7 @@ class Workers:
             self.stats[queue].buried += 1
         try:
             await self._dispatcher.commit(
-                call, also=(outcome.expect(1, LeaseLost),), wakes=frozenset({"scheduled"})
+                call, also=(outcome.expect(1, LeaseLost),), wakes=FINISHED | {"scheduled"}
             )
         except LeaseLost:
             log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)

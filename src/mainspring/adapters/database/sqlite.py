@@ -6,6 +6,7 @@ savepoint, so one that fails leaves the others whole.
 
 import asyncio
 import contextvars
+import fcntl
 import hashlib
 import queue
 import threading
@@ -13,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 import apsw
 import structlog
@@ -96,6 +97,7 @@ class SqliteDatabase:
     """The embedded database: a file in the data directory."""
 
     dialect: Literal["sqlite"] = "sqlite"
+    exclusive = True
 
     def __init__(self, path: Path, *, group_max: int = GROUP_MAX) -> None:
         self._path = path
@@ -110,6 +112,7 @@ class SqliteDatabase:
     async def open(self) -> None:
         """Open the file and start the writer. Raises StartError."""
         self._loop = asyncio.get_running_loop()
+        self._lock = _locked(self._path.with_name(self._path.name + ".lock"))
         try:
             self._writer = self._connect()
             self._reader = self._connect(readonly=True)
@@ -139,6 +142,7 @@ class SqliteDatabase:
         self._pool.shutdown(wait=True)
         self._reader.close()
         self._writer.close()
+        self._lock.close()
 
     async def version(self) -> str:
         """Name and version of the library."""
@@ -323,6 +327,17 @@ class SqliteDatabase:
             names = frozenset(wakes)
             for listener in self._listeners:
                 listener(names)
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """Hold a lock that dies with the process. Raises StartError when another holds it."""
+    handle = path.open("ab")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise StartError(f"another process uses {path.parent}: stop it first") from error
+    return handle
 
 
 def _drive(body: Body, inside: _Inside) -> tuple[Sequence[Write], Wakes]:

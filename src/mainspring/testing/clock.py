@@ -1,0 +1,35 @@
+"""A clock and a random source that a test holds in its hand."""
+
+import random
+
+START_MS = 1_800_000_000_000  # 2027-01-15T08:00:00Z
+
+
+class FakeClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, now_ms: int = START_MS) -> None:
+        self._now_ms = now_ms
+
+    def now_ms(self) -> int:
+        """Milliseconds since the Unix epoch, UTC."""
+        return self._now_ms
+
+    def monotonic_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return self._now_ms / 1000
+
+    def move(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now_ms += int(seconds * 1000)
+
+
+class SeededEntropy:
+    """The same bytes for the same seed. Not fit for secrets."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def token(self, size_bytes: int) -> bytes:
+        """Return ``size_bytes`` bytes of the sequence."""
+        return self._random.randbytes(size_bytes)
