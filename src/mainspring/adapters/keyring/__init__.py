@@ -1,0 +1,1 @@
+"""Keyrings: a file of root keys, a KMS when one machine is outgrown."""

@@ -1,0 +1,265 @@
+"""A keyring in one file: random root keys, from which every key of every purpose is derived.
+
+The file is JSON, mode 0600. ``current`` names the root that seals and signs, ``fingerprints`` the
+one that fingerprints are made under: it stays when keys rotate, because a fingerprint is compared
+with stored ones and another key would forget them all. Older roots stay to unseal and verify.
+"""
+
+import asyncio
+import base64
+import hmac
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from joserfc import jwt
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
+from joserfc.jwk import KeySet, OKPKey
+from joserfc.jws import JWSRegistry
+
+from mainspring.adapters import private_file
+from mainspring.kernel.clock import Clock, Entropy, rfc3339
+from mainspring.ports.database import StartError
+
+KEYS_MAX = 64  # root keys one file may hold
+TOKEN_CHARS_MAX = 4_096
+
+ALGORITHM = "EdDSA"
+TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
+
+_FORMAT = b"\x01"  # first byte of everything sealed: key id, nonce, then AES-256-GCM
+_ID_BYTES = 4
+_NONCE_BYTES = 12
+_HEAD_BYTES = 1 + _ID_BYTES
+_ROOT_BYTES = 32
+
+KeyId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}\Z")]
+
+
+class _Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A root key as the file holds it; ``secret`` is base64 of 32 bytes."""
+
+    id: KeyId
+    created_at: str
+    secret: str
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file. ``keys`` is in the order they were made."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    current: KeyId
+    fingerprints: KeyId
+    keys: Annotated[list[_Root], msgspec.Meta(min_length=1, max_length=KEYS_MAX)]
+
+
+class _OnlyOurs(JWSRegistry):
+    """Knows one algorithm. RFC 9864 calls it Ed25519, but what verifies our tokens knows EdDSA.
+
+    The library warns of the old name at every use; here it is meant.
+    """
+
+    def get_alg(self, name: str) -> Any:
+        """Return the algorithm. Raises UnsupportedAlgorithmError for every other name."""
+        if name != ALGORITHM:
+            raise UnsupportedAlgorithmError(f"{name!r} is not {ALGORITHM}")
+        return self.algorithms[name]
+
+
+_ALGORITHMS = _OnlyOurs()
+
+
+class _Keys:
+    """What is derived from one root key (HKDF-SHA256, RFC 5869)."""
+
+    __slots__ = ("_secret", "checkpoints", "cipher", "id", "mac", "tokens")
+
+    def __init__(self, key_id: str, secret: bytes) -> None:
+        self.id = bytes.fromhex(key_id)
+        self._secret = secret
+        self.cipher = cache(lambda purpose: AESGCM(self._derive(f"seal/{purpose}")))
+        self.mac = cache(lambda purpose: self._derive(f"fingerprint/{purpose}"))
+        self.checkpoints = Ed25519PrivateKey.from_private_bytes(self._derive("checkpoints"))
+        seed = self._derive("tokens")
+        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+        self.tokens = OKPKey.import_key(
+            {
+                "kty": "OKP",
+                "crv": "Ed25519",
+                "kid": key_id,
+                "alg": ALGORITHM,
+                "use": "sig",
+                "x": _base64url(public),
+                "d": _base64url(seed),
+            }
+        )
+
+    def _derive(self, purpose: str) -> bytes:
+        info = b"mainspring/1/" + purpose.encode()
+        return HKDF(SHA256(), _ROOT_BYTES, salt=None, info=info).derive(self._secret)
+
+
+class FileKeyring:
+    """Fills the keyring port from a file. One key seals at most 2**32 times: rotate before."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        issuer: str = "mainspring",
+        audience: str = "mainspring",
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._entropy = entropy
+        self._issuer = issuer
+        self._audience = audience
+        self._keys: dict[bytes, _Keys] = {}
+
+    async def open(self) -> None:
+        """Load the keys, making them on the first start. Raises StartError."""
+        data = await asyncio.to_thread(private_file.create_once, self._path, self._first)
+        self._load(data)
+
+    async def rotate(self) -> str:
+        """Add a root key, make it current and return its id. Raises StartError.
+
+        Other processes know it after a restart; until then they refuse tokens signed with it.
+        """
+        data = await asyncio.to_thread(private_file.change, self._path, self._rotated)
+        self._load(data)
+        return self._current.id.hex()
+
+    def seal(self, plain: bytes, *, purpose: str) -> bytes:
+        """Encrypt with AES-256-GCM under the current key of this purpose and a random nonce."""
+        keys = self._current
+        head = _FORMAT + keys.id
+        nonce = self._entropy.token(_NONCE_BYTES)
+        return head + nonce + keys.cipher(purpose).encrypt(nonce, plain, head)
+
+    def unseal(self, sealed: bytes, *, purpose: str) -> bytes:
+        """Decrypt, under whichever key sealed it. Raises ValueError when none of ours did."""
+        head, rest = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:]
+        keys = self._keys.get(head[1:])
+        if keys is None or not head.startswith(_FORMAT) or len(rest) < _NONCE_BYTES:
+            raise ValueError("not sealed with a key of this keyring")
+        try:
+            cipher = keys.cipher(purpose)
+            return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], head)
+        except InvalidTag:
+            raise ValueError(f"not sealed for {purpose}, or changed since") from None
+
+    def fingerprint(self, data: bytes, *, purpose: str) -> bytes:
+        """HMAC-SHA256 under the key of this purpose: 32 bytes, the same after a rotation."""
+        return hmac.digest(self._fingerprints.mac(purpose), data, "sha256")
+
+    def sign_token(self, claims: dict[str, Any]) -> str:
+        """Make a JWT signed with EdDSA (RFC 7519, RFC 8037, RFC 9068)."""
+        key = self._current.tokens
+        header = {"alg": ALGORITHM, "typ": TOKEN_TYPE, "kid": key.kid}
+        claims = {"iss": self._issuer, "aud": self._audience, **claims}
+        return jwt.encode(header, claims, key, registry=_ALGORITHMS)
+
+    def verify_token(self, token: str, *, now_s: float) -> dict[str, Any]:
+        """Return the claims of a token of ours. Raises ValueError when it does not hold."""
+        if len(token) > TOKEN_CHARS_MAX:
+            raise ValueError(f"a token has at most {TOKEN_CHARS_MAX} characters")
+        try:
+            found = jwt.decode(token, self._verifying, registry=_ALGORITHMS)
+            if found.header.keys() != {"alg", "typ", "kid"} or found.header["typ"] != TOKEN_TYPE:
+                raise ValueError("not an access token")
+            claims = dict(found.claims)
+            rules = jwt.JWTClaimsRegistry(
+                now=int(now_s),
+                iss={"essential": True, "value": self._issuer},
+                aud={"essential": True, "value": self._audience},
+                sub={"essential": True},
+                exp={"essential": True},
+            )
+            # The clock of whoever signed may be ahead of ours, so iat is told and not judged.
+            rules.validate({name: value for name, value in claims.items() if name != "iat"})
+        except JoseError as error:
+            raise ValueError(f"the token does not hold: {error.error}") from None
+        return claims
+
+    def jwks(self) -> dict[str, Any]:
+        """Public keys that tokens may be signed with (RFC 7517), the current one first."""
+        return {"keys": [keys.tokens.as_dict(private=False) for keys in self._newest_first()]}
+
+    def sign(self, message: bytes) -> bytes:
+        """Ed25519 signature of a message (checkpoints of the audit log): 64 bytes."""
+        return self._current.checkpoints.sign(message)
+
+    def public_key(self) -> bytes:
+        """The 32-byte Ed25519 key that ``sign`` signs with."""
+        return self.public_keys()[0]
+
+    def public_keys(self) -> list[bytes]:
+        """Every key that ``sign`` has ever signed with, the current one first."""
+        keys = self._newest_first()
+        return [k.checkpoints.public_key().public_bytes_raw() for k in keys]
+
+    def _newest_first(self) -> list[_Keys]:
+        newest_first = list(reversed(self._keys.values()))
+        return sorted(newest_first, key=lambda keys: keys is not self._current)
+
+    def _new_root(self) -> _Root:
+        secret = base64.b64encode(self._entropy.token(_ROOT_BYTES)).decode()
+        key_id = self._entropy.token(_ID_BYTES).hex()
+        return _Root(key_id, rfc3339(self._clock.now_ms()), secret)
+
+    def _first(self) -> bytes:
+        root = self._new_root()
+        return _write(_File(1, current=root.id, fingerprints=root.id, keys=[root]))
+
+    def _rotated(self, data: bytes | None) -> bytes:
+        if data is None:
+            return self._first()
+        file, root = self._read(data), self._new_root()
+        if len(file.keys) == KEYS_MAX:
+            raise StartError(f"{self._path}: {KEYS_MAX} keys are all it holds")
+        return _write(_File(1, root.id, file.fingerprints, [*file.keys, root]))
+
+    def _read(self, data: bytes) -> _File:
+        try:
+            file = msgspec.json.decode(data, type=_File)
+        except msgspec.DecodeError as error:
+            raise StartError(f"{self._path}: not a keyring: {error}") from None
+        ids = [root.id for root in file.keys]
+        if not {file.current, file.fingerprints} <= set(ids) or len(set(ids)) < len(ids):
+            raise StartError(f"{self._path}: the key ids do not fit together")
+        return file
+
+    def _load(self, data: bytes) -> None:
+        file = self._read(data)
+        try:
+            made = [_Keys(root.id, _secret(root.secret)) for root in file.keys]
+        except ValueError:
+            raise StartError(f"{self._path}: a secret is not base64 of 32 bytes") from None
+        self._keys = {keys.id: keys for keys in made}
+        self._current = self._keys[bytes.fromhex(file.current)]
+        self._fingerprints = self._keys[bytes.fromhex(file.fingerprints)]
+        self._verifying = KeySet([keys.tokens for keys in made])
+
+
+def _write(file: _File) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
+
+
+def _secret(text: str) -> bytes:
+    secret = base64.b64decode(text, validate=True)
+    if len(secret) != _ROOT_BYTES:
+        raise ValueError("too short or too long")
+    return secret
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

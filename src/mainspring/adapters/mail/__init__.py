@@ -1,0 +1,1 @@
+"""Mail: a sandbox that records, real providers later."""

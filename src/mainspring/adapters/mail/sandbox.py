@@ -1,0 +1,54 @@
+"""A sandbox for mail: records what it was asked to send and sends nothing.
+
+Each message is a JSON file named after its id, mode 0600 because messages hold secrets. Ids that
+sort in the order they were made (TypeIDs) keep the newest when the oldest go.
+"""
+
+import asyncio
+import re
+from pathlib import Path
+
+import msgspec
+
+from mainspring.adapters import private_file
+from mainspring.ports.database import StartError
+from mainspring.ports.mail import MailError, Message
+
+MESSAGES_MAX = 1_000  # kept; one more pushes out the oldest
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class SandboxMail:
+    """Fills the mail port from a directory."""
+
+    def __init__(self, directory: Path, *, messages_max: int = MESSAGES_MAX) -> None:
+        self._directory = directory
+        self._messages_max = messages_max
+
+    async def send(self, message: Message) -> None:
+        """Record the message; the same id replaces the earlier one. Raises MailError."""
+        if _NAME.fullmatch(message.id) is None:
+            raise ValueError(f"{message.id!r} cannot name a message")
+        try:
+            await asyncio.to_thread(self._record, message)
+        except (OSError, StartError) as error:
+            raise MailError(str(error)) from None
+
+    async def sent(self) -> list[Message]:
+        """Return what is recorded, the oldest first."""
+        return await asyncio.to_thread(self._recorded)
+
+    def _record(self, message: Message) -> None:
+        data = msgspec.json.format(msgspec.json.encode(message), indent=2)
+        private_file.write(self._directory / f"{message.id}.json", data + b"\n")
+        for path in self._paths()[: -self._messages_max]:
+            path.unlink(missing_ok=True)
+
+    def _recorded(self) -> list[Message]:
+        return [
+            msgspec.json.decode(private_file.read(path), type=Message) for path in self._paths()
+        ]
+
+    def _paths(self) -> list[Path]:
+        return sorted(path for path in self._directory.glob("*.json") if path.name[0] != ".")
