@@ -7,6 +7,7 @@ import pytest
 
 from mainspring.kernel.table import Statement
 from mainspring.runtime import merkle
+from mainspring.runtime.migrate import migrate
 from mainspring.runtime.tables import EVENTS, EventRow
 from mainspring.runtime.tree import BLOCK_HASHES, LogDamaged, Tree
 
@@ -19,6 +20,11 @@ FILL = Statement(
     "test.fill",
     "INSERT INTO tree_nodes (level, position, hash) VALUES (:level, :position, :hash)",
 )
+
+
+@pytest.fixture(autouse=True)
+async def tables(database):
+    await migrate(database, [])
 
 
 async def append(database, begin, end):

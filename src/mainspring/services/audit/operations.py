@@ -1,0 +1,137 @@
+"""The audit trail's operations: entries, checkpoint, proofs and the export."""
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.errors import Fault, Invalid, NotFound, Unavailable
+from mainspring.kernel.ids import is_id
+from mainspring.kernel.operation import Raw
+from mainspring.kernel.page import Page
+from mainspring.kernel.service import pattern_covers
+from mainspring.ports.database import Database
+from mainspring.ports.keyring import Keyring
+from mainspring.runtime import feed
+from mainspring.runtime.tree import Tree
+from mainspring.services.audit import checkpoints
+from mainspring.services.audit.api import (
+    SCANNED_MAX,
+    AuditEntry,
+    AuditSettings,
+    CheckpointView,
+    ConsistencyProof,
+    ConsistencyQuery,
+    EntryQuery,
+    InclusionProof,
+    ProofQuery,
+    service,
+)
+from mainspring.services.audit.export import lines
+from mainspring.services.audit.store import OF_SIZE, CheckpointRow
+
+
+@service.operation("GET /v1/audit/entries", scope="audit:read")
+async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
+    """List events in the order of the log, as they were hashed.
+
+    A page may hold fewer than ``limit`` and still have a ``next_cursor``: one page reads at most
+    5,000 events.
+    """
+    found = await feed.scan(
+        call.reader,
+        feed.read_cursor(query.cursor),
+        limit=query.limit,
+        scanned_max=SCANNED_MAX,
+        wanted=lambda e: e.tenant == call.tenant and pattern_covers(query.type, e.type),
+    )
+    items = [
+        AuditEntry(e.seq, e.seq - 1, e.leaf, msgspec.Raw(e.body.encode())) for e in found.entries
+    ]
+    return Page(items, None if found.at_end else str(found.position))
+
+
+@service.operation("GET /v1/audit/checkpoint", scope="audit:read")
+async def checkpoint(call: Call) -> CheckpointView:
+    """Return a signed checkpoint of the log, at most a second old."""
+    row = await _published(call)
+    origin = call.use(AuditSettings).origin
+    key = checkpoints.verifier_key(call.use(Keyring), origin)
+    return CheckpointView(origin, row.size, row.root, rfc3339(row.time_ms), row.note, str(key))
+
+
+@service.operation("GET /v1/audit/proofs/{event_id}", scope="audit:read")
+async def prove(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
+    """Prove that an event is in the log."""
+    if not is_id(event_id, "evt"):
+        raise NotFound()
+    entry = await call.one(feed.ENTRY_BY_ID, id=event_id)
+    if entry.tenant != call.tenant:
+        raise NotFound()
+    if entry.seq == 0:
+        raise Unavailable("the event is about to get its place in the log", retry_after_s=1)
+    tree = Tree(call.use(Database))
+    if query.size is None:
+        row: CheckpointRow | None = await _published(call, at_least=entry.seq)
+        assert row is not None
+        size = row.size
+    else:
+        size = await _checked(tree, query.size, "/size", at_least=entry.seq)
+        row = await call.find(OF_SIZE, size=size)
+    path = await tree.inclusion(entry.seq - 1, size)
+    root = await tree.root(size)
+    note = row.note if row is not None else None
+    return InclusionProof(event_id, entry.seq, entry.seq - 1, size, entry.leaf, root, path, note)
+
+
+@service.operation("GET /v1/audit/consistency", scope="audit:read")
+async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
+    """Prove that the log at one size begins with the log at a smaller one."""
+    tree = Tree(call.use(Database))
+    if query.second is None:
+        second = (await _published(call)).size
+    else:
+        second = await _checked(tree, query.second, "/second", at_least=0)
+    if not 0 <= query.first <= second:
+        raise Invalid(faults=(Fault("/first", f"from 0 to {second}"),))
+    return ConsistencyProof(
+        query.first,
+        second,
+        await tree.root(query.first),
+        await tree.root(second),
+        await tree.consistency(query.first, second),
+    )
+
+
+@service.raw("GET /v1/audit/export", scope="audit:read")
+async def export(call: Call) -> Raw:
+    """Stream the whole log with its proofs, for the offline verifier (``mainspring audit verify``).
+
+    One JSON value a line: header, events byte for byte as they were hashed, milestones, end.
+    """
+    body = lines(
+        call.use(Database),
+        call.use(Keyring),
+        origin=call.use(AuditSettings).origin,
+        now_ms=call.now_ms,
+        tenant=call.tenant,
+    )
+    disposition = ("Content-Disposition", 'attachment; filename="audit.ndjson"')
+    return Raw(body, media_type="application/x-ndjson", headers=(disposition,))
+
+
+async def _published(call: Call, *, at_least: int = 0) -> CheckpointRow:
+    return await checkpoints.publish(
+        call.use(Database),
+        call.use(Keyring),
+        origin=call.use(AuditSettings).origin,
+        now_ms=call.now_ms,
+        at_least=at_least,
+    )
+
+
+async def _checked(tree: Tree, size: int, pointer: str, *, at_least: int) -> int:
+    """Return a size the log has had. Raises Invalid."""
+    now = await tree.size()
+    if not at_least <= size <= now:
+        raise Invalid(faults=(Fault(pointer, f"from {at_least} to {now}"),))
+    return size
