@@ -1,0 +1,63 @@
+"""Mainspring: the backend platform a Python team runs behind its product.
+
+This is what an app is written with, built-in services included. See ``docs/howto/write-a-service``.
+"""
+
+from mainspring.kernel.app import App
+from mainspring.kernel.call import Call, Caller, Transaction
+from mainspring.kernel.clock import Instant, rfc3339
+from mainspring.kernel.errors import (
+    Conflict,
+    Failure,
+    Fault,
+    Forbidden,
+    Gone,
+    Invalid,
+    NotFound,
+    Rerun,
+    Unavailable,
+)
+from mainspring.kernel.event import Envelope, Personal
+from mainspring.kernel.job import JobFailed, Snooze
+from mainspring.kernel.money import Money
+from mainspring.kernel.operation import Answer, Input, Operation, Raw, StreamItem, Upload
+from mainspring.kernel.page import Page
+from mainspring.kernel.policy import RateClass, RetryPolicy
+from mainspring.kernel.service import Service
+from mainspring.kernel.table import Query, Statement, Table
+
+__all__ = [
+    "Answer",
+    "App",
+    "Call",
+    "Caller",
+    "Conflict",
+    "Envelope",
+    "Failure",
+    "Fault",
+    "Forbidden",
+    "Gone",
+    "Input",
+    "Instant",
+    "Invalid",
+    "JobFailed",
+    "Money",
+    "NotFound",
+    "Operation",
+    "Page",
+    "Personal",
+    "Query",
+    "RateClass",
+    "Raw",
+    "Rerun",
+    "RetryPolicy",
+    "Service",
+    "Snooze",
+    "Statement",
+    "StreamItem",
+    "Table",
+    "Transaction",
+    "Unavailable",
+    "Upload",
+    "rfc3339",
+]

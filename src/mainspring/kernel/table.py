@@ -186,7 +186,17 @@ class Table(Generic[R]):
     version it was read at, and an update adds one.
     """
 
-    __slots__ = ("_sql", "column_types", "columns", "key", "name", "names", "row", "versioned")
+    __slots__ = (
+        "_raws",
+        "_sql",
+        "column_types",
+        "columns",
+        "key",
+        "name",
+        "names",
+        "row",
+        "versioned",
+    )
 
     def __init__(self, name: str, row: type[R], *, key: tuple[str, ...]) -> None:
         hints = typing.get_type_hints(row)
@@ -199,11 +209,15 @@ class Table(Generic[R]):
             field: _COLUMN_TYPES[_plain(hints[field])] for field in self.names
         }
         self.versioned = "version" in self.names
+        self._raws = any(_plain(hints[field]) is msgspec.Raw for field in self.names)
         self._sql: dict[object, Sql] = {}
 
     def insert(self, row: R, taken: Failure | type[Exception] | None = Conflict) -> Insert:
         """Stage a new row; a unique conflict fails the call with ``taken`` (None: is ignored)."""
-        return Insert(self, tuple([_cell(getattr(row, n)) for n in self.names]), taken)
+        values = msgspec.structs.astuple(row)  # type: ignore[arg-type]
+        if self._raws:
+            values = tuple([_cell(value) for value in values])
+        return Insert(self, values, taken)
 
     def update(self, row: R, **changes: Any) -> Update:
         """Stage changes to a row that was read, guarded by the version it was read at."""

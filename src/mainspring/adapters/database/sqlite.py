@@ -209,8 +209,8 @@ class SqliteDatabase:
         self._waiting += 1
         future: asyncio.Future[None] = self._loop.create_future()
         self._queue.put(_Task(future, writes, wakes, body))
-        # The commit goes on when its caller is gone: its fate must not depend on a connection.
-        await asyncio.shield(future)
+        # A caller that is cancelled cancels only this future: its commit goes on in the queue.
+        await future
 
     def post(self, writes: Sequence[Write]) -> None:
         """Queue a commit from any thread and do not wait for it."""

@@ -1,0 +1,168 @@
+"""What must hold after a round, read through the public API and the command line."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.crash.load import Truth
+from tests.crash.process import Platform, Receiver, pause
+
+SETTLE_S = 60.0
+
+
+class Broken(Exception):
+    """A promise that did not hold."""
+
+
+class Reader:
+    """Reads the whole of things through the API."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    async def get(self, path: str) -> Any:
+        """Return the body of a 200."""
+        async with self._session.get(self._url + path) as answer:
+            if answer.status != 200:
+                raise Broken(f"GET {path}: {answer.status} {await answer.text()}")
+            return await answer.json()
+
+    async def ids(self, path: str) -> list[str]:
+        """Follow a list of ids to its end."""
+        found: list[str] = []
+        while page := await self.get(f"{path}?after={found[-1] if found else ''}"):
+            found.extend(page)
+        return found
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Follow the feed to its end."""
+        found: list[dict[str, Any]] = []
+        after: str = "0"
+        while True:
+            page = await self.get(f"/v1/events?limit=500&after={after}")
+            found.extend(page["items"])
+            if page["next_cursor"] is None or not page["items"]:
+                return found
+            after = page["next_cursor"]
+
+    async def items(self, path: str) -> list[dict[str, Any]]:
+        """Follow a paged list to its end."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            page = await self.get(f"{path}?limit=500{cursor}")
+            found.extend(page["items"])
+            if page["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={page['next_cursor']}"
+
+
+async def check(platform: Platform, truth: Truth, receiver: Receiver, key: str) -> dict[str, int]:
+    """Compare the platform with what was acknowledged. Raises Broken; returns what was counted."""
+    headers = {"Authorization": f"Bearer {key}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        reader = Reader(session, platform.url)
+        await _rows(reader, truth)
+        events = await reader.events()
+        _log_is_whole(events, truth)
+        wanted = {e["id"] for e in events if e["type"].startswith(("ledger.", "records.record."))}
+        await _settles("consumer", lambda: reader.ids("/v1/ledger/seen"), wanted)
+        await _settles("jobs", lambda: reader.ids("/v1/ledger/stamps"), set(truth.accounts))
+
+        async def delivered() -> list[str]:
+            return list(receiver.events)
+
+        hooked = {e["id"] for e in events if e["type"].startswith("ledger.")}
+        await _settles("webhooks", delivered, hooked, at_least=True)
+        if receiver.refused:
+            raise Broken(f"{receiver.refused} webhooks did not verify")
+        for queue in (await reader.get("/v1/queues"))["items"]:
+            dead = await reader.items(f"/v1/queues/{queue['name']}/dead")
+            if dead:
+                raise Broken(f"dead jobs in {queue['name']}: {dead[:3]}")
+    await _audit(platform)
+    return {
+        "calls": truth.calls,
+        "repeats": truth.repeats,
+        "replays": truth.replays,
+        "events": len(events),
+        "webhooks": sum(receiver.events.values()),
+    }
+
+
+async def _rows(reader: Reader, truth: Truth) -> None:
+    if truth.doubled:
+        raise Broken(f"two calls made one thing: {truth.doubled[:3]}")
+    records = await reader.items("/v1/collections/notes/records")
+    titles = {record["id"]: record["title"] for record in records}
+    if titles != truth.records or len(records) != len(titles):
+        missing, extra = truth.records.keys() - titles, titles.keys() - truth.records
+        raise Broken(f"records lost {list(missing)[:3]}, unasked for {list(extra)[:3]}")
+    for account, balance in truth.balances.items():
+        found = await reader.get(f"/v1/ledger/accounts/{account}")
+        if found["balance"] != balance:
+            raise Broken(f"{account} has {found['balance']}, was given {balance}")
+
+
+def _log_is_whole(events: list[dict[str, Any]], truth: Truth) -> None:
+    seqs = [event["seq"] for event in events]
+    if seqs != list(range(1, len(seqs) + 1)):
+        raise Broken("the feed has a gap, a double or a wrong order")
+    created = [e["subject"] for e in events if e["type"] == "records.record.created"]
+    opened = [e["subject"] for e in events if e["type"] == "ledger.account.opened"]
+    if sorted(created) != sorted(truth.records) or sorted(opened) != sorted(truth.accounts):
+        raise Broken("rows and events disagree")
+    credited: dict[str, int] = dict.fromkeys(truth.balances, 0)
+    for event in events:
+        if event["type"] == "ledger.account.credited":
+            credited[event["subject"]] += event["data"]["amount"]
+    if credited != truth.balances:
+        raise Broken("deposits and their events disagree")
+
+
+async def _settles(what: str, read: Any, wanted: set[str], *, at_least: bool = False) -> None:
+    """Wait until exactly these have come, each once (webhooks: at least once)."""
+    found: list[str] = []
+    try:
+        async with asyncio.timeout(SETTLE_S):
+            while True:
+                found = await read()
+                if set(found) == wanted and (at_least or len(found) == len(wanted)):
+                    return
+                if not at_least and set(found) - wanted:
+                    break
+                await pause()
+    except TimeoutError:
+        pass
+    missing, extra = wanted - set(found), set(found) - wanted
+    raise Broken(f"{what}: {len(missing)} missing {list(missing)[:3]}, {len(extra)} unasked for")
+
+
+async def _audit(platform: Platform) -> None:
+    """Export the log and verify it offline, as an auditor would."""
+    export = platform.directory.parent / "audit.ndjson"
+    export.unlink(missing_ok=True)
+    key_file = platform.directory / "admin.key"
+    await _cli("audit", "export", str(export), "--url", platform.url, "--key-file", str(key_file))
+    await _cli("audit", "verify", str(export))
+
+
+async def _cli(*arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mainspring", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    if process.returncode != 0:
+        raise Broken(f"mainspring {' '.join(arguments)}: {said.decode(errors='replace')[-800:]}")
+
+
+def directory_of(root: Path, engine: str) -> Path:
+    """Where one engine's run keeps its data."""
+    directory = root / engine / "data"
+    directory.mkdir(parents=True)
+    return directory

@@ -1,0 +1,105 @@
+"""Mixed load with one rule: a call is repeated with its own key until it is acknowledged."""
+
+import asyncio
+import random
+from typing import Any
+
+import aiohttp
+
+from tests.crash.process import pause
+
+CLIENTS = 16
+CALL_TIMEOUT_S = 20.0
+AGAIN = {409, 425, 429, 500, 502, 503, 504}
+
+
+class Truth:
+    """What was acknowledged: what must be there, once, whatever happened."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, str] = {}  # id -> name
+        self.balances: dict[str, int] = {}
+        self.records: dict[str, str] = {}  # id -> title
+        self.doubled: list[str] = []
+        self.calls = 0
+        self.repeats = 0
+        self.replays = 0
+
+
+class Client:
+    """One caller among many, with its own seeded choices."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, truth: Truth, seed: str, stop: asyncio.Event
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._truth = truth
+        self._random = random.Random(seed)
+        self._seed = seed
+        self._stop = stop
+        self._sent = 0
+
+    async def run(self) -> None:
+        """Call until told to stop; what has been sent by then is still seen through."""
+        while not self._stop.is_set():
+            choice = self._random.random()
+            if choice < 0.35 or not self._truth.accounts:
+                await self._open_account()
+            elif choice < 0.65:
+                await self._deposit()
+            else:
+                await self._create_record()
+
+    async def _open_account(self) -> None:
+        name = f"account {self._seed} {self._sent}"
+        account = await self._acknowledged("/v1/ledger/accounts", {"name": name})
+        if account["id"] in self._truth.accounts:
+            self._truth.doubled.append(account["id"])
+        self._truth.accounts[account["id"]] = name
+        self._truth.balances.setdefault(account["id"], 0)
+
+    async def _deposit(self) -> None:
+        account = self._random.choice(list(self._truth.accounts)[-50:])
+        amount = self._random.randrange(1, 1_000)
+        await self._acknowledged(f"/v1/ledger/accounts/{account}:deposit", {"amount": amount})
+        self._truth.balances[account] += amount
+
+    async def _create_record(self) -> None:
+        title = f"note {self._seed} {self._sent}"
+        record = await self._acknowledged("/v1/collections/notes/records", {"title": title})
+        if record["id"] in self._truth.records:
+            self._truth.doubled.append(record["id"])
+        self._truth.records[record["id"]] = title
+
+    async def _acknowledged(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send until there is an answer that counts. A refusal is a fault of the platform."""
+        self._sent += 1
+        headers = {"Idempotency-Key": f"{self._seed}-{self._sent}"}
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                async with self._session.post(
+                    self._url + path, json=body, headers=headers
+                ) as answer:
+                    if answer.status in (200, 201):
+                        self._truth.calls += 1
+                        self._truth.repeats += tries - 1
+                        self._truth.replays += "Idempotency-Replayed" in answer.headers
+                        found: dict[str, Any] = await answer.json()
+                        return found
+                    if answer.status not in AGAIN:
+                        raise AssertionError(f"{path} {answer.status}: {await answer.text()}")
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            await pause()
+
+
+async def load(url: str, key: str, truth: Truth, seed: str, stop: asyncio.Event) -> None:
+    """Run the clients until ``stop`` is set and all they sent is acknowledged."""
+    timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+        clients = [Client(session, url, truth, f"{seed}.{n}", stop) for n in range(CLIENTS)]
+        await asyncio.gather(*[client.run() for client in clients])
