@@ -1,0 +1,255 @@
+"""From the untyped tree to the typed one: names, types and ranges, settled before it runs."""
+
+import math
+
+from mainspring.kernel.cel import syntax, tree
+from mainspring.kernel.cel.types import FLOAT_MAX, INTEGER_MAX, NUMBERS, Names, Type
+from mainspring.kernel.clock import as_utc
+from mainspring.kernel.errors import Invalid
+
+_AFFIXES = frozenset({"startsWith", "endsWith", "contains"})
+_LARGE, _SMALL = (
+    1e300,
+    1e-290,
+)  # no double that arithmetic here makes leaves these, so none overflows
+_SIZE_MAX = 2**31
+
+Range = tuple[float, float]  # largest magnitude, and smallest other than zero
+
+
+class Checker:
+    """Types one expression. Every method raises Invalid, with the character."""
+
+    def __init__(self, names: Names, pointer: str) -> None:
+        self.names = names
+        self.pointer = pointer
+
+    def _fail(self, detail: str, at: int) -> Invalid:
+        return syntax.refusal(self.pointer, detail, at)
+
+    def whole(self, node: syntax.Node) -> tree.Node:
+        """Type an expression that decides: its result must be a boolean."""
+        return self.condition(node)
+
+    def condition(self, node: syntax.Node) -> tree.Node:
+        """Type a node where a yes or no is asked for."""
+        return tree.condition(self.as_type(node, Type.BOOL))
+
+    def as_type(self, node: syntax.Node, wanted: Type) -> tree.Node:
+        """Type a node that must have this type, or be JSON that is read as it."""
+        typed = self.node(node)
+        found = tree.type_of(typed)
+        if found is Type.JSON:
+            return self.read_json(typed, wanted)
+        if found is Type.NULL:
+            return tree.Const(wanted, None)
+        if found is not wanted and not (found in NUMBERS and wanted in NUMBERS):
+            raise self._fail(f"{wanted.value} is expected, not {found.value}", node.at)
+        return typed
+
+    def read_json(self, node: tree.Node, wanted: Type) -> tree.Node:
+        """Read a JSON path as the type that is asked for."""
+        wanted = Type.FLOAT if wanted is Type.INT else wanted
+        if isinstance(node, tree.Field):
+            return tree.Field(wanted, node.path, json=True)
+        assert isinstance(node, tree.Context)  # nothing else is JSON
+        return tree.Context(wanted, node.path, json=True)
+
+    def node(self, node: syntax.Node) -> tree.Node:
+        """Type any node."""
+        match node:
+            case syntax.Constant(value):
+                return self.literal(value, node.at)
+            case syntax.Name(path):
+                return self.name(path, node.at)
+            case syntax.Chain(sign, operands):
+                parts = tuple(self.condition(o) for o in operands)
+                return tree.All(parts) if sign == "&&" else tree.Any(parts)
+            case syntax.Unary("!", operand):
+                return tree.Not(self.condition(operand))
+            case syntax.Unary(_, operand):
+                return self.arithmetic("-", tree.Const(Type.INT, 0), self.number(operand), node.at)
+            case syntax.Binary("in", left, right):
+                return self.among(left, right)
+            case syntax.Binary(("==" | "!=" | "<" | "<=" | ">" | ">=") as sign, left, right):
+                return self.comparison(sign, left, right, node.at)
+            case syntax.Binary(sign, left, right):
+                return self.arithmetic(sign, self.number(left), self.number(right), node.at)
+            case syntax.Choice(test, yes, no):
+                return self.pick(test, yes, no, node.at)
+            case syntax.Apply(function, target, args):
+                return self.apply(function, target, args, node.at)
+        raise self._fail("a list stands only after 'in'", node.at)
+
+    def literal(self, value: str | int | float | bool | None, at: int) -> tree.Const:
+        """Type a constant."""
+        if value is None:
+            return tree.Const(Type.NULL, None)
+        if isinstance(value, bool):
+            return tree.Const(Type.BOOL, value)
+        if isinstance(value, int):
+            if abs(value) > INTEGER_MAX:
+                raise self._fail("integers go to 2^53 - 1: write 1e20 for a larger number", at)
+            return tree.Const(Type.INT, value)
+        return tree.Const(Type.TEXT if isinstance(value, str) else Type.FLOAT, value)
+
+    def name(self, path: tuple[str, ...], at: int) -> tree.Field | tree.Context:
+        """Find what a dotted name stands for."""
+        for known, make, skip in (
+            (self.names.context, tree.Context, 0),
+            (self.names.record, tree.Field, 1 if path[0] == "record" else 0),
+        ):
+            if make is tree.Field and not skip and not self.names.bare:
+                continue
+            own = path[skip:]
+            for length in range(len(own), 0, -1):
+                found = known.get(".".join(own[:length]))
+                if found is not None and (length == len(own) or found is Type.JSON):
+                    return make(found, own)
+        raise self._fail(f"there is no {'.'.join(path)!r} here", at)
+
+    def comparison(self, sign: str, left: syntax.Node, right: syntax.Node, at: int) -> tree.Node:
+        """Type ``== != < <= > >=``."""
+        a, b = self.alike(self.node(left), self.node(right), at)
+        if sign in ("==", "!="):
+            same = tree.Same(a, b)
+            return same if sign == "==" else tree.Not(same)
+        kinds = {tree.type_of(a), tree.type_of(b)}
+        if Type.NULL in kinds:
+            return tree.FALSE
+        if Type.BOOL in kinds:
+            raise self._fail("a boolean has no order", at)
+        return tree.Order(sign, a, b)  # type: ignore[arg-type]
+
+    def alike(self, a: tree.Node, b: tree.Node, at: int) -> tuple[tree.Node, tree.Node]:
+        """Bring two operands to types that compare."""
+        kind_a, kind_b = tree.type_of(a), tree.type_of(b)
+        if kind_a is Type.TEXTS or kind_b is Type.TEXTS:
+            raise self._fail("a list stands only after 'in'", at)
+        if Type.NULL in (kind_a, kind_b):
+            return a, b
+        if kind_a is Type.JSON and kind_b is Type.JSON:
+            raise self._fail("two JSON values cannot be compared: their types are not known", at)
+        if kind_a is Type.JSON:
+            return self.read_json(a, kind_b), b
+        if kind_b is Type.JSON:
+            return a, self.read_json(b, kind_a)
+        if kind_a is Type.TIME and isinstance(b, tree.Const) and kind_b is Type.TEXT:
+            return a, self.time(b, at)
+        if kind_b is Type.TIME and isinstance(a, tree.Const) and kind_a is Type.TEXT:
+            return self.time(a, at), b
+        if kind_a is not kind_b and not (kind_a in NUMBERS and kind_b in NUMBERS):
+            raise self._fail(f"{kind_a.value} cannot be compared with {kind_b.value}", at)
+        return a, b
+
+    def time(self, text: tree.Const, at: int) -> tree.Const:
+        """Read a text constant as a time."""
+        try:
+            return tree.Const(Type.TIME, as_utc(str(text.value)))
+        except ValueError as error:
+            raise self._fail(str(error), at) from None
+
+    def among(self, left: syntax.Node, right: syntax.Node) -> tree.Node:
+        """Type ``x in [...]`` and ``x in caller.scopes``."""
+        value = self.node(left)
+        if not isinstance(right, syntax.Items):
+            found = self.node(right)
+            if not isinstance(found, tree.Context) or found.type is not Type.TEXTS:
+                raise self._fail("a list is expected after 'in'", right.at)
+            return tree.Among(self.as_type(left, Type.TEXT), found)
+        items = []
+        for item in right.items:
+            value, typed = self.alike(value, self.node(item), item.at)
+            items.append(typed)
+        if tree.type_of(value) is Type.JSON:
+            value = self.read_json(value, Type.TEXT)
+        return tree.Among(value, tuple(items)) if items else tree.FALSE
+
+    def pick(self, test: syntax.Node, yes: syntax.Node, no: syntax.Node, at: int) -> tree.Node:
+        """Type ``test ? yes : no``."""
+        a, b = self.alike(self.node(yes), self.node(no), at)
+        kinds = {tree.type_of(a), tree.type_of(b)} - {Type.NULL}
+        if not kinds:
+            return tree.Const(Type.NULL, None)
+        kind = Type.FLOAT if len(kinds) == 2 else kinds.pop()
+        if kind is Type.JSON:
+            raise self._fail("JSON cannot be chosen: its type is not known", at)
+        return tree.Pick(kind, self.condition(test), a, b)
+
+    def apply(
+        self,
+        function: str,
+        target: syntax.Node | None,
+        args: tuple[syntax.Node, ...],
+        at: int,
+    ) -> tree.Node:
+        """Type a function call."""
+        operands = args if target is None else (target, *args)
+        if function in _AFFIXES and target is not None and len(operands) == 2:
+            text, part = (self.as_type(o, Type.TEXT) for o in operands)
+            return tree.Affix(function, text, part)  # type: ignore[arg-type]
+        if function == "size" and len(operands) == 1:
+            of = self.node(operands[0])
+            if tree.type_of(of) is not Type.TEXTS:
+                of = self.as_type(operands[0], Type.TEXT)
+            return tree.Size(of)
+        if function == "has" and target is None and len(args) == 1:
+            if not isinstance(args[0], syntax.Name):
+                raise self._fail("has() takes a name", at)
+            return tree.Not(tree.Same(self.node(args[0]), tree.Const(Type.NULL, None)))
+        if function == "timestamp" and target is None and len(args) == 1:
+            text = self.node(args[0])
+            if not isinstance(text, tree.Const) or text.type is not Type.TEXT:
+                raise self._fail("timestamp() takes a text constant", at)
+            return self.time(text, at)
+        if function == "matches":
+            raise self._fail("matches() is not supported: use startsWith, endsWith, contains", at)
+        raise self._fail(f"there is no function {function}() of {len(args)} arguments here", at)
+
+    def number(self, node: syntax.Node) -> tree.Node:
+        """Type an operand of arithmetic."""
+        typed = self.as_type(node, Type.FLOAT)
+        if isinstance(typed, (tree.Field, tree.Context)) and typed.json:
+            raise self._fail("arithmetic takes typed fields: JSON numbers have no bounds", node.at)
+        return typed
+
+    def arithmetic(self, sign: str, a: tree.Node, b: tree.Node, at: int) -> tree.Node:
+        """Type ``+ - * / %``, on integers while 2^53 can be shown to hold, else on doubles."""
+        whole = tree.type_of(a) is Type.INT and tree.type_of(b) is Type.INT
+        if sign == "%" and not whole:
+            raise self._fail("% takes integers", at)
+        kind = Type.INT if whole else Type.FLOAT
+        made = tree.Arithmetic(kind, sign, a, b)  # type: ignore[arg-type]
+        largest, smallest = span(made)
+        if whole and largest > INTEGER_MAX:
+            made = tree.Arithmetic(Type.FLOAT, sign, a, b)  # type: ignore[arg-type]
+            largest, smallest = span(made)
+        if largest > _LARGE or smallest < _SMALL:
+            raise self._fail("the result may overflow: use fewer operations", at)
+        return made
+
+
+def span(node: tree.Node) -> Range:
+    """Bound the magnitude of a number, from the bounds on what is stored."""
+    match node:
+        case tree.Const(_, int() | float() as value) if value:
+            return abs(value), abs(value)
+        case tree.Size():
+            return _SIZE_MAX, 1.0
+        case tree.Pick(_, _, yes, no):
+            (a, a_small), (b, b_small) = span(yes), span(no)
+            return max(a, b), min(a_small, b_small)
+        case tree.Arithmetic(kind, sign, left, right):
+            (a, a_small), (b, b_small) = span(left), span(right)
+            if sign in ("+", "-"):
+                return a + b, 1.0 if kind is Type.INT else min(a_small, b_small) * 2.0**-53
+            if sign == "*":
+                return a * b, a_small * b_small
+            if kind is Type.INT:
+                return (a if sign == "/" else min(a, b)), 1.0
+            return a / b_small, a_small / b if b else math.inf
+        case tree.Field(Type.FLOAT) | tree.Context(Type.FLOAT):
+            return FLOAT_MAX, 1 / FLOAT_MAX
+        case tree.Field(Type.INT) | tree.Context(Type.INT):
+            return INTEGER_MAX, 1.0
+    return 0.0, math.inf

@@ -1,0 +1,54 @@
+"""The evaluator, SQLite and PostgreSQL give every record the same answer to every expression."""
+
+import json
+import os
+import random
+
+import msgspec
+
+from mainspring.kernel.cel import compile_cel
+from mainspring.kernel.errors import Invalid
+from mainspring.kernel.table import Query, Statement
+from mainspring.ports.database import Database
+from tests.kernel.cel_cases import NAMES, Expressions, random_context, random_record
+
+ROUNDS = 8
+EXPRESSIONS = 60
+RECORDS = 30
+
+INSERT = Statement("cel.insert", "INSERT INTO cel_rows (id, data) VALUES (:id, :data)")
+CLEAR = Statement("cel.clear", "DELETE FROM cel_rows")
+
+
+async def test_every_engine_agrees_row_by_row(database: Database) -> None:
+    seed = int(os.environ.get("CEL_SEED", random.randrange(2**32)))
+    print(f"CEL_SEED={seed}")
+    rng = random.Random(seed)
+    await database.migrate(
+        "cel_rows", "CREATE TABLE cel_rows (id bigint NOT NULL PRIMARY KEY, data text NOT NULL)"
+    )
+    matched = refused = 0
+    for _ in range(ROUNDS):
+        stored = [msgspec.json.encode(random_record(rng)).decode() for _ in range(RECORDS)]
+        await database.commit([CLEAR(), *(INSERT(id=i, data=d) for i, d in enumerate(stored))])
+        records = [json.loads(text) for text in stored]
+        for _ in range(EXPRESSIONS):
+            source, context = Expressions(rng).condition(rng.randint(1, 4)), random_context(rng)
+            try:
+                program = compile_cel(source, NAMES)
+            except Invalid:
+                refused += 1
+                continue
+            expected = [i for i, record in enumerate(records) if program.test(record, context)]
+            condition = program.sql("data", context)
+            query: Query[int] = Query(
+                "cel.rows",
+                f"SELECT id FROM cel_rows WHERE {condition.sqlite} ORDER BY id",
+                int,
+                postgres=f"SELECT id FROM cel_rows WHERE {condition.postgres} ORDER BY id",
+            )
+            found = await database.read(query, query.sql.bind(condition.params))
+            assert found == expected, f"CEL_SEED={seed}: {source} with {context}"
+            matched += len(found)
+    assert matched > 1_000  # the cases are not all empty,
+    assert refused < ROUNDS * EXPRESSIONS / 10  # nor mostly refused
