@@ -5,11 +5,28 @@ from collections.abc import Callable
 import msgspec
 
 from mainspring.kernel.call import Reader
+from mainspring.kernel.cel import Names, Type
 from mainspring.kernel.errors import Fault, Invalid
 from mainspring.kernel.table import Query
 
 CHUNK_EVENTS = 256  # events in one read
 SEQ_DIGITS_MAX = 18
+
+# What a filter over events may name. Personal fields are sealed to it: no filter finds them out.
+EVENT_NAMES = Names(
+    record={
+        "id": Type.TEXT,
+        "type": Type.TEXT,
+        "source": Type.TEXT,
+        "subject": Type.TEXT,
+        "time": Type.TIME,
+        "actor": Type.TEXT,
+        "correlationid": Type.TEXT,
+        "causationid": Type.TEXT,
+        "seq": Type.INT,
+        "data": Type.JSON,
+    }
+)
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -79,10 +96,10 @@ async def scan(
     return Slice(found, position, at_end=False)
 
 
-def read_cursor(cursor: str | None) -> int:
+def read_cursor(cursor: str | None, pointer: str = "/cursor") -> int:
     """Read where a page starts: a ``seq``, which is what a ``next_cursor`` is. Raises Invalid."""
     if cursor is None:
         return 0
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > SEQ_DIGITS_MAX:
-        raise Invalid(faults=(Fault("/cursor", "a seq, or the next_cursor of a page before"),))
+        raise Invalid(faults=(Fault(pointer, "a seq, or the next_cursor of a page before"),))
     return int(cursor)

@@ -1,0 +1,28 @@
+"""Who wants which event, without I/O."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from mainspring.kernel.cel import compile_cel
+from mainspring.kernel.service import pattern_covers
+from mainspring.runtime.feed import EVENT_NAMES, LogEntry
+
+
+def selector(tenant: str, types: str, filter_source: str | None) -> Callable[[LogEntry], bool]:
+    """Return the test of which entries a reader gets. Raises Invalid for a bad filter."""
+    patterns = tuple(types.split(","))
+    program = compile_cel(filter_source, EVENT_NAMES, "/filter") if filter_source else None
+    covered: dict[str, bool] = {}  # as many as there are types of event
+
+    def wanted(entry: LogEntry) -> bool:
+        if entry.tenant != tenant:
+            return False
+        if (covers := covered.get(entry.type)) is None:
+            covers = any(pattern_covers(pattern, entry.type) for pattern in patterns)
+            covered[entry.type] = covers
+        if not covers or program is None:
+            return covers
+        return program.test({**msgspec.json.decode(entry.body), "seq": entry.seq})
+
+    return wanted

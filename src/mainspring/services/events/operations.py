@@ -1,0 +1,102 @@
+"""The feed's operations: pages, the live stream, and what each type of event holds."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.errors import NotFound
+from mainspring.kernel.operation import StreamItem
+from mainspring.runtime import feed
+from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.log import with_seq
+from mainspring.runtime.registry import Registry
+from mainspring.runtime.tables import LAST_SEQ
+from mainspring.runtime.wakes import WakeBoard, wait
+from mainspring.services.events.api import (
+    PERSONAL_SCOPE,
+    SCANNED_MAX,
+    Feed,
+    FeedQuery,
+    StreamQuery,
+    service,
+)
+from mainspring.services.events.model import selector
+
+STREAM_CHUNK_EVENTS = 100  # held in memory for one reader
+STREAM_POLL_S = 5.0  # a wake can be lost with its connection; the log never is
+
+
+@service.operation("GET /v1/events", scope="events:read")
+async def read(call: Call, query: FeedQuery) -> Feed:
+    """Read the feed from a point on. A reader that follows the cursor never misses an event.
+
+    One page reads at most 2,000 events, so a page may be short, or empty, and have a
+    ``next_cursor`` all the same. Personal fields are null without the scope ``events:personal``, as
+    they are for everyone once the person was erased, and ``sealedfields`` names them.
+    """
+    found = await feed.scan(
+        call.reader,
+        feed.read_cursor(query.after, "/after"),
+        limit=query.limit,
+        scanned_max=SCANNED_MAX,
+        wanted=selector(call.tenant, query.type, query.filter),
+    )
+    # The stored bytes are passed on as they are; Envelope says what is in them.
+    items: list[Any] = [msgspec.Raw(await _shown(call, entry)) for entry in found.entries]
+    next_cursor = None if found.at_end else str(found.position)
+    return Feed(items, next_cursor, found.position)
+
+
+@service.stream("GET /v1/events/stream", scope="events:read")
+async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
+    """Follow the feed live. ``Last-Event-ID`` resumes right after the event it names.
+
+    The first item is of kind ``ready`` and has the place the stream starts at as its id, so that a
+    reader which loses its connection before the first event resumes there. A slow reader gets the
+    same events later: nothing is queued for it, the log is read at its pace.
+    """
+    wanted = selector(call.tenant, query.type, query.filter)
+    position = await _start(call, query)
+    with call.use(WakeBoard).listen("events", "sequenced") as signal:
+        yield StreamItem(b"{}", id=str(position), event="ready")
+        while True:
+            signal.clear()
+            found = await feed.scan(
+                call.reader,
+                position,
+                limit=STREAM_CHUNK_EVENTS,
+                scanned_max=SCANNED_MAX,
+                wanted=wanted,
+            )
+            for entry in found.entries:
+                yield StreamItem(await _shown(call, entry), id=str(entry.seq))
+            position = found.position
+            if found.at_end:
+                await wait(signal, STREAM_POLL_S)
+
+
+@service.operation("GET /v1/events/schemas/{type}", scope="events:read")
+async def schema(call: Call, type: str) -> dict[str, Any]:
+    """Return the JSON Schema of an event type's ``data``: what ``dataschema`` points at."""
+    event = call.use(Registry).events.get(type)
+    if event is None:
+        raise NotFound(f"no event type {type[:200]}")
+    described = {} if event.data is msgspec.Raw else msgspec.json.schema(event.data)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": type, **described}
+
+
+async def _start(call: Call, query: StreamQuery) -> int:
+    if query.last_event_id is not None:
+        return feed.read_cursor(query.last_event_id, "/last_event_id")
+    if query.after is not None:
+        return feed.read_cursor(query.after, "/after")
+    last: int = await call.one(LAST_SEQ)
+    return last
+
+
+async def _shown(call: Call, entry: feed.LogEntry) -> bytes:
+    allowed = call.caller.allows(PERSONAL_SCOPE)
+    body = await call.use(Sealer).reveal(entry.body, allowed=allowed)
+    return with_seq(body, entry.seq).encode()
