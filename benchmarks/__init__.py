@@ -1,0 +1,1 @@
+"""Benchmarks: each workload beside a peer, alternating, in one run; ratios, never absolutes."""

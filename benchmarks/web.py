@@ -1,0 +1,169 @@
+"""Reads, lists and creates beside PocketBase: alternating rounds, the median of each."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.load import Plan, Result
+from benchmarks.report import Row
+from benchmarks.servers import LOAD_CORE, Mainspring, PocketBase
+
+CONNECTIONS = 32
+CREATES_MAX = 120_000
+
+
+def fire(port: int, requests: list[bytes], seconds: float, *, repeat: bool = True) -> Result:
+    """Run the load generator on its own core. Raises when calls failed."""
+    plan = Plan("127.0.0.1", port, CONNECTIONS, seconds, requests, repeat)
+    with tempfile.NamedTemporaryFile(suffix=".plan") as file:
+        file.write(msgspec.msgpack.encode(plan))
+        file.flush()
+        said = subprocess.run(
+            ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "benchmarks.load", file.name],
+            capture_output=True,
+            check=True,
+        )
+    result = msgspec.json.decode(said.stdout, type=Result)
+    if result.failed or not result.calls:
+        raise RuntimeError(f"{result.failed} calls failed: {result.statuses}")
+    return result
+
+
+def paired(
+    name: str,
+    goal: float,
+    ours: Callable[[], Result],
+    peers: Callable[[], Result],
+    rounds: int,
+) -> Row:
+    """Alternate the two; compare their medians."""
+    mine, theirs = [], []
+    for number in range(rounds):
+        pair = [(ours, mine), (peers, theirs)]
+        for run, into in pair if number % 2 == 0 else reversed(pair):
+            into.append(run())
+    ratios = [m.per_second / t.per_second for m, t in zip(mine, theirs, strict=True)]
+    return Row(
+        workload=name,
+        ours_per_s=statistics.median(r.per_second for r in mine),
+        peer="PocketBase",
+        peer_per_s=statistics.median(r.per_second for r in theirs),
+        ratio=statistics.median(ratios),
+        ratio_low=min(ratios),
+        ratio_high=max(ratios),
+        goal=goal,
+        ours_p99_ms=statistics.median(r.p99_ms for r in mine),
+        peer_p99_ms=statistics.median(r.p99_ms for r in theirs),
+    )
+
+
+def measure(seconds: float, rounds: int, sizes: tuple[int, ...]) -> Iterator[Row]:
+    """Yield a row per workload."""
+    with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as root:
+        for size in sizes:
+            mine = Mainspring(Path(root) / f"mainspring-{size}")
+            peer = PocketBase(Path(root) / f"pocketbase-{size}")
+            mine.start()
+            peer.start()
+            try:
+                my_ids, peer_ids = mine.prepare(size), peer.prepare(size)
+                if size == sizes[0]:
+                    yield _reads(mine, peer, my_ids, peer_ids, seconds, rounds)
+                yield _lists(mine, peer, size, seconds, rounds, total=True)
+                yield _lists(mine, peer, size, seconds, rounds, total=False)
+                if size == sizes[0]:
+                    yield _creates(mine, peer, seconds, rounds)
+            finally:
+                mine.stop()
+                peer.stop()
+
+
+def _reads(
+    mine: Mainspring,
+    peer: PocketBase,
+    my_ids: list[str],
+    peer_ids: list[str],
+    seconds: float,
+    rounds: int,
+) -> Row:
+    my_requests = [mine.get(i) for i in my_ids[:1000]]
+    peer_requests = [peer.get(i) for i in peer_ids[:1000]]
+    return paired(
+        f"read by id, logged in ({len(my_ids):,} rows)",
+        4.0,
+        lambda: fire(mine.port, my_requests, seconds),
+        lambda: fire(peer.port, peer_requests, seconds),
+        rounds,
+    )
+
+
+def _lists(
+    mine: Mainspring, peer: PocketBase, size: int, seconds: float, rounds: int, *, total: bool
+) -> Row:
+    how = "with its total" if total else "skipTotal"
+    return paired(
+        f"list of 30 of {size:,} rows (peer: {how})",
+        4.0,
+        lambda: fire(mine.port, [mine.page(total=total)], seconds),
+        lambda: fire(peer.port, [peer.page(total=total)], seconds),
+        rounds,
+    )
+
+
+def _creates(mine: Mainspring, peer: PocketBase, seconds: float, rounds: int) -> Row:
+    made = 0
+
+    def fresh(create: Callable[[int], bytes]) -> list[bytes]:
+        nonlocal made
+        numbers = range(made, made + int(20_000 * seconds))
+        made = numbers.stop
+        return [create(n) for n in numbers]
+
+    return paired(
+        "create (ours: event, audit leaf, idempotency key)",
+        2.0,
+        lambda: fire(mine.port, fresh(mine.create), seconds, repeat=False),
+        lambda: fire(peer.port, fresh(peer.create), seconds, repeat=False),
+        rounds,
+    )
+
+
+def starting(rounds: int) -> list[Row]:
+    """Time to the first 200 on an empty directory, and memory at rest after it."""
+    times: dict[str, list[float]] = {"mainspring": [], "pocketbase": []}
+    memory: dict[str, list[float]] = {"mainspring": [], "pocketbase": []}
+    with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as root:
+        for number in range(rounds):
+            for kind in (Mainspring, PocketBase):
+                server = kind(Path(root) / f"{kind.name}-start-{number}")
+                server.start()
+                times[server.name].append(server.start_s)
+                memory[server.name].append(server.memory_mb())
+                server.stop()
+    rows = []
+    for name, values, unit in (
+        ("start to first 200", times, "s"),
+        ("memory at rest", memory, "MB"),
+    ):
+        ours = statistics.median(values["mainspring"])
+        theirs = statistics.median(values["pocketbase"])
+        rows.append(
+            Row(
+                workload=f"{name} ({unit})",
+                ours_per_s=ours,
+                peer="PocketBase",
+                peer_per_s=theirs,
+                ratio=ours / theirs,
+                ratio_low=ours / theirs,
+                ratio_high=ours / theirs,
+                goal=0.0,
+                ours_p99_ms=0.0,
+                peer_p99_ms=0.0,
+            )
+        )
+    return rows
