@@ -6,13 +6,16 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
+from mainspring.kernel.service import Service
 from mainspring.kernel.settings import Secret, masked
+from mainspring.ports.database import StartError
 from mainspring.settings import (
     DatabaseSettings,
     Flag,
     Settings,
     SettingsError,
     load,
+    sections_of,
     settings_files,
 )
 
@@ -56,7 +59,8 @@ def refused(tmp_path: Path, toml: str = "", environ: Any = None, flags: Any = ()
 
 def test_each_layer_wins_over_the_one_before(tmp_path: Path) -> None:
     toml = '[shop]\nname = "file"\nport = 1\nratio = 0.1\n'
-    environ = {"MAINSPRING_SHOP__PORT": "2", "MAINSPRING_SHOP__RATIO": "0.2", "PATH": "/bin"}
+    environ = {"MAINSPRING_SHOP__PORT": "2", "MAINSPRING_SHOP__RATIO": "0.2"}
+    environ |= {"PATH": "/bin", "MAINSPRING_TEST_SEED": "7"}  # neither is a setting
     settings = loaded(tmp_path, toml, environ, [Flag("--ratio", "shop.ratio", 0.3)])
     shop = settings.of(Shop)
     assert (shop.name, shop.port, shop.ratio, shop.open) == ("file", 2, 0.3, True)
@@ -116,8 +120,10 @@ def test_a_table_inside_a_section_joins_its_defaults(tmp_path: Path) -> None:
         ("", {"MAINSPRING_SHOP__PORT": "x"}, "MAINSPRING_SHOP__PORT: shop.port: Expected `int`"),
         ("", {"MAINSPRING_SHOP__PROT": "1"}, "MAINSPRING_SHOP__PROT: [shop] has no key 'prot'; "
          "did you mean port?"),
-        ("", {"MAINSPRING_PORT": "1"}, "MAINSPRING_PORT: not a setting; write "
-         "MAINSPRING_SECTION__KEY, here MAINSPRING_SHOP__PORT"),
+        ("", {"MAINSPRING_PORT": "1"}, "MAINSPRING_PORT: not a setting; did you mean "
+         "MAINSPRING_SHOP__PORT?"),
+        ("", {"MAINSPRING_SHOP_PORT": "1"}, "did you mean MAINSPRING_SHOP__PORT?"),
+        ("", {"MAINSPRING_SHPO__PORT": "1"}, "there is no section [shpo]; did you mean shop?"),
         ("", {"MAINSPRING_SHOP__QUEUES__BULK__CONCURRENCY": "0"}, "Expected `int` >= 1"),
         ("[shop]\nratio = 2.0\nopen = false", {}, "a closed shop keeps ratio at most 1"),
         ("[database]\nurl = 'mysql://h'", {}, "mainspring.toml:2: [database] url starts with"),
@@ -167,3 +173,13 @@ def test_which_file_is_read(tmp_path: Path) -> None:
     assert settings_files({"MAINSPRING_CONFIG": "/x.toml"}, tmp_path) == [Path("/x.toml")]
     chosen = Path("/y.toml")
     assert settings_files({"MAINSPRING_CONFIG": "/x.toml"}, tmp_path, chosen) == [chosen]
+
+
+def test_services_bring_their_sections() -> None:
+    shop = Service("shop", doc="", settings=Shop)
+    sections = sections_of([shop, Service("quiet", doc="")])
+    assert sections["shop"] is Shop
+    assert "quiet" not in sections
+    assert {"platform", "server", "limits", "cors", "database", "log"} < set(sections)
+    with pytest.raises(StartError, match="cannot be named 'server'"):
+        sections_of([Service("server", doc="", settings=Shop)])

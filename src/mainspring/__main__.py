@@ -1,4 +1,4 @@
-"""``python -m mainspring``: the command line."""
+"""``python -m mainspring`` is ``mainspring``."""
 
 from mainspring.cli import main
 

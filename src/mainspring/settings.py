@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from mainspring.gateway.settings import CorsSettings, LimitSettings, ServerSettings
+from mainspring.kernel.service import Service
 from mainspring.kernel.settings import Secret, masked
 from mainspring.ports.database import StartError
 
@@ -69,6 +71,25 @@ OWN_SECTIONS: Sections = {
     "database": DatabaseSettings,
     "log": LogSettings,
 }
+
+
+def sections_of(services: Iterable[Service]) -> Sections:
+    """Every section there is: of the process, of the gateway, and one per service that has some.
+
+    Raises StartError when a service is named like a section of the platform.
+    """
+    sections: dict[str, type[msgspec.Struct]] = {
+        **OWN_SECTIONS,
+        "server": ServerSettings,
+        "limits": LimitSettings,
+        "cors": CorsSettings,
+    }
+    for service in services:
+        if service.settings is not None:
+            if service.name in sections:
+                raise StartError(f"a service cannot be named {service.name!r}: settings have it")
+            sections[service.name] = service.settings
+    return sections
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -233,10 +254,10 @@ def _from_environ(environ: Mapping[str, str], sections: Sections) -> Iterator[_S
         if not name.startswith(ENV_PREFIX) or name == ENV_CONFIG:
             continue
         keys = tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
-        if len(keys) < 2 or not all(keys):
-            raise SettingsError(
-                f"{name}: not a setting; write {ENV_PREFIX}SECTION__KEY{_meant(keys[0], sections)}"
-            )
+        if len(keys) < 2:
+            if meant := _meant(keys[0], sections):
+                raise SettingsError(f"{name}: not a setting; did you mean {meant}?")
+            continue
         _require_section(keys[0], sections, name)
         yield _Set(keys, environ[name], name, loose=True)
 
@@ -260,10 +281,11 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 
 def _meant(word: str, sections: Sections) -> str:
-    """Guess which setting a name without a section stands for: MAINSPRING_PORT."""
+    """Guess which setting a name without ``__`` stands for: MAINSPRING_PORT, ..._SERVER_PORT."""
     for section, kind in sections.items():
-        if word in kind.__struct_fields__:
-            return f", here {ENV_PREFIX}{section.upper()}__{word.upper()}"
+        for key in kind.__struct_fields__:
+            if word in (key, f"{section}_{key}"):
+                return f"{ENV_PREFIX}{section.upper()}__{key.upper()}"
     return ""
 
 

@@ -1,0 +1,37 @@
+"""The command line. Every command is a file here; what it needs is imported when it runs.
+
+Exit codes: 0 all is well; 1 a check found something wrong (doctor, demo, audit verify); 2 the
+command line or a setting is wrong; 3 the platform cannot start or be reached; 130 interrupted.
+"""
+
+import sys
+
+from mainspring.ports.database import StartError
+
+EXIT_FOUND = 1
+EXIT_USAGE = 2
+EXIT_START = 3
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line and exit. Expected failures are one line on standard error."""
+    from mainspring.cli.commands import app
+    from mainspring.settings import SettingsError
+
+    try:
+        app()
+    except SettingsError as error:
+        _fail(str(error), EXIT_USAGE)
+    except StartError as error:
+        _fail(str(error), EXIT_START)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has seen enough
+        sys.exit(EXIT_FOUND)
+
+
+def _fail(line: str, code: int) -> None:
+    print(f"mainspring: {' '.join(line.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,78 @@
+"""``mainspring admin``: what an operator does to a running platform."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mainspring.cli.options import AsJson, DataDir, PlatformUrl, find_platform
+
+group = typer.Typer(
+    help="Make API keys and users on a running platform.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+KEY_EPILOG = (
+    "Examples:\n\n"
+    "  [bold]mainspring admin key importer --scope records:write[/bold]\n\n"
+    "  [bold]mainspring admin key auditor --scope audit:read --days 30[/bold]\n\n"
+    "The key is shown once. It uses DATA_DIR/admin.key, and can never grant more than that holds."
+)
+USER_EPILOG = (
+    "Examples:\n\n"
+    "  [bold]mainspring admin user ann@example.com[/bold]  asks for the password\n\n"
+    "  [bold]mainspring admin user ann@example.com < password.txt[/bold]"
+)
+AdminKey = Annotated[
+    Path | None,
+    typer.Option("--key-file", metavar="FILE", help="API key. Default: DATA_DIR/admin.key"),
+]
+
+
+@group.command(epilog=KEY_EPILOG)
+def key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="May be given more than once. Default: every scope.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Days until it expires. Default: never.")
+    ] = None,
+    url: PlatformUrl = None,
+    key_file: AdminKey = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key and print it."""
+    import json
+    import time
+
+    from mainspring.kernel.clock import rfc3339
+
+    wanted: dict[str, object] = {"name": name, "scopes": scope or ["*"]}
+    if days is not None:
+        wanted["expires_at"] = rfc3339(int((time.time() + days * 86_400) * 1000))
+    made = find_platform(url, key_file, data_dir).call("POST", "/v1/api_keys", wanted)
+    typer.echo(json.dumps(made, indent=2) if as_json else made["key"])
+
+
+@group.command(epilog=USER_EPILOG)
+def user(
+    email: Annotated[str, typer.Argument(metavar="EMAIL")],
+    url: PlatformUrl = None,
+    key_file: AdminKey = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a user. The password is asked for, or read from standard input."""
+    import json
+    import sys
+
+    if sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    wanted = {"email": email, "password": password}
+    made = find_platform(url, key_file, data_dir).call("POST", "/v1/users", wanted)
+    typer.echo(json.dumps(made, indent=2) if as_json else made["id"])

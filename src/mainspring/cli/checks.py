@@ -1,0 +1,193 @@
+"""What ``mainspring doctor`` looks at, one function per check."""
+
+import asyncio
+import importlib.metadata
+import json
+import os
+import resource
+import shutil
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from mainspring.cli.running import find_running
+from mainspring.ports.database import Database, StartError
+
+PYTHON_MIN = (3, 11)
+SQLITE_MIN = (3, 51, 3)  # earlier ones have a published WAL corruption bug
+DISK_FREE_BYTES_MIN = 500 << 20
+DISK_FREE_BYTES_GOOD = 5 << 30
+OPEN_FILES_GOOD = 4_096
+OPEN_FILES_MIN = 256
+CONNECT_TIMEOUT_S = 5.0
+CLOCK_EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
+CLOCK_SLACK_S = 60.0
+
+
+class Verdict(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was looked at, what was found, and what to do when it is not well."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+def check_python() -> Check:
+    """The interpreter is one we support."""
+    found = f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))}"
+    if sys.version_info < PYTHON_MIN:
+        return Check("python", Verdict.FAIL, found, "install Python 3.11 or newer")
+    return Check("python", Verdict.OK, found)
+
+
+def check_sqlite() -> Check:
+    """The SQLite in the apsw wheel has no known corruption bug."""
+    try:
+        version = importlib.metadata.version("apsw")
+    except importlib.metadata.PackageNotFoundError:
+        return Check("sqlite", Verdict.FAIL, "apsw is not installed", "pip install mainspring")
+    numbers = tuple(int(part) for part in version.split(".")[:3])
+    if numbers < SQLITE_MIN:
+        return Check("sqlite", Verdict.FAIL, version, "pip install --upgrade apsw")
+    return Check("sqlite", Verdict.OK, ".".join(map(str, numbers)))
+
+
+def check_data_dir(data_dir: Path) -> Check:
+    """The data directory can be written, and others cannot read it."""
+    if not data_dir.exists():
+        parent = _existing(data_dir)
+        if not os.access(parent, os.W_OK):
+            return Check("data directory", Verdict.FAIL, f"{parent} is not writable",
+                         "choose another with --data-dir")  # fmt: skip
+        return Check("data directory", Verdict.OK, f"{data_dir} will be made")
+    if not data_dir.is_dir() or not os.access(data_dir, os.W_OK | os.X_OK):
+        return Check("data directory", Verdict.FAIL, f"{data_dir} is not a writable directory",
+                     "give it to the user that runs mainspring")  # fmt: skip
+    if data_dir.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        return Check("data directory", Verdict.WARN, f"{data_dir} is open to every user",
+                     f"chmod 700 {data_dir}")  # fmt: skip
+    return Check("data directory", Verdict.OK, str(data_dir))
+
+
+def check_disk(data_dir: Path) -> Check:
+    """There is room to write."""
+    free = shutil.disk_usage(_existing(data_dir)).free
+    found = f"{free / (1 << 30):.1f} GiB free"
+    if free < DISK_FREE_BYTES_MIN:
+        return Check("disk", Verdict.FAIL, found, "free some space: writes will fail")
+    if free < DISK_FREE_BYTES_GOOD:
+        return Check("disk", Verdict.WARN, found, "free some space soon")
+    return Check("disk", Verdict.OK, found)
+
+
+def check_secrets(data_dir: Path) -> Check:
+    """Only the owner reads the files that hold keys."""
+    held = [p for p in (*data_dir.glob("keyring*"), *data_dir.glob("*.key")) if p.is_file()]
+    if not held:
+        return Check("key files", Verdict.OK, "none yet: the first start makes them")
+    loose = [p.name for p in held if p.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
+    if loose:
+        return Check("key files", Verdict.FAIL, f"{', '.join(loose)} can be read by others",
+                     f"cd {data_dir} && chmod 600 {' '.join(loose)}")  # fmt: skip
+    return Check("key files", Verdict.OK, ", ".join(p.name for p in held))
+
+
+def check_port(host: str, port: int, data_dir: Path) -> Check:
+    """The address can be bound, or it is this platform that has it."""
+    where = f"{host}:{port}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if find_running(data_dir):
+                return Check("port", Verdict.OK, f"{where} is taken: a platform runs here")
+            return Check("port", Verdict.FAIL, f"{where}: {error.strerror or error}",
+                         "choose another with --port, or stop what has it")  # fmt: skip
+    return Check("port", Verdict.OK, f"{where} is free")
+
+
+def check_clock(data_dir: Path) -> Check:
+    """The clock is plausible and has not gone back behind what was written."""
+    now = time.time()
+    shown = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    if now < CLOCK_EARLIEST.timestamp():
+        return Check("clock", Verdict.FAIL, shown, "set the clock: tokens and ids depend on it")
+    newest = max((p.stat().st_mtime for p in data_dir.glob("*")), default=0.0)
+    if newest > now + CLOCK_SLACK_S:
+        return Check("clock", Verdict.WARN, f"{shown}, behind files of the data directory",
+                     "let NTP set the clock")  # fmt: skip
+    return Check("clock", Verdict.OK, shown)
+
+
+def check_open_files() -> Check:
+    """The process may open enough files for its connections."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    found = "unlimited" if limit == resource.RLIM_INFINITY else f"{limit} per process"
+    if limit == resource.RLIM_INFINITY or limit >= OPEN_FILES_GOOD:
+        return Check("open files", Verdict.OK, found)
+    verdict = Verdict.FAIL if limit < OPEN_FILES_MIN else Verdict.WARN
+    return Check("open files", verdict, found, f"ulimit -n {OPEN_FILES_GOOD} before the start")
+
+
+async def check_database(database: Database) -> Check:
+    """The database can be opened and says which version it is."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await database.open()
+            try:
+                return Check("database", Verdict.OK, await database.version())
+            finally:
+                await database.close()
+    except TimeoutError:
+        found = f"no answer within {CONNECT_TIMEOUT_S:g} s"
+    except StartError as error:
+        found = str(error)
+    return Check("database", Verdict.FAIL, found, "check [database] url: mainspring config")
+
+
+def as_json(checks: list[Check]) -> str:
+    """Write the checks as a JSON list."""
+    return json.dumps(msgspec.to_builtins(checks), indent=2)
+
+
+def worst(checks: list[Check]) -> Verdict:
+    """Return the verdict of the check that ended worst."""
+    order = list(Verdict)
+    return max((check.verdict for check in checks), key=order.index)
+
+
+def local_checks(data_dir: Path, host: str, port: int) -> Iterator[Check]:
+    """Every check that needs nothing but this machine."""
+    yield check_python()
+    yield check_sqlite()
+    yield check_data_dir(data_dir)
+    yield check_disk(data_dir)
+    yield check_secrets(data_dir)
+    yield check_port(host, port, data_dir)
+    yield check_clock(data_dir)
+    yield check_open_files()
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path

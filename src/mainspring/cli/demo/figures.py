@@ -1,0 +1,139 @@
+"""Holds what the platform now has against what the file says, figure by figure."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from mainspring.cli.demo.client import Client
+from mainspring.cli.demo.data import Order, Spending, spending
+from mainspring.cli.demo.load import CUSTOMERS, ORDERS
+from mainspring.cli.demo.receiver import Receiver
+
+PAGE = 500
+CREATED = "records.record.created"
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """A line of the final table. ``expected`` is null for what is only reported."""
+
+    name: str
+    found: str
+    expected: str | None = None
+
+    @property
+    def right(self) -> bool:
+        """Tell whether it is what it should be."""
+        return self.expected is None or self.found == self.expected
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What the platform holds, read back through its API."""
+
+    customers: Sequence[Mapping[str, Any]]
+    orders: Sequence[Mapping[str, Any]]
+    rfm: Sequence[Mapping[str, Any]]
+    events: Sequence[str]
+
+
+async def read_back(client: Client) -> Stored:
+    """Page through everything that was stored. Raises CallFailed."""
+    return Stored(
+        [record async for record in _pages(client, CUSTOMERS, "cursor")],
+        [record async for record in _pages(client, ORDERS, "cursor")],
+        [row async for row in _pages(client, "/v1/rfm/customers", "after")],
+        [event["id"] async for event in _pages(client, "/v1/events", "after", type=CREATED)],
+    )
+
+
+async def _pages(
+    client: Client, path: str, cursor: str, **query: str
+) -> AsyncIterator[dict[str, Any]]:
+    at: dict[str, str] = {}
+    while True:
+        page = await client.get(path, limit=PAGE, **query, **at)
+        for item in page["items"]:
+            yield item
+        if page["next_cursor"] is None:
+            return
+        at = {cursor: page["next_cursor"]}
+
+
+def stored_figures(orders: Sequence[Order], stored: Stored) -> list[Figure]:
+    """Customers, orders, revenue and RFM: equal to the file's own, and nothing there twice."""
+    names = {record["id"]: record["number"] for record in stored.customers}
+    expected = sorted((o.number, o.customer, o.day, o.cds, o.cents) for o in orders)
+    found = sorted(
+        (r["number"], names.get(r["customer"], "?"), r["placed_on"], r["cds"], r["total_cents"])
+        for r in stored.orders
+    )
+    different = len(set(expected) ^ set(found))
+    return [
+        _count("customers", len(names), len({order.customer for order in orders})),
+        _count("orders", len(found), len(expected)),
+        _count("orders that differ from the file", different, 0),
+        Figure(
+            "revenue",
+            dollars(sum(record["total_cents"] for record in stored.orders)),
+            dollars(sum(order.cents for order in orders)),
+        ),
+        *_rfm_figures(spending(orders), stored.rfm, names),
+    ]
+
+
+def _rfm_figures(
+    expected: Mapping[str, Spending], rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]
+) -> list[Figure]:
+    found = {
+        names.get(row["customer"], "?"): Spending(
+            row["recency_days"], row["frequency"], row["monetary_cents"]
+        )
+        for row in rows
+    }
+    right = sum(found.get(customer) == figures for customer, figures in expected.items())
+    return [
+        _count("customers with figures", len(found), len(expected)),
+        _count("recency, frequency, monetary right", right, len(expected)),
+    ]
+
+
+def event_figures(
+    events: Sequence[str], receiver: Receiver, customers: int, orders: int
+) -> list[Figure]:
+    """One event per record, each delivered at least once, every delivery verified."""
+    there = set(events)
+    return [
+        _count("events of records", len(events), customers + orders),
+        _count("events there twice", len(events) - len(there), 0),
+        _count("webhooks delivered and verified", len(receiver.events & there), len(there)),
+        _count("webhooks for unknown events", len(receiver.events - there), 0),
+        _count("webhooks that did not verify", receiver.refused, 0),
+        _count("webhooks delivered again", receiver.deliveries - len(receiver.events)),
+    ]
+
+
+def client_figures(client: Client, seconds: float) -> list[Figure]:
+    """What the faults came to, and how fast it went."""
+    tally = client.tally
+    return [
+        _count("calls repeated on purpose", tally.repeated),
+        _count("answers dropped on purpose", tally.dropped),
+        Figure("duplicates absorbed", f"{tally.absorbed:,}", _at_least_one(tally.absorbed)),
+        _count("repeated calls with another answer", tally.disagreeing, 0),
+        Figure("calls per second", f"{tally.calls / seconds:,.0f}"),
+        Figure("p50", f"{tally.percentile_ms(0.50):,.1f} ms"),
+        Figure("p99", f"{tally.percentile_ms(0.99):,.1f} ms"),
+    ]
+
+
+def _at_least_one(found: int) -> str:
+    return f"{found:,}" if found else "at least 1"
+
+
+def _count(name: str, found: int, expected: int | None = None) -> Figure:
+    return Figure(name, f"{found:,}", None if expected is None else f"{expected:,}")
+
+
+def dollars(cents: int) -> str:
+    """Write integer cents as dollars: 250031763 is $2,500,317.63."""
+    return f"${cents // 100:,}.{cents % 100:02d}"

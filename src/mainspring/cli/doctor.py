@@ -1,0 +1,62 @@
+"""``mainspring doctor``: looks at everything a start depends on, and says what to do."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, read_settings
+
+if TYPE_CHECKING:
+    from mainspring.cli.checks import Check
+
+EPILOG = (
+    "Examples:\n\n"
+    "  [bold]mainspring doctor[/bold]  before the first start, or when something is odd\n\n"
+    "  [bold]mainspring doctor --json[/bold]  for a health check of the machine\n\n"
+    "Exits with 1 when a check fails; warnings do not count."
+)
+
+
+def doctor(
+    app: AppName = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine: Python, SQLite, data directory, disk, port, database, keys, clock."""
+    import asyncio
+    from pathlib import Path
+
+    from mainspring.app import open_database
+    from mainspring.cli import EXIT_FOUND, checks
+    from mainspring.cli.user_app import load_app
+    from mainspring.gateway.settings import ServerSettings
+    from mainspring.settings import PlatformSettings
+
+    settings = read_settings(load_app(app) if app else None, config, data_dir=data_dir)
+    folder = Path(settings.of(PlatformSettings).data_dir)
+    server = settings.of(ServerSettings)
+    found = list(checks.local_checks(folder, server.host, server.port))
+    if database := open_database(settings):
+        found.append(asyncio.run(checks.check_database(database)))
+    if as_json:
+        typer.echo(checks.as_json(found))
+    else:
+        _print(found)
+    if checks.worst(found) is checks.Verdict.FAIL:
+        raise typer.Exit(EXIT_FOUND)
+
+
+def _print(found: "list[Check]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for check in found:
+        said = Text(check.found)
+        if check.advice:
+            said.append(f"\n{check.advice}", style="italic")
+        table.add_row(Text(check.verdict, style=styles[check.verdict]), check.name, said)
+    Console().print(table)

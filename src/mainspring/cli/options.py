@@ -1,0 +1,71 @@
+"""Options that several commands share, and the settings they lead to."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mainspring.kernel.app import App
+from mainspring.settings import Flag, Settings, load, settings_files
+
+if TYPE_CHECKING:
+    from mainspring.cli.remote import Remote
+
+AppName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="APP", help="Your App: module:attribute, or a file with or without :attribute."
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings file instead of ./mainspring.toml."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="Where data lives. Default: ./mainspring-data"),
+]
+PlatformUrl = Annotated[
+    str | None,
+    typer.Option("--url", metavar="URL", help="A running platform. Default: the one of DATA_DIR."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def find_platform(url: str | None, key_file: Path | None, data_dir: Path | None) -> "Remote":
+    """Return the platform to call: the one at ``url``, or the one that runs over ``data_dir``.
+
+    Raises StartError when none runs or there is no key.
+    """
+    from mainspring.cli.remote import Remote, read_key
+    from mainspring.cli.running import find_running
+    from mainspring.ports.database import StartError
+    from mainspring.settings import PlatformSettings
+
+    folder = Path(read_settings(None, None, data_dir=data_dir).of(PlatformSettings).data_dir)
+    key = read_key(key_file or folder / "admin.key")
+    if url is None:
+        running = find_running(folder)
+        if running is None:
+            raise StartError(f"no platform runs over {folder}: start it, or say where with --url")
+        url = running.url
+    return Remote(url, key)
+
+
+def read_settings(
+    user_app: App | None, config: Path | None, *, data_dir: Path | None, **flags: object
+) -> Settings:
+    """Load every source. ``flags`` are named by their setting: ``server__port=8080``."""
+    from mainspring.app import sections
+
+    given = [Flag("--data-dir", "platform.data_dir", str(data_dir) if data_dir else None)]
+    for name, value in flags.items():
+        section, _, key = name.partition("__")
+        given.append(Flag("--" + key.replace("_", "-"), f"{section}.{key}", value))
+    return load(
+        sections(user_app),
+        files=settings_files(os.environ, Path.cwd(), config),
+        environ=os.environ,
+        flags=given,
+    )

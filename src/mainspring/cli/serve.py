@@ -1,0 +1,103 @@
+"""One serving process: starts the platform, says where it is, and drains it on a signal."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from mainspring.app import Platform, build
+from mainspring.cli.loop import run_loop
+from mainspring.cli.running import Running, told
+from mainspring.kernel.app import App
+from mainspring.ports.database import StartError
+from mainspring.settings import DatabaseSettings, PlatformSettings, Settings
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(settings: Settings, user_app: App | None, announce: Callable[[Running], None]) -> None:
+    """Serve until a signal, then drain. Raises StartError when it cannot start."""
+    workers = settings.of(PlatformSettings).workers
+    if workers > 1:
+        if not settings.of(DatabaseSettings).url.startswith("postgres"):
+            raise StartError(
+                f"--workers {workers} needs PostgreSQL: one process owns an SQLite database "
+                "(set [database] url, or leave --workers at 1)"
+            )
+        raise StartError(f"--workers {workers} is not possible yet: run one process per port")
+    run_loop(_serve(settings, user_app, announce))
+
+
+async def _serve(
+    settings: Settings, user_app: App | None, announce: Callable[[Running], None]
+) -> None:
+    stop = asyncio.Event()
+    with _signals(stop):
+        platform = await build(settings, user_app)
+        try:
+            if not await _unless(stop, platform.start()):
+                return
+            database = await platform.database.version()
+            running = _where(platform, settings, database)
+            with told(Path(running.data_dir), running):
+                announce(running)
+                sys.stdout.flush()
+                await stop.wait()
+        finally:
+            structlog.get_logger().info("draining")
+            await platform.drain(settings.of(PlatformSettings).drain_s)
+            structlog.get_logger().info("stopped")
+
+
+async def _unless(stop: asyncio.Event, starting: Awaitable[None]) -> bool:
+    """Wait for the start; give it up when told to stop meanwhile. Returns whether it started."""
+    start = asyncio.ensure_future(starting)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({start, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not start.done():
+            start.cancel()
+            await asyncio.wait({start})
+            return False
+        start.result()
+    finally:
+        stopped.cancel()
+    return True
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """Set ``stop`` at the first signal; at the second leave without another word."""
+    loop = asyncio.get_running_loop()
+
+    def caught(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in _STOPPING:
+        loop.add_signal_handler(number, caught, number)
+    try:
+        yield
+    finally:
+        for number in _STOPPING:
+            loop.remove_signal_handler(number)
+
+
+def _where(platform: Platform, settings: Settings, database: str) -> Running:
+    data_dir = Path(settings.of(PlatformSettings).data_dir).resolve()
+    return Running(
+        url=platform.url,
+        docs=f"{platform.url}/docs",
+        data_dir=str(data_dir),
+        admin_key=str(data_dir / "admin.key"),
+        database=database,
+        pid=os.getpid(),
+        version=version("mainspring"),
+    )

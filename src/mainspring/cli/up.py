@@ -1,0 +1,50 @@
+"""``mainspring up``: starts everything in one process and stays until it is told to stop."""
+
+from typing import Annotated
+
+import typer
+
+from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, read_settings
+
+EPILOG = (
+    "Examples:\n\n"
+    "  [bold]mainspring up[/bold]  SQLite in ./mainspring-data, on http://127.0.0.1:8080\n\n"
+    "  [bold]mainspring up shop/app.py --port 0[/bold]  your own App, on any free port\n\n"
+    "  [bold]MAINSPRING_DATABASE__URL=postgresql://localhost/shop mainspring up[/bold]\n\n"
+    "SIGTERM or Ctrl+C drains: no new calls, running ones finish, then exit 0. A second one quits "
+    "at once. The first start writes DATA_DIR/admin.key: an API key with every scope."
+)
+
+
+def up(
+    app: AppName = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Address to listen on. Default: 127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Default: 8080; 0 takes any free port.")
+    ] = None,
+    data_dir: DataDir = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Processes; more than 1 needs PostgreSQL.")
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start the platform and print its address."""
+    from mainspring.cli.logs import set_up
+    from mainspring.cli.serve import run
+    from mainspring.cli.user_app import load_app
+    from mainspring.settings import LogSettings
+
+    user_app = load_app(app) if app else None
+    settings = read_settings(
+        user_app,
+        config,
+        data_dir=data_dir,
+        server__host=host,
+        server__port=port,
+        platform__workers=workers,
+    )
+    set_up(settings.of(LogSettings))
+    run(settings, user_app, lambda running: typer.echo(running.text(as_json=as_json)))
