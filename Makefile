@@ -24,6 +24,8 @@ PYTHON ?= $(shell $(FIND_PYTHON))
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON := $(PYTHON)
 export UV_PYTHON_DOWNLOADS := never
+# As git and pip do, so that a network with its own certificates works.
+export UV_SYSTEM_CERTS ?= true
 unexport VIRTUAL_ENV
 
 RUN    := $(UV) run --frozen --no-sync

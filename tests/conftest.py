@@ -35,13 +35,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_testnodedown(node: Any) -> None:
     """Collect what one of xdist's workers started; one that crashed says nothing."""
     output = getattr(node, "workeroutput", {})
-    collected: set[str] = node.config.stash[_SERVERS]
-    collected.update(output.get("servers", ()))
+    config: pytest.Config = node.config
+    config.stash[_SERVERS].update(output.get("servers", ()))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Name the real servers and the seed where a reader of a log looks: at the end."""
-    for server in sorted(config.stash[_SERVERS]):
+    started = config.stash[_SERVERS]
+    for server in sorted(started):
         terminalreporter.write_line(f"server: {server}")
     terminalreporter.write_line(_seed_line())
 
