@@ -1,0 +1,106 @@
+"""The doctor's checks, each on a machine that is well and on one that is not."""
+
+import os
+import resource
+import shutil
+import socket
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from mainspring.cli import checks
+from mainspring.cli.checks import Check, Verdict
+from mainspring.cli.running import RUNNING_FILE, Running
+
+
+def test_this_machine_runs_it(tmp_path: Path) -> None:
+    found = list(checks.local_checks(tmp_path / "new", "127.0.0.1", 0))
+    assert [c.name for c in found] == [
+        "python", "sqlite", "data directory", "disk", "key files", "port", "clock", "open files",
+    ]  # fmt: skip
+    assert checks.worst(found) is not Verdict.FAIL
+    assert not (tmp_path / "new").exists()
+    assert msgspec.json.decode(checks.as_json(found))[0]["name"] == "python"
+
+
+def test_an_old_python_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    assert checks.check_python().verdict is Verdict.FAIL
+
+
+def test_an_old_sqlite_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "3.46.1.0")
+    assert checks.check_sqlite().verdict is Verdict.FAIL
+
+
+def test_a_data_dir_open_to_all_is_a_warning(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    assert checks.check_data_dir(tmp_path).verdict is Verdict.WARN
+    tmp_path.chmod(0o700)
+    assert checks.check_data_dir(tmp_path).verdict is Verdict.OK
+
+
+def test_a_file_is_no_data_dir(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert checks.check_data_dir(file).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"), [(1 << 20, Verdict.FAIL), (1 << 30, Verdict.WARN), (1 << 40, Verdict.OK)]
+)
+def test_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, verdict: Verdict) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert checks.check_disk(tmp_path / "a" / "b").verdict is verdict
+
+
+def test_key_files_that_others_can_read_fail(tmp_path: Path) -> None:
+    for name in ("admin.key", "keyring.json"):
+        (tmp_path / name).touch(mode=0o600)
+    assert checks.check_secrets(tmp_path).verdict is Verdict.OK
+    (tmp_path / "keyring.json").chmod(0o640)
+    check = checks.check_secrets(tmp_path)
+    assert check.verdict is Verdict.FAIL
+    assert check.advice.endswith("chmod 600 keyring.json")
+
+
+def test_a_taken_port_fails_unless_it_is_ours(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert checks.check_port("127.0.0.1", port, tmp_path).verdict is Verdict.FAIL
+        running = Running("", "", "", "", "", os.getpid(), "")
+        (tmp_path / RUNNING_FILE).write_bytes(msgspec.json.encode(running))
+        assert checks.check_port("127.0.0.1", port, tmp_path).verdict is Verdict.OK
+
+
+def test_a_clock_behind_the_data_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "db"
+    file.touch()
+    assert checks.check_clock(tmp_path).verdict is Verdict.OK
+    future = file.stat().st_mtime + 3600
+    os.utime(file, (future, future))
+    assert checks.check_clock(tmp_path).verdict is Verdict.WARN
+
+
+def test_a_clock_before_our_time_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert checks.check_clock(tmp_path).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [(64, Verdict.FAIL), (1024, Verdict.WARN), (4096, Verdict.OK),
+     (resource.RLIM_INFINITY, Verdict.OK)],
+)  # fmt: skip
+def test_open_files(monkeypatch: pytest.MonkeyPatch, limit: int, verdict: Verdict) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    assert checks.check_open_files().verdict is verdict
+
+
+def test_the_worst_decides() -> None:
+    ok, warn, fail = (Check("x", verdict, "") for verdict in Verdict)
+    assert checks.worst([ok, warn]) is Verdict.WARN
+    assert checks.worst([warn, fail, ok]) is Verdict.FAIL
