@@ -1,0 +1,253 @@
+"""The public face of webhooks: what callers send and get, the events, the errors, the settings."""
+
+from importlib.resources import files
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from mainspring.kernel.clock import Instant
+from mainspring.kernel.errors import Conflict, Invalid
+from mainspring.kernel.operation import Input
+from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Cursor, Limit
+from mainspring.kernel.service import Service
+
+PATTERNS_MAX = 50  # type patterns of one endpoint
+FILTER_CHARS_MAX = 2_000
+EXCERPT_BYTES_MAX = 1_024  # kept of what a receiver answered
+ATTEMPTS_SHOWN = 20  # of one delivery: the newest
+SECRET_OVERLAP_MS = 24 * 3600 * 1000  # both secrets sign for this long after a rotation
+FAILING_MS_MAX = 5 * 24 * 3600 * 1000  # an endpoint that only failed for this long is disabled
+RETRIES_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+
+
+class WebhookSettings(msgspec.Struct, frozen=True):
+    """``[webhooks]``: how deliveries are sent, and how much of it there may be.
+
+    ``retry_after_s`` are the waits before each attempt, the first included; up to ``retry_jitter``
+    of the wait is added to it at random. ``concurrency_per_endpoint`` bounds the deliveries that
+    one process sends to one endpoint at a time, so that a slow receiver holds no one else up.
+    """
+
+    allow_private_addresses: bool = False
+    timeout_s: Annotated[float, Meta(gt=0, le=120)] = 15.0
+    retry_after_s: Annotated[tuple[float, ...], Meta(min_length=1, max_length=50)] = RETRIES_S
+    retry_jitter: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    concurrency_per_endpoint: Annotated[int, Meta(ge=1, le=256)] = 32
+    endpoints_max: Annotated[int, Meta(ge=1, le=4_000)] = 200
+    keep_days: Annotated[int, Meta(ge=1, le=3_650)] = 30
+
+    def __post_init__(self) -> None:
+        if any(not 0 <= wait <= 7 * 86_400 for wait in self.retry_after_s):
+            raise ValueError("retry_after_s are waits of 0 to 604800 seconds")
+
+
+service = Service(
+    "webhooks",
+    doc="Events, sent to the URLs of those who asked for them, signed and retried.",
+    migrations=files("mainspring.services.webhooks") / "migrations",
+    settings=WebhookSettings,
+)
+
+Url = Annotated[str, Meta(min_length=1, max_length=2_048, extra_json_schema={"format": "uri"})]
+Pattern = Annotated[
+    str,
+    Meta(
+        max_length=200,
+        pattern=r"^(\*|[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){0,2}(\.\*)?)$",
+        description="an event type, `prefix.*` or `*`",
+    ),
+]
+Patterns = Annotated[list[Pattern], Meta(min_length=1, max_length=PATTERNS_MAX)]
+Filter = Annotated[
+    str, Meta(max_length=FILTER_CHARS_MAX, description="CEL over the event: `data.total > 100`")
+]
+Description = Annotated[str, Meta(max_length=500)]
+
+
+class NewWebhook(Input, frozen=True):
+    """Where to send which events."""
+
+    url: Url
+    types: Patterns = msgspec.field(default_factory=lambda: ["*"])
+    filter: Filter | None = None
+    description: Description = ""
+
+
+class WebhookChanges(Input, frozen=True):
+    """What to change; the rest stays. Enabling an endpoint forgets its failures."""
+
+    url: Url | UnsetType = UNSET
+    types: Patterns | UnsetType = UNSET
+    filter: Filter | UnsetType | None = UNSET
+    description: Description | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint that events are sent to.
+
+    ``failing_since`` is null when the last attempt succeeded. ``disabled_reason`` is ``by_caller``,
+    ``gone`` (it answered 410) or ``failing`` (every attempt of five days failed).
+    """
+
+    id: str
+    url: str
+    types: list[str]
+    filter: str | None
+    description: str
+    enabled: bool
+    disabled_reason: str | None
+    failing_since: Instant | None
+    created_at: Instant
+    updated_at: Instant
+
+
+class WebhookWithSecret(Webhook, frozen=True, kw_only=True):
+    """An endpoint and, this once, the secret its deliveries are signed with."""
+
+    secret: str
+
+
+class RotatedSecret(msgspec.Struct, frozen=True):
+    """The new secret, shown once. Until ``old_expires_at`` both sign every delivery."""
+
+    secret: str
+    old_expires_at: Instant
+
+
+class SentTest(msgspec.Struct, frozen=True):
+    """The event that was made for the test; its delivery has the same id."""
+
+    event_id: str
+
+
+class ReplayWindow(Input, frozen=True):
+    """Which events to send again: those made from ``since`` until ``until`` (default: now)."""
+
+    since: Instant
+    until: Instant | None = None
+
+
+class ReplayStarted(msgspec.Struct, frozen=True):
+    """The job that sends the first part of the events; it enqueues the one for the next."""
+
+    job_id: str
+
+
+DeliveryState = Literal["delivered", "retrying", "failed"]
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One POST to the receiver. ``error`` is set where no answer came; ``excerpt`` is its start."""
+
+    at: Instant
+    duration_ms: int
+    status: int | None = None
+    error: str | None = None
+    excerpt: str = ""
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one event at one endpoint. ``id`` is the event's, and its ``webhook-id``.
+
+    It exists from the first attempt on and shows the newest attempts last.
+    """
+
+    id: str
+    webhook_id: str
+    type: str
+    state: DeliveryState
+    attempts: list[Attempt]
+    attempts_made: int
+    next_attempt_at: Instant | None
+    created_at: Instant
+    updated_at: Instant
+
+
+class ListWebhooks(Input, frozen=True):
+    """A page of endpoints, oldest first."""
+
+    limit: Limit = PAGE_LIMIT_DEFAULT
+    cursor: Cursor | None = None
+
+
+class ListDeliveries(Input, frozen=True):
+    """A page of an endpoint's deliveries in order of their events: ``id``, or newest first."""
+
+    limit: Limit = PAGE_LIMIT_DEFAULT
+    cursor: Cursor | None = None
+    state: DeliveryState | None = None
+    sort: Literal["id", "-id"] = "id"
+
+
+# Events. They name the host and not the URL: many receivers hide a key in its path.
+
+
+@service.event("webhooks.endpoint.created")
+class EndpointCreated(msgspec.Struct, frozen=True):
+    """An endpoint was added."""
+
+    id: str
+    host: str
+    types: list[str]
+
+
+@service.event("webhooks.endpoint.updated")
+class EndpointUpdated(msgspec.Struct, frozen=True):
+    """An endpoint was changed by a caller; ``changed`` names the fields."""
+
+    id: str
+    host: str
+    changed: list[str]
+
+
+@service.event("webhooks.endpoint.disabled")
+class EndpointDisabled(msgspec.Struct, frozen=True):
+    """The platform gave an endpoint up: ``gone`` or ``failing``."""
+
+    id: str
+    host: str
+    reason: str
+
+
+@service.event("webhooks.endpoint.deleted")
+class EndpointDeleted(msgspec.Struct, frozen=True):
+    """An endpoint was removed, and what is left of its deliveries is forgotten."""
+
+    id: str
+    host: str
+
+
+@service.event("webhooks.secret.rotated", subject="webhook_id")
+class SecretRotated(msgspec.Struct, frozen=True):
+    """An endpoint got a new secret."""
+
+    webhook_id: str
+    old_expires_at: Instant
+
+
+@service.event("webhooks.endpoint.tested")
+class EndpointTested(msgspec.Struct, frozen=True):
+    """Made for a test, and sent to this endpoint alone whatever its types and filter say."""
+
+    id: str
+    message: str
+
+
+class UrlRefused(Invalid):
+    """The URL is malformed or leads where webhooks may not go."""
+
+    code, title = "url_refused", "The URL cannot be a webhook's"
+
+
+class TooManyEndpoints(Conflict):
+    """The tenant has as many endpoints as the settings allow."""
+
+    code, title = "too_many_endpoints", "No more endpoints are allowed"
+
+
+class EndpointIsDisabled(Conflict):
+    """Nothing is sent to a disabled endpoint; enable it first."""
+
+    code, title = "endpoint_disabled", "The endpoint is disabled"

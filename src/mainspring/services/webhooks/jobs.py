@@ -1,0 +1,247 @@
+"""Jobs of webhooks: one attempt of a delivery, replays, disabling, forgetting."""
+
+import structlog
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import Clock, Entropy, rfc3339
+from mainspring.kernel.job import JobFailed, Snooze
+from mainspring.ports.keyring import Keyring
+from mainspring.ports.web import Web, WebAnswer, WebError
+from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.log import envelope, with_seq
+from mainspring.runtime.telemetry import Metrics
+from mainspring.services.webhooks import model, store
+from mainspring.services.webhooks.api import (
+    FAILING_MS_MAX,
+    Attempt,
+    EndpointDisabled,
+    WebhookSettings,
+    service,
+)
+from mainspring.services.webhooks.lanes import Busy, Lane, Lanes
+
+log = structlog.get_logger()
+
+PURPOSE = "webhooks"  # what the keyring seals secrets for
+JOB_ATTEMPTS_MAX = 1_000  # of one job, turns in a full lane included
+JOB_TIMEOUT_S = 180.0  # over the longest that settings allow one POST
+REPLAY_PAGE = 500  # events of the log one replaying job looks at
+FORGET_PAGE = 1_000  # deliveries one forgetting job removes
+ENDPOINTS_PAGE = 500
+DAY_MS = 24 * 3600 * 1000
+END_OF_IDS = "evt_~"  # after every event id
+
+_lanes = Lanes()  # of this process; ids are unique across apps, so one is enough
+
+
+@service.job(queue="notifications", max_attempts=JOB_ATTEMPTS_MAX, timeout_s=JOB_TIMEOUT_S)
+async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
+    """Send an event to an endpoint once, and record the attempt in the commit that ends the job.
+
+    Fails the job for good after the last retry. The order of events is not kept: a delivery that
+    waits for its retry lets the others pass.
+    """
+    due = await call.find(store.DUE, endpoint_id=endpoint_id, event_id=event_id)
+    if due is None:
+        return
+    if not due.enabled:
+        call.write(store.GIVE_UP(endpoint_id=endpoint_id, event_id=event_id, now_ms=call.now_ms))
+        return
+    settings = call.use(WebhookSettings)
+    width = settings.concurrency_per_endpoint
+    try:
+        async with _lanes.enter(endpoint_id, width, call.use(Clock).monotonic_s()) as lane:
+            attempt, answer = await _attempt(call, due, event_id, lane)
+    except Busy as busy:
+        raise Snooze(busy.delay_s, str(busy)) from None
+    ok = attempt.status is not None and 200 <= attempt.status < 300
+    call.use(Metrics).deliveries.of("delivered" if ok else attempt.error or "refused").add()
+    if ok:
+        _record(call, endpoint_id, event_id, due, attempt, state="delivered")
+        if due.failing_since_ms is not None:
+            call.write(store.MARK_WORKING(id=endpoint_id))
+        return
+    _note_failure(call, endpoint_id, due, attempt)
+    # The job's first attempt starts a series of retries, be it a replay, a retry or a redrive.
+    tries = 1 + (due.tries or 0 if call.attempt > 1 else 0)
+    noise = int.from_bytes(call.use(Entropy).token(4), "big") / 2**32
+    wait_s = model.wait_s(settings.retry_after_s, tries, settings.retry_jitter, noise)
+    why = f"{attempt.error or attempt.status} at attempt {tries}"
+    if wait_s is None or attempt.status == 410:
+        _record(call, endpoint_id, event_id, due, attempt, state="failed", tries=tries)
+        raise JobFailed(f"not delivered: {why}")
+    if answer is not None:
+        asked = answer.headers.get("retry-after")
+        wait_s = max(wait_s, model.retry_after_s(asked, call.now_ms / 1000))
+    _record(call, endpoint_id, event_id, due, attempt, state="retrying", tries=tries, wait_s=wait_s)
+    raise Snooze(wait_s, why)
+
+
+async def _attempt(
+    call: Call, due: store.DueRow, event_id: str, lane: Lane
+) -> tuple[Attempt, WebAnswer | None]:
+    """Sign and POST one event."""
+    clock, keyring = call.use(Clock), call.use(Keyring)
+    settings, metrics = call.use(WebhookSettings), call.use(Metrics)
+    secrets = [keyring.unseal(due.secret, purpose=PURPOSE)]
+    if due.old_secret is not None and call.now_ms < due.old_secret_until_ms:
+        secrets.append(keyring.unseal(due.old_secret, purpose=PURPOSE))
+    body = (await call.use(Sealer).reveal(with_seq(due.body, due.seq))).encode()
+    timestamp_s = clock.now_ms() // 1000
+    headers = {
+        "Content-Type": "application/cloudevents+json",
+        "User-Agent": "Mainspring-Webhooks/1",
+        "webhook-id": event_id,
+        "webhook-timestamp": str(timestamp_s),
+        "webhook-signature": model.signature(secrets, event_id, timestamp_s, body),
+    }
+    started_s = clock.monotonic_s()
+    answer, error = None, None
+    try:
+        answer = await call.use(Web).post(due.url, body, headers, timeout_s=settings.timeout_s)
+    except WebError as failure:
+        error = failure
+    duration_s = clock.monotonic_s() - started_s
+    lane.took(duration_s)
+    metrics.delivery_seconds.observe(duration_s)
+    at, duration_ms = rfc3339(call.now_ms), round(duration_s * 1000)
+    if answer is None:
+        assert error is not None  # one of the two
+        return Attempt(at, duration_ms, error=error.code, excerpt=error.detail[:200]), None
+    return Attempt(at, duration_ms, answer.status, excerpt=model.excerpt(answer.body)), answer
+
+
+def _note_failure(call: Call, endpoint_id: str, due: store.DueRow, attempt: Attempt) -> None:
+    """Remember since when an endpoint fails; have it disabled when it is gone or has for long."""
+    reason = None
+    if attempt.status == 410:
+        reason = "gone"
+    elif due.failing_since_ms is None:
+        call.write(store.MARK_FAILING(id=endpoint_id, now_ms=call.now_ms))
+    elif call.now_ms - due.failing_since_ms >= FAILING_MS_MAX:
+        reason = "failing"
+    if reason is not None:
+        # A job of its own: it is guarded and may run again, which a POST must not because of it.
+        call.enqueue(
+            disable, unique_key=f"disable {endpoint_id}", endpoint_id=endpoint_id, reason=reason
+        )
+
+
+def _record(
+    call: Call,
+    endpoint_id: str,
+    event_id: str,
+    due: store.DueRow,
+    attempt: Attempt,
+    *,
+    state: str,
+    tries: int = 0,
+    wait_s: float | None = None,
+) -> None:
+    """Stage the delivery's row: new with its first attempt, changed by the later ones."""
+    row = store.DeliveryRow(
+        endpoint_id=endpoint_id,
+        event_id=event_id,
+        type=due.type,
+        state=state,
+        attempts=model.add_attempt(due.attempts, attempt),
+        attempts_made=(due.attempts_made or 0) + 1,
+        tries=tries,
+        next_ms=None if wait_s is None else call.now_ms + int(wait_s * 1000),
+        created_ms=call.now_ms if due.created_ms is None else due.created_ms,
+        updated_ms=call.now_ms,
+    )
+    if due.created_ms is None:
+        # Two jobs for one delivery cannot run at once (they share a unique key): a row that is
+        # there all the same is kept, rather than the event sent once more.
+        call.write(store.DELIVERIES.insert(row, taken=None))
+    else:
+        call.write(
+            store.DELIVERIES.update(
+                row,
+                state=row.state,
+                attempts=row.attempts,
+                attempts_made=row.attempts_made,
+                tries=row.tries,
+                next_ms=row.next_ms,
+                updated_ms=row.updated_ms,
+            )
+        )
+
+
+def enqueue_delivery(
+    call: Call, endpoint_id: str, event_id: str, *, run_at_ms: int | None = None
+) -> None:
+    """Stage the delivery of an event to an endpoint, unless one waits or runs already."""
+    call.enqueue(
+        deliver,
+        unique_key=delivery_key(endpoint_id, event_id),
+        run_at_ms=run_at_ms,
+        endpoint_id=endpoint_id,
+        event_id=event_id,
+    )
+
+
+def delivery_key(endpoint_id: str, event_id: str) -> str:
+    """The unique key of a delivery's job: its effect is there once per endpoint and event."""
+    return f"{endpoint_id} {event_id}"
+
+
+@service.job()
+async def disable(call: Call, endpoint_id: str, reason: str) -> None:
+    """Give an endpoint up and say so. Does nothing when it is disabled, gone or works again."""
+    row = await call.find(store.ENDPOINT, id=endpoint_id, tenant=call.tenant)
+    if row is None or not row.enabled or (reason == "failing" and row.failing_since_ms is None):
+        return
+    call.write(
+        store.ENDPOINTS.update(row, enabled=False, disabled_reason=reason, updated_ms=call.now_ms),
+        store.REVISE(tenant=call.tenant, revision=call.new_id("rev")),
+    )
+    call.emit(EndpointDisabled(row.id, model.host_of(row.url), reason))
+    log.warning("webhook_disabled", webhook=row.id, reason=reason)
+
+
+@service.job(queue="bulk")
+async def replay(call: Call, endpoint_id: str, after: str, before: str) -> None:
+    """Send the events with ids between two again, a page of the log at a time."""
+    row = await call.find(store.ENDPOINT, id=endpoint_id, tenant=call.tenant)
+    if row is None or not row.enabled:
+        return
+    page = await call.all(store.EVENTS_BETWEEN, after=after, before=before, limit=REPLAY_PAGE)
+    routes = model.Routes([store.RouteRow(row.id, row.types, row.filter)])
+    for event in page:
+        if event.tenant != call.tenant or event.type == model.TESTED_TYPE:
+            continue
+        if routes.wanting(envelope(event.body, event.seq)):
+            enqueue_delivery(call, row.id, event.id)
+    if len(page) == REPLAY_PAGE:
+        call.enqueue(replay, endpoint_id=row.id, after=page[-1].id, before=before)
+
+
+@service.job(queue="bulk")
+async def forget_deliveries(call: Call, endpoint_id: str, before: str = END_OF_IDS) -> None:
+    """Remove an endpoint's deliveries of events before an id, a page at a time."""
+    found = await call.one(
+        store.FORGETTABLE, endpoint_id=endpoint_id, before=before, limit=FORGET_PAGE + 1
+    )
+    if found:
+        call.write(
+            store.FORGET_DELIVERIES(endpoint_id=endpoint_id, before=before, limit=FORGET_PAGE)
+        )
+    if found > FORGET_PAGE:
+        call.enqueue(forget_deliveries, endpoint_id=endpoint_id, before=before)
+
+
+@service.job(queue="bulk")
+async def forget_old(call: Call, after: str = "") -> None:
+    """Once a day: forget the deliveries of every endpoint that are older than settings say."""
+    kept_ms = call.use(WebhookSettings).keep_days * DAY_MS
+    before = model.event_id_at(call.now_ms - kept_ms)
+    page = await call.all(store.ALL_ENDPOINTS_AFTER, after=after, limit=ENDPOINTS_PAGE)
+    for endpoint in page:
+        call.enqueue(forget_deliveries, endpoint_id=endpoint.id, before=before)
+    if len(page) == ENDPOINTS_PAGE:
+        call.enqueue(forget_old, after=page[-1].id)
+
+
+service.every("17 3 * * *", forget_old)

@@ -1,0 +1,229 @@
+"""The rules of webhooks, without I/O: who wants an event, how it is signed, when it is retried."""
+
+import base64
+import email.utils
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+
+from mainspring.kernel.cel import Names, Program, Type, compile_cel
+from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.errors import Invalid
+from mainspring.kernel.event import Envelope
+from mainspring.kernel.ids import encode
+from mainspring.kernel.service import pattern_covers
+from mainspring.services.webhooks.api import (
+    ATTEMPTS_SHOWN,
+    EXCERPT_BYTES_MAX,
+    Attempt,
+    Delivery,
+    Webhook,
+)
+from mainspring.services.webhooks.store import DeliveryRow, EndpointRow, RouteRow
+
+log = structlog.get_logger()
+
+SECRET_BYTES = 32
+SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
+RETRY_AFTER_S_MAX = 86_400.0
+TESTED_TYPE = "webhooks.endpoint.tested"
+TYPES_REMEMBERED_MAX = 1_000  # event types whose routes one table remembers
+
+_NAMES = Names(
+    record={
+        "id": Type.TEXT,
+        "type": Type.TEXT,
+        "source": Type.TEXT,
+        "subject": Type.TEXT,
+        "time": Type.TIME,
+        "actor": Type.TEXT,
+        "correlationid": Type.TEXT,
+        "causationid": Type.TEXT,
+        "seq": Type.INT,
+        "data": Type.JSON,
+    }
+)
+_types = msgspec.json.Decoder(list[str]).decode
+_attempts = msgspec.json.Decoder(list[Attempt]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+# Routing
+
+
+def compile_filter(source: str) -> Program:
+    """Compile an endpoint's filter. Raises Invalid, with the place in ``/filter``."""
+    return compile_cel(source, _NAMES, "/filter")
+
+
+def record_of(event: Envelope) -> Mapping[str, object]:
+    """An event as filters see it."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "source": event.source,
+        "subject": event.subject,
+        "time": event.time,
+        "actor": event.actor,
+        "correlationid": event.correlationid,
+        "causationid": event.causationid,
+        "seq": event.seq,
+        "data": msgspec.json.decode(event.data),
+    }
+
+
+class Route(msgspec.Struct, frozen=True):
+    """An endpoint that may want an event."""
+
+    endpoint_id: str
+    patterns: tuple[str, ...]
+    program: Program | None
+
+
+class Routes:
+    """The endpoints of one tenant at one revision, by the types of events they want."""
+
+    __slots__ = ("_by_type", "_routes")
+
+    def __init__(self, rows: Iterable[RouteRow]) -> None:
+        self._routes = [route for row in rows if (route := _route(row)) is not None]
+        self._by_type: dict[str, Sequence[Route]] = {}
+
+    def wanting(self, event: Envelope) -> list[str]:
+        """Return the ids of the endpoints whose types and filter take this event."""
+        routes = self._by_type.get(event.type)
+        if routes is None:
+            routes = [
+                route
+                for route in self._routes
+                if any(pattern_covers(pattern, event.type) for pattern in route.patterns)
+            ]
+            if len(self._by_type) < TYPES_REMEMBERED_MAX:
+                self._by_type[event.type] = routes
+        if not routes:
+            return []
+        record: Mapping[str, object] | None = None
+        wanting = []
+        for route in routes:
+            if route.program is not None:
+                record = record or record_of(event)
+                if not route.program.test(record):
+                    continue
+            wanting.append(route.endpoint_id)
+        return wanting
+
+
+def _route(row: RouteRow) -> Route | None:
+    try:
+        program = None if row.filter is None else compile_filter(row.filter)
+    except Invalid as error:
+        # It compiled when it was stored: this version reads it differently. One endpoint's filter
+        # must not stop the events of all the others.
+        log.error("webhook_filter_unreadable", webhook=row.id, error=error.detail)
+        return None
+    return Route(row.id, tuple(_types(row.types)), program)
+
+
+# Signing (Standard Webhooks 1.0)
+
+
+def show_secret(secret: bytes) -> str:
+    """Write a secret as its owner gets it: ``whsec_`` and base64."""
+    return SECRET_PREFIX + base64.b64encode(secret).decode()
+
+
+def signature(secrets: Iterable[bytes], message_id: str, timestamp_s: int, body: bytes) -> str:
+    """Return ``webhook-signature``: one ``v1,`` HMAC-SHA256 per secret, separated by spaces."""
+    signed = b"%b.%d.%b" % (message_id.encode(), timestamp_s, body)
+    return " ".join(
+        "v1," + base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
+        for secret in secrets
+    )
+
+
+# Retrying
+
+
+def retry_after_s(header: str | None, now_s: float) -> float:
+    """Seconds a receiver asked us to wait (RFC 9110, 10.2.3), at most a day; 0 if it did not."""
+    if header is None:
+        return 0.0
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:10]), RETRY_AFTER_S_MAX)
+    try:
+        asked_s = email.utils.parsedate_to_datetime(text).timestamp() - now_s
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return min(max(asked_s, 0.0), RETRY_AFTER_S_MAX)
+
+
+def wait_s(waits: Sequence[float], tries: int, jitter: float, noise: float) -> float | None:
+    """Seconds until the attempt after ``tries`` of them; None when that was the last."""
+    if tries >= len(waits):
+        return None
+    return waits[tries] * (1 + jitter * noise)
+
+
+def excerpt(body: bytes) -> str:
+    """The start of an answer as text that every engine stores."""
+    return body[:EXCERPT_BYTES_MAX].decode("utf-8", "replace").replace("\x00", "\ufffd")
+
+
+def add_attempt(attempts: str | None, attempt: Attempt) -> str:
+    """Return the JSON list of attempts with one more; the oldest fall out of it."""
+    kept = _attempts(attempts)[1 - ATTEMPTS_SHOWN :] if attempts is not None else []
+    return _encode([*kept, attempt]).decode()
+
+
+# Showing
+
+
+def host_of(url: str) -> str:
+    """Scheme, host and port: what events say of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def etag(row: EndpointRow) -> str:
+    """Changes with everything the representation shows, failures included."""
+    return f'"{row.version}.{row.failing_since_ms or 0}"'
+
+
+def shown(row: EndpointRow) -> Webhook:
+    """An endpoint as callers see it."""
+    return Webhook(
+        id=row.id,
+        url=row.url,
+        types=_types(row.types),
+        filter=row.filter,
+        description=row.description,
+        enabled=row.enabled,
+        disabled_reason=row.disabled_reason,
+        failing_since=None if row.failing_since_ms is None else rfc3339(row.failing_since_ms),
+        created_at=rfc3339(row.created_ms),
+        updated_at=rfc3339(row.updated_ms),
+    )
+
+
+def shown_delivery(row: DeliveryRow) -> Delivery:
+    """A delivery as callers see it."""
+    return Delivery(
+        id=row.event_id,
+        webhook_id=row.endpoint_id,
+        type=row.type,
+        state=row.state,  # type: ignore[arg-type]  # only these three are written
+        attempts=_attempts(row.attempts),
+        attempts_made=row.attempts_made,
+        next_attempt_at=None if row.next_ms is None else rfc3339(row.next_ms),
+        created_at=rfc3339(row.created_ms),
+        updated_at=rfc3339(row.updated_ms),
+    )
+
+
+def event_id_at(epoch_ms: int) -> str:
+    """Return the smallest id of an event that could have been made at a moment."""
+    return f"evt_{encode(max(epoch_ms, 0) << 80)}"

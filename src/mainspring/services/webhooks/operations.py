@@ -1,0 +1,283 @@
+"""What callers do with webhooks."""
+
+import msgspec
+from msgspec import UNSET
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
+from mainspring.kernel.errors import Conflict, Fault, Invalid
+from mainspring.kernel.operation import Answer
+from mainspring.kernel.page import Page
+from mainspring.kernel.table import Command
+from mainspring.ports.keyring import Keyring
+from mainspring.ports.web import Web, WebError
+from mainspring.services.webhooks import jobs, model, store
+from mainspring.services.webhooks.api import (
+    SECRET_OVERLAP_MS,
+    Delivery,
+    EndpointCreated,
+    EndpointDeleted,
+    EndpointIsDisabled,
+    EndpointTested,
+    EndpointUpdated,
+    ListDeliveries,
+    ListWebhooks,
+    NewWebhook,
+    ReplayStarted,
+    ReplayWindow,
+    RotatedSecret,
+    SecretRotated,
+    SentTest,
+    TooManyEndpoints,
+    UrlRefused,
+    Webhook,
+    WebhookChanges,
+    WebhookSettings,
+    WebhookWithSecret,
+    service,
+)
+from mainspring.services.webhooks.store import ENDPOINTS, EndpointRow
+
+READ, WRITE = "webhooks:read", "webhooks:write"
+
+
+@service.operation(
+    "POST /v1/webhooks",
+    scope=WRITE,
+    status=201,
+    secret=True,
+    raises=(UrlRefused, TooManyEndpoints, Invalid),
+)
+async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
+    """Have events sent to a URL, signed with a secret that only this answer shows.
+
+    Every event of the tenant whose type and filter match is sent, in no promised order and at
+    least once: tell repeats by ``webhook-id``.
+    """
+    url = _checked_url(call, new.url)
+    _check_filter(new.filter)
+    secret = call.use(Entropy).token(model.SECRET_BYTES)
+    row = EndpointRow(
+        id=call.new_id("whk"),
+        tenant=call.tenant,
+        url=url,
+        types=_json(new.types),
+        filter=new.filter,
+        description=new.description,
+        enabled=True,
+        disabled_reason=None,
+        failing_since_ms=None,
+        secret=call.use(Keyring).seal(secret, purpose=jobs.PURPOSE),
+        old_secret=None,
+        old_secret_until_ms=0,
+        created_ms=call.now_ms,
+        updated_ms=call.now_ms,
+    )
+    count_in = store.COUNT_IN(
+        tenant=call.tenant,
+        revision=call.new_id("rev"),
+        endpoints_max=call.use(WebhookSettings).endpoints_max,
+    )
+    call.write(count_in.expect(1, TooManyEndpoints()), ENDPOINTS.insert(row))
+    call.emit(EndpointCreated(row.id, model.host_of(url), new.types))
+    shown = msgspec.structs.asdict(model.shown(row))
+    return Answer(
+        WebhookWithSecret(**shown, secret=model.show_secret(secret)), etag=model.etag(row)
+    )
+
+
+@service.operation("GET /v1/webhooks", scope=READ)
+async def list_all(call: Call, query: ListWebhooks) -> Page[Webhook]:
+    """List endpoints, oldest first."""
+    rows = await call.all(
+        store.ENDPOINTS_AFTER,
+        tenant=call.tenant,
+        after=query.cursor or "",
+        limit=query.limit + 1,
+    )
+    page = rows[: query.limit]
+    return Page([model.shown(r) for r in page], page[-1].id if len(rows) > len(page) else None)
+
+
+@service.operation("GET /v1/webhooks/{webhook_id}", scope=READ)
+async def get(call: Call, webhook_id: str) -> Answer[Webhook]:
+    """Show an endpoint. Its secret is not shown again."""
+    row = await _endpoint(call, webhook_id)
+    return Answer(model.shown(row), etag=model.etag(row))
+
+
+@service.operation("PATCH /v1/webhooks/{webhook_id}", scope=WRITE, raises=(UrlRefused, Invalid))
+async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer[Webhook]:
+    """Change an endpoint. Deliveries that wait go to the new URL, or end when it is disabled."""
+    row = await _endpoint(call, webhook_id)
+    call.require_match(model.etag(row))
+    new: dict[str, object] = {}
+    if changes.url is not UNSET:
+        new["url"] = _checked_url(call, changes.url)
+    if changes.types is not UNSET:
+        new["types"] = _json(changes.types)
+    if changes.filter is not UNSET:
+        _check_filter(changes.filter)
+        new["filter"] = changes.filter
+    if changes.description is not UNSET:
+        new["description"] = changes.description
+    if changes.enabled is not UNSET:
+        new["enabled"] = changes.enabled
+    new = {name: value for name, value in new.items() if getattr(row, name) != value}
+    changed = sorted(new)
+    if "enabled" in new:
+        new["disabled_reason"] = None if new["enabled"] else "by_caller"
+        new["failing_since_ms"] = None if new["enabled"] else row.failing_since_ms
+    if not new:
+        return Answer(model.shown(row), etag=model.etag(row))
+    new["updated_ms"] = call.now_ms
+    after = msgspec.structs.replace(row, **new, version=row.version + 1)
+    call.write(ENDPOINTS.update(row, **new), _revise(call))
+    call.emit(EndpointUpdated(row.id, model.host_of(after.url), changed))
+    return Answer(model.shown(after), etag=model.etag(after))
+
+
+@service.operation("DELETE /v1/webhooks/{webhook_id}", scope=WRITE)
+async def delete(call: Call, webhook_id: str) -> None:
+    """Remove an endpoint with its deliveries. What waits is not sent any more."""
+    row = await _endpoint(call, webhook_id)
+    call.require_match(model.etag(row))
+    call.write(
+        ENDPOINTS.delete(row),
+        store.COUNT_OUT(tenant=call.tenant, revision=call.new_id("rev")),
+    )
+    call.emit(EndpointDeleted(row.id, model.host_of(row.url)))
+    call.enqueue(jobs.forget_deliveries, endpoint_id=row.id)
+
+
+@service.operation("POST /v1/webhooks/{webhook_id}:rotate_secret", scope=WRITE, secret=True)
+async def rotate_secret(call: Call, webhook_id: str) -> RotatedSecret:
+    """Make a new secret. For 24 h every delivery carries a signature by each of the two."""
+    row = await _endpoint(call, webhook_id)
+    call.require_match(model.etag(row))
+    secret = call.use(Entropy).token(model.SECRET_BYTES)
+    until_ms = call.now_ms + SECRET_OVERLAP_MS
+    call.write(
+        ENDPOINTS.update(
+            row,
+            secret=call.use(Keyring).seal(secret, purpose=jobs.PURPOSE),
+            old_secret=row.secret,
+            old_secret_until_ms=until_ms,
+            updated_ms=call.now_ms,
+        )
+    )
+    call.emit(SecretRotated(row.id, rfc3339(until_ms)))
+    return RotatedSecret(model.show_secret(secret), rfc3339(until_ms))
+
+
+@service.operation(
+    "POST /v1/webhooks/{webhook_id}:test", scope=WRITE, status=202, raises=(EndpointIsDisabled,)
+)
+async def test(call: Call, webhook_id: str) -> SentTest:
+    """Send a ``webhooks.endpoint.tested`` event to this endpoint alone."""
+    row = await _enabled(call, webhook_id)
+    return SentTest(call.emit(EndpointTested(row.id, "This is a test of your webhook.")))
+
+
+@service.operation(
+    "POST /v1/webhooks/{webhook_id}:replay",
+    scope=WRITE,
+    status=202,
+    raises=(EndpointIsDisabled, Invalid),
+)
+async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplayStarted:
+    """Send the events of a time again, delivered or not, as far as types and filter match now.
+
+    They keep their ``webhook-id``. Events that wait for a retry are not sent twice.
+    """
+    row = await _enabled(call, webhook_id)
+    since_ms = _moment(window.since, "/since")
+    until_ms = call.now_ms if window.until is None else _moment(window.until, "/until")
+    if since_ms > until_ms:
+        raise Invalid("until is before since", faults=(Fault("/until", "is before since"),))
+    job_id = call.enqueue(
+        jobs.replay,
+        endpoint_id=row.id,
+        after=model.event_id_at(since_ms),
+        before=model.event_id_at(min(until_ms, call.now_ms) + 1),
+    )
+    return ReplayStarted(job_id)
+
+
+@service.operation("GET /v1/webhooks/{webhook_id}/deliveries", scope=READ)
+async def list_deliveries(call: Call, webhook_id: str, query: ListDeliveries) -> Page[Delivery]:
+    """List what was sent to an endpoint, each with its attempts."""
+    await _endpoint(call, webhook_id)
+    newest_first = query.sort == "-id"
+    rows = await call.all(
+        store.DELIVERY_PAGES[newest_first, query.state],
+        endpoint_id=webhook_id,
+        after=query.cursor or (jobs.END_OF_IDS if newest_first else ""),
+        limit=query.limit + 1,
+    )
+    page = rows[: query.limit]
+    next_cursor = page[-1].event_id if len(rows) > len(page) else None
+    return Page([model.shown_delivery(row) for row in page], next_cursor)
+
+
+@service.operation("GET /v1/webhooks/{webhook_id}/deliveries/{event_id}", scope=READ)
+async def get_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
+    """Show what became of one event at an endpoint, with each attempt."""
+    await _endpoint(call, webhook_id)
+    row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=event_id)
+    return model.shown_delivery(row)
+
+
+@service.operation(
+    "POST /v1/webhooks/{webhook_id}/deliveries/{event_id}:retry",
+    scope=WRITE,
+    status=202,
+    raises=(EndpointIsDisabled, Conflict),
+)
+async def retry_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
+    """Send an event again now. A retry that waits is brought forward; else a new one is made."""
+    endpoint = await _enabled(call, webhook_id)
+    row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=event_id)
+    key = jobs.delivery_key(endpoint.id, event_id)
+    call.write(store.RUN_NOW(tenant=call.tenant, unique_key=key, now_ms=call.now_ms))
+    call.wake("scheduled")
+    jobs.enqueue_delivery(call, endpoint.id, event_id)
+    return model.shown_delivery(row)
+
+
+async def _endpoint(call: Call, webhook_id: str) -> EndpointRow:
+    return await call.one(store.ENDPOINT, id=webhook_id, tenant=call.tenant)
+
+
+async def _enabled(call: Call, webhook_id: str) -> EndpointRow:
+    row = await _endpoint(call, webhook_id)
+    if not row.enabled:
+        raise EndpointIsDisabled()
+    return row
+
+
+def _revise(call: Call) -> Command:
+    return store.REVISE(tenant=call.tenant, revision=call.new_id("rev"))
+
+
+def _checked_url(call: Call, url: str) -> str:
+    try:
+        return call.use(Web).check(url)
+    except WebError as error:
+        raise UrlRefused(error.detail, faults=(Fault("/url", error.detail),)) from None
+
+
+def _check_filter(source: str | None) -> None:
+    if source is not None:
+        model.compile_filter(source)
+
+
+def _moment(text: str, pointer: str) -> int:
+    try:
+        return epoch_ms(text)
+    except ValueError as error:
+        raise Invalid(str(error), faults=(Fault(pointer, str(error)),)) from None
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

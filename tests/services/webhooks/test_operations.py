@@ -1,0 +1,202 @@
+"""What callers can do with endpoints, and what they are refused."""
+
+import json
+
+import pytest
+
+from mainspring.kernel.call import Caller
+from mainspring.kernel.errors import Failure, Invalid, NotFound, PreconditionFailed
+from mainspring.kernel.table import Query
+from mainspring.services.webhooks.api import (
+    ListDeliveries,
+    ListWebhooks,
+    NewWebhook,
+    ReplayWindow,
+    TooManyEndpoints,
+    UrlRefused,
+    WebhookChanges,
+    WebhookSettings,
+)
+from tests.services.webhooks.platform import Platform
+
+URL = "https://hooks.example/in?key=topsecret"
+EVENTS = Query("test.events", "SELECT type || ' ' || body FROM events ORDER BY seq", str)
+STORED = Query("test.secrets", "SELECT secret FROM webhooks_endpoints", bytes)
+
+
+async def make(platform: Platform, **fields: object) -> dict[str, object]:
+    new = NewWebhook(**{"url": URL, **fields})  # type: ignore[arg-type]
+    made: dict[str, object] = await platform.value("create", new=new)
+    return made
+
+
+async def events(platform: Platform) -> list[str]:
+    return await platform.runtime.database.read(EVENTS, ())
+
+
+async def refusal(platform: Platform, name: str, **args: object) -> Failure:
+    with pytest.raises(Failure) as caught:
+        await platform.run(name, **args)  # type: ignore[arg-type]
+    return caught.value
+
+
+async def test_creating_shows_the_secret_once(at_rest: Platform) -> None:
+    made = await make(at_rest, types=["shop.*"], description="orders")
+    secret = str(made["secret"])
+    assert secret.startswith("whsec_")
+    assert len(secret) == len("whsec_") + 44
+    assert str(made["id"]).startswith("whk_")
+    shown = await at_rest.value("get", webhook_id=made["id"])
+    del made["secret"]
+    assert shown == made
+    (stored,) = await at_rest.runtime.database.read(STORED, ())
+    assert secret.removeprefix("whsec_").encode() not in stored
+    assert at_rest.runtime.registry.operations["webhooks.create"].secret
+
+
+async def test_events_name_neither_secret_nor_path(at_rest: Platform) -> None:
+    made = await make(at_rest)
+    rotated = await at_rest.value("rotate_secret", webhook_id=made["id"])
+    await at_rest.run("update", webhook_id=made["id"], changes=WebhookChanges(description="x"))
+    await at_rest.run("delete", webhook_id=made["id"])
+    log = await events(at_rest)
+    assert [line.split(" ")[0] for line in log] == [
+        "webhooks.endpoint.created",
+        "webhooks.secret.rotated",
+        "webhooks.endpoint.updated",
+        "webhooks.endpoint.deleted",
+    ]
+    text = "".join(log)
+    for secret in (made["secret"], rotated["secret"], "topsecret"):
+        assert str(secret) not in text
+
+
+async def test_defaults(at_rest: Platform) -> None:
+    made = await make(at_rest)
+    assert made["types"] == ["*"]
+    assert made["filter"] is None
+    assert made["enabled"] is True
+    assert made["failing_since"] is None
+
+
+class TestRefusals:
+    @pytest.fixture
+    def settings(self) -> WebhookSettings:
+        return WebhookSettings(endpoints_max=2)
+
+    @pytest.mark.parametrize(
+        "url",
+        ["ftp://a.example/", "https://u:p@a.example/", "http://127.0.0.1/", "http://[::1]/",
+         "http://169.254.169.254/latest/meta-data", "not a url"],
+    )  # fmt: skip
+    async def test_urls(self, at_rest: Platform, url: str) -> None:
+        failure = await refusal(at_rest, "create", new=NewWebhook(url=url))
+        assert isinstance(failure, UrlRefused)
+        assert failure.status == 422
+        assert [fault.pointer for fault in failure.faults] == ["/url"]
+        assert await events(at_rest) == []
+
+    async def test_filters(self, at_rest: Platform) -> None:
+        failure = await refusal(at_rest, "create", new=NewWebhook(url=URL, filter="data.x >"))
+        assert isinstance(failure, Invalid)
+        assert [fault.pointer for fault in failure.faults] == ["/filter"]
+        unknown = await refusal(at_rest, "create", new=NewWebhook(url=URL, filter="nothing == 1"))
+        assert isinstance(unknown, Invalid)
+
+    async def test_too_many(self, at_rest: Platform) -> None:
+        first = await make(at_rest)
+        await make(at_rest)
+        assert isinstance(
+            await refusal(at_rest, "create", new=NewWebhook(url=URL)), TooManyEndpoints
+        )
+        await at_rest.run("delete", webhook_id=first["id"])
+        await make(at_rest)
+
+    async def test_other_tenants_see_nothing(self, at_rest: Platform) -> None:
+        made = await make(at_rest)
+        other = Caller("key", "key_1", tenant="other", scopes=frozenset({"*"}))
+        for name, args in (
+            ("get", {}),
+            ("update", {"changes": WebhookChanges(enabled=False)}),
+            ("delete", {}),
+            ("rotate_secret", {}),
+            ("test", {}),
+            ("replay", {"window": ReplayWindow(since="2026-01-01T00:00:00Z")}),
+            ("list_deliveries", {"query": ListDeliveries()}),
+        ):
+            with pytest.raises(NotFound):
+                await at_rest.run(name, caller=other, webhook_id=made["id"], **args)  # type: ignore[arg-type]
+        page = await at_rest.value("list_all", caller=other, query=ListWebhooks())
+        assert page["items"] == []
+
+    @pytest.mark.parametrize(
+        ("since", "until", "pointer"),
+        [
+            ("yesterday", None, "/since"),
+            ("2026-01-01T00:00:00Z", "soon", "/until"),
+            ("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", "/until"),
+        ],
+    )
+    async def test_windows(
+        self, at_rest: Platform, since: str, until: str | None, pointer: str
+    ) -> None:
+        made = await make(at_rest)
+        window = ReplayWindow(since=since, until=until)
+        failure = await refusal(at_rest, "replay", webhook_id=made["id"], window=window)
+        assert [fault.pointer for fault in failure.faults] == [pointer]
+
+
+async def test_updates_are_guarded_by_their_tag(at_rest: Platform) -> None:
+    made = await make(at_rest)
+    first = await at_rest.run("get", webhook_id=made["id"])
+    changed = await at_rest.run(
+        "update",
+        webhook_id=made["id"],
+        changes=WebhookChanges(url="https://Other.example", types=["a.b.c"], filter="seq > 1"),
+        if_match=first.etag,
+    )
+    assert changed.etag != first.etag
+    shown = json.loads(changed.body)
+    assert shown["url"] == "https://other.example/"
+    assert (shown["types"], shown["filter"]) == (["a.b.c"], "seq > 1")
+    again = await at_rest.run("get", webhook_id=made["id"])
+    assert (again.etag, again.body) == (changed.etag, changed.body)
+    with pytest.raises(PreconditionFailed):
+        await at_rest.run("delete", webhook_id=made["id"], if_match=first.etag)
+    cleared = await at_rest.value(
+        "update", webhook_id=made["id"], changes=WebhookChanges(filter=None)
+    )
+    assert cleared["filter"] is None
+
+
+async def test_a_change_that_changes_nothing_is_no_event(at_rest: Platform) -> None:
+    made = await make(at_rest, types=["shop.*"])
+    before = await at_rest.run("get", webhook_id=made["id"])
+    same = await at_rest.run(
+        "update", webhook_id=made["id"], changes=WebhookChanges(types=["shop.*"], enabled=True)
+    )
+    assert same.etag == before.etag
+    assert len(await events(at_rest)) == 1
+
+
+async def test_disabling_and_enabling(at_rest: Platform) -> None:
+    made = await make(at_rest)
+    off = await at_rest.value(
+        "update", webhook_id=made["id"], changes=WebhookChanges(enabled=False)
+    )
+    assert (off["enabled"], off["disabled_reason"]) == (False, "by_caller")
+    failure = await refusal(at_rest, "test", webhook_id=made["id"])
+    assert (failure.status, failure.code) == (409, "endpoint_disabled")
+    on = await at_rest.value("update", webhook_id=made["id"], changes=WebhookChanges(enabled=True))
+    assert (on["enabled"], on["disabled_reason"]) == (True, None)
+
+
+async def test_pages(at_rest: Platform) -> None:
+    made = [(await make(at_rest))["id"] for _ in range(5)]
+    found, cursor, pages = [], None, 0
+    while pages == 0 or cursor is not None:
+        page = await at_rest.value("list_all", query=ListWebhooks(limit=2, cursor=cursor))
+        found += [item["id"] for item in page["items"]]
+        cursor, pages = page["next_cursor"], pages + 1
+    assert found == made
+    assert pages == 3
