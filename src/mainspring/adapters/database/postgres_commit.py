@@ -1,0 +1,303 @@
+"""Commits on PostgreSQL: calls gathered into batches, and a verdict for each where one fails."""
+
+import asyncio
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any, TypeVar
+
+import asyncpg
+
+from mainspring.adapters.database.postgres_batch import (
+    CHANNEL,
+    Batch,
+    columns,
+    in_key_order,
+    insert_rows,
+    touched,
+)
+from mainspring.adapters.database.postgres_pool import Connection, Pool, transaction, translated
+from mainspring.kernel.errors import Rerun, Unavailable
+from mainspring.kernel.table import Command, Insert, Query, Update, Write
+from mainspring.ports.database import LOCAL_WAKE, Wakes
+from mainspring.runtime.wakes import ALL_WAKES
+
+R = TypeVar("R")
+
+BATCH_CALLS_MAX = 256
+BATCH_WRITES_MAX = 4_096  # a call with more of them goes alone
+ALIKE_MAX = 32  # the same service statement in one batch; always a power of two of them
+PAYLOAD_MAX_BYTES = 7_900  # of a notification; PostgreSQL takes 7,999
+
+_ROWS = re.compile(r"\breturning\b|^\s*(?:select|values)\b", re.IGNORECASE)
+_WITH = re.compile(r"\s*with\b", re.IGNORECASE)
+
+
+class Unit:
+    """One call waiting for its commit."""
+
+    __slots__ = ("future", "keys", "wakes", "writes")
+
+    def __init__(
+        self, writes: Sequence[Write], wakes: Wakes, future: "asyncio.Future[None]"
+    ) -> None:
+        self.writes = writes
+        self.keys = set(touched(writes))
+        self.wakes = wakes
+        self.future = future
+
+
+Settle = Callable[[Sequence[Unit], BaseException | None], None]
+
+
+class Lane:
+    """Takes queued calls as they come and commits them batch by batch on one connection.
+
+    While one batch is on its way the next gathers: the busier it is, the larger they are.
+    """
+
+    def __init__(self, pool: Pool, settle: Settle) -> None:
+        self._pool = pool
+        self._settle = settle
+        self._queue: deque[Unit] = deque()
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self.batches = 0
+
+    def start(self) -> None:
+        """Begin to take calls."""
+        self._task = asyncio.create_task(self._run(), name="commit lane")
+
+    async def stop(self) -> None:
+        """Finish what is queued, then end."""
+        await self._idle.wait()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def put(self, unit: Unit) -> None:
+        """Queue a call; its future says what became of it."""
+        self._queue.append(unit)
+        self._idle.clear()
+        self._work.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._work.wait()
+            while self._queue:
+                await self._commit(self._take())
+            self._work.clear()
+            self._idle.set()
+
+    def _take(self) -> list[Unit]:
+        """Take the next batch: bounded, no row updated twice, calls left over in their order."""
+        units: list[Unit] = []
+        later: list[Unit] = []
+        claimed: set[tuple[Any, ...]] = set()
+        writes = 0
+        while self._queue and len(units) < BATCH_CALLS_MAX and len(later) < BATCH_CALLS_MAX:
+            unit = self._queue[0]
+            writes += len(unit.writes)
+            if units and writes > BATCH_WRITES_MAX:
+                break
+            self._queue.popleft()
+            if claimed.isdisjoint(unit.keys):
+                claimed |= unit.keys
+                units.append(unit)
+            else:
+                later.append(unit)
+        units, over = _in_powers_of_two(units)
+        self._queue.extendleft(reversed([*over, *later]))
+        return units
+
+    async def _commit(self, units: list[Unit]) -> None:
+        """Commit a batch; when that fails, its halves; a call that fails alone has its verdict."""
+        try:
+            await self._together(units)
+        except Exception as error:  # noqa: BLE001 - handed to the callers, or narrowed down to one
+            outcome = translated(error)
+            if isinstance(outcome, Unavailable):
+                # Perhaps committed, perhaps not: to try again is the callers' to decide.
+                self._settle(units, outcome)
+            elif len(units) > 1:
+                middle = len(units) // 2
+                await self._commit(units[:middle])
+                await self._commit(units[middle:])
+            else:
+                self._settle(units, await verdict(self._pool, units[0].writes, units[0].wakes))
+        else:
+            self._settle(units, None)
+
+    async def _together(self, units: list[Unit]) -> None:
+        batch = Batch()
+        wakes: set[str] = set()
+        for unit in units:
+            batch.add(unit.writes)
+            wakes |= unit.wakes
+        sql, values = batch.statement(payload(wakes))
+        self.batches += 1
+        await self._pool.run(lambda connection: self._pool.fetch(connection, sql, values))
+
+
+def _in_powers_of_two(units: list[Unit]) -> tuple[list[Unit], list[Unit]]:
+    """Keep 1, 2, 4 … calls that begin with the same service statement; return the others too.
+
+    Each number of them is a statement of its own to PostgreSQL: these few stay prepared.
+    """
+    alike = Counter(_leading_statement(unit) for unit in units)
+    room = {sql: min(1 << (n.bit_length() - 1), ALIKE_MAX) for sql, n in alike.items()}
+    kept: list[Unit] = []
+    over: list[Unit] = []
+    for unit in units:
+        sql = _leading_statement(unit)
+        if sql is not None:
+            room[sql] -= 1
+        (kept if sql is None or room[sql] >= 0 else over).append(unit)
+    return kept, over
+
+
+def _leading_statement(unit: Unit) -> str | None:
+    first = unit.writes[0] if unit.writes else None
+    return first.sql.postgres if isinstance(first, Command) else None
+
+
+async def verdict(pool: Pool, writes: Sequence[Write], wakes: Wakes) -> BaseException | None:
+    """Commit one call in a transaction of its own. Returns what it fails with, or None."""
+
+    async def work(connection: Connection) -> None:
+        async with transaction(connection):
+            await apply(connection, writes)
+            await notify(connection, wakes)
+
+    try:
+        await pool.run(work)
+    except Exception as error:  # noqa: BLE001 - returned to the caller
+        return translated(error)
+    return None
+
+
+class Inside:
+    """An open transaction, as a body sees it.
+
+    PostgreSQL gives a transaction up at its first error; ``failure`` remembers it, so that a body
+    that swallows it does not commit half of what it did.
+    """
+
+    __slots__ = ("_connection", "failure")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.failure: BaseException | None = None
+
+    async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
+        """Return the rows of a query, this transaction's own writes included."""
+        try:
+            rows = await self._connection.fetch(query.sql.postgres, *values)
+        except BaseException as error:
+            self.failure = error
+            raise
+        return [query.make(row) for row in rows]
+
+    async def execute(self, command: Command) -> list[tuple[Any, ...]]:
+        """Run a statement now and return the rows of its RETURNING."""
+        try:
+            return await run_command(self._connection, command)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+async def apply(connection: Connection, writes: Sequence[Write]) -> None:
+    """Apply writes in their order inside an open transaction. Raises the first that fails."""
+    for (kind, table, checked), run in groupby(writes, key=_kind):
+        if kind is Insert:
+            await _insert(connection, table, list(run), checked)  # type: ignore[arg-type]
+            continue
+        for write in run:
+            if isinstance(write, Command):
+                await run_command(connection, write)
+            else:
+                await _change(connection, write)
+
+
+def _kind(write: Write) -> tuple[type, Any, bool]:
+    if isinstance(write, Insert):
+        return Insert, write.table, write.taken is not None
+    return type(write), None, False
+
+
+async def _insert(connection: Connection, table: Any, rows: list[Insert], checked: bool) -> None:
+    values = columns(in_key_order(table, [row.values for row in rows]))
+    sql = f"{insert_rows(table)} RETURNING {', '.join(table.key)}"
+    added = Counter(tuple(key) for key in await connection.fetch(sql, *values))
+    if not checked or added.total() == len(rows):
+        return
+    positions = [table.names.index(name) for name in table.key]
+    for row in rows:
+        key = tuple([row.values[position] for position in positions])
+        if not added[key]:
+            assert row.taken is not None
+            raise fresh(row.taken)
+        added[key] -= 1
+
+
+async def _change(connection: Connection, write: Any) -> None:
+    """Update or delete a row by key. Raises Rerun when its guard fails."""
+    guard = () if write.version is None else (write.version,)
+    if isinstance(write, Update):
+        sql = write.table.update_sql(write.names, bool(guard)).postgres
+        done = await connection.execute(sql, *write.values, *write.key, *guard)
+    else:
+        sql = write.table.delete_sql(bool(guard)).postgres
+        done = await connection.execute(sql, *write.key, *guard)
+    if guard and _count(done) != 1:
+        raise Rerun
+
+
+async def run_command(connection: Connection, command: Command) -> list[tuple[Any, ...]]:
+    """Run a statement; return its rows. Raises its failure when the count is not as expected."""
+    sql = command.sql.postgres
+    rows: list[Any] = []
+    try:
+        if not _ROWS.search(sql):
+            count = _count(await connection.execute(sql, *command.values))
+        elif _WITH.match(sql):  # what it returns need not be what it changed
+            prepared = await connection.prepare(sql)
+            rows = await prepared.fetch(*command.values)
+            count = _count(prepared.get_statusmsg())
+        else:
+            rows = await connection.fetch(sql, *command.values)
+            count = len(rows)
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise fresh(command.failure) from error
+    if command.expects is not None and count != command.expects:
+        raise fresh(command.failure)
+    return [tuple(row) for row in rows]
+
+
+async def notify(connection: Connection, wakes: Wakes) -> None:
+    """Tell the listeners of every process, once the transaction has committed."""
+    if (text := payload(wakes)) is not None:
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, text)
+
+
+def payload(wakes: Iterable[str]) -> str | None:
+    """What a notification says: the names other processes care about, or None."""
+    names = ",".join(sorted(name for name in wakes if not name.startswith(LOCAL_WAKE)))
+    if len(names.encode()) > PAYLOAD_MAX_BYTES:
+        return ALL_WAKES
+    return names or None
+
+
+def fresh(failure: BaseException | type[BaseException]) -> BaseException:
+    """An exception to raise: the one given, or a new one of the class given."""
+    return failure() if isinstance(failure, type) else failure
+
+
+def _count(status: str) -> int:
+    """How many rows a command touched, from its tag: ``INSERT 0 1``, ``UPDATE 2``."""
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdecimal() else 0

@@ -1,0 +1,316 @@
+"""Connections to PostgreSQL: kept open without being reset, replaced when they break."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+import structlog
+
+from mainspring.kernel.errors import Conflict, Failure, Invalid, Rerun, Unavailable
+from mainspring.ports.database import StartError
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+POOL_SIZE = 8  # connections for reads and transactions, unless the URL says ``pool=N``
+POOL_SIZE_MAX = 100
+WAITERS_MAX = 4_096  # tasks waiting for a connection
+WAIT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 30.0  # after that a server that does not answer counts as gone
+CLOSE_TIMEOUT_S = 5.0
+ATTEMPTS_MAX = 6  # of a transaction that PostgreSQL aborts because of others
+RETRY_FIRST_S = 0.005
+RETRY_MAX_S = 0.2
+BACKOFF_FIRST_S = 0.05
+BACKOFF_MAX_S = 2.0
+STATEMENTS_CACHED = 1_024  # prepared statements per connection
+STATEMENT_MAX_CHARS = 65_536  # longer texts are not kept prepared
+OLDEST_MAJOR = 15
+
+Connection = Any  # asyncpg.Connection, whose pooled and plain forms differ in type only
+
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,  # a primary that became a replica under us
+    OSError,
+    TimeoutError,
+)
+CONTENDED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+
+class Target:
+    """What a database URL says: where PostgreSQL is, and how to speak to it.
+
+    Beside libpq's own parameters the URL takes ``pool=N`` and ``prepared=true|false``: prepared
+    statements are needed for speed and break behind a pooler that hands out its connections per
+    transaction (PgBouncer before 1.21). Left out, they are used unless a pooler is found.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        prepared = query.pop("prepared", None)
+        pool = query.pop("pool", str(POOL_SIZE))
+        if prepared not in (None, "true", "false"):
+            raise StartError(f"database url: prepared is true or false, not {prepared!r}")
+        if not pool.isdecimal() or not 1 <= int(pool) <= POOL_SIZE_MAX:
+            raise StartError(f"database url: pool is 1 to {POOL_SIZE_MAX}, not {pool!r}")
+        self.dsn = urlunsplit(parts._replace(query=urlencode(query)))
+        self.pool_size = int(pool)
+        self.prepared = prepared != "false"
+        self.says_prepared = prepared is not None
+        self.pooler = False
+        self.shown = f"{query.get('host') or parts.hostname or 'localhost'}{parts.path}"
+
+    async def connect(self) -> Connection:
+        """Open one connection. Raises what the driver raises."""
+        return await asyncpg.connect(
+            self.dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            statement_cache_size=STATEMENTS_CACHED if self.prepared else 0,
+            max_cached_statement_lifetime=0,
+            max_cacheable_statement_size=STATEMENT_MAX_CHARS,
+            server_settings={"application_name": "mainspring"},
+        )
+
+    async def probe(self) -> str:
+        """Connect once; return the server's version. Raises StartError.
+
+        A pooler is found by the process that answers not being the one that greeted.
+        """
+        try:
+            connection = await self.connect()
+        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise StartError(f"cannot reach PostgreSQL at {self.shown}: {said(error)}") from error
+        try:
+            version = connection.get_server_version()
+            if version.major < OLDEST_MAJOR:
+                raise StartError(f"PostgreSQL {version.major} is too old: {OLDEST_MAJOR} or newer")
+            await connection.execute("BEGIN")
+            answers = await connection.fetchval("SELECT pg_backend_pid()")
+            await connection.execute("COMMIT")
+            self.pooler = answers != connection.get_server_pid()
+        except (*LOST, asyncpg.PostgresError) as error:
+            raise StartError(f"PostgreSQL at {self.shown} fails: {said(error)}") from error
+        finally:
+            connection.terminate()
+        if self.pooler and not self.says_prepared:
+            self.prepared = False
+            log.warning("postgres_pooler_found", prepared_statements=False, wakes="polled")
+        return f"PostgreSQL {version.major}.{version.minor}"
+
+
+class Pool:
+    """A bounded set of connections, made when needed, the one used last handed out first."""
+
+    def __init__(
+        self, target: Target, size: int, *, jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._target = target
+        self._size = size
+        self._jitter = jitter
+        self._idle: list[Connection] = []
+        self._open = 0
+        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        self._failures = 0
+        self._retry_at_s = 0.0
+        self.pids: set[int] = set()
+
+    async def acquire(self) -> Connection:
+        """Take a connection. Raises Unavailable when there is none to be had in time."""
+        while True:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_closed():
+                    return connection
+                self._forget(connection)
+            if self._open < self._size:
+                return await self._connect()
+            if len(self._waiters) >= WAITERS_MAX:
+                raise Unavailable("too many reads are waiting", retry_after_s=1)
+            waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                async with asyncio.timeout(WAIT_TIMEOUT_S):
+                    handed = await waiter
+            except BaseException as error:
+                if waiter.done() and not waiter.cancelled():
+                    self._pass_on(waiter.result())
+                if isinstance(error, TimeoutError):
+                    raise Unavailable("no database connection is free", retry_after_s=1) from None
+                raise
+            if handed is not None:
+                return handed
+
+    def release(self, connection: Connection) -> None:
+        """Give a connection back; one that is closed, or still in a transaction, is dropped."""
+        if connection.is_closed() or connection.is_in_transaction():
+            self.drop(connection)
+        else:
+            self._pass_on(connection)
+
+    def drop(self, connection: Connection) -> None:
+        """Cut a connection that cannot be trusted any more."""
+        connection.terminate()
+        self._forget(connection)
+        self._pass_on(None)
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run ``work`` on a connection, again after a pause when PostgreSQL aborts it for others.
+
+        ``work`` is one statement or one transaction that it ends itself. It is never repeated when
+        its outcome is not known.
+        """
+        for attempt in range(ATTEMPTS_MAX):
+            connection = await self.acquire()
+            try:
+                result = await work(connection)
+            except CONTENDED:
+                self.release(connection)
+                if attempt == ATTEMPTS_MAX - 1:
+                    raise
+            except Exception as error:
+                if is_lost(error):
+                    self.drop(connection)
+                else:
+                    self.release(connection)
+                raise
+            except BaseException:  # cancelled: the answer may still be on its way
+                self.drop(connection)
+                raise
+            else:
+                self.release(connection)
+                return result
+            pause_s = min(RETRY_FIRST_S * 2**attempt, RETRY_MAX_S)
+            await asyncio.sleep(pause_s * (0.5 + self._jitter()))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def fetch(self, connection: Connection, sql: str, values: Sequence[Any]) -> list[Any]:
+        """Run one statement outside a transaction and return its rows."""
+        if self._target.prepared:
+            rows: list[Any] = await connection.fetch(sql, *values)
+            return rows
+        # Parsing and running are two exchanges: a pooler keeps them together in a transaction.
+        async with transaction(connection):
+            return list(await connection.fetch(sql, *values))
+
+    async def close(self) -> None:
+        """Close the idle connections; those that are lent close when they come back."""
+        self._size = 0
+        while self._idle:
+            connection = self._idle.pop()
+            self._forget(connection)
+            await close(connection)
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        if (wait_s := self._retry_at_s - loop.time()) > 0:
+            raise Unavailable("the database cannot be reached", retry_after_s=round(wait_s, 3))
+        self._open += 1
+        try:
+            connection = await self._target.connect()
+        except (*LOST, asyncpg.PostgresError) as error:
+            self._open -= 1
+            delay_s = retry_delay_s(self._failures, self._jitter())
+            self._failures += 1
+            self._retry_at_s = loop.time() + delay_s
+            log.warning("postgres_unreachable", error=said(error), retry_in_s=round(delay_s, 3))
+            self._pass_on(None)
+            raise Unavailable("the database cannot be reached", retry_after_s=1) from error
+        except BaseException:
+            self._open -= 1
+            self._pass_on(None)
+            raise
+        self._failures = 0
+        self.pids.add(connection.get_server_pid())
+        return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._open -= 1
+        self.pids.discard(connection.get_server_pid())
+
+    def _pass_on(self, connection: Connection | None) -> None:
+        """Hand a connection, or the room for a new one, to whoever has waited longest."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        if connection is None:
+            return
+        if self._size == 0:
+            connection.terminate()
+            self._forget(connection)
+        else:
+            self._idle.append(connection)
+
+
+def retry_delay_s(failures: int, noise: float = 1.0) -> float:
+    """How long to wait before connecting again, after so many failures; noise is 0 to 1."""
+    delay_s: float = min(BACKOFF_FIRST_S * 2 ** min(failures, 16), BACKOFF_MAX_S)
+    return delay_s * (0.5 + noise / 2)
+
+
+@asynccontextmanager
+async def transaction(
+    connection: Connection, begin: str = "BEGIN ISOLATION LEVEL READ COMMITTED"
+) -> AsyncIterator[None]:
+    """Begin, and commit or roll back. READ COMMITTED, as every guard here expects."""
+    await connection.execute(begin)
+    try:
+        yield
+    except BaseException as error:
+        if not is_lost(error) and isinstance(error, Exception):
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
+
+
+async def close(connection: Connection) -> None:
+    """Say goodbye, but not for longer than ``CLOSE_TIMEOUT_S``."""
+    try:
+        await connection.close(timeout=CLOSE_TIMEOUT_S)
+    except (*LOST, asyncpg.PostgresError):
+        connection.terminate()
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the connection, and not the statement, is what failed."""
+    if isinstance(error, asyncpg.InterfaceError):
+        return "closed" in str(error)  # any other misuse of the driver is a defect of ours
+    return isinstance(error, LOST)
+
+
+def translated(error: BaseException) -> BaseException:
+    """Turn what the driver raises into what the port promises; a defect becomes RuntimeError."""
+    if isinstance(error, Failure | Rerun | StartError):
+        return error
+    if is_lost(error):
+        return Unavailable("the database cannot be reached", retry_after_s=1)
+    if isinstance(error, (*CONTENDED, asyncpg.LockNotAvailableError)):
+        return Unavailable("too many calls change the same rows", retry_after_s=1)
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+        return Conflict("a unique value is taken")
+    if isinstance(error, asyncpg.DataError | UnicodeEncodeError):
+        return Invalid("a value is not one the database stores")
+    if isinstance(error, asyncpg.ProgramLimitExceededError):
+        return Invalid("a value is larger than the database stores")
+    if isinstance(error, asyncpg.PostgresError):
+        return RuntimeError(f"PostgreSQL {error.sqlstate}: {said(error)}")
+    return error
+
+
+def said(error: BaseException) -> str:
+    """What went wrong in one line; a PostgreSQL error's detail, which holds values, is left out."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.args[0]) if error.args else type(error).__name__
+    return f"{type(error).__name__}: {error}".splitlines()[0]
