@@ -27,6 +27,7 @@ from mainspring.runtime.tables import (
     StoredAnswer,
 )
 from mainspring.runtime.tracing import CURRENT_CALL
+from mainspring.runtime.turns import Turns, contested
 
 RERUNS_MAX = 5
 ANSWER_KEPT_MS = 24 * 3600 * 1000
@@ -74,7 +75,7 @@ class Taken(Exception):
 class Dispatcher:
     """Runs operations, and everything else that stages: consumers and jobs commit through it."""
 
-    __slots__ = ("_clock", "_context", "_database", "_keyring", "_listeners", "_sealer")
+    __slots__ = ("_clock", "_context", "_database", "_keyring", "_listeners", "_sealer", "turns")
 
     def __init__(
         self, database: Database, context: Context, clock: Clock, keyring: Keyring, sealer: Sealer
@@ -85,6 +86,7 @@ class Dispatcher:
         self._keyring = keyring
         self._sealer = sealer
         self._listeners: list[CommitListener] = []
+        self.turns = Turns()
 
     def on_commit(self, listener: CommitListener) -> None:
         """Call ``listener`` after each commit with events and before its call is answered."""
@@ -129,31 +131,45 @@ class Dispatcher:
         """
         if operation.inside:
             return await self._run_inside(operation, call, args, idempotency)
-        for _ in range(RERUNS_MAX):
-            try:
-                value = await operation.handler(call, **args)
-                outcome = answer(operation, value)
-                if call.writes or call.events or call.jobs:
-                    await self.commit(call, outcome=outcome, idempotency=idempotency)
-                return outcome
-            except Rerun:
+        outcome = await self._attempt(operation, call, args, idempotency)
+        if outcome is not None:
+            return outcome
+        async with self.turns.of(contested(call.writes)):
+            for _ in range(RERUNS_MAX):
                 call.begin_again()
-            except Taken:
-                if (found := await self._winners_answer(idempotency, call.now_ms)) is not None:
-                    return found
-                call.begin_again()
-            except Failure as failure:
-                if failure.keeps_staged and not await self._keep(call):
-                    continue
-                raise
+                outcome = await self._attempt(operation, call, args, idempotency)
+                if outcome is not None:
+                    return outcome
         raise ConcurrentUpdate()
+
+    async def _attempt(
+        self,
+        operation: Operation,
+        call: Call,
+        args: dict[str, Any],
+        idempotency: Idempotency | None,
+    ) -> Outcome | None:
+        """Run the handler once and commit; None when it must run again."""
+        try:
+            value = await operation.handler(call, **args)
+            outcome = answer(operation, value)
+            if call.writes or call.events or call.jobs:
+                await self.commit(call, outcome=outcome, idempotency=idempotency)
+        except Rerun:
+            return None
+        except Taken:
+            return await self._winners_answer(idempotency, call.now_ms)
+        except Failure as failure:
+            if failure.keeps_staged and not await self._keep(call):
+                return None
+            raise
+        return outcome
 
     async def _keep(self, call: Call) -> bool:
         """Commit what a failure keeps. Returns False when a guard failed: run again."""
         try:
             await self.commit(call)
         except Rerun:
-            call.begin_again()
             return False
         return True
 
@@ -168,7 +184,11 @@ class Dispatcher:
     ) -> None:
         """Commit what a call staged, ``also`` included. Raises what the database port raises."""
         writes, woken = await self._lower(call, outcome, idempotency)
-        await self._database.commit([*also, *writes], woken | wakes)
+        call.committing = True
+        try:
+            await self._database.commit([*also, *writes], woken | wakes)
+        finally:
+            call.committing = False
         self.tell(call)
 
     async def commit_all(
@@ -218,6 +238,7 @@ class Dispatcher:
             return await self._lower(inner, outcomes[0], idempotency)
 
         for _ in range(RERUNS_MAX):
+            call.committing = True
             try:
                 await self._database.transact(body)
             except Rerun:
@@ -226,6 +247,8 @@ class Dispatcher:
                 if (found := await self._winners_answer(idempotency, call.now_ms)) is not None:
                     return found
                 continue
+            finally:
+                call.committing = False
             self.tell(inner)
             return outcomes[0]
         raise ConcurrentUpdate()

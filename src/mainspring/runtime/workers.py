@@ -15,7 +15,7 @@ import structlog
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Clock, Entropy
-from mainspring.kernel.errors import Failure, Rerun, Unavailable
+from mainspring.kernel.errors import ConcurrentUpdate, Failure, Rerun, Unavailable
 from mainspring.kernel.job import Job, JobFailed, Snooze
 from mainspring.kernel.table import Command, Write
 from mainspring.ports.database import Database, Transaction, Wakes
@@ -35,6 +35,7 @@ from mainspring.runtime.tables import (
     SHOW_PROGRESS,
     ClaimedJob,
 )
+from mainspring.runtime.turns import contested
 from mainspring.runtime.wakes import WakeBoard, wait
 
 log = structlog.get_logger()
@@ -201,19 +202,27 @@ class Workers:
             args = declared.decode(job.args)
         except msgspec.ValidationError as error:
             raise JobFailed(f"its arguments do not fit: {error}") from error
-        for _ in range(RERUNS_MAX):
-            async with asyncio.timeout(declared.timeout_s):
-                await declared.handler(call, **args)
-            finish = FINISH_JOB(id=job.id, attempt=job.attempt, now_ms=self._clock.now_ms())
-            try:
-                await self._dispatcher.commit(
-                    call, also=(finish.expect(1, LeaseLost),), wakes=FINISHED
-                )
-            except Rerun:
-                call.begin_again()
-                continue
+        if await self._commit_attempt(declared, args, job, call):
             return
-        raise RuntimeError("others kept changing the rows this job reads")
+        async with self._dispatcher.turns.of(contested(call.writes)):
+            for _ in range(RERUNS_MAX):
+                call.begin_again()
+                if await self._commit_attempt(declared, args, job, call):
+                    return
+        raise ConcurrentUpdate("others kept changing the rows this job reads")
+
+    async def _commit_attempt(
+        self, declared: Job, args: dict[str, Any], job: ClaimedJob, call: Call
+    ) -> bool:
+        """Run the handler and commit with the completion; False when it must run again."""
+        async with asyncio.timeout(declared.timeout_s):
+            await declared.handler(call, **args)
+        finish = FINISH_JOB(id=job.id, attempt=job.attempt, now_ms=self._clock.now_ms())
+        try:
+            await self._dispatcher.commit(call, also=(finish.expect(1, LeaseLost),), wakes=FINISHED)
+        except Rerun:
+            return False
+        return True
 
     async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> None:
         keeps = isinstance(error, JobFailed | Snooze) or (

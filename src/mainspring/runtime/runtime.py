@@ -1,0 +1,104 @@
+"""The runtime of one process over one database: what starts, and in which order it stops."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mainspring.kernel.call import Context
+from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
+from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.service import Service
+from mainspring.ports.database import Database
+from mainspring.ports.keyring import Keyring
+from mainspring.runtime.dispatch import Dispatcher, Sealer
+from mainspring.runtime.inbox import Inbox
+from mainspring.runtime.migrate import migrate
+from mainspring.runtime.registry import Registry
+from mainspring.runtime.relay import Relay
+from mainspring.runtime.scheduler import JOB_KEPT_MS, Scheduler
+from mainspring.runtime.sequencer import Sequencer
+from mainspring.runtime.wakes import WakeBoard
+from mainspring.runtime.workers import Workers
+
+CONCURRENCY = {"critical": 32, "default": 64, "bulk": 16, "notifications": 128}
+
+
+class Runtime:
+    """Dispatcher, relay, workers, scheduler and sequencer over one open database.
+
+    ``resources`` are what handlers reach with ``call.use``: ports and settings by their type.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        services: Iterable[Service],
+        *,
+        keyring: Keyring,
+        sealer: Sealer,
+        resources: Mapping[type, Any] | None = None,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        concurrency: Mapping[str, int] | None = None,
+        job_kept_ms: int = JOB_KEPT_MS,
+    ) -> None:
+        self.database = database
+        self.clock = clock or SystemClock()
+        self.entropy = entropy or SystemEntropy()
+        self.registry = Registry(services)
+        self.ids = IdMaker(self.clock, self.entropy)
+        self.board = WakeBoard()
+        database.on_wake(self.board.wake)
+        self.inbox = Inbox(self.registry.consumers.values())
+        self.jobs = {**self.registry.jobs, **{j.name: j for j in self.inbox.jobs.values()}}
+        self.resources: dict[type, Any] = {
+            **(resources or {}),
+            Registry: self.registry,
+            WakeBoard: self.board,
+            Database: database,
+            Clock: self.clock,
+            Entropy: self.entropy,
+            Keyring: keyring,
+        }
+        context = Context(database, self.ids, self.resources, self.registry.event_types)
+        self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer)
+        self.relay = Relay(
+            database,
+            self.dispatcher,
+            self.inbox,
+            list(self.registry.consumers.values()),
+            self.board,
+            self.clock,
+        )
+        queues = {**CONCURRENCY, **(concurrency or {})}
+        for job in self.jobs.values():
+            queues.setdefault(job.queue, CONCURRENCY["default"])
+        self.workers = Workers(
+            database, self.dispatcher, self.jobs, queues, self.board, self.clock, self.entropy
+        )
+        self.scheduler = Scheduler(
+            database,
+            self.dispatcher,
+            self.registry.schedules,
+            self.board,
+            self.clock,
+            job_kept_ms=job_kept_ms,
+        )
+        self.sequencer = Sequencer(database, self.board)
+
+    async def migrate(self) -> int:
+        """Bring the database to the schema of the services; return how many scripts ran."""
+        return await migrate(self.database, self.registry.services.values())
+
+    async def start(self) -> None:
+        """Start everything that moves."""
+        await self.sequencer.start()
+        await self.relay.start()
+        await self.workers.start()
+        await self.scheduler.start()
+
+    async def stop(self, timeout_s: float = 10.0) -> None:
+        """Stop taking work, let jobs finish for ``timeout_s``, hand the others back."""
+        await self.scheduler.stop()
+        await self.workers.stop(timeout_s)
+        await self.relay.stop()
+        await self.sequencer.stop()

@@ -1,0 +1,34 @@
+"""A runtime of the links service over each engine, on a clock that the test moves."""
+
+from pathlib import Path
+
+import pytest
+
+from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.ports.database import Database
+from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.runtime import Runtime
+from mainspring.testing.clock import FakeClock, SeededEntropy
+from tests.runtime.links import links
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def runtime(database: Database, tmp_path: Path, clock: FakeClock) -> Runtime:
+    entropy = SeededEntropy(1)
+    keyring = FileKeyring(tmp_path / "keyring.json", clock=clock, entropy=entropy)
+    await keyring.open()
+    runtime = Runtime(
+        database,
+        [links],
+        keyring=keyring,
+        sealer=Sealer(database, keyring, entropy),
+        clock=clock,
+        entropy=entropy,
+    )
+    await runtime.migrate()
+    return runtime
