@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 import pytest
 
+from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.kernel.call import SYSTEM, Context
 from mainspring.kernel.event import Personal
@@ -82,12 +83,16 @@ def clock():
     return FakeClock()
 
 
-@pytest.fixture
-async def processes(database, tmp_path, clock):
+async def two_processes(database, folder, clock):
     await migrate(database, [])
-    keyring = FileKeyring(tmp_path / "keyring.json", clock=clock, entropy=SeededEntropy(1))
+    keyring = FileKeyring(folder / "keyring.json", clock=clock, entropy=SeededEntropy(1))
     await keyring.open()
     return [Process(database, keyring, clock, seed) for seed in (2, 3)]
+
+
+@pytest.fixture
+async def processes(database, tmp_path, clock):
+    return await two_processes(database, tmp_path, clock)
 
 
 @pytest.fixture
@@ -217,9 +222,10 @@ async def test_a_sealed_value_opens_only_where_it_was_sealed(process):
         assert msgspec.json.decode(shown)["data"]["email"] == copy
 
 
-async def test_nothing_readable_is_left_in_the_file(process, database, tmp_path):
-    if database.dialect != "sqlite":
-        pytest.skip("the file of an embedded database")
+async def test_nothing_readable_is_left_in_the_embedded_database(tmp_path, clock):
+    database = SqliteDatabase(tmp_path / "mainspring.db")
+    await database.open()
+    process, _ = await two_processes(database, tmp_path, clock)
     await process.emit(*[Joined(ADA, "free", EMAIL) for _ in range(50)])
     await process.emit(Joined(BOB, "free", EMAIL))
     adas, bobs = [(await database.read(SUBJECT_KEY, ("main", who)))[0].sealed for who in (ADA, BOB)]

@@ -1,0 +1,238 @@
+"""The audit trail end to end on both engines: what is served is proved with the verifier."""
+
+import asyncio
+import base64
+import io
+
+import msgspec
+import pytest
+
+from mainspring.kernel.call import Caller
+from mainspring.kernel.errors import Invalid, NotFound
+from mainspring.kernel.table import Statement
+from mainspring.runtime import merkle
+from mainspring.runtime.tree import LogDamaged
+from mainspring.services.audit.checkpoints import PUBLISHED_EVERY_MS
+from mainspring.services.audit.export import export
+from mainspring.services.audit.jobs import publish_checkpoint
+from mainspring.services.audit.model import VerifierKey, open_note
+from mainspring.services.audit.verify import verify
+from tests.services.log_platform import ORIGIN, LogPlatform, Named
+
+OTHER = Caller("system", tenant="other", scopes=frozenset({"*"}))
+TAMPER = Statement("test.tamper", "UPDATE events SET body = :body WHERE seq = :seq")
+REWRITE = Statement("test.rewrite", "UPDATE events SET leaf = :leaf WHERE seq = :seq")
+LOSE_AFTER = Statement("test.lose_after", "DELETE FROM events WHERE seq > :seq")
+FORGET_NODES = Statement("test.forget_nodes", "DELETE FROM tree_nodes WHERE level >= :level")
+
+
+@pytest.fixture
+async def platform(database, tmp_path):
+    platform = LogPlatform(database, tmp_path)
+    await platform.open()
+    yield platform
+    await platform.close()
+
+
+def decoded(text):
+    return base64.b64decode(text)
+
+
+async def test_entries_are_pages_of_exact_leaves(platform):
+    await platform.write(7)
+    cursor, seen = None, []
+    while True:
+        page = await platform.ask("audit.entries", query={"cursor": cursor, "limit": 3})
+        seen += page["items"]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    assert [e["seq"] for e in seen] == list(range(1, 8))
+    assert [e["index"] for e in seen] == list(range(7))
+    assert [e["event"]["subject"] for e in seen] == [f"note_{i}" for i in range(7)]
+    for entry in seen:
+        exact = msgspec.json.encode(entry["event"])
+        assert decoded(entry["leaf"]) == merkle.leaf_hash(exact)
+
+
+async def test_entries_of_one_type_and_of_ones_own_tenant(platform):
+    await platform.write(2)
+    await platform.write(3, caller=OTHER)
+    await platform.emit(Named("user_a", "Ada"))
+    mine = (await platform.ask("audit.entries"))["items"]
+    assert [e["seq"] for e in mine] == [1, 2, 6]
+    theirs = (await platform.ask("audit.entries", caller=OTHER))["items"]
+    assert [e["seq"] for e in theirs] == [3, 4, 5]
+    named = (await platform.ask("audit.entries", query={"type": "notes.author.*"}))["items"]
+    assert [e["seq"] for e in named] == [6]
+    assert "Ada" not in str(named)
+
+
+async def test_a_checkpoint_is_signed_and_proves_an_event(platform):
+    ids = await platform.write(300)
+    checkpoint = await platform.ask("audit.checkpoint")
+    key = VerifierKey.parse(checkpoint["key"])
+    signed = open_note(checkpoint["note"], key)
+    assert (signed.origin, signed.size) == (ORIGIN, 300)
+    assert signed.root == decoded(checkpoint["root"])
+    assert signed.time == checkpoint["time"] == "2027-01-15T08:00:00.000Z"
+    for at in (0, 255, 256, 299):
+        proof = await platform.ask("audit.prove", event_id=ids[at])
+        assert proof["checkpoint"] == checkpoint["note"]
+        assert merkle.includes(
+            decoded(proof["leaf"]), proof["index"], 300,
+            [decoded(h) for h in proof["path"]], signed.root,
+        )  # fmt: skip
+
+
+async def test_a_proof_at_a_chosen_size(platform):
+    ids = await platform.write(20)
+    proof = await platform.ask("audit.prove", event_id=ids[4], query={"size": 9})
+    assert (proof["size"], proof["checkpoint"]) == (9, None)
+    path = [decoded(h) for h in proof["path"]]
+    assert merkle.includes(decoded(proof["leaf"]), 4, 9, path, decoded(proof["root"]))
+    for size in (4, 21, -1):
+        with pytest.raises(Invalid):
+            await platform.ask("audit.prove", event_id=ids[4], query={"size": size})
+
+
+async def test_who_may_not_know_of_an_event_finds_none(platform):
+    (event_id,) = await platform.write(1)
+    for unknown in ("evt_01jd0000000000000000000000", "note_1", "x" * 300):
+        with pytest.raises(NotFound):
+            await platform.ask("audit.prove", event_id=unknown)
+    with pytest.raises(NotFound):
+        await platform.ask("audit.prove", event_id=event_id, caller=OTHER)
+
+
+async def test_checkpoints_are_published_at_most_once_a_second(platform):
+    await platform.write(1)
+    first = await platform.ask("audit.checkpoint")
+    (newer,) = await platform.write(1)
+    assert await platform.ask("audit.checkpoint") == first
+    # but an event that it does not cover yet is proved at once
+    assert (await platform.ask("audit.prove", event_id=newer))["size"] == 2
+    await platform.write(1)
+    platform.clock.move(PUBLISHED_EVERY_MS / 1000)
+    assert (await platform.ask("audit.checkpoint"))["size"] == 3
+
+
+async def test_consistency_between_any_two_sizes(platform):
+    await platform.write(300)
+    for first, second in ((0, 300), (1, 300), (256, 257), (100, 299), (300, 300)):
+        proof = await platform.ask("audit.consistency", query={"first": first, "second": second})
+        assert merkle.extends(
+            first, decoded(proof["first_root"]), second, decoded(proof["second_root"]),
+            [decoded(h) for h in proof["proof"]],
+        )  # fmt: skip
+    latest = await platform.ask("audit.consistency", query={"first": 7})
+    assert latest["second"] == 300
+    for query in ({"first": 9, "second": 8}, {"first": 1, "second": 301}, {"first": -1}):
+        with pytest.raises(Invalid):
+            await platform.ask("audit.consistency", query=query)
+
+
+async def test_many_ask_for_checkpoints_at_once_while_the_log_grows(platform):
+    async def asks():
+        return [await platform.ask("audit.checkpoint") for _ in range(5)]
+
+    await platform.write(10)
+    asked, _ = await asyncio.gather(
+        asyncio.gather(*(asks() for _ in range(8))), platform.write(300)
+    )
+    key = None
+    roots = {}
+    for checkpoint in [c for each in asked for c in each]:
+        key = VerifierKey.parse(checkpoint["key"])
+        signed = open_note(checkpoint["note"], key)
+        assert roots.setdefault(signed.size, signed.root) == signed.root
+
+
+async def exported(platform):
+    out = io.BytesIO()
+    told = []
+    await export(
+        platform.database, platform.keyring, out, origin=ORIGIN,
+        now_ms=platform.clock.now_ms(), progress=lambda *at: told.append(at),
+    )  # fmt: skip
+    return out.getvalue().splitlines(keepends=True), told
+
+
+def key_of(platform):
+    return str(VerifierKey(ORIGIN, platform.keyring.public_key()))
+
+
+async def test_an_export_verifies_offline(platform):
+    await platform.write(600)
+    lines, told = await exported(platform)
+    assert told == [(256, 600), (512, 600), (600, 600)]
+    report = verify(lines, key_of(platform))
+    assert report.problems == []
+    assert (report.events, report.withheld, report.trusted) == (600, 0, True)
+
+
+async def test_an_export_over_http_shows_other_tenants_as_leaves(platform):
+    await platform.write(3)
+    await platform.write(3, caller=OTHER)
+    operation = platform.runtime.registry.operations["audit.export"]
+    raw = await operation.handler(platform.call())
+    lines = b"".join([chunk async for chunk in raw.body]).splitlines(keepends=True)
+    report = verify(lines, key_of(platform))
+    assert report.ok
+    assert (report.events, report.withheld) == (6, 3)
+    assert b'"tenant":"other"' not in b"".join(lines)
+
+
+async def test_an_older_export_still_verifies_after_an_erasure(platform):
+    await platform.emit(Named("user_a", "Ada Lovelace"), Named("user_b", "Bob"))
+    old, _ = await exported(platform)
+    await platform.erase("user_a")
+    await platform.write(5)
+    platform.clock.move(2)
+    new, _ = await exported(platform)
+    assert verify(old, key_of(platform)).ok
+    assert verify(new, key_of(platform), older=old).ok
+    assert b"Lovelace" not in b"".join(old + new)
+    body = (await platform.ask("audit.entries"))["items"][0]["event"]
+    shown = await platform.sealer.reveal(msgspec.json.encode(body).decode())
+    assert msgspec.json.decode(shown)["data"]["name"] is None
+
+
+async def test_a_row_changed_in_the_database_is_named(platform):
+    await platform.write(10)
+    await platform.database.commit([TAMPER(seq=4, body='{"id":"evt_forged","data":{}}')])
+    lines, _ = await exported(platform)
+    report = verify(lines, key_of(platform))
+    assert [(p.kind, p.first) for p in report.problems] == [("changed", 4)]
+
+
+async def test_nothing_is_signed_that_contradicts_what_was(platform):
+    await platform.write(10)
+    await platform.ask("audit.checkpoint")
+    await platform.database.commit([REWRITE(seq=4, leaf=merkle.leaf_hash(b"forged"))])
+    await platform.write(5)
+    platform.clock.move(2)
+    with pytest.raises(LogDamaged, match="are not those that were signed for"):
+        await platform.ask("audit.checkpoint")
+
+
+async def test_a_log_that_lost_its_end_is_not_signed(platform):
+    await platform.write(10)
+    await platform.ask("audit.checkpoint")
+    await platform.database.commit([LOSE_AFTER(seq=8)])
+    platform.clock.move(2)
+    with pytest.raises(LogDamaged, match="10 events were signed for and 8 are there"):
+        await platform.ask("audit.checkpoint")
+
+
+async def test_the_job_keeps_the_tree_and_forgets_old_checkpoints(platform):
+    for _ in range(4):
+        await platform.write(100)
+        platform.clock.move(60)
+        call = platform.call()
+        await publish_checkpoint(call)
+        await platform.runtime.dispatcher.commit(call)
+    checkpoint = await platform.ask("audit.checkpoint")
+    assert checkpoint["size"] == 400
+    await platform.database.commit([FORGET_NODES(level=1)])
+    proof = await platform.ask("audit.consistency", query={"first": 100})
+    assert proof["second_root"] == checkpoint["root"]

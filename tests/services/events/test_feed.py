@@ -1,0 +1,214 @@
+"""The feed on both engines: nothing is missed, nothing is shown that should not be."""
+
+import asyncio
+import random
+
+import msgspec
+import pytest
+
+from mainspring.kernel.call import Caller
+from mainspring.kernel.errors import Invalid, NotFound
+from mainspring.services.events.api import SCANNED_MAX, StreamQuery
+from mainspring.services.events.operations import stream
+from tests.services.log_platform import PATIENCE_S, Burnt, LogPlatform, Named, Written
+
+OTHER = Caller("system", tenant="other", scopes=frozenset({"*"}))
+READER = Caller("key", "key_1", scopes=frozenset({"events:read"}))
+
+
+@pytest.fixture
+async def platform(database, tmp_path):
+    platform = LogPlatform(database, tmp_path)
+    await platform.open()
+    yield platform
+    await platform.close()
+
+
+async def follow(platform, **query):
+    """Read pages until the end."""
+    items, after = [], None
+    while True:
+        page = await platform.ask("events.read", query={**query, "after": after})
+        items += page["items"]
+        assert page["position"] <= platform.count
+        if (after := page["next_cursor"]) is None:
+            return items, page["position"]
+
+
+async def test_pages_hold_everything_in_order(platform):
+    await platform.write(23)
+    items, position = await follow(platform, limit=5)
+    assert [e["seq"] for e in items] == list(range(1, 24))
+    assert position == 23
+    assert items[0]["data"] == {"id": "note_0", "text": "text 0", "stars": 0}
+    assert items[0]["type"] == "notes.note.written"
+    page = await platform.ask("events.read", query={"after": str(position)})
+    assert page == {"items": [], "next_cursor": None, "position": 23}
+
+
+async def test_types_and_filters_choose(platform):
+    await platform.write(20)
+    await platform.emit(Burnt("note_3"), Named("user_a", "Ada"))
+    for types, count in (
+        ("notes.note.*", 21), ("notes.note.burnt", 1), ("notes.*", 22), ("*", 22),
+        ("notes.note.burnt,notes.author.*", 2), ("orders.*", 0),
+    ):  # fmt: skip
+        items, position = await follow(platform, type=types, limit=4)
+        assert len(items) == count, types
+        assert position == 22
+    items, _ = await follow(platform, filter="data.stars >= 8 && subject != 'note_8'")
+    assert [e["subject"] for e in items] == ["note_9", "note_18", "note_19"]
+    items, _ = await follow(platform, filter="seq > 20", type="notes.author.*")
+    assert [e["seq"] for e in items] == [22]
+
+
+async def test_a_bad_filter_or_cursor_says_where(platform):
+    for query, pointer in (
+        ({"filter": "data.stars >"}, "/filter"),
+        ({"filter": "nonsense == 1"}, "/filter"),
+        ({"after": "-1"}, "/after"),
+        ({"after": "x"}, "/after"),
+        ({"after": "1" * 30}, "/after"),
+    ):
+        with pytest.raises(Invalid) as refused:
+            await platform.ask("events.read", query=query)
+        assert refused.value.faults[0].pointer == pointer
+
+
+async def test_a_page_reads_a_bounded_part_and_still_misses_nothing(platform):
+    await platform.write(SCANNED_MAX + 10)
+    await platform.emit(Burnt("note_3"))
+    page = await platform.ask("events.read", query={"type": "notes.note.burnt"})
+    assert page == {"items": [], "next_cursor": str(SCANNED_MAX), "position": SCANNED_MAX}
+    items, _ = await follow(platform, type="notes.note.burnt")
+    assert [e["subject"] for e in items] == ["note_3"]
+
+
+async def test_tenants_do_not_see_each_other(platform):
+    await platform.write(2)
+    await platform.write(3, caller=OTHER)
+    assert len((await follow(platform))[0]) == 2
+    assert len((await platform.ask("events.read", caller=OTHER))["items"]) == 3
+
+
+async def test_personal_fields_are_for_those_with_the_scope(platform):
+    await platform.emit(Named("user_a", "Ada"))
+    (seen,) = (await platform.ask("events.read"))["items"]
+    assert seen["data"]["name"] == "Ada"
+    (hidden,) = (await platform.ask("events.read", caller=READER))["items"]
+    assert hidden["data"] == {"id": "user_a", "name": None}
+    assert hidden["sealedfields"] == "name"
+    guess = {"filter": "data.name == 'Ada'"}
+    assert (await platform.ask("events.read", query=guess))["items"] == []
+    await platform.erase("user_a")
+    (erased,) = (await platform.ask("events.read"))["items"]
+    assert erased["data"]["name"] is None
+
+
+async def test_readers_that_follow_while_others_write_miss_nothing(platform):
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    done = asyncio.Event()
+
+    async def writes(writer):
+        for i in range(40):
+            note = Written(f"note_{writer}_{i}", "x", rng.randrange(10))
+            await platform.emit_unplaced(note)
+
+    async def reads(limit):
+        seen, after = [], "0"
+        while True:
+            finished = done.is_set()
+            page = await platform.ask("events.read", query={"after": after, "limit": limit})
+            seen += [e["seq"] for e in page["items"]]
+            after = str(page["position"])
+            if finished and page["next_cursor"] is None:
+                return seen
+            await asyncio.sleep(0)
+
+    async def all_writes():
+        await asyncio.gather(*(writes(w) for w in range(5)))
+        await platform.placed()
+        done.set()
+
+    async with asyncio.timeout(PATIENCE_S * 2):
+        *seen, _ = await asyncio.gather(*(reads(limit) for limit in (1, 7, 500)), all_writes())
+    for each in seen:
+        assert each == list(range(1, 201))
+
+
+class Following:
+    """A reader of the stream, one item at a time."""
+
+    def __init__(self, platform, caller=None, **query):
+        call = platform.call(caller) if caller else platform.call()
+        self.items = stream.handler(call, query=msgspec.convert(query, StreamQuery))
+
+    async def next(self):
+        async with asyncio.timeout(PATIENCE_S):
+            return await anext(self.items)
+
+    async def seqs(self, count):
+        return [int((await self.next()).id) for _ in range(count)]
+
+
+async def test_the_stream_says_where_it_starts_and_then_what_happens(platform):
+    await platform.write(3)
+    reader = Following(platform)
+    ready = await reader.next()
+    assert (ready.event, ready.id) == ("ready", "3")
+    await platform.write(2)
+    items = [await reader.next() for _ in range(2)]
+    assert [item.id for item in items] == ["4", "5"]
+    event = msgspec.json.decode(items[0].data)
+    assert (event["seq"], event["subject"]) == (4, "note_3")
+    await reader.items.aclose()
+
+
+async def test_the_stream_waits_for_a_wake_and_resumes_where_it_broke(platform):
+    reader = Following(platform)
+    await reader.next()
+    waiting = asyncio.create_task(reader.next())
+    await platform.write(1)
+    assert (await waiting).id == "1"
+    await reader.items.aclose()
+
+    await platform.write(260)
+    resumed = Following(platform, last_event_id="1", after="200")
+    assert (await resumed.next()).id == "1"
+    assert await resumed.seqs(260) == list(range(2, 262))
+    await resumed.items.aclose()
+
+
+async def test_the_stream_filters_and_hides(platform):
+    reader = Following(platform, READER, after="0", type="notes.author.*")
+    await reader.next()
+    await platform.write(5)
+    await platform.emit(Named("user_a", "Ada"))
+    item = await reader.next()
+    assert item.id == "6"
+    assert msgspec.json.decode(item.data)["data"]["name"] is None
+    await reader.items.aclose()
+    with pytest.raises(Invalid):
+        await Following(platform, filter="data.").next()
+
+
+async def test_a_closed_stream_leaves_no_listener(platform):
+    def listening():
+        return {name: len(events) for name, events in platform.runtime.board._listeners.items()}
+
+    before = listening()
+    reader = Following(platform)
+    await reader.next()
+    assert listening() != before
+    await reader.items.aclose()
+    assert listening() == before
+
+
+async def test_the_schema_of_a_type(platform):
+    schema = await platform.ask("events.schema", type="notes.note.written")
+    assert schema["title"] == "notes.note.written"
+    assert set(schema["$defs"]["Written"]["properties"]) == {"id", "text", "stars"}
+    with pytest.raises(NotFound):
+        await platform.ask("events.schema", type="notes.note.unknown")
