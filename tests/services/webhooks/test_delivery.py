@@ -363,6 +363,7 @@ class TestSlowReceiver:
 async def test_a_restart_loses_nothing(at_rest: Platform, receiver: Receiver) -> None:
     """The job is the durable intent: it is there before anything was sent."""
     made = await hook(at_rest, receiver, types=["shop.*"])
+    await at_rest.runtime.sequencer.start()
     await at_rest.runtime.relay.start()
     event_id = await at_rest.pay()
 
@@ -372,6 +373,7 @@ async def test_a_restart_loses_nothing(at_rest: Platform, receiver: Receiver) ->
     await at_rest.until(routed)
     assert await deliveries(at_rest, made["id"]) == []
     await at_rest.runtime.relay.stop()
+    await at_rest.runtime.sequencer.stop()
     await at_rest.runtime.start()
     async with asyncio.timeout(20):
         assert (await receiver.next()).event["id"] == event_id

@@ -209,7 +209,7 @@ FORGET_DELIVERIES = Statement(
 FORGETTABLE = Query(
     "webhooks.forgettable",
     "SELECT COUNT(*) FROM (SELECT 1 FROM webhooks_deliveries "
-    "WHERE endpoint_id = :endpoint_id AND event_id < :before LIMIT :limit) AS some",
+    "WHERE endpoint_id = :endpoint_id AND event_id < :before LIMIT :limit) AS page",
     int,
 )
 
