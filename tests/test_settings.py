@@ -6,16 +6,13 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from mainspring.kernel.service import Service
 from mainspring.kernel.settings import Secret, masked
-from mainspring.ports.database import StartError
 from mainspring.settings import (
     DatabaseSettings,
     Flag,
     Settings,
     SettingsError,
     load,
-    sections_of,
     settings_files,
 )
 
@@ -157,7 +154,10 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
         ("s3cret", "********"),
         ("postgresql://db/shop", "postgresql://db/shop"),
         ("postgresql://ann@db/shop", "postgresql://ann@db/shop"),
-        ("postgresql://db/shop?password=pw", "********"),
+        (
+            "postgresql://db/shop?password=pw&pool_size=4",
+            "postgresql://db/shop?password=********&pool_size=4",
+        ),
         ("postgresql://ann:p:w@db/shop", "postgresql://ann:********@db/shop"),
     ],
 )
@@ -173,13 +173,3 @@ def test_which_file_is_read(tmp_path: Path) -> None:
     assert settings_files({"MAINSPRING_CONFIG": "/x.toml"}, tmp_path) == [Path("/x.toml")]
     chosen = Path("/y.toml")
     assert settings_files({"MAINSPRING_CONFIG": "/x.toml"}, tmp_path, chosen) == [chosen]
-
-
-def test_services_bring_their_sections() -> None:
-    shop = Service("shop", doc="", settings=Shop)
-    sections = sections_of([shop, Service("quiet", doc="")])
-    assert sections["shop"] is Shop
-    assert "quiet" not in sections
-    assert {"platform", "server", "limits", "cors", "database", "log"} < set(sections)
-    with pytest.raises(StartError, match="cannot be named 'server'"):
-        sections_of([Service("server", doc="", settings=Shop)])

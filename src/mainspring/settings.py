@@ -16,8 +16,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from mainspring.gateway.settings import CorsSettings, LimitSettings, ServerSettings
-from mainspring.kernel.service import Service
 from mainspring.kernel.settings import Secret, masked
 from mainspring.ports.database import StartError
 
@@ -51,8 +49,6 @@ class DatabaseSettings(msgspec.Struct, frozen=True):
     """``[database]``: which engine. An empty URL is SQLite in the data directory."""
 
     url: Annotated[str, Secret] = ""
-    connections_max: Annotated[int, msgspec.Meta(ge=2, le=500)] = 10
-    readers: Annotated[int, msgspec.Meta(ge=1, le=32)] = 2
 
     def __post_init__(self) -> None:
         if self.url and not self.url.startswith(("postgresql://", "postgres://", "sqlite:")):
@@ -71,25 +67,6 @@ OWN_SECTIONS: Sections = {
     "database": DatabaseSettings,
     "log": LogSettings,
 }
-
-
-def sections_of(services: Iterable[Service]) -> Sections:
-    """Every section there is: of the process, of the gateway, and one per service that has some.
-
-    Raises StartError when a service is named like a section of the platform.
-    """
-    sections: dict[str, type[msgspec.Struct]] = {
-        **OWN_SECTIONS,
-        "server": ServerSettings,
-        "limits": LimitSettings,
-        "cors": CorsSettings,
-    }
-    for service in services:
-        if service.settings is not None:
-            if service.name in sections:
-                raise StartError(f"a service cannot be named {service.name!r}: settings have it")
-            sections[service.name] = service.settings
-    return sections
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -136,6 +113,12 @@ class Settings:
                 shown = masked(plain) if _is_secret(kind) else plain
                 rows.append(Shown(path, shown, self.sources.get(path, DEFAULT)))
         return rows
+
+
+def database_url(settings: Settings) -> str:
+    """Return the URL in force: the one that was set, or SQLite in the data directory."""
+    folder = Path(settings.of(PlatformSettings).data_dir)
+    return settings.of(DatabaseSettings).url or f"sqlite:{folder / 'mainspring.db'}"
 
 
 class _Set(msgspec.Struct, frozen=True):

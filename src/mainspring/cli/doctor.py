@@ -29,16 +29,19 @@ def doctor(
 
     from mainspring.app import open_database
     from mainspring.cli import EXIT_FOUND, checks
+    from mainspring.cli.running import find_running
     from mainspring.cli.user_app import load_app
     from mainspring.gateway.settings import ServerSettings
-    from mainspring.settings import PlatformSettings
+    from mainspring.settings import PlatformSettings, database_url
 
     settings = read_settings(load_app(app) if app else None, config, data_dir=data_dir)
     folder = Path(settings.of(PlatformSettings).data_dir)
     server = settings.of(ServerSettings)
     found = list(checks.local_checks(folder, server.host, server.port))
-    if database := open_database(settings):
-        found.append(asyncio.run(checks.check_database(database)))
+    url = database_url(settings)
+    file = Path(url.removeprefix("sqlite:"))
+    if not url.startswith("sqlite:") or (file.is_file() and not find_running(folder)):
+        found.append(asyncio.run(checks.check_database(open_database(url))))
     if as_json:
         typer.echo(checks.as_json(found))
     else:

@@ -1,10 +1,12 @@
 """What a settings struct can say of its fields beyond their type: which of them hold secrets."""
 
 import re
-from urllib.parse import urlsplit
 
 _MASK = "********"
-_PASSWORD_IN_URL = re.compile(r"^([a-z][a-z0-9+.-]*://[^/?#@:]*:)[^/?#@]*@", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(
+    r"(?<=://)(?P<user>[^/?#@:]*:)[^/?#@]*(?=@)|(?<=[?&])(?P<name>[a-z_]*password=)[^&#]*",
+    re.IGNORECASE,
+)
 
 
 class Secret:
@@ -17,8 +19,6 @@ class Secret:
 def masked(secret: object) -> str:
     """Show that a secret is set, and nothing of it; of a URL everything but its password."""
     text = str(secret)
-    if not text:
-        return ""
-    if "://" in text and not urlsplit(text).query:
-        return _PASSWORD_IN_URL.sub(rf"\1{_MASK}@", text)
-    return _MASK
+    if "://" in text:
+        return _PASSWORD_IN_URL.sub(lambda m: (m["user"] or m["name"]) + _MASK, text)
+    return _MASK if text else ""
