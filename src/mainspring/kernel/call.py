@@ -70,9 +70,9 @@ class Call:
     """
 
     __slots__ = (
-        "_context", "_ids", "_ids_at", "attempt", "caller", "causation_id", "correlation_id",
-        "events", "if_match", "jobs", "now_ms", "progress", "reader", "request_id", "reruns",
-        "wakes", "writes",
+        "_context", "_ids", "_ids_at", "attempt", "caller", "causation_id", "committing",
+        "correlation_id", "events", "if_match", "jobs", "now_ms", "progress", "reader",
+        "request_id", "reruns", "wakes", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +91,7 @@ class Call:
         self._ids: list[int] = []
         self._ids_at = 0
         self.attempt = attempt
+        self.committing = False  # True while a commit that cannot be called back is on its way
         self.progress: float | None = None
         self.reruns = 0
         self.caller = caller
@@ -174,6 +175,15 @@ class Call:
         event_id = self.new_id("evt")
         about = subject if subject is not None else getattr(data, event.subject)
         self.events.append(StagedEvent(event, event_id, data, about))
+        return event_id
+
+    def emit_json(self, kind: type, data: msgspec.Raw, *, subject: str) -> str:
+        """Stage an event of the type declared by ``kind`` whose data is JSON already.
+
+        For data with members that only a schema of the user's knows. Returns its id.
+        """
+        event_id = self.new_id("evt")
+        self.events.append(StagedEvent(self._context.event_types[kind], event_id, data, subject))
         return event_id
 
     def enqueue(

@@ -1,0 +1,213 @@
+"""The stages in their order: identify, limit, authorise, validate, replay, dispatch."""
+
+import inspect
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from mainspring.gateway.address import Proxies, bucket
+from mainspring.gateway.authorise import authorise
+from mainspring.gateway.deadline import within
+from mainspring.gateway.identify import NOBODY, Authenticator, Identities, Known
+from mainspring.gateway.limit import Headers, Limits, Refused
+from mainspring.gateway.replay import Replays
+from mainspring.gateway.settings import LimitSettings, ServerSettings
+from mainspring.gateway.validate import Args, Inputs
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import Clock
+from mainspring.kernel.errors import Failure, Unauthenticated
+from mainspring.kernel.event import StagedEvent
+from mainspring.kernel.operation import Operation, Raw, StreamItem
+from mainspring.kernel.policy import RateClass
+from mainspring.ports.keyring import Keyring
+from mainspring.runtime.dispatch import Dispatcher, Outcome
+from mainspring.runtime.telemetry import Metrics
+
+
+class Ask:
+    """A call as an interface read it, and what the stages found out about it.
+
+    ``target`` is the raw path, ``standing`` the headers that tell the caller where its limit is.
+    """
+
+    __slots__ = (
+        "address", "authorization", "body", "causation_id", "content_type", "correlation_id",
+        "idempotency_key", "if_match", "known", "method", "path_values", "query", "request_id",
+        "resume_after", "standing", "target",
+    )  # fmt: skip
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.correlation_id: str | None = None
+        self.causation_id: str | None = None
+        self.address = ""
+        self.authorization: bytes | None = None
+        self.method = ""
+        self.target = b""
+        self.path_values: Sequence[str] = ()
+        self.query = b""
+        self.content_type: str | None = None
+        self.body = b""
+        self.idempotency_key: str | None = None
+        self.if_match: str | None = None
+        self.resume_after: str | None = None
+        self.known: Known = NOBODY
+        self.standing: Headers = ()
+
+
+class Gateway:
+    """One for the whole process; every interface calls operations through it."""
+
+    __slots__ = ("_clock", "_dispatcher", "_metrics", "_revoking", "identities", "limits",
+                 "proxies", "replays")  # fmt: skip
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        authenticator: Authenticator,
+        keyring: Keyring,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        server: ServerSettings | None = None,
+        limits: LimitSettings | None = None,
+        silence_max_ms: int | None = None,
+    ) -> None:
+        server = server or ServerSettings()
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._metrics = metrics
+        self._revoking = authenticator.revoking
+        self.identities = Identities(authenticator, clock, silence_max_ms=silence_max_ms)
+        self.limits = Limits(limits or LimitSettings())
+        self.proxies = Proxies(server.trusted_proxies)
+        self.replays = Replays(keyring, required=server.idempotency_required)
+        dispatcher.on_commit(self._committed)
+
+    # Before the body is read
+
+    async def admit(self, ask: Ask, scope: str | None, rate: RateClass = RateClass.DEFAULT) -> None:
+        """Identify, limit, authorise. Raises Unauthenticated, Refused or Forbidden."""
+        header = ask.authorization
+        if header is not None:
+            known = self.identities.recall(header, self._clock.now_ms())
+            if known is None:
+                known = await self._look_up(ask, header, rate)
+            else:
+                self._metrics.auth_hits.value += 1
+            ask.known = known
+        else:
+            known = NOBODY
+        try:
+            ask.standing = self.limits.take(rate, known, ask.address, self._clock.monotonic_s())
+        except Refused as refused:
+            self._refused(ask, refused)
+            raise
+        authorise(scope, known.caller)
+
+    async def _look_up(self, ask: Ask, header: bytes, rate: RateClass) -> Known:
+        """Look a credential up, on the account of its address until it proves to be good.
+
+        A log-in or a refresh often still carries the token it is about to replace; one that does
+        not hold counts as none there.
+        """
+        self._metrics.auth_misses.value += 1
+        account = bucket(ask.address)
+        try:
+            ask.standing = self.limits.anonymous.take(account, self._clock.monotonic_s())
+        except Refused as refused:
+            self._refused(ask, refused)
+            raise
+        try:
+            known = await self.identities.look_up(header, self._clock.now_ms())
+        except Unauthenticated:
+            if rate is not RateClass.LOGIN:
+                raise
+            known = NOBODY
+        self.limits.anonymous.give_back(account)
+        return known
+
+    def _refused(self, ask: Ask, refused: Refused) -> None:
+        ask.standing = refused.standing
+        self._metrics.limited.of(refused.policy).add()
+
+    async def still_holds(self, ask: Ask, scope: str | None) -> bool:
+        """Identify and authorise an open stream again; False when it must end."""
+        known = ask.known
+        if known is NOBODY or not (known.dropped or known.until_ms <= self._clock.now_ms()):
+            return True
+        header, now_ms = ask.authorization, self._clock.now_ms()
+        assert header is not None  # it made the caller known
+        try:
+            found = self.identities.recall(header, now_ms)
+            ask.known = found or await self.identities.look_up(header, now_ms)
+            authorise(scope, ask.known.caller)
+        except Failure:
+            return False
+        return True
+
+    # With the body
+
+    def call(self, ask: Ask) -> Call:
+        """Make the call a handler is given."""
+        return self._dispatcher.call(
+            ask.known.caller,
+            request_id=ask.request_id,
+            correlation_id=ask.correlation_id,
+            causation_id=ask.causation_id,
+            if_match=ask.if_match,
+        )
+
+    async def perform(self, operation: Operation, inputs: Inputs, ask: Ask) -> Outcome:
+        """Validate, replay or dispatch a unary operation."""
+        args = inputs.read(ask.path_values, ask.query, ask.body, ask.content_type)
+        return await self.run(operation, ask, args, ask.body)
+
+    async def run(self, operation: Operation, ask: Ask, args: Args, content: bytes) -> Outcome:
+        """Replay or dispatch with read arguments; ``content`` stands for the body's identity."""
+        call = self.call(ask)
+        if operation.writes:
+            idempotency = self.replays.identify(
+                operation, call.caller, ask.idempotency_key,
+                ask.method.encode(), ask.target, ask.query, content,
+            )  # fmt: skip
+            if idempotency is not None:
+                with self.replays.running(idempotency):
+                    outcome = await self._dispatcher.replay(idempotency, call.now_ms)
+                    if outcome is None:
+                        work = self._dispatcher.run(operation, call, args, idempotency)
+                        outcome = await within(operation.timeout_s, work, call)
+                if outcome.replayed:
+                    self._metrics.replays.add()
+                return outcome
+        return await within(operation.timeout_s, self._dispatcher.run(operation, call, args), call)
+
+    async def raw(self, operation: Operation, ask: Ask, args: Args) -> Raw:
+        """Run a raw operation; what its handler staged is committed before it is answered."""
+        call = self.call(ask)
+
+        async def run() -> Raw:
+            answer: Raw = await operation.handler(call, **args)
+            if call.writes or call.events or call.jobs:
+                await self._dispatcher.commit(call)
+            return answer
+
+        return await within(operation.timeout_s, run(), call)
+
+    async def stream(self, operation: Operation, ask: Ask, args: Args) -> AsyncIterator[StreamItem]:
+        """Open a stream. Its handler is an async generator, or returns one."""
+        opened: Any = operation.handler(self.call(ask), **args)
+        if inspect.isawaitable(opened):
+            opened = await opened
+        items: AsyncIterator[StreamItem] = opened
+        return items
+
+    # Revocation
+
+    def _committed(self, _: Call, events: Sequence[StagedEvent]) -> None:
+        for event in events:
+            self.revoke(event.type.name, event.subject)
+
+    def revoke(self, event_type: str, subject: str) -> None:
+        """Forget the credentials an event revokes; other events are ignored."""
+        if event_type in self._revoking:
+            self.identities.forget(subject)

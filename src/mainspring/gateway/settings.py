@@ -1,0 +1,61 @@
+"""The settings of the gateway: ``[server]``, ``[limits]`` and ``[cors]``."""
+
+from ipaddress import ip_network
+from typing import Annotated
+
+import msgspec
+
+from mainspring.kernel.policy import Rate
+
+Bytes = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+
+
+class ServerSettings(msgspec.Struct, frozen=True):
+    """``[server]``: where it listens, whom it believes and what it bears."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8080
+    trusted_proxies: tuple[str, ...] = ()
+    connections_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    header_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=1 << 20)] = 32 * 1024
+    header_timeout_s: Seconds = 10.0
+    body_timeout_s: Seconds = 30.0
+    keep_alive_s: Seconds = 75.0
+    idempotency_required: bool = False
+    hsts_max_age_s: Annotated[int, msgspec.Meta(ge=0)] = 31_536_000
+    access_log: bool = False
+
+    def __post_init__(self) -> None:
+        for proxy in self.trusted_proxies:
+            ip_network(proxy, strict=False)
+
+
+class LimitSettings(msgspec.Struct, frozen=True):
+    """``[limits]``: how often a caller, an address, and a log-in may call, as ``N/s|m|h``."""
+
+    default: str = "20000/s"
+    anonymous: str = "200/s"
+    login: str = "30/m"
+    keys_max: Annotated[int, msgspec.Meta(ge=1_024, le=1 << 24)] = 65_536
+
+    def __post_init__(self) -> None:
+        for rate in (self.default, self.anonymous, self.login):
+            Rate.parse(rate)
+
+
+class CorsSettings(msgspec.Struct, frozen=True):
+    """``[cors]``: which web origins may read answers: ``https://app.example``, or ``*`` for all.
+
+    Credentials travel in ``Authorization``, which scripts set themselves; cookies are not used, so
+    ``Access-Control-Allow-Credentials`` is never sent.
+    """
+
+    origins: tuple[str, ...] = ()
+    max_age_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 600
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            well_formed = origin.startswith(("http://", "https://")) and origin.count("/") == 2
+            if origin != "*" and not well_formed:
+                raise ValueError(f"{origin!r} is not an origin: write https://app.example or *")

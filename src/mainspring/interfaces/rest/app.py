@@ -1,0 +1,324 @@
+"""The ASGI application: routes, and the way of a request through the gateway and back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import structlog
+
+from mainspring.gateway import secure
+from mainspring.gateway.compress import (
+    CODING,
+    SIZE_BYTES_MIN,
+    THREAD_BYTES_MIN,
+    accepts_gzip,
+    gzip,
+)  # fmt: skip
+from mainspring.gateway.conditional import not_modified, tag_of, with_suffix
+from mainspring.gateway.cors import Cors
+from mainspring.gateway.pipeline import Gateway
+from mainspring.gateway.settings import CorsSettings, ServerSettings
+from mainspring.gateway.validate import Inputs
+from mainspring.interfaces.rest.exchange import Exchange, Gone, Message, Receive, Send
+from mainspring.interfaces.rest.mounts import Mounts
+from mainspring.interfaces.rest.problem import MEDIA_TYPE, Defect, body_of, headers_of
+from mainspring.interfaces.rest.router import Router
+from mainspring.interfaces.rest.streams import answer_raw, answer_stream
+from mainspring.interfaces.rest.uploads import read_upload
+from mainspring.kernel.app import Asgi
+from mainspring.kernel.clock import Clock
+from mainspring.kernel.errors import Failure, MethodNotAllowed, NotFound, Unavailable
+from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.operation import Kind, Operation
+from mainspring.ports.blobs import Blobs
+from mainspring.runtime.dispatch import Outcome
+from mainspring.runtime.telemetry import Metrics, RouteMeter
+
+JSON = (b"content-type", b"application/json")
+VARY_CODING = (b"vary", b"Accept-Encoding")
+
+Handle = Callable[[Exchange], Awaitable[None]]
+
+
+class Route:
+    """What serves one method of one path template, and what counts it."""
+
+    __slots__ = ("handle", "meter", "operation", "template")
+
+    def __init__(
+        self, handle: Handle, meter: RouteMeter, template: str, operation: Operation | None = None
+    ) -> None:
+        self.handle = handle
+        self.meter = meter
+        self.template = template
+        self.operation = operation
+
+
+class RestApp:
+    """Serves operations, pages and mounted apps over HTTP. An ASGI 3 callable."""
+
+    def __init__(
+        self,
+        operations: Iterable[Operation],
+        gateway: Gateway,
+        *,
+        clock: Clock,
+        ids: IdMaker,
+        metrics: Metrics,
+        blobs: Blobs | None = None,
+        mounts: Mapping[str, tuple[Asgi, str | None]] | None = None,
+        server: ServerSettings | None = None,
+        cors: CorsSettings | None = None,
+    ) -> None:
+        self.gateway = gateway
+        self.settings = server or ServerSettings()
+        self.metrics = metrics
+        self._clock = clock
+        self._ids = ids
+        self._blobs = blobs
+        self._cors = Cors(cors or CorsSettings())
+        self._hsts = secure.hsts(self.settings.hsts_max_age_s)
+        self._log = structlog.get_logger("mainspring.rest")
+        self._unrouted: dict[str, RouteMeter] = {}
+        self.router: Router[Route] = Router()
+        self.mounts = Mounts(mounts or {}, gateway)
+        for operation in operations:
+            self._add(operation)
+
+    def _add(self, operation: Operation) -> None:
+        inputs = Inputs(operation)
+        serve = {
+            Kind.UNARY: self._unary, Kind.UPLOAD: self._upload, Kind.RAW: self._raw,
+            Kind.STREAM: self._stream,
+        }[operation.kind]  # fmt: skip
+        self.add(operation.method, operation.path, serve(operation, inputs), operation)
+
+    def add(
+        self, method: str, template: str, handle: Handle, operation: Operation | None = None
+    ) -> None:
+        """Serve a path; GET serves HEAD too."""
+        for name in (method, "HEAD") if method == "GET" else (method,):
+            meter = self.metrics.route(template, name)
+            self.router.add(name, template, Route(handle, meter, template, operation))
+
+    # The way of a request
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3), or run the lifespan of the mounted apps."""
+        if scope["type"] == "lifespan":
+            await self.mounts.lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            raise RuntimeError(f"{scope['type']} is not served here")
+        started_s = self._clock.monotonic_s()
+        exchange = Exchange(scope, receive, send, self._ids.new("req"))
+        self.metrics.active_requests.value += 1
+        meter = None
+        try:
+            exchange.read_headers()
+            if self._cors.on or self._hsts or self.gateway.proxies:
+                self._environs(exchange)
+            path = exchange.path
+            if b"%" in exchange.target:
+                path = exchange.target.decode("ascii")
+            found = self.router.find(path)
+            if found is None:
+                meter = await self._elsewhere(exchange, path)
+            else:
+                methods, exchange.path_values = found
+                route = methods.get(exchange.method)
+                if route is None:
+                    await self._other_method(exchange, methods)
+                else:
+                    meter = route.meter
+                    await route.handle(exchange)
+        except Failure as failure:
+            await self._fail(exchange, failure)
+        except Gone:
+            exchange.status = 499
+        except Exception:  # noqa: BLE001 - the last resort: whatever broke, the caller is answered
+            self._log.exception("defect", request_id=exchange.request_id, method=exchange.method)
+            await self._fail(exchange, Defect())
+        finally:
+            self.metrics.active_requests.value -= 1
+            (meter or self._unrouted_meter(exchange.method)).observe(
+                exchange.status, self._clock.monotonic_s() - started_s
+            )
+            if self.settings.access_log:
+                self._log_access(exchange, started_s)
+
+    def _environs(self, exchange: Exchange) -> None:
+        """Work out address, scheme and origin; the hot path of a plain setup has none of these."""
+        if self.gateway.proxies:
+            forwarded = exchange.text(b"forwarded")
+            x_forwarded = (
+                exchange.text(b"x-forwarded-for") or "",
+                exchange.text(b"x-forwarded-proto") or "",
+            )
+            exchange.address, exchange.scheme = self.gateway.proxies.origin(
+                exchange.peer, exchange.scheme, forwarded, x_forwarded
+            )
+        if exchange.scheme == "https":
+            exchange.extra += self._hsts
+        if self._cors.on:
+            exchange.extra += self._cors.headers(exchange.headers.get(b"origin"))
+
+    async def _elsewhere(self, exchange: Exchange, path: str) -> RouteMeter | None:
+        mount = self.mounts.find(path)
+        if mount is None:
+            raise NotFound("nothing is at this path")
+        await self.mounts.serve(mount, exchange)
+        return self.metrics.route(mount.prefix + "/*", exchange.method)
+
+    async def _other_method(self, exchange: Exchange, methods: Mapping[str, Route]) -> None:
+        allow = ", ".join(sorted({*methods, "OPTIONS"}))
+        if exchange.method != "OPTIONS":
+            raise MethodNotAllowed(f"allowed here: {allow}", headers={"Allow": allow})
+        headers = [(b"allow", allow.encode())]
+        if self._cors.on and b"access-control-request-method" in exchange.headers:
+            exchange.extra = self._cors.preflight(exchange.headers.get(b"origin"), allow.encode())
+        await exchange.answer(204, headers, b"")
+
+    async def _fail(self, exchange: Exchange, failure: Failure) -> None:
+        if exchange.status:
+            # The answer has begun: only breaking it off can tell the caller that it is not whole.
+            raise ConnectionAbortedError(failure.code)
+        body = body_of(
+            failure,
+            instance=exchange.target.decode("ascii", "replace"),
+            request_id=exchange.request_id,
+        )
+        headers = [(b"content-type", MEDIA_TYPE), secure.NO_STORE, *secure.API]
+        headers.extend(headers_of(failure))
+        await exchange.answer(failure.status, headers, body)
+
+    def _unrouted_meter(self, method: str) -> RouteMeter:
+        """Paths that are nowhere count together, or anyone could make series without end."""
+        if method not in self._unrouted and len(self._unrouted) < 16:
+            self._unrouted[method] = self.metrics.route("", method)
+        return self._unrouted.get(method) or self.metrics.route("", "_OTHER")
+
+    def _log_access(self, exchange: Exchange, started_s: float) -> None:
+        self._log.info(
+            "request",
+            method=exchange.method,
+            path=exchange.target.decode("ascii", "replace"),
+            status=exchange.status,
+            duration_ms=round((self._clock.monotonic_s() - started_s) * 1000, 3),
+            request_id=exchange.request_id,
+            correlation_id=exchange.correlation_id or exchange.request_id,
+            caller=exchange.known.caller.actor,
+            address=exchange.address,
+        )
+
+    # Kinds of operations
+
+    def _unary(self, operation: Operation, inputs: Inputs) -> Handle:
+        gateway, scope, rate = self.gateway, operation.scope, operation.rate
+        size_max, timeout_s = operation.body_bytes_max, self.settings.body_timeout_s
+        reads = operation.method == "GET"
+
+        async def serve(exchange: Exchange) -> None:
+            await gateway.admit(exchange, scope, rate)
+            if exchange.body_unread and not reads:
+                exchange.check_coding()
+                exchange.body = await exchange.read_body(size_max, timeout_s)
+            outcome = await gateway.perform(operation, inputs, exchange)
+            await _answer(exchange, outcome, secret=operation.secret)
+
+        return serve
+
+    def _upload(self, operation: Operation, inputs: Inputs) -> Handle:
+        gateway, blobs, ids = self.gateway, self._blobs, self._ids
+        if blobs is None:
+            raise ValueError(f"{operation.name} uploads, and the app has no blobs")
+
+        async def serve(exchange: Exchange) -> None:
+            await gateway.admit(exchange, operation.scope, operation.rate)
+            args = inputs.read(exchange.path_values, exchange.query, None, None)
+            upload = await read_upload(
+                exchange, blobs, ids.new("blob"),
+                size_max=operation.body_bytes_max, idle_s=self.settings.body_timeout_s,
+            )  # fmt: skip
+            assert operation.upload_param is not None  # Kind.UPLOAD binds one
+            args[operation.upload_param] = upload
+            try:
+                outcome = await gateway.run(operation, exchange, args, upload.sha256.encode())
+            except Unavailable:
+                raise  # the commit may have gone through: the sweep decides about the blob
+            except Failure:
+                await blobs.delete(upload.key)
+                raise
+            if outcome.replayed:
+                await blobs.delete(upload.key)
+            await _answer(exchange, outcome)
+
+        return serve
+
+    def _raw(self, operation: Operation, inputs: Inputs) -> Handle:
+        gateway, timeout_s = self.gateway, self.settings.body_timeout_s
+
+        async def serve(exchange: Exchange) -> None:
+            await gateway.admit(exchange, operation.scope, operation.rate)
+            if exchange.body_unread and operation.writes:
+                exchange.check_coding()
+                exchange.body = await exchange.read_body(operation.body_bytes_max, timeout_s)
+            args = inputs.read(
+                exchange.path_values, exchange.query, exchange.body, exchange.content_type
+            )
+            await answer_raw(exchange, await gateway.raw(operation, exchange, args))
+
+        return serve
+
+    def _stream(self, operation: Operation, inputs: Inputs) -> Handle:
+        gateway = self.gateway
+
+        async def serve(exchange: Exchange) -> None:
+            await gateway.admit(exchange, operation.scope, operation.rate)
+            args = inputs.read(
+                exchange.path_values, exchange.query, b"", None, exchange.text(b"last-event-id")
+            )
+            items = await gateway.stream(operation, exchange, args)
+            await answer_stream(exchange, gateway, operation.scope, items)
+
+        return serve
+
+
+async def _answer(exchange: Exchange, outcome: Outcome, *, secret: bool = False) -> None:
+    """Send what a unary operation answered, with its entity tag and within its conditions."""
+    body, status, etag = outcome.body, outcome.status, outcome.etag
+    method = exchange.method
+    headers: list[tuple[bytes, bytes]] = []
+    if outcome.headers:
+        headers.extend((name.lower().encode(), text.encode()) for name, text in outcome.headers)
+    if outcome.replayed:
+        headers.append((b"idempotency-replayed", b"true"))
+    coded = len(body) >= SIZE_BYTES_MIN and not secret and _takes_gzip(exchange)
+    if method in {"GET", "HEAD"} and status == 200 and not secret:
+        headers.append(secure.REVALIDATE)
+        headers.append(VARY_CODING)
+        if etag is None:
+            etag = tag_of(body)
+        if_none_match = exchange.headers.get(b"if-none-match")
+        if if_none_match is not None and not_modified(if_none_match.decode("latin-1"), etag):
+            tag = with_suffix(etag, CODING) if coded else etag
+            headers.append((b"etag", tag.encode("latin-1")))
+            await exchange.answer(304, headers, b"")
+            return
+    else:
+        headers.append(secure.NO_STORE)
+    if coded:
+        inline = len(body) < THREAD_BYTES_MIN
+        body = gzip(body) if inline else await asyncio.to_thread(gzip, body)
+        headers.append((b"content-encoding", CODING.encode()))
+        etag = None if etag is None else with_suffix(etag, CODING)
+    if etag is not None:
+        headers.append((b"etag", etag.encode("latin-1")))
+    if body:
+        headers.append(JSON)
+    headers.extend(secure.API)
+    await exchange.answer(status, headers, body)
+
+
+def _takes_gzip(exchange: Exchange) -> bool:
+    accepted = exchange.headers.get(b"accept-encoding")
+    return accepted is not None and accepts_gzip(accepted.decode("latin-1"))

@@ -1,0 +1,205 @@
+"""One request and its answer: headers read in one pass, bodies read within bounds."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+from mainspring.gateway.pipeline import Ask
+from mainspring.kernel.errors import Malformed, Timeout, TooLarge, UnsupportedMedia
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
+
+SEND_IDLE_S = 60.0  # a reader that takes nothing for longer is cut off
+
+# Of these a second one makes the request ambiguous; others join into one list (RFC 9110, 5.3).
+_SINGLE = frozenset({
+    b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key",
+    b"last-event-id", b"origin", b"traceparent",
+})  # fmt: skip
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-"
+                          rb"([0-9a-f]{2})(?:-.*)?")  # fmt: skip
+
+
+class Gone(Exception):
+    """The peer went away before its request was complete. Nobody is left to be answered."""
+
+
+class Exchange(Ask):
+    """An HTTP request and the way to answer it."""
+
+    __slots__ = (
+        "body_unread", "extra", "headers", "path", "peer", "receive", "scheme", "scope", "send",
+        "started_s", "status", "trace",
+    )  # fmt: skip
+
+    def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
+        super().__init__(request_id)
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.status = 0
+        self.extra: Headers = ()
+        self.trace: tuple[bytes, bytes] | None = None
+        self.method = scope["method"]
+        self.query = scope["query_string"]
+        self.target = scope["raw_path"]
+        self.path: str = scope["path"]
+        self.scheme: str = scope["scheme"]
+        client = scope["client"]
+        self.peer: str = client[0] if client else ""
+        self.address = self.peer
+        raw = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(raw)
+        # A body is announced by one of these, or there is none (RFC 9112, section 6.3).
+        self.body_unread = b"content-length" in self.headers or b"transfer-encoding" in self.headers
+
+    def read_headers(self) -> None:
+        """Take what the gateway needs from the headers. Raises Malformed."""
+        headers = self.headers
+        raw = self.scope["headers"]
+        if len(headers) != len(raw):
+            self.headers = headers = _joined(raw)
+        get = headers.get
+        self.authorization = get(b"authorization")
+        content_type = get(b"content-type")
+        if content_type is not None:
+            self.content_type = content_type.decode("latin-1")
+        key = get(b"idempotency-key")
+        if key is not None:
+            self.idempotency_key = key.decode("latin-1")
+        if_match = get(b"if-match")
+        if if_match is not None:
+            self.if_match = if_match.decode("latin-1")
+        parent = get(b"traceparent")
+        if parent is not None:
+            self._join_trace(parent)
+
+    def _join_trace(self, parent: bytes) -> None:
+        """Continue the caller's trace (W3C Trace Context); what cannot be read is ignored."""
+        match = _TRACEPARENT.fullmatch(parent)
+        if match is None:
+            return
+        self.correlation_id = match[1].decode()
+        # The tail of the request's id is as random as a span id must be, and unique with it.
+        span = int.from_bytes(self.request_id[-12:].encode(), "big") & 0xFFFF_FFFF_FFFF_FFFF
+        self.trace = (b"traceparent", b"00-%b-%016x-%b" % (match[1], span or 1, match[2]))
+
+    def text(self, name: bytes) -> str | None:
+        """Return a header as text; None when it is absent."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    # The body
+
+    def check_coding(self) -> None:
+        """Raise UnsupportedMedia when the body is compressed: its size could not be bounded."""
+        coding = self.headers.get(b"content-encoding", b"identity")
+        if coding.strip().lower() not in {b"identity", b""}:
+            raise UnsupportedMedia("send the body without Content-Encoding",
+                                   headers={"Accept-Encoding": "identity"})  # fmt: skip
+
+    async def read_body(self, size_max: int, timeout_s: float) -> bytes:
+        """Return the whole body. Raises TooLarge, unread where its length says so, and Timeout."""
+        if not self.body_unread:
+            return b""
+        self._check_length(size_max)
+        message = await self._receive(timeout_s)
+        if not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            self.body_unread = False
+            if len(body) > size_max:
+                raise _too_large(size_max)
+            return body
+        chunks = bytearray(message.get("body", b""))
+        try:
+            async with asyncio.timeout(timeout_s):
+                while message.get("more_body", False):
+                    if len(chunks) > size_max:
+                        raise _too_large(size_max)
+                    message = await self._receive(timeout_s)
+                    chunks += message.get("body", b"")
+        except TimeoutError:
+            raise Timeout(f"the body took longer than {timeout_s:g} s") from None
+        self.body_unread = False
+        if len(chunks) > size_max:
+            raise _too_large(size_max)
+        return bytes(chunks)
+
+    async def body_chunks(self, size_max: int, idle_s: float) -> AsyncIterator[bytes]:
+        """Stream the body; ``idle_s`` bounds the silence between two chunks."""
+        self._check_length(size_max)
+        size, more = 0, self.body_unread
+        while more:
+            message = await self._receive(idle_s)
+            chunk: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            size += len(chunk)
+            if size > size_max:
+                raise _too_large(size_max)
+            if chunk:
+                yield chunk
+        self.body_unread = False
+
+    def _check_length(self, size_max: int) -> None:
+        length = self.headers.get(b"content-length")
+        if length is None:
+            return
+        if not length.isdigit():
+            raise Malformed("Content-Length is a number of bytes")
+        if int(length) > size_max:
+            raise _too_large(size_max)
+
+    async def _receive(self, timeout_s: float) -> Message:
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await self.receive()
+        except TimeoutError:
+            raise Timeout(f"nothing of the body came for {timeout_s:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise Gone
+        return message
+
+    # The answer
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the status line and headers, with those that every answer carries."""
+        self.status = status
+        headers.append((b"request-id", self.request_id.encode()))
+        if self.trace is not None:
+            headers.append(self.trace)
+        headers.extend(self.standing)
+        headers.extend(self.extra)
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole answer; the server drops the body of one to HEAD."""
+        if status not in {204, 304}:
+            headers.append((b"content-length", b"%d" % len(body)))
+        await self.start(status, headers)
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def write(self, chunk: bytes, *, more: bool = True) -> None:
+        """Send a part of a streamed body. Raises TimeoutError when nobody takes it."""
+        async with asyncio.timeout(SEND_IDLE_S):
+            await self.send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+
+def _joined(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    headers: dict[bytes, bytes] = {}
+    for name, value in raw:
+        there = headers.get(name)
+        if there is None:
+            headers[name] = value
+        elif name in _SINGLE:
+            raise Malformed(f"{name.decode('latin-1')} came twice")
+        else:
+            headers[name] = there + b", " + value
+    return headers
+
+
+def _too_large(size_max: int) -> TooLarge:
+    return TooLarge(f"the body has at most {size_max} bytes here")

@@ -1,0 +1,128 @@
+"""Answers that are written piece by piece: server-sent events, NDJSON, and raw bodies."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from mainspring.gateway import secure
+from mainspring.gateway.pipeline import Gateway
+from mainspring.interfaces.rest.exchange import Exchange
+from mainspring.kernel.errors import NotAcceptable
+from mainspring.kernel.operation import Raw, StreamItem
+
+CHECK_S = 5.0  # how often an open stream's caller is identified again
+KEEP_ALIVE_CHECKS = 3  # silent checks between two comments that keep proxies from closing
+FIRST_ITEM_S = 0.1  # how long a stream may take to fail with a status of its own
+
+SSE = b"text/event-stream"
+NDJSON = b"application/x-ndjson"
+
+_LINES = re.compile(rb"\r\n|\r|\n")
+
+
+async def answer_raw(exchange: Exchange, raw: Raw) -> None:
+    """Send what a raw operation answers; its own headers stand before the defaults."""
+    headers = [(name.lower().encode(), text.encode("latin-1")) for name, text in raw.headers]
+    named = {name for name, _ in headers}
+    if b"content-type" not in named and raw.body:
+        headers.append((b"content-type", raw.media_type.encode("latin-1")))
+    defaults = (secure.NO_STORE, *secure.API)
+    headers.extend(header for header in defaults if header[0] not in named)
+    if isinstance(raw.body, bytes):
+        await exchange.answer(raw.status, headers, raw.body)
+        return
+    await exchange.start(raw.status, headers)
+    if exchange.method != "HEAD":
+        async for chunk in raw.body:
+            await exchange.write(chunk)
+    await exchange.write(b"", more=False)
+
+
+async def answer_stream(
+    exchange: Exchange, gateway: Gateway, scope: str | None, items: AsyncIterator[StreamItem]
+) -> None:
+    """Send items as they come, until the stream ends, the peer goes or its access does."""
+    media_type = _media_type(exchange.headers.get(b"accept", b"*/*"))
+    encode = _sse if media_type is SSE else _ndjson
+    left = asyncio.create_task(_until_gone(exchange))
+    coming = asyncio.create_task(_next(items))
+    try:
+        await asyncio.wait(
+            {coming, left}, timeout=FIRST_ITEM_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        if coming.done():
+            coming.result()  # a failure before the first byte has a status of its own
+        headers = [(b"content-type", media_type), secure.NO_STORE, *secure.API]
+        headers.append((b"x-accel-buffering", b"no"))
+        await exchange.start(200, headers)
+        silent = 0
+        while not left.done():
+            await _first_of(coming, left, CHECK_S)
+            if left.done() or not await gateway.still_holds(exchange, scope):
+                break
+            if not coming.done():
+                silent += 1
+                if media_type is SSE and silent % KEEP_ALIVE_CHECKS == 0:
+                    await exchange.write(b": still here\n\n")
+                continue
+            item = coming.result()
+            if item is None:
+                break
+            silent = 0
+            await exchange.write(encode(item))
+            coming = asyncio.create_task(_next(items))
+        if not left.done():
+            await exchange.write(b"", more=False)
+    finally:
+        await _stop(left, coming)
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _next(items: AsyncIterator[StreamItem]) -> StreamItem | None:
+    return await anext(items, None)
+
+
+async def _until_gone(exchange: Exchange) -> None:
+    while (await exchange.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _first_of(one: asyncio.Task[Any], other: asyncio.Task[Any], timeout_s: float) -> None:
+    await asyncio.wait({one, other}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _stop(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _media_type(accept: bytes) -> bytes:
+    accept = accept.lower()
+    if b"ndjson" in accept or b"jsonl" in accept:
+        return NDJSON
+    if any(kind in accept for kind in (SSE, b"text/*", b"*/*")):
+        return SSE
+    raise NotAcceptable("this stream is text/event-stream or application/x-ndjson")
+
+
+def _sse(item: StreamItem) -> bytes:
+    """Write one event of the stream (HTML standard, section 9.2)."""
+    lines = []
+    if item.id is not None:
+        lines.append(b"id: " + _one_line(item.id))
+    if item.event is not None:
+        lines.append(b"event: " + _one_line(item.event))
+    lines.extend(b"data: " + line for line in _LINES.split(item.data))
+    return b"\n".join(lines) + b"\n\n"
+
+
+def _one_line(text: str) -> bytes:
+    return text.replace("\r", " ").replace("\n", " ").replace("\0", " ").encode()
+
+
+def _ndjson(item: StreamItem) -> bytes:
+    return item.data.replace(b"\n", b" ") + b"\n"

@@ -1,0 +1,235 @@
+"""The HTTP server: uvicorn in process, with bounds on what an unfinished request may cost."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import httptools
+import msgspec
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mainspring.gateway.settings import ServerSettings
+from mainspring.kernel.app import Asgi
+from mainspring.kernel.errors import Failure, HeadersTooLarge, Malformed, Timeout, Unavailable
+from mainspring.ports.database import StartError
+
+BACKLOG = 2_048
+LINGER_S = 5.0  # how long the rest of a body that was answered early may still arrive
+LINGER_BYTES_MAX = 8 << 20
+
+_REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large",
+            503: b"Service Unavailable"}  # fmt: skip
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. Headers are bounded in bytes and in time, unread bodies likewise."""
+
+    bounds: ServerSettings
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock for the first request; refuse one connection too many."""
+        self._head_bytes = 0
+        self._in_head = True
+        self._lingered_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        if len(self.connections) > self.bounds.connections_max:
+            self._refuse(Unavailable("too many connections", retry_after_s=1))
+            return
+        self._arm(self.bounds.header_timeout_s, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse. Raises nothing: what cannot be parsed is answered and the connection closed."""
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+        elif self.cycle.response_complete:
+            self._lingered_bytes += len(data)
+            if self._lingered_bytes > LINGER_BYTES_MAX:
+                self.transport.abort()
+                return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(Malformed("nothing here upgrades its protocol"))
+        except (httptools.HttpParserError, UnicodeError):
+            self._refuse(Malformed("this is not HTTP/1.1"))
+        if self._in_head and not self.transport.is_closing():
+            if self._head_bytes > self.bounds.header_bytes_max:
+                self._refuse(HeadersTooLarge(self._headers_max()))
+            elif self._timer is None and self._head_bytes:
+                self._arm(self.bounds.header_timeout_s, self._too_slow)
+
+    def on_message_begin(self) -> None:
+        """Begin the next request's bounds."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Check the size of what was parsed, then hand the request over."""
+        if self._head_bytes > self.bounds.header_bytes_max:
+            size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
+            if size > self.bounds.header_bytes_max:
+                return  # data_received refuses it: it is still in its head
+        self._in_head = False
+        self._head_bytes = 0
+        self._disarm()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Buffer a part of the body."""
+        if not self._in_head:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end of a request."""
+        if self._in_head:
+            return
+        self._in_head = True
+        self._head_bytes = self._lingered_bytes = 0
+        self._disarm()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, or wait a while for the rest of this one."""
+        super().on_response_complete()
+        if not self._in_head and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self._arm(LINGER_S, self.transport.abort)
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _should_upgrade_to_ws(self) -> bool:
+        return False
+
+    # Timers and refusals
+
+    def _arm(self, seconds: float, then: Any) -> None:
+        self._disarm()
+        self._timer = self.loop.call_later(seconds, then)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if self._in_head and self._head_bytes:
+            limit = self.bounds.header_timeout_s
+            self._refuse(Timeout(f"the headers took longer than {limit:g} s"))
+        elif not self.transport.is_closing():
+            self.transport.close()  # connected and never said a word
+
+    def _headers_max(self) -> str:
+        return f"headers have at most {self.bounds.header_bytes_max} bytes"
+
+    def _refuse(self, failure: Failure) -> None:
+        """Answer outside of any request, and close."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            body = msgspec.json.encode(
+                {
+                    "type": f"/docs#error-{failure.code}", "title": failure.title,
+                    "status": failure.status, "detail": failure.detail, "code": failure.code,
+                }
+            )  # fmt: skip
+            self.transport.write(
+                b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\n"
+                b"content-length: %d\r\ncache-control: no-store\r\nconnection: close\r\n\r\n%b"
+                % (failure.status, _REASONS[failure.status], len(body), body)
+            )
+        self.transport.close()
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the process, not to the server in it."""
+        yield
+
+
+class Server:
+    """Listens, serves, drains. One per process."""
+
+    __slots__ = ("_running", "_settings", "_sockets", "_uvicorn")
+
+    def __init__(
+        self, asgi: Asgi, settings: ServerSettings, *, sockets: Sequence[socket.socket] = ()
+    ) -> None:
+        self._settings = settings
+        self._sockets = list(sockets)
+        bounds = settings
+        protocol = type("BoundProtocol", (Protocol,), {"bounds": bounds})
+        config = uvicorn.Config(
+            asgi,
+            loop="none",
+            http=protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(settings.keep_alive_s) or 1,
+            backlog=BACKLOG,
+        )
+        self._uvicorn = _Uvicorn(config)
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Bind and begin to serve. Raises StartError when the address is not to be had."""
+        if not self._sockets:
+            self._sockets = [bind(self._settings.host, self._settings.port)]
+        self._running = asyncio.create_task(self._uvicorn.serve(sockets=self._sockets))
+        while not self._uvicorn.started:
+            if self._running.done():
+                await self._running
+                raise StartError("the HTTP server did not start")
+            await asyncio.sleep(0)
+
+    @property
+    def url(self) -> str:
+        """Where it listens: the port is the one it got, were it asked for any."""
+        host, port = self._sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def drain(self, seconds: float) -> None:
+        """Stop accepting, let running requests finish for at most ``seconds``, then close."""
+        if self._running is None:
+            return
+        self._uvicorn.config.timeout_graceful_shutdown = max(1, int(seconds))
+        self._uvicorn.should_exit = True
+        await asyncio.gather(self._running, return_exceptions=True)
+        self._running = None
+
+    async def wait(self) -> None:
+        """Wait until serving has ended."""
+        if self._running is not None:
+            await self._running
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Open a listening address. Raises StartError with one clear line."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    listener.setblocking(False)
+    return listener

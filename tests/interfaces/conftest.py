@@ -1,0 +1,169 @@
+"""The notes service behind a real HTTP server on a free port."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from mainspring.adapters.database.sqlite import SqliteDatabase
+from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.gateway.identify import Identity
+from mainspring.gateway.pipeline import Gateway
+from mainspring.gateway.settings import CorsSettings, LimitSettings, ServerSettings
+from mainspring.interfaces.rest.app import RestApp
+from mainspring.interfaces.server import Server
+from mainspring.kernel.call import Caller
+from mainspring.kernel.clock import SystemClock, SystemEntropy
+from mainspring.kernel.errors import TooLarge, Unauthenticated
+from mainspring.ports.blobs import Blob
+from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.runtime import Runtime
+from mainspring.runtime.telemetry import Metrics
+from tests.interfaces.notes import Gates, notes
+
+WRITER = {"Authorization": "Bearer msk_writer"}
+READER = {"Authorization": "Bearer msk_reader"}
+
+
+class Keys:
+    """An authenticator that knows a few keys and counts how often it is asked."""
+
+    revoking = frozenset({"notes.key.revoked"})
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.revoked: set[str] = set()
+
+    async def authenticate(self, credential: str, now_ms: int) -> Identity:
+        self.asked += 1
+        scopes = {
+            "msk_writer": frozenset({"notes:read", "notes:write"}),
+            "msk_reader": frozenset({"notes:read"}),
+        }.get(credential)
+        key_id = f"key_{credential.removeprefix('msk_')}"
+        if scopes is None or key_id in self.revoked:
+            raise Unauthenticated("the key does not hold")
+        return Identity(Caller("key", key_id, scopes=scopes), tags=(key_id,))
+
+
+class MemoryBlobs:
+    """Blobs in a dictionary."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes_max: int) -> Blob:
+        data = b"".join([chunk async for chunk in chunks])
+        if len(data) > size_bytes_max:
+            raise TooLarge()
+        self.kept[key] = data
+        return Blob(key, len(data), sha256(data).hexdigest())
+
+    async def get(self, key: str) -> AsyncIterator[bytes]:
+        yield self.kept[key]
+
+    async def delete(self, key: str) -> None:
+        self.kept.pop(key, None)
+
+
+class Site:
+    """A running server and a client for it."""
+
+    def __init__(self, server: Server, rest: RestApp, runtime: Runtime, keys: Keys) -> None:
+        self.server = server
+        self.rest = rest
+        self.runtime = runtime
+        self.keys = keys
+        self.gates: Gates = runtime.resources[Gates]
+        self.blobs = MemoryBlobs()
+        self.http = aiohttp.ClientSession(server.url, auto_decompress=False)
+
+    @property
+    def port(self) -> int:
+        return int(self.server.url.rpartition(":")[2])
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> tuple[aiohttp.ClientResponse, Any]:
+        """Call as the writer; names of headers are written with underscores."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {**WRITER, **named}
+        data = None
+        if body is not None:
+            data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+            sent.setdefault("Content-Type", "application/json")
+        answer = await self.http.request(
+            method, path, data=data, headers=sent, allow_redirects=False
+        )
+        raw = await answer.read()
+        if "json" in answer.headers.get("Content-Type", "") and raw and raw[:1] in b"{[":
+            return answer, msgspec.json.decode(raw)
+        return answer, raw
+
+    async def count(self) -> int:
+        """How many notes there are."""
+        _, page = await self.ask("GET", "/v1/notes?limit=500")
+        return len(page["items"])
+
+
+Start = Callable[..., Awaitable[Site]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Start sites with settings of the test's own."""
+    sites: list[Site] = []
+    clock, entropy = SystemClock(), SystemEntropy()
+
+    async def begin(
+        *,
+        server: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
+        cors: dict[str, Any] | None = None,
+        mounts: dict[str, Any] | None = None,
+    ) -> Site:
+        folder = tmp_path / str(len(sites))
+        folder.mkdir()
+        database = SqliteDatabase(folder / "notes.db")
+        await database.open()
+        keyring = FileKeyring(folder / "keyring.json", clock=clock, entropy=entropy)
+        await keyring.open()
+        runtime = Runtime(
+            database, [notes], keyring=keyring, sealer=Sealer(database, keyring, entropy),
+            resources={Gates: Gates()},
+        )  # fmt: skip
+        await runtime.migrate()
+        settings = ServerSettings(**{"port": 0, **(server or {})})
+        keys, metrics = Keys(), Metrics()
+        gateway = Gateway(
+            runtime.dispatcher, keys, keyring, clock, metrics,
+            server=settings, limits=LimitSettings(**(limits or {})),
+        )  # fmt: skip
+        blobs = MemoryBlobs()
+        rest = RestApp(
+            notes.operations.values(), gateway, clock=clock, ids=runtime.ids, metrics=metrics,
+            blobs=blobs, mounts=mounts, server=settings, cors=CorsSettings(**(cors or {})),
+        )  # fmt: skip
+        http = Server(rest, settings)
+        await http.start()
+        site = Site(http, rest, runtime, keys)
+        site.blobs = blobs
+        sites.append(site)
+        return site
+
+    yield begin
+    for site in sites:
+        site.gates.opened.set()
+        await site.http.close()
+        await site.server.drain(1)
+        await site.runtime.database.close()
+
+
+@pytest.fixture
+async def site(start: Start) -> Site:
+    """A site with the default settings."""
+    return await start()

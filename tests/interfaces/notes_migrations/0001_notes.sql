@@ -1,0 +1,1 @@
+CREATE TABLE notes_notes (id text PRIMARY KEY, title text NOT NULL, version bigint NOT NULL);
