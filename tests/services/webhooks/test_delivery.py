@@ -304,12 +304,21 @@ async def test_a_replay_sends_what_was_missed(platform: Platform, receiver: Rece
     assert {(await receiver.next()).event["id"] for _ in range(2)} == set(missed[:2])
 
 
-async def test_personal_fields_are_readable_to_receivers(
+async def test_personal_fields_are_sent_where_that_was_asked_for(
     platform: Platform, receiver: Receiver
 ) -> None:
-    await hook(platform, receiver, types=["shop.*"])
-    await platform.pay(email="ann@example.com")
+    await hook(platform, receiver, types=["shop.*"], personal=True)
+    event_id = await platform.pay(email="ann@example.com")
     assert (await receiver.next()).event["data"]["email"] == "ann@example.com"
+    plain = Receiver()
+    await plain.start()
+    await hook(platform, plain, types=["shop.*"])
+    await platform.pay(email="ann@example.com")
+    received = await plain.next()
+    assert received.event["data"]["email"] is None
+    assert received.event["sealedfields"] == "email"
+    assert received.event["id"] != event_id
+    await plain.stop()
 
 
 async def test_deleting_ends_what_waits(platform: Platform, receiver: Receiver) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mainspring.kernel.call import Caller
-from mainspring.kernel.errors import Failure, Invalid, NotFound, PreconditionFailed
+from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound, PreconditionFailed
 from mainspring.kernel.table import Query
 from mainspring.services.webhooks.api import (
     ListDeliveries,
@@ -167,6 +167,27 @@ async def test_updates_are_guarded_by_their_tag(at_rest: Platform) -> None:
         "update", webhook_id=made["id"], changes=WebhookChanges(filter=None)
     )
     assert cleared["filter"] is None
+
+
+async def test_personal_fields_go_where_their_reader_says(at_rest: Platform) -> None:
+    plain = Caller("key", "key_1", scopes=frozenset({"webhooks:write"}))
+    reader = Caller("key", "key_2", scopes=frozenset({"webhooks:write", "events:personal"}))
+    new = NewWebhook(url=URL, personal=True)
+    with pytest.raises(Forbidden):
+        await at_rest.run("create", caller=plain, new=new)
+    made = await at_rest.value("create", caller=reader, new=new)
+    types = WebhookChanges(types=["a.b.c"])
+    await at_rest.run("update", caller=plain, webhook_id=made["id"], changes=types)
+    elsewhere = WebhookChanges(url="https://else.example")
+    with pytest.raises(Forbidden):
+        await at_rest.run("update", caller=plain, webhook_id=made["id"], changes=elsewhere)
+    off = WebhookChanges(url="https://else.example", personal=False)
+    changed = await at_rest.value("update", caller=plain, webhook_id=made["id"], changes=off)
+    assert changed["personal"] is False
+    with pytest.raises(Forbidden):
+        await at_rest.run(
+            "update", caller=plain, webhook_id=made["id"], changes=WebhookChanges(personal=True)
+        )
 
 
 async def test_a_change_that_changes_nothing_is_no_event(at_rest: Platform) -> None:

@@ -66,12 +66,17 @@ Description = Annotated[str, Meta(max_length=500)]
 
 
 class NewWebhook(Input, frozen=True):
-    """Where to send which events."""
+    """Where to send which events.
+
+    ``personal`` sends fields that are marked personal in the clear, and needs the scope
+    ``events:personal``; else they are null.
+    """
 
     url: Url
     types: Patterns = msgspec.field(default_factory=lambda: ["*"])
     filter: Filter | None = None
     description: Description = ""
+    personal: bool = False
 
 
 class WebhookChanges(Input, frozen=True):
@@ -81,6 +86,7 @@ class WebhookChanges(Input, frozen=True):
     types: Patterns | UnsetType = UNSET
     filter: Filter | UnsetType | None = UNSET
     description: Description | UnsetType = UNSET
+    personal: bool | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
 
 
@@ -96,6 +102,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     types: list[str]
     filter: str | None
     description: str
+    personal: bool
     enabled: bool
     disabled_reason: str | None
     failing_since: Instant | None

@@ -86,7 +86,8 @@ async def _attempt(
     secrets = [keyring.unseal(due.secret, purpose=PURPOSE)]
     if due.old_secret is not None and call.now_ms < due.old_secret_until_ms:
         secrets.append(keyring.unseal(due.old_secret, purpose=PURPOSE))
-    body = (await call.use(Sealer).reveal(with_seq(due.body, due.seq))).encode()
+    event = with_seq(due.body, due.seq)
+    body = (await call.use(Sealer).reveal(event, allowed=due.personal)).encode()
     timestamp_s = clock.now_ms() // 1000
     headers = {
         "Content-Type": "application/cloudevents+json",

@@ -201,6 +201,7 @@ def shown(row: EndpointRow) -> Webhook:
         types=_types(row.types),
         filter=row.filter,
         description=row.description,
+        personal=row.personal,
         enabled=row.enabled,
         disabled_reason=row.disabled_reason,
         failing_since=None if row.failing_since_ms is None else rfc3339(row.failing_since_ms),

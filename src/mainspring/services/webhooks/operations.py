@@ -5,12 +5,13 @@ from msgspec import UNSET
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
-from mainspring.kernel.errors import Conflict, Fault, Invalid
+from mainspring.kernel.errors import Conflict, Fault, Forbidden, Invalid
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
 from mainspring.kernel.table import Command
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.web import Web, WebError
+from mainspring.services.events.api import PERSONAL_SCOPE
 from mainspring.services.webhooks import jobs, model, store
 from mainspring.services.webhooks.api import (
     SECRET_OVERLAP_MS,
@@ -46,7 +47,7 @@ READ, WRITE = "webhooks:read", "webhooks:write"
     scope=WRITE,
     status=201,
     secret=True,
-    raises=(UrlRefused, TooManyEndpoints, Invalid),
+    raises=(UrlRefused, TooManyEndpoints, Invalid, Forbidden),
 )
 async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
     """Have events sent to a URL, signed with a secret that only this answer shows.
@@ -56,6 +57,7 @@ async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
     """
     url = _checked_url(call, new.url)
     _check_filter(new.filter)
+    _check_personal(call, new.personal)
     secret = call.use(Entropy).token(model.SECRET_BYTES)
     row = EndpointRow(
         id=call.new_id("whk"),
@@ -64,6 +66,7 @@ async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
         types=_json(new.types),
         filter=new.filter,
         description=new.description,
+        personal=new.personal,
         enabled=True,
         disabled_reason=None,
         failing_since_ms=None,
@@ -106,7 +109,9 @@ async def get(call: Call, webhook_id: str) -> Answer[Webhook]:
     return Answer(model.shown(row), etag=model.etag(row))
 
 
-@service.operation("PATCH /v1/webhooks/{webhook_id}", scope=WRITE, raises=(UrlRefused, Invalid))
+@service.operation(
+    "PATCH /v1/webhooks/{webhook_id}", scope=WRITE, raises=(UrlRefused, Invalid, Forbidden)
+)
 async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer[Webhook]:
     """Change an endpoint. Deliveries that wait go to the new URL, or end when it is disabled."""
     row = await _endpoint(call, webhook_id)
@@ -121,10 +126,14 @@ async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer
         new["filter"] = changes.filter
     if changes.description is not UNSET:
         new["description"] = changes.description
+    if changes.personal is not UNSET:
+        new["personal"] = changes.personal
     if changes.enabled is not UNSET:
         new["enabled"] = changes.enabled
     new = {name: value for name, value in new.items() if getattr(row, name) != value}
     changed = sorted(new)
+    if "url" in new or "personal" in new:
+        _check_personal(call, bool(new.get("personal", row.personal)))
     if "enabled" in new:
         new["disabled_reason"] = None if new["enabled"] else "by_caller"
         new["failing_since_ms"] = None if new["enabled"] else row.failing_since_ms
@@ -270,6 +279,12 @@ def _checked_url(call: Call, url: str) -> str:
 def _check_filter(source: str | None) -> None:
     if source is not None:
         model.compile_filter(source)
+
+
+def _check_personal(call: Call, personal: bool) -> None:
+    """Nobody has personal fields sent anywhere who may not read them."""
+    if personal and not call.caller.allows(PERSONAL_SCOPE):
+        raise Forbidden(f"having personal fields sent needs the scope {PERSONAL_SCOPE}")
 
 
 def _moment(text: str, pointer: str) -> int:

@@ -14,6 +14,7 @@ class EndpointRow(msgspec.Struct, frozen=True):
     types: str
     filter: str | None
     description: str
+    personal: bool
     enabled: bool
     disabled_reason: str | None
     failing_since_ms: int | None
@@ -60,6 +61,7 @@ class DueRow(msgspec.Struct, frozen=True):
     """All that an attempt needs, in one read. The last four are null before the first attempt."""
 
     url: str
+    personal: bool
     enabled: bool
     failing_since_ms: int | None
     secret: bytes
@@ -140,8 +142,9 @@ REVISE = Statement(
 # Deliveries
 DUE = Query(
     "webhooks.due",
-    "SELECT e.url, e.enabled, e.failing_since_ms, e.secret, e.old_secret, e.old_secret_until_ms, "
-    "v.seq, v.type, v.body, d.attempts, d.attempts_made, d.tries, d.created_ms "
+    "SELECT e.url, e.personal, e.enabled, e.failing_since_ms, e.secret, e.old_secret, "
+    "e.old_secret_until_ms, v.seq, v.type, v.body, "
+    "d.attempts, d.attempts_made, d.tries, d.created_ms "
     "FROM webhooks_endpoints e JOIN events v ON v.id = :event_id "
     "LEFT JOIN webhooks_deliveries d ON d.endpoint_id = e.id AND d.event_id = v.id "
     "WHERE e.id = :endpoint_id AND v.tenant = e.tenant",

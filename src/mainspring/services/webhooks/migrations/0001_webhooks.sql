@@ -5,6 +5,7 @@ CREATE TABLE webhooks_endpoints (
     types text NOT NULL,
     filter text,
     description text NOT NULL,
+    personal boolean NOT NULL,
     enabled boolean NOT NULL,
     disabled_reason text,
     failing_since_ms bigint,
