@@ -60,6 +60,9 @@ def key(
 @group.command(epilog=USER_EPILOG)
 def user(
     email: Annotated[str, typer.Argument(metavar="EMAIL")],
+    role: Annotated[
+        list[str] | None, typer.Option(help="May be given more than once. Default: user.")
+    ] = None,
     url: PlatformUrl = None,
     key_file: AdminKey = None,
     data_dir: DataDir = None,
@@ -73,6 +76,8 @@ def user(
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    wanted = {"email": email, "password": password}
+    wanted: dict[str, object] = {"email": email, "password": password}
+    if role:
+        wanted["roles"] = role
     made = find_platform(url, key_file, data_dir).call("POST", "/v1/users", wanted)
     typer.echo(json.dumps(made, indent=2) if as_json else made["id"])
