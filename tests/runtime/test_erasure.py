@@ -13,11 +13,12 @@ from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query
 from mainspring.runtime import erasure
-from mainspring.runtime.dispatch import Dispatcher
+from mainspring.runtime.dispatch import Dispatcher, Idempotency
 from mainspring.runtime.erasure import KEY_HELD_S, Sealer, erase
+from mainspring.runtime.log import envelope
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.registry import Registry
-from mainspring.runtime.tables import SUBJECT_KEY
+from mainspring.runtime.tables import ANSWER, SUBJECT_KEY
 from mainspring.testing.clock import FakeClock, SeededEntropy
 
 EMAIL = "ada.lovelace@analytical.example"
@@ -37,6 +38,13 @@ class Joined(msgspec.Struct, frozen=True):
 @people.event("users.user.erased", subject="user_id")
 class Erased(msgspec.Struct, frozen=True):
     user_id: str
+
+
+@people.operation("POST /v1/people", scope=None)
+async def join(call):
+    joined = Joined(ADA, "free", EMAIL)
+    call.emit(joined)
+    return joined
 
 
 BODIES = Query("test.bodies", "SELECT body FROM events WHERE subject = :who ORDER BY id", str)
@@ -193,6 +201,22 @@ async def test_an_erased_person_does_not_come_back_by_a_late_event(processes):
     ] * 3
 
 
+@people.event("users.user.renamed", subject="user_id", person="user_id")
+class Renamed(msgspec.Struct, frozen=True):
+    user_id: str
+    name: Annotated[str, Personal]
+
+
+async def test_a_struct_has_null_or_nothing_where_somebody_was_erased(process):
+    await process.emit(Joined(ADA, "free", EMAIL), Renamed(ADA, "Ada"))
+    joined, renamed = [envelope(body) for body in await process.stored(ADA)]
+    assert await process.sealer.read(joined, Joined) == Joined(ADA, "free", EMAIL)
+    assert await process.sealer.read(renamed, Renamed) == Renamed(ADA, "Ada")
+    await process.erase(ADA)
+    assert await process.sealer.read(joined, Joined) == Joined(ADA, "free")
+    assert await process.sealer.read(renamed, Renamed) == Renamed(ADA, "")
+
+
 async def test_a_person_without_events_can_be_erased(process):
     await process.erase(ADA)
     await process.emit(Joined(ADA, "late", EMAIL))
@@ -222,12 +246,23 @@ async def test_a_sealed_value_opens_only_where_it_was_sealed(process):
         assert msgspec.json.decode(shown)["data"]["email"] == copy
 
 
+async def test_a_stored_answer_is_replayed_and_holds_no_plain_text(process):
+    idempotency = Idempotency(b"k" * 32, b"f" * 32)
+    await process.dispatcher.run(join, process.call(), {}, idempotency)
+    again = await process.dispatcher.replay(idempotency, process.call().now_ms)
+    assert EMAIL.encode() in again.body
+    (stored,) = await process.database.read(ANSWER, (idempotency.key_hash,))
+    assert stored.body is not None
+    assert EMAIL.encode() not in stored.body
+
+
 async def test_nothing_readable_is_left_in_the_embedded_database(tmp_path, clock):
     database = SqliteDatabase(tmp_path / "mainspring.db")
     await database.open()
     process, _ = await two_processes(database, tmp_path, clock)
     await process.emit(*[Joined(ADA, "free", EMAIL) for _ in range(50)])
     await process.emit(Joined(BOB, "free", EMAIL))
+    await process.dispatcher.run(join, process.call(), {}, Idempotency(b"k" * 32, b"f" * 32))
     adas, bobs = [(await database.read(SUBJECT_KEY, ("main", who)))[0].sealed for who in (ADA, BOB)]
     await process.erase(ADA)
     await database.close()  # takes the write-ahead log into the file

@@ -288,11 +288,15 @@ class Dispatcher:
         idempotency: Idempotency,
         slices: Sequence[tuple[str, bytes]],
     ) -> Insert:
-        """Store the answer: sealed when it is secret, as a slice of an event where that has it."""
+        """Store the answer: as a slice of an event where that has it, else the bytes.
+
+        One that is secret is sealed, and so is one that may repeat what its events seal.
+        """
         secret = idempotency.secret
+        sealed = secret or any(event.type.personal for event in call.events)
         body: bytes | None = outcome.body
         event_id, body_from, body_to = None, 0, 0
-        if secret:
+        if sealed:
             body = self._keyring.seal(outcome.body, purpose="answers")
         else:
             for candidate, data in slices:
@@ -312,7 +316,7 @@ class Dispatcher:
                 event_id,
                 body_from,
                 body_to,
-                secret,
+                sealed,
                 call.now_ms + (SECRET_ANSWER_KEPT_MS if secret else ANSWER_KEPT_MS),
             ),
             taken=Taken,

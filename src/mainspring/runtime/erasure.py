@@ -10,7 +10,7 @@ personal fields (``"sealed": null``): nobody comes back into the log by a late j
 
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -19,11 +19,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Clock, Entropy, SystemClock
 from mainspring.kernel.errors import Rerun
-from mainspring.kernel.event import StagedEvent
+from mainspring.kernel.event import Envelope, StagedEvent
 from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.tables import SUBJECT_KEY
+
+E = TypeVar("E")
 
 ERASING_TYPES = frozenset({"users.user.erased"})  # their subject is the person
 KEYS_HELD_MAX = 10_000  # unsealed keys in memory
@@ -121,16 +123,7 @@ class Sealer:
         data = event.get("data")
         if not isinstance(data, dict):
             return body
-        withheld = []
-        for name, value in data.items():
-            if not _is_sealed(value):
-                continue
-            try:
-                data[name] = plain = await self._open(event, name, value) if allowed else None
-            except (ValueError, InvalidTag):
-                continue  # somebody's own data that looks like ours
-            if plain is None:
-                withheld.append(name)
+        withheld = await self._open_all(data, event["tenant"], event["id"], allowed=allowed)
         if withheld:
             seq = event.pop("seq", None)
             del event["data"]
@@ -138,6 +131,22 @@ class Sealer:
             if seq is not None:
                 event["seq"] = seq
         return _encode(event).decode()
+
+    async def read(self, event: Envelope, data: type[E]) -> E:
+        """Decode an event's data into its struct, personal fields readable again.
+
+        One whose key was destroyed is null, or empty where the struct takes nothing but text.
+        """
+        if _MARK.encode() not in bytes(event.data):
+            return event.read(data)
+        values: dict[str, Any] = _decode(event.data)
+        erased = await self._open_all(values, event.tenant, event.id, allowed=True)
+        try:
+            return msgspec.convert(values, data)
+        except msgspec.ValidationError:
+            if not erased:
+                raise
+            return msgspec.convert(values | dict.fromkeys(erased, ""), data)
 
     async def is_erased(self, tenant: str, person: str) -> bool:
         """Tell whether this person's key was destroyed."""
@@ -156,14 +165,31 @@ class Sealer:
             if event.type.name in ERASING_TYPES:
                 self.forget(call.tenant, event.subject)
 
-    async def _open(self, event: dict[str, Any], name: str, value: dict[str, Any]) -> Any:
+    async def _open_all(
+        self, data: dict[str, Any], tenant: str, event_id: str, *, allowed: bool
+    ) -> list[str]:
+        """Put values in the place of sealed ones, null where that cannot be; name the nulls."""
+        withheld = []
+        for name, value in data.items():
+            if not _is_sealed(value):
+                continue
+            try:
+                plain = await self._open(tenant, event_id, name, value) if allowed else None
+            except (ValueError, InvalidTag):
+                continue  # somebody's own data that looks like ours
+            data[name] = plain
+            if plain is None:
+                withheld.append(name)
+        return withheld
+
+    async def _open(self, tenant: str, event_id: str, name: str, value: dict[str, Any]) -> Any:
         """Unseal one value; None when its key is gone. Raises when it was not sealed for here."""
-        tenant, person = event["tenant"], value["person"]
+        person = value["person"]
         if value["sealed"] is None or (key := await self._key(tenant, person)) is None:
             return None
         sealed = base64.b64decode(value["sealed"], validate=True)
         nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-        bound = _bound(tenant, person, event["id"], name)
+        bound = _bound(tenant, person, event_id, name)
         return _decode(AESGCM(key).decrypt(nonce, rest, bound))
 
     async def _key(self, tenant: str, person: str) -> bytes | None:

@@ -13,6 +13,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.event import Envelope
 from mainspring.kernel.job import Job, JobFailed
 from mainspring.kernel.service import Consumer
+from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.log import envelope
 from mainspring.runtime.tables import EVENT_BY_ID, LoggedEvent
 
@@ -20,11 +21,15 @@ CONSUME_TIMEOUT_S = 300.0
 
 
 class Inbox:
-    """Knows what each consumer's handler wants: the envelope, or its data as a struct."""
+    """Knows what each consumer's handler wants: the envelope, or its data as a struct.
 
-    __slots__ = ("_consumers", "_data_types", "jobs")
+    A struct comes with its personal fields readable; an envelope is as it was logged, sealed.
+    """
 
-    def __init__(self, consumers: Iterable[Consumer]) -> None:
+    __slots__ = ("_consumers", "_data_types", "_sealer", "jobs")
+
+    def __init__(self, consumers: Iterable[Consumer], sealer: Sealer) -> None:
+        self._sealer = sealer
         self._consumers = {c.name: c for c in consumers}
         self._data_types = {c.name: _second_type(c) for c in self._consumers.values()}
         self.jobs = {c.name: self._job(c) for c in self._consumers.values()}
@@ -32,8 +37,10 @@ class Inbox:
     async def handle(self, consumer: Consumer, call: Call, event: Envelope) -> None:
         """Run the consumer's handler on an event."""
         data_type = self._data_types[consumer.name]
-        subject: Any = event if data_type is Envelope else event.read(data_type)
-        await consumer.handler(call, subject)
+        if data_type is Envelope:
+            await consumer.handler(call, event)
+        else:
+            await consumer.handler(call, await self._sealer.read(event, data_type))
 
     def set_aside(self, call: Call, consumer: Consumer, event: LoggedEvent) -> None:
         """Stage the job that will try this event again."""

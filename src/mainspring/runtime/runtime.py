@@ -9,7 +9,8 @@ from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.dispatch import Dispatcher, Sealer
+from mainspring.runtime.dispatch import Dispatcher
+from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.inbox import Inbox
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.registry import Registry
@@ -48,7 +49,7 @@ class Runtime:
         self.ids = IdMaker(self.clock, self.entropy)
         self.board = WakeBoard()
         database.on_wake(self.board.wake)
-        self.inbox = Inbox(self.registry.consumers.values())
+        self.inbox = Inbox(self.registry.consumers.values(), sealer)
         self.jobs = {**self.registry.jobs, **{j.name: j for j in self.inbox.jobs.values()}}
         self.resources: dict[type, Any] = {
             **(resources or {}),
