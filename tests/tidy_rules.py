@@ -1,0 +1,440 @@
+"""The rules of the house that no linter knows, each a function from a file to what is wrong in it.
+
+A rule is handed a parsed file, so ``test_tidy.py`` can show it one to accept and one to reject.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+FUNCTION_LINES_MAX = 70
+FILE_LINES_MAX = 600
+TEST_FILE_LINES_MAX = 1_000
+
+VAGUE = frozenset({"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"})
+VAGUE_CLASS = re.compile(r"(Base[A-Z]\w*|\w*(Manager|Helpers?|Utils?))")
+BROAD = frozenset({"Exception", "BaseException"})
+
+# Time, randomness and ids come from an injected Clock, Entropy or IdMaker.
+AMBIENT = re.compile(
+    r"(time\.(time|time_ns|monotonic|monotonic_ns|perf_counter|perf_counter_ns)"
+    r"|(datetime\.)?datetime\.(now|utcnow|today)|(datetime\.)?date\.today"
+    r"|random\.\w+|secrets\.\w+|uuid\.uuid[0-9]|os\.urandom)"
+)
+AMBIENT_ROOMS = (
+    "src/mainspring/kernel/clock.py",  # where they come in
+    "src/mainspring/cli/",  # a program of its own: it times a run and throws dice for its faults
+    "src/mainspring/testing/",  # owns the clock that tests hold still
+)
+DURATIONS = frozenset({"time.monotonic", "time.monotonic_ns"})  # an adapter's own deadlines
+
+SQL = re.compile(
+    r"\s*(WITH\s+\w+\s+AS\b|SELECT\s|INSERT\s+INTO\s|UPDATE\s+\S+\s+SET\s|DELETE\s+FROM\s"
+    r"|(CREATE|ALTER|DROP)\s+(UNIQUE\s+|VIRTUAL\s+)?(TABLE|INDEX)\s)"
+)
+SQL_ROOMS = re.compile(
+    r"src/mainspring/(services/\w+/store\.py|services/\w+/store/\w+\.py|runtime/\w+\.py"
+    r"|kernel/table\.py|adapters/database/.+|testing/.+|cli/demo/shop\.py)"
+)
+BINDING_ROOMS = re.compile(r"src/mainspring/(services/\w+/store(\.py|/\w+\.py)|runtime/\w+\.py)")
+# What may stand in the braces of an SQL text: names that code declares, never a caller's value.
+DECLARED = re.compile(r"_?[A-Z][A-Z0-9_]*(\.(columns|name))?")
+
+# A service's decorators and the one file (or folder of that name) they are used in.
+DECLARATIONS = {
+    "event": "api",
+    "operation": "operations",
+    "transaction": "operations",
+    "stream": "operations",
+    "upload": "operations",
+    "raw": "operations",
+    "on": "consumers",
+    "job": "jobs",
+}
+SERVICE_MUST_HAVE = ("__init__.py", "api.py", "operations")
+MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+?(\.sqlite|\.postgres)?\.sql")
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError")  # tidy: the rule itself
+HOME_OF_SOMEBODY = re.compile(r"(?<![\w.$])/(?:root|home/\w+|Users/\w+)/")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Python file: where it is, from the root with forward slashes, and what it says."""
+
+    path: str
+    text: str
+    tree: ast.Module = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tree", ast.parse(self.text, self.path))
+
+    @property
+    def shipped(self) -> bool:
+        return self.path.startswith("src/")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return PurePosixPath(self.path).parts
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong and where, as an editor can jump to it."""
+
+    path: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}"
+
+
+Rule = Callable[[Source], Iterator[Finding]]
+
+
+def dotted(node: ast.AST) -> str:
+    """Write a name or a chain of attributes as ``a.b.c``; anything else is empty."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        owner = dotted(node.value)
+        return f"{owner}.{node.attr}" if owner else ""
+    return ""
+
+
+def calls(source: Source) -> Iterator[tuple[ast.Call, str]]:
+    """Every call and the dotted name that is called, with ``from x import y`` resolved."""
+    imported = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+        for alias in node.names
+    }
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and (name := dotted(node.func)):
+            first, dot, rest = name.partition(".")
+            yield node, imported.get(first, first) + dot + rest
+
+
+# Size and names
+
+
+def functions_are_short(source: Source) -> Iterator[Finding]:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > FUNCTION_LINES_MAX:
+                what = f"{node.name} has {lines} lines of at most {FUNCTION_LINES_MAX}"
+                yield Finding(source.path, node.lineno, what)
+
+
+def files_are_short(source: Source) -> Iterator[Finding]:
+    limit = TEST_FILE_LINES_MAX if source.path.startswith("tests/") else FILE_LINES_MAX
+    if (lines := source.text.count("\n")) > limit:
+        yield Finding(source.path, limit, f"{lines} lines of at most {limit}")
+
+
+def files_say_something(source: Source) -> Iterator[Finding]:
+    if not source.text.strip():
+        yield Finding(source.path, 1, "empty: a file appears when there is something to put in it")
+
+
+def names_are_rooms(source: Source) -> Iterator[Finding]:
+    for part in source.parts:
+        if part.removesuffix(".py") in VAGUE:
+            yield Finding(source.path, 1, f"{part!r} says nothing of what is inside")
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ClassDef) and VAGUE_CLASS.fullmatch(node.name):
+            yield Finding(source.path, node.lineno, f"{node.name}: name what it is, not its rank")
+
+
+# Errors, time, bounds
+
+
+def errors_are_not_swallowed(source: Source) -> Iterator[Finding]:
+    """A broad ``except`` raises again, logs or counts the error, or hands it on."""
+    if not source.shipped:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ExceptHandler) and _is_broad(node.type):
+            inside = [inner for part in node.body for inner in ast.walk(part)]
+            raises = any(isinstance(inner, ast.Raise) for inner in inside)
+            logs = any(
+                isinstance(inner, ast.Call) and dotted(inner.func).endswith(".exception")
+                for inner in inside
+            )
+            uses = node.name and any(
+                isinstance(inner, ast.Name) and inner.id == node.name for inner in inside
+            )
+            counts = any(
+                isinstance(inner, ast.Call) and dotted(inner.func).endswith(".add")
+                for inner in inside
+            )
+            if not (raises or logs or uses or counts):
+                yield Finding(source.path, node.lineno, "a broad except that drops the error")
+    for call, name in calls(source):
+        if name == "contextlib.suppress" and any(_is_broad(arg) for arg in call.args):
+            yield Finding(source.path, call.lineno, "suppress() of every error")
+
+
+def _is_broad(kind: ast.expr | None) -> bool:
+    if isinstance(kind, ast.Tuple):
+        return any(_is_broad(part) for part in kind.elts)
+    return kind is None or dotted(kind) in BROAD
+
+
+def time_and_chance_are_injected(source: Source) -> Iterator[Finding]:
+    if not source.shipped or source.path.startswith(AMBIENT_ROOMS):
+        return
+    for call, name in calls(source):
+        if name in DURATIONS and source.parts[2] == "adapters":
+            continue
+        if AMBIENT.fullmatch(name) and _imports(source, name.split(".")[0]):
+            yield Finding(source.path, call.lineno, f"{name}() instead of Clock or Entropy")
+
+
+def _imports(source: Source, module: str) -> bool:
+    """Tell the module ``secrets`` from a variable of that name."""
+    return any(
+        (isinstance(node, ast.Import) and any(a.name == module for a in node.names))
+        or (isinstance(node, ast.ImportFrom) and node.module == module)
+        for node in ast.walk(source.tree)
+    )
+
+
+def tests_do_not_sleep(source: Source) -> Iterator[Finding]:
+    """Zero is a turn of the event loop and no wait."""
+    if not source.path.startswith("tests/"):
+        return
+    for call, name in calls(source):
+        zero = [a for a in call.args if isinstance(a, ast.Constant) and a.value == 0]
+        if name == "time.sleep" or (name == "asyncio.sleep" and not zero):
+            yield Finding(source.path, call.lineno, f"{name}() instead of waiting for a signal")
+
+
+def nothing_grows_without_bound(source: Source) -> Iterator[Finding]:
+    """A queue or cache has a maximum, or a comment ``# bounded by ...`` says what holds it."""
+    if not source.shipped:
+        return
+    lines = source.text.splitlines()
+    for call, name in calls(source):
+        if "# bounded by " in lines[call.lineno - 1]:
+            continue
+        sized = call.args or any(k.arg == "maxsize" for k in call.keywords)
+        if name in {"asyncio.Queue", "queue.Queue", "queue.SimpleQueue"} and not sized:
+            yield Finding(source.path, call.lineno, f"{name}() without a maximum")
+        if name == "functools.lru_cache" and any(
+            isinstance(v, ast.Constant) and v.value is None
+            for v in [*call.args, *(k.value for k in call.keywords)]
+        ):
+            yield Finding(source.path, call.lineno, "a cache without a maximum")
+
+
+def structs_are_frozen(source: Source) -> Iterator[Finding]:
+    if not source.shipped:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ClassDef) and "msgspec.Struct" in map(dotted, node.bases):
+            frozen = any(
+                k.arg == "frozen" and isinstance(k.value, ast.Constant) and k.value.value is True
+                for k in node.keywords
+            )
+            if not frozen:
+                yield Finding(source.path, node.lineno, f"{node.name} is not frozen")
+
+
+# SQL
+
+
+def sql_has_its_room(source: Source) -> Iterator[Finding]:
+    if not source.shipped or SQL_ROOMS.fullmatch(source.path):
+        return
+    for line, text, _ in _sql_texts(source):
+        yield Finding(source.path, line, f"SQL outside a store: {text.split(chr(10))[0][:40]!r}")
+
+
+def sql_takes_parameters(source: Source) -> Iterator[Finding]:
+    """Only what is fixed when the module is imported is put into an SQL text; values are bound."""
+    if not BINDING_ROOMS.fullmatch(source.path):
+        return
+    at_import = _names_fixed_at_import(source)
+    for line, text, braces in _sql_texts(source):
+        for brace in braces:
+            if not (DECLARED.fullmatch(brace) or _is_fixed(brace, at_import)):
+                what = f"{{{brace}}} in {text[:30]!r}: bind a value, or name a constant"
+                yield Finding(source.path, line, what)
+
+
+def _is_fixed(expression: str, names: frozenset[str]) -> bool:
+    node = ast.parse(expression, mode="eval").body
+    if isinstance(node, ast.Call):  # a fragment made of constants: _held("u.tenant", "u.id")
+        return all(isinstance(arg, ast.Constant) for arg in node.args) and not node.keywords
+    return isinstance(node, ast.Name) and node.id in names
+
+
+def _names_fixed_at_import(source: Source) -> frozenset[str]:
+    """Loop names of the module's own comprehensions; parameters of functions it alone calls."""
+    in_functions = {
+        id(inner)
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(node)
+    }
+    fixed: set[str] = set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.comprehension) and id(node) not in in_functions:
+            fixed.update(n.id for n in ast.walk(node.target) if isinstance(n, ast.Name))
+    for node in source.tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("_"):
+            uses = [
+                n for n in ast.walk(source.tree) if isinstance(n, ast.Name) and n.id == node.name
+            ]
+            if uses and not any(id(use) in in_functions for use in uses):
+                fixed.update(a.arg for a in [*node.args.args, *node.args.kwonlyargs])
+    return frozenset(fixed)
+
+
+def _sql_texts(source: Source) -> Iterator[tuple[int, str, list[str]]]:
+    """Texts that begin as SQL does: the line, the text, and the expressions in its braces."""
+    inside = {
+        id(part)
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in ast.walk(node)
+        if part is not node
+    }
+    documentation = {
+        id(node.body[0].value)
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+        and isinstance(node.body[0].value, ast.Constant)
+    }
+    for node in ast.walk(source.tree):
+        if id(node) in inside or id(node) in documentation:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if SQL.match(node.value):
+                yield node.lineno, node.value, []
+        elif isinstance(node, ast.JoinedStr):
+            text = "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "?" for part in node.values
+            )
+            if SQL.match(text):
+                braces = [
+                    ast.unparse(part.value)
+                    for part in node.values
+                    if isinstance(part, ast.FormattedValue)
+                ]
+                yield node.lineno, text, braces
+
+
+# Services
+
+
+def siblings_meet_at_the_api(source: Source) -> Iterator[Finding]:
+    """A service sees of another only its ``api``."""
+    if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
+        return
+    own = source.parts[3]
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            elsewhere = parts[:2] == ["mainspring", "services"] and parts[2:3] not in ([], [own])
+            if elsewhere and parts[3:4] != ["api"]:
+                yield Finding(source.path, node.lineno, f"{own} knows {name}")
+
+
+def declarations_have_their_room(source: Source) -> Iterator[Finding]:
+    """Events are declared in ``api``, operations in ``operations``, and so on."""
+    if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
+        return
+    room = source.parts[4].removesuffix(".py")
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            for decorator in node.decorator_list:
+                name = dotted(decorator.func) if isinstance(decorator, ast.Call) else ""
+                owner, _, kind = name.rpartition(".")
+                if owner == "service" and DECLARATIONS.get(kind, room) != room:
+                    what = f"@{name} belongs in {DECLARATIONS[kind]}.py"
+                    yield Finding(source.path, node.lineno, what)
+
+
+def missing_from_service(names: set[str]) -> list[str]:
+    """What a service's folder must have and has not; a file may have grown into a folder."""
+    stems = names | {name.removesuffix(".py") for name in names}
+    return [name for name in SERVICE_MUST_HAVE if name not in stems]
+
+
+def migrations_line_up(names: list[str]) -> list[str]:
+    """Say what is wrong with the file names of one migrations folder."""
+    wrong = []
+    engines: dict[str, set[str]] = {}
+    for name in names:
+        match = MIGRATION.fullmatch(name)
+        if match is None:
+            wrong.append(f"{name}: not NNNN_name.sql")
+            continue
+        kinds = engines.setdefault(match[1], set())
+        if (kind := match[2] or "both") in kinds:
+            wrong.append(f"{name}: number {match[1]} is taken")
+        kinds.add(kind)
+    for number, kinds in engines.items():
+        if kinds not in ({"both"}, {".sqlite", ".postgres"}):
+            wrong.append(f"{number}: one engine is missing, or has it twice")
+    if sorted(map(int, engines)) != list(range(1, len(engines) + 1)):
+        wrong.append(f"numbers {sorted(engines)} do not follow each other from 0001")
+    return wrong
+
+
+# Any text
+
+
+def unfinished(text: str) -> Iterator[int]:
+    """Lines that put something off."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if UNFINISHED.search(line) and "# tidy:" not in line:
+            yield number
+
+
+def personal_paths(text: str) -> Iterator[int]:
+    """Lines that name a folder of somebody's machine."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if HOME_OF_SOMEBODY.search(line):
+            yield number
+
+
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def links(text: str) -> Iterator[str]:
+    """Targets of a Markdown text's links that lead to files, without their fragment."""
+    for target in LINK.findall(re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        if "://" not in target and not target.startswith(("#", "mailto:")):
+            yield target.partition("#")[0]
+
+
+RULES: tuple[Rule, ...] = (
+    functions_are_short,
+    files_are_short,
+    files_say_something,
+    names_are_rooms,
+    errors_are_not_swallowed,
+    time_and_chance_are_injected,
+    tests_do_not_sleep,
+    nothing_grows_without_bound,
+    structs_are_frozen,
+    sql_has_its_room,
+    sql_takes_parameters,
+    siblings_meet_at_the_api,
+    declarations_have_their_room,
+)
