@@ -1,6 +1,6 @@
 """Reading the log by its order: what the feed, the audit trail and an export page through."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -9,7 +9,10 @@ from mainspring.kernel.cel import Names, Type
 from mainspring.kernel.errors import Fault, Invalid
 from mainspring.kernel.table import Query
 
-CHUNK_EVENTS = 256  # events in one read
+CHUNK_EVENTS = 256  # events in one read, at most
+CHUNK_EVENTS_FIRST = 32
+CHUNK_BYTES = 1 << 20  # of bodies in one read, aimed at: a chunk that was larger halves the next
+PAGE_BYTES_MAX = 4 << 20  # of bodies on one page, one event more than that at most
 SEQ_DIGITS_MAX = 18
 
 # What a filter over events may name. Personal fields are sealed to it: no filter finds them out.
@@ -64,7 +67,7 @@ ENTRY_BY_ID = Query(
 )
 
 
-async def entries_after(reader: Reader, after: int, limit: int = CHUNK_EVENTS) -> list[LogEntry]:
+async def entries_after(reader: Reader, after: int, limit: int) -> list[LogEntry]:
     """Return the next entries, gapless and in order of ``seq``."""
     return await reader.read(_ENTRIES_AFTER, (after, limit))
 
@@ -79,21 +82,32 @@ async def scan(
 ) -> Slice:
     """Find up to ``limit`` wanted entries after ``after``, reading at most ``scanned_max``."""
     found: list[LogEntry] = []
+    found_bytes = 0
     position = after
+    count = CHUNK_EVENTS_FIRST
     while scanned_max > 0:
-        count = min(CHUNK_EVENTS, scanned_max)
+        count = min(count, scanned_max)
         entries = await entries_after(reader, position, count)
         for entry in entries:
             position = entry.seq
             if wanted(entry):
                 found.append(entry)
-                if len(found) == limit:
+                found_bytes += len(entry.body)
+                if len(found) == limit or found_bytes > PAGE_BYTES_MAX:
                     at_end = entry is entries[-1] and len(entries) < count
                     return Slice(found, position, at_end)
         if len(entries) < count:
             return Slice(found, position, at_end=True)
         scanned_max -= count
+        count = next_count(entries)
     return Slice(found, position, at_end=False)
+
+
+def next_count(entries: Sequence[LogEntry]) -> int:
+    """Return how many events to read next, from how large the last chunk was."""
+    if sum(len(entry.body) for entry in entries) > CHUNK_BYTES:
+        return max(1, len(entries) // 2)
+    return min(CHUNK_EVENTS, len(entries) * 2)
 
 
 def read_cursor(cursor: str | None, pointer: str = "/cursor") -> int:

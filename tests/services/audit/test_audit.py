@@ -164,7 +164,9 @@ def key_of(platform):
 async def test_an_export_verifies_offline(platform):
     await platform.write(600)
     lines, told = await exported(platform)
-    assert told == [(256, 600), (512, 600), (600, 600)]
+    assert told[-1] == (600, 600)
+    assert {at for at, _ in told} >= {256, 512, 600}
+    assert len([line for line in lines if line.startswith(b'{"milestone"')]) == 2
     report = verify(lines, key_of(platform))
     assert report.problems == []
     assert (report.events, report.withheld, report.trusted) == (600, 0, True)

@@ -8,6 +8,7 @@ import pytest
 
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Invalid, NotFound
+from mainspring.runtime.feed import PAGE_BYTES_MAX
 from mainspring.services.events.api import SCANNED_MAX, StreamQuery
 from mainspring.services.events.operations import stream
 from tests.services.log_platform import PATIENCE_S, Burnt, LogPlatform, Named, Written
@@ -82,6 +83,15 @@ async def test_a_page_reads_a_bounded_part_and_still_misses_nothing(platform):
     assert page == {"items": [], "next_cursor": str(SCANNED_MAX), "position": SCANNED_MAX}
     items, _ = await follow(platform, type="notes.note.burnt")
     assert [e["subject"] for e in items] == ["note_3"]
+
+
+async def test_a_page_of_large_events_is_short(platform):
+    large = "x" * 900_000
+    await platform.emit(*[Written(f"note_{i}", large) for i in range(12)])
+    page = await platform.ask("events.read")
+    assert len(page["items"]) == PAGE_BYTES_MAX // 900_000 + 1
+    items, _ = await follow(platform)
+    assert [e["seq"] for e in items] == list(range(1, 13))
 
 
 async def test_tenants_do_not_see_each_other(platform):

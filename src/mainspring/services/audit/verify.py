@@ -132,7 +132,9 @@ class _Verifier:
 
     def run(self, lines: Iterator[bytes]) -> Report:
         self._open(next(lines, b""))
-        ended = False
+        ended = self.header is None  # then nothing that follows can be told
+        if ended:
+            lines = iter(())
         for number, line in enumerate(lines, 2):
             if ended:
                 self._problem("unreadable", f"line {number} follows the end of the export")
@@ -270,6 +272,8 @@ class _Verifier:
             self._problem("truncated", f"the end line says {end.end} events, not {self.seq}")
 
     def _close(self, ended: bool) -> None:
+        if self.header is None:
+            return
         size = self.checkpoint.size
         if not ended or self.seq < size:
             detail = f"the export ends after event {self.seq} of {size}"
@@ -277,7 +281,7 @@ class _Verifier:
         elif self.seq > size:
             detail = f"events after {size} are not covered by the checkpoint"
             self._problem("changed", detail, size + 1, self.seq)
-        elif self.whole and self.header is not None and self.checkpoint.root:
+        elif self.whole and self.checkpoint.root:
             self._judge(self.frontier.root() == self.checkpoint.root)
         # A body that was found changed explains itself; the tree's own verdict stands beside it.
         if self.suspect is not None:
