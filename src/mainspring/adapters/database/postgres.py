@@ -51,7 +51,8 @@ R = TypeVar("R")
 log = structlog.get_logger()
 Body = Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 
-WRITERS = 6  # connections for commits: one for each lane, the others for calls that go alone
+LANES = 2
+WRITERS = 4  # connections for calls that go alone
 SCANNERS = 2
 POSTS_MAX = 256  # commits posted from threads and not yet done; one more is dropped and logged
 
@@ -73,10 +74,11 @@ class PostgresDatabase:
         self._target = Target(url)
         self._queue_max = queue_max
         self._readers = Pool(self._target, self._target.pool_size)
+        self._batches = Pool(self._target, LANES)
         self._writers = Pool(self._target, WRITERS)
         self._scanners = Pool(self._target, SCANNERS)
-        self._inserts = Lane(self._writers, self._settle)
-        self._guarded = Lane(self._writers, self._settle)
+        self._inserts = Lane(self._batches, self._settle)
+        self._guarded = Lane(self._batches, self._settle)
         self._single: set[asyncio.Task[None]] = set()
         self._listener = Listener(self._target, self._deliver, self._is_ours)
         self._listeners: list[Callable[[Wakes], None]] = []
@@ -104,6 +106,8 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Commit what is queued, then disconnect."""
+        if self._closing:
+            return
         self._closing = True
         await self._inserts.stop()
         await self._guarded.stop()
@@ -111,7 +115,7 @@ class PostgresDatabase:
             await asyncio.wait(self._single)
         await asyncio.to_thread(self._poster.close)
         await self._listener.stop()
-        for pool in (self._readers, self._writers, self._scanners):
+        for pool in (self._readers, self._batches, self._writers, self._scanners):
             await pool.close()
 
     async def version(self) -> str:
@@ -250,7 +254,7 @@ class PostgresDatabase:
             listener(wakes)
 
     def _is_ours(self, pid: int) -> bool:
-        return pid in self._writers.pids
+        return self._batches.has_pid(pid) or self._writers.has_pid(pid)
 
     # The schema
 

@@ -27,6 +27,7 @@ CLOSE_TIMEOUT_S = 5.0
 ATTEMPTS_MAX = 6  # of a transaction that PostgreSQL aborts because of others
 RETRY_FIRST_S = 0.005
 RETRY_MAX_S = 0.2
+CALM = 1 / 16  # connections lent again for each transaction that passes after a deadlock
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 2.0
 STATEMENTS_CACHED = 1_024  # prepared statements per connection
@@ -110,7 +111,11 @@ class Target:
 
 
 class Pool:
-    """A bounded set of connections, made when needed, the one used last handed out first."""
+    """A bounded set of connections, made when needed, the one used last handed out first.
+
+    When transactions deadlock, the pool lends one connection at a time, and then slowly more again:
+    finding a deadlock takes PostgreSQL a second, and taking turns takes none.
+    """
 
     def __init__(
         self, target: Target, size: int, *, jitter: Callable[[], float] = random.random
@@ -118,51 +123,48 @@ class Pool:
         self._target = target
         self._size = size
         self._jitter = jitter
+        self._limit = float(size)
+        self._lent = 0
         self._idle: list[Connection] = []
-        self._open = 0
-        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._pids: dict[Connection, int] = {}
         self._failures = 0
         self._retry_at_s = 0.0
-        self.pids: set[int] = set()
+        self._closed = False
+
+    def has_pid(self, pid: int) -> bool:
+        """Tell whether a server process serves one of these connections."""
+        return pid in self._pids.values()
 
     async def acquire(self) -> Connection:
         """Take a connection. Raises Unavailable when there is none to be had in time."""
-        while True:
+        if self._lent < int(self._limit):
+            self._lent += 1
+        else:
+            await self._wait_for_turn()
+        try:
             while self._idle:
                 connection = self._idle.pop()
                 if not connection.is_closed():
                     return connection
-                self._forget(connection)
-            if self._open < self._size:
-                return await self._connect()
-            if len(self._waiters) >= WAITERS_MAX:
-                raise Unavailable("too many reads are waiting", retry_after_s=1)
-            waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            try:
-                async with asyncio.timeout(WAIT_TIMEOUT_S):
-                    handed = await waiter
-            except BaseException as error:
-                if waiter.done() and not waiter.cancelled():
-                    self._pass_on(waiter.result())
-                if isinstance(error, TimeoutError):
-                    raise Unavailable("no database connection is free", retry_after_s=1) from None
-                raise
-            if handed is not None:
-                return handed
+                self._cut(connection)
+            return await self._connect()
+        except BaseException:
+            self._end_turn()
+            raise
 
     def release(self, connection: Connection) -> None:
         """Give a connection back; one that is closed, or still in a transaction, is dropped."""
-        if connection.is_closed() or connection.is_in_transaction():
-            self.drop(connection)
+        if self._closed or connection.is_closed() or connection.is_in_transaction():
+            self._cut(connection)
         else:
-            self._pass_on(connection)
+            self._idle.append(connection)
+        self._end_turn()
 
     def drop(self, connection: Connection) -> None:
         """Cut a connection that cannot be trusted any more."""
-        connection.terminate()
-        self._forget(connection)
-        self._pass_on(None)
+        self._cut(connection)
+        self._end_turn()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run ``work`` on a connection, again after a pause when PostgreSQL aborts it for others.
@@ -175,6 +177,7 @@ class Pool:
             try:
                 result = await work(connection)
             except CONTENDED:
+                self._limit = 1.0
                 self.release(connection)
                 if attempt == ATTEMPTS_MAX - 1:
                     raise
@@ -188,6 +191,7 @@ class Pool:
                 self.drop(connection)
                 raise
             else:
+                self._limit = min(self._limit + CALM, self._size)
                 self.release(connection)
                 return result
             pause_s = min(RETRY_FIRST_S * 2**attempt, RETRY_MAX_S)
@@ -205,53 +209,55 @@ class Pool:
 
     async def close(self) -> None:
         """Close the idle connections; those that are lent close when they come back."""
-        self._size = 0
+        self._closed = True
         while self._idle:
             connection = self._idle.pop()
-            self._forget(connection)
+            self._pids.pop(connection, None)
             await close(connection)
+
+    async def _wait_for_turn(self) -> None:
+        if len(self._waiters) >= WAITERS_MAX:
+            raise Unavailable("too many calls wait for a connection", retry_after_s=1)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(turn)
+        try:
+            async with asyncio.timeout(WAIT_TIMEOUT_S):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._end_turn()
+            if isinstance(error, TimeoutError):
+                raise Unavailable("no database connection is free", retry_after_s=1) from None
+            raise
+
+    def _end_turn(self) -> None:
+        """Pass turns on to those who have waited longest."""
+        self._lent -= 1
+        while self._waiters and self._lent < int(self._limit):
+            turn = self._waiters.popleft()
+            if not turn.done():
+                self._lent += 1
+                turn.set_result(None)
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         if (wait_s := self._retry_at_s - loop.time()) > 0:
             raise Unavailable("the database cannot be reached", retry_after_s=round(wait_s, 3))
-        self._open += 1
         try:
             connection = await self._target.connect()
-        except (*LOST, asyncpg.PostgresError) as error:
-            self._open -= 1
+        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             delay_s = retry_delay_s(self._failures, self._jitter())
             self._failures += 1
             self._retry_at_s = loop.time() + delay_s
             log.warning("postgres_unreachable", error=said(error), retry_in_s=round(delay_s, 3))
-            self._pass_on(None)
             raise Unavailable("the database cannot be reached", retry_after_s=1) from error
-        except BaseException:
-            self._open -= 1
-            self._pass_on(None)
-            raise
         self._failures = 0
-        self.pids.add(connection.get_server_pid())
+        self._pids[connection] = connection.get_server_pid()
         return connection
 
-    def _forget(self, connection: Connection) -> None:
-        self._open -= 1
-        self.pids.discard(connection.get_server_pid())
-
-    def _pass_on(self, connection: Connection | None) -> None:
-        """Hand a connection, or the room for a new one, to whoever has waited longest."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return
-        if connection is None:
-            return
-        if self._size == 0:
-            connection.terminate()
-            self._forget(connection)
-        else:
-            self._idle.append(connection)
+    def _cut(self, connection: Connection) -> None:
+        connection.terminate()
+        self._pids.pop(connection, None)
 
 
 def retry_delay_s(failures: int, noise: float = 1.0) -> float:
@@ -287,14 +293,14 @@ def is_lost(error: BaseException) -> bool:
     """Tell whether the connection, and not the statement, is what failed."""
     if isinstance(error, asyncpg.InterfaceError):
         return "closed" in str(error)  # any other misuse of the driver is a defect of ours
-    return isinstance(error, LOST)
+    return isinstance(error, LOST) and not isinstance(error, asyncpg.QueryCanceledError)
 
 
 def translated(error: BaseException) -> BaseException:
     """Turn what the driver raises into what the port promises; a defect becomes RuntimeError."""
     if isinstance(error, Failure | Rerun | StartError):
         return error
-    if is_lost(error):
+    if isinstance(error, LOST) or is_lost(error):
         return Unavailable("the database cannot be reached", retry_after_s=1)
     if isinstance(error, (*CONTENDED, asyncpg.LockNotAvailableError)):
         return Unavailable("too many calls change the same rows", retry_after_s=1)

@@ -390,6 +390,8 @@ def _fresh(failure: Exception | type[Exception]) -> Exception:
 
 def _translated(error: BaseException) -> BaseException:
     """Turn what SQLite raises into what the port promises."""
+    if isinstance(error, OverflowError | UnicodeEncodeError):
+        return Invalid("a value is not one the database stores")
     if isinstance(error, Failure | Rerun | StartError) or not isinstance(error, apsw.Error):
         return error
     if isinstance(error, apsw.FullError | apsw.IOError | apsw.BusyError | apsw.CantOpenError):

@@ -1,0 +1,20 @@
+"""What every ``Database`` must do. Run each of ``CHECKS`` on a fresh database.
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+    async def test_database(check, fresh):
+        await check(fresh)
+
+``fresh`` is an ``Opener``: it opens the one database of this test, and again after it was closed.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from mainspring.testing.conformance.database import calls, crowds, life
+from mainspring.testing.conformance.database.things import Opener
+
+CHECKS: tuple[Callable[[Opener], Awaitable[None]], ...] = tuple(
+    check
+    for room in (calls, crowds, life)
+    for name, check in vars(room).items()
+    if name.startswith("check_")
+)
