@@ -15,6 +15,7 @@ from mainspring.gateway.identify import Identity
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.settings import CorsSettings, LimitSettings, ServerSettings
 from mainspring.interfaces.rest.app import RestApp
+from mainspring.interfaces.rest.pages import Pages
 from mainspring.interfaces.server import Server
 from mainspring.kernel.call import Caller
 from mainspring.kernel.clock import SystemClock, SystemEntropy
@@ -80,6 +81,7 @@ class Site:
         self.keys = keys
         self.gates: Gates = runtime.resources[Gates]
         self.blobs = MemoryBlobs()
+        self.failing: list[str] = []
         self.http = aiohttp.ClientSession(server.url, auto_decompress=False)
 
     @property
@@ -148,10 +150,20 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             notes.operations.values(), gateway, clock=clock, ids=runtime.ids, metrics=metrics,
             blobs=blobs, mounts=mounts, server=settings, cors=CorsSettings(**(cors or {})),
         )  # fmt: skip
+        failing: list[str] = []
+
+        async def ready() -> list[str]:
+            return failing
+
+        async def status() -> dict[str, str]:
+            return {"version": "0"}
+
+        Pages(rest, runtime.registry, runtime, ready=ready, status=status, title="Notes")
         http = Server(rest, settings)
         await http.start()
         site = Site(http, rest, runtime, keys)
         site.blobs = blobs
+        site.failing = failing
         sites.append(site)
         return site
 

@@ -24,7 +24,7 @@ class Note(msgspec.Struct, frozen=True):
 
 class NewNote(Input):
     title: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-    tags: list[str] = []
+    tags: tuple[str, ...] = ()
 
 
 class NoteChange(Input):
@@ -34,7 +34,7 @@ class NoteChange(Input):
 class NoteQuery(Input):
     limit: Limit = 50
     cursor: Cursor | None = None
-    tag: list[str] = []
+    tag: tuple[str, ...] = ()
     above: float | None = None
 
 

@@ -223,7 +223,7 @@ class RestApp:
                 exchange.check_coding()
                 exchange.body = await exchange.read_body(size_max, timeout_s)
             outcome = await gateway.perform(operation, inputs, exchange)
-            await _answer(exchange, outcome, secret=operation.secret)
+            await answer(exchange, outcome, secret=operation.secret)
 
         return serve
 
@@ -250,7 +250,7 @@ class RestApp:
                 raise
             if outcome.replayed:
                 await blobs.delete(upload.key)
-            await _answer(exchange, outcome)
+            await answer(exchange, outcome)
 
         return serve
 
@@ -283,8 +283,13 @@ class RestApp:
         return serve
 
 
-async def _answer(exchange: Exchange, outcome: Outcome, *, secret: bool = False) -> None:
-    """Send what a unary operation answered, with its entity tag and within its conditions."""
+async def answer(
+    exchange: Exchange, outcome: Outcome, *, secret: bool = False, fresh: bool = False
+) -> None:
+    """Send JSON, with its entity tag and within the request's conditions.
+
+    What is ``secret`` or ``fresh`` is never stored, tagged or, if secret, compressed.
+    """
     body, status, etag = outcome.body, outcome.status, outcome.etag
     method = exchange.method
     headers: list[tuple[bytes, bytes]] = []
@@ -293,7 +298,7 @@ async def _answer(exchange: Exchange, outcome: Outcome, *, secret: bool = False)
     if outcome.replayed:
         headers.append((b"idempotency-replayed", b"true"))
     coded = len(body) >= SIZE_BYTES_MIN and not secret and _takes_gzip(exchange)
-    if method in {"GET", "HEAD"} and status == 200 and not secret:
+    if method in {"GET", "HEAD"} and status == 200 and not (secret or fresh):
         headers.append(secure.REVALIDATE)
         headers.append(VARY_CODING)
         if etag is None:

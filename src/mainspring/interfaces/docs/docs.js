@@ -1,0 +1,247 @@
+// Draws the reference from /openapi.json. No dependency, nothing from elsewhere.
+"use strict";
+
+const METHODS = ["get", "post", "put", "patch", "delete"];
+const NO_NUL = "^[^\\u0000]*$";
+let spec = null;
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined && value !== null) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+// Text with `code` in it.
+function prose(text, tag = "p") {
+  const parts = (text || "").split(/(``?[^`]+``?)/);
+  return make(tag, {}, ...parts.map((part) =>
+    part.startsWith("`") ? make("code", {}, part.replaceAll("`", "")) : part));
+}
+
+function resolved(schema) {
+  const name = schema && schema.$ref ? schema.$ref.split("/").pop() : null;
+  return name ? spec.components.schemas[name] || {} : schema || {};
+}
+
+function typeOf(schema) {
+  if (!schema) return "any";
+  if (schema.$ref) return resolved(schema).title || schema.$ref.split("/").pop();
+  if (schema.anyOf || schema.oneOf) return (schema.anyOf || schema.oneOf).map(typeOf).join(" | ");
+  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
+  if (schema.type === "array") return `${typeOf(schema.items)}[]`;
+  if (Array.isArray(schema.type)) return schema.type.join(" | ");
+  return schema.format || schema.type || "any";
+}
+
+function bounds(schema) {
+  const told = [];
+  const say = (name, text) => { if (schema[name] !== undefined) told.push(`${text} ${schema[name]}`); };
+  say("minimum", "≥"); say("maximum", "≤"); say("exclusiveMinimum", ">"); say("exclusiveMaximum", "<");
+  say("minLength", "at least"); say("maxLength", "at most");
+  say("minItems", "items ≥"); say("maxItems", "items ≤");
+  if (schema.pattern && schema.pattern !== NO_NUL) told.push(schema.pattern);
+  if (schema.default !== undefined && schema.default !== null) told.push(`default ${JSON.stringify(schema.default)}`);
+  return told.join(", ");
+}
+
+function example(schema, depth = 0) {
+  const whole = resolved(schema);
+  if (whole.example !== undefined) return whole.example;
+  if (whole.examples) return whole.examples[0];
+  if (whole.default !== undefined && whole.default !== null) return whole.default;
+  if (whole.const !== undefined) return whole.const;
+  if (whole.enum) return whole.enum[0];
+  const choice = (whole.anyOf || whole.oneOf || []).find((option) => option.type !== "null");
+  if (choice) return example(choice, depth);
+  if (whole.type === "object" && depth < 5) {
+    const made = {};
+    const wanted = new Set(whole.required || []);
+    for (const [name, inner] of Object.entries(whole.properties || {})) {
+      if (wanted.has(name) || !wanted.size) made[name] = example(inner, depth + 1);
+    }
+    return made;
+  }
+  if (whole.type === "array") return depth < 5 && whole.items ? [example(whole.items, depth + 1)] : [];
+  if (whole.type === "integer" || whole.type === "number") return whole.minimum ?? 1;
+  if (whole.type === "boolean") return true;
+  if (whole.format === "date-time") return "2026-01-31T12:00:00.000Z";
+  if (whole.format === "email") return "ada@example.com";
+  if (whole.format === "uri" || whole.format === "url") return "https://example.com/";
+  return whole.type === "string" ? "text" : {};
+}
+
+function fields(schema) {
+  const whole = resolved(schema);
+  const inner = whole.type === "array" ? resolved(whole.items) : whole;
+  if (!inner.properties) return prose(typeOf(schema) === "any" ? "Any JSON." : typeOf(schema));
+  const required = new Set(inner.required || []);
+  return rows(Object.entries(inner.properties).map(([name, property]) => ({
+    name, required: required.has(name), schema: property, description: property.description })));
+}
+
+function rows(entries) {
+  const body = make("tbody");
+  for (const entry of entries) {
+    body.append(make("tr", {},
+      make("td", {}, make("code", {}, entry.name),
+        entry.required ? make("span", { class: "required", title: "required" }, " *") : null),
+      make("td", { class: "soft" }, typeOf(entry.schema)),
+      make("td", {}, prose(entry.description, "span"), " ",
+        make("span", { class: "soft" }, bounds(entry.schema || {})))));
+  }
+  const head = make("thead", {}, make("tr", {}, ...["Name", "Type", ""].map((t) => make("th", {}, t))));
+  return make("table", {}, head, body);
+}
+
+function curl(method, path, operation) {
+  const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const lines = [`curl ${method === "get" ? "" : `-X ${method.toUpperCase()} `}${quote(location.origin + path)}`];
+  if ((operation.security || []).length) lines.push(`-H "Authorization: Bearer $MAINSPRING_KEY"`);
+  if ((operation.parameters || []).some((p) => p.name === "Idempotency-Key")) {
+    lines.push(`-H "Idempotency-Key: $(uuidgen)"`);
+  }
+  const content = operation.requestBody ? operation.requestBody.content : {};
+  if (content["application/json"]) {
+    lines.push(`-H 'Content-Type: application/json'`);
+    lines.push(`-d ${quote(JSON.stringify(example(content["application/json"].schema)))}`);
+  } else if (operation.requestBody) {
+    lines.push("--data-binary @file");
+  }
+  return lines.join(" \\\n  ");
+}
+
+function code(text) {
+  const copy = make("button", { type: "button" }, "Copy");
+  copy.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(text);
+    copy.textContent = "Copied";
+    setTimeout(() => { copy.textContent = "Copy"; }, 1200);
+  });
+  return make("pre", {}, copy, make("code", {}, text));
+}
+
+function answers(operation) {
+  const body = make("tbody");
+  for (const [status, response] of Object.entries(operation.responses)) {
+    const name = response.$ref ? response.$ref.split("/").pop() : null;
+    const whole = name ? spec.components.responses[name] : response;
+    body.append(make("tr", {}, make("td", {}, make("code", {}, status)), make("td", {}, prose(whole.description, "span"))));
+  }
+  return make("table", {}, body);
+}
+
+function section(path, method, operation) {
+  const element = make("section", { class: "operation", id: operation.operationId });
+  element.append(make("h3", {}, operation.summary || operation.operationId));
+  element.append(make("div", {}, make("span", { class: `method ${method}` }, method), " ",
+    make("span", { class: "path" }, path), " ",
+    operation["x-scope"] ? make("span", { class: "tag", title: "the scope it needs" }, operation["x-scope"]) : null));
+  if (operation.description) element.append(prose(operation.description));
+  if ((operation.parameters || []).length) element.append(make("h4", {}, "Parameters"), rows(operation.parameters));
+  const content = operation.requestBody ? operation.requestBody.content["application/json"] : null;
+  if (content) element.append(make("h4", {}, "Body"), fields(content.schema));
+  const success = Object.entries(operation.responses).find(([status]) => status.startsWith("2"));
+  const shown = success && success[1].content && success[1].content["application/json"];
+  if (shown) element.append(make("h4", {}, `Answer (${success[0]})`), fields(shown.schema));
+  element.append(make("h4", {}, "Example"), code(curl(method, path, operation)));
+  const more = make("details", {}, make("summary", {}, "Every status"), answers(operation));
+  element.append(more);
+  element.dataset.text = `${method} ${path} ${operation.operationId} ${operation.summary || ""} ${operation.description || ""}`.toLowerCase();
+  return element;
+}
+
+function failures() {
+  const whole = make("section", { id: "errors" }, make("h2", {}, "Errors"), prose(spec.info.description));
+  for (const failure of spec["x-errors"] || []) {
+    whole.append(make("section", { id: `error-${failure.code}`, class: "operation" },
+      make("h3", {}, make("code", {}, failure.code), " ", make("span", { class: "soft" }, String(failure.status))),
+      prose(failure.doc)));
+  }
+  return whole;
+}
+
+function draw() {
+  document.title = `${spec.info.title} API reference`;
+  document.getElementById("title").textContent = `${spec.info.title} ${spec.info.version}`;
+  const main = document.getElementById("main");
+  const contents = document.getElementById("contents");
+  main.replaceChildren();
+  contents.replaceChildren();
+  for (const tag of spec.tags) {
+    const group = make("section", { id: `tag-${tag.name}` }, make("h2", {}, tag.name), prose(tag.description));
+    const links = make("div", {}, make("h2", {}, tag.name));
+    for (const [path, methods] of Object.entries(spec.paths)) {
+      for (const method of METHODS.filter((name) => methods[name])) {
+        const operation = methods[method];
+        if (!operation.tags.includes(tag.name)) continue;
+        group.append(section(path, method, operation));
+        const link = make("a", { href: `#${operation.operationId}` }, make("span", { class: `method ${method}` }, method),
+          make("span", {}, operation.summary || operation.operationId));
+        link.dataset.to = operation.operationId;
+        links.append(link);
+      }
+    }
+    if (group.querySelector("section")) { main.append(group); contents.append(links); }
+  }
+  contents.append(make("h2", {}, "More"), make("a", { href: "#errors" }, "Errors"), make("a", { href: "/openapi.json" }, "openapi.json"));
+  main.append(failures());
+  search();
+  const at = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (at) at.scrollIntoView();
+}
+
+function search() {
+  const words = document.getElementById("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const hidden = new Set();
+  for (const element of document.querySelectorAll("section.operation[data-text]")) {
+    element.hidden = !words.every((word) => element.dataset.text.includes(word));
+    if (element.hidden) hidden.add(element.id);
+  }
+  for (const link of document.querySelectorAll("nav a[data-to]")) link.hidden = hidden.has(link.dataset.to);
+}
+
+async function load() {
+  const key = sessionStorage.getItem("mainspring.key");
+  const answer = await fetch("/openapi.json", { headers: key ? { Authorization: `Bearer ${key}` } : {} });
+  if (answer.status === 401 && key) {
+    sessionStorage.removeItem("mainspring.key");
+    return load();
+  }
+  if (!answer.ok) throw new Error(`/openapi.json answered ${answer.status}`);
+  spec = await answer.json();
+  draw();
+}
+
+function start() {
+  const themed = localStorage.getItem("mainspring.theme");
+  if (themed) document.documentElement.dataset.theme = themed;
+  document.getElementById("theme").addEventListener("click", () => {
+    const dark = document.documentElement.dataset.theme
+      ? document.documentElement.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    document.documentElement.dataset.theme = dark ? "light" : "dark";
+    localStorage.setItem("mainspring.theme", dark ? "light" : "dark");
+  });
+  document.getElementById("search").addEventListener("input", search);
+  document.getElementById("login").addEventListener("submit", (event) => {
+    event.preventDefault();
+    sessionStorage.setItem("mainspring.key", document.getElementById("key").value.trim());
+    load().catch(report);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && !/^(INPUT|TEXTAREA)$/.test(document.activeElement.tagName)) {
+      event.preventDefault();
+      document.getElementById("search").focus();
+    }
+  });
+  load().catch(report);
+}
+
+function report(error) {
+  document.getElementById("main").replaceChildren(make("p", {}, `The reference cannot be drawn: ${error.message}`));
+}
+
+start();

@@ -1,0 +1,297 @@
+"""OpenAPI 3.1 from the operations, and from the shapes that only the data knows.
+
+The document says what the gateway does: every status an operation can answer is listed, and
+strings exclude NUL, so that what a schema allows is what is accepted.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel import errors
+from mainspring.kernel.errors import Failure, Fault
+from mainspring.kernel.operation import Kind, Operation, Shape
+from mainspring.kernel.service import Service
+
+Json = dict[str, Any]
+
+REF = "#/components/schemas/{name}"
+PROBLEM = "application/problem+json"
+NO_NUL = "^[^\\u0000]*$"
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A failure (RFC 9457). ``code`` is stable; ``errors`` point at what is wrong in the input."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    errors: tuple[Fault, ...] = ()
+
+
+class Document:
+    """Builds the document. The part that the code knows is made once, shapes are added to it."""
+
+    def __init__(self, services: Iterable[Service], *, title: str, version: str) -> None:
+        self._services = list(services)
+        operations = [o for s in self._services for o in s.operations.values()]
+        self._operations = {operation.name: operation for operation in operations}
+        self._read_schemas(operations)
+        self._info = {"title": title, "version": version, "description": _ABOUT}
+        self._failures = _failures(operations)
+
+    def _read_schemas(self, operations: Sequence[Operation]) -> None:
+        types: list[Any] = [Problem]
+        slots: list[tuple[str, str, int]] = []
+        for operation in operations:
+            for part, kind in (("body", operation.body), ("response", operation.response)):
+                if kind is not None and kind is not type(None) and operation.kind in _TYPED[part]:
+                    slots.append((operation.name, part, len(types)))
+                    types.append(kind)
+        schemas, components = msgspec.json.schema_components(
+            types, ref_template=REF, schema_hook=lambda kind: {}
+        )
+        self._components = {name: _plain(schema) for name, schema in components.items()}
+        self._schemas = {(name, part): _plain(schemas[i]) for name, part, i in slots}
+
+    def build(self, shapes: Iterable[Shape] = ()) -> Json:
+        """Return the whole document; a shape stands in place of its operation's general form."""
+        shaped: dict[str, list[Shape]] = {}
+        for shape in shapes:
+            shaped.setdefault(shape.operation, []).append(shape)
+        paths: dict[str, Json] = {}
+        for service in self._services:
+            for operation in service.operations.values():
+                for face in shaped.get(operation.name) or (None,):
+                    path = operation.path if face is None else _filled(operation.path, face.values)
+                    described = self._operation(operation, service.name, face)
+                    paths.setdefault(path, {})[operation.method.lower()] = described
+        return {
+            "openapi": "3.1.0",
+            "info": self._info,
+            "servers": [{"url": "/"}],
+            "tags": [{"name": s.name, "description": s.doc} for s in self._services],
+            "paths": paths,
+            "components": {
+                "schemas": self._components,
+                "responses": {f.__name__: _response(f) for f in self._failures.values()},
+                "headers": _HEADERS,
+                "securitySchemes": {
+                    "bearer": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": "An access token (JWT) or an API key (`msk_…`).",
+                    }
+                },
+            },
+            "x-errors": [
+                {"code": f.code, "status": f.status, "title": f.title, "doc": inspect.getdoc(f)}
+                for f in sorted(self._failures.values(), key=lambda f: (f.status, f.code))
+            ],
+        }
+
+    def _operation(self, operation: Operation, service: str, shape: Shape | None) -> Json:
+        described: Json = {
+            "operationId": operation.name if shape is None else f"{operation.name}.{shape.name}",
+            "tags": [service],
+            "summary": operation.summary.rstrip("."),
+            "parameters": _parameters(operation, shape),
+            "responses": self._responses(operation, shape),
+        }
+        detail = operation.doc.partition("\n")[2].strip()
+        if detail:
+            described["description"] = detail
+        if operation.scope is not None:
+            described["security"] = [{"bearer": []}]
+            described["x-scope"] = operation.scope
+        else:
+            described["security"] = []
+        body = self._body(operation, shape)
+        if body is not None:
+            described["requestBody"] = body
+        return described
+
+    def _body(self, operation: Operation, shape: Shape | None) -> Json | None:
+        if operation.kind is Kind.UPLOAD:
+            return {"required": True, "content": {"application/octet-stream": {}}}
+        if operation.body_param is None:
+            return None
+        schema = self._schemas.get((operation.name, "body"), {})
+        if shape is not None and shape.body is not None:
+            schema = _plain(dict(shape.body))
+        optional = isinstance(schema, dict) and {"type": "null"} in schema.get("anyOf", [])
+        return {"required": not optional, "content": {"application/json": {"schema": schema}}}
+
+    def _responses(self, operation: Operation, shape: Shape | None) -> Json:
+        answers: Json = {}
+        if operation.kind is Kind.STREAM:
+            content: Json = {"text/event-stream": {}, "application/x-ndjson": {}}
+            answers["200"] = {"description": "Items as they come.", "content": content}
+        elif operation.kind is Kind.RAW:
+            answers["2XX"] = {"description": "The bytes, or nothing.", "content": {"*/*": {}}}
+            answers["3XX"] = {"description": "A redirect, or nothing new."}
+        else:
+            schema = self._schemas.get((operation.name, "response"))
+            if shape is not None and shape.response is not None:
+                schema = _plain(dict(shape.response))
+            answers[str(operation.status)] = _success(operation, schema, "")
+            if operation.writes and operation.status == 201:
+                answers["200"] = _success(operation, schema, " Replayed: the first answer again.")
+            if operation.method == "GET":
+                answers["304"] = {"description": "`If-None-Match` holds this version already."}
+        by_status: dict[int, list[type[Failure]]] = {}
+        for failure in _possible(operation):
+            by_status.setdefault(failure.status, []).append(failure)
+        for status, failures in sorted(by_status.items()):
+            answers[str(status)] = {"$ref": f"#/components/responses/{failures[0].__name__}"}
+        return answers
+
+
+def _success(operation: Operation, schema: Json | None, note: str) -> Json:
+    name = "Done." if schema is None else "The answer."
+    answer: Json = {
+        "description": name + note,
+        "headers": {
+            "Request-Id": {"$ref": "#/components/headers/RequestId"},
+            "RateLimit": {"$ref": "#/components/headers/RateLimit"},
+        },
+    }
+    if schema is not None:
+        answer["content"] = {"application/json": {"schema": schema}}
+        answer["headers"]["ETag"] = {"$ref": "#/components/headers/ETag"}
+    return answer
+
+
+def _parameters(operation: Operation, shape: Shape | None) -> list[Json]:
+    fixed = {} if shape is None else shape.values
+    found: list[Json] = []
+    for name, kind in operation.path_params.items():
+        if name not in fixed:
+            schema = {"minLength": 1, **_inline(kind)}
+            found.append({"name": name, "in": "path", "required": True, "schema": schema})
+    if operation.query is not None:
+        for field in msgspec.structs.fields(operation.query):
+            schema = _without_null(_inline(field.type))
+            parameter: Json = {"name": field.encode_name, "in": "query", "required": field.required}
+            if "description" in schema:
+                parameter["description"] = schema.pop("description")
+            if isinstance(field.default, str | int | float):
+                schema["default"] = field.default
+            found.append({**parameter, "schema": schema})
+    if operation.writes and operation.kind in {Kind.UNARY, Kind.UPLOAD}:
+        found.append(_IDEMPOTENCY_KEY)
+    if operation.method in {"PUT", "PATCH", "DELETE"} and operation.path_params:
+        found.append(_IF_MATCH)
+    return found
+
+
+def _inline(kind: Any) -> Json:
+    """The schema of a parameter, without references."""
+    (schema,), components = msgspec.json.schema_components([kind], ref_template="{name}")
+    if "$ref" in schema:
+        schema = components[schema["$ref"]]
+    made: Json = _plain(schema)
+    return made
+
+
+def _without_null(schema: Json) -> Json:
+    """A parameter is left out rather than null."""
+    options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    if rest.get("default", 0) is None:
+        del rest["default"]
+    if len(options) == 1:
+        return {**options[0], **rest}
+    return {**rest, "anyOf": options} if options else rest
+
+
+def _plain(schema: Any) -> Any:
+    """Say of every free text that it holds no NUL; write tuples as arrays."""
+    if isinstance(schema, dict):
+        made = {name: _plain(value) for name, value in schema.items()}
+        free = not made.keys() & {"pattern", "format", "enum", "const"}
+        if made.get("type") == "string" and free:
+            made["pattern"] = NO_NUL
+        return made
+    if isinstance(schema, list | tuple):
+        return [_plain(value) for value in schema]
+    return schema
+
+
+def _subclasses(kind: type[Failure]) -> list[type[Failure]]:
+    below = kind.__subclasses__()
+    return [*below, *(inner for each in below for inner in _subclasses(each))]
+
+
+def _filled(path: str, values: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), path)
+
+
+def _possible(operation: Operation) -> list[type[Failure]]:
+    """Every failure the pipeline can answer for this operation, and those it declares."""
+    found: list[type[Failure]] = [errors.Malformed, errors.Unauthenticated, errors.Forbidden,
+                                  errors.NotFound, errors.Limited, errors.HeadersTooLarge,
+                                  errors.Unavailable, errors.DeadlineExceeded]  # fmt: skip
+    if operation.kind is Kind.STREAM:
+        found.append(errors.NotAcceptable)
+    if operation.writes:
+        found += [errors.Timeout, errors.Conflict, errors.TooLarge, errors.UnsupportedMedia]
+    if operation.method in {"PUT", "PATCH", "DELETE"}:
+        found.append(errors.PreconditionFailed)
+    found.append(errors.Invalid)
+    declared = [f for f in operation.raises if isinstance(f, type) and issubclass(f, Failure)]
+    return list(dict.fromkeys([*found, *declared]))
+
+
+def _failures(operations: Iterable[Operation]) -> dict[str, type[Failure]]:
+    """Every failure with a code of its own, by code."""
+    kernel = [f for f in _subclasses(Failure) if f.__module__ == errors.__name__]
+    declared = [f for operation in operations for f in _possible(operation)]
+    return {f.code: f for f in [*declared, *sorted(kernel, key=lambda f: f.__name__)]}
+
+
+def _response(failure: type[Failure]) -> Json:
+    headers: Json = {"Request-Id": {"$ref": "#/components/headers/RequestId"}}
+    if failure.status in {429, 503}:
+        headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    return {
+        "description": failure.title,
+        "headers": headers,
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+_TYPED = {"body": {Kind.UNARY}, "response": {Kind.UNARY, Kind.UPLOAD}}
+_HEADERS = {
+    "RequestId": {"description": "Names this request in logs.", "schema": {"type": "string"}},
+    "ETag": {"description": "The version, for `If-Match`.", "schema": {"type": "string"}},
+    "RateLimit": {"description": "What is left of the limit.", "schema": {"type": "string"}},
+    "RetryAfter": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Makes a retry safe: the same key and request have one effect, for 24 hours.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"},
+}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` that was read; another version answers 412.",
+    "schema": {"type": "string"},
+}
+_ABOUT = (
+    "Errors are problem details (RFC 9457). Lists take `limit` and `cursor`. Writes take "
+    "`Idempotency-Key`. Times are RFC 3339 in UTC."
+)
