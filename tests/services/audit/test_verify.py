@@ -3,6 +3,8 @@
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mainspring.runtime import merkle
 from mainspring.services.audit.export import FORMAT, End, Entry, Header, Milestone
@@ -49,6 +51,9 @@ def found(lines, **options):
     report = verify(lines, str(KEY), **options)
     assert report.ok is (report.problems_found == 0)
     return [(p.kind, p.first, p.last) for p in report.problems]
+
+
+SMALL = tuple(export_of(BODIES[:300]))
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +229,42 @@ def test_garbage_between_the_lines_is_named(lines):
     lines.append(b"more\n")
     report = verify(lines, str(KEY))
     assert [p.kind for p in report.problems] == ["unreadable"] * 3
+
+
+def drop(lines, data):
+    del lines[data.draw(st.integers(0, len(lines) - 1))]
+
+
+def repeat(lines, data):
+    at = data.draw(st.integers(0, len(lines) - 1))
+    lines.insert(data.draw(st.integers(0, len(lines))), lines[at])
+
+
+def swap(lines, data):
+    i, j = data.draw(st.lists(st.integers(0, len(lines) - 1), min_size=2, max_size=2, unique=True))
+    lines[i], lines[j] = lines[j], lines[i]
+
+
+def cut(lines, data):
+    del lines[data.draw(st.integers(0, len(lines) - 1)) :]
+
+
+def edit(lines, data):
+    at = data.draw(st.integers(0, len(lines) - 1))
+    line = bytearray(lines[at])
+    place = data.draw(st.integers(0, len(line) - 2))
+    line[place] ^= data.draw(st.integers(1, 255))
+    lines[at] = bytes(line)
+
+
+@given(st.data(), st.sampled_from([drop, repeat, swap, cut, edit]))
+@settings(max_examples=400, deadline=None)
+def test_no_single_change_goes_unseen(data, change):
+    lines = list(SMALL)
+    change(lines, data)
+    if b"".join(lines) != b"".join(SMALL):
+        split = b"".join(lines).splitlines(keepends=True)
+        assert not verify(split, str(KEY)).ok
 
 
 def test_the_list_of_problems_is_bounded(lines):

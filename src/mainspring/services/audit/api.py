@@ -5,14 +5,13 @@ from importlib.resources import files
 import msgspec
 
 from mainspring.kernel.clock import Instant
+from mainspring.kernel.event import Envelope
 from mainspring.kernel.operation import Input
 from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Cursor, Limit
 from mainspring.kernel.service import Service
 from mainspring.services.audit.store import CHECKPOINTS
 
 SCANNED_MAX = 5_000  # events read for one page
-
-Size = msgspec.Meta(ge=0, le=2**53, description="number of events, counted from the first")
 
 
 class AuditSettings(msgspec.Struct, frozen=True):
@@ -54,7 +53,7 @@ class AuditEntry(msgspec.Struct, frozen=True):
     seq: int
     index: int
     leaf: bytes
-    event: msgspec.Raw
+    event: Envelope
 
 
 class CheckpointView(msgspec.Struct, frozen=True):

@@ -132,6 +132,9 @@ def _text(data: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise BadNote("not base64") from None
+    if _text(data) != text:  # spare bits that nothing is signed over
+        raise BadNote("not canonical base64")
+    return data

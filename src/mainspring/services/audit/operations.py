@@ -1,5 +1,7 @@
 """The audit trail's operations: entries, checkpoint, proofs and the export."""
 
+from typing import Any
+
 import msgspec
 
 from mainspring.kernel.call import Call
@@ -44,9 +46,7 @@ async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
         scanned_max=SCANNED_MAX,
         wanted=lambda e: e.tenant == call.tenant and pattern_covers(query.type, e.type),
     )
-    items = [
-        AuditEntry(e.seq, e.seq - 1, e.leaf, msgspec.Raw(e.body.encode())) for e in found.entries
-    ]
+    items = [_entry(entry) for entry in found.entries]
     return Page(items, None if found.at_end else str(found.position))
 
 
@@ -117,6 +117,11 @@ async def export(call: Call) -> Raw:
     )
     disposition = ("Content-Disposition", 'attachment; filename="audit.ndjson"')
     return Raw(body, media_type="application/x-ndjson", headers=(disposition,))
+
+
+def _entry(entry: feed.LogEntry) -> AuditEntry:
+    exact: Any = msgspec.Raw(entry.body.encode())  # Envelope says what is in these bytes
+    return AuditEntry(entry.seq, entry.seq - 1, entry.leaf, exact)
 
 
 async def _published(call: Call, *, at_least: int = 0) -> CheckpointRow:

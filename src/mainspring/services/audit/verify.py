@@ -10,7 +10,7 @@ checkpoint or with another export when you have one.
 import base64
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
@@ -22,6 +22,9 @@ LINE_BYTES_MAX = 16 << 20
 PROBLEMS_SHOWN_MAX = 100
 KNOWN_MAX = 1_000  # checkpoints one export is compared with
 
+T = TypeVar("T")
+
+_encode = msgspec.json.Encoder().encode
 _header = msgspec.json.Decoder(Header).decode
 _entry = msgspec.json.Decoder(Entry).decode
 _milestone = msgspec.json.Decoder(Milestone).decode
@@ -161,7 +164,7 @@ class _Verifier:
     def _open(self, line: bytes) -> None:
         """Read the header and check the signature that everything else hangs on."""
         try:
-            self.header = _header(line)
+            self.header = _exact(_header(line), line)
             key = self.trusted or VerifierKey.parse(self.header.key)
             self.checkpoint = open_note(self.header.checkpoint, key)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -180,11 +183,11 @@ class _Verifier:
     def _take(self, line: bytes) -> bool:
         """Take one line; returns whether it was the end."""
         if line.startswith(b'{"seq":'):
-            self._take_entry(_entry(line))
+            self._take_entry(_exact(_entry(line), line))
         elif line.startswith(b'{"milestone":'):
-            self._take_milestone(_milestone(line))
+            self._take_milestone(_exact(_milestone(line), line))
         else:
-            self._take_end(_end(line))
+            self._take_end(_exact(_end(line), line))
             return True
         return False
 
@@ -305,6 +308,13 @@ def _leaves(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
             yield entry.seq, leaf_hash(bytes(entry.body)) if bytes(entry.body) else entry.leaf
+
+
+def _exact(value: T, line: bytes) -> T:
+    """Refuse a line that says the same in other bytes than the exporter's: somebody wrote it."""
+    if _encode(value) != line.rstrip(b"\r\n"):
+        raise msgspec.DecodeError("not as it was exported")
+    return value
 
 
 class _Named(msgspec.Struct):
