@@ -1,0 +1,222 @@
+"""The composition root: settings, adapters, runtime, services, gateway, interfaces, in that order.
+
+Nothing else knows which adapter fills which port.
+"""
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mainspring.adapters import private_file
+from mainspring.adapters.blobs.directory import DirectoryBlobs
+from mainspring.adapters.database.sqlite import SqliteDatabase
+from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.adapters.mail.sandbox import SandboxMail
+from mainspring.adapters.web.aiohttp import AiohttpWeb
+from mainspring.gateway.pipeline import Gateway
+from mainspring.gateway.settings import CorsSettings, LimitSettings, ServerSettings
+from mainspring.interfaces.rest.app import RestApp
+from mainspring.interfaces.rest.pages import Pages
+from mainspring.interfaces.server import Server
+from mainspring.kernel.app import App
+from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
+from mainspring.kernel.service import Service
+from mainspring.ports.blobs import Blobs
+from mainspring.ports.database import Database, StartError
+from mainspring.ports.mail import Mail
+from mainspring.ports.web import Web
+from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.runtime import Runtime
+from mainspring.runtime.tail import Tail
+from mainspring.runtime.telemetry import Metrics
+from mainspring.services import audit, events, jobs, records, users, webhooks
+from mainspring.services.users.admin import ensure_admin_key, new_key
+from mainspring.services.users.api import Passwords, UserAuthenticator
+from mainspring.services.webhooks.api import WebhookSettings
+from mainspring.settings import OWN_SECTIONS, DatabaseSettings, PlatformSettings, Settings
+
+BUILT_IN: tuple[Service, ...] = (
+    users.service,
+    records.service,
+    jobs.service,
+    webhooks.service,
+    events.service,
+    audit.service,
+)
+SILENCE_MAX_MS = 1_000  # without word from other processes for longer, no identity is remembered
+
+
+def services_of(user_app: App | None) -> list[Service]:
+    """Built-in services and the user's own. Raises StartError on a clash of names."""
+    own = list(user_app.services) if user_app else []
+    if clash := {s.name for s in own} & {s.name for s in BUILT_IN}:
+        raise StartError(f"the app names a service like a built-in one: {', '.join(sorted(clash))}")
+    return [*BUILT_IN, *own]
+
+
+def sections(user_app: App | None) -> Mapping[str, type[msgspec.Struct]]:
+    """Every section of the settings and its struct."""
+    return {
+        **OWN_SECTIONS,
+        "server": ServerSettings,
+        "limits": LimitSettings,
+        "cors": CorsSettings,
+        **{s.name: s.settings for s in services_of(user_app) if s.settings is not None},
+    }
+
+
+def open_database(url: str) -> Database:
+    """Pick the adapter by URL; a path is SQLite. Raises StartError. The caller opens it."""
+    if url.startswith(("postgresql://", "postgres://")):
+        try:
+            from mainspring.adapters.database.postgres import PostgresDatabase
+        except ImportError as error:
+            raise StartError(
+                "PostgreSQL needs asyncpg: pip install 'mainspring[postgres]'"
+            ) from error
+        return PostgresDatabase(url)
+    return SqliteDatabase(Path(url.removeprefix("sqlite:")))
+
+
+async def build(
+    settings: Settings,
+    user_app: App | None = None,
+    *,
+    clock: Clock | None = None,
+    entropy: Entropy | None = None,
+    sockets: Sequence[socket.socket] = (),
+) -> "Platform":
+    """Put a platform together; nothing runs yet. Raises StartError.
+
+    ``sockets`` that listen already are served instead of the address in the settings.
+    """
+    return Platform(settings, user_app, clock or SystemClock(), entropy or SystemEntropy(), sockets)
+
+
+class Platform:
+    """Everything in one process over one database."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        user_app: App | None,
+        clock: Clock,
+        entropy: Entropy,
+        sockets: Sequence[socket.socket],
+    ) -> None:
+        server = settings.of(ServerSettings)
+        self.data_dir = Path(settings.of(PlatformSettings).data_dir)
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.metrics = Metrics()
+        self.keyring = FileKeyring(self.data_dir / "keyring.json", clock=clock, entropy=entropy)
+        url = settings.of(DatabaseSettings).url or f"sqlite:{self.data_dir / 'mainspring.db'}"
+        self.database = open_database(url)
+        private = settings.of(WebhookSettings).allow_private_addresses
+        self.web = AiohttpWeb(allow_private=private)
+        self.passwords = Passwords(entropy)
+        self.blobs = DirectoryBlobs(self.data_dir / "blobs")
+        self.sealer = Sealer(self.database, self.keyring, entropy, clock)
+        resources: dict[type, Any] = {
+            **{type(section): section for section in settings.sections.values()},
+            Web: self.web,
+            Mail: SandboxMail(self.data_dir / "mail"),
+            Blobs: self.blobs,
+            Passwords: self.passwords,
+            Metrics: self.metrics,
+            Sealer: self.sealer,
+        }
+        self.runtime = Runtime(
+            self.database,
+            services_of(user_app),
+            keyring=self.keyring,
+            sealer=self.sealer,
+            resources=resources,
+            clock=clock,
+            entropy=entropy,
+        )
+        self.runtime.dispatcher.on_commit(self.sealer.on_commit)
+        self.gateway = Gateway(
+            self.runtime.dispatcher,
+            UserAuthenticator(self.database, self.keyring),
+            self.keyring,
+            clock,
+            self.metrics,
+            server=server,
+            limits=settings.of(LimitSettings),
+            silence_max_ms=None if self.database.exclusive else SILENCE_MAX_MS,
+        )
+        self.tail = Tail(
+            self.database, self.runtime.board, self.gateway.revoke, self.gateway.identities.heard
+        )
+        rest = RestApp(
+            self.runtime.registry.operations.values(),
+            self.gateway,
+            clock=clock,
+            ids=self.runtime.ids,
+            metrics=self.metrics,
+            blobs=self.blobs,
+            mounts=user_app.mounts if user_app else {},
+            server=server,
+            cors=settings.of(CorsSettings),
+        )
+        Pages(rest, self.runtime.registry, self.runtime, ready=self.failing, status=self.status)
+        self.server = Server(rest, server, sockets=sockets)
+
+    @property
+    def url(self) -> str:
+        """Where it listens, once it has started."""
+        return self.server.url
+
+    async def start(self) -> None:
+        """Open everything, bring the schema up to date, and serve. Raises StartError."""
+        await self.keyring.open()
+        await self.database.open()
+        await self.runtime.migrate()
+        await self._ensure_admin_key()
+        await self.web.open()
+        await self.runtime.start()
+        if not self.database.exclusive:
+            await self.tail.start()
+        await self.server.start()
+
+    async def _ensure_admin_key(self) -> None:
+        """Write the key's file first: a crash before its commit is made good by the next start."""
+        file = self.data_dir / "admin.key"
+        text = await asyncio.to_thread(
+            private_file.create_once, file, lambda: f"{new_key(self.runtime.entropy)}\n".encode()
+        )
+        await ensure_admin_key(self.runtime.dispatcher, text.decode().strip())
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new calls, let calls and jobs finish, hand the rest back, close."""
+        await self.server.drain(timeout_s)
+        await self.tail.stop()
+        await self.runtime.stop(timeout_s)
+        await self.web.close()
+        await asyncio.to_thread(self.passwords.close)
+        await self.database.close()
+
+    async def failing(self) -> list[str]:
+        """Name the parts that cannot serve; none when it is ready."""
+        try:
+            async with asyncio.timeout(2):
+                await self.database.version()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer
+            return [f"database: {type(error).__name__}"]
+        return []
+
+    async def status(self) -> dict[str, Any]:
+        """Versions, services and engines, for ``GET /v1/status``."""
+        failing = await self.failing()
+        return {
+            "version": version("mainspring"),
+            "ready": not failing,
+            "failing": failing,
+            "engines": {"database": await self.database.version()},
+            "services": {s.name: s.doc for s in self.runtime.registry.services.values()},
+        }
