@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -55,3 +55,6 @@ def find_running(data_dir: Path) -> Running | None:
     except (OSError, msgspec.MsgspecError):
         return None
     return running
+
+
+Announce = Callable[[Running], contextlib.AbstractContextManager[None]]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import version
@@ -13,7 +14,10 @@ import structlog
 
 from mainspring.app import Platform, build
 from mainspring.cli.loop import run_loop
-from mainspring.cli.running import Running, told
+from mainspring.cli.running import Announce, Running, told
+from mainspring.cli.workers import Crew
+from mainspring.gateway.settings import ServerSettings
+from mainspring.interfaces.server import bind
 from mainspring.kernel.app import App
 from mainspring.ports.database import StartError
 from mainspring.settings import DatabaseSettings, PlatformSettings, Settings
@@ -21,38 +25,56 @@ from mainspring.settings import DatabaseSettings, PlatformSettings, Settings
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
-def run(settings: Settings, user_app: App | None, announce: Callable[[Running], None]) -> None:
-    """Serve until a signal, then drain. Raises StartError when it cannot start."""
+def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]) -> None:
+    """Serve until a signal, then drain. Raises StartError when it cannot start.
+
+    ``say`` hears where it listens, once it does.
+    """
+
+    @contextlib.contextmanager
+    def announce(running: Running) -> Iterator[None]:
+        with told(Path(running.data_dir), running):
+            say(running)
+            sys.stdout.flush()
+            yield
+
     workers = settings.of(PlatformSettings).workers
-    if workers > 1:
-        if not settings.of(DatabaseSettings).url.startswith("postgres"):
-            raise StartError(
-                f"--workers {workers} needs PostgreSQL: one process owns an SQLite database "
-                "(set [database] url, or leave --workers at 1)"
-            )
-        raise StartError(f"--workers {workers} is not possible yet: run one process per port")
-    run_loop(_serve(settings, user_app, announce))
+    if workers == 1:
+        run_loop(_serve(settings, user_app, announce))
+        return
+    if not settings.of(DatabaseSettings).url.startswith("postgres"):
+        raise StartError(
+            f"--workers {workers} needs PostgreSQL: one process owns an SQLite database "
+            "(set [database] url, or leave --workers at 1)"
+        )
+
+    def serve(listener: socket.socket, tell: Announce) -> None:
+        run_loop(_serve(settings, user_app, tell, listener))
+
+    server = settings.of(ServerSettings)
+    with bind(server.host, server.port) as listener:
+        Crew(workers, listener, serve).run(announce)
 
 
 async def _serve(
-    settings: Settings, user_app: App | None, announce: Callable[[Running], None]
+    settings: Settings,
+    user_app: App | None,
+    announce: Announce,
+    listener: socket.socket | None = None,
 ) -> None:
+    log = structlog.get_logger()
     stop = asyncio.Event()
     with _signals(stop):
-        platform = await build(settings, user_app)
+        platform = await build(settings, user_app, sockets=[listener] if listener else ())
         try:
-            if not await _unless(stop, platform.start()):
-                return
-            database = await platform.database.version()
-            running = _where(platform, settings, database)
-            with told(Path(running.data_dir), running):
-                announce(running)
-                sys.stdout.flush()
-                await stop.wait()
+            if await _unless(stop, platform.start()):
+                database = await platform.database.version()
+                with announce(_where(platform, settings, database)):
+                    await stop.wait()
         finally:
-            structlog.get_logger().info("draining")
+            log.info("draining")
             await platform.drain(settings.of(PlatformSettings).drain_s)
-            structlog.get_logger().info("stopped")
+            log.info("stopped")
 
 
 async def _unless(stop: asyncio.Event, starting: Awaitable[None]) -> bool:

@@ -1,0 +1,126 @@
+"""The command line: help that teaches, one line for what is wrong, exit codes as documented."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from mainspring.cli import EXIT_START, EXIT_USAGE, main
+
+COMMANDS = [
+    ["up"], ["demo"], ["config"], ["doctor"], ["admin", "key"], ["admin", "user"],
+    ["audit", "export"], ["audit", "verify"],
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["mainspring", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_examples(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *command, "--help") == 0
+    assert "Examples:" in capsys.readouterr().out
+
+
+def test_alone_it_explains_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch)
+    said = capsys.readouterr().out
+    assert "Exit codes" in said
+    assert all(command[0] in said for command in COMMANDS)
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("mainspring ")
+
+
+def test_config_shows_values_sources_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mainspring.toml").write_text("[server]\nport = 9000\n")
+    monkeypatch.setenv("MAINSPRING_DATABASE__URL", "postgresql://ann:hunter2@db/shop")
+    assert run(monkeypatch, "config", "--json", "--data-dir", "here") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["server.port"] == {"value": 9000, "source": "mainspring.toml:2"}
+    assert shown["platform.data_dir"] == {"value": "here", "source": "--data-dir"}
+    assert shown["log.level"] == {"value": "info", "source": "default"}
+    assert run(monkeypatch, "config", "--changed") == 0
+    table = capsys.readouterr().out
+    assert "postgresql://ann:********@db/shop" in table
+    assert "hunter2" not in table
+    assert "log.level" not in table
+
+
+def test_the_defaults_are_a_file_to_start_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "config", "--defaults") == 0
+    (tmp_path / "mainspring.toml").write_text(capsys.readouterr().out)
+    assert run(monkeypatch, "config") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["up", "absent.py"], EXIT_START, "mainspring: absent.py: no such file"),
+        (["up", "--port", "70000"], EXIT_USAGE, "mainspring: --port: server.port: Expected `int`"),
+        (["up", "--workers", "2"], EXIT_START, "mainspring: --workers 2 needs PostgreSQL"),
+        (["up", "--config", "no.toml"], EXIT_USAGE, "mainspring: no.toml: cannot be read"),
+        (["audit", "verify", "none.ndjson"], EXIT_START, "mainspring: cannot verify none.ndjson"),
+        (["audit", "export", "out"], EXIT_START, "mainspring: no API key: mainspring-data"),
+        (["admin", "key", "x"], EXIT_START, "mainspring: no API key: mainspring-data"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_is_wrong_is_one_line(
+    arguments: list[str],
+    code: int,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, *arguments) == code
+    said = capsys.readouterr().err
+    assert said.startswith(expected)
+    assert said.count("\n") == 1
+
+
+def test_an_unknown_setting_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAINSPRING_SERVER__PROT", "1")
+    assert run(monkeypatch, "up") == EXIT_USAGE
+    assert "did you mean port?" in capsys.readouterr().err
+
+
+def test_doctor_says_what_it_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAINSPRING_SERVER__PORT", "0")
+    assert run(monkeypatch, "doctor", "--json") == 0
+    assert {c["verdict"] for c in json.loads(capsys.readouterr().out)} <= {"ok", "warn"}
+    assert run(monkeypatch, "doctor") == 0
+    assert "key files" in capsys.readouterr().out
+
+
+def test_doctor_fails_on_a_database_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAINSPRING_SERVER__PORT", "0")
+    monkeypatch.setenv("MAINSPRING_DATABASE__URL", "postgresql://127.0.0.1:1/nowhere")
+    assert run(monkeypatch, "doctor") == 1
+    assert "config" in capsys.readouterr().out
