@@ -1,0 +1,1 @@
+"""The built-in services, each a bounded context; a sibling sees only a service's ``api.py``."""

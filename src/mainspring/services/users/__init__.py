@@ -1,0 +1,12 @@
+"""Users, their sessions, API keys and roles: who may call, and with which scopes.
+
+Owns ``users_users``, ``users_roles``, ``users_grants``, ``users_sessions``, ``users_api_keys``,
+``users_first_key``, ``users_mail_tokens`` and ``users_failures``. Emits ``users.user.*``,
+``users.password.changed``, ``users.session.*``, ``users.api_key.*`` and ``users.role.*``; consumes
+nothing. Needs the keyring, mail, ``Passwords``, ``Entropy`` and ``UsersSettings``.
+"""
+
+from mainspring.services.users import jobs, operations
+from mainspring.services.users.api import service
+
+__all__ = ["jobs", "operations", "service"]

@@ -1,0 +1,108 @@
+"""Jobs: the mails that carry tokens, and the sweep of what has expired."""
+
+import base64
+from enum import StrEnum
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.policy import RetryPolicy
+from mainspring.ports.keyring import Keyring
+from mainspring.ports.mail import Mail, Message
+from mainspring.services.users import model, store
+from mainspring.services.users.api import UsersSettings, service
+from mainspring.services.users.store import MAIL_TOKENS, SWEEPS, MailTokenRow, UserRow
+
+SWEPT_MAX = 2_000  # rows of each kind that one sweep removes
+
+_MAILS = RetryPolicy(max_attempts=8, first_s=1.0, cap_s=600.0)
+
+
+class Purpose(StrEnum):
+    """What a mailed token is for."""
+
+    VERIFY_EMAIL = "verify_email"
+    RESET_PASSWORD = "reset_password"  # noqa: S105
+
+
+def mail_token(call: Call, user: UserRow, purpose: Purpose) -> None:
+    """Stage a token for the user's address and the job that mails it."""
+    settings = call.use(UsersSettings)
+    life_s = settings.verify_token_s
+    if purpose is Purpose.RESET_PASSWORD:
+        life_s = settings.reset_token_s
+    token_id = call.new_id("mtok")
+    token = _token(call, token_id)
+    call.write(
+        MAIL_TOKENS.insert(
+            MailTokenRow(
+                id=token_id,
+                tenant=call.tenant,
+                user_id=user.id,
+                purpose=purpose.value,
+                email=user.email,
+                hash=model.token_hash(token),
+                created_ms=call.now_ms,
+                expires_ms=call.now_ms + life_s * 1000,
+            )
+        )
+    )
+    call.enqueue(send_token, token_id=token_id)
+
+
+@service.job(queue="notifications", retry=_MAILS)
+async def send_token(call: Call, token_id: str) -> None:
+    """Mail a token to its address. The token is derived here: neither table nor job holds it."""
+    row = await call.find(store.MAIL_TOKEN, id=token_id, tenant=call.tenant)
+    if row is None or row.expires_ms <= call.now_ms:
+        return  # used, replaced or too late
+    token = _token(call, token_id)
+    subject, text = _words(call.use(UsersSettings), Purpose(row.purpose), token)
+    await call.use(Mail).send(Message(token_id, row.email, subject, text))
+
+
+@service.job(queue="notifications")
+async def start_reset(call: Call, user_id: str | None) -> None:
+    """Make the token of a password reset; for an address without an account there is none."""
+    if user_id is None:
+        return
+    user = await call.find(store.USER, id=user_id, tenant=call.tenant)
+    purpose = Purpose.RESET_PASSWORD
+    newest = await call.find(
+        store.NEWEST_MAIL_TOKEN, tenant=call.tenant, user_id=user_id, purpose=purpose.value
+    )
+    every_ms = call.use(UsersSettings).mail_every_s * 1000
+    recent = newest is not None and call.now_ms - newest.created_ms < every_ms
+    if user is not None and not recent:
+        mail_token(call, user, purpose)
+
+
+@service.job(queue="bulk")
+async def sweep(call: Call) -> None:
+    """Remove sessions and tokens that have expired, and failures that are forgotten."""
+    before_ms = {"failures": call.now_ms - model.FAILURES_FORGOTTEN_MS}
+    for name, statement in SWEEPS.items():
+        call.write(statement(before_ms=before_ms.get(name, call.now_ms), limit=SWEPT_MAX))
+
+
+service.every("*/10 * * * *", sweep)
+
+
+def _token(call: Call, token_id: str) -> str:
+    proof = call.use(Keyring).fingerprint(token_id.encode(), purpose="users.mail_token")
+    return base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
+
+
+def _words(settings: UsersSettings, purpose: Purpose, token: str) -> tuple[str, str]:
+    """Subject and text of a mail."""
+    if purpose is Purpose.VERIFY_EMAIL:
+        subject, url = f"{settings.product}: confirm your e-mail address", settings.verify_url
+        ask, life_s = "Confirm that this address is yours", settings.verify_token_s
+    else:
+        subject, url = f"{settings.product}: reset your password", settings.reset_url
+        ask, life_s = "Choose a new password", settings.reset_token_s
+    what = url.replace("{token}", token) if url else token
+    how = "with this link" if url else "with this token"
+    hours = max(1, round(life_s / 3600))
+    return subject, (
+        f"{ask} {how}:\n\n{what}\n\nIt holds for {hours} h and can be used once. If you did not ask"
+        " for this, ignore this mail.\n"
+    )

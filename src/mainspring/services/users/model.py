@@ -1,0 +1,186 @@
+"""The rules of users, sessions, keys and roles. No I/O."""
+
+import base64
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+from enum import Enum
+
+import msgspec
+
+from mainspring.kernel.errors import Fault, Invalid
+
+EMAIL_CHARS_MAX = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
+PASSWORD_CHARS_MIN = 8  # NIST SP 800-63B, section 5.1.1.2
+PASSWORD_CHARS_MAX = 128
+PASSWORD_DIFFERENT_CHARS_MIN = 3
+
+FAILURES_FREE = 5  # wrong passwords before the first wait
+FAILURE_WAIT_MS = 1_000  # the first wait; it doubles with each further wrong password
+FAILURE_WAIT_MAX_MS = 15 * 60_000
+FAILURES_FORGOTTEN_MS = 3_600_000  # after this long without one, counting starts again
+
+PARENT_TOLERATED_MS = 10_000
+
+ADMIN_ROLE = "admin"
+USER_ROLE = "user"
+BUILT_IN_ROLES = frozenset({ADMIN_ROLE, USER_ROLE})
+ROLE_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+SCOPE_PATTERN = r"^(\*|[a-z][a-z0-9_]{0,62}:(\*|[a-z0-9][a-z0-9_.:-]{0,126}))$"
+
+KEY_PREFIX = "msk_"
+KEY_SECRET_BYTES = 32
+KEY_SHOWN_CHARS = 12
+
+_LOCAL = r"[^\s@<>()\[\]\\,;:\"\x00-\x1f\x7f]{1,64}"
+_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
+_EMAIL = re.compile(rf"{_LOCAL}@{_LABEL}(?:\.{_LABEL})*")
+_REFRESH = re.compile(r"msr_([0-9a-z]{26})_([0-9]{1,12})_([A-Za-z0-9_-]{43})", re.ASCII)
+
+
+# Addresses and passwords
+
+
+def email(text: str, pointer: str = "/email") -> str:
+    """Return an address in its normal form (NFC, trimmed). Raises Invalid at ``pointer``."""
+    normal = unicodedata.normalize("NFC", text.strip())
+    if len(normal) > EMAIL_CHARS_MAX or _EMAIL.fullmatch(normal) is None:
+        raise Invalid(faults=(Fault(pointer, "not an e-mail address"),))
+    return normal
+
+
+def email_key(text: str) -> str:
+    """Return what two spellings of one address have in common; never fails."""
+    return unicodedata.normalize("NFKC", text.strip()).casefold()
+
+
+def password(text: str, address: str, pointer: str = "/password") -> str:
+    """Return a new password in NFC. Raises Invalid at ``pointer`` when a rule is broken.
+
+    NIST SP 800-63B: a length, no composition rules, and nothing made of the owner's address: what
+    is left without that must still be long enough.
+    """
+    normal = unicodedata.normalize("NFC", text)
+    if not PASSWORD_CHARS_MIN <= len(normal) <= PASSWORD_CHARS_MAX:
+        detail = f"a password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters"
+        raise Invalid(faults=(Fault(pointer, detail),))
+    folded = normal.casefold()
+    if len(set(folded)) < PASSWORD_DIFFERENT_CHARS_MIN:
+        raise Invalid(faults=(Fault(pointer, "the same characters over and over"),))
+    name = email_key(address).partition("@")[0]
+    left = folded.replace(email_key(address), "")
+    left = left.replace(name, "") if len(name) >= 3 else left
+    if left != folded and len(left) < PASSWORD_CHARS_MIN:
+        raise Invalid(faults=(Fault(pointer, "too close to the e-mail address"),))
+    return normal
+
+
+def typed_password(text: str) -> str:
+    """Return a password as somebody typed it now, in the form it is compared in."""
+    return unicodedata.normalize("NFC", text)
+
+
+# Throttling
+
+
+def wait_ms(failures: int, failed_ms: int, now_ms: int) -> int:
+    """How long an account still refuses passwords after so many wrong ones; 0 when it does not.
+
+    The wait doubles up to a quarter of an hour and always ends.
+    """
+    if failures < FAILURES_FREE or now_ms - failed_ms >= FAILURES_FORGOTTEN_MS:
+        return 0
+    doublings = min(failures - FAILURES_FREE, 20)
+    wait = min(FAILURE_WAIT_MS << doublings, FAILURE_WAIT_MAX_MS)
+    return max(0, failed_ms + wait - now_ms)
+
+
+# Refresh tokens
+
+
+class RefreshToken(msgspec.Struct, frozen=True):
+    """A refresh token taken apart: whose, the how-manieth, and the proof that we made it."""
+
+    session_id: str
+    generation: int
+    proof: bytes
+
+    def text(self) -> str:
+        """Write it as the client holds it."""
+        proof = base64.urlsafe_b64encode(self.proof).rstrip(b"=").decode()
+        return f"msr_{self.session_id.removeprefix('sess_')}_{self.generation}_{proof}"
+
+
+def refresh_token(text: str) -> RefreshToken | None:
+    """Take a refresh token apart; None when it has another form."""
+    match = _REFRESH.fullmatch(text)
+    if match is None:
+        return None
+    proof = base64.urlsafe_b64decode(match[3] + "=")
+    token = RefreshToken(f"sess_{match[1]}", int(match[2]), proof)
+    return token if token.text() == text else None  # one token has one spelling
+
+
+class Refresh(Enum):
+    """What to do with a genuine refresh token."""
+
+    ROTATE = "rotate"
+    REPEAT = "repeat"
+    REVOKE = "revoke"
+
+
+def judge(generation: int, newest: int, rotated_ms: int, now_ms: int) -> Refresh:
+    """Decide what a token of ``generation`` gets when the family's newest is ``newest``.
+
+    The parent of the newest is answered with the newest again for a while: its answer was lost, or
+    two tabs refreshed at once. Any other old token was used by two parties: the family ends.
+    """
+    if generation == newest:
+        return Refresh.ROTATE
+    if generation == newest - 1 and now_ms - rotated_ms <= PARENT_TOLERATED_MS:
+        return Refresh.REPEAT
+    return Refresh.REVOKE
+
+
+# Keys, scopes and roles
+
+
+def key_text(secret: bytes) -> str:
+    """Write an API key from its random bytes."""
+    return KEY_PREFIX + base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+def key_hash(text: str) -> bytes:
+    """SHA-256 of a key; 256 random bits need no slower hash."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def token_hash(text: str) -> bytes:
+    """SHA-256 of a mailed token, as it is looked up by."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def words(text: str) -> list[str]:
+    """Read a stored list of scopes or roles: sorted, each once."""
+    return sorted(set(text.split()))
+
+
+def stored(values: Iterable[str]) -> str:
+    """Write a list of scopes or roles as it is stored: sorted, each once, between spaces."""
+    return " ".join(sorted(set(values)))
+
+
+def allows(scopes: Iterable[str], scope: str) -> bool:
+    """Tell whether scopes hold this one: itself, its ``service:*``, or ``*``."""
+    held = set(scopes)
+    return bool(held & {scope, "*", scope.partition(":")[0] + ":*"})
+
+
+def both(one: Iterable[str], other: Iterable[str]) -> frozenset[str]:
+    """Return the scopes that both sides hold, wildcards taken into account."""
+    left, right = set(one), set(other)
+    return frozenset(
+        {scope for scope in left if allows(right, scope)}
+        | {scope for scope in right if allows(left, scope)}
+    )

@@ -1,0 +1,87 @@
+"""Operations on passwords: changing one that is known, resetting one that is not."""
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.errors import Fault
+from mainspring.kernel.policy import RateClass
+from mainspring.services.users import model, proof, store
+from mainspring.services.users.api import (
+    BadMailToken,
+    PasswordChange,
+    PasswordChanged,
+    PasswordReset,
+    PasswordThrottled,
+    ResetRequest,
+    SessionNeeded,
+    WrongPassword,
+    service,
+)
+from mainspring.services.users.jobs import Purpose, start_reset
+from mainspring.services.users.operations.sessions import end_sessions
+from mainspring.services.users.store import USERS, KnownUser
+
+
+@service.operation(
+    "POST /v1/users/me:change_password",
+    scope="users:own",
+    raises=(WrongPassword, SessionNeeded, PasswordThrottled),
+)
+async def change_password(call: Call, change: PasswordChange) -> None:
+    """Change your password; every other session of yours ends. Emits users.password.changed."""
+    user = await proof.myself(call)
+    if not await proof.prove(call, user.email_key, user, change.password):
+        raise WrongPassword()
+    hashed = await proof.new_password(call, change.new_password, user.email, "/new_password")
+    await _set(call, user, hashed, "change", kept=call.caller.session_id or "")
+
+
+@service.operation(
+    "POST /v1/users:request_password_reset", scope=None, status=202, rate=RateClass.LOGIN
+)
+async def request_password_reset(call: Call, request: ResetRequest) -> None:
+    """Mail a token to the address if somebody has signed up with it; the answer does not tell."""
+    email_key = model.email_key(request.email)
+    user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=email_key)
+    call.enqueue(
+        start_reset,
+        unique_key="users.reset:" + proof.account_of(call, email_key).hex(),
+        user_id=None if user is None else user.id,
+    )
+
+
+@service.operation(
+    "POST /v1/users:reset_password", scope=None, rate=RateClass.LOGIN, raises=(BadMailToken,)
+)
+async def reset_password(call: Call, reset: PasswordReset) -> None:
+    """Set a password with the token that was mailed; every session ends.
+
+    The address counts as proved. Emits users.password.changed.
+    """
+    refusal = BadMailToken(faults=(Fault("/token", "unknown, used or expired"),))
+    token = await call.find(
+        store.MAIL_TOKEN_BY_HASH,
+        tenant=call.tenant,
+        hash=model.token_hash(reset.token),
+        purpose=Purpose.RESET_PASSWORD.value,
+    )
+    if token is None or token.expires_ms <= call.now_ms:
+        raise refusal
+    user = await call.find(store.USER, id=token.user_id, tenant=call.tenant)
+    if user is None or user.email != token.email:
+        raise refusal
+    hashed = await proof.new_password(call, reset.password, user.email)
+    await _set(call, user, hashed, "reset", kept="")
+
+
+async def _set(call: Call, user: KnownUser, hashed: str, how: str, kept: str) -> None:
+    """Stage a new password. The row goes first: a login that waits for it sees the new one."""
+    verified = user.email_verified or how == "reset"
+    call.write(
+        USERS.update(user, password_hash=hashed, email_verified=verified, updated_ms=call.now_ms)
+    )
+    await end_sessions(call, user.id, "password", kept=kept)
+    account = proof.account_of(call, user.email_key)
+    call.write(
+        store.END_RESETS(tenant=call.tenant, user_id=user.id),
+        store.FORGET_FAILURES(tenant=call.tenant, account=account),
+    )
+    call.emit(PasswordChanged(user.id, how))

@@ -1,0 +1,109 @@
+"""Operations on roles. A role is changed only by those who hold everything it gives."""
+
+import re
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.errors import Fault, Invalid, NotFound
+from mainspring.kernel.operation import Answer
+from mainspring.kernel.page import Page
+from mainspring.services.users import model, proof, store
+from mainspring.services.users.api import (
+    NewRole,
+    PageQuery,
+    Role,
+    RoleBuiltIn,
+    RoleChanges,
+    RoleCreated,
+    RoleDeleted,
+    RoleTaken,
+    RoleUpdated,
+    ScopeNotHeld,
+    service,
+)
+from mainspring.services.users.store import ROLES, RoleRow
+
+_NAME = re.compile(model.ROLE_PATTERN.removesuffix("$"))
+
+
+@service.operation(
+    "POST /v1/roles", scope="roles:write", status=201, raises=(RoleTaken, ScopeNotHeld)
+)
+async def create_role(call: Call, new: NewRole) -> Answer[Role]:
+    """Make a role of scopes that you hold yourself. Emits users.role.created."""
+    if _NAME.fullmatch(new.name) is None:
+        raise Invalid(faults=(Fault("/name", f"does not match {model.ROLE_PATTERN}"),))
+    proof.require_held(call, new.scopes)
+    row = RoleRow(call.tenant, new.name, 1, model.stored(new.scopes), call.now_ms, call.now_ms)
+    call.write(ROLES.insert(row, taken=RoleTaken))
+    call.emit(RoleCreated(row.name, model.words(row.scopes)))
+    return _answer(row)
+
+
+@service.operation("GET /v1/roles", scope="roles:read")
+async def list_roles(call: Call, query: PageQuery) -> Page[Role]:
+    """List roles by name."""
+    rows = await call.all(
+        store.ROLE_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit + 1
+    )
+    page = rows[: query.limit]
+    return Page([shown(row) for row in page], page[-1].name if len(rows) > len(page) else None)
+
+
+@service.operation("GET /v1/roles/{name}", scope="roles:read")
+async def read_role(call: Call, name: str) -> Answer[Role]:
+    """Read a role."""
+    return _answer(await _role(call, name))
+
+
+@service.operation(
+    "PATCH /v1/roles/{name}", scope="roles:write", raises=(RoleBuiltIn, ScopeNotHeld)
+)
+async def update_role(call: Call, name: str, changes: RoleChanges) -> Answer[Role]:
+    """Give a role other scopes; its holders have them at once. Emits users.role.updated."""
+    row = await _role(call, name)
+    call.require_match(_etag(row))
+    if name == model.ADMIN_ROLE:
+        raise RoleBuiltIn("administrators hold every scope")
+    proof.require_held(call, [*changes.scopes, row.scopes])
+    changed = {"scopes": model.stored(changes.scopes), "updated_ms": call.now_ms}
+    call.write(ROLES.update(row, **changed))
+    row = msgspec.structs.replace(row, version=row.version + 1, **changed)
+    call.emit(RoleUpdated(row.name, model.words(row.scopes)))
+    return _answer(row)
+
+
+@service.operation(
+    "DELETE /v1/roles/{name}", scope="roles:write", raises=(RoleBuiltIn, ScopeNotHeld)
+)
+async def delete_role(call: Call, name: str) -> None:
+    """Delete a role and take it from everyone who holds it. Emits users.role.deleted."""
+    row = await _role(call, name)
+    call.require_match(_etag(row))
+    if name in model.BUILT_IN_ROLES:
+        raise RoleBuiltIn("it cannot be deleted")
+    proof.require_held(call, [row.scopes])
+    call.write(ROLES.delete(row))
+    call.write(store.TAKE_ROLE_FROM_ALL(tenant=call.tenant, role=name))
+    call.emit(RoleDeleted(name))
+
+
+def shown(row: RoleRow) -> Role:
+    """Write a role as it is answered."""
+    return Role(row.name, model.words(row.scopes), rfc3339(row.created_ms), rfc3339(row.updated_ms))
+
+
+def _answer(row: RoleRow) -> Answer[Role]:
+    return Answer(shown(row), etag=_etag(row))
+
+
+def _etag(row: RoleRow) -> str:
+    return f'"{row.version}"'
+
+
+async def _role(call: Call, name: str) -> RoleRow:
+    if _NAME.fullmatch(name) is None:
+        raise NotFound()
+    return await call.one(store.ROLE, tenant=call.tenant, name=name)

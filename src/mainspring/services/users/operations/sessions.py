@@ -1,0 +1,221 @@
+"""Operations on sessions: logging in, staying in, leaving; and the keys tokens verify with."""
+
+import hmac
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.errors import NotFound
+from mainspring.kernel.ids import is_id
+from mainspring.kernel.operation import Answer
+from mainspring.kernel.page import Page
+from mainspring.kernel.policy import RateClass
+from mainspring.ports.keyring import Keyring
+from mainspring.services.users import model, proof, store
+from mainspring.services.users.api import (
+    SESSIONS_MAX,
+    BadRefreshToken,
+    Jwks,
+    Login,
+    PageQuery,
+    PasswordThrottled,
+    RefreshRequest,
+    RefreshTokenReused,
+    Session,
+    SessionCreated,
+    SessionNeeded,
+    SessionRevoked,
+    Tokens,
+    UsersSettings,
+    WrongCredentials,
+    service,
+)
+from mainspring.services.users.model import Refresh, RefreshToken
+from mainspring.services.users.store import SESSIONS, KnownUser, SessionRow
+
+JWKS_KEPT_S = 300  # how long others may keep our public keys
+
+
+@service.operation(
+    "POST /v1/sessions",
+    scope=None,
+    status=201,
+    rate=RateClass.LOGIN,
+    secret=True,
+    raises=(WrongCredentials, PasswordThrottled),
+)
+async def create_session(call: Call, login: Login) -> Answer[Tokens]:
+    """Log in. Emits users.session.created.
+
+    A wrong password and an unknown address are answered alike, and counted; after five in a row the
+    address waits, up to a quarter of an hour.
+    """
+    email_key = model.email_key(login.email)
+    user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=email_key)
+    if not await proof.prove(call, email_key, user, login.password) or user is None:
+        raise WrongCredentials()
+    settings = call.use(UsersSettings)
+    session = SessionRow(
+        id=call.new_id("sess"),
+        tenant=call.tenant,
+        version=1,
+        user_id=user.id,
+        generation=1,
+        created_ms=call.now_ms,
+        rotated_ms=call.now_ms,
+        expires_ms=_expiry(settings, call.now_ms, call.now_ms),
+    )
+    call.write(SESSIONS.insert(session))
+    call.emit(SessionCreated(session.id, user.id, rfc3339(session.expires_ms)))
+    crowd = await call.all(
+        store.SESSIONS_OF, tenant=call.tenant, user_id=user.id, beyond=SESSIONS_MAX - 1
+    )
+    for oldest in crowd:
+        revoke(call, oldest, "too_many")
+    return Answer(_tokens(call, user, session))
+
+
+@service.operation(
+    "POST /v1/sessions/refresh",
+    scope=None,
+    secret=True,
+    raises=(BadRefreshToken, RefreshTokenReused),
+)
+async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
+    """Trade the newest refresh token for the next one and a new access token.
+
+    The one before it is answered with the newest again for 10 s, so an answer that was lost or two
+    refreshes at once do no harm. Any older one ends the session (users.session.revoked).
+    """
+    token = model.refresh_token(given.refresh_token)
+    if token is None or not hmac.compare_digest(token.proof, _proof(call, token)):
+        raise BadRefreshToken()
+    session = await call.find(store.SESSION, id=token.session_id, tenant=call.tenant)
+    if (
+        session is None
+        or session.expires_ms <= call.now_ms
+        # Signed here but newer than what is stored: the database was restored from a backup.
+        or token.generation > session.generation
+    ):
+        raise BadRefreshToken()
+    verdict = model.judge(token.generation, session.generation, session.rotated_ms, call.now_ms)
+    if verdict is Refresh.REVOKE:
+        revoke(call, session, "refresh_token_reused")
+        raise RefreshTokenReused("the session is ended: log in again")
+    user = await call.find(store.USER, id=session.user_id, tenant=call.tenant)
+    if user is None:
+        raise BadRefreshToken()
+    if verdict is Refresh.ROTATE:
+        renewed = {
+            "generation": session.generation + 1,
+            "rotated_ms": call.now_ms,
+            "expires_ms": _expiry(call.use(UsersSettings), session.created_ms, call.now_ms),
+        }
+        call.write(SESSIONS.update(session, **renewed))
+        session = msgspec.structs.replace(session, **renewed)
+    return _tokens(call, user, session)
+
+
+@service.operation("GET /v1/sessions", scope="users:own", raises=(SessionNeeded,))
+async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
+    """List your sessions, the oldest first."""
+    user = await proof.myself(call)
+    rows = await call.all(
+        store.SESSION_PAGE,
+        tenant=call.tenant,
+        user_id=user.id,
+        after=proof.after(query.cursor, "sess"),
+        now_ms=call.now_ms,
+        limit=query.limit + 1,
+    )
+    page = rows[: query.limit]
+    current = call.caller.session_id
+    return Page(
+        [_shown(session, current) for session in page],
+        page[-1].id if len(rows) > len(page) else None,
+    )
+
+
+@service.operation("DELETE /v1/sessions", scope="users:own", raises=(SessionNeeded,))
+async def delete_sessions(call: Call) -> None:
+    """Log out everywhere, here too. Emits users.session.revoked for each session."""
+    user = await proof.myself(call)
+    await end_sessions(call, user.id, "logout")
+
+
+@service.operation("DELETE /v1/sessions/{id}", scope="users:own")
+async def delete_session(call: Call, id: str) -> None:
+    """Log out; before this is answered the session's tokens hold no more.
+
+    Those with the scope users:write end the sessions of others. Emits users.session.revoked.
+    """
+    if not is_id(id, "sess"):
+        raise NotFound()
+    session = await call.one(store.SESSION, id=id, tenant=call.tenant)
+    if call.caller.kind != "user" or session.user_id != call.caller.id:
+        if not call.caller.allows("users:write"):
+            raise NotFound()
+        user = await call.find(store.USER, id=session.user_id, tenant=call.tenant)
+        proof.require_held(call, [user.scopes if user is not None else ""])
+    revoke(call, session, "logout")
+
+
+@service.operation("GET /.well-known/jwks.json", scope=None, rate=RateClass.UNLIMITED)
+async def read_jwks(call: Call) -> Answer[Jwks]:
+    """Read the public keys that access tokens are signed with (RFC 7517)."""
+    keys = msgspec.convert(call.use(Keyring).jwks(), Jwks)
+    return Answer(keys, headers=(("Cache-Control", f"public, max-age={JWKS_KEPT_S}"),))
+
+
+def revoke(call: Call, session: SessionRow, reason: str) -> None:
+    """Stage the end of a session."""
+    call.write(SESSIONS.delete(session))
+    call.emit(SessionRevoked(session.id, session.user_id, reason))
+
+
+async def end_sessions(call: Call, user_id: str, reason: str, kept: str = "") -> None:
+    """Stage the end of all of a user's sessions but one, those that begin meanwhile too."""
+    for session in await call.all(store.SESSIONS_OF, tenant=call.tenant, user_id=user_id, beyond=0):
+        if session.id != kept:
+            call.emit(SessionRevoked(session.id, user_id, reason))
+    call.write(store.END_SESSIONS(tenant=call.tenant, user_id=user_id, kept=kept))
+
+
+def _expiry(settings: UsersSettings, created_ms: int, now_ms: int) -> int:
+    """When a session ends that is not used before, and never later than its longest life."""
+    idle_ms = now_ms + settings.session_idle_s * 1000
+    return min(idle_ms, created_ms + settings.session_max_s * 1000)
+
+
+def _tokens(call: Call, user: KnownUser, session: SessionRow) -> Tokens:
+    now_s = call.now_ms // 1000
+    life_s = call.use(UsersSettings).access_token_s
+    access = call.use(Keyring).sign_token(
+        {
+            "sub": user.id,
+            "sid": session.id,
+            "tenant": user.tenant,
+            "iat": now_s,
+            "exp": now_s + life_s,
+        }
+    )
+    bare = RefreshToken(session.id, session.generation, b"")
+    newest = msgspec.structs.replace(bare, proof=_proof(call, bare))
+    return Tokens(access, newest.text(), life_s, proof.shown(user), session.id)
+
+
+def _proof(call: Call, token: RefreshToken) -> bytes:
+    """What only we can make of a session and a generation: nothing of the tokens is stored."""
+    said = f"{token.session_id}/{token.generation}".encode()
+    return call.use(Keyring).fingerprint(said, purpose="users.refresh_token")
+
+
+def _shown(session: SessionRow, current: str | None) -> Session:
+    return Session(
+        id=session.id,
+        created_at=rfc3339(session.created_ms),
+        refreshed_at=rfc3339(session.rotated_ms),
+        expires_at=rfc3339(session.expires_ms),
+        current=session.id == current,
+    )

@@ -1,0 +1,309 @@
+"""All SQL of the users service."""
+
+import msgspec
+
+from mainspring.kernel.table import Query, Statement, Table
+
+
+class UserRow(msgspec.Struct, frozen=True):
+    """A user as stored. ``email_key`` makes the address unique in all its spellings."""
+
+    id: str
+    tenant: str
+    version: int
+    email: str
+    email_key: str
+    email_verified: bool
+    display_name: str
+    password_hash: str
+    created_ms: int
+    updated_ms: int
+
+
+class KnownUser(UserRow, frozen=True):
+    """A user with the names of the roles it holds and the scopes these give, between spaces."""
+
+    roles: str
+    scopes: str
+
+
+class RoleRow(msgspec.Struct, frozen=True):
+    """A role; ``scopes`` between spaces."""
+
+    tenant: str
+    name: str
+    version: int
+    scopes: str
+    created_ms: int
+    updated_ms: int
+
+
+class GrantRow(msgspec.Struct, frozen=True):
+    """That a user holds a role."""
+
+    tenant: str
+    user_id: str
+    role: str
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session: a family of refresh tokens of which ``generation`` is the newest."""
+
+    id: str
+    tenant: str
+    version: int
+    user_id: str
+    generation: int
+    created_ms: int
+    rotated_ms: int
+    expires_ms: int
+
+
+class ApiKeyRow(msgspec.Struct, frozen=True):
+    """An API key; the key itself is not stored. Without an owner it stands for itself alone."""
+
+    id: str
+    tenant: str
+    version: int
+    name: str
+    prefix: str
+    hash: bytes
+    scopes: str
+    owner_id: str | None
+    created_ms: int
+    expires_ms: int | None
+
+
+class FirstKeyRow(msgspec.Struct, frozen=True):
+    """That the first administrator's key was made."""
+
+    tenant: str
+    key_id: str
+
+
+class MailTokenRow(msgspec.Struct, frozen=True):
+    """A token that was mailed to ``email``; the token itself is derived, not stored."""
+
+    id: str
+    tenant: str
+    user_id: str
+    purpose: str
+    email: str
+    hash: bytes
+    created_ms: int
+    expires_ms: int
+
+
+class FailureRow(msgspec.Struct, frozen=True):
+    """Wrong passwords in a row for one address, known or not."""
+
+    tenant: str
+    account: bytes
+    failures: int
+    failed_ms: int
+
+
+class Bearer(msgspec.Struct, frozen=True):
+    """Who a credential stands for. ``own_scopes`` of a key, roles and scopes of the user behind."""
+
+    id: str
+    tenant: str
+    user_id: str | None
+    expires_ms: int | None
+    own_scopes: str
+    roles: str
+    user_scopes: str
+
+
+USERS = Table("users_users", UserRow, key=("id",))
+ROLES = Table("users_roles", RoleRow, key=("tenant", "name"))
+GRANTS = Table("users_grants", GrantRow, key=("tenant", "user_id", "role"))
+SESSIONS = Table("users_sessions", SessionRow, key=("id",))
+API_KEYS = Table("users_api_keys", ApiKeyRow, key=("id",))
+FIRST_KEYS = Table("users_first_key", FirstKeyRow, key=("tenant",))
+MAIL_TOKENS = Table("users_mail_tokens", MailTokenRow, key=("id",))
+FAILURES = Table("users_failures", FailureRow, key=("tenant", "account"))
+TABLES = (USERS, ROLES, GRANTS, SESSIONS, API_KEYS, FIRST_KEYS, MAIL_TOKENS, FAILURES)
+
+
+def _held(tenant: str, user: str) -> str:
+    """Two columns: the roles of a user, and the scopes they give."""
+    return f"""
+    COALESCE((SELECT string_agg(g.role, ' ') FROM users_grants g
+        WHERE g.tenant = {tenant} AND g.user_id = {user}), ''),
+    COALESCE((SELECT string_agg(r.scopes, ' ') FROM users_grants g
+        JOIN users_roles r ON r.tenant = g.tenant AND r.name = g.role
+        WHERE g.tenant = {tenant} AND g.user_id = {user}), '')"""
+
+
+_USER = f"SELECT {USERS.columns}, {_held('u.tenant', 'u.id')} FROM users_users u "
+
+# Users
+
+USER = Query("users.user", _USER + "WHERE id = :id AND tenant = :tenant", KnownUser)
+USER_BY_EMAIL = Query(
+    "users.user_by_email", _USER + "WHERE tenant = :tenant AND email_key = :email_key", KnownUser
+)
+USER_PAGE = Query(
+    "users.user_page",
+    _USER + "WHERE tenant = :tenant AND id > :after ORDER BY id LIMIT :limit",
+    KnownUser,
+)
+KEEP_PASSWORD = Statement(
+    "users.keep_password",
+    """UPDATE users_users SET password_hash = :fresh WHERE id = :id AND password_hash = :hashed
+    AND NOT EXISTS (SELECT 1 FROM users_failures
+        WHERE tenant = :tenant AND account = :account AND failures > :failures)""",
+)
+
+# Roles
+
+ROLE = Query(
+    "users.role",
+    f"SELECT {ROLES.columns} FROM users_roles WHERE tenant = :tenant AND name = :name",
+    ROLES,
+)
+ROLE_PAGE = Query(
+    "users.role_page",
+    f"SELECT {ROLES.columns} FROM users_roles WHERE tenant = :tenant AND name > :after"
+    " ORDER BY name LIMIT :limit",
+    ROLES,
+)
+TAKE_ROLE_FROM_ALL = Statement(
+    "users.take_role_from_all", "DELETE FROM users_grants WHERE tenant = :tenant AND role = :role"
+)
+TAKE_ALL_ROLES = Statement(
+    "users.take_all_roles", "DELETE FROM users_grants WHERE tenant = :tenant AND user_id = :user_id"
+)
+
+# Sessions
+
+SESSION = Query(
+    "users.session",
+    f"SELECT {SESSIONS.columns} FROM users_sessions WHERE id = :id AND tenant = :tenant",
+    SESSIONS,
+)
+SESSION_PAGE = Query(
+    "users.session_page",
+    f"SELECT {SESSIONS.columns} FROM users_sessions"
+    " WHERE tenant = :tenant AND user_id = :user_id AND id > :after AND expires_ms > :now_ms"
+    " ORDER BY id LIMIT :limit",
+    SESSIONS,
+)
+SESSIONS_OF = Query(
+    "users.sessions_of",
+    f"SELECT {SESSIONS.columns} FROM users_sessions"
+    " WHERE tenant = :tenant AND user_id = :user_id ORDER BY id DESC LIMIT 500 OFFSET :beyond",
+    SESSIONS,
+)
+END_SESSIONS = Statement(
+    "users.end_sessions",
+    "DELETE FROM users_sessions WHERE tenant = :tenant AND user_id = :user_id AND id <> :kept",
+)
+SESSION_BEARER = Query(
+    "users.session_bearer",
+    f"""SELECT s.id, s.tenant, s.user_id, s.expires_ms, '', {_held("s.tenant", "s.user_id")}
+    FROM users_sessions s JOIN users_users u ON u.id = s.user_id WHERE s.id = :id""",
+    Bearer,
+)
+
+# API keys
+
+API_KEY = Query(
+    "users.api_key",
+    f"SELECT {API_KEYS.columns} FROM users_api_keys WHERE id = :id AND tenant = :tenant",
+    API_KEYS,
+)
+API_KEY_PAGE = Query(
+    "users.api_key_page",
+    f"SELECT {API_KEYS.columns} FROM users_api_keys WHERE tenant = :tenant AND id > :after"
+    " ORDER BY id LIMIT :limit",
+    API_KEYS,
+)
+API_KEY_PAGE_OF = Query(
+    "users.api_key_page_of",
+    f"SELECT {API_KEYS.columns} FROM users_api_keys"
+    " WHERE tenant = :tenant AND owner_id = :owner_id AND id > :after ORDER BY id LIMIT :limit",
+    API_KEYS,
+)
+END_API_KEYS = Statement(
+    "users.end_api_keys",
+    "DELETE FROM users_api_keys WHERE tenant = :tenant AND owner_id = :owner_id",
+)
+KEY_BEARER = Query(
+    "users.key_bearer",
+    f"""SELECT k.id, k.tenant, k.owner_id, k.expires_ms, k.scopes,
+    {_held("k.tenant", "k.owner_id")} FROM users_api_keys k WHERE k.hash = :hash""",
+    Bearer,
+)
+FIRST_KEY = Query(
+    "users.first_key",
+    f"SELECT {FIRST_KEYS.columns} FROM users_first_key WHERE tenant = :tenant",
+    FIRST_KEYS,
+)
+
+# Mailed tokens
+
+MAIL_TOKEN = Query(
+    "users.mail_token",
+    f"SELECT {MAIL_TOKENS.columns} FROM users_mail_tokens WHERE id = :id AND tenant = :tenant",
+    MAIL_TOKENS,
+)
+MAIL_TOKEN_BY_HASH = Query(
+    "users.mail_token_by_hash",
+    f"SELECT {MAIL_TOKENS.columns} FROM users_mail_tokens"
+    " WHERE hash = :hash AND tenant = :tenant AND purpose = :purpose",
+    MAIL_TOKENS,
+)
+NEWEST_MAIL_TOKEN = Query(
+    "users.newest_mail_token",
+    f"SELECT {MAIL_TOKENS.columns} FROM users_mail_tokens WHERE tenant = :tenant"
+    " AND user_id = :user_id AND purpose = :purpose ORDER BY id DESC LIMIT 1",
+    MAIL_TOKENS,
+)
+END_MAIL_TOKENS = Statement(
+    "users.end_mail_tokens",
+    "DELETE FROM users_mail_tokens WHERE tenant = :tenant AND user_id = :user_id",
+)
+END_RESETS = Statement(
+    "users.end_resets",
+    "DELETE FROM users_mail_tokens WHERE tenant = :tenant AND user_id = :user_id"
+    " AND purpose = 'reset_password'",
+)
+
+# Wrong passwords
+
+FAILURE = Query(
+    "users.failure",
+    f"SELECT {FAILURES.columns} FROM users_failures WHERE tenant = :tenant AND account = :account",
+    FAILURES,
+)
+COUNT_FAILURE = Statement(
+    "users.count_failure",
+    """INSERT INTO users_failures (tenant, account, failures, failed_ms)
+    VALUES (:tenant, :account, 1, :now_ms)
+    ON CONFLICT (tenant, account) DO UPDATE SET failed_ms = excluded.failed_ms,
+        failures = CASE WHEN users_failures.failed_ms <= :forgotten_ms THEN 1
+            ELSE users_failures.failures + 1 END""",
+)
+FORGET_FAILURES = Statement(
+    "users.forget_failures",
+    "DELETE FROM users_failures WHERE tenant = :tenant AND account = :account",
+)
+
+# Sweeps: each removes at most ``limit`` rows of every tenant
+
+
+def _sweep(name: str, table: str, key: str, column: str) -> Statement:
+    return Statement(
+        name,
+        f"DELETE FROM {table} WHERE ({key}) IN"
+        f" (SELECT {key} FROM {table} WHERE {column} <= :before_ms LIMIT :limit)",
+    )
+
+
+SWEEPS = {
+    "sessions": _sweep("users.sweep_sessions", "users_sessions", "id", "expires_ms"),
+    "mail tokens": _sweep("users.sweep_mail_tokens", "users_mail_tokens", "id", "expires_ms"),
+    "failures": _sweep("users.sweep_failures", "users_failures", "tenant, account", "failed_ms"),
+}

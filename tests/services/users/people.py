@@ -1,0 +1,168 @@
+"""What tests of users do over and over: sign up, log in, call as somebody, read the mail."""
+
+import asyncio
+import re
+from typing import Any
+
+import msgspec
+
+from mainspring.adapters.mail.sandbox import SandboxMail
+from mainspring.kernel.call import ANONYMOUS, SYSTEM, Caller
+from mainspring.kernel.table import Query, Statement
+from mainspring.ports.mail import Message
+from mainspring.runtime.dispatch import Outcome
+from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.runtime import Runtime
+from mainspring.services.users import service
+from mainspring.services.users.api import (
+    Login,
+    NewUser,
+    PageQuery,
+    Passwords,
+    Removal,
+    Tokens,
+    User,
+    UserAuthenticator,
+)
+from mainspring.testing.clock import FakeClock
+
+EMAIL = "ann@example.com"
+PASSWORD = "correct horse battery"
+
+WAITING = Query("test.waiting", "SELECT id FROM jobs WHERE state = 'ready' ORDER BY id", str)
+JOB_NAME = Query("test.job_name", "SELECT name FROM jobs WHERE id = :id", str)
+JOB_ARGS = Query("test.job_args", "SELECT args FROM jobs WHERE id = :id", str)
+ALL_JOB_ARGS = Query("test.all_job_args", "SELECT args FROM jobs", str)
+FINISH = Statement("test.finish", "DELETE FROM jobs WHERE id = :id")
+EVENT_TYPES = Query("test.event_types", "SELECT type FROM events ORDER BY id", str)
+EVENT_BODIES = Query("test.event_bodies", "SELECT body FROM events ORDER BY id", str)
+
+
+class Mailbox(SandboxMail):
+    """The sandbox, which says when something arrives."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.arrived: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def send(self, message: Message) -> None:
+        await super().send(message)
+        self.arrived.put_nowait(message)
+
+
+class CountingPasswords(Passwords):
+    """The real pool, which counts what it is asked to verify."""
+
+    verified = 0
+
+    async def verify(self, hashed: str | None, password: str) -> bool:
+        self.verified += 1
+        return await super().verify(hashed, password)
+
+
+class People:
+    """The users service as its callers see it, without HTTP."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        clock: FakeClock,
+        mail: Mailbox,
+        authenticator: UserAuthenticator,
+        sealer: Sealer,
+    ) -> None:
+        self.runtime = runtime
+        self.clock = clock
+        self.mail = mail
+        self.authenticator = authenticator
+        self.sealer = sealer
+        self.asked = 0
+
+    async def ask(
+        self, name: str, *, caller: Caller = ANONYMOUS, if_match: str | None = None, **args: Any
+    ) -> Outcome:
+        """Run an operation as the gateway would after letting the caller pass."""
+        operation = service.operations[f"users.{name}"]
+        assert operation.scope is None or caller.allows(operation.scope), "the gateway refuses"
+        if operation.query_param and "query" not in args:
+            args["query"] = operation.query()
+        self.asked += 1
+        call = self.runtime.dispatcher.call(
+            caller, request_id=f"req_{self.asked}", if_match=if_match
+        )
+        return await self.runtime.dispatcher.run(operation, call, args)
+
+    async def sign_up(self, email: str = EMAIL, password: str = PASSWORD, **more: Any) -> User:
+        outcome = await self.ask("create_user", new=NewUser(email=email, password=password, **more))
+        user: User = outcome.value
+        return user
+
+    async def administrator(self, email: str = "root@example.com", *roles: str) -> User:
+        """Make a user with these roles (``admin``) as the system."""
+        new = NewUser(email=email, password=PASSWORD, roles=list(roles or ("admin",)))
+        user: User = (await self.ask("create_user", caller=SYSTEM, new=new)).value
+        return user
+
+    async def log_in(self, email: str = EMAIL, password: str = PASSWORD) -> Tokens:
+        login = Login(email=email, password=password)
+        tokens: Tokens = (await self.ask("create_session", login=login)).value
+        return tokens
+
+    async def caller(self, credential: str | Tokens) -> Caller:
+        """Identify a credential as the gateway would. Raises Unauthenticated."""
+        text = credential if isinstance(credential, str) else credential.access_token
+        return (await self.authenticator.authenticate(text, self.clock.now_ms())).caller
+
+    async def person(self, email: str = EMAIL, **more: Any) -> Caller:
+        """Sign up, log in, and return the caller that makes."""
+        await self.sign_up(email, **more)
+        return await self.caller(await self.log_in(email))
+
+    async def work(self) -> list[str]:
+        """Run the jobs that wait, and those these make; return their names."""
+        done = []
+        while waiting := await self.all(WAITING):
+            for job_id in waiting:
+                name = (await self.all(JOB_NAME, id=job_id))[0]
+                job = service.jobs[name]
+                args = job.decode((await self.all(JOB_ARGS, id=job_id))[0])
+                call = self.runtime.dispatcher.call(SYSTEM, request_id=job_id)
+                await job(call, **args)
+                call.write(FINISH(id=job_id))
+                await self.runtime.dispatcher.commit(call)
+                done.append(name.removeprefix("users."))
+        return done
+
+    async def mailed_token(self) -> str:
+        """Run the jobs and return the token of the newest mail."""
+        await self.work()
+        return token_in((await self.mail.sent())[-1])
+
+    async def all(self, query: Query[Any], **params: Any) -> list[Any]:
+        return await self.runtime.database.read(query, query.sql.bind(params))
+
+    async def events(self) -> list[str]:
+        return await self.all(EVENT_TYPES)
+
+    async def run(self, statement: Any) -> None:
+        await self.runtime.database.commit([statement])
+
+
+def token_in(message: Message) -> str:
+    """Find the token in a mail's text."""
+    found = re.search(r"^[A-Za-z0-9_-]{43}$", message.text, re.MULTILINE)
+    assert found is not None, message.text
+    return found[0]
+
+
+def page(limit: int = 50, cursor: str | None = None) -> PageQuery:
+    return PageQuery(limit=limit, cursor=cursor)
+
+
+def data_of(body: str) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(body)["data"]
+    return found
+
+
+ERASE = Removal(erase=True)
+KEEP = Removal()
