@@ -76,6 +76,7 @@ class Runtime:
         self.workers = Workers(
             database, self.dispatcher, self.jobs, queues, self.board, self.clock, self.entropy
         )
+        self.resources[Workers] = self.workers  # whose counts the API shows
         self.scheduler = Scheduler(
             database,
             self.dispatcher,

@@ -20,6 +20,7 @@ from mainspring.kernel.job import Job, JobFailed, Snooze
 from mainspring.kernel.table import Command, Write
 from mainspring.ports.database import Database, Transaction, Wakes
 from mainspring.runtime.dispatch import RERUNS_MAX, Dispatcher
+from mainspring.runtime.lastminute import LastMinute
 from mainspring.runtime.relay import consumer_caller
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.runtime.tables import (
@@ -57,13 +58,16 @@ class LeaseLost(Exception):
 class QueueStats:
     """What one queue of this process has done."""
 
-    __slots__ = ("buried", "done", "failed", "running", "seconds", "wait_seconds")
+    __slots__ = (
+        "buried", "done", "failed", "last_minute", "running", "seconds", "wait_seconds",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.running = 0
         self.done = 0
         self.failed = 0
         self.buried = 0
+        self.last_minute = LastMinute()  # of those that are done
         self.seconds = 0.0
         self.wait_seconds = 0.0
 
@@ -193,6 +197,7 @@ class Workers:
             await self._failed(queue, job, call, error)
         else:
             stats.done += 1
+            stats.last_minute.add(self._clock.now_ms())
 
     async def _attempt(self, job: ClaimedJob, call: Call) -> None:
         declared = self._jobs.get(job.name)

@@ -13,18 +13,16 @@ from mainspring.services.webhooks.api import (
     WebhookChanges,
     WebhookSettings,
 )
-from tests.services.webhooks.platform import Platform, Receiver
+from tests.services.webhooks.receiver import Receiver, Shop
 
 
-async def hook(platform: Platform, receiver: Receiver, **fields: object) -> dict[str, str]:
+async def hook(platform: Shop, receiver: Receiver, **fields: object) -> dict[str, str]:
     new = NewWebhook(url=receiver.url(), **fields)  # type: ignore[arg-type]
     made: dict[str, str] = await platform.value("create", new=new)
     return made
 
 
-async def deliveries(
-    platform: Platform, webhook_id: str, **query: object
-) -> list[dict[str, object]]:
+async def deliveries(platform: Shop, webhook_id: str, **query: object) -> list[dict[str, object]]:
     page = await platform.value(
         "list_deliveries",
         webhook_id=webhook_id,
@@ -34,7 +32,7 @@ async def deliveries(
     return found
 
 
-async def test_an_event_reaches_its_receiver_signed(platform: Platform, receiver: Receiver) -> None:
+async def test_an_event_reaches_its_receiver_signed(platform: Shop, receiver: Receiver) -> None:
     made = await hook(platform, receiver, types=["shop.order.paid"])
     event_id = await platform.pay(1099)
     received = await receiver.next()
@@ -59,7 +57,7 @@ async def test_an_event_reaches_its_receiver_signed(platform: Platform, receiver
     assert [job.state for job in await platform.jobs()] == ["done"]
 
 
-async def test_types_and_filter_choose(platform: Platform, receiver: Receiver) -> None:
+async def test_types_and_filter_choose(platform: Shop, receiver: Receiver) -> None:
     await hook(platform, receiver, types=["shop.*"], filter="data.total > 100")
     await hook(platform, receiver, types=["other.*"])
     await platform.pay(100)
@@ -69,7 +67,7 @@ async def test_types_and_filter_choose(platform: Platform, receiver: Receiver) -
     assert (await receiver.next()).event["id"] == wanted
 
 
-async def test_each_endpoint_gets_its_own_signature(platform: Platform, receiver: Receiver) -> None:
+async def test_each_endpoint_gets_its_own_signature(platform: Shop, receiver: Receiver) -> None:
     made = [await hook(platform, receiver, types=["shop.*"]) for _ in range(3)]
     await platform.pay()
     await platform.idle()
@@ -81,7 +79,7 @@ async def test_each_endpoint_gets_its_own_signature(platform: Platform, receiver
 
 
 async def test_both_secrets_sign_for_a_day_after_a_rotation(
-    platform: Platform, receiver: Receiver
+    platform: Shop, receiver: Receiver
 ) -> None:
     made = await hook(platform, receiver, types=["shop.*"])
     rotated = await platform.value("rotate_secret", webhook_id=made["id"])
@@ -99,7 +97,7 @@ async def test_both_secrets_sign_for_a_day_after_a_rotation(
 
 
 async def test_a_failing_delivery_is_retried_on_schedule_and_then_dead(
-    platform: Platform, receiver: Receiver
+    platform: Shop, receiver: Receiver
 ) -> None:
     receiver.answer(500, body=b"broken \x00 \xff")
     made = await hook(platform, receiver, types=["shop.*"])
@@ -126,7 +124,7 @@ async def test_a_failing_delivery_is_retried_on_schedule_and_then_dead(
     assert await platform.jobs("scheduled", "ready") == []
 
 
-async def test_a_success_ends_the_failing(platform: Platform, receiver: Receiver) -> None:
+async def test_a_success_ends_the_failing(platform: Shop, receiver: Receiver) -> None:
     receiver.answers = [(503, {}, b""), (204, {}, b"")]
     made = await hook(platform, receiver, types=["shop.*"])
     event_id = await platform.pay()
@@ -140,9 +138,7 @@ async def test_a_success_ends_the_failing(platform: Platform, receiver: Receiver
     assert (await platform.value("get", webhook_id=made["id"]))["failing_since"] is None
 
 
-async def test_retry_after_is_honoured_within_its_bound(
-    platform: Platform, receiver: Receiver
-) -> None:
+async def test_retry_after_is_honoured_within_its_bound(platform: Shop, receiver: Receiver) -> None:
     receiver.answers = [
         (429, {"Retry-After": "120"}, b""),
         (503, {"Retry-After": "999999999"}, b""),
@@ -161,7 +157,7 @@ async def test_retry_after_is_honoured_within_its_bound(
     assert delivery["next_attempt_at"] == rfc3339(platform.clock.now_ms() + 86_400_000)
 
 
-async def test_a_redirect_is_a_failure(platform: Platform, receiver: Receiver) -> None:
+async def test_a_redirect_is_a_failure(platform: Shop, receiver: Receiver) -> None:
     receiver.answer(307, {"Location": receiver.url("/elsewhere")})
     made = await hook(platform, receiver, types=["shop.*"])
     await platform.pay()
@@ -171,9 +167,7 @@ async def test_a_redirect_is_a_failure(platform: Platform, receiver: Receiver) -
     assert (delivery["state"], delivery["attempts"][0]["status"]) == ("retrying", 307)  # type: ignore[index]
 
 
-async def test_nobody_there_is_recorded_with_its_reason(
-    platform: Platform, receiver: Receiver
-) -> None:
+async def test_nobody_there_is_recorded_with_its_reason(platform: Shop, receiver: Receiver) -> None:
     made = await hook(platform, receiver, types=["shop.*"])
     await receiver.stop()
     await platform.pay()
@@ -184,7 +178,7 @@ async def test_nobody_there_is_recorded_with_its_reason(
     assert attempt["error"] == "connect_failed"
 
 
-async def test_410_disables_at_once_and_says_so(platform: Platform, receiver: Receiver) -> None:
+async def test_410_disables_at_once_and_says_so(platform: Shop, receiver: Receiver) -> None:
     receiver.answer(410)
     made = await hook(platform, receiver, types=["shop.*"])
     listener = Receiver()
@@ -206,7 +200,7 @@ async def test_410_disables_at_once_and_says_so(platform: Platform, receiver: Re
     await listener.stop()
 
 
-async def test_five_days_of_failure_disable(platform: Platform, receiver: Receiver) -> None:
+async def test_five_days_of_failure_disable(platform: Shop, receiver: Receiver) -> None:
     receiver.answer(500)
     made = await hook(platform, receiver, types=["shop.*"])
     for _ in range(5):
@@ -229,7 +223,7 @@ async def test_five_days_of_failure_disable(platform: Platform, receiver: Receiv
     assert await deliveries(platform, made["id"], state="retrying") == []
 
 
-async def test_a_test_goes_to_that_endpoint_alone(platform: Platform, receiver: Receiver) -> None:
+async def test_a_test_goes_to_that_endpoint_alone(platform: Shop, receiver: Receiver) -> None:
     made = await hook(platform, receiver, types=["other.*"])
     await hook(platform, receiver, types=["*"])
     await platform.idle()
@@ -248,7 +242,7 @@ async def test_a_test_goes_to_that_endpoint_alone(platform: Platform, receiver: 
     assert delivery["state"] == "delivered"
 
 
-async def test_a_retry_brings_a_waiting_one_forward(platform: Platform, receiver: Receiver) -> None:
+async def test_a_retry_brings_a_waiting_one_forward(platform: Shop, receiver: Receiver) -> None:
     receiver.answers = [(500, {}, b""), (500, {}, b""), (200, {}, b"")]
     made = await hook(platform, receiver, types=["shop.*"])
     event_id = await platform.pay()
@@ -266,7 +260,7 @@ async def test_a_retry_brings_a_waiting_one_forward(platform: Platform, receiver
     assert (await deliveries(platform, made["id"]))[0]["state"] == "delivered"
 
 
-async def test_a_delivered_event_can_be_sent_again(platform: Platform, receiver: Receiver) -> None:
+async def test_a_delivered_event_can_be_sent_again(platform: Shop, receiver: Receiver) -> None:
     made = await hook(platform, receiver, types=["shop.*"])
     event_id = await platform.pay()
     await receiver.next()
@@ -278,7 +272,7 @@ async def test_a_delivered_event_can_be_sent_again(platform: Platform, receiver:
     assert (delivery["state"], delivery["attempts_made"]) == ("delivered", 2)
 
 
-async def test_a_replay_sends_what_was_missed(platform: Platform, receiver: Receiver) -> None:
+async def test_a_replay_sends_what_was_missed(platform: Shop, receiver: Receiver) -> None:
     since_ms = platform.clock.now_ms()
     made = await hook(platform, receiver, types=["shop.*"])
     await platform.run("update", webhook_id=made["id"], changes=WebhookChanges(enabled=False))
@@ -305,7 +299,7 @@ async def test_a_replay_sends_what_was_missed(platform: Platform, receiver: Rece
 
 
 async def test_personal_fields_are_sent_where_that_was_asked_for(
-    platform: Platform, receiver: Receiver
+    platform: Shop, receiver: Receiver
 ) -> None:
     await hook(platform, receiver, types=["shop.*"], personal=True)
     event_id = await platform.pay(email="ann@example.com")
@@ -321,7 +315,7 @@ async def test_personal_fields_are_sent_where_that_was_asked_for(
     await plain.stop()
 
 
-async def test_deleting_ends_what_waits(platform: Platform, receiver: Receiver) -> None:
+async def test_deleting_ends_what_waits(platform: Shop, receiver: Receiver) -> None:
     receiver.answer(500)
     made = await hook(platform, receiver, types=["shop.*"])
     await platform.pay()
@@ -343,7 +337,7 @@ class TestSlowReceiver:
             allow_private_addresses=True, retry_jitter=0.0, concurrency_per_endpoint=2
         )
 
-    async def test_it_does_not_hold_others_up(self, platform: Platform, receiver: Receiver) -> None:
+    async def test_it_does_not_hold_others_up(self, platform: Shop, receiver: Receiver) -> None:
         slow = Receiver()
         await slow.start()
         slow.held.clear()
@@ -369,7 +363,7 @@ class TestSlowReceiver:
         await slow.stop()
 
 
-async def test_a_restart_loses_nothing(at_rest: Platform, receiver: Receiver) -> None:
+async def test_a_restart_loses_nothing(at_rest: Shop, receiver: Receiver) -> None:
     """The job is the durable intent: it is there before anything was sent."""
     made = await hook(at_rest, receiver, types=["shop.*"])
     await at_rest.runtime.sequencer.start()

@@ -17,30 +17,30 @@ from mainspring.services.webhooks.api import (
     WebhookChanges,
     WebhookSettings,
 )
-from tests.services.webhooks.platform import Platform
+from tests.services.webhooks.receiver import Shop
 
 URL = "https://hooks.example/in?key=topsecret"
 EVENTS = Query("test.events", "SELECT type || ' ' || body FROM events ORDER BY seq", str)
 STORED = Query("test.secrets", "SELECT secret FROM webhooks_endpoints", bytes)
 
 
-async def make(platform: Platform, **fields: object) -> dict[str, object]:
+async def make(platform: Shop, **fields: object) -> dict[str, object]:
     new = NewWebhook(**{"url": URL, **fields})  # type: ignore[arg-type]
     made: dict[str, object] = await platform.value("create", new=new)
     return made
 
 
-async def events(platform: Platform) -> list[str]:
+async def events(platform: Shop) -> list[str]:
     return await platform.runtime.database.read(EVENTS, ())
 
 
-async def refusal(platform: Platform, name: str, **args: object) -> Failure:
+async def refusal(platform: Shop, name: str, **args: object) -> Failure:
     with pytest.raises(Failure) as caught:
         await platform.run(name, **args)  # type: ignore[arg-type]
     return caught.value
 
 
-async def test_creating_shows_the_secret_once(at_rest: Platform) -> None:
+async def test_creating_shows_the_secret_once(at_rest: Shop) -> None:
     made = await make(at_rest, types=["shop.*"], description="orders")
     secret = str(made["secret"])
     assert secret.startswith("whsec_")
@@ -54,7 +54,7 @@ async def test_creating_shows_the_secret_once(at_rest: Platform) -> None:
     assert at_rest.runtime.registry.operations["webhooks.create"].secret
 
 
-async def test_events_name_neither_secret_nor_path(at_rest: Platform) -> None:
+async def test_events_name_neither_secret_nor_path(at_rest: Shop) -> None:
     made = await make(at_rest)
     rotated = await at_rest.value("rotate_secret", webhook_id=made["id"])
     await at_rest.run("update", webhook_id=made["id"], changes=WebhookChanges(description="x"))
@@ -71,7 +71,7 @@ async def test_events_name_neither_secret_nor_path(at_rest: Platform) -> None:
         assert str(secret) not in text
 
 
-async def test_defaults(at_rest: Platform) -> None:
+async def test_defaults(at_rest: Shop) -> None:
     made = await make(at_rest)
     assert made["types"] == ["*"]
     assert made["filter"] is None
@@ -89,21 +89,21 @@ class TestRefusals:
         ["ftp://a.example/", "https://u:p@a.example/", "http://127.0.0.1/", "http://[::1]/",
          "http://169.254.169.254/latest/meta-data", "not a url"],
     )  # fmt: skip
-    async def test_urls(self, at_rest: Platform, url: str) -> None:
+    async def test_urls(self, at_rest: Shop, url: str) -> None:
         failure = await refusal(at_rest, "create", new=NewWebhook(url=url))
         assert isinstance(failure, UrlRefused)
         assert failure.status == 422
         assert [fault.pointer for fault in failure.faults] == ["/url"]
         assert await events(at_rest) == []
 
-    async def test_filters(self, at_rest: Platform) -> None:
+    async def test_filters(self, at_rest: Shop) -> None:
         failure = await refusal(at_rest, "create", new=NewWebhook(url=URL, filter="data.x >"))
         assert isinstance(failure, Invalid)
         assert [fault.pointer for fault in failure.faults] == ["/filter"]
         unknown = await refusal(at_rest, "create", new=NewWebhook(url=URL, filter="nothing == 1"))
         assert isinstance(unknown, Invalid)
 
-    async def test_too_many(self, at_rest: Platform) -> None:
+    async def test_too_many(self, at_rest: Shop) -> None:
         first = await make(at_rest)
         await make(at_rest)
         assert isinstance(
@@ -112,7 +112,7 @@ class TestRefusals:
         await at_rest.run("delete", webhook_id=first["id"])
         await make(at_rest)
 
-    async def test_other_tenants_see_nothing(self, at_rest: Platform) -> None:
+    async def test_other_tenants_see_nothing(self, at_rest: Shop) -> None:
         made = await make(at_rest)
         other = Caller("key", "key_1", tenant="other", scopes=frozenset({"*"}))
         for name, args in (
@@ -138,7 +138,7 @@ class TestRefusals:
         ],
     )
     async def test_windows(
-        self, at_rest: Platform, since: str, until: str | None, pointer: str
+        self, at_rest: Shop, since: str, until: str | None, pointer: str
     ) -> None:
         made = await make(at_rest)
         window = ReplayWindow(since=since, until=until)
@@ -146,7 +146,7 @@ class TestRefusals:
         assert [fault.pointer for fault in failure.faults] == [pointer]
 
 
-async def test_updates_are_guarded_by_their_tag(at_rest: Platform) -> None:
+async def test_updates_are_guarded_by_their_tag(at_rest: Shop) -> None:
     made = await make(at_rest)
     first = await at_rest.run("get", webhook_id=made["id"])
     changed = await at_rest.run(
@@ -169,7 +169,7 @@ async def test_updates_are_guarded_by_their_tag(at_rest: Platform) -> None:
     assert cleared["filter"] is None
 
 
-async def test_personal_fields_go_where_their_reader_says(at_rest: Platform) -> None:
+async def test_personal_fields_go_where_their_reader_says(at_rest: Shop) -> None:
     plain = Caller("key", "key_1", scopes=frozenset({"webhooks:write"}))
     reader = Caller("key", "key_2", scopes=frozenset({"webhooks:write", "events:personal"}))
     new = NewWebhook(url=URL, personal=True)
@@ -190,7 +190,7 @@ async def test_personal_fields_go_where_their_reader_says(at_rest: Platform) -> 
         )
 
 
-async def test_a_change_that_changes_nothing_is_no_event(at_rest: Platform) -> None:
+async def test_a_change_that_changes_nothing_is_no_event(at_rest: Shop) -> None:
     made = await make(at_rest, types=["shop.*"])
     before = await at_rest.run("get", webhook_id=made["id"])
     same = await at_rest.run(
@@ -200,7 +200,7 @@ async def test_a_change_that_changes_nothing_is_no_event(at_rest: Platform) -> N
     assert len(await events(at_rest)) == 1
 
 
-async def test_disabling_and_enabling(at_rest: Platform) -> None:
+async def test_disabling_and_enabling(at_rest: Shop) -> None:
     made = await make(at_rest)
     off = await at_rest.value(
         "update", webhook_id=made["id"], changes=WebhookChanges(enabled=False)
@@ -212,7 +212,7 @@ async def test_disabling_and_enabling(at_rest: Platform) -> None:
     assert (on["enabled"], on["disabled_reason"]) == (True, None)
 
 
-async def test_pages(at_rest: Platform) -> None:
+async def test_pages(at_rest: Shop) -> None:
     made = [(await make(at_rest))["id"] for _ in range(5)]
     found, cursor, pages = [], None, 0
     while pages == 0 or cursor is not None:

@@ -1,8 +1,7 @@
-"""A runtime with the webhooks service over a real database, and a real receiver to send to."""
+"""A real receiver to send webhooks to, and the platform that sends them."""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,19 +11,12 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from mainspring.kernel.call import SYSTEM, Caller
-from mainspring.kernel.operation import Answer
-from mainspring.kernel.table import Query
 from mainspring.runtime.dispatch import Outcome
-from mainspring.runtime.runtime import Runtime
-from mainspring.runtime.tables import JobRow
 from mainspring.services.webhooks import service as webhooks
-from mainspring.testing.clock import FakeClock
+from tests.services.running import DEADLINE_S, Platform
 from tests.services.webhooks.shop import NewOrder, shop
 
-DEADLINE_S = 20.0
-ALL_JOBS = Query(
-    "test.all_jobs", f"SELECT {', '.join(JobRow.__struct_fields__)} FROM jobs ORDER BY id", JobRow
-)
+SERVICES = (webhooks, shop)
 
 
 class Received:
@@ -100,68 +92,17 @@ class Receiver:
         return web.Response(status=status, headers=extra, body=body)
 
 
-class Platform:
-    """What a test holds: the runtime, its clock, and short ways to call operations."""
-
-    def __init__(self, runtime: Runtime, clock: FakeClock) -> None:
-        self.runtime = runtime
-        self.clock = clock
+class Shop(Platform):
+    """The platform of a shop: operations of webhooks are called by their short names."""
 
     async def run(
         self, name: str, *, caller: Caller = SYSTEM, if_match: str | None = None, **args: Any
     ) -> Outcome:
-        """Run an operation by its short name: of webhooks, or with its service's name."""
+        """Run an operation, of webhooks unless its name says otherwise."""
         full = name if "." in name else f"{webhooks.name}.{name}"
-        call = self.runtime.dispatcher.call(caller, request_id="req_1", if_match=if_match)
-        return await self.runtime.dispatcher.run(self.runtime.registry.operations[full], call, args)
-
-    async def value(self, name: str, **args: Any) -> Any:
-        """Run an operation and return what it answered as JSON."""
-        return json.loads((await self.run(name, **args)).body or b"null")
+        return await super().run(full, caller=caller, if_match=if_match, **args)
 
     async def pay(self, total: int = 0, **fields: Any) -> str:
         """Have an event happen; return its id."""
         event_id: str = await self.value("shop.pay", new=NewOrder(total=total, **fields))
         return event_id
-
-    async def jobs(self, *states: str) -> list[JobRow]:
-        rows = await self.runtime.database.read(ALL_JOBS, ())
-        return [job for job in rows if not states or job.state in states]
-
-    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        """Look again after every commit of a consumer or a job, until it holds."""
-        with self.runtime.board.listen("local:consumed", "local:finished") as signal:
-            async with asyncio.timeout(DEADLINE_S):
-                while not await holds():
-                    await signal.wait()
-                    signal.clear()
-
-    async def idle(self) -> None:
-        """Wait until every event was routed and nothing is ready or running."""
-
-        async def nothing_moves() -> bool:
-            lag = await self.runtime.database.read(LAG, ())
-            return not any(lag) and not await self.jobs("ready", "running")
-
-        await self.until(nothing_moves)
-
-    async def pass_time(self, seconds: float) -> None:
-        """Move the clock and let what is due now run."""
-        self.clock.move(seconds)
-        self.runtime.board.wake(frozenset({"scheduled"}))
-        due_ms = self.clock.now_ms()
-
-        async def nothing_due() -> bool:
-            waiting = await self.jobs("scheduled", "ready", "running")
-            return all(job.run_at_ms > due_ms for job in waiting)
-
-        await self.until(nothing_due)
-
-
-LAG = Query(
-    "test.lag",
-    "SELECT (SELECT COUNT(*) FROM events) - c.seq FROM cursors c",
-    int,
-)
-SERVICES = (webhooks, shop)
-__all__ = ["SERVICES", "Answer", "Platform", "Received", "Receiver"]

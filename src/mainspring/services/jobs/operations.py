@@ -1,0 +1,304 @@
+"""What callers do with jobs, queues and schedules."""
+
+from typing import Any
+
+import msgspec
+
+from mainspring.gateway.validate import explain
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import epoch_ms, rfc3339
+from mainspring.kernel.errors import Fault, Invalid, NotFound, Rerun
+from mainspring.kernel.job import QUEUES, Job, JobState, StagedJob
+from mainspring.kernel.operation import Answer
+from mainspring.kernel.page import Page
+from mainspring.runtime.dispatch import job_insert
+from mainspring.runtime.registry import Registry
+from mainspring.runtime.tables import JobRow
+from mainspring.runtime.workers import Workers
+from mainspring.services.jobs import store
+from mainspring.services.jobs.api import (
+    AHEAD_MS_MAX,
+    JobCancelled,
+    JobInfo,
+    JobRetried,
+    ListDead,
+    ListJobs,
+    NewJob,
+    NotInThatState,
+    Queue,
+    QueuePaused,
+    QueueRedriven,
+    QueueResumed,
+    Redrive,
+    Redriven,
+    ScheduleInfo,
+    service,
+)
+
+READ, WRITE, ADMIN = "jobs:read", "jobs:write", "jobs:admin"
+_SCHEDULED, _READY = JobState.SCHEDULED.value, JobState.READY.value
+_DEAD, _CANCELLED = JobState.DEAD.value, JobState.CANCELLED.value
+
+
+@service.operation("POST /v1/jobs", scope=WRITE, status=201, raises=(Invalid,))
+async def enqueue(call: Call, new: NewJob) -> Answer[JobInfo]:
+    """Have a job done. Where the ``unique_key`` is in use, answers 200 with the job that has it."""
+    job = _public_job(call, new.name)
+    queue = new.queue or job.queue
+    if queue not in _queue_names(call):
+        raise _fault("/queue", f"there is no queue {queue!r}")
+    args = job.encode(_arguments(job, new.args))
+    run_at_ms = _moment(call, new.run_at)
+    if new.unique_key is not None:
+        there = await call.find(store.LIVE_BY_KEY, tenant=call.tenant, unique_key=new.unique_key)
+        if there is not None:
+            return Answer(shown(call, there), status=200)
+    staged = StagedJob(
+        job, call.new_id("job"), args, queue, new.priority, run_at_ms, new.unique_key
+    )
+    # Another call may take the unique key first: then this one runs again and finds its job.
+    insert = msgspec.structs.replace(job_insert(call, staged), taken=Rerun)
+    call.write(insert)
+    call.wake("scheduled" if run_at_ms > call.now_ms else f"jobs:{queue}")
+    return Answer(shown(call, JobRow(*insert.values)))
+
+
+@service.operation("GET /v1/jobs", scope=READ)
+async def list_all(call: Call, query: ListJobs) -> Page[JobInfo]:
+    """List jobs, oldest first. A filter that would read too much is refused."""
+    rows = await call.all(
+        store.PAGE,
+        tenant=call.tenant,
+        after=query.cursor or "",
+        queue=query.queue or "",
+        state=query.state or "",
+        name=query.name or "",
+        limit=query.limit + 1,
+    )
+    return _page(call, rows, query.limit)
+
+
+@service.operation("GET /v1/jobs/{job_id}", scope=READ)
+async def get(call: Call, job_id: str) -> JobInfo:
+    """Show a job: its state, attempts, progress and last error."""
+    return shown(call, await call.one(store.JOB, id=job_id, tenant=call.tenant))
+
+
+@service.operation("POST /v1/jobs/{job_id}:cancel", scope=WRITE, raises=(NotInThatState,))
+async def cancel(call: Call, job_id: str) -> JobInfo:
+    """Cancel a job. One that runs is not interrupted, but nothing it staged takes effect."""
+    row = await call.one(store.JOB, id=job_id, tenant=call.tenant)
+    if row.state == _CANCELLED:
+        return shown(call, row)
+    if row.state == JobState.DONE:
+        raise NotInThatState("the job is done")
+    command = store.CANCEL(id=row.id, was=row.state, attempt=row.attempt, now_ms=call.now_ms)
+    call.write(command.expect(1, Rerun))
+    call.emit(JobCancelled(row.id, row.name))
+    return shown(
+        call, msgspec.structs.replace(row, state=_CANCELLED, worker=None, updated_ms=call.now_ms)
+    )
+
+
+@service.operation("POST /v1/jobs/{job_id}:retry", scope=WRITE, raises=(NotInThatState,))
+async def retry(call: Call, job_id: str) -> JobInfo:
+    """Run a dead or cancelled job again with all its attempts, or a waiting one now."""
+    row = await call.one(store.JOB, id=job_id, tenant=call.tenant)
+    if row.state not in (_DEAD, _CANCELLED, _SCHEDULED):
+        raise NotInThatState(f"the job is {row.state}")
+    after = _make_ready(call, row)
+    call.emit(JobRetried(row.id, row.name))
+    return shown(call, after)
+
+
+@service.operation("GET /v1/queues", scope=READ)
+async def list_queues(call: Call) -> Page[Queue]:
+    """List the queues with their depth, latency and throughput."""
+    return Page(await _queues(call))
+
+
+@service.operation("GET /v1/queues/{queue}", scope=READ)
+async def get_queue(call: Call, queue: str) -> Queue:
+    """Show a queue."""
+    for found in await _queues(call):
+        if found.name == queue:
+            return found
+    raise NotFound()
+
+
+@service.operation("POST /v1/queues/{queue}:pause", scope=ADMIN)
+async def pause(call: Call, queue: str) -> Queue:
+    """Start no more jobs of a queue, in any process. Those that run go on."""
+    return await _set_paused(call, queue, paused=True)
+
+
+@service.operation("POST /v1/queues/{queue}:resume", scope=ADMIN)
+async def resume(call: Call, queue: str) -> Queue:
+    """Start a queue's jobs again."""
+    return await _set_paused(call, queue, paused=False)
+
+
+@service.operation("GET /v1/queues/{queue}/dead", scope=READ)
+async def list_dead(call: Call, queue: str, query: ListDead) -> Page[JobInfo]:
+    """List a queue's dead letters: jobs whose last attempt failed."""
+    _require_queue(call, queue)
+    rows = await call.all(
+        store.DEAD,
+        tenant=call.tenant,
+        queue=queue,
+        after=query.cursor or "",
+        limit=query.limit + 1,
+    )
+    return _page(call, rows, query.limit)
+
+
+@service.operation("POST /v1/queues/{queue}/dead:redrive", scope=ADMIN)
+async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
+    """Return dead letters to their queue, oldest first, with all their attempts.
+
+    One whose unique key is held by a job that waits or runs stays dead.
+    """
+    _require_queue(call, queue)
+    rows = await call.all(store.REDRIVABLE, queue=queue, tenant=call.tenant, limit=batch.limit)
+    keys: set[str] = set()
+    redriven = 0
+    for row in rows:
+        if row.unique_key is not None:
+            if row.unique_key in keys:
+                continue
+            keys.add(row.unique_key)
+        _make_ready(call, row)
+        redriven += 1
+    if redriven:
+        call.emit(QueueRedriven(queue, redriven))
+    return Redriven(redriven)
+
+
+@service.operation("GET /v1/schedules", scope=READ)
+async def list_schedules(call: Call) -> Page[ScheduleInfo]:
+    """List the schedules that services declare, and when each fires next."""
+    next_ms = {row.name: row.next_ms for row in await call.all(store.NEXT_FIRINGS)}
+    return Page(
+        [
+            ScheduleInfo(
+                schedule.name,
+                schedule.cron,
+                schedule.job.name,
+                rfc3339(next_ms[schedule.name]) if schedule.name in next_ms else None,
+            )
+            for schedule in sorted(call.use(Registry).schedules, key=lambda s: s.name)
+        ]
+    )
+
+
+def shown(call: Call, row: JobRow) -> JobInfo:
+    """A job as callers see it; the arguments only of jobs that callers may give some."""
+    job = call.use(Registry).jobs.get(row.name)
+    return JobInfo(
+        id=row.id,
+        name=row.name,
+        queue=row.queue,
+        state=row.state,
+        priority=row.priority,
+        args=msgspec.Raw(row.args.encode()) if job is not None and job.public else None,
+        unique_key=row.unique_key,
+        run_at=rfc3339(row.run_at_ms),
+        attempts=row.attempt,
+        max_attempts=row.max_attempts,
+        progress=row.progress,
+        error=row.error,
+        correlation_id=row.correlation_id,
+        created_at=rfc3339(row.created_ms),
+        updated_at=rfc3339(row.updated_ms),
+    )
+
+
+def _page(call: Call, rows: list[JobRow], limit: int) -> Page[JobInfo]:
+    page = rows[:limit]
+    return Page([shown(call, row) for row in page], page[-1].id if len(rows) > limit else None)
+
+
+def _public_job(call: Call, name: str) -> Job:
+    job = call.use(Registry).jobs.get(name)
+    if job is None or not job.public:
+        raise _fault("/name", f"there is no public job {name!r}")
+    return job
+
+
+def _arguments(job: Job, args: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return msgspec.structs.asdict(msgspec.convert(args, job.args))
+    except msgspec.ValidationError as error:
+        pointer, detail = explain(error)
+        raise _fault("/args" + pointer, detail) from None
+
+
+def _moment(call: Call, text: str | None) -> int:
+    if text is None:
+        return call.now_ms
+    try:
+        moment_ms = epoch_ms(text)
+    except ValueError as error:
+        raise _fault("/run_at", str(error)) from None
+    if moment_ms > call.now_ms + AHEAD_MS_MAX:
+        raise _fault("/run_at", "is more than ten years ahead")
+    return max(moment_ms, call.now_ms)
+
+
+def _fault(pointer: str, detail: str) -> Invalid:
+    return Invalid(detail, faults=(Fault(pointer, detail),))
+
+
+def _make_ready(call: Call, row: JobRow) -> JobRow:
+    """Stage that a job runs now; one that had ended begins its attempts anew."""
+    attempts = row.attempt if row.state == _SCHEDULED else 0
+    command = store.MAKE_READY(id=row.id, was=row.state, attempts=attempts, now_ms=call.now_ms)
+    call.write(command.expect(1, Rerun))
+    call.wake(f"jobs:{row.queue}")
+    return msgspec.structs.replace(
+        row, state=_READY, attempt=attempts, run_at_ms=call.now_ms, updated_ms=call.now_ms
+    )
+
+
+def _queue_names(call: Call) -> set[str]:
+    """Every queue that has workers, or that a declared job uses."""
+    declared = {job.queue for job in call.use(Registry).jobs.values()}
+    return {*QUEUES, *declared, *call.use(Workers).stats}
+
+
+def _require_queue(call: Call, queue: str) -> None:
+    if queue not in _queue_names(call):
+        raise NotFound()
+
+
+async def _queues(call: Call) -> list[Queue]:
+    paused = {row.name: row.paused for row in await call.all(store.QUEUES)}
+    depths = {(row.queue, row.state): row for row in await call.all(store.DEPTHS)}
+    stats = call.use(Workers).stats
+    queues = []
+    for name in sorted(_queue_names(call).union(queue for queue, _ in depths)):
+        counts = {
+            state: depths[name, state].jobs if (name, state) in depths else 0
+            for state in (_SCHEDULED, _READY, JobState.RUNNING.value, _DEAD)
+        }
+        oldest = depths.get((name, _READY))
+        queues.append(
+            Queue(
+                name=name,
+                paused=paused.get(name, False),
+                **counts,
+                latency_s=max(0, call.now_ms - oldest.oldest_ms) / 1000 if oldest else 0.0,
+                done_last_minute=stats[name].last_minute.count(call.now_ms) if name in stats else 0,
+            )
+        )
+    return queues
+
+
+async def _set_paused(call: Call, queue: str, *, paused: bool) -> Queue:
+    _require_queue(call, queue)
+    (shown,) = [found for found in await _queues(call) if found.name == queue]
+    if shown.paused != paused:
+        call.write(store.SET_PAUSED(name=queue, paused=paused))
+        call.emit(QueuePaused(queue) if paused else QueueResumed(queue))
+        call.wake(f"jobs:{queue}")
+    return msgspec.structs.replace(shown, paused=paused)

@@ -1,0 +1,239 @@
+"""One job: enqueued, looked at, cancelled, retried."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from mainspring.kernel.call import SYSTEM, Caller
+from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.errors import Failure, Invalid, NotFound
+from mainspring.kernel.table import Query
+from mainspring.services.jobs.api import ListJobs, NewJob, NotInThatState
+from tests.services.jobs.chores import Doors, private
+from tests.services.running import Platform
+
+EVENTS = Query("test.events", "SELECT type || ' ' || subject FROM events ORDER BY id", str)
+
+
+async def enqueue(platform: Platform, name: str = "chores.sweep", **fields: Any) -> dict[str, Any]:
+    fields.setdefault("args", {"what": "stairs"})
+    made: dict[str, Any] = await platform.value("jobs.enqueue", new=NewJob(name=name, **fields))
+    return made
+
+
+async def get(platform: Platform, job_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = await platform.value("jobs.get", job_id=job_id)
+    return found
+
+
+async def events(platform: Platform) -> list[str]:
+    return await platform.runtime.database.read(EVENTS, ())
+
+
+async def test_a_job_is_made_and_done(platform: Platform) -> None:
+    outcome = await platform.run(
+        "jobs.enqueue", new=NewJob(name="chores.sweep", args={"what": "stairs"}, priority=3)
+    )
+    assert outcome.status == 201
+    made = outcome.value
+    assert (made.state, made.queue, made.priority, made.attempts) == ("ready", "bulk", 3, 0)
+    await platform.idle()
+    job = await get(platform, made.id)
+    assert (job["state"], job["attempts"], job["progress"], job["error"]) == ("done", 1, 1.0, None)
+    assert job["args"] == {"what": "stairs", "times": 1}
+    assert await events(platform) == ["chores.chore.done stairs"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"name": "chores.nothing"}, "/name"),
+        ({"name": "chores.private", "args": {"secret": "x"}}, "/name"),
+        ({"args": {}}, "/args/what"),
+        ({"args": {"what": 1}}, "/args/what"),
+        ({"args": {"what": "x", "when": "now"}}, "/args/when"),
+        ({"args": {"what": "x", "times": "twice"}}, "/args/times"),
+        ({"queue": "nowhere"}, "/queue"),
+        ({"run_at": "tomorrow"}, "/run_at"),
+        ({"run_at": "2999-01-01T00:00:00Z"}, "/run_at"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_with_its_place(
+    at_rest: Platform, fields: dict[str, Any], pointer: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        await enqueue(at_rest, **fields)
+    assert [fault.pointer for fault in caught.value.faults] == [pointer]
+    assert await at_rest.jobs() == []
+
+
+async def test_a_unique_key_in_use_answers_with_the_job_that_has_it(at_rest: Platform) -> None:
+    first = await enqueue(at_rest, unique_key="stairs")
+    again = await at_rest.run(
+        "jobs.enqueue",
+        new=NewJob(name="chores.sweep", args={"what": "other"}, unique_key="stairs"),
+    )
+    assert again.status == 200
+    assert again.value.id == first["id"]
+    assert len(await at_rest.jobs()) == 1
+    other = Caller("key", "key_1", tenant="other", scopes=frozenset({"*"}))
+    new = NewJob(name="chores.sweep", args={"what": "x"}, unique_key="stairs")
+    assert (await at_rest.run("jobs.enqueue", caller=other, new=new)).status == 201
+
+
+async def test_many_at_once_with_one_key_make_one_job(at_rest: Platform) -> None:
+    made = await asyncio.gather(*(enqueue(at_rest, unique_key="one") for _ in range(30)))
+    assert len({job["id"] for job in made}) == 1
+    assert [job.id for job in await at_rest.jobs()] == [made[0]["id"]]
+
+
+async def test_a_key_is_free_again_after_its_job(platform: Platform) -> None:
+    first = await enqueue(platform, unique_key="stairs")
+    await platform.idle()
+    second = await enqueue(platform, unique_key="stairs")
+    assert second["id"] != first["id"]
+
+
+async def test_a_planned_job_waits_for_its_time(platform: Platform) -> None:
+    run_at = rfc3339(platform.clock.now_ms() + 60_000)
+    made = await enqueue(platform, run_at=run_at)
+    assert (made["state"], made["run_at"]) == ("scheduled", run_at)
+    await platform.pass_time(59)
+    assert await events(platform) == []
+    await platform.pass_time(1)
+    assert await events(platform) == ["chores.chore.done stairs"]
+
+
+async def test_others_tenants_and_ids_are_not_there(at_rest: Platform) -> None:
+    made = await enqueue(at_rest)
+    other = Caller("key", "key_1", tenant="other", scopes=frozenset({"*"}))
+    for name in ("jobs.get", "jobs.cancel", "jobs.retry"):
+        with pytest.raises(NotFound):
+            await at_rest.run(name, caller=other, job_id=made["id"])
+        with pytest.raises(NotFound):
+            await at_rest.run(name, job_id="job_nothing")
+    page = await at_rest.value("jobs.list_all", caller=other, query=ListJobs())
+    assert page["items"] == []
+
+
+async def test_arguments_of_private_jobs_are_not_shown(at_rest: Platform) -> None:
+    call = at_rest.runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    job_id = call.enqueue(private, secret="hush")
+    await at_rest.runtime.dispatcher.commit(call)
+    job = await get(at_rest, job_id)
+    assert job["args"] is None
+    assert "hush" not in str(job)
+
+
+class TestCancel:
+    async def test_a_waiting_job(self, at_rest: Platform) -> None:
+        made = await enqueue(at_rest)
+        cancelled = await at_rest.value("jobs.cancel", job_id=made["id"])
+        assert cancelled["state"] == "cancelled"
+        assert await get(at_rest, made["id"]) == cancelled
+        again = await at_rest.value("jobs.cancel", job_id=made["id"])
+        assert again == cancelled
+        assert await events(at_rest) == [f"jobs.job.cancelled {made['id']}"]
+
+    async def test_a_running_job_has_no_effect_any_more(
+        self, platform: Platform, doors: Doors
+    ) -> None:
+        made = await enqueue(platform, "chores.wait", args={"what": "attic"})
+        async with asyncio.timeout(20):
+            await doors.started.wait()
+        assert (await get(platform, made["id"]))["state"] == "running"
+        await platform.run("jobs.cancel", job_id=made["id"])
+        follower = await enqueue(platform, "chores.wait", args={"what": "cellar"})
+        doors.open.set()
+        await platform.idle()
+        assert (await get(platform, made["id"]))["state"] == "cancelled"
+        assert (await get(platform, follower["id"]))["state"] == "done"
+        assert "chores.chore.done attic" not in await events(platform)
+
+    async def test_a_done_job_is_refused(self, platform: Platform) -> None:
+        made = await enqueue(platform)
+        await platform.idle()
+        with pytest.raises(NotInThatState):
+            await platform.run("jobs.cancel", job_id=made["id"])
+
+
+class TestRetry:
+    async def test_a_dead_job_runs_again(self, platform: Platform) -> None:
+        made = await enqueue(platform, "chores.spill", args={"what": "milk"})
+        await platform.idle()
+        dead = await get(platform, made["id"])
+        assert (dead["state"], dead["error"]) == ("dead", "JobFailed: milk was spilt")
+        again = await platform.value("jobs.retry", job_id=made["id"])
+        assert (again["state"], again["attempts"]) == ("ready", 0)
+        await platform.idle()
+        assert (await get(platform, made["id"]))["state"] == "dead"
+        assert await events(platform) == [f"jobs.job.retried {made['id']}"]
+
+    async def test_a_waiting_retry_is_brought_forward(self, platform: Platform) -> None:
+        made = await enqueue(platform, "chores.stumble", args={"what": "cat"})
+        await platform.idle()
+        waiting = await get(platform, made["id"])
+        assert (waiting["state"], waiting["attempts"]) == ("scheduled", 1)
+        await platform.run("jobs.retry", job_id=made["id"])
+        await platform.idle()
+        dead = await get(platform, made["id"])
+        assert (dead["state"], dead["attempts"]) == ("dead", 2)
+
+    async def test_a_cancelled_job_comes_back(self, platform: Platform) -> None:
+        run_at = rfc3339(platform.clock.now_ms() + 60_000)
+        made = await enqueue(platform, run_at=run_at)
+        await platform.run("jobs.cancel", job_id=made["id"])
+        await platform.run("jobs.retry", job_id=made["id"])
+        await platform.idle()
+        assert (await get(platform, made["id"]))["state"] == "done"
+
+    async def test_a_key_that_another_job_has_now_is_a_conflict(self, at_rest: Platform) -> None:
+        made = await enqueue(at_rest, unique_key="one")
+        await at_rest.run("jobs.cancel", job_id=made["id"])
+        await enqueue(at_rest, unique_key="one")
+        failure = await refusal(at_rest, made["id"])
+        assert failure == 409
+        assert (await get(at_rest, made["id"]))["state"] == "cancelled"
+
+    async def test_ready_and_done_are_refused(self, at_rest: Platform) -> None:
+        made = await enqueue(at_rest)
+        assert await refusal(at_rest, made["id"]) == 409
+
+
+async def refusal(platform: Platform, job_id: str) -> int:
+    with pytest.raises(Failure) as caught:
+        await platform.run("jobs.retry", job_id=job_id)
+    return caught.value.status
+
+
+async def test_lists_are_filtered_and_paged(platform: Platform) -> None:
+    await platform.run("jobs.pause", queue="attic")
+    attic = [
+        (await enqueue(platform, queue="attic", args={"what": str(n)}))["id"] for n in range(5)
+    ]
+    await enqueue(platform, "chores.spill", args={"what": "milk"})
+    await enqueue(platform)
+
+    async def settled() -> bool:
+        return len(await platform.jobs("ready", "running")) == 5
+
+    await platform.until(settled)
+    found: list[str] = []
+    cursor, pages = None, 0
+    while pages == 0 or cursor is not None:
+        query = ListJobs(queue="attic", limit=2, cursor=cursor)
+        page = await platform.value("jobs.list_all", query=query)
+        found += [job["id"] for job in page["items"]]
+        cursor, pages = page["next_cursor"], pages + 1
+    assert (found, pages) == (attic, 3)
+    for query, count in (
+        (ListJobs(), 7),
+        (ListJobs(state="ready"), 5),
+        (ListJobs(state="dead"), 1),
+        (ListJobs(name="chores.spill"), 1),
+        (ListJobs(queue="bulk", state="done"), 1),
+        (ListJobs(queue="bulk", state="ready"), 0),
+    ):
+        page = await platform.value("jobs.list_all", query=query)
+        assert len(page["items"]) == count
