@@ -167,7 +167,7 @@ async def test_the_stream_says_where_it_starts_and_then_what_happens(platform):
     await platform.write(3)
     reader = Following(platform)
     ready = await reader.next()
-    assert (ready.event, ready.id) == ("ready", "3")
+    assert (ready.event, ready.id, ready.data) == ("ready", "3", b'{"position":3}')
     await platform.write(2)
     items = [await reader.next() for _ in range(2)]
     assert [item.id for item in items] == ["4", "5"]

@@ -60,7 +60,7 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
     wanted = selector(call.tenant, query.type, query.filter)
     position = await _start(call, query)
     with call.use(WakeBoard).listen("events", "sequenced") as signal:
-        yield StreamItem(b"{}", id=str(position), event="ready")
+        yield StreamItem(b'{"position":%d}' % position, id=str(position), event="ready")
         while True:
             signal.clear()
             found = await feed.scan(
