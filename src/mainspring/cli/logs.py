@@ -48,7 +48,10 @@ def set_up(settings: LogSettings, stream: TextIO | None = None) -> None:
     if as_text:
         last.append(
             structlog.dev.ConsoleRenderer(
-                colors=stream.isatty(), timestamp_key="time", pad_event_to=0
+                colors=stream.isatty(),
+                timestamp_key="time",
+                pad_event_to=0,
+                exception_formatter=structlog.dev.plain_traceback,
             )
         )
     else:
@@ -82,9 +85,9 @@ def _route_standard_library(
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # These two tell every request or connection; what matters in them the platform says itself.
-    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # What these say of an ordinary day the platform says itself.
+    for name in ("uvicorn", "uvicorn.access", "uvicorn.error", "asyncio"):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 def add_call(_: Any, __: str, entry: Entry) -> Entry:
