@@ -5,6 +5,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -22,6 +23,8 @@ CONNECT_TIMEOUT_S = 5.0
 KEPT_ALIVE_S = 4.0  # shorter than common servers keep theirs, so a POST seldom meets a closed one
 LOOKUP_CACHED_S = 10
 ADDRESSES_CACHED_MAX = 1_000
+
+URLS_REMEMBERED_MAX = 4_096
 
 LookUp = Callable[[str], Awaitable[Sequence[str]]]
 
@@ -125,13 +128,13 @@ class AiohttpWeb:
     ) -> WebAnswer:
         """POST once and read a bounded answer. Raises WebError."""
         assert self._session is not None, "open() comes first"
-        target = parse(url, allow_private=self._allow_private)
+        checked = _checked(url, self._allow_private)
         timeout = aiohttp.ClientTimeout(
             total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s), ceil_threshold=60
         )
         try:
             async with self._session.post(
-                URL(target.url, encoded=True), data=body, timeout=timeout, allow_redirects=False,
+                checked, data=body, timeout=timeout, allow_redirects=False,
                 headers={**headers, "Accept-Encoding": "identity"},
             ) as response:  # fmt: skip
                 kept = await _read_bounded(response)
@@ -155,6 +158,12 @@ class AiohttpWeb:
         family, kind, proto, _, sockaddr = info
         check_address(_address(str(sockaddr[0])), allow_private=self._allow_private)
         return socket.socket(family, kind, proto)
+
+
+@lru_cache(maxsize=URLS_REMEMBERED_MAX)
+def _checked(url: str, allow_private: bool) -> URL:
+    """Check a URL's text, once for many requests: where its name leads is checked each time."""
+    return URL(parse(url, allow_private=allow_private).url, encoded=True)
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
