@@ -86,6 +86,14 @@ class Database(Protocol):
         """
         ...
 
+    async def scrub(self) -> None:
+        """Make what was deleted unreadable in the files, where that is this adapter's to do.
+
+        SQLite empties its write-ahead log into the file, whose deleted parts it has overwritten. A
+        server does so in its own time (VACUUM, the retention of its log). Raises Unavailable.
+        """
+        ...
+
     def on_wake(self, listener: Callable[[Wakes], None]) -> None:
         """Call ``listener`` on the event loop after each commit that wakes somebody."""
         ...

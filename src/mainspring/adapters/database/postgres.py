@@ -191,6 +191,9 @@ class PostgresDatabase:
         if not self._closing:
             self._poster.put(writes)
 
+    async def scrub(self) -> None:
+        """Nothing is to be done here: VACUUM and the retention of the log are the server's."""
+
     def on_wake(self, listener: Callable[[Wakes], None]) -> None:
         """Call ``listener`` on the loop after each commit that wakes somebody."""
         self._listeners.append(listener)

@@ -217,6 +217,19 @@ class SqliteDatabase:
         if not self._closing:
             self._queue.put(_Task(None, writes, NO_WAKES))
 
+    async def scrub(self) -> None:
+        """Empty the write-ahead log: it holds pages as they were before ``secure_delete``."""
+        await self._loop.run_in_executor(self._pool, self._empty_log)
+
+    def _empty_log(self) -> None:
+        connection = self._connect(readonly=True)
+        try:
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+        finally:
+            connection.close()
+        if busy:
+            raise Unavailable("readers keep the write-ahead log in use", retry_after_s=1)
+
     def on_wake(self, listener: Callable[[Wakes], None]) -> None:
         """Call ``listener`` on the loop after each commit that wakes somebody."""
         self._listeners.append(listener)

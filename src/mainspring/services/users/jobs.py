@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.policy import RetryPolicy
+from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.mail import Mail, Message
 from mainspring.services.users import model, store
@@ -84,6 +85,12 @@ async def sweep(call: Call) -> None:
 
 
 service.every("*/10 * * * *", sweep)
+
+
+@service.job(queue="default", max_attempts=10, coalesces=True)
+async def scrub(call: Call) -> None:
+    """Make what an erasure deleted unreadable in the database's own files as well."""
+    await call.use(Database).scrub()
 
 
 def _token(call: Call, token_id: str) -> str:
