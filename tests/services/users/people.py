@@ -79,7 +79,7 @@ class People:
         self.asked = 0
 
     async def ask(
-        self, name: str, *, caller: Caller = ANONYMOUS, if_match: str | None = None, **args: Any
+        self, name: str, /, *, caller: Caller = ANONYMOUS, if_match: str | None = None, **args: Any
     ) -> Outcome:
         """Run an operation as the gateway would after letting the caller pass."""
         operation = service.operations[f"users.{name}"]
