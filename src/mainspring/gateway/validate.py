@@ -38,7 +38,7 @@ class Inputs:
 
     __slots__ = (
         "_body_decoder", "_body_loose", "_body_optional", "_body_param", "_body_type", "_floats",
-        "_lists", "_path", "_query_param", "_query_type", "resumes",
+        "_lists", "_path", "_query_param", "_query_type", "_texts", "resumes",
     )  # fmt: skip
 
     def __init__(self, operation: Operation) -> None:
@@ -50,6 +50,7 @@ class Inputs:
         fields = _fields(operation.query)
         self._lists = frozenset(name for name, kind in fields.items() if _holds(kind, _is_list))
         self._floats = tuple(name for name, kind in fields.items() if _holds(kind, _is_float))
+        self._texts = frozenset(name for name, kind in fields.items() if _holds(kind, _is_text))
         self.resumes = operation.kind is Kind.STREAM and "after" in fields
         self._body_param = operation.body_param
         self._body_type = operation.body
@@ -94,6 +95,8 @@ class Inputs:
     def _read_query(self, query: bytes, resume_after: str | None) -> Any:
         fields: dict[str, Any] = {}
         for name, value in _pairs(query):
+            if len(value) == 4 and value.lower() == "null" and name not in self._texts:
+                raise _query_fault(name, "leave it out instead of writing null")
             if name in self._lists:
                 fields.setdefault(name, []).append(value)
             elif name in fields:
@@ -314,6 +317,10 @@ def _is_list(kind: Any) -> bool:
 
 def _is_float(kind: Any) -> bool:
     return kind is float
+
+
+def _is_text(kind: Any) -> bool:
+    return kind is str or (isinstance(kind, type) and issubclass(kind, str))
 
 
 def _is_none(kind: Any) -> bool:

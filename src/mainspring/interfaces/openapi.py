@@ -60,7 +60,10 @@ class Document:
         schemas, components = msgspec.json.schema_components(
             types, ref_template=REF, schema_hook=lambda kind: {}
         )
-        self._components = {name: _plain(schema) for name, schema in components.items()}
+        ours = {"Problem", "Fault"}  # their pointers repeat whatever a request held
+        self._components = {
+            name: schema if name in ours else _plain(schema) for name, schema in components.items()
+        }
         self._schemas = {(name, part): _plain(schemas[i]) for name, part, i in slots}
 
     def build(self, shapes: Iterable[Shape] = ()) -> Json:
@@ -85,6 +88,7 @@ class Document:
                 "schemas": self._components,
                 "responses": {f.__name__: _response(f) for f in self._failures.values()},
                 "headers": _HEADERS,
+                "parameters": {"IdempotencyKey": _IDEMPOTENCY_KEY, "IfMatch": _IF_MATCH},
                 "securitySchemes": {
                     "bearer": {
                         "type": "http",
@@ -115,6 +119,8 @@ class Document:
             described["x-scope"] = operation.scope
         else:
             described["security"] = []
+        if headers := _headers(operation):
+            described["x-headers"] = [{"$ref": f"#/components/parameters/{h}"} for h in headers]
         body = self._body(operation, shape)
         if body is not None:
             described["requestBody"] = body
@@ -122,7 +128,8 @@ class Document:
 
     def _body(self, operation: Operation, shape: Shape | None) -> Json | None:
         if operation.kind is Kind.UPLOAD:
-            return {"required": True, "content": {"application/octet-stream": {}}}
+            # Without a body it is an empty file.
+            return {"required": False, "content": {"application/octet-stream": {}}}
         if operation.body_param is None:
             return None
         schema = self._schemas.get((operation.name, "body"), {})
@@ -187,11 +194,18 @@ def _parameters(operation: Operation, shape: Shape | None) -> list[Json]:
             if isinstance(field.default, str | int | float):
                 schema["default"] = field.default
             found.append({**parameter, "schema": schema})
-    if operation.writes and operation.kind in {Kind.UNARY, Kind.UPLOAD}:
-        found.append(_IDEMPOTENCY_KEY)
-    if operation.method in {"PUT", "PATCH", "DELETE"} and operation.path_params:
-        found.append(_IF_MATCH)
     return found
+
+
+def _headers(operation: Operation) -> list[str]:
+    """Headers an operation understands, by their name in ``components``.
+
+    They are not among its parameters: what a key may be depends on what it was used for before,
+    and a tool that fills in parameters at random would only ever meet 412 and 422.
+    """
+    keyed = operation.writes and operation.kind in {Kind.UNARY, Kind.UPLOAD}
+    matched = operation.method in {"PUT", "PATCH", "DELETE"} and operation.path_params
+    return [*(["IdempotencyKey"] if keyed else []), *(["IfMatch"] if matched else [])]
 
 
 def _inline(kind: Any) -> Json:
@@ -282,7 +296,7 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "required": False,
     "description": "Makes a retry safe: the same key and request have one effect, for 24 hours.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 _IF_MATCH = {
     "name": "If-Match",
@@ -292,6 +306,7 @@ _IF_MATCH = {
     "schema": {"type": "string"},
 }
 _ABOUT = (
-    "Errors are problem details (RFC 9457). Lists take `limit` and `cursor`. Writes take "
-    "`Idempotency-Key`. Times are RFC 3339 in UTC."
+    "Errors are problem details (RFC 9457). Lists take `limit` and `cursor`. Every write takes "
+    "`Idempotency-Key`: a retry with the same key has one effect. `If-Match` takes the `ETag` of "
+    "what was read and answers 412 when it has changed. Times are RFC 3339 in UTC."
 )

@@ -96,11 +96,15 @@ function rows(entries) {
   return make("table", {}, head, body);
 }
 
+function headers(operation) {
+  return (operation["x-headers"] || []).map(({ $ref }) => spec.components.parameters[$ref.split("/").pop()]);
+}
+
 function curl(method, path, operation) {
   const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const lines = [`curl ${method === "get" ? "" : `-X ${method.toUpperCase()} `}${quote(location.origin + path)}`];
   if ((operation.security || []).length) lines.push(`-H "Authorization: Bearer $MAINSPRING_KEY"`);
-  if ((operation.parameters || []).some((p) => p.name === "Idempotency-Key")) {
+  if (headers(operation).some((header) => header.name === "Idempotency-Key")) {
     lines.push(`-H "Idempotency-Key: $(uuidgen)"`);
   }
   const content = operation.requestBody ? operation.requestBody.content : {};
@@ -140,7 +144,8 @@ function section(path, method, operation) {
     make("span", { class: "path" }, path), " ",
     operation["x-scope"] ? make("span", { class: "tag", title: "the scope it needs" }, operation["x-scope"]) : null));
   if (operation.description) element.append(prose(operation.description));
-  if ((operation.parameters || []).length) element.append(make("h4", {}, "Parameters"), rows(operation.parameters));
+  const parameters = [...(operation.parameters || []), ...headers(operation)];
+  if (parameters.length) element.append(make("h4", {}, "Parameters"), rows(parameters));
   const content = operation.requestBody ? operation.requestBody.content["application/json"] : null;
   if (content) element.append(make("h4", {}, "Body"), fields(content.schema));
   const success = Object.entries(operation.responses).find(([status]) => status.startsWith("2"));

@@ -18,7 +18,7 @@ from mainspring.gateway.cors import Cors
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.settings import CorsSettings, ServerSettings
 from mainspring.gateway.validate import Inputs
-from mainspring.interfaces.rest.exchange import Exchange, Gone, Message, Receive, Send
+from mainspring.interfaces.rest.exchange import Exchange, Gone, Message, Receive, Send, field
 from mainspring.interfaces.rest.mounts import Mounts
 from mainspring.interfaces.rest.problem import MEDIA_TYPE, Defect, body_of, headers_of
 from mainspring.interfaces.rest.router import Router
@@ -294,7 +294,7 @@ async def answer(
     method = exchange.method
     headers: list[tuple[bytes, bytes]] = []
     if outcome.headers:
-        headers.extend((name.lower().encode(), text.encode()) for name, text in outcome.headers)
+        headers.extend(field(name, text) for name, text in outcome.headers)
     if outcome.replayed:
         headers.append((b"idempotency-replayed", b"true"))
     coded = len(body) >= SIZE_BYTES_MIN and not secret and _takes_gzip(exchange)

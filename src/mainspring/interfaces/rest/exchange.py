@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from mainspring.gateway.pipeline import Ask
 from mainspring.kernel.errors import Malformed, Timeout, TooLarge, UnsupportedMedia
@@ -20,6 +21,8 @@ _SINGLE = frozenset({
     b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key",
     b"last-event-id", b"origin", b"traceparent",
 })  # fmt: skip
+_REFERENCES = frozenset({"location", "content-location", "link"})
+_URI_CHARS = "".join(chr(code) for code in range(0x21, 0x7F))
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-"
                           rb"([0-9a-f]{2})(?:-.*)?")  # fmt: skip
 
@@ -186,6 +189,20 @@ class Exchange(Ask):
         """Send a part of a streamed body. Raises TimeoutError when nobody takes it."""
         async with asyncio.timeout(SEND_IDLE_S):
             await self.send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+
+def field(name: str, text: str) -> tuple[bytes, bytes]:
+    """Encode a header that a handler wrote.
+
+    A URI reference is percent-encoded where it is no ASCII (RFC 3987, section 3.1); other text goes
+    as UTF-8, and a control character, which could begin another header, as a space.
+    """
+    name = name.lower()
+    if not (text.isascii() and text.isprintable()):
+        if name in _REFERENCES:
+            text = quote(text, safe=_URI_CHARS)
+        text = "".join(char if char.isprintable() or char > "\x9f" else " " for char in text)
+    return name.encode("ascii"), text.encode()
 
 
 def _joined(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

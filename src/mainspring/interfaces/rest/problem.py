@@ -4,6 +4,7 @@ import math
 
 import msgspec
 
+from mainspring.interfaces.rest.exchange import field
 from mainspring.kernel.errors import Failure
 
 MEDIA_TYPE = b"application/problem+json"
@@ -34,10 +35,7 @@ def body_of(failure: Failure, *, instance: str, request_id: str) -> bytes:
 
 def headers_of(failure: Failure) -> Headers:
     """Headers a failure brings: its own, and ``Retry-After`` in whole seconds."""
-    headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
-        for name, value in failure.headers.items()
-    ]
+    headers = [field(name, text) for name, text in failure.headers.items()]
     if failure.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(failure.retry_after_s))))
     return headers

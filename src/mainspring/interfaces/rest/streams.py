@@ -7,7 +7,7 @@ from typing import Any
 
 from mainspring.gateway import secure
 from mainspring.gateway.pipeline import Gateway
-from mainspring.interfaces.rest.exchange import Exchange
+from mainspring.interfaces.rest.exchange import Exchange, field
 from mainspring.kernel.errors import NotAcceptable
 from mainspring.kernel.operation import Raw, StreamItem
 
@@ -23,7 +23,7 @@ _LINES = re.compile(rb"\r\n|\r|\n")
 
 async def answer_raw(exchange: Exchange, raw: Raw) -> None:
     """Send what a raw operation answers; its own headers stand before the defaults."""
-    headers = [(name.lower().encode(), text.encode("latin-1")) for name, text in raw.headers]
+    headers = [field(name, text) for name, text in raw.headers]
     named = {name for name, _ in headers}
     if b"content-type" not in named and raw.body:
         headers.append((b"content-type", raw.media_type.encode("latin-1")))
