@@ -76,7 +76,7 @@ def _plain(annotation: object) -> object:
 def _row_maker(row: type[R]) -> Callable[[Sequence[Any]], R]:
     """Build rows from column values, converting only what the engines return differently."""
     if not (isinstance(row, type) and issubclass(row, msgspec.Struct)):
-        return lambda values: values[0]
+        return tuple if row is tuple else lambda values: values[0]  # type: ignore[return-value]
     hints = typing.get_type_hints(row)
     booleans = [i for i, f in enumerate(row.__struct_fields__) if _plain(hints[f]) is bool]
     raws = [i for i, f in enumerate(row.__struct_fields__) if _plain(hints[f]) is msgspec.Raw]
@@ -98,7 +98,7 @@ def _row_maker(row: type[R]) -> Callable[[Sequence[Any]], R]:
 
 
 class Query(Generic[R]):
-    """A named SELECT and the row it makes: a struct (one field per column) or a single value.
+    """A named SELECT and the row it makes: a struct (one field per column), a tuple or a value.
 
     ``scans`` marks a plan that no index bounds: it runs away from the event loop under a deadline
     and a budget of database steps, and is refused when it exceeds them.

@@ -227,7 +227,10 @@ def fold(node: tree.Node, context: Document) -> tree.Node:
     if isinstance(node, (tree.Const, tree.Field)):
         return node
     if not uses_record(node):
-        return tree.Const(tree.type_of(node), closure(node)({}, context))
+        value = closure(node)({}, context)
+        if isinstance(node, tree.CONDITIONS):
+            return tree.TRUE if value else tree.FALSE
+        return tree.Const(tree.type_of(node), value)
     match node:
         case tree.All(parts):
             return _join(tree.All, tree.TRUE, tree.FALSE, parts, context)

@@ -270,3 +270,10 @@ def _is_null(node: tree.Node) -> bool:
 def _widest(known: list[tree.Const]) -> Type:
     kinds = {item.type for item in known}
     return Type.FLOAT if len(kinds) > 1 else kinds.pop()
+
+
+def column(field: tree.Field, column: str) -> tuple[str, str]:
+    """Write a field's value for SQLite and for PostgreSQL, to order or group by."""
+    sqlite = _Sqlite(column, "p", {}, {})
+    postgres = _Postgres(column, "p", {}, {})
+    return sqlite.field(field), postgres.ordered(postgres.field(field), field.type)

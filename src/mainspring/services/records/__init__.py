@@ -1,0 +1,11 @@
+"""Records in collections with a schema: validated, filtered and guarded by rules in CEL.
+
+Owns ``records_collections``, ``records_records`` and ``records_links``. Emits
+``records.collection.created``, ``.updated``, ``.deleted`` and ``records.record.created``,
+``.updated``, ``.deleted``. Takes no events.
+"""
+
+from mainspring.services.records import describe, jobs, operations
+from mainspring.services.records.api import service
+
+__all__ = ["describe", "jobs", "operations", "service"]

@@ -1,0 +1,284 @@
+"""The public face of records: what callers send and get, the events, the errors, the settings."""
+
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from mainspring.kernel.clock import Instant
+from mainspring.kernel.errors import Conflict
+from mainspring.kernel.operation import Input
+from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Limit
+from mainspring.kernel.service import Service
+from mainspring.services.records.store import COLLECTIONS, LINKS, RECORDS
+
+FIELDS_MAX = 100
+INDEXES_MAX = 8  # of one collection: the columns k1 to k8
+INDEX_FIELDS_MAX = 4
+UNIQUES_MAX = 4  # of one collection: the columns u1 to u4
+VALUES_MAX = 200  # of one select field
+RULE_CHARS_MAX = 2_000
+BATCH_MAX = 1_000
+GROUPS_MAX = 1_000
+CURSOR_CHARS_MAX = 4_096  # it may hold the longest index key
+EXPANDED_MAX = 3  # relations followed by one list
+
+NAME = r"^[a-z](?:_?[a-z0-9])*_?$"
+Name = Annotated[str, Meta(pattern=NAME, max_length=63, description="lower case, no '__'")]
+FieldType = Literal[
+    "text", "number", "integer", "boolean", "datetime", "email", "url", "select", "json", "relation"
+]
+
+
+class RecordsSettings(msgspec.Struct, frozen=True):
+    """``[records]``: how much of it there may be."""
+
+    collections_max: Annotated[int, Meta(ge=1, le=10_000)] = 500  # of one tenant
+
+
+service = Service(
+    "records",
+    doc="Records in collections with a schema, access rules, filters and indexes.",
+    tables=(COLLECTIONS, RECORDS, LINKS),
+    migrations=files("mainspring.services.records") / "migrations",
+    settings=RecordsSettings,
+)
+
+
+class Field(Input, frozen=True):
+    """A field of a collection. ``min`` and ``max`` bound the characters of text, or the number.
+
+    ``values`` are those of a select, ``collection`` the one a relation points into. A ``default``
+    is stored when a new record leaves the field out.
+    """
+
+    name: Name
+    type: FieldType
+    required: bool = False
+    unique: bool = False
+    personal: bool = False
+    min: float | None = None
+    max: float | None = None
+    values: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=VALUES_MAX)] = (
+        msgspec.field(default_factory=list)
+    )
+    collection: str | None = None
+    default: Any = None
+
+
+Rule = Annotated[str, Meta(max_length=RULE_CHARS_MAX, description="CEL")]
+
+
+class Rules(Input, frozen=True):
+    """Who may do what without the scope, in CEL over ``caller``, ``record``, ``request``.
+
+    Absent means only keys with the scope; ``"true"`` means everyone.
+    """
+
+    list: Rule | None = None
+    view: Rule | None = None
+    create: Rule | None = None
+    update: Rule | None = None
+    delete: Rule | None = None
+
+
+IndexField = Annotated[str, Meta(pattern=r"^-?[a-z][a-z0-9_]*$", max_length=64)]
+Index = Annotated[list[IndexField], Meta(min_length=1, max_length=INDEX_FIELDS_MAX)]
+Fields = Annotated[list[Field], Meta(max_length=FIELDS_MAX)]
+Indexes = Annotated[
+    list[Index],
+    Meta(max_length=INDEXES_MAX, description="fields in order; '-' puts the largest first"),
+]
+
+
+class NewCollection(Input, frozen=True):
+    """A collection to be."""
+
+    name: Name
+    fields: Fields = msgspec.field(default_factory=list)
+    rules: Rules = Rules()
+    indexes: Indexes = msgspec.field(default_factory=list)
+
+
+class CollectionChange(Input, frozen=True):
+    """What to change; each part that is given replaces the whole of it."""
+
+    fields: Fields | UnsetType = UNSET
+    rules: Rules | UnsetType = UNSET
+    indexes: Indexes | UnsetType = UNSET
+
+
+class Collection(msgspec.Struct, frozen=True):
+    """A collection. While ``ready`` is false its stored records are being brought to the schema.
+
+    Until then new indexes are not used, and ``problem`` says if a change had to be taken back.
+    """
+
+    id: str
+    name: str
+    fields: list[Field]
+    rules: Rules
+    indexes: list[list[str]]
+    ready: bool
+    problem: str | None
+    created_at: Instant
+    updated_at: Instant
+
+
+Cursor = Annotated[
+    str, Meta(max_length=CURSOR_CHARS_MAX, description="next_cursor of a page before")
+]
+
+
+class ListCollections(Input, frozen=True):
+    """Which page."""
+
+    limit: Limit = PAGE_LIMIT_DEFAULT
+    cursor: Cursor | None = None
+
+
+Expression = Annotated[str, Meta(max_length=2_000, description="CEL")]
+Names = Annotated[str, Meta(max_length=1_000, description="field names with commas between them")]
+
+
+class ListRecords(Input, frozen=True):
+    """Which records, in which order, and what of them."""
+
+    limit: Limit = PAGE_LIMIT_DEFAULT
+    cursor: Cursor | None = None
+    filter: Expression | None = None
+    sort: Names | None = None
+    fields: Names | None = None
+    expand: Names | None = None
+
+
+class ViewRecord(Input, frozen=True):
+    """What of the record to answer."""
+
+    fields: Names | None = None
+    expand: Names | None = None
+
+
+class Aggregation(Input, frozen=True):
+    """What to compute over the records that pass the filter, for each group of them."""
+
+    filter: Expression | None = None
+    group: Names | None = None
+    sum: Names | None = None
+    avg: Names | None = None
+    min: Names | None = None
+    max: Names | None = None
+
+
+class Group(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One group: its values, how many records, and what was asked for by field."""
+
+    group: dict[str, Any]
+    count: int
+    sum: dict[str, Any] | UnsetType = UNSET
+    avg: dict[str, Any] | UnsetType = UNSET
+    min: dict[str, Any] | UnsetType = UNSET
+    max: dict[str, Any] | UnsetType = UNSET
+
+
+class Groups(msgspec.Struct, frozen=True):
+    """The groups, in order of their values."""
+
+    items: list[Group]
+
+
+class BatchItem(Input, frozen=True):
+    """One write of a batch. ``create`` takes ``data``; ``update`` and ``delete`` an ``id``."""
+
+    action: Literal["create", "update", "delete"]
+    id: str | None = None
+    data: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
+
+
+class Batch(Input, frozen=True):
+    """Writes that land together or not at all, in order."""
+
+    items: Annotated[list[BatchItem], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """The records as they are now, in the order of the request; null for one that was deleted."""
+
+    items: list[msgspec.Raw | None]
+
+
+# Events
+
+
+@service.event("records.collection.created")
+class CollectionCreated(Collection, frozen=True):
+    """A collection was made."""
+
+
+@service.event("records.collection.updated")
+class CollectionUpdated(Collection, frozen=True):
+    """A collection's fields, rules or indexes changed, or its records are ready for them."""
+
+
+@service.event("records.collection.deleted")
+class CollectionDeleted(msgspec.Struct, frozen=True):
+    """A collection is gone, and its records with it, without an event for each."""
+
+    id: str
+    name: str
+
+
+@service.event("records.record.created")
+class RecordCreated(msgspec.Struct, frozen=True):
+    """A record was made: these members and the collection's fields."""
+
+    id: str
+    collection: str
+    created_at: Instant
+    updated_at: Instant
+
+
+@service.event("records.record.updated")
+class RecordUpdated(msgspec.Struct, frozen=True):
+    """A record changed: these members and the collection's fields, as they are now."""
+
+    id: str
+    collection: str
+    created_at: Instant
+    updated_at: Instant
+
+
+@service.event("records.record.deleted")
+class RecordDeleted(msgspec.Struct, frozen=True):
+    """A record is gone."""
+
+    id: str
+    collection: str
+
+
+# Errors
+
+
+class NameTaken(Conflict):
+    """The tenant has a collection with this name."""
+
+    code, title = "name_taken", "The name is taken"
+
+
+class UniqueTaken(Conflict):
+    """Another record has the value of a unique field; the fault points at it."""
+
+    code, title = "unique", "A unique value is taken"
+
+
+class StillReferenced(Conflict):
+    """Other records or collections point here."""
+
+    code, title = "still_referenced", "Still referenced"
+
+
+class SchemaChangeRefused(Conflict):
+    """The stored records do not allow the change; the detail says why."""
+
+    code, title = "schema_change_refused", "The stored records do not allow this change"

@@ -1,0 +1,63 @@
+"""Collections as they run, cached by id and version: what a version compiles to never changes.
+
+A call learns the version in the same query that reads its record, so no process serves an old one.
+"""
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.errors import Failure, Forbidden, NotFound, Rerun, Unauthenticated
+from mainspring.runtime.registry import Registry
+from mainspring.services.records.model import Compiled, Definition
+from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, CollectionRow
+
+CACHED_MAX = 512  # compiled collections in one process
+
+# The app is part of the key: two in one process, in tests say, may have made the same id.
+_cached: dict[tuple[Registry, str, int], Compiled] = {}
+_definition = msgspec.json.Decoder(Definition).decode
+
+
+async def compiled(call: Call, collection: str, version: int) -> Compiled:
+    """Return this version of a collection. Raises Rerun when there is a newer one by now."""
+    key = (call.use(Registry), collection, version)
+    found = _cached.get(key)
+    if found is not None:
+        return found
+    row = await call.find(COLLECTION_BY_ID, id=collection)
+    if row is None or row.version != version:
+        raise Rerun
+    while len(_cached) >= CACHED_MAX:
+        _cached.pop(next(iter(_cached)))
+    made = _cached[key] = compile_row(row)
+    return made
+
+
+async def named(call: Call, name: str, scope: str) -> Compiled:
+    """Return the collection of this name.
+
+    Raises NotFound; to callers without the scope, what they are told of one without a rule.
+    """
+    head = await call.find(HEAD, tenant=call.tenant, name=name)
+    if head is None:
+        raise missing(call, scope)
+    return await compiled(call, head.id, head.version)
+
+
+def compile_row(row: CollectionRow) -> Compiled:
+    """Compile a stored collection."""
+    definition = _definition(row.definition)
+    ready = row.ready_version == row.schema_version
+    return Compiled(row.id, row.name, row.schema_version, ready, definition)
+
+
+def missing(call: Call, scope: str) -> Failure:
+    """Why there is nothing here, without telling strangers which collections there are."""
+    return NotFound("no such collection") if call.caller.allows(scope) else denied(call, scope)
+
+
+def denied(call: Call, scope: str) -> Failure:
+    """Refuse a caller that neither a scope nor a rule lets in."""
+    if call.caller.kind == "anonymous":
+        return Unauthenticated("log in, or send an API key")
+    return Forbidden(f"this takes the scope {scope}, or a rule of the collection")

@@ -1,0 +1,70 @@
+"""How each collection looks to those who describe the API: JSON Schemas of its records."""
+
+from typing import Any
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.operation import Shape
+from mainspring.services.records.api import RecordsSettings, service
+from mainspring.services.records.catalog import compile_row
+from mainspring.services.records.fields import json_schema
+from mainspring.services.records.model import Compiled
+from mainspring.services.records.store import COLLECTIONS_PAGE
+
+_OPERATIONS = {
+    "create_record": "create", "get_record": "view", "list_records": "list",
+    "update_record": "update", "replace_record": "update", "delete_record": "delete",
+}  # fmt: skip
+
+
+async def describe(call: Call) -> list[Shape]:
+    """Return the shape of every operation on every collection of the tenant."""
+    allowed = call.use(RecordsSettings).collections_max
+    rows = await call.all(COLLECTIONS_PAGE, tenant=call.tenant, after="", limit=allowed)
+    return [shape for row in rows for shape in _shapes(compile_row(row))]
+
+
+def _shapes(collection: Compiled) -> list[Shape]:
+    properties = {f.name: json_schema(f) for f in collection.definition.fields}
+    required = [f.name for f in collection.definition.fields if f.required and f.default is None]
+    change = {"type": "object", "properties": properties, "additionalProperties": False}
+    whole = {**change, "required": required}
+    record = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "collection": {"const": collection.name},
+            "created_at": {"type": "string", "format": "date-time"},
+            "updated_at": {"type": "string", "format": "date-time"},
+            **properties,
+        },
+        "required": ["id", "collection", "created_at", "updated_at", *properties],
+    }
+    page = {
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": record},
+            "next_cursor": {"type": ["string", "null"]},
+        },
+        "required": ["items", "next_cursor"],
+    }
+    bodies: dict[str, Any] = {
+        "create_record": whole, "replace_record": whole, "update_record": change,
+    }  # fmt: skip
+    return [
+        Shape(
+            operation=f"records.{operation}",
+            name=f"{operation.replace('record', collection.name)}",
+            values={"collection": collection.name},
+            body=bodies.get(operation),
+            response=None
+            if operation == "delete_record"
+            else page
+            if operation == "list_records"
+            else record,
+            public=collection.definition.rules.__getattribute__(action) == "true",
+        )
+        for operation, action in _OPERATIONS.items()
+    ]
+
+
+service.describe = describe

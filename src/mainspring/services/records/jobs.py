@@ -1,0 +1,149 @@
+"""Work on stored records outside the call: bringing them to a new schema, and purging them."""
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import rfc3339
+from mainspring.services.records import keys
+from mainspring.services.records.api import CollectionUpdated, service
+from mainspring.services.records.catalog import compile_row
+from mainspring.services.records.model import Compiled, Definition, UniqueSlot, decode, encode
+from mainspring.services.records.store import (
+    COLLECTION,
+    COLLECTIONS,
+    KEY_COLUMNS,
+    LINKS_OF,
+    PURGE_LINKS,
+    PURGE_RECORDS,
+    RECORDS_AFTER,
+    REWRITE,
+    TAKEN,
+    UNIQUE_COLUMNS,
+    UNLINK_FIELD,
+    CollectionRow,
+    Stored,
+)
+
+PAGE_ROWS = 500  # rewritten or purged in one commit
+
+
+@service.job(queue="bulk", max_attempts=20)
+async def migrate_records(
+    call: Call, tenant: str, name: str, schema_version: int, after: str = ""
+) -> None:
+    """Bring a page of stored records to their collection's schema, then enqueue the next.
+
+    A record that somebody changes meanwhile is brought there by that change. The last page makes
+    the collection ready: from then on its new indexes are used.
+    """
+    row = await call.find(COLLECTION, tenant=tenant, name=name)
+    if row is None or row.schema_version != schema_version:
+        return
+    collection = compile_row(row)
+    page = await call.all(RECORDS_AFTER, collection=row.id, after=after, limit=PAGE_ROWS)
+    stale = [stored for stored in page if stored.schema_version < schema_version]
+    seen: dict[tuple[str, bytes], str] = {}
+    for stored in stale:
+        record = collection.upgrade(decode(stored.data))
+        field = await _taken(call, collection, record, seen)
+        if field is not None:
+            _take_back(call, row, collection.definition, field)
+            return
+        _rewrite(call, collection, stored, record)
+        _drop_links(call, collection, stored)
+    if len(page) == PAGE_ROWS:
+        call.enqueue(
+            migrate_records, tenant=tenant, name=name, schema_version=schema_version,
+            after=page[-1].id,
+        )  # fmt: skip
+        return
+    call.write(COLLECTIONS.update(row, ready_version=schema_version))
+    _tell(call, msgspec.structs.replace(row, ready_version=schema_version))
+
+
+@service.job(queue="bulk", max_attempts=20)
+async def purge_collection(call: Call, collection: str) -> None:
+    """Remove a page of the records of a deleted collection, then enqueue the next."""
+    page = await call.all(RECORDS_AFTER, collection=collection, after="", limit=PAGE_ROWS)
+    links = await call.all(LINKS_OF, collection=collection, limit=PAGE_ROWS)
+    if not page and not links:
+        return
+    call.write(
+        PURGE_LINKS(collection=collection, limit=PAGE_ROWS),
+        PURGE_RECORDS(collection=collection, limit=PAGE_ROWS),
+    )
+    call.enqueue(purge_collection, collection=collection)
+
+
+async def _taken(
+    call: Call,
+    collection: Compiled,
+    record: dict[str, object],
+    seen: dict[tuple[str, bytes], str],
+) -> str | None:
+    """The field that is to be unique, and of which another record has this record's value."""
+    for column, name in collection.unique_fields:
+        value = record[name]
+        if value is None:
+            continue
+        key = keys.unique_key(value, collection.types[name])
+        query = TAKEN[UNIQUE_COLUMNS.index(column)]
+        found = await call.find(query, collection=collection.id, key=key)
+        if found not in (None, record["id"]) or (column, key) in seen:
+            return name
+        seen[(column, key)] = str(record["id"])
+    return None
+
+
+def _take_back(call: Call, row: CollectionRow, definition: Definition, field: str) -> None:
+    """Two records got one value while their field was becoming unique: it cannot be."""
+    fields = [
+        msgspec.structs.replace(f, unique=False) if f.name == field else f
+        for f in definition.fields
+    ]
+    uniques: list[UniqueSlot] = [u for u in definition.uniques if u.field != field]
+    changed = msgspec.structs.replace(definition, fields=fields, uniques=uniques)
+    schema = row.schema_version + 1
+    problem = f"{field!r} is not unique: two records have one value"
+    text = msgspec.json.encode(changed).decode()
+    call.write(COLLECTIONS.update(row, definition=text, schema_version=schema, problem=problem))
+    call.enqueue(migrate_records, tenant=row.tenant, name=row.name, schema_version=schema)
+    _tell(
+        call,
+        msgspec.structs.replace(row, definition=text, schema_version=schema, problem=problem),
+    )
+
+
+def _rewrite(call: Call, collection: Compiled, stored: Stored, record: dict[str, object]) -> None:
+    data = encode(record)
+    columns = dict.fromkeys((*KEY_COLUMNS, *UNIQUE_COLUMNS)) | collection.columns(record)
+    call.write(
+        REWRITE(
+            collection=collection.id,
+            id=stored.id,
+            version=stored.version,
+            new_version=stored.version + (data != stored.data),
+            schema_version=collection.schema_version,
+            data=data,
+            **columns,
+        )
+    )
+
+
+def _drop_links(call: Call, collection: Compiled, stored: Stored) -> None:
+    """Unlink what a removed relation field pointed at."""
+    for name in decode(stored.data):
+        if name not in collection.types:
+            call.write(UNLINK_FIELD(collection=collection.id, record=stored.id, field=name))
+
+
+def _tell(call: Call, row: CollectionRow) -> None:
+    definition = compile_row(row).definition
+    call.emit(
+        CollectionUpdated(
+            row.id, row.name, definition.fields, definition.rules,
+            [slot.fields for slot in definition.indexes],
+            row.ready_version == row.schema_version, row.problem,
+            rfc3339(row.created_ms), rfc3339(row.updated_ms),
+        )
+    )  # fmt: skip

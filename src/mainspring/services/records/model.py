@@ -1,0 +1,372 @@
+"""A collection as it runs: its definition checked, and compiled to decoders, rules and keys."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from mainspring.gateway.validate import explain
+from mainspring.kernel.cel import Names, Program, Type, compile_cel
+from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.errors import Fault, Invalid, Malformed
+from mainspring.kernel.ids import ALPHABET
+from mainspring.services.records import keys
+from mainspring.services.records.api import UNIQUES_MAX, Field, Rules
+from mainspring.services.records.fields import (
+    CEL_TYPES,
+    NORMALISERS,
+    TEXT_CHARS_MAX,
+    annotation,
+    text_chars,
+)
+from mainspring.services.records.store import KEY_COLUMNS, UNIQUE_COLUMNS
+
+KEY_BYTES_MAX = 2_400  # of one index key; PostgreSQL takes about 2,700 in an index entry
+FILTERS_CACHED = 256  # compiled filters per collection
+
+SYSTEM = {
+    "id": Type.TEXT,
+    "collection": Type.TEXT,
+    "created_at": Type.TIME,
+    "updated_at": Type.TIME,
+}
+CONTEXT = {
+    "caller.id": Type.TEXT, "caller.kind": Type.TEXT, "caller.scopes": Type.TEXTS,
+    "request.method": Type.TEXT, "request.data": Type.JSON, "now": Type.TIME,
+}  # fmt: skip
+RESERVED = frozenset({*SYSTEM, "caller", "request", "record", "now", "expand", "data", "true",
+                      "false", "null", "in", "has", "size", "timestamp"})  # fmt: skip
+RESERVED_COLLECTIONS = frozenset({"records", "collections", "system"})
+
+_encode = msgspec.json.Encoder().encode
+
+
+class IndexSlot(msgspec.Struct, frozen=True):
+    """An index and the column its keys are in."""
+
+    column: str
+    fields: list[str]
+
+
+class UniqueSlot(msgspec.Struct, frozen=True):
+    """A unique field and the column its keys are in."""
+
+    column: str
+    field: str
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """What is stored of a collection. ``targets`` are the collections relations point into."""
+
+    fields: list[Field]
+    rules: Rules
+    indexes: list[IndexSlot]
+    uniques: list[UniqueSlot]
+    targets: dict[str, str]
+
+
+class KeyPart(msgspec.Struct, frozen=True):
+    """One field of an index."""
+
+    name: str
+    type: Type
+    descending: bool
+
+
+class Compiled:
+    """One version of a collection, ready to decode, judge, encode and index records. Immutable."""
+
+    def __init__(
+        self, id: str, name: str, schema_version: int, ready: bool, definition: Definition
+    ) -> None:
+        self.id = id
+        self.name = name
+        self.schema_version = schema_version
+        self.ready = ready
+        self.definition = definition
+        self.fields = {f.name: f for f in definition.fields}
+        self.types: dict[str, Type] = {
+            **SYSTEM,
+            **{f.name: CEL_TYPES[f.type] for f in definition.fields},
+        }
+        self.names = Names(self.types, CONTEXT)
+        self.rules: dict[str, Program] = compile_rules(definition.rules, self.names)
+        self.unique_fields = [(u.column, u.field) for u in definition.uniques]
+        self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]
+        self.relations = [f for f in definition.fields if f.type == "relation"]
+        self._normalisers = [
+            (f.name, NORMALISERS[f.type]) for f in definition.fields if f.type in NORMALISERS
+        ]
+        self._required = [f.name for f in definition.fields if f.required]
+        self._new = msgspec.json.Decoder(_struct(definition.fields, partial=False))
+        self._change = msgspec.json.Decoder(_struct(definition.fields, partial=True))
+        self.filter = lru_cache(FILTERS_CACHED)(self._compile_filter)
+
+    def _compile_filter(self, source: str) -> Program:
+        return compile_cel(source, self.names, "/filter")
+
+    def parts(self, fields: list[str]) -> list[KeyPart]:
+        """Read an index's or a sort's fields: ``-views`` is descending."""
+        names = [(f.removeprefix("-"), f.startswith("-")) for f in fields]
+        return [KeyPart(name, self.types[name], descending) for name, descending in names]
+
+    # Records
+
+    def read_new(self, body: msgspec.Raw, pointer: str = "") -> dict[str, Any]:
+        """Decode a whole record, defaults filled in. Raises Invalid with pointers, or Malformed."""
+        return self._normal(_decode(self._new, body, pointer), pointer)
+
+    def read_change(self, body: msgspec.Raw, pointer: str = "") -> dict[str, Any]:
+        """Decode the fields of a merge patch (RFC 7396, members of the record only)."""
+        return self._normal(_decode(self._change, body, pointer), pointer)
+
+    def _normal(self, struct: msgspec.Struct, pointer: str) -> dict[str, Any]:
+        values = {
+            name: value
+            for name, value in msgspec.structs.asdict(struct).items()
+            if value is not UNSET
+        }
+        faults = [
+            Fault(f"{pointer}/{name}", "required")
+            for name in self._required
+            if name in values and values[name] is None
+        ]
+        for name, normalise in self._normalisers:
+            value = values.get(name)
+            if value is not None:
+                try:
+                    values[name] = normalise(value)
+                except ValueError as error:
+                    faults.append(Fault(f"{pointer}/{name}", str(error)))
+        if faults:
+            raise Invalid("the record does not fit its collection", faults=tuple(faults))
+        return values
+
+    def represent(
+        self, record_id: str, updated_ms: int, values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """A record as it is answered: every field is there, null where it has no value."""
+        made: dict[str, Any] = {
+            "id": record_id,
+            "collection": self.name,
+            "created_at": rfc3339(created_ms(record_id)),
+            "updated_at": rfc3339(updated_ms),
+        }
+        for name in self.fields:
+            made[name] = values.get(name)
+        return made
+
+    def upgrade(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Bring a record of an earlier schema to this one."""
+        made = {name: record[name] for name in SYSTEM}
+        for field in self.definition.fields:
+            value = record.get(field.name)
+            if value is None and field.required:
+                value = field.default
+            if field.type == "number" and isinstance(value, int):
+                value = float(value)
+            made[field.name] = value
+        return made
+
+    def columns(self, record: Mapping[str, Any]) -> dict[str, bytes | None]:
+        """The index and unique keys of a record, for the columns that this collection uses."""
+        made: dict[str, bytes | None] = {}
+        for column, parts in self.indexes:
+            made[column] = b"".join(
+                [keys.component(record[p.name], p.type, p.descending) for p in parts]
+            )
+        for column, name in self.unique_fields:
+            value = record[name]
+            made[column] = None if value is None else keys.unique_key(value, self.types[name])
+        return made
+
+
+def encode(record: Mapping[str, Any]) -> str:
+    """Write a record's representation."""
+    return _encode(record).decode()
+
+
+def decode(data: str) -> dict[str, Any]:
+    """Read a record's representation."""
+    record: dict[str, Any] = msgspec.json.decode(data)
+    return record
+
+
+def created_ms(record_id: str) -> int:
+    """The moment in an id (RFC 9562): so order by id is order by ``created_at``."""
+    value = 0
+    for character in record_id[4:14]:
+        value = value << 5 | ALPHABET.index(character)
+    return value  # 50 bits, of which a UUID leaves the first two empty
+
+
+def _decode(decoder: Any, body: msgspec.Raw, pointer: str) -> msgspec.Struct:
+    try:
+        struct: msgspec.Struct = decoder.decode(body)
+    except msgspec.ValidationError as error:
+        where, detail = explain(error)
+        fault = Fault(pointer + where, detail)
+        raise Invalid("the record does not fit its collection", faults=(fault,)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(str(error)) from None
+    return struct
+
+
+def _struct(fields: list[Field], *, partial: bool) -> type[msgspec.Struct]:
+    """The struct a body is decoded as: whole records, or patches whose members may be left out."""
+    members: list[Any] = []
+    for field in fields:
+        kind = annotation(field)
+        if not field.required:
+            kind = kind | None if kind is not Any else kind
+        if partial:
+            members.append((field.name, kind | UnsetType if kind is not Any else kind, UNSET))
+        elif field.default is not None:
+            members.append((field.name, kind, _default(field)))
+        elif field.required:
+            members.append((field.name, kind))
+        else:
+            members.append((field.name, kind, None))
+    return msgspec.defstruct(
+        "Record", members, kw_only=True, forbid_unknown_fields=True, frozen=True
+    )
+
+
+def _default(field: Field) -> Any:
+    if isinstance(field.default, (dict, list)):
+        return msgspec.field(default_factory=lambda: field.default)
+    return float(field.default) if field.type == "number" else field.default
+
+
+def compile_rules(rules: Rules, names: Names) -> dict[str, Program]:
+    """Compile the rules that are there. Raises Invalid pointing at ``/rules/...``."""
+    found = {action: getattr(rules, action) for action in rules.__struct_fields__}
+    return {
+        action: compile_cel(source, names, f"/rules/{action}")
+        for action, source in found.items()
+        if source is not None
+    }
+
+
+# Definitions
+
+
+def check_fields(fields: list[Field]) -> None:
+    """Raise Invalid for fields that cannot be, pointing at each."""
+    faults: list[Fault] = []
+    seen: set[str] = set()
+    for i, field in enumerate(fields):
+        where = f"/fields/{i}"
+        if field.name in RESERVED:
+            faults.append(Fault(f"{where}/name", "reserved"))
+        if field.name in seen:
+            faults.append(Fault(f"{where}/name", "there are two of it"))
+        seen.add(field.name)
+        faults.extend(Fault(f"{where}/{part}", detail) for part, detail in _wrong(field))
+    if sum(f.unique for f in fields) > UNIQUES_MAX:
+        faults.append(Fault("/fields", f"more than {UNIQUES_MAX} unique fields"))
+    if faults:
+        raise Invalid("the fields cannot be", faults=tuple(faults))
+    for i, field in enumerate(fields):
+        if field.default is not None:
+            _check_default(field, f"/fields/{i}/default")
+
+
+def _wrong(field: Field) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    if field.personal:
+        found.append(("personal", "personal fields in records are not supported yet"))
+    if field.type not in ("text", "number", "integer"):
+        found.extend((part, f"a {field.type} field has none") for part in ("min", "max")
+                     if getattr(field, part) is not None)  # fmt: skip
+    elif field.min is not None and field.max is not None and field.min > field.max:
+        found.append(("max", "smaller than min"))
+    if field.type == "text":
+        found.extend(
+            (part, f"from 0 to {TEXT_CHARS_MAX} characters")
+            for part in ("min", "max")
+            if (bound := getattr(field, part)) is not None
+            and not (0 <= bound <= TEXT_CHARS_MAX and bound == int(bound))
+        )
+    if field.type in ("number", "integer"):
+        bound = 1e100 if field.type == "number" else 2.0**53 - 1
+        found.extend((part, "too large") for part in ("min", "max")
+                     if abs(getattr(field, part) or 0) > bound)  # fmt: skip
+    if (field.type == "select") != bool(field.values):
+        found.append(("values", "a select has values, and nothing else does"))
+    if len(set(field.values)) != len(field.values):
+        found.append(("values", "there are two of one"))
+    if (field.type == "relation") != (field.collection is not None):
+        found.append(("collection", "a relation names a collection, and nothing else does"))
+    if field.unique and field.type in ("json", "boolean"):
+        found.append(("unique", f"a {field.type} field cannot be unique"))
+    return found
+
+
+def _check_default(field: Field, pointer: str) -> None:
+    if field.type in ("relation", "json") or field.unique:
+        raise Invalid("the fields cannot be", faults=(Fault(pointer, "cannot have a default"),))
+    try:
+        value = msgspec.convert(field.default, annotation(field))
+        if field.type in NORMALISERS and NORMALISERS[field.type](value) != value:
+            raise ValueError("not in its normal form")
+    except (msgspec.ValidationError, ValueError) as error:
+        fault = Fault(pointer, str(error))
+        raise Invalid("the fields cannot be", faults=(fault,)) from None
+
+
+def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
+    """Raise Invalid for indexes over what cannot be indexed, pointing at each."""
+    known = {f.name: f for f in fields}
+    faults: list[Fault] = []
+    for i, index in enumerate(indexes):
+        names = [name.removeprefix("-") for name in index]
+        size = 0
+        for j, name in enumerate(names):
+            field = known.get(name)
+            if name == "updated_at":
+                size += 64
+            elif field is None or field.type == "json":
+                faults.append(Fault(f"/indexes/{i}/{j}", f"{name} cannot be indexed"))
+            elif CEL_TYPES[field.type] in (Type.TEXT, Type.TIME):
+                size += keys.text_bytes_max(text_chars(field))
+            else:
+                size += keys.NUMBER_BYTES
+        if len(set(names)) != len(names) or index in indexes[:i]:
+            faults.append(Fault(f"/indexes/{i}", "there are two of one"))
+        if size > KEY_BYTES_MAX:
+            detail = "its keys may be too long: give its text fields a smaller max (255, say)"
+            faults.append(Fault(f"/indexes/{i}", detail))
+    if faults:
+        raise Invalid("the indexes cannot be", faults=tuple(faults))
+
+
+def index_slots(wanted: list[list[str]], before: list[IndexSlot]) -> list[IndexSlot]:
+    """Give each index a column: the one it has, or one that no stored record uses."""
+    kept = {tuple(s.fields): s.column for s in before}
+    free = [c for c in KEY_COLUMNS if c not in kept.values()]
+    slots = []
+    for fields in wanted:
+        column = kept.get(tuple(fields)) or (free.pop(0) if free else None)
+        if column is None:
+            fault = Fault("/indexes", "remove an index first and add this one afterwards")
+            raise Invalid("there is no room for another index", faults=(fault,))
+        slots.append(IndexSlot(column, fields))
+    return slots
+
+
+def unique_slots(fields: list[Field], before: list[UniqueSlot]) -> list[UniqueSlot]:
+    """Give each unique field a column, as ``index_slots`` does."""
+    kept = {s.field: s.column for s in before}
+    free = [c for c in UNIQUE_COLUMNS if c not in kept.values()]
+    slots = []
+    for field in fields:
+        if field.unique:
+            column = kept.get(field.name) or (free.pop(0) if free else None)
+            if column is None:
+                fault = Fault("/fields", "make another field not unique first")
+                raise Invalid("there is no room for another unique field", faults=(fault,))
+            slots.append(UniqueSlot(column, field.name))
+    return slots

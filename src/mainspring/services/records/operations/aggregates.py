@@ -1,0 +1,122 @@
+"""Counts, sums and groups over the records that pass a filter and that the caller may see."""
+
+from typing import Any
+
+from msgspec import UNSET
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.cel import Type, sql, tree
+from mainspring.kernel.errors import Fault, Invalid, NeedsIndex
+from mainspring.services.records import access
+from mainspring.services.records.api import GROUPS_MAX, Aggregation, Group, Groups, service
+from mainspring.services.records.catalog import named
+from mainspring.services.records.model import Compiled
+from mainspring.services.records.operations.lists import visible
+from mainspring.services.records.operations.records import RECORDS_PATH
+from mainspring.services.records.plan import Sort, advice, choose
+from mainspring.services.records.store import groups_query
+
+COLUMNS_MAX = 20  # values computed by one call
+_HALF = 2**26  # integers are summed in two halves, so that neither engine overflows
+
+
+@service.operation(f"GET {RECORDS_PATH}:aggregate", scope=None)
+async def aggregate_records(call: Call, collection: str, query: Aggregation) -> Groups:
+    """Count, sum and group. Reads every record that passes, under the budget of a scan."""
+    found = await named(call, collection, access.READ)
+    condition = visible(call, found, query.filter)
+    wanted = _Wanted(found, query)
+    if condition is tree.FALSE:
+        return Groups([] if wanted.groups else [wanted.group((0, *[None] * wanted.columns))])
+    plan = choose(found, condition, Sort([], None))
+    tests = ["collection = :collection"]
+    params: dict[str, Any] = {"collection": found.id}
+    for name, value, sign in (("low", plan.low, ">="), ("high", plan.high, "<")):
+        if value is not None:
+            tests.append(f"{plan.column} {sign} :{name}")
+            params[name] = value
+    rest = sql.fragment(plan.rest, "data")
+    params.update(rest.params)
+    (first, grouping), (second, other) = wanted.texts(0), wanted.texts(1)
+    texts = " AND ".join([*tests, rest.sqlite]), " AND ".join([*tests, rest.postgres])
+    statement = groups_query((first, second), texts, (grouping, other))
+    params["limit"] = GROUPS_MAX + 1
+    try:
+        rows = await call.all(statement, **params)
+    except NeedsIndex:
+        raise NeedsIndex(advice(found, condition, Sort([], None))) from None
+    if len(rows) > GROUPS_MAX:
+        raise Invalid(
+            f"more than {GROUPS_MAX} groups", faults=(Fault("/group", "too many groups"),)
+        )
+    return Groups([wanted.group(row) for row in rows])
+
+
+class _Wanted:
+    """What one call computes: group columns, then a count, then each value."""
+
+    def __init__(self, collection: Compiled, query: Aggregation) -> None:
+        self._types = collection.types
+        self.groups = self._names(query.group, "/group", None)
+        numbers = (Type.INT, Type.FLOAT)
+        self.sums = self._names(query.sum, "/sum", numbers)
+        self.averages = self._names(query.avg, "/avg", numbers)
+        ordered = (*numbers, Type.TIME, Type.TEXT)
+        self.smallest = self._names(query.min, "/min", ordered)
+        self.largest = self._names(query.max, "/max", ordered)
+        self.columns = 2 * len(self.sums) + len(self.averages + self.smallest + self.largest)
+        if len(self.groups) + self.columns > COLUMNS_MAX:
+            raise Invalid(f"at most {COLUMNS_MAX} values are computed at once")
+
+    def _names(self, listed: str | None, pointer: str, kinds: tuple[Type, ...] | None) -> list[str]:
+        names = [n.strip() for n in (listed or "").split(",") if n.strip()]
+        for name in names:
+            kind = self._types.get(name)
+            if kind is None or kind is Type.JSON or (kinds is not None and kind not in kinds):
+                fault = Fault(pointer, f"{name!r} cannot be named here")
+                raise Invalid("the query does not fit", faults=(fault,))
+        return list(dict.fromkeys(names))
+
+    def texts(self, engine: int) -> tuple[str, str]:
+        """The columns and the grouping, for SQLite (0) or PostgreSQL (1)."""
+
+        def value(name: str) -> str:
+            return sql.column(tree.Field(self._types[name], (name,)), "data")[engine]
+
+        columns = [value(name) for name in self.groups]
+        order = ", ".join(f"{text}{' ASC NULLS FIRST' if engine else ''}" for text in columns)
+        grouping = f" GROUP BY {', '.join(columns)} ORDER BY {order}" if columns else ""
+        columns.append("count(*)")
+        for name in self.sums:
+            if self._types[name] is Type.INT:
+                whole = "bigint" if engine else "integer"
+                columns.append(f"CAST(sum({value(name)} / {_HALF}) AS {whole})")
+                columns.append(f"CAST(sum({value(name)} % {_HALF}) AS {whole})")
+            else:
+                columns.append(f"sum({value(name)})")
+                columns.append("NULL")
+        kind = "float8" if engine else "real"
+        columns += [f"CAST(avg({value(name)}) AS {kind})" for name in self.averages]
+        columns += [f"min({value(name)})" for name in self.smallest]
+        columns += [f"max({value(name)})" for name in self.largest]
+        return ", ".join(columns), grouping
+
+    def group(self, row: tuple[Any, ...]) -> Group:
+        """Read a row of the query."""
+        values = list(row)
+        named: dict[str, Any] = {}
+        for name in self.groups:
+            value = values.pop(0)
+            if self._types[name] is Type.BOOL and value is not None:
+                value = bool(value)
+            named[name] = value
+        count = values.pop(0)
+        sums: dict[str, Any] = {}
+        for name in self.sums:
+            high, low = values.pop(0), values.pop(0)
+            sums[name] = high if low is None else high * _HALF + low
+        rest = [
+            {name: values.pop(0) for name in names} or UNSET
+            for names in (self.averages, self.smallest, self.largest)
+        ]
+        return Group(named, count, sums or UNSET, *rest)

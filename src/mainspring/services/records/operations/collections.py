@@ -1,0 +1,250 @@
+"""Operations on collections, and what a change of schema asks of the records that are stored."""
+
+import msgspec
+from msgspec import UNSET
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.cel import Names, sql, tree
+from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.errors import Conflict, Fault, Invalid
+from mainspring.kernel.operation import Answer
+from mainspring.kernel.page import Page
+from mainspring.services.records.api import (
+    Collection,
+    CollectionChange,
+    CollectionCreated,
+    CollectionDeleted,
+    CollectionUpdated,
+    Field,
+    ListCollections,
+    NameTaken,
+    NewCollection,
+    RecordsSettings,
+    Rules,
+    SchemaChangeRefused,
+    StillReferenced,
+    service,
+)
+from mainspring.services.records.catalog import compile_row
+from mainspring.services.records.fields import CEL_TYPES
+from mainspring.services.records.jobs import migrate_records, purge_collection
+from mainspring.services.records.model import (
+    CONTEXT,
+    RESERVED_COLLECTIONS,
+    SYSTEM,
+    Definition,
+    check_fields,
+    check_indexes,
+    compile_rules,
+    index_slots,
+    unique_slots,
+)
+from mainspring.services.records.store import (
+    COLLECTION,
+    COLLECTIONS,
+    COLLECTIONS_COUNT,
+    COLLECTIONS_PAGE,
+    HOLD_WRITERS,
+    RECORDS_AFTER,
+    CollectionRow,
+    double_query,
+    missing_query,
+)
+
+COLLECTIONS_PATH = "/v1/collections"
+PREFIX = "coll"
+READ, WRITE = "collections:read", "collections:write"
+
+# What a stored value may be read as without being rewritten.
+_WIDER = {
+    "integer": {"number"},
+    "email": {"text"},
+    "url": {"text"},
+    "select": {"text"},
+}
+
+
+@service.operation(f"POST {COLLECTIONS_PATH}", scope=WRITE, status=201, raises=(NameTaken,))
+async def create_collection(call: Call, new: NewCollection) -> Answer[Collection]:
+    """Create a collection: its fields, access rules and indexes."""
+    if new.name in RESERVED_COLLECTIONS:
+        fault = Fault("/name", "reserved")
+        raise Invalid("the collection cannot be", faults=(fault,))
+    allowed = call.use(RecordsSettings).collections_max
+    if await call.one(COLLECTIONS_COUNT, tenant=call.tenant) >= allowed:
+        raise Conflict(f"a tenant has at most {allowed} collections")
+    collection_id = call.new_id(PREFIX)
+    targets = await _targets(call, new.fields, {new.name: collection_id})
+    before = Definition([], Rules(), [], [], {})
+    definition = _define(new.fields, new.rules, new.indexes, targets, before)
+    row = CollectionRow(
+        call.tenant, new.name, collection_id, msgspec.json.encode(definition).decode(),
+        1, 1, None, call.now_ms, call.now_ms,
+    )  # fmt: skip
+    call.write(COLLECTIONS.insert(row, taken=NameTaken(f"there is a collection {new.name!r}")))
+    shown = view(row)
+    call.emit(CollectionCreated(*msgspec.structs.astuple(shown)))
+    location = f"{COLLECTIONS_PATH}/{new.name}"
+    return Answer(shown, etag='"1"', headers=(("Location", location),))
+
+
+@service.operation(f"GET {COLLECTIONS_PATH}", scope=READ)
+async def list_collections(call: Call, query: ListCollections) -> Page[Collection]:
+    """List the collections, by name."""
+    rows = await call.all(
+        COLLECTIONS_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit + 1
+    )
+    shown = [view(row) for row in rows[: query.limit]]
+    return Page(shown, shown[-1].name if len(rows) > query.limit else None)
+
+
+@service.operation(f"GET {COLLECTIONS_PATH}/{{name}}", scope=READ)
+async def get_collection(call: Call, name: str) -> Answer[Collection]:
+    """Return a collection."""
+    row = await call.one(COLLECTION, tenant=call.tenant, name=name)
+    return Answer(view(row), etag=f'"{row.version}"')
+
+
+@service.operation(f"PATCH {COLLECTIONS_PATH}/{{name}}", scope=WRITE, raises=(SchemaChangeRefused,))
+async def update_collection(call: Call, name: str, change: CollectionChange) -> Answer[Collection]:
+    """Change fields, rules or indexes; what is left out stays.
+
+    Records that are stored are brought to the new schema in the background, and read under it at
+    once. Refused, with the reason, when what is stored does not allow it.
+    """
+    row = await call.one(COLLECTION, tenant=call.tenant, name=name)
+    call.require_match(f'"{row.version}"')
+    old = compile_row(row).definition
+    fields = old.fields if change.fields is UNSET else change.fields
+    rules = old.rules if change.rules is UNSET else change.rules
+    indexes = [s.fields for s in old.indexes] if change.indexes is UNSET else change.indexes
+    targets = await _targets(call, fields, {name: row.id})
+    new = _define(fields, rules, indexes, targets, old)
+    changes = {"definition": msgspec.json.encode(new).decode(), "updated_ms": call.now_ms}
+    schema = row.schema_version
+    if (new.fields, new.indexes) != (old.fields, old.indexes):
+        if row.ready_version != row.schema_version:
+            raise SchemaChangeRefused("the records are still being brought to the last change")
+        await _require_possible(call, row.id, old, new)
+        schema += 1
+        call.write(HOLD_WRITERS())
+        call.enqueue(migrate_records, tenant=call.tenant, name=name, schema_version=schema)
+    changed = msgspec.structs.replace(
+        row, definition=changes["definition"], schema_version=schema, problem=None,
+        updated_ms=call.now_ms, version=row.version + 1,
+    )  # fmt: skip
+    call.write(COLLECTIONS.update(row, **changes, schema_version=schema, problem=None))
+    shown = view(changed)
+    call.emit(CollectionUpdated(*msgspec.structs.astuple(shown)))
+    return Answer(shown, etag=f'"{changed.version}"')
+
+
+@service.operation(f"DELETE {COLLECTIONS_PATH}/{{name}}", scope=WRITE, raises=(StillReferenced,))
+async def delete_collection(call: Call, name: str) -> None:
+    """Delete a collection and its records. Refused while another collection points at it."""
+    row = await call.one(COLLECTION, tenant=call.tenant, name=name)
+    call.require_match(f'"{row.version}"')
+    allowed = call.use(RecordsSettings).collections_max
+    for other in await call.all(COLLECTIONS_PAGE, tenant=call.tenant, after="", limit=allowed):
+        if other.id != row.id and row.id in compile_row(other).definition.targets.values():
+            raise StillReferenced(f"the collection {other.name!r} points at this one")
+    call.write(HOLD_WRITERS(), COLLECTIONS.delete(row))
+    call.enqueue(purge_collection, collection=row.id)
+    call.emit(CollectionDeleted(row.id, name))
+
+
+def view(row: CollectionRow) -> Collection:
+    """A collection as it is answered."""
+    definition = compile_row(row).definition
+    return Collection(
+        row.id, row.name, definition.fields, definition.rules,
+        [slot.fields for slot in definition.indexes],
+        row.ready_version == row.schema_version, row.problem,
+        rfc3339(row.created_ms), rfc3339(row.updated_ms),
+    )  # fmt: skip
+
+
+def _define(
+    fields: list[Field],
+    rules: Rules,
+    indexes: list[list[str]],
+    targets: dict[str, str],
+    before: Definition,
+) -> Definition:
+    """Check a definition as a whole. Raises Invalid with pointers."""
+    check_fields(fields)
+    check_indexes(fields, indexes)
+    types = {**SYSTEM, **{f.name: CEL_TYPES[f.type] for f in fields}}
+    compile_rules(rules, Names(types, CONTEXT))
+    return Definition(
+        fields, rules, index_slots(indexes, before.indexes),
+        unique_slots(fields, before.uniques), targets,
+    )  # fmt: skip
+
+
+async def _targets(call: Call, fields: list[Field], known: dict[str, str]) -> dict[str, str]:
+    """Find the collections that relations point into. Raises Invalid for one that is not there."""
+    found = {}
+    for i, field in enumerate(fields):
+        if field.type != "relation" or field.collection is None:
+            continue
+        if field.collection not in known:
+            row = await call.find(COLLECTION, tenant=call.tenant, name=field.collection)
+            if row is None:
+                fault = Fault(f"/fields/{i}/collection", "there is no such collection")
+                raise Invalid("the fields cannot be", faults=(fault,))
+            known[field.collection] = row.id
+        found[field.name] = known[field.collection]
+    return found
+
+
+async def _require_possible(call: Call, collection: str, old: Definition, new: Definition) -> None:
+    """Raise SchemaChangeRefused when the stored records do not allow the change."""
+    before = {f.name: f for f in old.fields}
+    if not await call.all(RECORDS_AFTER, collection=collection, after="", limit=1):
+        return
+    for field in new.fields:
+        was = before.get(field.name)
+        if was is None:
+            if field.required and field.default is None:
+                raise SchemaChangeRefused(
+                    f"{field.name!r} is required and has no default for the stored records"
+                )
+            continue
+        _require_wider(was, field)
+        if field.required and not was.required and field.default is None:
+            await _require_none(call, collection, field)
+        if field.unique and not was.unique:
+            await _require_distinct(call, collection, field)
+
+
+def _require_wider(was: Field, field: Field) -> None:
+    """A changed field must take every value that it took before."""
+    if field.type != was.type and field.type not in _WIDER.get(was.type, ()):
+        raise SchemaChangeRefused(
+            f"{field.name!r} cannot become {field.type}: remove it, then add it under another name"
+        )
+    if field.type == was.type == "relation" and field.collection != was.collection:
+        raise SchemaChangeRefused(f"{field.name!r} cannot point into another collection")
+    if field.type == was.type == "select" and not set(was.values) <= set(field.values):
+        raise SchemaChangeRefused(f"{field.name!r} cannot lose values that records may have")
+    if field.type == was.type:
+        shrunk = (field.min is not None and (was.min is None or field.min > was.min)) or (
+            field.max is not None and (was.max is None or field.max < was.max)
+        )
+        if shrunk:
+            raise SchemaChangeRefused(f"{field.name!r} cannot take less than before")
+
+
+async def _require_none(call: Call, collection: str, field: Field) -> None:
+    value = sql.column(tree.Field(CEL_TYPES[field.type], (field.name,)), "data")
+    if await call.all(missing_query(value), collection=collection):
+        raise SchemaChangeRefused(
+            f"{field.name!r} cannot be required: stored records have no value in it"
+        )
+
+
+async def _require_distinct(call: Call, collection: str, field: Field) -> None:
+    value = sql.column(tree.Field(CEL_TYPES[field.type], (field.name,)), "data")
+    if await call.all(double_query(value), collection=collection):
+        raise SchemaChangeRefused(f"{field.name!r} cannot be unique: stored records share a value")

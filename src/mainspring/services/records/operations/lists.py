@@ -1,0 +1,209 @@
+"""Lists of records: filter, rule, order and page become one query."""
+
+import base64
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.cel import Type, evaluate, sql, tree
+from mainspring.kernel.cel.types import INTEGER_MAX
+from mainspring.kernel.errors import Fault, Invalid, NeedsIndex
+from mainspring.kernel.page import Page
+from mainspring.kernel.table import Query
+from mainspring.services.records import access
+from mainspring.services.records.api import CURSOR_CHARS_MAX, ListRecords, service
+from mainspring.services.records.catalog import named
+from mainspring.services.records.model import Compiled, decode
+from mainspring.services.records.operations.records import RECORDS_PATH
+from mainspring.services.records.plan import Plan, Sort, advice, check_scan_sort, choose, read_sort
+from mainspring.services.records.store import Listed, page_query
+from mainspring.services.records.view import View
+
+
+@service.operation(f"GET {RECORDS_PATH}", scope=None)
+async def list_records(call: Call, collection: str, query: ListRecords) -> Page[msgspec.Raw]:
+    """List the records that pass the filter and that the caller may see.
+
+    A filter or order that no index covers is scanned for under a budget, and refused with
+    ``filter_needs_index`` and the index that would help when it goes over.
+    """
+    found = await named(call, collection, access.READ)
+    condition = visible(call, found, query.filter)
+    sort = read_sort(found, query.sort)
+    view = View(found, query.fields, query.expand) if query.fields or query.expand else None
+    if condition is tree.FALSE:
+        return Page([])
+    plan = choose(found, condition, sort)
+    if not plan.ordered:
+        check_scan_sort(found, sort)
+    statement, params = _statement(found, plan, sort, query)
+    try:
+        rows = await call.all(statement, **params)
+    except NeedsIndex:
+        raise NeedsIndex(advice(found, condition, sort)) from None
+    more = len(rows) > query.limit
+    rows = rows[: query.limit]
+    cursor = _next_cursor(plan, sort, rows[-1]) if more else None
+    if view is None and all(r.schema_version == found.schema_version for r in rows):
+        return Page([msgspec.Raw(r.data.encode()) for r in rows], cursor)
+    records = [_current(found, row) for row in rows]
+    if view is None:
+        return Page([msgspec.Raw(msgspec.json.encode(r)) for r in records], cursor)
+    return Page(await view.render(call, records), cursor)
+
+
+def visible(call: Call, collection: Compiled, source: str | None) -> tree.Node:
+    """The condition of a list: its filter, and the rule where the caller has no scope."""
+    rule = access.rule_for(call, collection, "list")
+    program = None if source is None else collection.filter(source)
+    known = access.context(call, "list") if rule is not None or source is not None else {}
+    parts = tuple(p.residual(known) for p in (program, rule) if p is not None)
+    return evaluate.fold(tree.All(parts), known)
+
+
+def _current(collection: Compiled, row: Listed) -> dict[str, Any]:
+    record = decode(row.data)
+    if row.schema_version == collection.schema_version:
+        return record
+    return collection.upgrade(record)
+
+
+def _statement(
+    collection: Compiled, plan: Plan, sort: Sort, query: ListRecords
+) -> tuple[Query[Listed], dict[str, Any]]:
+    params: dict[str, Any] = {"collection": collection.id, "limit": query.limit + 1}
+    tests = ["collection = :collection"]
+    if plan.low is not None:
+        tests.append(f"{plan.column} >= :low")
+        params["low"] = plan.low
+    if plan.high is not None:
+        tests.append(f"{plan.column} < :high")
+        params["high"] = plan.high
+    rest = plan.rest
+    if query.cursor is not None:
+        if plan.ordered:
+            key, last = _read_key_cursor(query.cursor, plan)
+            sign = "<" if plan.descending else ">"
+            params["last"] = last
+            if plan.column == "id":
+                tests.append(f"id {sign} :last")
+            else:
+                tests.append(f"({plan.column}, id) {sign} (:key, :last)")
+                params["key"] = key
+        else:
+            rest = evaluate.fold(tree.All((rest, _read_sort_cursor(query.cursor, sort))), {})
+    sqlite = postgres = " AND ".join(tests)
+    if rest is not tree.TRUE:
+        extra = sql.fragment(rest, "data")
+        sqlite, postgres = f"{sqlite} AND {extra.sqlite}", f"{postgres} AND {extra.postgres}"
+        params.update(extra.params)
+    column = plan.column if plan.ordered else "id"
+    orders = _orders(plan, sort)
+    return page_query(column, (sqlite, postgres), orders, not plan.covered), params
+
+
+def _orders(plan: Plan, sort: Sort) -> tuple[str, str]:
+    if plan.ordered:
+        word = " DESC" if plan.descending else ""
+        text = f"id{word}" if plan.column == "id" else f"{plan.column}{word}, id{word}"
+        return text, text
+    sqlite, postgres = [], []
+    for part in sort.parts:
+        first, second = sql.column(tree.Field(part.type, (part.name,)), "data")
+        sqlite.append(f"{first} {'DESC' if part.descending else 'ASC'}")
+        postgres.append(f"{second} {'DESC NULLS LAST' if part.descending else 'ASC NULLS FIRST'}")
+    word = "DESC" if _ties_descend(sort) else "ASC"
+    return ", ".join([*sqlite, f"id {word}"]), ", ".join([*postgres, f"id {word}"])
+
+
+def _ties_descend(sort: Sort) -> bool:
+    return sort.parts[-1].descending if sort.id_descending is None else sort.id_descending
+
+
+# Cursors: where a page ended, opaque to callers and checked when they come back
+
+
+def _next_cursor(plan: Plan, sort: Sort, last: Listed) -> str:
+    if plan.ordered:
+        key = last.key if isinstance(last.key, bytes) else b""
+        value: list[Any] = [_tag(plan), base64.b85encode(key).decode(), last.id]
+    else:
+        record = decode(last.data)
+        value = [_sort_tag(sort), [record.get(p.name) for p in sort.parts], last.id]
+    cursor = base64.urlsafe_b64encode(msgspec.json.encode(value)).decode().rstrip("=")
+    if len(cursor) > CURSOR_CHARS_MAX:
+        raise Invalid("the values sorted by are too long to page through")
+    return cursor
+
+
+def _tag(plan: Plan) -> str:
+    return f"{plan.column}{'-' if plan.descending else '+'}"
+
+
+def _sort_tag(sort: Sort) -> str:
+    parts = [("-" if p.descending else "+") + p.name for p in sort.parts]
+    return ",".join([*parts, "-" if _ties_descend(sort) else "+"])
+
+
+def _open_cursor(cursor: str, kind: Any) -> Any:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
+        return msgspec.json.decode(text, type=kind)
+    except (ValueError, msgspec.DecodeError):
+        raise _bad_cursor() from None
+
+
+def _bad_cursor() -> Invalid:
+    fault = Fault("/cursor", "not a cursor of this list")
+    return Invalid("the query does not fit", faults=(fault,))
+
+
+def _read_key_cursor(cursor: str, plan: Plan) -> tuple[bytes, str]:
+    tag, key, last = _open_cursor(cursor, tuple[str, str, str])
+    if tag != _tag(plan) or "\0" in last:
+        raise _bad_cursor()
+    try:
+        return base64.b85decode(key), last
+    except ValueError:
+        raise _bad_cursor() from None
+
+
+def _read_sort_cursor(cursor: str, sort: Sort) -> tree.Node:
+    """The condition that a record comes after the one the cursor names."""
+    tag, values, last = _open_cursor(cursor, tuple[str, list[Any], str])
+    if tag != _sort_tag(sort) or len(values) != len(sort.parts) or "\0" in last:
+        raise _bad_cursor()
+    condition: tree.Node = tree.Order(
+        "<" if _ties_descend(sort) else ">",
+        tree.Field(Type.TEXT, ("id",)),
+        tree.Const(Type.TEXT, last),
+    )
+    for part, value in zip(reversed(sort.parts), reversed(values), strict=True):
+        if not _could_be(value, part.type):
+            raise _bad_cursor()
+        field, at = tree.Field(part.type, (part.name,)), tree.Const(part.type, value)
+        condition = tree.Any(
+            (_beyond(field, at, part.descending), tree.All((tree.Same(field, at), condition)))
+        )
+    return condition
+
+
+def _could_be(value: Any, kind: Type) -> bool:
+    if isinstance(value, int) and abs(value) > INTEGER_MAX:
+        return False
+    if kind is Type.INT and not isinstance(value, int | None):
+        return False
+    if isinstance(value, str) and "\0" in value:
+        return False
+    return value is None or evaluate.as_type(value, kind) is not None
+
+
+def _beyond(field: tree.Field, at: tree.Const, descending: bool) -> tree.Node:
+    """Strictly after ``at`` in an order where null is the smallest."""
+    null = tree.Same(field, tree.Const(Type.NULL, None))
+    if at.value is None:
+        return tree.FALSE if descending else tree.Not(null)
+    if descending:
+        return tree.Any((tree.Order("<", field, at), null))
+    return tree.Order(">", field, at)

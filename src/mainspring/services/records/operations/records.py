@@ -1,0 +1,200 @@
+"""Operations on single records. Scopes and rules are judged here, row by row."""
+
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.errors import Fault, Invalid, NotFound
+from mainspring.kernel.operation import Answer
+from mainspring.services.records import access, writing
+from mainspring.services.records.api import (
+    Batch,
+    BatchAnswer,
+    BatchItem,
+    UniqueTaken,
+    ViewRecord,
+    service,
+)
+from mainspring.services.records.catalog import compiled, missing, named
+from mainspring.services.records.fields import RECORD_PREFIX
+from mainspring.services.records.model import Compiled, created_ms, decode
+from mainspring.services.records.store import RECORD
+from mainspring.services.records.view import View
+
+RECORDS_PATH = "/v1/collections/{collection}/records"
+RECORD_PATH = RECORDS_PATH + "/{id}"
+
+
+class Current(msgspec.Struct, frozen=True):
+    """A record as it was read: under its collection's schema of now."""
+
+    collection: Compiled
+    version: int
+    record: dict[str, Any]
+
+
+@service.operation(f"POST {RECORDS_PATH}", scope=None, status=201, raises=(UniqueTaken,))
+async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Answer[msgspec.Raw]:
+    """Create a record.
+
+    The collection's schema says what it holds. Callers without the scope ``records:write`` need a
+    create rule that lets this record in.
+    """
+    found = await named(call, collection, access.WRITE)
+    access.rule_for(call, found, "create")
+    raw, record_id = await _create(call, found, body)
+    location = f"/v1/collections/{collection}/records/{record_id}"
+    return Answer(raw, etag='"1"', headers=(("Location", location),))
+
+
+@service.operation(f"GET {RECORD_PATH}", scope=None)
+async def get_record(
+    call: Call, collection: str, id: str, query: ViewRecord
+) -> Answer[msgspec.Raw]:
+    """Return a record. One that the caller may not see is not found."""
+    found = await call.find(RECORD, tenant=call.tenant, name=collection, id=id)
+    if found is None:
+        raise missing(call, access.READ)
+    own = await compiled(call, found.collection, found.collection_version)
+    rule = access.rule_for(call, own, "view")
+    if found.data is None:
+        raise NotFound("no such record")
+    etag = f'"{found.version}"'
+    plain = query.fields is None and query.expand is None
+    if plain and rule is None and found.schema_version == own.schema_version:
+        return Answer(msgspec.Raw(found.data.encode()), etag=etag)
+    record = _record(own, found.data, found.schema_version)
+    access.require(call, own, "view", record)
+    if plain:
+        return Answer(_raw(record), etag=etag)
+    view = View(own, query.fields, query.expand)
+    return Answer((await view.render(call, [record]))[0], etag=etag)
+
+
+@service.operation(f"PATCH {RECORD_PATH}", scope=None, raises=(UniqueTaken,))
+async def update_record(
+    call: Call, collection: str, id: str, body: msgspec.Raw
+) -> Answer[msgspec.Raw]:
+    """Change the fields that are sent (RFC 7396); null empties one that may be empty."""
+    current = await _current(call, collection, id)
+    access.require(call, current.collection, "update", current.record, body)
+    call.require_match(f'"{current.version}"')
+    return await _change(call, current, current.collection.read_change(body))
+
+
+@service.operation(f"PUT {RECORD_PATH}", scope=None, raises=(UniqueTaken,))
+async def replace_record(
+    call: Call, collection: str, id: str, body: msgspec.Raw
+) -> Answer[msgspec.Raw]:
+    """Replace every field; one that is left out gets its default, or null."""
+    current = await _current(call, collection, id)
+    access.require(call, current.collection, "update", current.record, body)
+    call.require_match(f'"{current.version}"')
+    return await _change(call, current, current.collection.read_new(body))
+
+
+@service.operation(f"DELETE {RECORD_PATH}", scope=None)
+async def delete_record(call: Call, collection: str, id: str) -> None:
+    """Delete a record. Refused while other records point at it."""
+    current = await _current(call, collection, id)
+    access.require(call, current.collection, "delete", current.record)
+    call.require_match(f'"{current.version}"')
+    await writing.delete(call, current.collection, id, current.version)
+
+
+@service.operation(f"POST {RECORDS_PATH}:batch", scope=None, raises=(UniqueTaken,))
+async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswer:
+    """Create, update and delete up to 1,000 records: all of them, or none."""
+    found = await named(call, collection, access.WRITE)
+    seen: set[tuple[str, bytes]] = set()
+    touched: set[str] = set()
+    answers: list[msgspec.Raw | None] = []
+    for i, item in enumerate(batch.items):
+        pointer = f"/items/{i}"
+        _check_item(item, pointer, touched)
+        if item.action == "create":
+            access.rule_for(call, found, "create")
+            raw, _ = await _create(call, found, item.data, f"{pointer}/data", seen)
+            answers.append(raw)
+            continue
+        assert item.id is not None  # _check_item
+        current = await _current(call, collection, item.id, pointer)
+        access.require(call, current.collection, item.action, current.record, item.data)
+        if item.action == "delete":
+            await writing.delete(call, current.collection, item.id, current.version)
+            answers.append(None)
+        else:
+            values = current.collection.read_change(item.data, f"{pointer}/data")
+            changed = await _change(call, current, values, f"{pointer}/data", seen)
+            answers.append(changed.body)
+    return BatchAnswer(answers)
+
+
+def _check_item(item: BatchItem, pointer: str, touched: set[str]) -> None:
+    wrong = None
+    if (item.action == "create") != (item.id is None):
+        wrong = "create takes no id, update and delete do"
+    elif item.id is not None and item.id in touched:
+        wrong = "an id stands only once in a batch"
+    if wrong is not None:
+        raise Invalid("the batch cannot be", faults=(Fault(f"{pointer}/id", wrong),))
+    if item.id is not None:
+        touched.add(item.id)
+
+
+async def _create(
+    call: Call,
+    collection: Compiled,
+    body: msgspec.Raw,
+    pointer: str = "",
+    seen: set[tuple[str, bytes]] | None = None,
+) -> tuple[msgspec.Raw, str]:
+    values = collection.read_new(body, pointer)
+    record_id = call.new_id(RECORD_PREFIX)
+    record = collection.represent(record_id, created_ms(record_id), values)
+    access.require(call, collection, "create", record, body)
+    # The insert finds a taken value for nothing; only a re-run has to ask which one it was.
+    if collection.unique_fields and call.reruns:
+        await writing.require_unique(call, collection, record, pointer=pointer, seen=seen)
+    return writing.insert(call, collection, record, pointer), record_id
+
+
+async def _change(
+    call: Call,
+    current: Current,
+    values: dict[str, Any],
+    pointer: str = "",
+    seen: set[tuple[str, bytes]] | None = None,
+) -> Answer[msgspec.Raw]:
+    old, collection = current.record, current.collection
+    if all(old[name] == value for name, value in values.items()):
+        return Answer(_raw(old), etag=f'"{current.version}"')
+    merged = {**old, **values}
+    updated_ms = max(call.now_ms, created_ms(old["id"]))
+    new = collection.represent(old["id"], updated_ms, merged)
+    await writing.require_unique(call, collection, new, old=old, pointer=pointer, seen=seen)
+    raw = writing.update(call, collection, current.version, old, new, pointer)
+    return Answer(raw, etag=f'"{current.version + 1}"')
+
+
+async def _current(call: Call, collection: str, record_id: str, pointer: str = "") -> Current:
+    """Read a record to change it. Raises NotFound."""
+    found = await call.find(RECORD, tenant=call.tenant, name=collection, id=record_id)
+    if found is None:
+        raise missing(call, access.WRITE)
+    own = await compiled(call, found.collection, found.collection_version)
+    if found.data is None or found.version is None:
+        if not (own.rules or call.caller.allows(access.WRITE)):
+            raise missing(call, access.WRITE)
+        raise NotFound(f"no such record{pointer and f' ({pointer})'}")
+    return Current(own, found.version, _record(own, found.data, found.schema_version))
+
+
+def _record(collection: Compiled, data: str, schema_version: int | None) -> dict[str, Any]:
+    record = decode(data)
+    return record if schema_version == collection.schema_version else collection.upgrade(record)
+
+
+def _raw(record: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(record))

@@ -1,0 +1,277 @@
+"""The records service's tables and all its SQL: what is always the same, and what a list makes.
+
+The parts of a list's text are names of columns, and fragments that ``kernel.cel.sql`` wrote from a
+checked tree; what callers send is in the parameters.
+"""
+
+from functools import lru_cache
+from string import Template
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel.table import Query, Statement, Table
+
+KEY_COLUMNS = ("k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8")
+UNIQUE_COLUMNS = ("u1", "u2", "u3", "u4")
+
+
+class CollectionRow(msgspec.Struct, frozen=True):
+    """A collection. ``definition`` is JSON; rows below ``ready_version`` may still be as before."""
+
+    tenant: str
+    name: str
+    id: str
+    definition: str
+    schema_version: int
+    ready_version: int
+    problem: str | None
+    created_ms: int
+    updated_ms: int
+    version: int = 1
+
+
+class RecordRow(msgspec.Struct, frozen=True):
+    """A record: ``data`` is its representation, the rest of the columns its index keys."""
+
+    collection: str
+    id: str
+    version: int
+    schema_version: int
+    data: str
+    k1: bytes | None = None
+    k2: bytes | None = None
+    k3: bytes | None = None
+    k4: bytes | None = None
+    k5: bytes | None = None
+    k6: bytes | None = None
+    k7: bytes | None = None
+    k8: bytes | None = None
+    u1: bytes | None = None
+    u2: bytes | None = None
+    u3: bytes | None = None
+    u4: bytes | None = None
+
+
+class LinkRow(msgspec.Struct, frozen=True):
+    """A relation field's value."""
+
+    collection: str
+    record: str
+    field: str
+    target_collection: str
+    target: str
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A collection's identity and the record that was asked for, which may be null."""
+
+    collection: str
+    collection_version: int
+    id: str | None
+    version: int | None
+    schema_version: int | None
+    data: str | None
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A record without its keys."""
+
+    id: str
+    version: int
+    schema_version: int
+    data: str
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A record of a page and its key in the index that ordered it."""
+
+    id: str
+    schema_version: int
+    data: str
+    key: bytes | str
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A collection's identity: what it is compiled and cached by."""
+
+    id: str
+    version: int
+
+
+COLLECTIONS = Table("records_collections", CollectionRow, key=("tenant", "name"))
+RECORDS = Table("records_records", RecordRow, key=("collection", "id"))
+LINKS = Table("records_links", LinkRow, key=("collection", "record", "field"))
+
+COLLECTION = Query(
+    "records.collection",
+    f"SELECT {COLLECTIONS.columns} FROM records_collections "
+    "WHERE tenant = :tenant AND name = :name",
+    COLLECTIONS,
+)
+COLLECTION_BY_ID = Query(
+    "records.collection_by_id",
+    f"SELECT {COLLECTIONS.columns} FROM records_collections WHERE id = :id",
+    COLLECTIONS,
+)
+HEAD = Query(
+    "records.head",
+    "SELECT id, version FROM records_collections WHERE tenant = :tenant AND name = :name",
+    Head,
+)
+COLLECTIONS_PAGE = Query(
+    "records.collections_page",
+    f"SELECT {COLLECTIONS.columns} FROM records_collections "
+    "WHERE tenant = :tenant AND name > :after ORDER BY name LIMIT :limit",
+    COLLECTIONS,
+)
+COLLECTIONS_COUNT = Query(
+    "records.collections_count",
+    "SELECT count(*) FROM records_collections WHERE tenant = :tenant",
+    int,
+)
+RECORD = Query(
+    "records.record",
+    "SELECT c.id, c.version, r.id, r.version, r.schema_version, r.data FROM records_collections c "
+    "LEFT JOIN records_records r ON r.collection = c.id AND r.id = :id "
+    "WHERE c.tenant = :tenant AND c.name = :name",
+    Found,
+)
+RECORDS_AFTER = Query(
+    "records.records_after",
+    "SELECT id, version, schema_version, data FROM records_records "
+    "WHERE collection = :collection AND id > :after ORDER BY id LIMIT :limit",
+    Stored,
+)
+REFERENCED = Query(
+    "records.referenced",
+    "SELECT collection, record, field, target_collection, target FROM records_links "
+    "WHERE target_collection = :collection AND target = :id "
+    "AND NOT (collection = :collection AND record = :id) LIMIT 1",
+    LinkRow,
+)
+
+# A schema change waits for running writers and holds new ones back until it has committed: see
+# migrations/0002. SQLite has one writer, so there it has nothing to do.
+HOLD_WRITERS = Statement(
+    "records.hold_writers", "SELECT 1", postgres="LOCK TABLE records_records IN SHARE MODE"
+)
+REWRITE = Statement(
+    "records.rewrite",
+    "UPDATE records_records SET data = :data, version = :new_version, "
+    "schema_version = :schema_version, "
+    + ", ".join(f"{c} = :{c}" for c in (*KEY_COLUMNS, *UNIQUE_COLUMNS))
+    + " WHERE collection = :collection AND id = :id AND version = :version",
+)
+LINK = Statement(
+    "records.link",
+    "INSERT INTO records_links (collection, record, field, target_collection, target) "
+    "SELECT :collection, :record, :field, collection, id FROM records_records "
+    "WHERE collection = :target_collection AND id = :target",
+    postgres="INSERT INTO records_links (collection, record, field, target_collection, target) "
+    "SELECT :collection::text, :record::text, :field::text, collection, id FROM records_records "
+    "WHERE collection = :target_collection AND id = :target FOR SHARE",
+)
+# First of two: with the row in hand no link to it can appear, and the next statement sees all.
+HOLD_RECORD = Statement(
+    "records.hold_record",
+    "UPDATE records_records SET version = version "
+    "WHERE collection = :collection AND id = :id AND version = :version",
+)
+DELETE = Statement(
+    "records.delete",
+    "DELETE FROM records_records WHERE collection = :collection AND id = :id "
+    "AND version = :version AND NOT EXISTS (SELECT 1 FROM records_links "
+    "WHERE target_collection = :collection AND target = :id)",
+)
+UNLINK = Statement(
+    "records.unlink",
+    "DELETE FROM records_links WHERE collection = :collection AND record = :record",
+)
+UNLINK_FIELD = Statement(
+    "records.unlink_field",
+    "DELETE FROM records_links "
+    "WHERE collection = :collection AND record = :record AND field = :field",
+)
+PURGE_RECORDS = Statement(
+    "records.purge_records",
+    "DELETE FROM records_records WHERE collection = :collection AND id IN (SELECT id "
+    "FROM records_records WHERE collection = :collection ORDER BY id LIMIT :limit)",
+)
+PURGE_LINKS = Statement(
+    "records.purge_links",
+    "DELETE FROM records_links WHERE collection = :collection AND record IN (SELECT record "
+    "FROM records_links WHERE collection = :collection ORDER BY record LIMIT :limit)",
+)
+TAKEN = tuple(
+    Query(
+        f"records.taken_{column}",
+        f"SELECT id FROM records_records WHERE collection = :collection AND {column} = :key",
+        str,
+    )
+    for column in UNIQUE_COLUMNS
+)
+RECORDS_BY_ID = Query(
+    "records.records_by_id",
+    "SELECT id, version, schema_version, data FROM records_records "
+    "WHERE collection = :collection AND id IN (SELECT value FROM json_each(:ids))",
+    Stored,
+    postgres="SELECT id, version, schema_version, data FROM records_records "
+    "WHERE collection = :collection "
+    "AND id IN (SELECT jsonb_array_elements_text((:ids::text)::jsonb))",
+)
+LINKS_OF = Query(
+    "records.links_of",
+    "SELECT record FROM records_links WHERE collection = :collection LIMIT :limit",
+    str,
+)
+
+# Texts that depend on a collection, for SQLite and for PostgreSQL
+
+QUERIES_CACHED = 1_024
+Texts = tuple[str, str]
+
+_PAGE = Template(
+    "SELECT id, schema_version, data, $column FROM records_records "
+    "WHERE $tests ORDER BY $order LIMIT :limit"
+)
+_GROUPS = Template("SELECT $columns FROM records_records WHERE $tests$grouping LIMIT :limit")
+_MISSING = Template(
+    "SELECT id FROM records_records WHERE collection = :collection AND $value IS NULL LIMIT 1"
+)
+_DOUBLE = Template(
+    "SELECT count(*) FROM records_records WHERE collection = :collection AND $value IS NOT NULL "
+    "GROUP BY $value HAVING count(*) > 1 LIMIT 1"
+)
+
+
+@lru_cache(QUERIES_CACHED)
+def page_query(column: str, tests: Texts, orders: Texts, scans: bool) -> Query[Listed]:
+    """A page of a list. Takes ``limit`` and what the tests name."""
+    sqlite, postgres = (
+        _PAGE.substitute(column=column, tests=test, order=order)
+        for test, order in zip(tests, orders, strict=True)
+    )
+    return Query("records.list", sqlite, Listed, postgres=postgres, scans=scans)
+
+
+@lru_cache(QUERIES_CACHED)
+def groups_query(columns: Texts, tests: Texts, groupings: Texts) -> Query[tuple[Any, ...]]:
+    """The groups of an aggregation. Takes ``limit`` and what the tests name."""
+    sqlite, postgres = (
+        _GROUPS.substitute(columns=column, tests=test, grouping=grouping)
+        for column, test, grouping in zip(columns, tests, groupings, strict=True)
+    )
+    return Query("records.groups", sqlite, tuple, postgres=postgres, scans=True)
+
+
+def missing_query(value: Texts) -> Query[str]:
+    """A record whose value is null. Takes ``collection``."""
+    sqlite, postgres = (_MISSING.substitute(value=text) for text in value)
+    return Query("records.missing", sqlite, str, postgres=postgres, scans=True)
+
+
+def double_query(value: Texts) -> Query[int]:
+    """A value that two records share. Takes ``collection``."""
+    sqlite, postgres = (_DOUBLE.substitute(value=text) for text in value)
+    return Query("records.double", sqlite, int, postgres=postgres, scans=True)

@@ -1,0 +1,112 @@
+"""A platform of the records service alone, driven call by call."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel.call import SYSTEM, Call, Caller
+from mainspring.kernel.operation import Operation
+from mainspring.kernel.table import Query, Statement
+from mainspring.runtime.dispatch import Outcome
+from mainspring.runtime.runtime import Runtime
+from mainspring.services.records import service
+from mainspring.testing.clock import FakeClock
+
+KEY = Caller("key", "key_1", scopes=frozenset({"*"}))
+ANNA = Caller("user", "user_anna")
+BERT = Caller("user", "user_bert")
+NOBODY = Caller("anonymous")
+
+JOBS = Query(
+    "test.jobs", "SELECT name, args, id FROM jobs WHERE state = 'ready' ORDER BY id", tuple
+)
+DONE = Statement("test.done", "DELETE FROM jobs WHERE id = :id")
+EVENTS = Query("test.events", "SELECT type, body FROM events ORDER BY id", tuple)
+
+
+class Platform:
+    """Runs operations as a caller would, and jobs when the test says so."""
+
+    def __init__(self, runtime: Runtime, clock: FakeClock) -> None:
+        self.runtime = runtime
+        self.database = runtime.database
+        self.clock = clock
+        self._calls = 0
+
+    def call(self, caller: Caller = KEY, if_match: str | None = None) -> Call:
+        self._calls += 1
+        return self.runtime.dispatcher.call(
+            caller, request_id=f"req_{self._calls}", if_match=if_match
+        )
+
+    async def run(
+        self, name: str, caller: Caller = KEY, *, if_match: str | None = None, **args: Any
+    ) -> Outcome:
+        """Run an operation. ``body`` and dict arguments are sent as JSON would be."""
+        operation = service.operations[f"records.{name}"]
+        call = self.call(caller, if_match)
+        return await self.runtime.dispatcher.run(operation, call, _typed(operation, args))
+
+    async def make(self, name: str, *fields: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
+        """Create a collection."""
+        outcome = await self.run("create_collection", new={"name": name, "fields": fields, **parts})
+        return read(outcome)
+
+    async def add(self, collection: str, caller: Caller = KEY, **fields: Any) -> dict[str, Any]:
+        """Create a record; ids and times go on by a millisecond."""
+        self.clock.move(0.001)
+        return read(await self.run("create_record", caller, collection=collection, body=fields))
+
+    async def get(
+        self, collection: str, id: str, caller: Caller = KEY, **query: Any
+    ) -> dict[str, Any]:
+        outcome = await self.run("get_record", caller, collection=collection, id=id, query=query)
+        return read(outcome)
+
+    async def page(self, collection: str, caller: Caller = KEY, **query: Any) -> dict[str, Any]:
+        return read(await self.run("list_records", caller, collection=collection, query=query))
+
+    async def everything(self, collection: str, caller: Caller = KEY, **query: Any) -> list[Any]:
+        """Follow the pages to the end."""
+        items: list[Any] = []
+        page = await self.page(collection, caller, **query)
+        while True:
+            items += page["items"]
+            if page["next_cursor"] is None:
+                return items
+            page = await self.page(collection, caller, cursor=page["next_cursor"], **query)
+
+    async def work(self) -> int:
+        """Run jobs until there are none; return how many ran."""
+        ran = 0
+        while jobs := await self.database.read(JOBS, ()):
+            for name, args, job_id in jobs:
+                job = service.jobs[name]
+                call = self.call(SYSTEM)
+                await job.handler(call, **job.decode(args))
+                await self.runtime.dispatcher.commit(call, also=[DONE(id=job_id)])
+                ran += 1
+        return ran
+
+    async def events(self) -> list[tuple[str, Any]]:
+        return [(t, json.loads(body)) for t, body in await self.database.read(EVENTS, ())]
+
+
+def read(outcome: Outcome) -> Any:
+    return json.loads(outcome.body) if outcome.body else None
+
+
+def _typed(operation: Operation, args: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = {operation.query_param: operation.query, operation.body_param: operation.body}
+    made = {}
+    for name, value in args.items():
+        kind = kinds.get(name)
+        if kind is msgspec.Raw:
+            made[name] = msgspec.Raw(msgspec.json.encode(value))
+        elif kind is None:
+            made[name] = value
+        else:
+            made[name] = msgspec.json.decode(msgspec.json.encode(value), type=kind)
+    return made

@@ -1,0 +1,220 @@
+"""Records, one at a time and in batches."""
+
+import asyncio
+import json
+
+import pytest
+
+from mainspring.kernel.errors import Invalid, NotFound, PreconditionFailed
+from mainspring.services.records.api import StillReferenced, UniqueTaken
+from tests.services.records.platform import Platform, read
+
+POST = (
+    {"name": "title", "type": "text", "required": True, "max": 20},
+    {"name": "views", "type": "integer", "min": 0, "default": 7},
+    {"name": "price", "type": "number"},
+    {"name": "open", "type": "boolean"},
+    {"name": "due", "type": "datetime"},
+    {"name": "mail", "type": "email"},
+    {"name": "site", "type": "url"},
+    {"name": "state", "type": "select", "values": ["draft", "done"]},
+    {"name": "meta", "type": "json"},
+)
+
+
+async def test_a_record_is_kept_as_it_is_answered(platform: Platform) -> None:
+    await platform.make("posts", *POST)
+    outcome = await platform.run(
+        "create_record", collection="posts",
+        body={"title": "Ä", "price": 2, "due": "2026-01-01T01:00:00+01:00", "open": True,
+              "mail": "Anna@EXAMPLE.org", "site": "HTTPS://Example.org/A", "meta": {"a": [1, 0]}},
+    )  # fmt: skip
+    made = read(outcome)
+    assert (outcome.status, outcome.etag) == (201, '"1"')
+    assert outcome.headers == (("Location", f"/v1/collections/posts/records/{made['id']}"),)
+    assert made == {
+        "id": made["id"], "collection": "posts", "created_at": "2027-01-15T08:00:00.000Z",
+        "updated_at": "2027-01-15T08:00:00.000Z", "title": "Ä", "views": 7, "price": 2.0,
+        "open": True, "due": "2026-01-01T00:00:00.000Z", "mail": "Anna@example.org",
+        "site": "https://example.org/A", "state": None, "meta": {"a": [1, 0]},
+    }  # fmt: skip
+    found = await platform.run("get_record", collection="posts", id=made["id"], query={})
+    assert (found.body, found.etag) == (outcome.body, '"1"')
+    (_, event) = (await platform.events())[-1]
+    assert event["data"] == made
+    assert (event["type"], event["subject"]) == ("records.record.created", made["id"])
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "detail"),
+    [
+        ({}, "/title", "required"),
+        ({"title": None}, "/title", "Expected `str`, got `null`"),
+        ({"title": "a" * 21}, "/title", "Expected `str` of length <= 20"),
+        ({"title": "a", "other": 1}, "/other", "unknown field"),
+        ({"title": "a", "views": -1}, "/views", "Expected `int` >= 0"),
+        ({"title": "a", "views": 2**53}, "/views", "Expected `int` <= 9007199254740991"),
+        ({"title": "a", "views": 1.5}, "/views", "Expected `int | null`, got `float`"),
+        ({"title": "a", "price": 1e101}, "/price", "Expected `float` <= 1e+100"),
+        ({"title": "a", "price": 1e-101}, "/price", "smaller than a number is kept: 1e-100"),
+        ({"title": "a", "due": "soon"}, "/due", "not an RFC 3339 time such as"),
+        ({"title": "a", "mail": "a@b"}, "/mail", "not an e-mail address"),
+        ({"title": "a", "site": "ftp://a"}, "/site", "not an http or https URL"),
+        ({"title": "a", "state": "gone"}, "/state", "Invalid enum value 'gone'"),
+        ({"title": "a", "meta": 2**60}, "/meta", "integers go to 2^53 - 1"),
+    ],
+)
+async def test_what_does_not_fit_is_pointed_at(
+    platform: Platform, body: dict[str, object], pointer: str, detail: str
+) -> None:
+    await platform.make("posts", *POST)
+    with pytest.raises(Invalid) as refused:
+        await platform.add("posts", **body)
+    (fault,) = refused.value.faults
+    assert fault.pointer == pointer
+    assert fault.detail.startswith(detail)
+
+
+async def test_patch_merges_and_put_replaces(platform: Platform) -> None:
+    await platform.make("posts", *POST)
+    made = await platform.add("posts", title="a", price=1, views=3)
+    platform.clock.move(1)
+    changed = await platform.run(
+        "update_record", collection="posts", id=made["id"], body={"price": None, "open": False}
+    )
+    assert changed.etag == '"2"'
+    expected = {**made, "price": None, "open": False, "updated_at": "2027-01-15T08:00:01.001Z"}
+    assert read(changed) == expected == await platform.get("posts", made["id"])
+    same = await platform.run("update_record", collection="posts", id=made["id"], body={"views": 3})
+    assert (same.etag, read(same)) == ('"2"', expected)
+    put = await platform.run(
+        "replace_record", collection="posts", id=made["id"], body={"title": "b"}
+    )
+    assert read(put)["views"] == 7
+    assert read(put)["open"] is None
+    with pytest.raises(Invalid):
+        await platform.run("update_record", collection="posts", id=made["id"], body={"title": None})
+    assert [t for t, _ in await platform.events()] == [
+        "records.collection.created", "records.record.created", "records.record.updated",
+        "records.record.updated",
+    ]  # fmt: skip
+
+
+async def test_versions_guard(platform: Platform) -> None:
+    await platform.make("posts", *POST)
+    made = await platform.add("posts", title="a", views=0)
+    one = {"collection": "posts", "id": made["id"]}
+    with pytest.raises(PreconditionFailed):
+        await platform.run("update_record", if_match='"2"', body={"views": 1}, **one)
+    await platform.run("update_record", if_match='"1"', body={"views": 1}, **one)
+    await asyncio.gather(
+        *(platform.run("update_record", body={"views": n}, **one) for n in range(2, 5))
+    )
+    assert (await platform.run("get_record", query={}, **one)).etag == '"5"'
+    with pytest.raises(PreconditionFailed):
+        await platform.run("delete_record", if_match='"1"', **one)
+    await platform.run("delete_record", **one)
+    for name, more in (("get_record", {"query": {}}), ("delete_record", {}),
+                       ("update_record", {"body": {"views": 1}})):  # fmt: skip
+        with pytest.raises(NotFound):
+            await platform.run(name, **one, **more)
+    kind, event = (await platform.events())[-1]
+    assert kind == "records.record.deleted"
+    assert event["data"] == {"id": made["id"], "collection": "posts"}
+
+
+async def test_unique_fields(platform: Platform) -> None:
+    await platform.make(
+        "people", {"name": "mail", "type": "email", "unique": True},
+        {"name": "number", "type": "integer", "unique": True},
+    )  # fmt: skip
+    first = await platform.add("people", mail="a@example.org", number=1)
+    await platform.add("people", mail="b@example.org")
+    await platform.add("people", mail="c@example.org")  # null is not a value
+    with pytest.raises(UniqueTaken) as refused:
+        await platform.add("people", mail="a@EXAMPLE.org", number=2)
+    assert [f.pointer for f in refused.value.faults] == ["/mail"]
+    with pytest.raises(UniqueTaken) as refused:
+        await platform.run(
+            "update_record", collection="people", id=first["id"], body={"mail": "b@example.org"}
+        )
+    assert refused.value.code == "unique"
+    await platform.run("delete_record", collection="people", id=first["id"])
+    await platform.add("people", mail="a@example.org", number=1)
+    parallel = await asyncio.gather(
+        *(platform.add("people", number=9) for _ in range(20)), return_exceptions=True
+    )
+    assert sum(isinstance(outcome, dict) for outcome in parallel) == 1
+    assert sum(isinstance(outcome, UniqueTaken) for outcome in parallel) == 19
+
+
+async def test_relations_hold_both_ways(platform: Platform) -> None:
+    await platform.make("authors", {"name": "name", "type": "text"})
+    await platform.make("posts", {"name": "author", "type": "relation", "collection": "authors"})
+    anna = await platform.add("authors", name="Anna")
+    bert = await platform.add("authors", name="Bert")
+    post = await platform.add("posts", author=anna["id"])
+    for wrong in ("rec_01jd0000000000000000000000", post["id"]):
+        with pytest.raises(Invalid) as refused:
+            await platform.add("posts", author=wrong)
+        assert [f.pointer for f in refused.value.faults] == ["/author"]
+    with pytest.raises(StillReferenced):
+        await platform.run("delete_record", collection="authors", id=anna["id"])
+    await platform.run(
+        "update_record", collection="posts", id=post["id"], body={"author": bert["id"]}
+    )
+    await platform.run("delete_record", collection="authors", id=anna["id"])
+    shown = await platform.get("posts", post["id"], expand="author", fields="id")
+    assert shown == {"id": post["id"], "expand": {"author": bert}}
+    await platform.run("delete_record", collection="posts", id=post["id"])
+    await platform.run("delete_record", collection="authors", id=bert["id"])
+
+
+async def test_a_link_and_the_end_of_its_target_exclude_each_other(platform: Platform) -> None:
+    await platform.make("authors", {"name": "name", "type": "text"})
+    await platform.make("posts", {"name": "author", "type": "relation", "collection": "authors"})
+    for _ in range(10):
+        author = await platform.add("authors")
+        deleted, linked = await asyncio.gather(
+            platform.run("delete_record", collection="authors", id=author["id"]),
+            platform.add("posts", author=author["id"]),
+            return_exceptions=True,
+        )
+        assert isinstance(deleted, Exception) != isinstance(linked, Exception)
+
+
+async def test_a_batch_lands_as_one(platform: Platform) -> None:
+    await platform.make("people", {"name": "mail", "type": "email", "unique": True})
+    old = await platform.add("people", mail="old@example.org")
+    gone = await platform.add("people", mail="gone@example.org")
+    items = [
+        {"action": "create", "data": {"mail": "new@example.org"}},
+        {"action": "update", "id": old["id"], "data": {"mail": "changed@example.org"}},
+        {"action": "delete", "id": gone["id"]},
+    ]
+    answer = read(await platform.run("batch_records", collection="people", batch={"items": items}))
+    assert [item and item["mail"] for item in answer["items"]] == [
+        "new@example.org", "changed@example.org", None,
+    ]  # fmt: skip
+    before = await platform.everything("people")
+    twice = [{"action": "create", "data": {"mail": "twice@example.org"}}] * 2
+    with pytest.raises(UniqueTaken) as refused:
+        await platform.run("batch_records", collection="people", batch={"items": twice})
+    assert [f.pointer for f in refused.value.faults] == ["/items/1/data/mail"]
+    wrong = [{"action": "create", "data": {"mail": "x@example.org"}},
+             {"action": "create", "data": {"mail": "no"}}]  # fmt: skip
+    with pytest.raises(Invalid) as invalid:
+        await platform.run("batch_records", collection="people", batch={"items": wrong})
+    assert [f.pointer for f in invalid.value.faults] == ["/items/1/data/mail"]
+    assert await platform.everything("people") == before
+    many = [{"action": "create", "data": {"mail": f"n{i}@example.org"}} for i in range(1000)]
+    await platform.run("batch_records", collection="people", batch={"items": many})
+    assert len(await platform.everything("people", limit=500)) == 1002
+
+
+async def test_json_reads_back_as_written(platform: Platform) -> None:
+    await platform.make("posts", *POST)
+    text = "\U0001f600 \"\\ \u2028 <&> ' -- ; é"
+    made = await platform.add("posts", title=text[:20], meta={text: [text, 1.5, True, None, {}]})
+    assert await platform.get("posts", made["id"]) == made
+    assert json.loads(json.dumps(made)) == made
