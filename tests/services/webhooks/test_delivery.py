@@ -6,6 +6,7 @@ import pytest
 
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Conflict, NotFound
+from mainspring.kernel.table import Query
 from mainspring.services.webhooks.api import (
     ListDeliveries,
     NewWebhook,
@@ -14,6 +15,8 @@ from mainspring.services.webhooks.api import (
     WebhookSettings,
 )
 from tests.services.webhooks.receiver import Receiver, Shop
+
+DELIVERIES_LEFT = Query("test.left", "SELECT COUNT(*) FROM webhooks_deliveries", int)
 
 
 async def hook(platform: Shop, receiver: Receiver, **fields: object) -> dict[str, str]:
@@ -260,6 +263,27 @@ async def test_a_retry_brings_a_waiting_one_forward(platform: Shop, receiver: Re
     assert (await deliveries(platform, made["id"]))[0]["state"] == "delivered"
 
 
+async def test_a_redriven_delivery_has_all_its_retries_again(
+    platform: Shop, receiver: Receiver
+) -> None:
+    receiver.answer(500)
+    made = await hook(platform, receiver, types=["shop.*"])
+    event_id = await platform.pay()
+    await receiver.next()
+    await platform.idle()
+    await platform.pass_time(400_000)
+    for _ in range(8):
+        await platform.pass_time(90_000)
+    assert (await deliveries(platform, made["id"]))[0]["state"] == "failed"
+    receiver.answers = [(500, {}, b""), (200, {}, b"")]
+    await platform.value("update", webhook_id=made["id"], changes=WebhookChanges(enabled=True))
+    await platform.value("retry_delivery", webhook_id=made["id"], event_id=event_id)
+    await platform.idle()
+    assert (await deliveries(platform, made["id"]))[0]["state"] == "retrying"
+    await platform.pass_time(5)
+    assert (await deliveries(platform, made["id"]))[0]["state"] == "delivered"
+
+
 async def test_a_delivered_event_can_be_sent_again(platform: Shop, receiver: Receiver) -> None:
     made = await hook(platform, receiver, types=["shop.*"])
     event_id = await platform.pay()
@@ -326,8 +350,9 @@ async def test_deleting_ends_what_waits(platform: Shop, receiver: Receiver) -> N
     assert receiver.count == 1
     with pytest.raises(NotFound):
         await platform.run("get", webhook_id=made["id"])
-    await platform.idle()
+    await platform.pass_time(300)
     assert await platform.jobs("scheduled", "ready", "dead") == []
+    assert await platform.runtime.database.read(DELIVERIES_LEFT, ()) == [0]
 
 
 class TestSlowReceiver:

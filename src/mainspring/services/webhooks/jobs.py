@@ -48,11 +48,15 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
         call.write(store.GIVE_UP(endpoint_id=endpoint_id, event_id=event_id, now_ms=call.now_ms))
         return
     settings = call.use(WebhookSettings)
+    # The job's first attempt begins a series of retries, be it a replay, a retry or a redrive.
+    begins = call.attempt == 1
     width = settings.concurrency_per_endpoint
     try:
         async with _lanes.enter(endpoint_id, width, call.use(Clock).monotonic_s()) as lane:
             attempt, answer = await _attempt(call, due, event_id, lane)
     except Busy as busy:
+        if begins:
+            call.write(store.BEGIN_SERIES(endpoint_id=endpoint_id, event_id=event_id))
         raise Snooze(busy.delay_s, str(busy)) from None
     ok = attempt.status is not None and 200 <= attempt.status < 300
     call.use(Metrics).deliveries.of("delivered" if ok else attempt.error or "refused").add()
@@ -62,8 +66,7 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
             call.write(store.MARK_WORKING(id=endpoint_id))
         return
     _note_failure(call, endpoint_id, due, attempt)
-    # The job's first attempt starts a series of retries, be it a replay, a retry or a redrive.
-    tries = 1 + (due.tries or 0 if call.attempt > 1 else 0)
+    tries = 1 if begins else (due.tries or 0) + 1
     noise = int.from_bytes(call.use(Entropy).token(4), "big") / 2**32
     wait_s = model.wait_s(settings.retry_after_s, tries, settings.retry_jitter, noise)
     why = f"{attempt.error or attempt.status} at attempt {tries}"
