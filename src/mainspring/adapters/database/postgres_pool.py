@@ -41,6 +41,7 @@ LOST = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,  # a primary that became a replica under us
+    asyncpg.InternalClientError,  # the server's farewell arrived while nothing was asked
     OSError,
     TimeoutError,
 )
@@ -183,6 +184,7 @@ class Pool:
                     raise
             except Exception as error:
                 if is_lost(error):
+                    self._cut_idle()  # they reached the same server
                     self.drop(connection)
                 else:
                     self.release(connection)
@@ -254,6 +256,10 @@ class Pool:
         self._failures = 0
         self._pids[connection] = connection.get_server_pid()
         return connection
+
+    def _cut_idle(self) -> None:
+        while self._idle:
+            self._cut(self._idle.pop())
 
     def _cut(self, connection: Connection) -> None:
         connection.terminate()

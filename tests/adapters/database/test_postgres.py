@@ -1,0 +1,289 @@
+"""What is PostgreSQL's own: batches across callers, broken connections, notifications."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import asyncpg
+import pytest
+
+from mainspring.adapters.database.postgres import PostgresDatabase
+from mainspring.kernel.errors import Invalid, Unavailable
+from mainspring.kernel.table import Query, Statement, Write
+from mainspring.ports.database import StartError, Transaction, Wakes
+from mainspring.testing.conformance.database.things import (
+    GROW,
+    NOTE_COUNT,
+    NOTES,
+    SCRIPT,
+    SIZE,
+    THING_IDS,
+    THINGS,
+    Note,
+    Taken,
+    Thing,
+    outcomes_of,
+)
+from mainspring.testing.servers import PostgresServer, embedded_postgres
+
+TIMEOUT_S = 20
+KILL_OTHERS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+SLOWLY = Statement(
+    "things.slowly",
+    "UPDATE things SET size = size + 1 WHERE id = :id AND pg_sleep(30) IS NOT NULL",
+)
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
+    database = PostgresDatabase(postgres_url)
+    await database.open()
+    await database.migrate("one", SCRIPT)
+    await database.commit([THINGS.insert(Thing("t", size=0))])
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def operator(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody at the server's own console."""
+    connection = await asyncpg.connect(postgres_url)
+    yield connection
+    await connection.close()
+
+
+async def until(operator: asyncpg.Connection, sql: str, wanted: int) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            if await operator.fetchval(sql) == wanted:
+                return
+
+
+# Batches
+
+
+async def test_calls_of_many_callers_share_a_statement(database: PostgresDatabase) -> None:
+    before = database.commits
+    commits = [database.commit([NOTES.insert(Note(f"{i}", f"{i}"))]) for i in range(512)]
+    assert await outcomes_of(commits) == [None] * 512
+    assert database.commits - before <= 4
+    things = [Thing(f"t{i}", size=0) for i in range(64)]
+    await database.commit([THINGS.insert(thing) for thing in things])
+    before = database.commits
+    updates = [database.commit([THINGS.update(thing, size=1)]) for thing in things]
+    grows = [database.commit([GROW(id=t.id).expect(1, Taken)]) for t in things]
+    assert await outcomes_of([*updates, *grows]) == [None] * 128
+    assert database.commits - before <= 16
+
+
+async def test_a_bad_call_costs_the_others_little(database: PostgresDatabase) -> None:
+    before = database.commits
+    commits = [
+        database.commit([THINGS.insert(Thing("t" if i == 100 else f"t{i}"), Taken)])
+        for i in range(256)
+    ]
+    outcomes = await outcomes_of(commits)
+    assert [i for i, outcome in enumerate(outcomes) if outcome is not None] == [100]
+    assert database.commits - before <= 2 * 8 + 3
+
+
+async def test_a_call_behind_a_hot_row_is_not_starved(database: PostgresDatabase) -> None:
+    row = Thing("t", size=0)
+    hot = [database.commit([THINGS.update(row, size=i)]) for i in range(50)]
+    commits = [*hot, database.commit([NOTES.insert(Note("n", "text"))])]
+    outcomes = await outcomes_of(commits)
+    assert sum(outcome is None for outcome in outcomes) == 2
+    assert await database.read(SIZE, ("t",)) == [0]
+
+
+async def test_a_value_no_index_can_hold_is_invalid(database: PostgresDatabase) -> None:
+    noise = "".join(chr(0x4E00 + i * 7919 % 20_000) for i in range(9_000))
+    with pytest.raises(Invalid):
+        await database.commit([THINGS.insert(Thing("long", noise))])
+    with pytest.raises(Invalid):
+        await database.commit([THINGS.insert(Thing("nul", "a\0b"))])
+
+
+async def test_a_body_cannot_swallow_a_failed_statement(database: PostgresDatabase) -> None:
+    async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+        await transaction.execute(GROW(id="t"))
+        try:
+            await transaction.execute(GROW(id="nobody").expect(1, Taken))
+        except Taken:
+            return [NOTES.insert(Note("n", "text"))], frozenset()
+        raise AssertionError("it was expected to fail")
+
+    with pytest.raises(Taken):
+        await database.transact(body)
+    assert await database.read(SIZE, ("t",)) == [0]
+    assert await database.read(NOTE_COUNT, ()) == [0]
+
+
+async def test_a_defect_is_not_a_driver_error(database: PostgresDatabase) -> None:
+    broken = Query("broken", "SELECT nothing FROM nowhere", int)
+    with pytest.raises(RuntimeError, match="42P01"):
+        await database.read(broken, ())
+    with pytest.raises(RuntimeError, match="42P01"):
+        await database.commit([Statement("broken", "DELETE FROM nowhere")()])
+
+
+async def test_many_readers_share_few_connections(postgres_url: str) -> None:
+    database = PostgresDatabase(postgres_url + "&pool=2")
+    await database.open()
+    one = Query("one", "SELECT 1 FROM pg_sleep(0.001)", int)
+    try:
+        assert await asyncio.gather(*(database.read(one, ()) for _ in range(100))) == [[1]] * 100
+    finally:
+        await database.close()
+
+
+async def test_a_scan_cannot_write(database: PostgresDatabase) -> None:
+    writes = Query("writes", "DELETE FROM things RETURNING id", str, scans=True)
+    with pytest.raises(Unavailable):
+        await database.read(writes, ())
+    assert await database.read(THING_IDS, ()) == ["t"]
+
+
+# Broken connections
+
+
+async def test_reads_and_commits_go_on_after_every_connection_was_cut(
+    database: PostgresDatabase, operator: asyncpg.Connection
+) -> None:
+    for round_ in range(3):
+        await operator.fetchval(KILL_OTHERS)
+        reads = [database.read(SIZE, ("t",)) for _ in range(20)]
+        assert await asyncio.gather(*reads) == [[0]] * 20
+        keys = [f"{round_}.{i}" for i in range(20)]
+        outcomes = await outcomes_of([database.commit([NOTES.insert(Note(k, k))]) for k in keys])
+        assert {type(outcome) for outcome in outcomes} <= {type(None), Unavailable}
+        await database.commit([NOTES.insert(Note(f"{round_}", f"{round_}"))])
+
+
+@pytest.mark.parametrize("expects", [None, 1])
+async def test_a_commit_of_unknown_outcome_is_not_repeated(
+    database: PostgresDatabase, operator: asyncpg.Connection, expects: int | None
+) -> None:
+    command = SLOWLY(id="t") if expects is None else SLOWLY(id="t").expect(expects, Taken)
+    commit = asyncio.ensure_future(database.commit([command]))
+    await until(operator, SLEEPING, 1)
+    await operator.fetchval(KILL_OTHERS)
+    with pytest.raises(Unavailable) as raised:
+        await commit
+    assert raised.value.retry_after_s
+    await until(operator, SLEEPING, 0)
+    assert await database.read(SIZE, ("t",)) == [0]
+
+
+async def test_what_was_acknowledged_survives_a_killed_server() -> None:
+    binaries = embedded_postgres()
+    if binaries is None:
+        pytest.skip("needs embedded-postgres")
+    server = PostgresServer(binaries, durable=True)
+    database = PostgresDatabase(server.create_database())
+    try:
+        await database.open()
+        await database.migrate("one", SCRIPT)
+        acknowledged: list[str] = []
+        enough = asyncio.Event()
+
+        async def write(caller: int) -> None:
+            for i in range(1_000):
+                key = f"{caller}.{i}"
+                try:
+                    await database.commit([NOTES.insert(Note(key, key)), THINGS.insert(Thing(key))])
+                except Unavailable:
+                    return
+                acknowledged.append(key)
+                if len(acknowledged) == 500:
+                    enough.set()
+
+        writers = asyncio.gather(*(write(i) for i in range(16)))
+        await enough.wait()
+        await asyncio.to_thread(server.kill)
+        await writers
+        with pytest.raises(Unavailable):
+            await database.read(THING_IDS, ())
+        await asyncio.to_thread(server.start)
+        found: list[str] = []
+        async with asyncio.timeout(TIMEOUT_S):
+            while not found:
+                try:
+                    found = await database.read(THING_IDS, ())
+                except Unavailable:
+                    await asyncio.sleep(0)
+        assert set(acknowledged) <= set(found)
+        assert await database.read(NOTE_COUNT, ()) == [len(found)]
+    finally:
+        await database.close()
+        server.close()
+
+
+async def test_a_cancelled_read_leaves_no_answer_behind(database: PostgresDatabase) -> None:
+    slow = Query("slow", "SELECT 7 FROM pg_sleep(30)", int)
+    reading = asyncio.ensure_future(database.read(slow, ()))
+    await database.read(SIZE, ("t",))
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert [await database.read(SIZE, ("t",)) for _ in range(20)] == [[0]] * 20
+
+
+# Starting
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/here", "127.0.0.1"),
+        ("postgresql://me:secret@/here?host=/nowhere", "/nowhere/here"),
+        ("postgresql://me:secret@127.0.0.1:1/here?pool=none", "pool is 1 to 100"),
+        ("postgresql://me:secret@127.0.0.1:1/here?prepared=1", "prepared is true or false"),
+    ],
+)
+async def test_a_wrong_url_is_one_clear_line(url: str, says: str) -> None:
+    with pytest.raises(StartError) as raised:
+        await PostgresDatabase(url).open()
+    assert says in str(raised.value)
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+async def test_a_database_that_is_not_there_is_named(postgres_server: PostgresServer) -> None:
+    with pytest.raises(StartError, match="nonesuch"):
+        await PostgresDatabase(postgres_server.url("nonesuch")).open()
+
+
+# Wakes
+
+
+async def test_a_wake_is_heard_once_by_its_own_process(database: PostgresDatabase) -> None:
+    heard: asyncio.Queue[Wakes] = asyncio.Queue()
+    database.on_wake(heard.put_nowait)
+    await database.commit([GROW(id="t")], frozenset({"mine"}))
+    await database.commit([NOTES.insert(Note("n", "n"))], frozenset({"mine"}))
+    other = PostgresDatabase(database._target.dsn)
+    await other.open()
+    try:
+        await other.commit((), frozenset({"theirs"}))
+        async with asyncio.timeout(TIMEOUT_S):
+            names = [await heard.get() for _ in range(3)]
+    finally:
+        await other.close()
+    assert names == [frozenset({"mine"}), frozenset({"mine"}), frozenset({"theirs"})]
+
+
+async def test_everybody_is_woken_when_the_listener_comes_back(
+    database: PostgresDatabase, operator: asyncpg.Connection
+) -> None:
+    heard: asyncio.Queue[Wakes] = asyncio.Queue()
+    database.on_wake(heard.put_nowait)
+    await operator.fetchval(KILL_OTHERS)
+    async with asyncio.timeout(TIMEOUT_S):
+        assert await heard.get() == frozenset({"*"})
+    await operator.execute("SELECT pg_notify('mainspring', 'events,jobs:default')")
+    async with asyncio.timeout(TIMEOUT_S):
+        assert await heard.get() == frozenset({"events", "jobs:default"})
