@@ -160,10 +160,9 @@ class Mainspring(_Process):
         }, key)  # fmt: skip
         ids: list[str] = []
         for start in range(0, rows, 500):
-            batch = [{"create": post(n)} for n in range(start, min(start + 500, rows))]
-            answer = self.ask(
-                "POST", "/v1/collections/posts/records:batch", {"operations": batch}, key
-            )
+            numbers = range(start, min(start + 500, rows))
+            batch = [{"action": "create", "data": post(n)} for n in numbers]
+            answer = self.ask("POST", "/v1/collections/posts/records:batch", {"items": batch}, key)
             ids += [item["id"] for item in answer["items"]]
         who = {"email": "reader@example.com", "password": "correct horse battery 9"}
         self.ask("POST", "/v1/users", who)

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import uvloop
-from mainspring.app import open_database
 
 from mainspring import Call, Service
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.app import open_database
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.runtime.erasure import Sealer
