@@ -42,10 +42,16 @@ class Platform:
         )
 
     async def run(
-        self, name: str, caller: Caller = KEY, *, if_match: str | None = None, **args: Any
+        self,
+        operation_name: str,
+        caller: Caller = KEY,
+        /,
+        *,
+        if_match: str | None = None,
+        **args: Any,
     ) -> Outcome:
         """Run an operation. ``body`` and dict arguments are sent as JSON would be."""
-        operation = service.operations[f"records.{name}"]
+        operation = service.operations[f"records.{operation_name}"]
         call = self.call(caller, if_match)
         return await self.runtime.dispatcher.run(operation, call, _typed(operation, args))
 

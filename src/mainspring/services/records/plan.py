@@ -14,11 +14,10 @@ from mainspring.kernel.cel import Type, tree
 from mainspring.kernel.errors import Fault, Invalid
 from mainspring.kernel.ids import encode
 from mainspring.services.records import keys
-from mainspring.services.records.fields import RECORD_PREFIX, text_chars
+from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import Compiled, KeyPart
 
 SORT_KEYS_MAX = 4
-SORT_TEXT_CHARS_MAX = 500  # of a field without an index that a list is sorted by
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _MS_MAX = 2**48 - 1
@@ -221,12 +220,3 @@ def _text(value: str, step: int) -> str:
 def _first_id(moment: str, step: int) -> str:
     ms = int(datetime.fromisoformat(moment).timestamp() * 1000 + 0.5) + step
     return f"{RECORD_PREFIX}_{encode(min(max(ms, 0), _MS_MAX) << 80)}"
-
-
-def check_scan_sort(collection: Compiled, sort: Sort) -> None:
-    """Raise Invalid for an order that no index gives and that a cursor could not hold."""
-    for part in sort.parts:
-        field = collection.fields.get(part.name)
-        if field is not None and part.type is Type.TEXT and text_chars(field) > SORT_TEXT_CHARS_MAX:
-            detail = f"{part.name!r} is too long to sort by: give it a max of {SORT_TEXT_CHARS_MAX}"
-            raise Invalid("the query does not fit", faults=(Fault("/sort", detail),))

@@ -16,7 +16,7 @@ from mainspring.services.records.api import CURSOR_CHARS_MAX, ListRecords, servi
 from mainspring.services.records.catalog import named
 from mainspring.services.records.model import Compiled, decode
 from mainspring.services.records.operations.records import RECORDS_PATH
-from mainspring.services.records.plan import Plan, Sort, advice, check_scan_sort, choose, read_sort
+from mainspring.services.records.plan import Plan, Sort, advice, choose, read_sort
 from mainspring.services.records.store import Listed, page_query
 from mainspring.services.records.view import View
 
@@ -35,8 +35,6 @@ async def list_records(call: Call, collection: str, query: ListRecords) -> Page[
     if condition is tree.FALSE:
         return Page([])
     plan = choose(found, condition, sort)
-    if not plan.ordered:
-        check_scan_sort(found, sort)
     statement, params = _statement(found, plan, sort, query)
     try:
         rows = await call.all(statement, **params)

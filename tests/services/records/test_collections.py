@@ -1,0 +1,235 @@
+"""Collections: what can be, and what a change of schema does to the records that are stored."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from mainspring.kernel.call import Caller
+from mainspring.kernel.errors import Invalid, NotFound, Rerun
+from mainspring.kernel.table import Query
+from mainspring.services.records import service
+from mainspring.services.records.api import (
+    NameTaken,
+    SchemaChangeRefused,
+    StillReferenced,
+    UniqueTaken,
+)
+from mainspring.services.records.jobs import PAGE_ROWS
+from tests.services.records.platform import KEY, Platform, read
+
+TITLE = {"name": "title", "type": "text", "max": 50}
+ROWS = Query("test.rows", "SELECT count(*) FROM records_records", int)
+LINKS = Query("test.links", "SELECT count(*) FROM records_links", int)
+
+
+async def _change(platform: Platform, name: str, **change: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = read(await platform.run("update_collection", name=name, change=change))
+    return answer
+
+
+async def test_a_collection_is_described_as_it_was_made(platform: Platform) -> None:
+    made = await platform.make("posts", TITLE, indexes=[["-title"]], rules={"list": "true"})
+    found = await platform.run("get_collection", name="posts")
+    assert (read(found), found.etag) == (made, '"1"')
+    assert made["fields"][0]["name"] == "title"
+    assert (made["indexes"], made["rules"]["list"], made["ready"]) == ([["-title"]], "true", True)
+    await platform.make("authors", TITLE)
+    page = read(await platform.run("list_collections", query={"limit": 1}))
+    assert [c["name"] for c in page["items"]] == ["authors"]
+    page = read(await platform.run("list_collections", query={"cursor": page["next_cursor"]}))
+    assert ([c["name"] for c in page["items"]], page["next_cursor"]) == (["posts"], None)
+    with pytest.raises(NameTaken):
+        await platform.make("posts")
+    events = [(kind, event["data"]["name"]) for kind, event in await platform.events()]
+    assert events[0] == ("records.collection.created", "posts")
+
+
+@pytest.mark.parametrize(
+    ("parts", "pointer"),
+    [
+        ({"name": "records"}, "/name"),
+        ({"fields": [{"name": "id", "type": "text"}]}, "/fields/0/name"),
+        ({"fields": [TITLE, TITLE]}, "/fields/1/name"),
+        ({"fields": [{"name": "a", "type": "text", "min": 3, "max": 2}]}, "/fields/0/max"),
+        ({"fields": [{"name": "a", "type": "boolean", "min": 3}]}, "/fields/0/min"),
+        ({"fields": [{"name": "a", "type": "text", "max": 1e9}]}, "/fields/0/max"),
+        ({"fields": [{"name": "a", "type": "select"}]}, "/fields/0/values"),
+        ({"fields": [{"name": "a", "type": "relation"}]}, "/fields/0/collection"),
+        (
+            {"fields": [{"name": "a", "type": "relation", "collection": "x"}]},
+            "/fields/0/collection",
+        ),
+        ({"fields": [{"name": "a", "type": "json", "unique": True}]}, "/fields/0/unique"),
+        ({"fields": [{"name": "a", "type": "text", "personal": True}]}, "/fields/0/personal"),
+        ({"fields": [{"name": "a", "type": "integer", "default": "x"}]}, "/fields/0/default"),
+        ({"fields": [{"name": f"a{i}", "type": "text", "unique": True} for i in range(5)]},
+         "/fields"),
+        ({"fields": [TITLE], "indexes": [["other"]]}, "/indexes/0/0"),
+        ({"fields": [TITLE], "indexes": [["title", "-title"]]}, "/indexes/0"),
+        ({"fields": [TITLE], "indexes": [["title"], ["title"]]}, "/indexes/1"),
+        ({"fields": [{"name": "a", "type": "text"}], "indexes": [["a"]]}, "/indexes/0"),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be(platform: Platform, parts: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        await platform.run("create_collection", new={"name": "posts", **parts})
+    assert [f.pointer for f in refused.value.faults] == [pointer]
+
+
+async def test_stored_records_follow_the_schema(platform: Platform) -> None:
+    old = {"name": "old", "type": "text"}
+    await platform.make("posts", TITLE, old, {"name": "count", "type": "integer"})
+    made = [await platform.add("posts", title=f"t{i}", old="x", count=i) for i in range(3)]
+    state = {
+        "name": "state",
+        "type": "select",
+        "values": ["new"],
+        "required": True,
+        "default": "new",
+    }
+    shown = await _change(
+        platform, "posts", fields=[TITLE, state, {"name": "count", "type": "number"}],
+        indexes=[["-title"]],
+    )  # fmt: skip
+    assert shown["ready"] is False
+    wanted = [
+        {**{k: v for k, v in r.items() if k != "old"}, "state": "new", "count": float(r["count"])}
+        for r in made
+    ]
+    assert await platform.everything("posts") == wanted  # at once,
+    assert await platform.get("posts", made[0]["id"]) == wanted[0]
+    with pytest.raises(SchemaChangeRefused):
+        await _change(platform, "posts", fields=[TITLE])
+    added = await platform.add("posts", title="t9")
+    assert await platform.work() == 1
+    assert read(await platform.run("get_collection", name="posts"))["ready"] is True
+    assert await platform.everything("posts") == [*wanted, added]  # and for good
+    assert await platform.everything("posts", sort="-title") == [added, *reversed(wanted)]
+    assert await platform.everything("posts", filter="state == 'new'") == [*wanted, added]
+    kinds = [kind for kind, _ in await platform.events()]
+    assert kinds[-1] == "records.collection.updated"
+
+
+async def test_a_large_collection_is_brought_along_page_by_page(platform: Platform) -> None:
+    await platform.make("posts", TITLE)
+    items = [{"action": "create", "data": {"title": f"{i:04}"}} for i in range(PAGE_ROWS + 10)]
+    await platform.run("batch_records", collection="posts", batch={"items": items})
+    await _change(platform, "posts", indexes=[["-title"]])
+    assert await platform.work() == 2
+    found = await platform.everything("posts", sort="-title", limit=300)
+    assert [r["title"] for r in found] == [f"{i:04}" for i in reversed(range(PAGE_ROWS + 10))]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ([{"name": "new", "type": "text", "required": True}], "is required and has no default"),
+        ([{"name": "title", "type": "integer"}], "cannot become integer"),
+        ([{**TITLE, "max": 10}], "cannot take less than before"),
+        ([{**TITLE, "required": True}], "stored records have no value in it"),
+        ([{**TITLE, "unique": True}], "stored records share a value"),
+    ],
+)
+async def test_a_change_is_refused_with_the_reason(
+    platform: Platform, fields: list[dict[str, Any]], reason: str
+) -> None:
+    await platform.make("posts", TITLE)
+    await _change(platform, "posts", fields=[TITLE])
+    for title in ("a", "a", None):
+        await platform.add("posts", title=title)
+    with pytest.raises(SchemaChangeRefused, match=reason):
+        await _change(platform, "posts", fields=fields)
+
+
+async def test_a_field_becomes_unique(platform: Platform) -> None:
+    await platform.make("posts", TITLE)
+    await platform.add("posts", title="a")
+    await _change(platform, "posts", fields=[{**TITLE, "unique": True}])
+    await platform.work()
+    with pytest.raises(UniqueTaken):
+        await platform.add("posts", title="a")
+
+
+async def test_two_with_one_value_while_a_field_becomes_unique(platform: Platform) -> None:
+    await platform.make("posts", TITLE)
+    await platform.add("posts", title="a")
+    await _change(platform, "posts", fields=[{**TITLE, "unique": True}])
+    await platform.add("posts", title="a")  # the stored one has no key yet
+    assert await platform.work() == 2
+    shown = read(await platform.run("get_collection", name="posts"))
+    assert shown["ready"] is True
+    assert shown["problem"] == "'title' is not unique: two records have one value"
+    assert shown["fields"][0]["unique"] is False
+    await platform.add("posts", title="a")
+
+
+async def test_a_writer_that_read_the_old_schema_starts_again(platform: Platform) -> None:
+    await platform.make("posts", TITLE)
+    made = await platform.add("posts", title="a")
+    call = platform.call()
+    args = {"collection": "posts", "body": msgspec.Raw(b'{"title": "late"}')}
+    await service.operations["records.create_record"].handler(call, **args)
+    changing = platform.call()
+    await service.operations["records.update_record"].handler(changing, id=made["id"], **args)
+    await _change(platform, "posts", indexes=[["title"]])
+    for late in (call, changing):
+        with pytest.raises(Rerun):
+            await platform.runtime.dispatcher.commit(late)
+    await asyncio.gather(
+        *(platform.add("posts", title=f"p{i}") for i in range(10)),
+        _change(platform, "posts", rules={"list": "true"}),
+    )
+    await platform.work()
+    found = await platform.everything("posts", sort="title")
+    assert [r["title"] for r in found] == ["a", *(f"p{i}" for i in range(10))]
+
+
+async def test_a_collection_goes_with_its_records(platform: Platform) -> None:
+    await platform.make("authors", TITLE)
+    await platform.make("posts", {"name": "author", "type": "relation", "collection": "authors"})
+    author = await platform.add("authors")
+    for _ in range(3):
+        await platform.add("posts", author=author["id"])
+    with pytest.raises(StillReferenced):
+        await platform.run("delete_collection", name="authors")
+    await platform.run("delete_collection", name="posts")
+    with pytest.raises(NotFound):
+        await platform.page("posts")
+    await platform.make("posts", TITLE)
+    assert await platform.everything("posts") == []
+    await platform.work()
+    assert (await platform.database.read(ROWS, ()), await platform.database.read(LINKS, ())) == (
+        [1],
+        [0],
+    )
+    await platform.run("delete_record", collection="authors", id=author["id"])
+
+
+async def test_tenants_do_not_see_each_other(platform: Platform) -> None:
+    other = Caller("key", "key_9", tenant="other", scopes=KEY.scopes)
+    await platform.make("posts", TITLE)
+    made = await platform.add("posts")
+    with pytest.raises(NotFound):
+        await platform.get("posts", made["id"], other)
+    await platform.run("create_collection", other, new={"name": "posts"})
+    assert await platform.everything("posts", other) == []
+    with pytest.raises(NotFound):
+        await platform.get("posts", made["id"], other)
+
+
+async def test_shapes_for_those_who_describe_the_api(platform: Platform) -> None:
+    await platform.make(
+        "posts",
+        {**TITLE, "required": True},
+        {"name": "mail", "type": "email"},
+        rules={"list": "true"},
+    )
+    assert service.describe is not None
+    shapes = {s.operation: s for s in await service.describe(platform.call())}
+    create = shapes["records.create_record"]
+    assert create.body is not None
+    assert create.body["properties"]["title"] == {"type": "string", "minLength": 0, "maxLength": 50}
+    assert create.body["required"] == ["title"]
+    assert (create.public, shapes["records.list_records"].public) == (False, True)
