@@ -1,0 +1,65 @@
+"""The README and the docs do what they say, word for word."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.console import Console, Step, matches, steps
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    path
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if "```console" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_document_does_what_it_says(path: Path, tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    try:
+        for step in steps(path.read_text(encoding="utf-8")):
+            printed = console.run(step)
+            expected = step.expected[:1] if step.command.endswith(" up") else step.expected
+            assert matches(expected, printed), "\n".join(
+                [f"{path.name}:{step.line}: $ {step.command}", *printed, "-- expected:", *expected]
+            )
+    finally:
+        console.close()
+
+
+def test_the_quickstart_of_the_readme_is_among_them() -> None:
+    assert ROOT / "README.md" in DOCUMENTS
+
+
+def test_blocks_are_read_as_a_person_would() -> None:
+    blocks = [
+        "console\n$ one \\\n  two\nout\n$ 'th\nree'",
+        "python title=app.py\nx = 1",
+        "sh\n$ no",
+    ]
+    text = "a\n" + "".join(f"```{block}\n```\n" for block in blocks)
+    assert list(steps(text)) == [
+        Step(3, "one \\\n  two", ["out"]),
+        Step(6, "'th\nree'"),
+        Step(9, "x = 1\n", name="app.py"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "same"),
+    [
+        (["a"], ["a"], True),
+        (["a"], ["b"], False),
+        (["a"], [], False),
+        ([], ["a"], False),
+        (["a...c"], ["abc"], True),
+        (["a..."], ["ba"], False),
+        (["a", "...", "d"], ["a", "b", "c", "d"], True),
+        (["...", "d"], ["a", "b"], False),
+        (['{"id":"rec_..."}'], ['{"id":"rec_1"}'], True),
+    ],
+)
+def test_what_is_printed_is_compared(expected: list[str], printed: list[str], same: bool) -> None:
+    assert matches(expected, printed) is same
