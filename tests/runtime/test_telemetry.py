@@ -47,7 +47,7 @@ async def test_an_invented_method_makes_no_series_of_its_own() -> None:
     metrics = Metrics()
     metrics.route("", "BREW").observe(405, 0.1)
     metrics.route("", "STEEP").observe(405, 0.1)
-    methods = [labels[1] for labels, _ in metrics.requests.items()]
+    methods = [labels[1] for labels, _ in metrics.requests.series()]
     assert methods == ["_OTHER"]
 
 
@@ -76,7 +76,7 @@ async def test_a_family_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     family = Metrics().counter("shop_sales", "Sales.", ("town",))
     for town in ("a", "b", "c", "d", "e"):
         family.of(town).add()
-    assert {labels: series.value for labels, series in family.items()} == {
+    assert {labels: series.value for labels, series in family.series()} == {
         ("a",): 1, ("b",): 1, ("c",): 1, (OTHER,): 2,
     }  # fmt: skip
 

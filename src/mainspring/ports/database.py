@@ -98,6 +98,15 @@ class Database(Protocol):
         """Call ``listener`` on the event loop after each commit that wakes somebody."""
         ...
 
+    def on_group(self, listener: Callable[[int], None]) -> None:
+        """Call ``listener`` on the event loop with how many calls each group commit held."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for their commit now."""
+        ...
+
     async def migrate(self, name: str, script: str) -> bool:
         """Apply a migration once, with the note that it was applied, in one transaction.
 

@@ -1,13 +1,21 @@
 """The commit: runs a handler and makes everything it staged durable in one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
 from typing import Any, Protocol
 
 import msgspec
 
 from mainspring.kernel.call import STAGED_MAX, Call, Caller, Context, Transaction
 from mainspring.kernel.clock import Clock
-from mainspring.kernel.errors import ConcurrentUpdate, Failure, Invalid, KeyReused, Rerun
+from mainspring.kernel.errors import (
+    ConcurrentUpdate,
+    Failure,
+    Invalid,
+    KeyReused,
+    Rerun,
+    Unavailable,
+)
 from mainspring.kernel.event import StagedEvent
 from mainspring.kernel.job import JobState, StagedJob
 from mainspring.kernel.operation import Answer, Operation
@@ -26,6 +34,7 @@ from mainspring.runtime.tables import (
     JobRow,
     StoredAnswer,
 )
+from mainspring.runtime.telemetry import Metrics
 from mainspring.runtime.tracing import CURRENT_CALL
 from mainspring.runtime.turns import Turns, contested
 
@@ -75,22 +84,42 @@ class Taken(Exception):
 class Dispatcher:
     """Runs operations, and everything else that stages: consumers and jobs commit through it."""
 
-    __slots__ = ("_clock", "_context", "_database", "_keyring", "_listeners", "_sealer", "turns")
+    __slots__ = (
+        "_clock", "_context", "_database", "_keyring", "_listeners", "_metrics", "_sealer", "turns",
+    )  # fmt: skip
 
     def __init__(
-        self, database: Database, context: Context, clock: Clock, keyring: Keyring, sealer: Sealer
+        self,
+        database: Database,
+        context: Context,
+        clock: Clock,
+        keyring: Keyring,
+        sealer: Sealer,
+        metrics: Metrics | None = None,
     ) -> None:
         self._database = database
         self._context = context
         self._clock = clock
         self._keyring = keyring
         self._sealer = sealer
+        self._metrics = metrics or Metrics()
         self._listeners: list[CommitListener] = []
         self.turns = Turns()
 
     def on_commit(self, listener: CommitListener) -> None:
         """Call ``listener`` after each commit with events and before its call is answered."""
         self._listeners.append(listener)
+
+    async def _counted(self, commit: Awaitable[None]) -> None:
+        """Count a commit by its outcome, and time the ones that held."""
+        started_s = perf_counter()
+        try:
+            await commit
+        except BaseException as error:
+            self._metrics.commits.of(_outcome(error)).add()
+            raise
+        self._metrics.committed.value += 1
+        self._metrics.commit_seconds.observe(perf_counter() - started_s)
 
     def call(
         self,
@@ -186,7 +215,7 @@ class Dispatcher:
         writes, woken = await self._lower(call, outcome, idempotency)
         call.committing = True
         try:
-            await self._database.commit([*also, *writes], woken | wakes)
+            await self._counted(self._database.commit([*also, *writes], woken | wakes))
         finally:
             call.committing = False
         self.tell(call)
@@ -201,7 +230,7 @@ class Dispatcher:
             staged, woken = await self._lower(call, None, None)
             writes.extend(staged)
             names |= woken
-        await self._database.commit(writes, frozenset(names))
+        await self._counted(self._database.commit(writes, frozenset(names)))
         for call in calls:
             self.tell(call)
 
@@ -240,7 +269,7 @@ class Dispatcher:
         for _ in range(RERUNS_MAX):
             call.committing = True
             try:
-                await self._database.transact(body)
+                await self._counted(self._database.transact(body))
             except Rerun:
                 continue
             except Taken:
@@ -357,6 +386,13 @@ class Dispatcher:
             forget = FORGET_EXPIRED_ANSWER(key_hash=idempotency.key_hash, now_ms=now_ms)
             await self._database.commit([forget])
         return found
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, Rerun):
+        return "rerun"
+    expected = isinstance(error, Exception) and not isinstance(error, Unavailable)
+    return "refused" if expected else "failed"
 
 
 def answer(operation: Operation, value: Any) -> Outcome:

@@ -11,12 +11,15 @@ from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.dispatch import Dispatcher
 from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.feed import Recent
+from mainspring.runtime.gauges import watch
 from mainspring.runtime.inbox import Inbox
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.registry import Registry
 from mainspring.runtime.relay import Relay
 from mainspring.runtime.scheduler import JOB_KEPT_MS, Scheduler
 from mainspring.runtime.sequencer import Sequencer
+from mainspring.runtime.telemetry import Metrics
 from mainspring.runtime.wakes import WakeBoard
 from mainspring.runtime.workers import Workers
 
@@ -55,13 +58,15 @@ class Runtime:
             **(resources or {}),
             Registry: self.registry,
             WakeBoard: self.board,
+            Recent: Recent(database, self.board),
             Database: database,
             Clock: self.clock,
             Entropy: self.entropy,
             Keyring: keyring,
         }
         context = Context(database, self.ids, self.resources, self.registry.event_types)
-        self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer)
+        metrics = self.resources.setdefault(Metrics, Metrics())
+        self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer, metrics)
         self.relay = Relay(
             database,
             self.dispatcher,
@@ -74,8 +79,16 @@ class Runtime:
         for job in self.jobs.values():
             queues.setdefault(job.queue, CONCURRENCY["default"])
         self.workers = Workers(
-            database, self.dispatcher, self.jobs, queues, self.board, self.clock, self.entropy
+            database,
+            self.dispatcher,
+            self.jobs,
+            queues,
+            self.board,
+            self.clock,
+            self.entropy,
+            metrics,
         )
+        watch(metrics, database, queues=queues, consumers=self.registry.consumers)
         self.resources[Workers] = self.workers  # whose counts the API shows
         self.scheduler = Scheduler(
             database,

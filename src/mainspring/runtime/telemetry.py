@@ -111,7 +111,7 @@ class Family(Generic[C]):
         for gone in self._series.keys() - labels:
             del self._series[gone]
 
-    def items(self) -> Iterator[tuple[Labels, C]]:
+    def series(self) -> Iterator[tuple[Labels, C]]:
         """Every series with its label values."""
         yield from list(self._series.items())
 
@@ -199,12 +199,14 @@ class Metrics:
         )
         self.job_seconds = self.histogram(
             "mainspring_job_duration_seconds",
-            "Attempts of jobs: done, retried, dead or lost (its lease had passed on).",
+            "Attempts of jobs: done, failed, lost (the lease passed on), refused (no commit).",
             ("job", "outcome"),
             WORK_SECONDS,
         )
         self.deliveries = self.counter(
-            "mainspring_webhook_deliveries", "Webhook attempts by outcome.", ("outcome",)
+            "mainspring_webhook_deliveries",
+            "Webhook attempts: delivered, refused (another status), or why no answer came.",
+            ("outcome",),
         )
         self.delivery_seconds = self.histogram(
             "mainspring_webhook_delivery_duration_seconds",
@@ -280,13 +282,13 @@ def _exposition(families: Mapping[str, Family[Any]]) -> bytes:
             for family in families.values():
                 if family.kind is Histogram:
                     shown = HistogramMetricFamily(family.name, family.doc, labels=family.labels)
-                    for labels, series in family.items():
+                    for labels, series in family.series():
                         shown.add_metric(labels, _cumulated(series), series.sum)
                     yield shown
                     continue
                 kind = CounterMetricFamily if family.kind is Counter else GaugeMetricFamily
                 plain = kind(family.name, family.doc, labels=family.labels)
-                for labels, series in family.items():
+                for labels, series in family.series():
                     plain.add_metric(labels, series.value)
                 yield plain
 

@@ -36,6 +36,7 @@ from mainspring.runtime.tables import (
     SHOW_PROGRESS,
     ClaimedJob,
 )
+from mainspring.runtime.telemetry import Metrics
 from mainspring.runtime.turns import contested
 from mainspring.runtime.wakes import WakeBoard, wait
 
@@ -84,6 +85,7 @@ class Workers:
         board: WakeBoard,
         clock: Clock,
         entropy: Entropy,
+        metrics: Metrics | None = None,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
@@ -92,6 +94,7 @@ class Workers:
         self._board = board
         self._clock = clock
         self._entropy = entropy
+        self._metrics = metrics or Metrics()
         self._name = entropy.token(8).hex()
         self._supervisor = Supervisor()
         self._running: dict[str, tuple[asyncio.Task[None], Call]] = {}
@@ -171,10 +174,13 @@ class Workers:
 
         async def run() -> None:
             started_s = self._clock.monotonic_s()
+            outcome = "abandoned"
             try:
-                await self._run(queue, job, call)
+                outcome = await self._run(queue, job, call)
             finally:
-                stats.seconds += self._clock.monotonic_s() - started_s
+                seconds = self._clock.monotonic_s() - started_s
+                self._metrics.job_seconds.of(job.name, outcome).observe(seconds)
+                stats.seconds += seconds
                 stats.running -= 1
                 del self._running[job.id]
                 slots.release()
@@ -183,21 +189,25 @@ class Workers:
 
     # Running
 
-    async def _run(self, queue: str, job: ClaimedJob, call: Call) -> None:
+    async def _run(self, queue: str, job: ClaimedJob, call: Call) -> str:
+        """Run one attempt. Returns its outcome: done, failed, lost or refused."""
         stats = self.stats[queue]
         try:
             await self._attempt(job, call)
         except LeaseLost:
             log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
+            return "lost"
         except Unavailable as error:
             # The database refused: the lease runs out and the job is claimed again.
             log.warning("job_not_committed", job=job.id, name=job.name, error=repr(error))
+            return "refused"
         except Exception as error:  # noqa: BLE001 - logged, and written to the job
             stats.failed += 1
             await self._failed(queue, job, call, error)
-        else:
-            stats.done += 1
-            stats.last_minute.add(self._clock.now_ms())
+            return "failed"
+        stats.done += 1
+        stats.last_minute.add(self._clock.now_ms())
+        return "done"
 
     async def _attempt(self, job: ClaimedJob, call: Call) -> None:
         declared = self._jobs.get(job.name)

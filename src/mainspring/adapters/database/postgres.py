@@ -82,6 +82,7 @@ class PostgresDatabase:
         self._single: set[asyncio.Task[None]] = set()
         self._listener = Listener(self._target, self._deliver, self._is_ours)
         self._listeners: list[Callable[[Wakes], None]] = []
+        self._group_listeners: list[Callable[[int], None]] = []
         self._poster = Poster(self._target)
         self._closing = False
         self._version = ""
@@ -198,6 +199,10 @@ class PostgresDatabase:
         """Call ``listener`` on the loop after each commit that wakes somebody."""
         self._listeners.append(listener)
 
+    def on_group(self, listener: Callable[[int], None]) -> None:
+        """Call ``listener`` on the loop with the size of each batch that was settled at once."""
+        self._group_listeners.append(listener)
+
     def _admit(self, writes: Sequence[Write], wakes: Wakes) -> Unit:
         if self._closing:
             raise Unavailable("the database is closing", retry_after_s=1)
@@ -237,6 +242,8 @@ class PostgresDatabase:
     def _settle(self, units: Sequence[Unit], error: BaseException | None) -> None:
         """Answer the callers, then wake whoever listens."""
         self.waiting -= len(units)
+        for told in self._group_listeners:
+            told(len(units))
         wakes: set[str] = set()
         for unit in units:
             if error is None:

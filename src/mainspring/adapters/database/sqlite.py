@@ -105,6 +105,7 @@ class SqliteDatabase:
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._waiting = 0
         self._listeners: list[Callable[[Wakes], None]] = []
+        self._group_listeners: list[Callable[[int], None]] = []
         self._closing = False
         self.commits = 0
         self.calls_committed = 0
@@ -234,6 +235,10 @@ class SqliteDatabase:
         """Call ``listener`` on the loop after each commit that wakes somebody."""
         self._listeners.append(listener)
 
+    def on_group(self, listener: Callable[[int], None]) -> None:
+        """Call ``listener`` on the loop with the size of each group."""
+        self._group_listeners.append(listener)
+
     async def migrate(self, name: str, script: str) -> bool:
         """Apply a migration once."""
         digest = hashlib.sha256(script.encode()).hexdigest()
@@ -322,6 +327,8 @@ class SqliteDatabase:
         self._waiting -= sum(task.future is not None for task in group)
         self.commits += 1
         self.calls_committed += len(group)
+        for told in self._group_listeners:
+            told(len(group))
         wakes: set[str] = set()
         for task in group:
             if task.error is None:
