@@ -1,6 +1,10 @@
 """Reading the log by its order: what the feed, the audit trail and an export page through."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from itertools import islice
 
 import msgspec
 
@@ -8,10 +12,14 @@ from mainspring.kernel.call import Reader
 from mainspring.kernel.cel import Names, Type
 from mainspring.kernel.errors import Fault, Invalid
 from mainspring.kernel.table import Query
+from mainspring.runtime.tables import LAST_SEQ
+from mainspring.runtime.wakes import WakeBoard
 
 CHUNK_EVENTS = 256  # events in one read, at most
 CHUNK_EVENTS_FIRST = 32
 CHUNK_BYTES = 1 << 20  # of bodies in one read, aimed at: a chunk that was larger halves the next
+RECENT_EVENTS_MAX = 1_024  # held in memory for those who follow
+RECENT_BYTES_MAX = 8 << 20
 PAGE_BYTES_MAX = 4 << 20  # of bodies on one page, one event more than that at most
 SEQ_DIGITS_MAX = 18
 
@@ -54,6 +62,8 @@ class Slice(msgspec.Struct, frozen=True):
     at_end: bool
 
 
+Source = Callable[[int, int], Awaitable[list[LogEntry]]]  # entries after a seq, at most so many
+
 _ENTRIES_AFTER = Query(
     "runtime.entries_after",
     "SELECT seq, id, tenant, type, leaf, body FROM events"
@@ -67,13 +77,74 @@ ENTRY_BY_ID = Query(
 )
 
 
+def source_of(reader: Reader) -> Source:
+    """Read straight from the database."""
+    return partial(entries_after, reader)
+
+
 async def entries_after(reader: Reader, after: int, limit: int) -> list[LogEntry]:
     """Return the next entries, gapless and in order of ``seq``."""
     return await reader.read(_ENTRIES_AFTER, (after, limit))
 
 
+class Recent:
+    """The newest entries, read once for all who follow the log in this process."""
+
+    __slots__ = ("_begin", "_bytes", "_entries", "_listening", "_reader", "_reading", "_woken")
+
+    def __init__(self, reader: Reader, board: WakeBoard) -> None:
+        self._reader = reader
+        self._listening = board.listen("events", "sequenced")  # ends with this object
+        self._woken = self._listening.__enter__()
+        self._entries: deque[LogEntry] = deque()
+        self._begin = 0  # the entries held are those after this seq
+        self._bytes = 0
+        self._reading: asyncio.Task[None] | None = None
+
+    def look_again(self) -> None:
+        """Read from the database at the next question, whatever woke or did not."""
+        self._woken.set()
+
+    async def after(self, position: int, limit: int) -> list[LogEntry]:
+        """Return the next entries: everything that was in the log when its wake came."""
+        for _ in range(2):  # a read that runs already may have begun before that
+            if self._reading is None:
+                if not self._woken.is_set():
+                    break
+                self._woken.clear()
+                self._reading = asyncio.create_task(self._read_on())
+            await asyncio.shield(self._reading)
+        if position < self._begin:
+            return await entries_after(self._reader, position, limit)
+        at = position - self._begin
+        return list(islice(self._entries, at, at + limit))
+
+    async def _read_on(self) -> None:
+        try:
+            last = (await self._reader.read(LAST_SEQ, ()))[0]
+            if last - self._begin - len(self._entries) > RECENT_EVENTS_MAX:
+                self._entries.clear()
+                self._begin, self._bytes = last, 0
+            while (seen := self._begin + len(self._entries)) < last:
+                for entry in await entries_after(self._reader, seen, CHUNK_EVENTS_FIRST):
+                    self._entries.append(entry)
+                    self._bytes += len(entry.body)
+                self._let_go()
+        except BaseException:
+            self._woken.set()
+            raise
+        finally:
+            self._reading = None
+
+    def _let_go(self) -> None:
+        entries = self._entries
+        while len(entries) > RECENT_EVENTS_MAX or self._bytes > RECENT_BYTES_MAX:
+            self._bytes -= len(entries.popleft().body)
+            self._begin += 1
+
+
 async def scan(
-    reader: Reader,
+    source: Source,
     after: int,
     *,
     limit: int,
@@ -87,7 +158,7 @@ async def scan(
     count = CHUNK_EVENTS_FIRST
     while scanned_max > 0:
         count = min(count, scanned_max)
-        entries = await entries_after(reader, position, count)
+        entries = await source(position, count)
         for entry in entries:
             position = entry.seq
             if wanted(entry):

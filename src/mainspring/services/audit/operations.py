@@ -40,7 +40,7 @@ async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     5,000 events.
     """
     found = await feed.scan(
-        call.reader,
+        feed.source_of(call.reader),
         feed.read_cursor(query.cursor),
         limit=query.limit,
         scanned_max=SCANNED_MAX,

@@ -37,7 +37,7 @@ async def read(call: Call, query: FeedQuery) -> Feed:
     they are for everyone once the person was erased, and ``sealedfields`` names them.
     """
     found = await feed.scan(
-        call.reader,
+        feed.source_of(call.reader),
         feed.read_cursor(query.after, "/after"),
         limit=query.limit,
         scanned_max=SCANNED_MAX,
@@ -59,12 +59,13 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
     """
     wanted = selector(call.tenant, query.type, query.filter)
     position = await _start(call, query)
+    recent = call.use(feed.Recent)
     with call.use(WakeBoard).listen("events", "sequenced") as signal:
         yield StreamItem(b'{"position":%d}' % position, id=str(position), event="ready")
         while True:
             signal.clear()
             found = await feed.scan(
-                call.reader,
+                recent.after,
                 position,
                 limit=STREAM_CHUNK_EVENTS,
                 scanned_max=SCANNED_MAX,
@@ -73,8 +74,8 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
             for entry in found.entries:
                 yield StreamItem(await _shown(call, entry), id=str(entry.seq))
             position = found.position
-            if found.at_end:
-                await wait(signal, STREAM_POLL_S)
+            if found.at_end and not await wait(signal, STREAM_POLL_S):
+                recent.look_again()
 
 
 @service.operation("GET /v1/events/schemas/{type}", scope="events:read")
