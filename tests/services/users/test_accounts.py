@@ -24,6 +24,7 @@ from mainspring.services.users.api import (
     SignUpClosed,
     User,
     UserChanges,
+    UserQuery,
     UsersSettings,
     WrongPassword,
 )
@@ -34,7 +35,6 @@ from tests.services.users.people import (
     PASSWORD,
     People,
     data_of,
-    page,
 )
 
 
@@ -169,7 +169,7 @@ async def test_users_are_listed_page_by_page(people: People) -> None:
     made = [(await people.sign_up(f"u{i}@example.com")).id for i in range(5)]
     listed, cursor = [], None
     while True:
-        answer = (await people.ask("list_users", caller=SYSTEM, query=page(2, cursor))).value
+        answer = (await people.ask("list_users", caller=SYSTEM, query=users_page(2, cursor))).value
         listed += [user.id for user in answer.items]
         cursor = answer.next_cursor
         if cursor is None:
@@ -178,7 +178,16 @@ async def test_users_are_listed_page_by_page(people: People) -> None:
     assert listed == made
     for bad in ("x", "sess_01jd0000000000000000000000", "\x00"):
         with pytest.raises(Invalid):
-            await people.ask("list_users", caller=SYSTEM, query=page(2, bad))
+            await people.ask("list_users", caller=SYSTEM, query=users_page(2, bad))
+
+
+async def test_a_user_is_found_by_address(people: People) -> None:
+    ann = await people.sign_up()
+    await people.sign_up("bob@example.com")
+    for email, found in (("ANN@example.com ", [ann]), ("carl@example.com", []), ("", [])):
+        query = UserQuery(email=email)
+        answer = (await people.ask("list_users", caller=SYSTEM, query=query)).value
+        assert (answer.items, answer.next_cursor) == (found, None)
 
 
 @pytest.mark.parametrize("id", ["", "x", "user_1", "sess_01jd0000000000000000000000", "a\x00b"])
@@ -301,6 +310,10 @@ def test_only_these_are_open_to_everybody() -> None:
         "users.create_user", "users.create_session", "users.refresh_session", "users.read_jwks",
         "users.verify_email", "users.request_password_reset", "users.reset_password",
     }  # fmt: skip
+
+
+def users_page(limit: int, cursor: str | None) -> UserQuery:
+    return UserQuery(limit=limit, cursor=cursor)
 
 
 def _count(table: str) -> Query[int]:

@@ -272,6 +272,12 @@ class PageQuery(Input, frozen=True):
     cursor: Cursor | None = None
 
 
+class UserQuery(PageQuery, frozen=True):
+    """Which users; with ``email`` the one whose address it is, in any spelling."""
+
+    email: Annotated[str, msgspec.Meta(max_length=EMAIL_CHARS_MAX)] | None = None
+
+
 # Events
 
 

@@ -22,7 +22,6 @@ from mainspring.services.users.api import (
     EmailTaken,
     NewUser,
     OwnChanges,
-    PageQuery,
     PasswordThrottled,
     Removal,
     ScopeNotHeld,
@@ -33,6 +32,7 @@ from mainspring.services.users.api import (
     UserCreated,
     UserDeleted,
     UserErased,
+    UserQuery,
     UsersSettings,
     UserUpdated,
     WrongPassword,
@@ -166,8 +166,12 @@ async def verify_email(call: Call, given: EmailProof) -> None:
 
 
 @service.operation("GET /v1/users", scope="users:read")
-async def list_users(call: Call, query: PageQuery) -> Page[User]:
-    """List users in the order they signed up."""
+async def list_users(call: Call, query: UserQuery) -> Page[User]:
+    """List users in the order they signed up, or find one by address."""
+    if query.email is not None:
+        email_key = model.email_key(query.email)
+        user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=email_key)
+        return Page([] if user is None else [proof.shown(user)])
     start = proof.after(query.cursor, "user")
     rows = await call.all(store.USER_PAGE, tenant=call.tenant, after=start, limit=query.limit + 1)
     page = rows[: query.limit]
