@@ -5,7 +5,14 @@ from typing import Any
 import msgspec
 
 from mainspring.cli.demo.data import Order
-from mainspring.cli.demo.figures import Figure, Stored, dollars, event_figures, stored_figures
+from mainspring.cli.demo.figures import (
+    Figure,
+    Stored,
+    dollars,
+    event_figures,
+    job_figures,
+    stored_figures,
+)
 from mainspring.cli.demo.receiver import Receiver
 
 ORDERS = [
@@ -53,18 +60,18 @@ def test_a_doubled_order_is_found() -> None:
 def test_a_changed_cent_is_found() -> None:
     changed = [*stored().orders[:2], {**_order(3, "rec_b"), "total_cents": 6}]
     found = msgspec.structs.replace(stored(), orders=changed)
-    assert wrong(stored_figures(ORDERS, found)) == {"orders that differ from the file", "revenue"}
+    assert wrong(stored_figures(ORDERS, found)) == {"orders unlike the file", "revenue"}
 
 
 def test_an_order_of_the_wrong_customer_is_found() -> None:
     moved = msgspec.structs.replace(stored(), orders=[*stored().orders[:2], _order(3, "rec_a")])
-    assert wrong(stored_figures(ORDERS, moved)) == {"orders that differ from the file"}
+    assert wrong(stored_figures(ORDERS, moved)) == {"orders unlike the file"}
 
 
 def test_a_stale_figure_is_found() -> None:
     stale = [{**stored().rfm[1], "frequency": 1}, stored().rfm[0]]
     found = msgspec.structs.replace(stored(), rfm=stale)
-    assert wrong(stored_figures(ORDERS, found)) == {"recency, frequency, monetary right"}
+    assert wrong(stored_figures(ORDERS, found)) == {"RFM figures right"}
 
 
 async def test_deliveries_are_held_against_the_events() -> None:
@@ -75,11 +82,22 @@ async def test_deliveries_are_held_against_the_events() -> None:
     receiver.events = {"evt_1", "evt_9"}
     receiver.refused = 1
     assert wrong(event_figures([*stored().events, "evt_1"], receiver, 2, 3)) == {
-        "events of records", "events there twice", "webhooks delivered and verified",
-        "webhooks for unknown events", "webhooks that did not verify",
+        "events of records", "events there twice", "webhooks verified",
+        "webhooks of unknown events", "webhooks not verified",
     }  # fmt: skip
 
 
 def test_cents_are_written_as_dollars() -> None:
     assert dollars(250031763) == "$2,500,317.63"
     assert dollars(5) == "$0.05"
+
+
+def test_jobs_are_counted_from_the_metrics() -> None:
+    counted = 'mainspring_job_duration_seconds_count{job="rfm.compute",outcome="%s"} %s'
+    queue = {"name": "bulk", "scheduled": 0, "ready": 0, "running": 0, "dead": 0}
+    done = counted % ("done", "2.0")
+    assert wrong(job_figures(done, [queue], 2)) == set()
+    assert wrong(job_figures(done, [queue], 3)) == {"jobs done"}
+    failed = done + "\n" + counted % ("failed", "1.0")
+    busy = {**queue, "scheduled": 1}
+    assert wrong(job_figures(failed, [busy], 2)) == {"jobs failed", "jobs left over"}

@@ -71,11 +71,16 @@ class Client:
 
     async def get(self, path: str, **query: str | int) -> Any:
         """Read JSON. Raises CallFailed unless the answer is 200."""
-        async with self._session.get(self._url + path, params=query, headers=self._auth) as answer:
+        return msgspec.json.decode(await self.read(path, **query))
+
+    async def read(self, path: str, **query: str | int) -> bytes:
+        """Read bytes. Raises CallFailed unless the answer is 200."""
+        url = self._url + path
+        async with self._session.get(url, params=query, headers=self._auth) as answer:
             body = await answer.read()
             if answer.status != 200:
                 raise CallFailed(f"GET {path}: {answer.status} {body[:300]!r}")
-            return msgspec.json.decode(body)
+            return body
 
     async def post(self, path: str, body: object, key: str) -> Any:
         """Write once, without faults. Raises CallFailed unless the answer is a success."""

@@ -1,5 +1,6 @@
 """Holds what the platform now has against what the file says, figure by figure."""
 
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from mainspring.cli.demo.receiver import Receiver
 
 PAGE = 500
 CREATED = "records.record.created"
+_JOBS_COUNTED = re.compile(
+    r'mainspring_job_duration_seconds_count\{job="rfm\.compute",outcome="(\w+)"\} (\S+)'
+)
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -71,7 +75,7 @@ def stored_figures(orders: Sequence[Order], stored: Stored) -> list[Figure]:
     return [
         _count("customers", len(names), len({order.customer for order in orders})),
         _count("orders", len(found), len(expected)),
-        _count("orders that differ from the file", different, 0),
+        _count("orders unlike the file", different, 0),
         Figure(
             "revenue",
             dollars(sum(record["total_cents"] for record in stored.orders)),
@@ -92,8 +96,8 @@ def _rfm_figures(
     }
     right = sum(found.get(customer) == figures for customer, figures in expected.items())
     return [
-        _count("customers with figures", len(found), len(expected)),
-        _count("recency, frequency, monetary right", right, len(expected)),
+        _count("customers with RFM figures", len(found), len(expected)),
+        _count("RFM figures right", right, len(expected)),
     ]
 
 
@@ -105,10 +109,25 @@ def event_figures(
     return [
         _count("events of records", len(events), customers + orders),
         _count("events there twice", len(events) - len(there), 0),
-        _count("webhooks delivered and verified", len(receiver.events & there), len(there)),
-        _count("webhooks for unknown events", len(receiver.events - there), 0),
-        _count("webhooks that did not verify", receiver.refused, 0),
+        _count("webhooks verified", len(receiver.events & there), len(there)),
+        _count("webhooks of unknown events", len(receiver.events - there), 0),
+        _count("webhooks not verified", receiver.refused, 0),
         _count("webhooks delivered again", receiver.deliveries - len(receiver.events)),
+    ]
+
+
+def job_figures(metrics: str, queues: Sequence[Mapping[str, Any]], customers: int) -> list[Figure]:
+    """A job per customer at least, none of them failed, dead or left over."""
+    counts: dict[str, int] = {}
+    for line in metrics.splitlines():
+        if match := _JOBS_COUNTED.match(line):
+            counts[match[1]] = int(float(match[2]))
+    done = counts.pop("done", 0)
+    left = sum(q["scheduled"] + q["ready"] + q["running"] for q in queues if q["name"] == "bulk")
+    return [
+        Figure("jobs done", f"{done:,}", _at_least(customers, done)),
+        _count("jobs failed", sum(counts.values()) + sum(q["dead"] for q in queues), 0),
+        _count("jobs left over", left, 0),
     ]
 
 
@@ -116,18 +135,18 @@ def client_figures(client: Client, seconds: float) -> list[Figure]:
     """What the faults came to, and how fast it went."""
     tally = client.tally
     return [
-        _count("calls repeated on purpose", tally.repeated),
-        _count("answers dropped on purpose", tally.dropped),
-        Figure("duplicates absorbed", f"{tally.absorbed:,}", _at_least_one(tally.absorbed)),
-        _count("repeated calls with another answer", tally.disagreeing, 0),
+        _count("calls repeated", tally.repeated),
+        _count("answers dropped", tally.dropped),
+        Figure("duplicates absorbed", f"{tally.absorbed:,}", _at_least(1, tally.absorbed)),
+        _count("repeats answered otherwise", tally.disagreeing, 0),
         Figure("calls per second", f"{tally.calls / seconds:,.0f}"),
         Figure("p50", f"{tally.percentile_ms(0.50):,.1f} ms"),
         Figure("p99", f"{tally.percentile_ms(0.99):,.1f} ms"),
     ]
 
 
-def _at_least_one(found: int) -> str:
-    return f"{found:,}" if found else "at least 1"
+def _at_least(least: int, found: int) -> str:
+    return f"{found:,}" if found >= least else f"at least {least:,}"
 
 
 def _count(name: str, found: int, expected: int | None = None) -> Figure:

@@ -21,6 +21,7 @@ from mainspring.cli.demo.figures import (
     Figure,
     client_figures,
     event_figures,
+    job_figures,
     read_back,
     stored_figures,
 )
@@ -107,10 +108,11 @@ async def _perform(
             await _settle(client, receiver, customers, len(orders), board)
             board.say("reading everything back")
             stored = await read_back(client)
+            metrics, queues = await client.read("/metrics"), await client.get("/v1/queues")
             figures = [
                 *stored_figures(orders, stored),
                 *event_figures(stored.events, receiver, customers, len(orders)),
-                *await _job_figures(client, customers),
+                *job_figures(metrics.decode(), queues["items"], customers),
                 *client_figures(client, loaded.seconds),
             ]
         board.say("verifying the audit log offline")
@@ -162,11 +164,6 @@ async def _until(look: Callable[[], Awaitable[int]], target: int, moved: asyncio
                 await moved.wait()
 
 
-async def _job_figures(client: Client, customers: int) -> list[Figure]:
-    queues = {q["name"]: q for q in (await client.get("/v1/queues"))["items"]}
-    return [Figure("dead jobs", str(sum(q["dead"] for q in queues.values())), "0")]
-
-
 async def _audit_figures(folder: Path, environ: Mapping[str, str]) -> list[Figure]:
     data = str(folder / "data")
     code, said = await process.run(
@@ -178,7 +175,7 @@ async def _audit_figures(folder: Path, environ: Mapping[str, str]) -> list[Figur
     code, said = await process.run(
         "audit", "verify", EXPORT_NAME, "--key", key, environ=environ, folder=folder
     )
-    verdict = said.partition("\n")[0]
+    verdict = said.partition("\n")[0].partition(", checkpoint")[0]
     return [Figure("audit log verified", verdict, "intact" if code else verdict)]
 
 
@@ -201,13 +198,14 @@ def show(result: Result, *, as_json: bool) -> None:
 def _show_table(result: Result) -> None:
     title = f"mainspring demo on {result.database}, seed {result.seed}"
     table = Table(title=title, title_justify="left")
-    table.add_column("figure")
-    table.add_column("platform", justify="right")
-    table.add_column("should be", justify="right")
+    for name in ("figure", "platform"):
+        table.add_column(name, justify="right" if name == "platform" else "left", no_wrap=True)
     table.add_column("")
     for figure in result.figures:
-        mark = "" if figure.expected is None else "[green]ok[/]" if figure.right else "[red]OFF[/]"
-        table.add_row(figure.name, figure.found, figure.expected or "", mark)
+        mark = "" if figure.expected is None else "[green]right[/]"
+        if not figure.right:
+            mark = f"[bold red]OFF[/], expected {figure.expected}"
+        table.add_row(figure.name, figure.found, mark)
     console = Console()
     console.print(table)
     if result.folder:
