@@ -84,7 +84,9 @@ class _Keys:
         self.id = bytes.fromhex(key_id)
         self._secret = secret
         self.cipher = cache(lambda purpose: AESGCM(self._derive(f"seal/{purpose}")))
-        self.mac = cache(lambda purpose: self._derive(f"fingerprint/{purpose}"))
+        self.mac = cache(
+            lambda purpose: hmac.new(self._derive(f"fingerprint/{purpose}"), digestmod="sha256")
+        )
         self.checkpoints = Ed25519PrivateKey.from_private_bytes(self._derive("checkpoints"))
         seed = self._derive("tokens")
         public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
@@ -159,7 +161,10 @@ class FileKeyring:
 
     def fingerprint(self, data: bytes, *, purpose: str) -> bytes:
         """HMAC-SHA256 under the key of this purpose: 32 bytes, the same after a rotation."""
-        return hmac.digest(self._fingerprints.mac(purpose), data, "sha256")
+        # A copy keeps the interpreter's lock for short data; hmac.digest gives it away each time.
+        mac = self._fingerprints.mac(purpose).copy()
+        mac.update(data)
+        return mac.digest()
 
     def sign_token(self, claims: dict[str, Any]) -> str:
         """Make a JWT signed with EdDSA (RFC 7519, RFC 8037, RFC 9068)."""
