@@ -197,6 +197,13 @@ def test_a_changed_leaf_beside_an_untouched_body(lines):
     assert found(lines) == [("changed", 9, 9), ("changed", 1, 256)]
 
 
+def test_a_milestone_that_is_missing_or_there_twice_is_named(lines):
+    i = next(i for i, line in enumerate(lines) if line.startswith(b'{"milestone":512'))
+    milestone = lines.pop(i)
+    assert found(lines) == [("missing", None, None)]
+    assert found([*lines[:i], milestone, milestone, *lines[i:]]) == [("repeated", None, None)]
+
+
 def test_withheld_bodies_are_counted_and_still_proved(lines):
     for seq in (3, 4):
         i = at(lines, seq)

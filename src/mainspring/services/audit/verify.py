@@ -15,7 +15,14 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 from mainspring.runtime.merkle import Frontier, extends, leaf_hash
-from mainspring.services.audit.export import End, Entry, Header, Milestone, Progress
+from mainspring.services.audit.export import (
+    MILESTONE_EVENTS,
+    End,
+    Entry,
+    Header,
+    Milestone,
+    Progress,
+)
 from mainspring.services.audit.model import BadNote, Checkpoint, VerifierKey, open_note
 
 LINE_BYTES_MAX = 16 << 20
@@ -124,6 +131,7 @@ class _Verifier:
         self.found = 0
         self.frontier = Frontier()
         self.whole = True  # every leaf so far is there, so the tree can be compared
+        self.milestone = 0  # the last one
         self.proven = 0  # size up to which the tree was shown to be the signed one
         self.suspect: Problem | None = None
         self.gaps: list[tuple[int, int]] = []
@@ -193,6 +201,9 @@ class _Verifier:
 
     def _take_entry(self, entry: Entry) -> None:
         due = self.seq + 1
+        if self.seq % MILESTONE_EVENTS == 0 and self.milestone != self.seq:
+            self._problem("missing", f"the milestone after event {self.seq} is missing")
+            self.milestone = self.seq
         if entry.seq < due:
             late = any(first <= entry.seq <= last for first, last in self.gaps)
             kind = "reordered" if late else "repeated"
@@ -248,9 +259,10 @@ class _Verifier:
             self._problem("differs", detail, entry.seq)
 
     def _take_milestone(self, milestone: Milestone) -> None:
-        if milestone.milestone != self.seq:
-            self._problem("unreadable", f"a milestone of {milestone.milestone} is at {self.seq}")
+        if milestone.milestone != self.seq or self.milestone == self.seq:
+            self._problem("repeated", f"a milestone of {milestone.milestone} is at {self.seq}")
             return
+        self.milestone = self.seq
         if not self.whole:
             return
         root, size = self.checkpoint.root, self.checkpoint.size
