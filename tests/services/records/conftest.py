@@ -15,8 +15,18 @@ from tests.services.records.platform import Platform
 @pytest.fixture
 async def platform(database: Database, tmp_path: Path) -> Platform:
     """The records service on a fresh database; nothing runs but what the test runs."""
-    clock, entropy = FakeClock(), SeededEntropy(1)
-    keyring = FileKeyring(tmp_path / "keyring.json", clock=clock, entropy=entropy)
+    return await _platform(database, tmp_path, 1)
+
+
+@pytest.fixture
+async def other(database: Database, platform: Platform, tmp_path: Path) -> Platform:
+    """A second process on the database of the first."""
+    return await _platform(database, tmp_path, 2)
+
+
+async def _platform(database: Database, directory: Path, seed: int) -> Platform:
+    clock, entropy = FakeClock(), SeededEntropy(seed)
+    keyring = FileKeyring(directory / "keyring.json", clock=clock, entropy=entropy)
     await keyring.open()
     runtime = Runtime(
         database,

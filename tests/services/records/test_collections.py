@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from mainspring.kernel.call import Caller
-from mainspring.kernel.errors import Invalid, NotFound, Rerun
+from mainspring.kernel.errors import Invalid, NotFound, Rerun, Unauthenticated
 from mainspring.kernel.table import Query
 from mainspring.services.records import service
 from mainspring.services.records.api import (
@@ -17,7 +17,7 @@ from mainspring.services.records.api import (
     UniqueTaken,
 )
 from mainspring.services.records.jobs import PAGE_ROWS
-from tests.services.records.platform import KEY, Platform, read
+from tests.services.records.platform import KEY, NOBODY, Platform, read
 
 TITLE = {"name": "title", "type": "text", "max": 50}
 ROWS = Query("test.rows", "SELECT count(*) FROM records_records", int)
@@ -233,3 +233,24 @@ async def test_shapes_for_those_who_describe_the_api(platform: Platform) -> None
     assert create.body["properties"]["title"] == {"type": "string", "minLength": 0, "maxLength": 50}
     assert create.body["required"] == ["title"]
     assert (create.public, shapes["records.list_records"].public) == (False, True)
+
+
+async def test_another_process_changed_the_collection(platform: Platform, other: Platform) -> None:
+    await platform.make("posts", TITLE, rules={"create": "true"})
+    await platform.add("posts", NOBODY, title="a")
+    await other.add("posts", NOBODY, title="b")
+    await _change(other, "posts", rules={"create": "title != 'c'"})
+    with pytest.raises(Unauthenticated):
+        await platform.add("posts", NOBODY, title="c")
+    await _change(platform, "posts", rules={"create": "true"})
+    await other.add("posts", NOBODY, title="c")
+    await _change(other, "posts", fields=[TITLE, {"name": "new", "type": "text"}])
+    made = await platform.add("posts", title="d", new="n")
+    assert (await platform.add("posts", title="e"))["new"] is None
+    assert await other.get("posts", made["id"]) == made
+    await _change(platform, "posts", fields=[TITLE, {"name": "new", "type": "text"}], rules={})
+    await other.run("delete_collection", name="posts")
+    await other.make("posts", {"name": "count", "type": "integer"})
+    with pytest.raises(Invalid):
+        await platform.add("posts", title="f")
+    await platform.add("posts", count=1)

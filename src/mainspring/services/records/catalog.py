@@ -9,12 +9,13 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure, Forbidden, NotFound, Rerun, Unauthenticated
 from mainspring.runtime.registry import Registry
 from mainspring.services.records.model import Compiled, Definition
-from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, CollectionRow
+from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, CollectionRow, Head
 
 CACHED_MAX = 512  # compiled collections in one process
 
 # The app is part of the key: two in one process, in tests say, may have made the same id.
 _cached: dict[tuple[Registry, str, int], Compiled] = {}
+_heads: dict[tuple[Registry, str, str], Head] = {}
 _definition = msgspec.json.Decoder(Definition).decode
 
 
@@ -41,14 +42,42 @@ async def named(call: Call, name: str, scope: str) -> Compiled:
     head = await call.find(HEAD, tenant=call.tenant, name=name)
     if head is None:
         raise missing(call, scope)
+    if len(_heads) >= CACHED_MAX:
+        _heads.clear()
+    _heads[(call.use(Registry), call.tenant, name)] = head
     return await compiled(call, head.id, head.version)
+
+
+async def expected(call: Call, name: str, scope: str) -> Compiled:
+    """Return the collection as this process saw it last, without a read.
+
+    Only for writes: the database takes none under another version than the current one, and then
+    the handler runs again and reads. Before it fails for another reason it must ``confirm``.
+    """
+    if call.reruns == 0:
+        registry = call.use(Registry)
+        head = _heads.get((registry, call.tenant, name))
+        if head is not None:
+            found = _cached.get((registry, head.id, head.version))
+            if found is not None:
+                return found
+    return await named(call, name, scope)
+
+
+async def confirm(call: Call, collection: Compiled) -> None:
+    """Raise Rerun when ``expected`` was wrong."""
+    head = await call.find(HEAD, tenant=call.tenant, name=collection.name)
+    if head is None or (head.id, head.version) != (collection.id, collection.version):
+        _heads.pop((call.use(Registry), call.tenant, collection.name), None)
+        if call.reruns == 0:
+            raise Rerun
 
 
 def compile_row(row: CollectionRow) -> Compiled:
     """Compile a stored collection."""
     definition = _definition(row.definition)
-    ready = row.ready_version == row.schema_version
-    return Compiled(row.id, row.name, row.schema_version, ready, definition)
+    ready = row.ready_version >= definition.layout
+    return Compiled(row.id, row.name, row.version, row.schema_version, ready, definition)
 
 
 def missing(call: Call, scope: str) -> Failure:

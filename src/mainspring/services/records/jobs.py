@@ -4,6 +4,7 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.errors import Rerun
 from mainspring.services.records import keys
 from mainspring.services.records.api import CollectionUpdated, service
 from mainspring.services.records.catalog import compile_row
@@ -11,6 +12,8 @@ from mainspring.services.records.model import Compiled, Definition, UniqueSlot, 
 from mainspring.services.records.store import (
     COLLECTION,
     COLLECTIONS,
+    HOLD_SCHEMA,
+    HOLD_WRITERS,
     KEY_COLUMNS,
     LINKS_OF,
     PURGE_LINKS,
@@ -28,21 +31,22 @@ PAGE_ROWS = 500  # rewritten or purged in one commit
 
 
 @service.job(queue="bulk", max_attempts=20)
-async def migrate_records(
-    call: Call, tenant: str, name: str, schema_version: int, after: str = ""
-) -> None:
+async def migrate_records(call: Call, tenant: str, name: str, layout: int, after: str = "") -> None:
     """Bring a page of stored records to their collection's schema, then enqueue the next.
 
     A record that somebody changes meanwhile is brought there by that change. The last page makes
     the collection ready: from then on its new indexes are used.
     """
     row = await call.find(COLLECTION, tenant=tenant, name=name)
-    if row is None or row.schema_version != schema_version:
+    if row is None:
         return
     collection = compile_row(row)
+    if collection.layout != layout:
+        return  # a later change has its own job
     page = await call.all(RECORDS_AFTER, collection=row.id, after=after, limit=PAGE_ROWS)
-    stale = [stored for stored in page if stored.schema_version < schema_version]
+    stale = [stored for stored in page if stored.schema_version < layout]
     seen: dict[tuple[str, bytes], str] = {}
+    call.write(HOLD_SCHEMA(id=row.id, schema_version=row.schema_version).expect(1, Rerun))
     for stored in stale:
         record = collection.upgrade(decode(stored.data))
         field = await _taken(call, collection, record, seen)
@@ -53,12 +57,12 @@ async def migrate_records(
         _drop_links(call, collection, stored)
     if len(page) == PAGE_ROWS:
         call.enqueue(
-            migrate_records, tenant=tenant, name=name, schema_version=schema_version,
+            migrate_records, tenant=tenant, name=name, layout=layout,
             after=page[-1].id,
         )  # fmt: skip
         return
-    call.write(COLLECTIONS.update(row, ready_version=schema_version))
-    _tell(call, msgspec.structs.replace(row, ready_version=schema_version))
+    call.write(COLLECTIONS.update(row, ready_version=layout))
+    _tell(call, msgspec.structs.replace(row, ready_version=layout))
 
 
 @service.job(queue="bulk", max_attempts=20)
@@ -102,12 +106,15 @@ def _take_back(call: Call, row: CollectionRow, definition: Definition, field: st
         for f in definition.fields
     ]
     uniques: list[UniqueSlot] = [u for u in definition.uniques if u.field != field]
-    changed = msgspec.structs.replace(definition, fields=fields, uniques=uniques)
     schema = row.schema_version + 1
+    changed = msgspec.structs.replace(definition, fields=fields, uniques=uniques, layout=schema)
     problem = f"{field!r} is not unique: two records have one value"
     text = msgspec.json.encode(changed).decode()
-    call.write(COLLECTIONS.update(row, definition=text, schema_version=schema, problem=problem))
-    call.enqueue(migrate_records, tenant=row.tenant, name=row.name, schema_version=schema)
+    call.write(
+        COLLECTIONS.update(row, definition=text, schema_version=schema, problem=problem),
+        HOLD_WRITERS(),
+    )
+    call.enqueue(migrate_records, tenant=row.tenant, name=row.name, layout=schema)
     _tell(
         call,
         msgspec.structs.replace(row, definition=text, schema_version=schema, problem=problem),
@@ -143,7 +150,7 @@ def _tell(call: Call, row: CollectionRow) -> None:
         CollectionUpdated(
             row.id, row.name, definition.fields, definition.rules,
             [slot.fields for slot in definition.indexes],
-            row.ready_version == row.schema_version, row.problem,
+            row.ready_version >= definition.layout, row.problem,
             rfc3339(row.created_ms), rfc3339(row.updated_ms),
         )
     )  # fmt: skip

@@ -156,6 +156,12 @@ REFERENCED = Query(
 HOLD_WRITERS = Statement(
     "records.hold_writers", "SELECT 1", postgres="LOCK TABLE records_records IN SHARE MODE"
 )
+# The other way round: no change of schema while stored records are written under this one.
+HOLD_SCHEMA = Statement(
+    "records.hold_schema",
+    "UPDATE records_collections SET version = version "
+    "WHERE id = :id AND schema_version = :schema_version",
+)
 REWRITE = Statement(
     "records.rewrite",
     "UPDATE records_records SET data = :data, version = :new_version, "

@@ -55,7 +55,7 @@ class View:
         made = {}
         for stored in found:
             record = decode(stored.data)
-            if stored.schema_version != other.schema_version:
+            if stored.schema_version < other.layout:
                 record = other.upgrade(record)
             if access.may_view(call, other, record):
                 made[stored.id] = record

@@ -75,7 +75,7 @@ async def create_collection(call: Call, new: NewCollection) -> Answer[Collection
         raise Conflict(f"a tenant has at most {allowed} collections")
     collection_id = call.new_id(PREFIX)
     targets = await _targets(call, new.fields, {new.name: collection_id})
-    before = Definition([], Rules(), [], [], {})
+    before = Definition([], Rules(), [], [], {}, 1)
     definition = _define(new.fields, new.rules, new.indexes, targets, before)
     row = CollectionRow(
         call.tenant, new.name, collection_id, msgspec.json.encode(definition).decode(),
@@ -119,21 +119,25 @@ async def update_collection(call: Call, name: str, change: CollectionChange) -> 
     rules = old.rules if change.rules is UNSET else change.rules
     indexes = [s.fields for s in old.indexes] if change.indexes is UNSET else change.indexes
     targets = await _targets(call, fields, {name: row.id})
+    schema = row.schema_version + 1
     new = _define(fields, rules, indexes, targets, old)
-    changes = {"definition": msgspec.json.encode(new).decode(), "updated_ms": call.now_ms}
-    schema = row.schema_version
     if (new.fields, new.indexes) != (old.fields, old.indexes):
-        if row.ready_version != row.schema_version:
+        if row.ready_version < old.layout:
             raise SchemaChangeRefused("the records are still being brought to the last change")
         await _require_possible(call, row.id, old, new)
-        schema += 1
-        call.write(HOLD_WRITERS())
-        call.enqueue(migrate_records, tenant=call.tenant, name=name, schema_version=schema)
+        new = msgspec.structs.replace(new, layout=schema)
+        call.enqueue(migrate_records, tenant=call.tenant, name=name, layout=schema)
+    definition = msgspec.json.encode(new).decode()
     changed = msgspec.structs.replace(
-        row, definition=changes["definition"], schema_version=schema, problem=None,
+        row, definition=definition, schema_version=schema, problem=None,
         updated_ms=call.now_ms, version=row.version + 1,
     )  # fmt: skip
-    call.write(COLLECTIONS.update(row, **changes, schema_version=schema, problem=None))
+    call.write(
+        COLLECTIONS.update(
+            row, definition=definition, schema_version=schema, problem=None, updated_ms=call.now_ms
+        ),
+        HOLD_WRITERS(),
+    )
     shown = view(changed)
     call.emit(CollectionUpdated(*msgspec.structs.astuple(shown)))
     return Answer(shown, etag=f'"{changed.version}"')
@@ -148,7 +152,7 @@ async def delete_collection(call: Call, name: str) -> None:
     for other in await call.all(COLLECTIONS_PAGE, tenant=call.tenant, after="", limit=allowed):
         if other.id != row.id and row.id in compile_row(other).definition.targets.values():
             raise StillReferenced(f"the collection {other.name!r} points at this one")
-    call.write(HOLD_WRITERS(), COLLECTIONS.delete(row))
+    call.write(COLLECTIONS.delete(row), HOLD_WRITERS())
     call.enqueue(purge_collection, collection=row.id)
     call.emit(CollectionDeleted(row.id, name))
 
@@ -159,7 +163,7 @@ def view(row: CollectionRow) -> Collection:
     return Collection(
         row.id, row.name, definition.fields, definition.rules,
         [slot.fields for slot in definition.indexes],
-        row.ready_version == row.schema_version, row.problem,
+        row.ready_version >= definition.layout, row.problem,
         rfc3339(row.created_ms), rfc3339(row.updated_ms),
     )  # fmt: skip
 
@@ -178,7 +182,7 @@ def _define(
     compile_rules(rules, Names(types, CONTEXT))
     return Definition(
         fields, rules, index_slots(indexes, before.indexes),
-        unique_slots(fields, before.uniques), targets,
+        unique_slots(fields, before.uniques), targets, before.layout,
     )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from mainspring.services.records.plan import Plan, Sort, advice, choose, read_so
 from mainspring.services.records.store import Listed, page_query
 from mainspring.services.records.view import View
 
+_decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
+
 
 @service.operation(f"GET {RECORDS_PATH}", scope=None)
 async def list_records(call: Call, collection: str, query: ListRecords) -> Page[msgspec.Raw]:
@@ -43,7 +45,7 @@ async def list_records(call: Call, collection: str, query: ListRecords) -> Page[
     more = len(rows) > query.limit
     rows = rows[: query.limit]
     cursor = _next_cursor(plan, sort, rows[-1]) if more else None
-    if view is None and all(r.schema_version == found.schema_version for r in rows):
+    if view is None and min([r.schema_version for r in rows], default=0) >= found.layout:
         return Page([msgspec.Raw(r.data.encode()) for r in rows], cursor)
     records = [_current(found, row) for row in rows]
     if view is None:
@@ -62,9 +64,7 @@ def visible(call: Call, collection: Compiled, source: str | None) -> tree.Node:
 
 def _current(collection: Compiled, row: Listed) -> dict[str, Any]:
     record = decode(row.data)
-    if row.schema_version == collection.schema_version:
-        return record
-    return collection.upgrade(record)
+    return record if row.schema_version >= collection.layout else collection.upgrade(record)
 
 
 def _statement(
@@ -125,18 +125,19 @@ def _ties_descend(sort: Sort) -> bool:
 def _next_cursor(plan: Plan, sort: Sort, last: Listed) -> str:
     if plan.ordered:
         key = last.key if isinstance(last.key, bytes) else b""
-        value: list[Any] = [_tag(plan), base64.b85encode(key).decode(), last.id]
+        text = b"%b\0%b\0%b" % (_tag(plan), last.id.encode(), key)
     else:
         record = decode(last.data)
-        value = [_sort_tag(sort), [record.get(p.name) for p in sort.parts], last.id]
-    cursor = base64.urlsafe_b64encode(msgspec.json.encode(value)).decode().rstrip("=")
+        values = [record.get(p.name) for p in sort.parts]
+        text = msgspec.json.encode((_sort_tag(sort), values, last.id))
+    cursor = base64.urlsafe_b64encode(text).decode().rstrip("=")
     if len(cursor) > CURSOR_CHARS_MAX:
         raise Invalid("the values sorted by are too long to page through")
     return cursor
 
 
-def _tag(plan: Plan) -> str:
-    return f"{plan.column}{'-' if plan.descending else '+'}"
+def _tag(plan: Plan) -> bytes:
+    return f"{plan.column}{'-' if plan.descending else '+'}".encode()
 
 
 def _sort_tag(sort: Sort) -> str:
@@ -144,11 +145,10 @@ def _sort_tag(sort: Sort) -> str:
     return ",".join([*parts, "-" if _ties_descend(sort) else "+"])
 
 
-def _open_cursor(cursor: str, kind: Any) -> Any:
+def _open_cursor(cursor: str) -> bytes:
     try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
-        return msgspec.json.decode(text, type=kind)
-    except (ValueError, msgspec.DecodeError):
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
+    except ValueError:
         raise _bad_cursor() from None
 
 
@@ -158,18 +158,23 @@ def _bad_cursor() -> Invalid:
 
 
 def _read_key_cursor(cursor: str, plan: Plan) -> tuple[bytes, str]:
-    tag, key, last = _open_cursor(cursor, tuple[str, str, str])
-    if tag != _tag(plan) or "\0" in last:
-        raise _bad_cursor()
+    tag, _, rest = _open_cursor(cursor).partition(b"\0")
+    last, _, key = rest.partition(b"\0")
     try:
-        return base64.b85decode(key), last
-    except ValueError:
+        text = last.decode()
+    except UnicodeDecodeError:
         raise _bad_cursor() from None
+    if tag != _tag(plan):
+        raise _bad_cursor()
+    return key, text
 
 
 def _read_sort_cursor(cursor: str, sort: Sort) -> tree.Node:
     """The condition that a record comes after the one the cursor names."""
-    tag, values, last = _open_cursor(cursor, tuple[str, list[Any], str])
+    try:
+        tag, values, last = _decode_sort_cursor(_open_cursor(cursor))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise _bad_cursor() from None
     if tag != _sort_tag(sort) or len(values) != len(sort.parts) or "\0" in last:
         raise _bad_cursor()
     condition: tree.Node = tree.Order(

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Fault, Invalid, NotFound
+from mainspring.kernel.errors import Failure, Fault, Invalid, NotFound
 from mainspring.kernel.operation import Answer
 from mainspring.services.records import access, writing
 from mainspring.services.records.api import (
@@ -16,7 +16,7 @@ from mainspring.services.records.api import (
     ViewRecord,
     service,
 )
-from mainspring.services.records.catalog import compiled, missing, named
+from mainspring.services.records.catalog import compiled, confirm, expected, missing, named
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import Compiled, created_ms, decode
 from mainspring.services.records.store import RECORD
@@ -41,9 +41,13 @@ async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Answe
     The collection's schema says what it holds. Callers without the scope ``records:write`` need a
     create rule that lets this record in.
     """
-    found = await named(call, collection, access.WRITE)
-    access.rule_for(call, found, "create")
-    raw, record_id = await _create(call, found, body)
+    found = await expected(call, collection, access.WRITE)
+    try:
+        access.rule_for(call, found, "create")
+        raw, record_id = await _create(call, found, body)
+    except Failure:
+        await confirm(call, found)
+        raise
     location = f"/v1/collections/{collection}/records/{record_id}"
     return Answer(raw, etag='"1"', headers=(("Location", location),))
 
@@ -62,7 +66,7 @@ async def get_record(
         raise NotFound("no such record")
     etag = f'"{found.version}"'
     plain = query.fields is None and query.expand is None
-    if plain and rule is None and found.schema_version == own.schema_version:
+    if plain and rule is None and (found.schema_version or 0) >= own.layout:
         return Answer(msgspec.Raw(found.data.encode()), etag=etag)
     record = _record(own, found.data, found.schema_version)
     access.require(call, own, "view", record)
@@ -152,7 +156,7 @@ async def _create(
 ) -> tuple[msgspec.Raw, str]:
     values = collection.read_new(body, pointer)
     record_id = call.new_id(RECORD_PREFIX)
-    record = collection.represent(record_id, created_ms(record_id), values)
+    record = collection.represent(record_id, None, values)
     access.require(call, collection, "create", record, body)
     # The insert finds a taken value for nothing; only a re-run has to ask which one it was.
     if collection.unique_fields and call.reruns:
@@ -193,7 +197,7 @@ async def _current(call: Call, collection: str, record_id: str, pointer: str = "
 
 def _record(collection: Compiled, data: str, schema_version: int | None) -> dict[str, Any]:
     record = decode(data)
-    return record if schema_version == collection.schema_version else collection.upgrade(record)
+    return record if (schema_version or 0) >= collection.layout else collection.upgrade(record)
 
 
 def _raw(record: dict[str, Any]) -> msgspec.Raw:
