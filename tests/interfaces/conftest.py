@@ -82,7 +82,9 @@ class Site:
         self.gates: Gates = runtime.resources[Gates]
         self.blobs = MemoryBlobs()
         self.failing: list[str] = []
-        self.http = aiohttp.ClientSession(server.url, auto_decompress=False)
+        self.http = aiohttp.ClientSession(
+            server.url, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+        )
 
     @property
     def port(self) -> int:
@@ -102,7 +104,8 @@ class Site:
             method, path, data=data, headers=sent, allow_redirects=False
         )
         raw = await answer.read()
-        if "json" in answer.headers.get("Content-Type", "") and raw and raw[:1] in b"{[":
+        packed = "Content-Encoding" in answer.headers
+        if raw and not packed and answer.headers["Content-Type"].endswith(("/json", "+json")):
             return answer, msgspec.json.decode(raw)
         return answer, raw
 

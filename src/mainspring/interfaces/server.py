@@ -61,7 +61,8 @@ class Protocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(Malformed("nothing here upgrades its protocol"))
+            # The offer is ignored (RFC 9110, section 7.8); what follows it is another protocol.
+            self.cycle.keep_alive = False
         except (httptools.HttpParserError, UnicodeError):
             self._refuse(Malformed("this is not HTTP/1.1"))
         if self._in_head and not self.transport.is_closing():
@@ -71,8 +72,9 @@ class Protocol(HttpToolsProtocol):
                 self._arm(self.bounds.header_timeout_s, self._too_slow)
 
     def on_message_begin(self) -> None:
-        """Begin the next request's bounds."""
+        """Begin the next request's bounds; it may have begun behind another in one packet."""
         self._in_head = True
+        self._head_bytes = max(1, self._head_bytes)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -136,10 +138,12 @@ class Protocol(HttpToolsProtocol):
         return f"headers have at most {self.bounds.header_bytes_max} bytes"
 
     def _refuse(self, failure: Failure) -> None:
-        """Answer outside of any request, and close."""
+        """Answer in place of the app, unless its answer has begun, and close."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
+        cycle = self.cycle
+        running = cycle is not None and not cycle.response_complete
+        if not running or not (cycle.response_started or self.pipeline):
             body = msgspec.json.encode(
                 {
                     "type": f"/docs#error-{failure.code}", "title": failure.title,
@@ -151,6 +155,9 @@ class Protocol(HttpToolsProtocol):
                 b"content-length: %d\r\ncache-control: no-store\r\nconnection: close\r\n\r\n%b"
                 % (failure.status, _REASONS[failure.status], len(body), body)
             )
+        if running:
+            cycle.disconnected = True
+            cycle.message_event.set()
         self.transport.close()
 
 
@@ -162,15 +169,16 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """Listens, serves, drains. One per process."""
+    """Listens, serves, drains. One per process. ``url`` is where, with the port it got."""
 
-    __slots__ = ("_running", "_settings", "_sockets", "_uvicorn")
+    __slots__ = ("_running", "_settings", "_sockets", "_uvicorn", "url")
 
     def __init__(
         self, asgi: Asgi, settings: ServerSettings, *, sockets: Sequence[socket.socket] = ()
     ) -> None:
         self._settings = settings
         self._sockets = list(sockets)
+        self.url = ""
         bounds = settings
         protocol = type("BoundProtocol", (Protocol,), {"bounds": bounds})
         config = uvicorn.Config(
@@ -193,6 +201,8 @@ class Server:
         """Bind and begin to serve. Raises StartError when the address is not to be had."""
         if not self._sockets:
             self._sockets = [bind(self._settings.host, self._settings.port)]
+        host, port = self._sockets[0].getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._running = asyncio.create_task(self._uvicorn.serve(sockets=self._sockets))
         while not self._uvicorn.started:
             if self._running.done():
@@ -200,17 +210,12 @@ class Server:
                 raise StartError("the HTTP server did not start")
             await asyncio.sleep(0)
 
-    @property
-    def url(self) -> str:
-        """Where it listens: the port is the one it got, were it asked for any."""
-        host, port = self._sockets[0].getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
     async def drain(self, seconds: float) -> None:
         """Stop accepting, let running requests finish for at most ``seconds``, then close."""
         if self._running is None:
             return
-        self._uvicorn.config.timeout_graceful_shutdown = max(1, int(seconds))
+        # Typed as whole seconds, and used as any number of them.
+        self._uvicorn.config.timeout_graceful_shutdown = seconds  # type: ignore[assignment]
         self._uvicorn.should_exit = True
         await asyncio.gather(self._running, return_exceptions=True)
         self._running = None

@@ -10,7 +10,6 @@ from mainspring.gateway.compress import (
     CODING,
     SIZE_BYTES_MIN,
     THREAD_BYTES_MIN,
-    accepts_gzip,
     gzip,
 )  # fmt: skip
 from mainspring.gateway.conditional import not_modified, tag_of, with_suffix
@@ -22,7 +21,7 @@ from mainspring.interfaces.rest.exchange import Exchange, Gone, Message, Receive
 from mainspring.interfaces.rest.mounts import Mounts
 from mainspring.interfaces.rest.problem import MEDIA_TYPE, Defect, body_of, headers_of
 from mainspring.interfaces.rest.router import Router
-from mainspring.interfaces.rest.streams import answer_raw, answer_stream
+from mainspring.interfaces.rest.streams import answer_raw, answer_stream, shrinks
 from mainspring.interfaces.rest.uploads import read_upload
 from mainspring.kernel.app import Asgi
 from mainspring.kernel.clock import Clock
@@ -35,6 +34,9 @@ from mainspring.runtime.telemetry import Metrics, RouteMeter
 
 JSON = (b"content-type", b"application/json")
 VARY_CODING = (b"vary", b"Accept-Encoding")
+
+CLIENT_GONE = 499  # what metrics and logs say of a caller that left before its answer
+CUT_OFF = "the server stopped before the end: repeat the call with its Idempotency-Key"
 
 Handle = Callable[[Exchange], Awaitable[None]]
 
@@ -134,7 +136,10 @@ class RestApp:
         except Failure as failure:
             await self._fail(exchange, failure)
         except Gone:
-            exchange.status = 499
+            exchange.status = CLIENT_GONE
+        except asyncio.CancelledError:
+            # Only draining cancels, when its time is up. A commit may be on its way.
+            await self._fail(exchange, Unavailable(CUT_OFF, retry_after_s=1))
         except Exception:  # noqa: BLE001 - the last resort: whatever broke, the caller is answered
             self._log.exception("defect", request_id=exchange.request_id, method=exchange.method)
             await self._fail(exchange, Defect())
@@ -297,9 +302,12 @@ async def answer(
         headers.extend(field(name, text) for name, text in outcome.headers)
     if outcome.replayed:
         headers.append((b"idempotency-replayed", b"true"))
-    coded = len(body) >= SIZE_BYTES_MIN and not secret and _takes_gzip(exchange)
+    coded = (
+        not secret and len(body) >= SIZE_BYTES_MIN and shrinks(exchange, body, "application/json")
+    )
     if method in {"GET", "HEAD"} and status == 200 and not (secret or fresh):
-        headers.append(secure.REVALIDATE)
+        if all(name.lower() != "cache-control" for name, _ in outcome.headers):
+            headers.append(secure.REVALIDATE)
         headers.append(VARY_CODING)
         if etag is None:
             etag = tag_of(body)
@@ -322,8 +330,3 @@ async def answer(
         headers.append(JSON)
     headers.extend(secure.API)
     await exchange.answer(status, headers, body)
-
-
-def _takes_gzip(exchange: Exchange) -> bool:
-    accepted = exchange.headers.get(b"accept-encoding")
-    return accepted is not None and accepts_gzip(accepted.decode("latin-1"))

@@ -6,6 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from mainspring.gateway import secure
+from mainspring.gateway.compress import (
+    CODING,
+    SIZE_BYTES_MIN,
+    accepts_gzip,
+    compressible,
+    gzip,
+)  # fmt: skip
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.rest.exchange import Exchange, field
 from mainspring.kernel.errors import NotAcceptable
@@ -30,13 +37,28 @@ async def answer_raw(exchange: Exchange, raw: Raw) -> None:
     defaults = (secure.NO_STORE, *secure.API)
     headers.extend(header for header in defaults if header[0] not in named)
     if isinstance(raw.body, bytes):
-        await exchange.answer(raw.status, headers, raw.body)
+        body = raw.body
+        if not named & {b"content-encoding", b"etag"} and shrinks(exchange, body, raw.media_type):
+            body = gzip(body)
+            headers += [(b"content-encoding", CODING.encode()), (b"vary", b"Accept-Encoding")]
+        await exchange.answer(raw.status, headers, body)
         return
     await exchange.start(raw.status, headers)
     if exchange.method != "HEAD":
         async for chunk in raw.body:
             await exchange.write(chunk)
     await exchange.write(b"", more=False)
+
+
+def shrinks(exchange: Exchange, body: bytes, media_type: str) -> bool:
+    """Tell whether to compress this answer: it pays, and the caller takes it."""
+    accepted = exchange.headers.get(b"accept-encoding")
+    return (
+        accepted is not None
+        and len(body) >= SIZE_BYTES_MIN
+        and compressible(media_type)
+        and accepts_gzip(accepted.decode("latin-1"))
+    )
 
 
 async def answer_stream(

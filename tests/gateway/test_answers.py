@@ -1,0 +1,97 @@
+"""What shapes an answer: tags, compression, cross-origin headers, authorisation."""
+
+import gzip as reference
+
+import pytest
+
+from mainspring.gateway.authorise import authorise
+from mainspring.gateway.compress import accepts_gzip, compressible, gzip
+from mainspring.gateway.conditional import not_modified, tag_of, with_suffix
+from mainspring.gateway.cors import Cors
+from mainspring.gateway.secure import hsts
+from mainspring.gateway.settings import CorsSettings, ServerSettings
+from mainspring.kernel.call import ANONYMOUS, Caller
+from mainspring.kernel.errors import Forbidden, Unauthenticated
+
+
+def test_a_tag_changes_with_the_body() -> None:
+    assert tag_of(b"a") == tag_of(b"a") != tag_of(b"b")
+    assert with_suffix('"7"', "gzip") == '"7-gzip"'
+
+
+@pytest.mark.parametrize(
+    ("header", "same"),
+    [('"7"', True), ('W/"7"', True), ('"6", "7"', True), ("*", True), ('"7-gzip"', True),
+     ('"8"', False), ("", False), ("7", False)],
+)  # fmt: skip
+def test_if_none_match_compares_weakly(header: str, same: bool) -> None:
+    assert not_modified(header, '"7"') is same
+
+
+@pytest.mark.parametrize(
+    ("header", "takes"),
+    [("gzip", True), ("br, gzip;q=0.5", True), ("*", True), ("gzip;q=0", False), ("", False),
+     ("br", False), ("*;q=0", False), ("identity", False), ("GZIP", True), ("gzip;q=0, *", False),
+     ("gzip;q=x", False)],
+)  # fmt: skip
+def test_gzip_is_sent_to_those_who_take_it(header: str, takes: bool) -> None:
+    assert accepts_gzip(header) is takes
+
+
+def test_gzip_is_gzip() -> None:
+    body = b'{"title": "again and again"}' * 100
+    assert reference.decompress(gzip(body)) == body
+    assert len(gzip(body)) < len(body) / 5
+    assert compressible("application/json")
+    assert compressible("text/html; charset=utf-8")
+    assert not compressible("image/png")
+
+
+def test_only_listed_origins_may_read() -> None:
+    cors = Cors(CorsSettings(origins=("https://app.example",)))
+    allowed = dict(cors.headers(b"https://app.example"))
+    assert allowed[b"access-control-allow-origin"] == b"https://app.example"
+    assert allowed[b"vary"] == b"Origin"
+    for origin in (b"https://app.example.evil", b"https://app.exampl", b"null", None):
+        assert b"access-control-allow-origin" not in dict(cors.headers(origin))
+    preflight = dict(cors.preflight(b"https://app.example", b"GET, POST"))
+    assert preflight[b"access-control-allow-methods"] == b"GET, POST"
+    assert b"authorization" in preflight[b"access-control-allow-headers"]
+    everything = [cors.headers(b"https://app.example"), cors.preflight(b"https://app.example", b"")]
+    assert all(b"credentials" not in name for headers in everything for name, _ in headers)
+
+
+def test_any_origin_is_a_star_and_none_is_silence() -> None:
+    assert dict(Cors(CorsSettings(origins=("*",))).headers(b"https://x.example"))[
+        b"access-control-allow-origin"
+    ] == b"*"  # fmt: skip
+    assert Cors(CorsSettings()).headers(b"https://x.example") == ()
+
+
+@pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "ftp://x", "null"])
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(ValueError, match="is not an origin"):
+        CorsSettings(origins=(origin,))
+
+
+def test_a_proxy_is_a_network() -> None:
+    ServerSettings(trusted_proxies=("10.0.0.1", "fd00::/8"))
+    with pytest.raises(ValueError, match="does not appear"):
+        ServerSettings(trusted_proxies=("proxy.example",))
+
+
+def test_hsts_can_be_off() -> None:
+    assert hsts(0) == ()
+    assert hsts(60)[0][1] == b"max-age=60; includeSubDomains"
+
+
+def test_a_scope_lets_pass() -> None:
+    authorise(None, ANONYMOUS)
+    for scopes in ({"notes:read"}, {"notes:*"}, {"*"}):
+        authorise("notes:read", Caller("key", "k", scopes=frozenset(scopes)))
+    with pytest.raises(Unauthenticated) as unknown:
+        authorise("notes:read", ANONYMOUS)
+    assert unknown.value.headers["WWW-Authenticate"] == 'Bearer realm="mainspring"'
+    with pytest.raises(Forbidden) as known:
+        authorise("notes:read", Caller("key", "k", scopes=frozenset({"notes:write", "note:*"})))
+    assert 'scope="notes:read"' in known.value.headers["WWW-Authenticate"]
