@@ -8,7 +8,7 @@ from mainspring.services.audit.checkpoints import publish
 from mainspring.services.audit.store import FORGET_OLD
 
 
-@service.job(queue="bulk", max_attempts=1)
+@service.job(queue="bulk", max_attempts=3)
 async def publish_checkpoint(call: Call) -> None:
     """Bring the tree up to date, publish a checkpoint, and forget the oldest beyond the setting.
 

@@ -329,7 +329,7 @@ def _exact(value: T, line: bytes) -> T:
     return value
 
 
-class _Named(msgspec.Struct):
+class _Named(msgspec.Struct, frozen=True):
     id: str
 
 
