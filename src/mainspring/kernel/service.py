@@ -20,6 +20,7 @@ from mainspring.kernel.policy import RateClass, RetryPolicy
 from mainspring.kernel.table import Table
 
 E = TypeVar("E")
+S = TypeVar("S")
 Handler = Callable[..., Any]
 
 JOB_TIMEOUT_S = 300.0
@@ -72,6 +73,7 @@ class Service:
         self.jobs: dict[str, Job] = {}
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
+        self.states: list[type] = []
         self.describe: Describe | None = None
 
     # Operations, by kind
@@ -209,6 +211,14 @@ class Service:
             return handler
 
         return declare
+
+    def state(self, kind: type[S]) -> type[S]:
+        """Declare what each running process has one of, and handlers reach with ``call.use``.
+
+        It is made without arguments at the start and lost at the end: caches and limits, not facts.
+        """
+        self.states.append(kind)
+        return kind
 
     def every(self, cron: str, job: Job) -> None:
         """Enqueue a job without arguments at every moment a cron line (UTC) names."""

@@ -29,7 +29,8 @@ CONCURRENCY = {"critical": 32, "default": 64, "bulk": 16, "notifications": 128}
 class Runtime:
     """Dispatcher, relay, workers, scheduler and sequencer over one open database.
 
-    ``resources`` are what handlers reach with ``call.use``: ports and settings by their type.
+    ``resources`` are what handlers reach with ``call.use``: ports and settings by their type. They
+    go before what services declare as their state.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Runtime:
         self.inbox = Inbox(self.registry.consumers.values(), sealer)
         self.jobs = {**self.registry.jobs, **{j.name: j for j in self.inbox.jobs.values()}}
         self.resources: dict[type, Any] = {
+            **{kind: kind() for s in self.registry.services.values() for kind in s.states},
             **(resources or {}),
             Registry: self.registry,
             WakeBoard: self.board,

@@ -55,7 +55,7 @@ def test_the_judge_accepts_any_of_several_signatures(seed: int) -> None:
     ],
 )
 def test_patterns(patterns: list[str], takes: list[str], leaves: list[str]) -> None:
-    routes = model.Routes([RouteRow("whk_1", msgspec.json.encode(patterns).decode(), None)])
+    routes = model.Routes([RouteRow("whk_1", msgspec.json.encode(patterns).decode(), None, 0)])
     for name in takes:
         assert routes.wanting(event(name, {})) == ["whk_1"]
         assert routes.wanting(event(name, {})) == ["whk_1"]
@@ -76,14 +76,24 @@ def test_patterns(patterns: list[str], takes: list[str], leaves: list[str]) -> N
     ],
 )
 def test_filters(source: str, wanted: bool) -> None:
-    routes = model.Routes([RouteRow("whk_1", '["*"]', source)])
+    routes = model.Routes([RouteRow("whk_1", '["*"]', source, 6)])
     found = routes.wanting(event("shop.order.paid", {"total": 101, "buyer": {"country": "NO"}}))
     assert found == (["whk_1"] if wanted else [])
 
 
 def test_a_filter_that_no_longer_compiles_stops_only_its_own_endpoint() -> None:
-    routes = model.Routes([RouteRow("a", '["*"]', "gone == 1"), RouteRow("b", '["*"]', None)])
+    rows = [RouteRow("a", '["*"]', "gone == 1", 0), RouteRow("b", '["*"]', None, 0)]
+    routes = model.Routes(rows)
     assert routes.wanting(event("shop.order.paid", {})) == ["b"]
+
+
+def test_an_endpoint_wants_what_came_after_its_creation() -> None:
+    rows = [RouteRow(str(seq), '["*"]', None, seq) for seq in (5, 6, 7, 8)]
+    rows.append(RouteRow("unplaced", '["*"]', None, None))
+    routes = model.Routes(rows)
+    assert routes.wanting(event("shop.order.paid", {})) == ["5", "6"]
+    assert not routes.settled
+    assert model.Routes(rows[:4]).settled
 
 
 @pytest.mark.parametrize(

@@ -7,40 +7,51 @@ from mainspring.services.webhooks.api import WebhookSettings, service
 from mainspring.services.webhooks.jobs import enqueue_delivery
 from mainspring.services.webhooks.model import TESTED_TYPE, Routes
 
-ROUTES_HELD_MAX = 1_000  # tenants whose routes this process remembers
+TENANTS_HELD_MAX = 1_000  # whose routes a process remembers
 
-# By revision, which is an id that no other tenant, database or moment has: what is held under it
-# needs no invalidation.
-_held: dict[str, Routes] = {}
+
+@service.state
+class HeldRoutes:
+    """The routes of each tenant, the revision they were built at, and the event it holds up to."""
+
+    __slots__ = ("_by_tenant",)
+
+    def __init__(self) -> None:
+        self._by_tenant: dict[str, tuple[store.Revision, Routes]] = {}
+
+    async def of(self, call: Call, seq: int) -> Routes:
+        """Return routes that know every endpoint from before event ``seq``.
+
+        Costs one small read per batch of events while endpoints do not change.
+        """
+        held = self._by_tenant.get(call.tenant)
+        if held is not None and seq <= held[0].seq:
+            return held[1]
+        newest = await call.one(store.REVISION, tenant=call.tenant)
+        if held is not None and held[1].settled and held[0].revision == newest.revision:
+            routes = held[1]
+        else:
+            routes = Routes(await call.all(store.ROUTES, tenant=call.tenant))
+        self._by_tenant.pop(call.tenant, None)
+        if len(self._by_tenant) >= TENANTS_HELD_MAX:
+            del self._by_tenant[next(iter(self._by_tenant))]
+        self._by_tenant[call.tenant] = (newest, routes)
+        return routes
 
 
 @service.on("*")
 async def route(call: Call, event: Envelope) -> None:
     """Stage one delivery per endpoint that wants the event.
 
-    An endpoint that was there when the event was committed gets it. A delivery emits no event, so
-    no loop can come of sending webhooks' own events too; disabling an endpoint emits one, once.
+    An endpoint gets the events that come after its creation in the log. A delivery emits no event,
+    so sending webhooks' own events too makes no loop; disabling an endpoint emits one, once.
     """
     if event.type == TESTED_TYPE:
         wanting = [event.subject]
     else:
-        routes = await _routes(call)
-        wanting = [] if routes is None else routes.wanting(event)
+        assert event.seq is not None  # consumers are given events that have their place
+        wanting = (await call.use(HeldRoutes).of(call, event.seq)).wanting(event)
     if wanting:
         first_ms = call.now_ms + int(call.use(WebhookSettings).retry_after_s[0] * 1000)
         for endpoint_id in wanting:
             enqueue_delivery(call, endpoint_id, event.id, run_at_ms=first_ms)
-
-
-async def _routes(call: Call) -> Routes | None:
-    """The tenant's routes as of its newest revision: one small read while nothing changes."""
-    revision = await call.find(store.REVISION, tenant=call.tenant)
-    if revision is None:
-        return None
-    routes = _held.get(revision)
-    if routes is None:
-        routes = Routes(await call.all(store.ROUTES, tenant=call.tenant))
-        if len(_held) >= ROUTES_HELD_MAX:
-            del _held[next(iter(_held))]
-        _held[revision] = routes
-    return routes

@@ -31,8 +31,6 @@ ENDPOINTS_PAGE = 500
 DAY_MS = 24 * 3600 * 1000
 END_OF_IDS = "evt_~"  # after every event id
 
-_lanes = Lanes()  # of this process; ids are unique across apps, so one is enough
-
 
 @service.job(queue="notifications", max_attempts=JOB_ATTEMPTS_MAX, timeout_s=JOB_TIMEOUT_S)
 async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
@@ -50,9 +48,9 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     settings = call.use(WebhookSettings)
     # The job's first attempt begins a series of retries, be it a replay, a retry or a redrive.
     begins = call.attempt == 1
-    width = settings.concurrency_per_endpoint
+    lanes, width = call.use(Lanes), settings.concurrency_per_endpoint
     try:
-        async with _lanes.enter(endpoint_id, width, call.use(Clock).monotonic_s()) as lane:
+        async with lanes.enter(endpoint_id, width, call.use(Clock).monotonic_s()) as lane:
             attempt, answer = await _attempt(call, due, event_id, lane)
     except Busy as busy:
         if begins:
@@ -214,7 +212,7 @@ async def replay(call: Call, endpoint_id: str, after: str, before: str) -> None:
     if row is None or not row.enabled:
         return
     page = await call.all(store.EVENTS_BETWEEN, after=after, before=before, limit=REPLAY_PAGE)
-    routes = model.Routes([store.RouteRow(row.id, row.types, row.filter)])
+    routes = model.Routes([store.RouteRow(row.id, row.types, row.filter, 0)])
     for event in page:
         if event.tenant != call.tenant or event.type == model.TESTED_TYPE:
             continue

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from mainspring.services.webhooks.api import service
+
 PATIENCE_S = 0.5  # how long a delivery may hold its worker while it waits for a place
 TURN_S_MIN = 0.05
 TURN_S_MAX = 60.0  # nobody stays away longer: the endpoint may have recovered
@@ -48,6 +50,7 @@ class Lane:
         return Busy(min(self._next_turn_s - now_s, TURN_S_MAX))
 
 
+@service.state
 class Lanes:
     """The lanes of one process; one that is empty is forgotten."""
 

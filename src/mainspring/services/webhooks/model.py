@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 SECRET_BYTES = 32
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
+SEQ_MAX = 2**63 - 1
 RETRY_AFTER_S_MAX = 86_400.0
 TESTED_TYPE = "webhooks.endpoint.tested"
 TYPES_REMEMBERED_MAX = 1_000  # event types whose routes one table remembers
@@ -76,9 +77,10 @@ def record_of(event: Envelope) -> Mapping[str, object]:
 
 
 class Route(msgspec.Struct, frozen=True):
-    """An endpoint that may want an event."""
+    """An endpoint that may want an event, if that came after its creation."""
 
     endpoint_id: str
+    since_seq: int
     patterns: tuple[str, ...]
     program: Program | None
 
@@ -86,9 +88,10 @@ class Route(msgspec.Struct, frozen=True):
 class Routes:
     """The endpoints of one tenant at one revision, by the types of events they want."""
 
-    __slots__ = ("_by_type", "_routes")
+    __slots__ = ("_by_type", "_routes", "settled")
 
-    def __init__(self, rows: Iterable[RouteRow]) -> None:
+    def __init__(self, rows: Sequence[RouteRow]) -> None:
+        self.settled = all(row.since_seq is not None for row in rows)
         self._routes = [route for row in rows if (route := _route(row)) is not None]
         self._by_type: dict[str, Sequence[Route]] = {}
 
@@ -108,6 +111,8 @@ class Routes:
         record: Mapping[str, object] | None = None
         wanting = []
         for route in routes:
+            if event.seq is not None and event.seq <= route.since_seq:
+                continue
             if route.program is not None:
                 record = record or record_of(event)
                 if not route.program.test(record):
@@ -124,7 +129,9 @@ def _route(row: RouteRow) -> Route | None:
         # must not stop the events of all the others.
         log.error("webhook_filter_unreadable", webhook=row.id, error=error.detail)
         return None
-    return Route(row.id, tuple(_types(row.types)), program)
+    # Created later than any event that has a place yet, it wants none of those.
+    since_seq = SEQ_MAX if row.since_seq is None else row.since_seq
+    return Route(row.id, since_seq, tuple(_types(row.types)), program)
 
 
 # Signing (Standard Webhooks 1.0)

@@ -59,8 +59,9 @@ async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
     _check_filter(new.filter)
     _check_personal(call, new.personal)
     secret = call.use(Entropy).token(model.SECRET_BYTES)
+    webhook_id = call.new_id("whk")
     row = EndpointRow(
-        id=call.new_id("whk"),
+        id=webhook_id,
         tenant=call.tenant,
         url=url,
         types=_json(new.types),
@@ -73,6 +74,7 @@ async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
         secret=call.use(Keyring).seal(secret, purpose=jobs.PURPOSE),
         old_secret=None,
         old_secret_until_ms=0,
+        created_event=call.emit(EndpointCreated(webhook_id, model.host_of(url), new.types)),
         created_ms=call.now_ms,
         updated_ms=call.now_ms,
     )
@@ -82,7 +84,6 @@ async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
         endpoints_max=call.use(WebhookSettings).endpoints_max,
     )
     call.write(count_in.expect(1, TooManyEndpoints()), ENDPOINTS.insert(row))
-    call.emit(EndpointCreated(row.id, model.host_of(url), new.types))
     shown = msgspec.structs.asdict(model.shown(row))
     return Answer(
         WebhookWithSecret(**shown, secret=model.show_secret(secret)), etag=model.etag(row)

@@ -21,17 +21,10 @@ class EndpointRow(msgspec.Struct, frozen=True):
     secret: bytes
     old_secret: bytes | None
     old_secret_until_ms: int
+    created_event: str
     created_ms: int
     updated_ms: int
     version: int = 1
-
-
-class TenantRow(msgspec.Struct, frozen=True):
-    """How many endpoints a tenant has, and the id of the last change to them."""
-
-    tenant: str
-    endpoints: int
-    revision: str
 
 
 class DeliveryRow(msgspec.Struct, frozen=True):
@@ -50,11 +43,22 @@ class DeliveryRow(msgspec.Struct, frozen=True):
 
 
 class RouteRow(msgspec.Struct, frozen=True):
-    """What decides whether an endpoint wants an event."""
+    """What decides whether an endpoint wants an event.
+
+    ``since_seq`` is its creation's place in the log, and null while that has none.
+    """
 
     id: str
     types: str
     filter: str | None
+    since_seq: int | None
+
+
+class Revision(msgspec.Struct, frozen=True):
+    """The newest change to a tenant's endpoints (empty: it never had one), and when that was so."""
+
+    revision: str
+    seq: int
 
 
 class DueRow(msgspec.Struct, frozen=True):
@@ -94,7 +98,6 @@ class Stale(msgspec.Struct, frozen=True):
 
 
 ENDPOINTS = Table("webhooks_endpoints", EndpointRow, key=("id",))
-TENANTS = Table("webhooks_tenants", TenantRow, key=("tenant",))
 DELIVERIES = Table("webhooks_deliveries", DeliveryRow, key=("endpoint_id", "event_id"))
 
 ENDPOINT = Query(
@@ -115,13 +118,19 @@ ALL_ENDPOINTS_AFTER = Query(
 )
 
 # Routing. The revision is read before the routes: what was built may then be newer than its
-# revision, never older.
+# revision, never older. ``seq`` is the newest event of the same moment: every event up to it was
+# committed before, so the revision holds for all of them.
 REVISION = Query(
-    "webhooks.revision", "SELECT revision FROM webhooks_tenants WHERE tenant = :tenant", str
+    "webhooks.revision",
+    "SELECT COALESCE((SELECT revision FROM webhooks_tenants WHERE tenant = :tenant), '') "
+    "AS revision, (SELECT COALESCE(MAX(seq), 0) FROM events) AS seq",
+    Revision,
 )
 ROUTES = Query(
     "webhooks.routes",
-    "SELECT id, types, filter FROM webhooks_endpoints WHERE tenant = :tenant AND enabled",
+    "SELECT e.id, e.types, e.filter, CASE WHEN v.id IS NULL THEN 0 ELSE v.seq END AS since_seq "
+    "FROM webhooks_endpoints e LEFT JOIN events v ON v.id = e.created_event "
+    "WHERE e.tenant = :tenant AND e.enabled",
     RouteRow,
 )
 COUNT_IN = Statement(

@@ -12,6 +12,7 @@ CREATE TABLE webhooks_endpoints (
     secret bytea NOT NULL,
     old_secret bytea,
     old_secret_until_ms bigint NOT NULL,
+    created_event text NOT NULL,
     created_ms bigint NOT NULL,
     updated_ms bigint NOT NULL,
     version bigint NOT NULL

@@ -1,0 +1,53 @@
+"""Who gets an event when endpoints come and go around it."""
+
+from mainspring.kernel.call import SYSTEM
+from mainspring.kernel.table import Query
+from mainspring.services.webhooks.api import NewWebhook, WebhookChanges
+from mainspring.services.webhooks.consumers import HeldRoutes
+from tests.services.webhooks.receiver import Receiver, Shop
+
+LAST_SEQ = Query("test.last_seq", "SELECT MAX(seq) FROM events", int)
+
+
+async def hook(platform: Shop, receiver: Receiver, path: str) -> str:
+    new = NewWebhook(url=receiver.url(path), types=["shop.*"])
+    made: str = (await platform.value("create", new=new))["id"]
+    return made
+
+
+async def test_an_endpoint_gets_every_event_after_its_own_creation(
+    platform: Shop, receiver: Receiver
+) -> None:
+    await platform.pay()
+    paths: list[str] = []
+    expected: list[tuple[str, str]] = []
+    for n in range(10):
+        paths.append(f"/{n}")
+        await hook(platform, receiver, paths[-1])
+        event_id = await platform.pay()
+        expected += [(path, event_id) for path in paths]
+    await platform.idle()
+    arrived = [await receiver.next() for _ in range(receiver.count)]
+    assert sorted((r.path, r.headers["webhook-id"]) for r in arrived) == sorted(expected)
+
+
+async def test_routes_are_held_as_long_as_that_is_certain(
+    platform: Shop, receiver: Receiver
+) -> None:
+    """As another process would: these routes hear of no change but through the database."""
+    held = HeldRoutes()
+    call = platform.runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    nobody = await held.of(call, 1)
+    first = await hook(platform, receiver, "/1")
+    await platform.pay()
+    await platform.idle()
+    (seq,) = await platform.runtime.database.read(LAST_SEQ, ())
+    some = await held.of(call, seq)
+    assert some is not nobody
+    assert await held.of(call, seq) is some
+    await platform.run("update", webhook_id=first, changes=WebhookChanges(enabled=False))
+    assert await held.of(call, seq) is some  # an event from before the change
+    await platform.idle()
+    newest = await held.of(call, seq + 1)
+    assert newest is not some
+    assert await held.of(call, seq + 2) is newest  # looked again: nothing had changed
