@@ -2,7 +2,7 @@
 
 In a block ``$`` begins a command; a line that ends in a backslash or within quotes goes on in the
 next. The lines that follow are what it prints: ``...`` in a line stands for any text, ``...`` alone
-for any lines. A block ``python title=NAME`` is a file. ``make up`` and ``mainspring up`` start
+for any lines. A block with ``title=NAME`` is a file. ``make up`` and ``mainspring up`` start
 beside the shell, on a free port that takes the place of 8080. All happens in an empty directory.
 """
 
@@ -109,7 +109,9 @@ class Console:
     def run(self, step: Step) -> list[str]:
         """Do one step; return what it printed, with a last line when it failed."""
         if step.name:
-            (self.directory / step.name).write_text(step.command)
+            file = self.directory / step.name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(step.command)
             return []
         if starts := _STARTS.fullmatch(step.command):
             return self._start(starts[1], starts[2])
