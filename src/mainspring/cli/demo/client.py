@@ -19,7 +19,7 @@ ATTEMPTS_MAX = 50
 PAUSE_S = 0.05  # before another attempt, when the answer does not say how long
 PAUSE_MAX_S = 2.0
 TIMEOUT_S = 60.0
-_AGAIN = frozenset({409, 429, 502, 503, 504})
+_AGAIN = frozenset({0, 409, 429, 502, 503, 504})  # 0: no answer came
 
 
 class Fault(StrEnum):
@@ -33,7 +33,11 @@ class Fault(StrEnum):
 
 
 class CallFailed(Exception):
-    """The platform refused a call that should have worked."""
+    """The platform refused a call that should have worked. ``status`` is 0 without an answer."""
+
+    def __init__(self, what: str, status: int, answer: bytes) -> None:
+        super().__init__(f"{what}: {status} {answer[:300]!r}")
+        self.status = status
 
 
 class Tally:
@@ -79,7 +83,7 @@ class Client:
         async with self._session.get(url, params=query, headers=self._auth) as answer:
             body = await answer.read()
             if answer.status != 200:
-                raise CallFailed(f"GET {path}: {answer.status} {body[:300]!r}")
+                raise CallFailed(f"GET {path}", answer.status, body)
             return body
 
     async def post(self, path: str, body: object, key: str) -> Any:
@@ -129,10 +133,10 @@ class Client:
                 status, answer, wait_s = 0, b"no answer", PAUSE_S
             if status in (200, 201, 202):
                 return answer
-            if status not in (0, *_AGAIN):
+            if status not in _AGAIN or (status == 409 and b"idempotency_in_flight" not in answer):
                 break
             await asyncio.sleep(wait_s)
-        raise CallFailed(f"POST {path}: {status} {answer[:300]!r}")
+        raise CallFailed(f"POST {path}", status, answer)
 
     async def _send(self, path: str, body: bytes, key: str) -> tuple[int, bytes, float]:
         headers = {
