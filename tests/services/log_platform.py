@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
@@ -17,6 +17,7 @@ from mainspring.runtime.tree import Tree
 from mainspring.runtime.wakes import wait
 from mainspring.services.audit import service as audit
 from mainspring.services.audit.api import AuditSettings
+from mainspring.services.audit.export import export
 from mainspring.services.events import service as events
 from mainspring.testing.clock import FakeClock, SeededEntropy
 
@@ -121,3 +122,8 @@ class LogPlatform:
     async def erase(self, person: str) -> None:
         self.sealer.forget("main", person)
         await self.database.commit([erase("main", person)])
+
+    async def export(self, out: BinaryIO, **options: Any) -> None:
+        """Write the audit export."""
+        now_ms = self.clock.now_ms()
+        await export(self.database, self.keyring, out, origin=ORIGIN, now_ms=now_ms, **options)

@@ -13,7 +13,6 @@ from mainspring.kernel.table import Statement
 from mainspring.runtime import merkle
 from mainspring.runtime.tree import LogDamaged
 from mainspring.services.audit.checkpoints import PUBLISHED_EVERY_MS
-from mainspring.services.audit.export import export
 from mainspring.services.audit.jobs import publish_checkpoint
 from mainspring.services.audit.model import VerifierKey, open_note
 from mainspring.services.audit.verify import verify
@@ -150,10 +149,7 @@ async def test_many_ask_for_checkpoints_at_once_while_the_log_grows(platform):
 async def exported(platform):
     out = io.BytesIO()
     told = []
-    await export(
-        platform.database, platform.keyring, out, origin=ORIGIN,
-        now_ms=platform.clock.now_ms(), progress=lambda *at: told.append(at),
-    )  # fmt: skip
+    await platform.export(out, progress=lambda *at: told.append(at))
     return out.getvalue().splitlines(keepends=True), told
 
 
