@@ -2,12 +2,13 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from mainspring.adapters.mail.sandbox import SandboxMail
-from mainspring.kernel.call import ANONYMOUS, SYSTEM, Caller
+from mainspring.kernel.call import ANONYMOUS, SYSTEM, Caller, Reader
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.mail import Message
 from mainspring.runtime.dispatch import Outcome
@@ -58,6 +59,23 @@ class CountingPasswords(Passwords):
     async def verify(self, hashed: str | None, password: str) -> bool:
         self.verified += 1
         return await super().verify(hashed, password)
+
+
+class Interrupted:
+    """A reader after one of whose reads something else happens first, once."""
+
+    def __init__(self, reader: Reader, name: str, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self._reader = reader
+        self._name = name
+        self._meanwhile = meanwhile
+        self._happened = False
+
+    async def read(self, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
+        rows = await self._reader.read(query, values)
+        if query.sql.name == self._name and not self._happened:
+            self._happened = True
+            await self._meanwhile()
+        return rows
 
 
 class People:

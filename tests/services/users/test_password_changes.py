@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from mainspring.kernel.call import ANONYMOUS
 from mainspring.kernel.errors import Invalid, Unauthenticated
+from mainspring.services.users import service
 from mainspring.services.users.api import (
     BadMailToken,
     EmailChange,
@@ -21,6 +23,7 @@ from tests.services.users.people import (
     EMAIL,
     EVENT_BODIES,
     PASSWORD,
+    Interrupted,
     People,
     token_in,
 )
@@ -123,6 +126,25 @@ async def test_a_token_resets_once_also_when_used_twice_at_once(people: People) 
         return_exceptions=True,
     )
     assert sum(isinstance(o, BadMailToken) for o in outcomes) == 3
+
+
+async def test_a_token_read_before_another_used_it_is_still_used_up(people: People) -> None:
+    await people.sign_up()
+    await people.work()
+    await request_reset(people)
+    token = await people.mailed_token()
+
+    async def meanwhile() -> None:
+        reset = PasswordReset(token=token, password=NEW)
+        await people.ask("reset_password", reset=reset)
+
+    operation = service.operations["users.reset_password"]
+    call = people.runtime.dispatcher.call(ANONYMOUS, request_id="r")
+    call.reader = Interrupted(call.reader, "users.mail_token_by_hash", meanwhile)
+    late = PasswordReset(token=token, password="twelve yellow elephants")
+    with pytest.raises(BadMailToken):
+        await people.runtime.dispatcher.run(operation, call, {"reset": late})
+    await people.log_in(EMAIL, NEW)
 
 
 async def test_a_weak_password_does_not_use_the_token_up(people: People) -> None:

@@ -130,8 +130,8 @@ def shown(user: KnownUser) -> User:
 
 
 def after(cursor: str | None, prefix: str) -> str:
-    """Return the id a page starts after. Raises Invalid for a cursor that is not ours."""
-    if cursor is None:
+    """Return the id a page starts after; empty is the start. Raises Invalid for what is no id."""
+    if not cursor:
         return ""
     if not is_id(cursor, prefix):
         raise Invalid(faults=(Fault("/cursor", "not a next_cursor of this list"),))

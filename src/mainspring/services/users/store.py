@@ -265,6 +265,9 @@ END_MAIL_TOKENS = Statement(
     "users.end_mail_tokens",
     "DELETE FROM users_mail_tokens WHERE tenant = :tenant AND user_id = :user_id",
 )
+SPEND_MAIL_TOKEN = Statement(
+    "users.spend_mail_token", "DELETE FROM users_mail_tokens WHERE id = :id"
+)
 END_RESETS = Statement(
     "users.end_resets",
     "DELETE FROM users_mail_tokens WHERE tenant = :tenant AND user_id = :user_id"

@@ -148,6 +148,7 @@ async def send_verification(call: Call) -> None:
 )  # fmt: skip
 async def verify_email(call: Call, given: EmailProof) -> None:
     """Prove an address with the token that was mailed to it. Emits users.user.updated."""
+    refusal = BadMailToken(faults=(Fault("/token", "unknown, used or expired"),))
     token = await call.find(
         store.MAIL_TOKEN_BY_HASH,
         tenant=call.tenant,
@@ -155,12 +156,12 @@ async def verify_email(call: Call, given: EmailProof) -> None:
         purpose=Purpose.VERIFY_EMAIL.value,
     )
     if token is None or token.expires_ms <= call.now_ms:
-        raise BadMailToken(faults=(Fault("/token", "unknown, used or expired"),))
+        raise refusal
     user = await call.find(store.USER, id=token.user_id, tenant=call.tenant)
     if user is None or user.email != token.email:
-        raise BadMailToken(faults=(Fault("/token", "unknown, used or expired"),))
+        raise refusal
     call.write(USERS.update(user, email_verified=True, updated_ms=call.now_ms))
-    call.write(store.MAIL_TOKENS.delete(token))
+    call.write(store.SPEND_MAIL_TOKEN(id=token.id).expect(1, refusal))
     proved = msgspec.structs.replace(user, email_verified=True, updated_ms=call.now_ms)
     call.emit(UserUpdated(**msgspec.structs.asdict(proof.shown(proved))))
 

@@ -69,6 +69,8 @@ async def reset_password(call: Call, reset: PasswordReset) -> None:
     if user is None or user.email != token.email:
         raise refusal
     hashed = await proof.new_password(call, reset.password, user.email)
+    # Of two calls with one token the other may have read the user after this one's commit.
+    call.write(store.SPEND_MAIL_TOKEN(id=token.id).expect(1, refusal))
     await _set(call, user, hashed, "reset", kept="")
 
 
