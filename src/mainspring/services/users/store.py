@@ -28,8 +28,9 @@ class KnownUser(UserRow, frozen=True):
 
 
 class RoleRow(msgspec.Struct, frozen=True):
-    """A role; ``scopes`` between spaces."""
+    """A role; ``scopes`` between spaces. The id tells it from a later one of the same name."""
 
+    id: str
     tenant: str
     name: str
     version: int
@@ -116,7 +117,7 @@ class Bearer(msgspec.Struct, frozen=True):
 
 
 USERS = Table("users_users", UserRow, key=("id",))
-ROLES = Table("users_roles", RoleRow, key=("tenant", "name"))
+ROLES = Table("users_roles", RoleRow, key=("id",))
 GRANTS = Table("users_grants", GrantRow, key=("tenant", "user_id", "role"))
 SESSIONS = Table("users_sessions", SessionRow, key=("id",))
 API_KEYS = Table("users_api_keys", ApiKeyRow, key=("id",))

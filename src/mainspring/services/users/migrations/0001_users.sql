@@ -13,18 +13,20 @@ CREATE TABLE users_users (
 CREATE UNIQUE INDEX users_users_email ON users_users (tenant, email_key);
 CREATE INDEX users_users_page ON users_users (tenant, id);
 
+-- The id tells a role from another that had its name before.
 CREATE TABLE users_roles (
+    id text NOT NULL PRIMARY KEY,
     tenant text NOT NULL,
     name text NOT NULL,
     version bigint NOT NULL,
     scopes text NOT NULL,
     created_ms bigint NOT NULL,
-    updated_ms bigint NOT NULL,
-    PRIMARY KEY (tenant, name)
+    updated_ms bigint NOT NULL
 );
-INSERT INTO users_roles (tenant, name, version, scopes, created_ms, updated_ms) VALUES
-    ('main', 'admin', 1, '*', 0, 0),
-    ('main', 'user', 1, 'users:own', 0, 0);
+CREATE UNIQUE INDEX users_roles_name ON users_roles (tenant, name);
+INSERT INTO users_roles (id, tenant, name, version, scopes, created_ms, updated_ms) VALUES
+    ('role_00000000000000000000000001', 'main', 'admin', 1, '*', 0, 0),
+    ('role_00000000000000000000000002', 'main', 'user', 1, 'users:own', 0, 0);
 
 CREATE TABLE users_grants (
     tenant text NOT NULL,

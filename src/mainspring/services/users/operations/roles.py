@@ -36,7 +36,15 @@ async def create_role(call: Call, new: NewRole) -> Answer[Role]:
     if _NAME.fullmatch(new.name) is None:
         raise Invalid(faults=(Fault("/name", f"does not match {model.ROLE_PATTERN}"),))
     proof.require_held(call, new.scopes)
-    row = RoleRow(call.tenant, new.name, 1, model.stored(new.scopes), call.now_ms, call.now_ms)
+    row = RoleRow(
+        id=call.new_id("role"),
+        tenant=call.tenant,
+        name=new.name,
+        version=1,
+        scopes=model.stored(new.scopes),
+        created_ms=call.now_ms,
+        updated_ms=call.now_ms,
+    )
     call.write(ROLES.insert(row, taken=RoleTaken))
     call.emit(RoleCreated(row.name, model.words(row.scopes)))
     return _answer(row)
