@@ -66,7 +66,10 @@ class Database(Protocol):
         Raises Rerun when a guard fails, the write's own failure when a unique index or an expected
         row count is broken, Unavailable when the queue is full or the database cannot be reached.
         Calls are committed in groups; one that fails does not touch the others. ``wakes`` reach
-        every listener of every process after the commit, at least once.
+        every listener of every process after the commit, at least once; one that may have missed
+        some hears ``*``. Unavailable from a connection that broke leaves open whether the commit
+        happened: it is never tried again here, and safe for the caller to repeat with its
+        idempotency key. A caller that is cancelled does not cancel its commit.
         """
         ...
 
@@ -82,7 +85,9 @@ class Database(Protocol):
     ) -> None:
         """Run ``body`` inside one transaction, apply the writes it returns, and commit.
 
-        ``body`` may await nothing but the transaction, and may run more than once.
+        ``body`` may await nothing but the transaction, and may run more than once. Whatever it
+        raises rolls everything back and is raised here; it must let a failed statement's pass,
+        since PostgreSQL gives the whole transaction up with it. Raises as ``commit`` does.
         """
         ...
 

@@ -54,12 +54,13 @@ Body = Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 LANES = 2
 WRITERS = 4  # connections for calls that go alone
 SCANNERS = 2
+CLOSE_WAIT_S = 30.0  # for transactions that run while the database closes
 POSTS_MAX = 256  # commits posted from threads and not yet done; one more is dropped and logged
 
 _MIGRATIONS_LOCK = 0x6D61696E73707267  # "mainsprg": one process at a time changes the schema
 _MIGRATIONS = (
     'CREATE TABLE IF NOT EXISTS migrations (name text COLLATE "C" NOT NULL PRIMARY KEY, '
-    "digest text NOT NULL)"
+    'digest text COLLATE "C" NOT NULL)'
 )
 _SCAN = f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(SCAN_DEADLINE_S * 1000)}"
 
@@ -112,8 +113,10 @@ class PostgresDatabase:
         self._closing = True
         await self._inserts.stop()
         await self._guarded.stop()
-        while self._single:
-            await asyncio.wait(self._single)
+        if self._single:
+            _, stuck = await asyncio.wait(self._single, timeout=CLOSE_WAIT_S)
+            for task in stuck:
+                task.cancel()
         await asyncio.to_thread(self._poster.close)
         await self._listener.stop()
         for pool in (self._readers, self._batches, self._writers, self._scanners):

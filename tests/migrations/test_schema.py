@@ -1,0 +1,71 @@
+"""Fresh equals migrated, and both engines hold the same tables."""
+
+import pytest
+
+from mainspring.app import BUILT_IN
+from mainspring.kernel.service import Service
+from mainspring.ports.database import Database
+from mainspring.runtime.migrate import migrate
+from mainspring.runtime.tables import ANSWERS, CURSORS, EVENTS, JOBS
+from mainspring.testing.schema import Column, columns_of, definitions_of
+from tests.conftest import connect
+
+# Where an engine needs a column of its own, or has another name for what it keeps.
+ONLY_POSTGRES = {"ordinal"}
+
+
+async def test_migrating_again_changes_nothing(database: Database) -> None:
+    assert await migrate(database, BUILT_IN) > len(BUILT_IN)
+    fresh = await definitions_of(database)
+    assert await migrate(database, BUILT_IN) == 0
+    assert await definitions_of(database) == fresh
+
+
+@pytest.mark.parametrize("order", [BUILT_IN, BUILT_IN[::-1]], ids=["in order", "backwards"])
+async def test_one_service_at_a_time_ends_where_all_at_once_do(
+    database: Database, order: tuple[Service, ...]
+) -> None:
+    for service in order:
+        await migrate(database, [service])
+    grown = await definitions_of(database)
+    names = {column.table for column in await columns_of(database)}
+    assert {"events", "jobs", "idempotency", "cursors", "migrations"} <= names
+    await migrate(database, BUILT_IN)
+    assert await definitions_of(database) == grown
+
+
+async def test_a_table_mirrors_its_struct(database: Database) -> None:
+    await migrate(database, BUILT_IN)
+    columns = await columns_of(database)
+    for table in EVENTS, ANSWERS, CURSORS, JOBS:
+        stored = {c.name: c.type for c in columns if c.table == table.name}
+        assert {name: stored[name] for name in table.names} == table.column_types
+
+
+async def test_both_engines_hold_the_same(
+    tmp_path_factory: pytest.TempPathFactory, postgres_url: str
+) -> None:
+    here = tmp_path_factory.mktemp("schema") / "mainspring.db"
+    found: dict[str, list[Column]] = {}
+    for url in f"sqlite:///{here}", postgres_url:
+        database = connect(url)
+        await database.open()
+        await migrate(database, BUILT_IN)
+        found[database.dialect] = await columns_of(database)
+        await database.close()
+    shared = [
+        [(c.table, c.name, c.type) for c in columns if c.name not in ONLY_POSTGRES]
+        for columns in (found["sqlite"], found["postgres"])
+    ]
+    sqlite = [(t, n, "bigint" if kind == "integer" else kind) for t, n, kind in shared[0]]
+    assert sqlite == shared[1]
+
+
+async def test_every_text_column_compares_by_code_point(postgres_url: str) -> None:
+    database = connect(postgres_url)
+    await database.open()
+    await migrate(database, BUILT_IN)
+    collated = [line for line in await definitions_of(database) if " text COLLATE " in line]
+    await database.close()
+    assert collated
+    assert [line for line in collated if " COLLATE C " not in line] == []
