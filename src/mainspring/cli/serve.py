@@ -66,15 +66,29 @@ async def _serve(
     stop = asyncio.Event()
     with _signals(stop):
         platform = await build(settings, user_app, sockets=[listener] if listener else ())
+        started = False
         try:
-            if await _unless(stop, platform.start()):
+            started = await _unless(stop, platform.start())
+            if started:
                 database = await platform.database.version()
                 with announce(_where(platform, settings, database)):
                     await stop.wait()
         finally:
-            log.info("draining")
-            await platform.drain(settings.of(PlatformSettings).drain_s)
-            log.info("stopped")
+            if started:
+                log.info("draining")
+                await platform.drain(settings.of(PlatformSettings).drain_s)
+                log.info("stopped")
+            else:
+                await _abandon(platform)
+
+
+async def _abandon(platform: Platform) -> None:
+    """Let go of a platform that did not start: parts that were never opened may say so."""
+    for close in (platform.drain(0), platform.database.close()):
+        try:
+            await close
+        except Exception as error:  # noqa: BLE001 - what went wrong first is what matters
+            structlog.get_logger().debug("not_closed", error=repr(error))
 
 
 async def _unless(stop: asyncio.Event, starting: Awaitable[None]) -> bool:

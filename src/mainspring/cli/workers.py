@@ -114,6 +114,7 @@ class Crew:
                 structlog.get_logger().error("process_died", pid=pid, exit_code=code)
                 time.sleep(RESTART_S)
                 self._start_one()
+                structlog.get_logger().info("process_restarted", processes=len(self._pids))
 
     def _reap_all(self) -> None:
         while self._pids:

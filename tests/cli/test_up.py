@@ -1,0 +1,194 @@
+"""``mainspring up`` as a process: it says where it is, takes signals well, and others find it."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from mainspring.cli.demo.process import environment, run
+from mainspring.cli.running import RUNNING_FILE
+
+DEADLINE_S = 40.0
+
+
+class Up:
+    """A process of ``mainspring up``."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self.shown: dict[str, str] = {}
+
+    async def announced(self) -> None:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(DEADLINE_S):
+            self.shown = json.loads(await self.process.stdout.readline())
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.process.wait()
+
+    async def get(self, path: str) -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(self.shown["url"] + path) as answer,
+        ):
+            return answer.status
+
+
+@asynccontextmanager
+async def up(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[Up]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mainspring", "up", "--port", "0", "--json", *arguments,
+        env=environment(**settings), cwd=folder,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Up(process, folder)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_says_where_it_is_and_drains_on_a_signal(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    async with up(tmp_path) as running:
+        await running.announced()
+        data = tmp_path / "mainspring-data"
+        assert running.shown["data_dir"] == str(data)
+        assert Path(running.shown["admin_key"]).stat().st_mode & 0o777 == 0o600
+        assert running.shown["database"].startswith("SQLite 3.")
+        assert json.loads((data / RUNNING_FILE).read_text()) == running.shown
+        assert await running.get("/readyz") == 200
+        assert await running.get("/docs") == 200
+        running.process.send_signal(number)
+        assert await running.ended() == 0
+        assert not (data / RUNNING_FILE).exists()
+
+
+async def test_a_second_signal_quits_at_once(tmp_path: Path) -> None:
+    app = tmp_path / "slow.py"
+    app.write_text(
+        "import asyncio\n"
+        "from mainspring import App, Call, Service\n"
+        "slow = Service('slow', doc='Slow.')\n"
+        "app = App('slow', services=[slow])\n"
+        "@slow.operation('GET /v1/slow', scope=None)\n"
+        "async def wait(call: Call) -> str:\n"
+        "    print('waiting', flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "    return ''\n"
+    )
+    async with up(tmp_path, str(app)) as running:
+        await running.announced()
+        call = asyncio.create_task(running.get("/v1/slow"))
+        assert running.process.stdout is not None
+        async with asyncio.timeout(DEADLINE_S):
+            assert await running.process.stdout.readline() == b"waiting\n"
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.stderr is not None
+        async with asyncio.timeout(DEADLINE_S):
+            while b"draining" not in await running.process.stderr.readline():
+                pass
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ended() == 128 + signal.SIGTERM
+        with pytest.raises(aiohttp.ClientError):
+            await call
+
+
+async def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, said = await run("up", "--port", port, environ=environment(), folder=tmp_path)
+    assert code == 3
+    assert said.splitlines()[-1].startswith(f"mainspring: cannot listen on 127.0.0.1:{port}")
+    assert "Traceback" not in said
+    nowhere = environment(database__url="postgresql://127.0.0.1:1/nowhere")
+    code, said = await run("up", "--port", "0", environ=nowhere, folder=tmp_path)
+    assert code == 3
+    assert said.splitlines()[-1].startswith("mainspring: ")
+    assert "Traceback" not in said
+
+
+async def test_two_over_one_data_directory_are_refused(tmp_path: Path) -> None:
+    async with up(tmp_path) as running:
+        await running.announced()
+        code, said = await run("up", "--port", "0", environ=environment(), folder=tmp_path)
+        assert code == 3
+        assert "another process uses" in said.splitlines()[-1]
+        assert await running.get("/healthz") == 200
+
+
+async def test_other_commands_find_the_platform_that_runs(tmp_path: Path) -> None:
+    environ = environment()
+    async with up(tmp_path) as running:
+        await running.announced()
+
+        async def command(*arguments: str) -> tuple[int, str]:
+            return await run(*arguments, environ=environ, folder=tmp_path)
+
+        code, key = await command("admin", "key", "reader", "--scope", "audit:read", "--days", "1")
+        assert (code, key[:4]) == (0, "msk_")
+        (tmp_path / "reader.key").write_text(key)
+        code, said = await command("admin", "key", "more", "--key-file", "reader.key")
+        assert code == 3
+        assert "refused: 403" in said
+        code, said = await command("doctor", "--json")
+        assert (code, json.loads(said)[5]["name"]) == (0, "port")
+        code, said = await command("audit", "export", "a.ndjson", "--key-file", "reader.key")
+        assert code == 0
+        verifier = said.rpartition("verifier key: ")[2]
+    assert (await command("audit", "verify", "a.ndjson", "--key", verifier))[0] == 0
+    lines = (tmp_path / "a.ndjson").read_bytes().splitlines(keepends=True)
+    (tmp_path / "a.ndjson").write_bytes(b"".join([*lines[:1], *lines[2:]]))
+    code, said = await command("audit", "verify", "a.ndjson")
+    assert code == 1
+    assert said.startswith("NOT INTACT")
+    code, said = await command("admin", "key", "late")
+    assert code == 3
+    assert "no platform runs" in said
+
+
+async def test_several_processes_share_an_address_on_postgresql(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    async with up(tmp_path, "--workers", "2", database__url=postgres_url) as running:
+        await running.announced()
+        pid = int(running.shown["pid"])
+        assert pid == running.process.pid
+        first = _children(pid)
+        assert len(first) == 2
+        assert {await running.get("/readyz") for _ in range(20)} == {200}
+        os.kill(first[0], signal.SIGKILL)
+        assert running.process.stderr is not None
+        async with asyncio.timeout(DEADLINE_S):
+            while b"process_restarted" not in await running.process.stderr.readline():
+                pass
+        assert len(_children(pid)) == 2
+        assert {await running.get("/readyz") for _ in range(20)} == {200}
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ended() == 0
+        assert _children(pid) == []
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[1] == str(pid) and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
