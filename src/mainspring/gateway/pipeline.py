@@ -172,10 +172,8 @@ class Gateway:
             )  # fmt: skip
             if idempotency is not None:
                 with self.replays.running(idempotency):
-                    outcome = await self._dispatcher.replay(idempotency, call.now_ms)
-                    if outcome is None:
-                        work = self._dispatcher.run(operation, call, args, idempotency)
-                        outcome = await within(operation.timeout_s, work, call)
+                    work = self._dispatcher.run(operation, call, args, idempotency)
+                    outcome = await within(operation.timeout_s, work, call)
                 if outcome.replayed:
                     self._metrics.replays.add()
                 return outcome

@@ -64,6 +64,7 @@ class Document:
         self._components = {
             name: schema if name in ours else _plain(schema) for name, schema in components.items()
         }
+        self._components["Json"] = _JSON
         self._schemas = {(name, part): _plain(schemas[i]) for name, part, i in slots}
 
     def build(self, shapes: Iterable[Shape] = ()) -> Json:
@@ -132,7 +133,7 @@ class Document:
             return {"required": False, "content": {"application/octet-stream": {}}}
         if operation.body_param is None:
             return None
-        schema = self._schemas.get((operation.name, "body"), {})
+        schema = self._schemas.get((operation.name, "body"), _ANY)
         if shape is not None and shape.body is not None:
             schema = _plain(dict(shape.body))
         optional = isinstance(schema, dict) and {"type": "null"} in schema.get("anyOf", [])
@@ -148,6 +149,7 @@ class Document:
             answers["3XX"] = {"description": "A redirect, or nothing new."}
         else:
             schema = self._schemas.get((operation.name, "response"))
+            schema = {} if schema == _ANY else schema
             if shape is not None and shape.response is not None:
                 schema = _plain(dict(shape.response))
             answers[str(operation.status)] = _success(operation, schema, "")
@@ -229,16 +231,31 @@ def _without_null(schema: Json) -> Json:
 
 
 def _plain(schema: Any) -> Any:
-    """Say of every free text that it holds no NUL; write tuples as arrays."""
-    if isinstance(schema, dict):
-        made = {name: _plain(value) for name, value in schema.items()}
-        free = not made.keys() & {"pattern", "format", "enum", "const"}
-        if made.get("type") == "string" and free:
-            made["pattern"] = NO_NUL
-        return made
+    """Say of every free text that it holds no NUL, however deep it is; write tuples as arrays."""
     if isinstance(schema, list | tuple):
         return [_plain(value) for value in schema]
-    return schema
+    if not isinstance(schema, dict):
+        return schema
+    if not schema.keys() - _ANNOTATIONS:
+        return {**schema, **_ANY}
+    made = {name: _plain_part(name, value) for name, value in schema.items()}
+    kind = made.get("type")
+    if kind == "string" and not made.keys() & {"pattern", "format", "enum", "const"}:
+        made["pattern"] = NO_NUL
+    if kind == "array":
+        made.setdefault("items", _ANY)
+    if kind == "object" and "properties" not in made:
+        made.setdefault("additionalProperties", _ANY)
+        made.setdefault("propertyNames", {"pattern": NO_NUL})
+    return made
+
+
+def _plain_part(name: str, value: Any) -> Any:
+    if name == "properties":
+        return {property: _plain(schema) for property, schema in value.items()}
+    if name in {"default", "enum", "const", "example", "examples", "propertyNames"}:
+        return list(value) if isinstance(value, tuple) else value
+    return _plain(value)
 
 
 def _subclasses(kind: type[Failure]) -> list[type[Failure]]:
@@ -284,6 +301,24 @@ def _response(failure: type[Failure]) -> Json:
     }
 
 
+_ANNOTATIONS = {"description", "title", "default", "examples"}
+_ANY: Json = {"$ref": "#/components/schemas/Json"}
+_JSON: Json = {
+    "title": "Json",
+    "description": "Any JSON whose texts hold no NUL.",
+    "anyOf": [
+        {"type": "null"},
+        {"type": "boolean"},
+        {"type": "number"},
+        {"type": "string", "pattern": NO_NUL},
+        {"type": "array", "items": _ANY},
+        {
+            "type": "object",
+            "propertyNames": {"pattern": NO_NUL},
+            "additionalProperties": _ANY,
+        },
+    ],
+}
 _TYPED = {"body": {Kind.UNARY}, "response": {Kind.UNARY, Kind.UPLOAD}}
 _HEADERS = {
     "RequestId": {"description": "Names this request in logs.", "schema": {"type": "string"}},
