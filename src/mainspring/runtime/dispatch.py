@@ -155,9 +155,17 @@ class Dispatcher:
         """Run a unary or upload operation and commit what it staged, once.
 
         A guard that fails re-runs the handler at most ``RERUNS_MAX`` times, then raises
-        ConcurrentUpdate. When another call with the same idempotency key commits first, its answer
-        is returned. A Failure that keeps what was staged is raised after the commit.
+        ConcurrentUpdate. Where a call with the same idempotency key has committed before, its
+        answer is returned: most calls are no repeats, so it is looked for only when the commit
+        meets the key, or the handler fails or stages nothing. It is looked for first where the
+        handler is dear (its answer holds a secret) or runs inside the transaction. Raises KeyReused
+        when the request was another one. A Failure that keeps what was staged is raised after the
+        commit.
         """
+        if idempotency is not None and (operation.secret or operation.inside):
+            stored = await self.replay(idempotency, call.now_ms)
+            if stored is not None:
+                return stored
         if operation.inside:
             return await self._run_inside(operation, call, args, idempotency)
         outcome = await self._attempt(operation, call, args, idempotency)
@@ -184,15 +192,22 @@ class Dispatcher:
             outcome = answer(operation, value)
             if call.writes or call.events or call.jobs:
                 await self.commit(call, outcome=outcome, idempotency=idempotency)
+                return outcome
+            return await self._stored(idempotency, call) or outcome
         except Rerun:
-            return None
+            return await self._stored(idempotency, call)
         except Taken:
             return await self._winners_answer(idempotency, call.now_ms)
         except Failure as failure:
+            if (stored := await self._stored(idempotency, call)) is not None:
+                return stored
             if failure.keeps_staged and not await self._keep(call):
                 return None
             raise
-        return outcome
+
+    async def _stored(self, idempotency: Idempotency | None, call: Call) -> Outcome | None:
+        """Return what an earlier call with this key was answered, if there was one."""
+        return None if idempotency is None else await self.replay(idempotency, call.now_ms)
 
     async def _keep(self, call: Call) -> bool:
         """Commit what a failure keeps. Returns False when a guard failed: run again."""

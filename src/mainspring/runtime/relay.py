@@ -12,6 +12,7 @@ import structlog
 from mainspring.kernel.call import TENANT_DEFAULT, Call, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Rerun, Unavailable
+from mainspring.kernel.event import Envelope
 from mainspring.kernel.service import Consumer
 from mainspring.kernel.table import Command
 from mainspring.ports.database import Database
@@ -157,31 +158,31 @@ class Relay:
                 break
             else:
                 return
-        aside = self._call(event)
+        aside = self._call(event, envelope(event.body))
         self._inbox.set_aside(aside, consumer, event)
         await self._dispatcher.commit_all([aside], also=[move], wakes=CONSUMED)
 
     async def _handle(self, consumer: Consumer, event: LoggedEvent) -> Call:
         """Run the handler; when it fails, the call holds the job that will try again."""
-        call = self._call(event)
+        told = envelope(event.body, event.seq)
+        call = self._call(event, told)
         try:
-            await self._inbox.handle(consumer, call, envelope(event.body, event.seq))
+            await self._inbox.handle(consumer, call, told)
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - logged, and kept as a job
             log.warning(
                 "event_set_aside", consumer=consumer.name, event_id=event.id, error=repr(error)
             )
-            call = self._call(event)
+            call = self._call(event, told)
             self._inbox.set_aside(call, consumer, event)
         return call
 
-    def _call(self, event: LoggedEvent) -> Call:
-        correlation_id = envelope(event.body).correlationid
+    def _call(self, event: LoggedEvent, told: Envelope) -> Call:
         return self._dispatcher.call(
             consumer_caller(event.tenant),
             request_id=event.id,
-            correlation_id=correlation_id,
+            correlation_id=told.correlationid,
             causation_id=event.id,
         )
 
