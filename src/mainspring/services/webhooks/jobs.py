@@ -109,9 +109,7 @@ async def _attempt(
     at, duration_ms = rfc3339(call.now_ms), round(duration_s * 1000)
     if answer is None:
         assert error is not None  # one of the two
-        metrics.deliveries.of(error.code).add()
         return Attempt(at, duration_ms, error=error.code, excerpt=error.detail[:200]), None
-    metrics.deliveries.of("delivered" if 200 <= answer.status < 300 else "refused").add()
     return Attempt(at, duration_ms, answer.status, excerpt=model.excerpt(answer.body)), answer
 
 
