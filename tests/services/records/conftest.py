@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.adapters.blobs.directory import DirectoryBlobs
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database
 from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.runtime import Runtime
@@ -33,7 +35,10 @@ async def _platform(database: Database, directory: Path, seed: int) -> Platform:
         [service],
         keyring=keyring,
         sealer=Sealer(database, keyring, entropy),
-        resources={RecordsSettings: RecordsSettings()},
+        resources={
+            RecordsSettings: RecordsSettings(),
+            Blobs: DirectoryBlobs(directory / "blobs"),
+        },
         clock=clock,
         entropy=entropy,
     )

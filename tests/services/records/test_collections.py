@@ -50,6 +50,7 @@ async def test_a_collection_is_described_as_it_was_made(platform: Platform) -> N
     ("parts", "pointer"),
     [
         ({"name": "records"}, "/name"),
+        ({"fields": [{"name": "now", "type": "text"}]}, "/fields/0/name"),
         ({"fields": [{"name": "id", "type": "text"}]}, "/fields/0/name"),
         ({"fields": [TITLE, TITLE]}, "/fields/1/name"),
         ({"fields": [{"name": "a", "type": "text", "min": 3, "max": 2}]}, "/fields/0/max"),
@@ -254,3 +255,9 @@ async def test_another_process_changed_the_collection(platform: Platform, other:
     with pytest.raises(Invalid):
         await platform.add("posts", title="f")
     await platform.add("posts", count=1)
+
+
+@pytest.mark.parametrize("name", ["Posts", "1st", "a__b", "a-b", "posts\n", "", "a" * 64, "é"])
+async def test_names(platform: Platform, name: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        await platform.make(name)

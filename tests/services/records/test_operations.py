@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from mainspring.kernel.errors import Invalid, NotFound, PreconditionFailed
+from mainspring.kernel.table import Query
 from mainspring.services.records.api import StillReferenced, UniqueTaken
 from tests.services.records.platform import Platform, read
 
@@ -218,3 +220,25 @@ async def test_json_reads_back_as_written(platform: Platform) -> None:
     made = await platform.add("posts", title=text[:20], meta={text: [text, 1.5, True, None, {}]})
     assert await platform.get("posts", made["id"]) == made
     assert json.loads(json.dumps(made)) == made
+
+
+async def test_reading_takes_one_query_and_creating_none(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await platform.make("posts", *POST)
+    made = await platform.add("posts", title="a")
+    await platform.get("posts", made["id"])
+    queries: list[str] = []
+    really = type(platform.database).read
+
+    async def count(self: Any, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
+        queries.append(query.sql.name)
+        return await really(self, query, values)
+
+    monkeypatch.setattr(type(platform.database), "read", count)
+    await platform.get("posts", made["id"])
+    assert queries == ["records.record"]
+    await platform.add("posts", title="b")
+    assert queries == ["records.record"]
+    await platform.page("posts", limit=1)
+    assert queries == ["records.record", "records.head", "records.list"]

@@ -24,10 +24,20 @@ GROUPS_MAX = 1_000
 CURSOR_CHARS_MAX = 4_096  # it may hold the longest index key
 EXPANDED_MAX = 3  # relations followed by one list
 
-NAME = r"^[a-z](?:_?[a-z0-9])*_?$"
+NAME = r"^[a-z](?:_?[a-z0-9])*_?$(?!\n)"
 Name = Annotated[str, Meta(pattern=NAME, max_length=63, description="lower case, no '__'")]
 FieldType = Literal[
-    "text", "number", "integer", "boolean", "datetime", "email", "url", "select", "json", "relation"
+    "text",
+    "number",
+    "integer",
+    "boolean",
+    "datetime",
+    "email",
+    "url",
+    "select",
+    "json",
+    "relation",
+    "file",
 ]
 
 
@@ -50,7 +60,8 @@ class Field(Input, frozen=True):
     """A field of a collection. ``min`` and ``max`` bound the characters of text, or the number.
 
     ``values`` are those of a select, ``collection`` the one a relation points into. A ``default``
-    is stored when a new record leaves the field out.
+    is stored when a new record leaves the field out. A ``file`` is uploaded to its own address, and
+    emptied with null.
     """
 
     name: Name

@@ -20,17 +20,20 @@ _definition = msgspec.json.Decoder(Definition).decode
 
 
 async def compiled(call: Call, collection: str, version: int) -> Compiled:
-    """Return this version of a collection. Raises Rerun when there is a newer one by now."""
+    """Return this version of a collection, or a newer one if there is. Raises NotFound.
+
+    What was read under the older one is brought to the newer, and writes are guarded by it.
+    """
     key = (call.use(Registry), collection, version)
     found = _cached.get(key)
     if found is not None:
         return found
     row = await call.find(COLLECTION_BY_ID, id=collection)
-    if row is None or row.version != version:
-        raise Rerun
+    if row is None:
+        raise NotFound("no such collection")
     while len(_cached) >= CACHED_MAX:
         _cached.pop(next(iter(_cached)))
-    made = _cached[key] = compile_row(row)
+    made = _cached[(key[0], row.id, row.version)] = compile_row(row)
     return made
 
 

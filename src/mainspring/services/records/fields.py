@@ -26,10 +26,22 @@ _EMAIL = re.compile(
     r"[^\s@\"(),:;<>\[\]\\]{1,64}@([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}"
 )
 
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """A file field's value: what was uploaded, and the key of its blob."""
+
+    blob: str
+    name: str | None
+    media_type: str
+    size_bytes: int
+    sha256: str
+
+
 CEL_TYPES = {
     "text": Type.TEXT, "number": Type.FLOAT, "integer": Type.INT, "boolean": Type.BOOL,
     "datetime": Type.TIME, "email": Type.TEXT, "url": Type.TEXT, "select": Type.TEXT,
     "json": Type.JSON, "relation": Type.TEXT,
+    "file": Type.JSON,
 }  # fmt: skip
 
 
@@ -52,6 +64,8 @@ def annotation(field: Field) -> Any:
             return Literal[tuple(field.values)]
         case "json":
             return Any
+        case "file":
+            return None
         case "email":
             return Annotated[str, Meta(max_length=EMAIL_CHARS_MAX)]
         case "url":
@@ -130,6 +144,8 @@ NORMALISERS: dict[str, Callable[[Any], Any]] = {
 
 def json_schema(field: Field) -> dict[str, Any]:
     """The field as JSON Schema, for the API's description."""
+    if field.type == "file":
+        return {"anyOf": [msgspec.json.schema(StoredFile), {"type": "null"}]}
     schema: dict[str, Any] = msgspec.json.schema(annotation(field))
     formats = {"email": "email", "url": "uri", "datetime": "date-time"}
     if field.type in formats:

@@ -1,10 +1,14 @@
 """Work on stored records outside the call: bringing them to a new schema, and purging them."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Rerun
+from mainspring.ports.blobs import Blobs
 from mainspring.services.records import keys
 from mainspring.services.records.api import CollectionUpdated, service
 from mainspring.services.records.catalog import compile_row
@@ -54,7 +58,7 @@ async def migrate_records(call: Call, tenant: str, name: str, layout: int, after
             _take_back(call, row, collection.definition, field)
             return
         _rewrite(call, collection, stored, record)
-        _drop_links(call, collection, stored)
+        _drop_removed(call, collection, stored)
     if len(page) == PAGE_ROWS:
         call.enqueue(
             migrate_records, tenant=tenant, name=name, layout=layout,
@@ -66,7 +70,22 @@ async def migrate_records(call: Call, tenant: str, name: str, layout: int, after
 
 
 @service.job(queue="bulk", max_attempts=20)
-async def purge_collection(call: Call, collection: str) -> None:
+async def delete_blobs(call: Call, blobs: list[str]) -> None:
+    """Delete files that no record has any more."""
+    store = call.use(Blobs)
+    for blob in blobs:
+        await store.delete(blob)
+
+
+def drop_files(call: Call, files: Iterable[Any]) -> None:
+    """Enqueue the deletion of what file fields held."""
+    blobs = [file["blob"] for file in files if file is not None]
+    if blobs:
+        call.enqueue(delete_blobs, blobs=blobs)
+
+
+@service.job(queue="bulk", max_attempts=20)
+async def purge_collection(call: Call, collection: str, files: list[str]) -> None:
     """Remove a page of the records of a deleted collection, then enqueue the next."""
     page = await call.all(RECORDS_AFTER, collection=collection, after="", limit=PAGE_ROWS)
     links = await call.all(LINKS_OF, collection=collection, limit=PAGE_ROWS)
@@ -76,7 +95,9 @@ async def purge_collection(call: Call, collection: str) -> None:
         PURGE_LINKS(collection=collection, limit=PAGE_ROWS),
         PURGE_RECORDS(collection=collection, limit=PAGE_ROWS),
     )
-    call.enqueue(purge_collection, collection=collection)
+    if files:
+        drop_files(call, [decode(s.data).get(name) for s in page for name in files])
+    call.enqueue(purge_collection, collection=collection, files=files)
 
 
 async def _taken(
@@ -137,10 +158,12 @@ def _rewrite(call: Call, collection: Compiled, stored: Stored, record: dict[str,
     )
 
 
-def _drop_links(call: Call, collection: Compiled, stored: Stored) -> None:
-    """Unlink what a removed relation field pointed at."""
-    for name in decode(stored.data):
+def _drop_removed(call: Call, collection: Compiled, stored: Stored) -> None:
+    """Unlink what a removed relation pointed at; delete the file of a removed file field."""
+    for name, value in decode(stored.data).items():
         if name not in collection.types:
+            if isinstance(value, dict) and "blob" in value:
+                drop_files(call, [value])
             call.write(UNLINK_FIELD(collection=collection.id, record=stored.id, field=name))
 
 

@@ -109,6 +109,7 @@ class Compiled:
         self.rules: dict[str, Program] = compile_rules(definition.rules, self.names)
         self.unique_fields = [(u.column, u.field) for u in definition.uniques]
         self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]
+        self.files = [f.name for f in definition.fields if f.type == "file"]
         self.relations = [f for f in definition.fields if f.type == "relation"]
         self._normalisers = [
             (f.name, NORMALISERS[f.type]) for f in definition.fields if f.type in NORMALISERS
@@ -235,6 +236,9 @@ def _struct(fields: list[Field], *, partial: bool) -> type[msgspec.Struct]:
     members: list[Any] = []
     for field in fields:
         kind = annotation(field)
+        if field.type == "file":
+            members.append((field.name, kind | UnsetType, UNSET))  # a PUT keeps it, too
+            continue
         if not field.required:
             kind = kind | None if kind is not Any else kind
         if partial:
@@ -316,7 +320,9 @@ def _wrong(field: Field) -> list[tuple[str, str]]:
         found.append(("values", "there are two of one"))
     if (field.type == "relation") != (field.collection is not None):
         found.append(("collection", "a relation names a collection, and nothing else does"))
-    if field.unique and field.type in ("json", "boolean"):
+    if field.type == "file" and (field.required or field.default is not None):
+        found.append(("required" if field.required else "default", "a file comes by its upload"))
+    if field.unique and field.type in ("json", "boolean", "file"):
         found.append(("unique", f"a {field.type} field cannot be unique"))
     return found
 
@@ -344,7 +350,7 @@ def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
             field = known.get(name)
             if name == "updated_at":
                 size += 64
-            elif field is None or field.type == "json":
+            elif field is None or CEL_TYPES[field.type] is Type.JSON:
                 faults.append(Fault(f"/indexes/{i}/{j}", f"{name} cannot be indexed"))
             elif CEL_TYPES[field.type] in (Type.TEXT, Type.TIME):
                 size += keys.text_bytes_max(text_chars(field))

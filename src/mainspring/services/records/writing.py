@@ -15,6 +15,7 @@ from mainspring.services.records.api import (
     StillReferenced,
     UniqueTaken,
 )
+from mainspring.services.records.jobs import drop_files
 from mainspring.services.records.model import Compiled, encode
 from mainspring.services.records.store import (
     DELETE,
@@ -69,13 +70,15 @@ def update(
                 unlink = UNLINK_FIELD(collection=collection.id, record=record_id, field=field.name)
                 call.write(unlink)
             _link(call, collection, record_id, field.name, after, pointer)
+    drop_files(call, [old.get(f) for f in collection.files if old.get(f) != new[f]])
     raw = msgspec.Raw(data.encode())
     call.emit_json(RecordUpdated, raw, subject=record_id)
     return raw
 
 
-async def delete(call: Call, collection: Compiled, record_id: str, version: int) -> None:
+async def delete(call: Call, collection: Compiled, record: Record, version: int) -> None:
     """Stage the end of a record. Raises StillReferenced."""
+    record_id = record["id"]
     await require_unreferenced(call, collection.id, record_id)
     key = {"collection": collection.id, "id": record_id, "version": version}
     call.write(
@@ -83,6 +86,7 @@ async def delete(call: Call, collection: Compiled, record_id: str, version: int)
         UNLINK(collection=collection.id, record=record_id),
         DELETE(**key).expect(1, Rerun),
     )
+    drop_files(call, [record.get(f) for f in collection.files])
     call.emit(RecordDeleted(record_id, collection.name))
 
 

@@ -1,5 +1,5 @@
-"""Every operation of the service: on collections, on records, on lists and groups of them."""
+"""Every operation of the service: on collections, on records and files, on lists and groups."""
 
-from mainspring.services.records.operations import aggregates, collections, lists, records
+from mainspring.services.records.operations import aggregates, collections, files, lists, records
 
-__all__ = ["aggregates", "collections", "lists", "records"]
+__all__ = ["aggregates", "collections", "files", "lists", "records"]

@@ -153,7 +153,8 @@ async def delete_collection(call: Call, name: str) -> None:
         if other.id != row.id and row.id in compile_row(other).definition.targets.values():
             raise StillReferenced(f"the collection {other.name!r} points at this one")
     call.write(COLLECTIONS.delete(row), HOLD_WRITERS())
-    call.enqueue(purge_collection, collection=row.id)
+    files = [f.name for f in compile_row(row).definition.fields if f.type == "file"]
+    call.enqueue(purge_collection, collection=row.id, files=files)
     call.emit(CollectionDeleted(row.id, name))
 
 

@@ -68,7 +68,7 @@ async def get_record(
     plain = query.fields is None and query.expand is None
     if plain and rule is None and (found.schema_version or 0) >= own.layout:
         return Answer(msgspec.Raw(found.data.encode()), etag=etag)
-    record = _record(own, found.data, found.schema_version)
+    record = read_record(own, found.data, found.schema_version)
     access.require(call, own, "view", record)
     if plain:
         return Answer(_raw(record), etag=etag)
@@ -81,10 +81,10 @@ async def update_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Answer[msgspec.Raw]:
     """Change the fields that are sent (RFC 7396); null empties one that may be empty."""
-    current = await _current(call, collection, id)
+    current = await current_record(call, collection, id, "update")
     access.require(call, current.collection, "update", current.record, body)
     call.require_match(f'"{current.version}"')
-    return await _change(call, current, current.collection.read_change(body))
+    return await change_record(call, current, current.collection.read_change(body))
 
 
 @service.operation(f"PUT {RECORD_PATH}", scope=None, raises=(UniqueTaken,))
@@ -92,19 +92,19 @@ async def replace_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Answer[msgspec.Raw]:
     """Replace every field; one that is left out gets its default, or null."""
-    current = await _current(call, collection, id)
+    current = await current_record(call, collection, id, "update")
     access.require(call, current.collection, "update", current.record, body)
     call.require_match(f'"{current.version}"')
-    return await _change(call, current, current.collection.read_new(body))
+    return await change_record(call, current, current.collection.read_new(body))
 
 
 @service.operation(f"DELETE {RECORD_PATH}", scope=None)
 async def delete_record(call: Call, collection: str, id: str) -> None:
     """Delete a record. Refused while other records point at it."""
-    current = await _current(call, collection, id)
+    current = await current_record(call, collection, id, "delete")
     access.require(call, current.collection, "delete", current.record)
     call.require_match(f'"{current.version}"')
-    await writing.delete(call, current.collection, id, current.version)
+    await writing.delete(call, current.collection, current.record, current.version)
 
 
 @service.operation(f"POST {RECORDS_PATH}:batch", scope=None, raises=(UniqueTaken,))
@@ -123,14 +123,14 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
             answers.append(raw)
             continue
         assert item.id is not None  # _check_item
-        current = await _current(call, collection, item.id, pointer)
+        current = await current_record(call, collection, item.id, item.action, pointer)
         access.require(call, current.collection, item.action, current.record, item.data)
         if item.action == "delete":
-            await writing.delete(call, current.collection, item.id, current.version)
+            await writing.delete(call, current.collection, current.record, current.version)
             answers.append(None)
         else:
             values = current.collection.read_change(item.data, f"{pointer}/data")
-            changed = await _change(call, current, values, f"{pointer}/data", seen)
+            changed = await change_record(call, current, values, f"{pointer}/data", seen)
             answers.append(changed.body)
     return BatchAnswer(answers)
 
@@ -164,13 +164,14 @@ async def _create(
     return writing.insert(call, collection, record, pointer), record_id
 
 
-async def _change(
+async def change_record(
     call: Call,
     current: Current,
     values: dict[str, Any],
     pointer: str = "",
     seen: set[tuple[str, bytes]] | None = None,
 ) -> Answer[msgspec.Raw]:
+    """Stage new values of a record's fields, unless they are the old ones."""
     old, collection = current.record, current.collection
     if all(old[name] == value for name, value in values.items()):
         return Answer(_raw(old), etag=f'"{current.version}"')
@@ -182,20 +183,25 @@ async def _change(
     return Answer(raw, etag=f'"{current.version + 1}"')
 
 
-async def _current(call: Call, collection: str, record_id: str, pointer: str = "") -> Current:
-    """Read a record to change it. Raises NotFound."""
+async def current_record(
+    call: Call, collection: str, record_id: str, action: access.Action, pointer: str = ""
+) -> Current:
+    """Read a record to do something with it; whether the caller may is asked next.
+
+    Raises NotFound, or what a caller without scope and rule is told.
+    """
     found = await call.find(RECORD, tenant=call.tenant, name=collection, id=record_id)
     if found is None:
-        raise missing(call, access.WRITE)
+        raise missing(call, access.scope_of(action))
     own = await compiled(call, found.collection, found.collection_version)
     if found.data is None or found.version is None:
-        if not (own.rules or call.caller.allows(access.WRITE)):
-            raise missing(call, access.WRITE)
+        access.rule_for(call, own, action)
         raise NotFound(f"no such record{pointer and f' ({pointer})'}")
-    return Current(own, found.version, _record(own, found.data, found.schema_version))
+    return Current(own, found.version, read_record(own, found.data, found.schema_version))
 
 
-def _record(collection: Compiled, data: str, schema_version: int | None) -> dict[str, Any]:
+def read_record(collection: Compiled, data: str, schema_version: int | None) -> dict[str, Any]:
+    """Decode a stored record, brought to its collection's schema."""
     record = decode(data)
     return record if (schema_version or 0) >= collection.layout else collection.upgrade(record)
 

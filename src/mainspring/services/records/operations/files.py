@@ -1,0 +1,69 @@
+"""Files of records: uploaded to a field's own address, and downloaded from it."""
+
+from urllib.parse import quote
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.errors import NotFound
+from mainspring.kernel.operation import Answer, Raw, Upload
+from mainspring.ports.blobs import Blobs
+from mainspring.services.records import access
+from mainspring.services.records.api import service
+from mainspring.services.records.fields import StoredFile
+from mainspring.services.records.model import Compiled
+from mainspring.services.records.operations.records import (
+    RECORD_PATH,
+    change_record,
+    current_record,
+)
+
+FILE_PATH = RECORD_PATH + "/files/{field}"
+
+
+@service.upload(f"POST {FILE_PATH}", scope=None)
+async def upload_file(
+    call: Call, collection: str, id: str, field: str, upload: Upload
+) -> Answer[msgspec.Raw]:
+    """Put a file into a file field, in the place of the one that was there.
+
+    The body is the file itself; ``Content-Disposition`` may name it. It takes what an update takes.
+    """
+    current = await current_record(call, collection, id, "update")
+    access.require(call, current.collection, "update", current.record)
+    call.require_match(f'"{current.version}"')
+    _require_file_field(current.collection, field)
+    file = StoredFile(
+        upload.key, upload.filename, upload.media_type, upload.size_bytes, upload.sha256
+    )
+    answer = await change_record(call, current, {field: msgspec.structs.asdict(file)})
+    return Answer(answer.body, status=201, etag=answer.etag)
+
+
+@service.raw(f"GET {FILE_PATH}", scope=None)
+async def download_file(call: Call, collection: str, id: str, field: str) -> Raw:
+    """Download the file of a record, as an attachment, to whoever may view the record."""
+    current = await current_record(call, collection, id, "view")
+    access.require(call, current.collection, "view", current.record)
+    _require_file_field(current.collection, field)
+    value = current.record[field]
+    if value is None:
+        raise NotFound("there is no file")
+    file = msgspec.convert(value, StoredFile)
+    name = quote(file.name or f"{field}", safe="")
+    blobs = call.use(Blobs)
+    return Raw(
+        blobs.get(file.blob),
+        media_type=file.media_type,
+        headers=(
+            ("Content-Length", str(file.size_bytes)),
+            ("Content-Disposition", f"attachment; filename*=UTF-8''{name}"),
+            ("ETag", f'"{file.sha256}"'),
+            ("Cache-Control", "private, no-cache"),
+        ),
+    )
+
+
+def _require_file_field(collection: Compiled, field: str) -> None:
+    if field not in collection.files:
+        raise NotFound(f"there is no file field {field!r}")

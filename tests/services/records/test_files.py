@@ -1,0 +1,100 @@
+"""Files of records: uploaded, downloaded, and gone when nothing has them any more."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound
+from mainspring.kernel.operation import Raw, Upload
+from mainspring.ports.blobs import Blobs
+from mainspring.services.records import service
+from tests.services.records.platform import ANNA, KEY, NOBODY, Platform, read
+
+PHOTO = {"name": "photo", "type": "file"}
+
+
+def _blobs(platform: Platform) -> Blobs:
+    blobs: Blobs = platform.runtime.resources[Blobs]
+    return blobs
+
+
+async def _upload(platform: Platform, id: str, data: bytes, caller: Any = KEY) -> dict[str, Any]:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    key = platform.call().new_id("blob")
+    blob = await _blobs(platform).put(key, chunks(), size_bytes_max=1000)
+    upload = Upload(blob.key, blob.size_bytes, blob.sha256, "image/png", "a b.png")
+    outcome = await platform.run(
+        "upload_file", caller, collection="people", id=id, field="photo", upload=upload
+    )
+    answer: dict[str, Any] = read(outcome)
+    return answer
+
+
+async def _download(platform: Platform, id: str, caller: Any = KEY, field: str = "photo") -> Raw:
+    handler = service.operations["records.download_file"].handler
+    raw: Raw = await handler(platform.call(caller), collection="people", id=id, field=field)
+    return raw
+
+
+async def _bytes(body: Any) -> bytes:
+    return b"".join([chunk async for chunk in body])
+
+
+async def test_a_file_comes_and_goes_with_its_record(platform: Platform) -> None:
+    await platform.make("people", PHOTO, rules={"view": "has(photo)", "update": "true"})
+    one = await platform.add("people")
+    with pytest.raises(NotFound):
+        await _download(platform, one["id"])
+    shown = await _upload(platform, one["id"], b"first")
+    assert shown["photo"]["sha256"] == hashlib.sha256(b"first").hexdigest()
+    assert shown["photo"] | {"blob": "", "sha256": ""} == {
+        "blob": "", "name": "a b.png", "media_type": "image/png", "size_bytes": 5, "sha256": "",
+    }  # fmt: skip
+    raw = await _download(platform, one["id"], NOBODY)
+    assert await _bytes(raw.body) == b"first"
+    assert ("Content-Disposition", "attachment; filename*=UTF-8''a%20b.png") in raw.headers
+    again = await _upload(platform, one["id"], b"second", ANNA)
+    assert await platform.work() == 1
+    with pytest.raises(NotFound):
+        await _bytes(_blobs(platform).get(shown["photo"]["blob"]))
+    put = await platform.run("replace_record", collection="people", id=one["id"], body={})
+    assert read(put)["photo"] == again["photo"]  # it is not part of what a PUT replaces
+    emptied = {"photo": None}
+    await platform.run("update_record", collection="people", id=one["id"], body=emptied)
+    assert await platform.work() == 1
+    with pytest.raises(NotFound):
+        await _bytes(_blobs(platform).get(again["photo"]["blob"]))
+
+
+@pytest.mark.parametrize("end", ["record", "collection", "field"])
+async def test_no_file_outlives_its_record(platform: Platform, end: str) -> None:
+    await platform.make("people", PHOTO)
+    one = await platform.add("people")
+    blob = (await _upload(platform, one["id"], b"x"))["photo"]["blob"]
+    if end == "record":
+        await platform.run("delete_record", collection="people", id=one["id"])
+    elif end == "collection":
+        await platform.run("delete_collection", name="people")
+    else:
+        await platform.run("update_collection", name="people", change={"fields": []})
+    await platform.work()
+    with pytest.raises(NotFound):
+        await _bytes(_blobs(platform).get(blob))
+
+
+async def test_what_is_refused(platform: Platform) -> None:
+    await platform.make("people", PHOTO, {"name": "name", "type": "text"}, rules={"view": "true"})
+    one = await platform.add("people")
+    with pytest.raises(Forbidden):
+        await _upload(platform, one["id"], b"x", ANNA)
+    with pytest.raises(NotFound):
+        await _download(platform, one["id"], field="name")
+    with pytest.raises(Invalid):
+        await platform.add("people", photo={"blob": "blob_1"})
+    for wrong in ({**PHOTO, "required": True}, {**PHOTO, "unique": True}):
+        with pytest.raises(Failure):
+            await platform.make("others", wrong)
