@@ -130,6 +130,25 @@ async def test_a_defect_is_not_a_driver_error(database: PostgresDatabase) -> Non
         await database.commit([Statement("broken", "DELETE FROM nowhere")()])
 
 
+async def test_a_frozen_process_gives_up_its_locks(database: PostgresDatabase) -> None:
+    """The server ends a transaction in which nothing happens: the log is not held up by it."""
+    setting = Query("setting", "SELECT current_setting('idle_in_transaction_session_timeout')", str)
+    assert await database.read(setting, ()) == ["10s"]
+
+
+async def test_a_listener_that_raises_stops_nothing(database: PostgresDatabase) -> None:
+    def broken(_: Wakes) -> None:
+        raise ZeroDivisionError
+
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
+    database.on_wake(broken)
+    for i in range(3):
+        await database.commit([NOTES.insert(Note(f"{i}", f"{i}"))], frozenset({"events"}))
+    assert await database.read(NOTE_COUNT, ()) == [3]
+    assert complaints
+
+
 async def test_many_readers_share_few_connections(postgres_url: str) -> None:
     database = PostgresDatabase(postgres_url + "&pool=2")
     await database.open()

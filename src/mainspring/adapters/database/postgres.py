@@ -55,6 +55,7 @@ LANES = 2
 WRITERS = 4  # connections for calls that go alone
 SCANNERS = 2
 CLOSE_WAIT_S = 30.0  # for transactions that run while the database closes
+MIGRATION_MAX_S = 3_600.0  # of one script, and of waiting for another process that migrates
 POSTS_MAX = 256  # commits posted from threads and not yet done; one more is dropped and logged
 
 _MIGRATIONS_LOCK = 0x6D61696E73707267  # "mainsprg": one process at a time changes the schema
@@ -263,8 +264,9 @@ class PostgresDatabase:
             self._deliver(frozenset(wakes))
 
     def _deliver(self, wakes: Wakes) -> None:
+        loop = asyncio.get_running_loop()
         for listener in self._listeners:
-            listener(wakes)
+            loop.call_soon(listener, wakes)  # one that raises must not stop a lane
 
     def _is_ours(self, pid: int) -> bool:
         return self._batches.has_pid(pid) or self._writers.has_pid(pid)
@@ -277,7 +279,9 @@ class PostgresDatabase:
 
         async def work(connection: Connection) -> bool:
             async with transaction(connection):
-                await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATIONS_LOCK})")
+                await connection.execute(
+                    f"SELECT pg_advisory_xact_lock({_MIGRATIONS_LOCK})", timeout=MIGRATION_MAX_S
+                )
                 await connection.execute(_MIGRATIONS)
                 found = await connection.fetchval(
                     "SELECT digest FROM migrations WHERE name = $1", name
@@ -286,7 +290,7 @@ class PostgresDatabase:
                     return False
                 if found is not None:
                     raise StartError(f"migration {name} was changed after it was applied")
-                await connection.execute(with_code_point_order(script))
+                await connection.execute(with_code_point_order(script), timeout=MIGRATION_MAX_S)
                 await connection.execute("INSERT INTO migrations VALUES ($1, $2)", name, digest)
                 return True
 

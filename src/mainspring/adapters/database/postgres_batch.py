@@ -28,11 +28,14 @@ def can_join(writes: Sequence[Write]) -> bool:
 
     The parts of a statement do not see each other's effects. That is safe where each write is
     checked, since a row touched twice makes a count fall short and the call is run alone; and
-    where only the first is the service's own SQL, which could read what came before it.
+    where only the first is the service's own SQL, which could read what came before it. An insert
+    that may be dropped is not checked: it joins only writes that cannot decide whether it is.
     """
+    own_sql = isinstance(writes[0], Command)
+    changed = {write.table for write in writes if isinstance(write, Update | Delete)}
     for position, write in enumerate(writes):
         if isinstance(write, Insert):
-            if write.taken is None:
+            if write.taken is None and (own_sql or write.table in changed):
                 return False
         elif isinstance(write, Command):
             if position or not write.expects or not _CAN_BE_NESTED.match(write.sql.postgres):

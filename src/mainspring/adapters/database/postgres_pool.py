@@ -24,6 +24,7 @@ WAIT_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0  # after that a server that does not answer counts as gone
 CLOSE_TIMEOUT_S = 5.0
+IDLE_IN_TRANSACTION_S = 10  # a process that freezes in a transaction gives up its locks then
 ATTEMPTS_MAX = 6  # of a transaction that PostgreSQL aborts because of others
 RETRY_FIRST_S = 0.005
 RETRY_MAX_S = 0.2
@@ -70,10 +71,14 @@ class Target:
         self.prepared = prepared != "false"
         self.says_prepared = prepared is not None
         self.pooler = False
+        self.probed = False
         self.shown = f"{query.get('host') or parts.hostname or 'localhost'}{parts.path}"
 
     async def connect(self) -> Connection:
         """Open one connection. Raises what the driver raises."""
+        settings = {"application_name": "mainspring"}
+        if self.probed and not self.pooler:  # a pooler refuses settings it does not know
+            settings["idle_in_transaction_session_timeout"] = f"{IDLE_IN_TRANSACTION_S}s"
         return await asyncpg.connect(
             self.dsn,
             timeout=CONNECT_TIMEOUT_S,
@@ -81,7 +86,7 @@ class Target:
             statement_cache_size=STATEMENTS_CACHED if self.prepared else 0,
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=STATEMENT_MAX_CHARS,
-            server_settings={"application_name": "mainspring"},
+            server_settings=settings,
         )
 
     async def probe(self) -> str:
@@ -105,6 +110,7 @@ class Target:
             raise StartError(f"PostgreSQL at {self.shown} fails: {said(error)}") from error
         finally:
             connection.terminate()
+        self.probed = True
         if self.pooler and not self.says_prepared:
             self.prepared = False
             log.warning("postgres_pooler_found", prepared_statements=False, wakes="polled")

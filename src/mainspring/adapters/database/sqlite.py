@@ -102,7 +102,7 @@ class SqliteDatabase:
     def __init__(self, path: Path, *, group_max: int = GROUP_MAX) -> None:
         self._path = path
         self._group_max = group_max
-        self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()  # bounded by _waiting
         self._waiting = 0
         self._listeners: list[Callable[[Wakes], None]] = []
         self._group_listeners: list[Callable[[int], None]] = []

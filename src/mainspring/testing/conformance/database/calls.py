@@ -158,6 +158,30 @@ async def check_writes_apply_in_their_order(fresh: Opener) -> None:
     assert await thing_of(database, "v") == Thing("v", size=6, flag=True, version=3)
 
 
+async def check_an_insert_is_dropped_only_for_what_stays(fresh: Opener) -> None:
+    """A value that the same call frees is free, whichever kind of write frees it."""
+    thing = Thing("t", "name")
+    database = await made(fresh, thing)
+    await database.commit([THINGS.delete(thing), THINGS.insert(Thing("u", "name"), None)])
+    seen = await thing_of(database, "u")
+    assert seen is not None
+    await database.commit(
+        [THINGS.update(seen, name="new"), THINGS.insert(Thing("v", "name"), None)]
+    )
+    await database.commit(
+        [THINGS.update(Thing("v", "name"), size=1), NOTES.insert(Note("n", "text"), None)]
+    )
+    await database.commit(
+        [
+            THINGS.update(Thing("v", "name", 1, version=2), size=2),
+            NOTES.insert(Note("dropped", "text"), None),
+        ]
+    )
+    assert await database.read(THING_IDS, ()) == ["u", "v"]
+    assert await database.read(SIZE, ("v",)) == [2]
+    assert await database.read(NOTE_COUNT, ()) == [1]
+
+
 async def check_a_large_call_commits(fresh: Opener) -> None:
     """Thousands of rows in one call, and a megabyte in one value."""
     database = await made(fresh)
