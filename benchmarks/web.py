@@ -42,7 +42,8 @@ def paired(
     rounds: int,
 ) -> Row:
     """Alternate the two; compare their medians."""
-    mine, theirs = [], []
+    mine: list[Result] = []
+    theirs: list[Result] = []
     for number in range(rounds):
         pair = [(ours, mine), (peers, theirs)]
         for run, into in pair if number % 2 == 0 else reversed(pair):

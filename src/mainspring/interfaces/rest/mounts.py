@@ -12,6 +12,7 @@ from mainspring.kernel.app import Asgi
 from mainspring.kernel.errors import Unauthenticated
 
 LIFESPAN_S = 30.0  # how long a mounted app may take to start or to stop
+_MESSAGES_MAX = 2  # of the lifespan protocol each way: startup and shutdown
 CALLER = "mainspring.caller"  # the scope's key for who is calling: a kernel Caller
 
 
@@ -100,8 +101,8 @@ class _Lifespan:
 
     def __init__(self, mount: Mount) -> None:
         self._mount = mount
-        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
-        self._outbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue(_MESSAGES_MAX)
+        self._outbox: asyncio.Queue[Message] = asyncio.Queue(_MESSAGES_MAX)
         self._task: asyncio.Task[None] | None = None
         self.state: dict[str, Any] = {}
 

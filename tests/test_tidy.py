@@ -1,0 +1,341 @@
+"""Style is executable: the tree keeps the rules, and each rule tells right from wrong."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import tidy_rules as rules
+from tests.tidy_rules import Finding, Rule, Source
+
+ROOT = Path(__file__).parents[1]
+CODE = ("src", "tests", "benchmarks", "examples")
+PROSE = (".md", ".toml", ".sql", ".yaml", ".yml", ".sh", ".html", ".js", ".css", ".ini", "")
+SKIPPED = {"__pycache__", "node_modules", "results"}
+OWN = {"tests/tidy_rules.py", "tests/test_tidy.py"}  # these spell out what they forbid
+
+
+def files() -> Iterator[Path]:
+    """Every file git tracks or would, so that a checkout's own clutter is not read."""
+    if shutil.which("git") and (ROOT / ".git").exists():
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        names = [name for name in listed.stdout.split("\0") if name]
+    else:
+        names = [str(p.relative_to(ROOT)) for top in CODE for p in (ROOT / top).rglob("*")]
+    for name in sorted(names):
+        path = ROOT / name
+        if path.is_file() and not SKIPPED & set(path.parts):
+            yield path
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def sources() -> Iterator[Source]:
+    for path in files():
+        if path.suffix == ".py":
+            yield Source(relative(path), path.read_text(encoding="utf-8"))
+
+
+def found(rule: Rule, path: str, text: str) -> list[Finding]:
+    return list(rule(Source(path, text)))
+
+
+# The tree
+
+
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
+def test_the_tree_keeps(rule: Rule) -> None:
+    wrong = [str(finding) for source in sources() for finding in rule(source)]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_services_have_their_rooms() -> None:
+    wrong = {
+        service.name: missing
+        for service in sorted((ROOT / "src/mainspring/services").iterdir())
+        if service.is_dir() and service.name != "__pycache__"
+        and (missing := rules.missing_from_service({path.name for path in service.iterdir()}))
+    }  # fmt: skip
+    assert not wrong
+
+
+def test_migrations_line_up() -> None:
+    folders = {path.parent for path in files() if path.suffix == ".sql" and "src" in path.parts}
+    wrong = {
+        relative(folder): problems
+        for folder in folders
+        if (problems := rules.migrations_line_up([p.name for p in folder.glob("*.sql")]))
+    }
+    assert folders
+    assert not wrong
+
+
+@pytest.mark.parametrize("rule", [rules.unfinished, rules.personal_paths], ids=lambda r: r.__name__)
+def test_no_text_is(rule: Callable[[str], Iterator[int]]) -> None:
+    wrong = [
+        f"{relative(path)}:{line}"
+        for path in files()
+        if path.suffix in (*PROSE, ".py") and relative(path) not in OWN
+        for line in rule(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert not wrong
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    wrong = [
+        f"{relative(path)}: {link}"
+        for path in files()
+        if path.suffix == ".md"
+        for link in rules.links(path.read_text(encoding="utf-8"))
+        if not (path.parent / link).exists()
+    ]
+    assert not wrong
+
+
+def test_decisions_name_proofs_that_exist() -> None:
+    wrong = []
+    decisions = sorted((ROOT / "docs/adr").glob("0*.md"))
+    for decision in decisions:
+        text = decision.read_text(encoding="utf-8")
+        proofs = re.findall(r"`(tests/[\w/.-]+)`", text.partition("## What proves it")[2])
+        if decision.name != "0000-template.md" and not proofs:
+            wrong.append(f"{decision.name}: names no test")
+        wrong += [f"{decision.name}: {p} is not there" for p in proofs if not (ROOT / p).exists()]
+    assert decisions
+    assert not wrong
+
+
+def test_every_decision_is_in_the_index() -> None:
+    index = (ROOT / "docs/adr/README.md").read_text(encoding="utf-8")
+    missing = [p.name for p in sorted((ROOT / "docs/adr").glob("0*.md")) if p.name not in index]
+    assert not missing
+
+
+# The rules
+
+SRC = "src/mainspring/runtime/relay.py"
+STORE = "src/mainspring/services/links/store.py"
+TEST = "tests/test_links.py"
+
+LONG = "def f():\n" + "    x = 1\n" * 70
+SHORT = "def f():\n" + "    x = 1\n" * 69
+
+EXAMPLES: list[tuple[Rule, str, str, bool]] = [
+    (rules.functions_are_short, SRC, SHORT, True),
+    (rules.functions_are_short, SRC, LONG, False),
+    (rules.functions_are_short, TEST, f"async {LONG}", False),
+    (rules.files_are_short, SRC, "x = 1\n" * 600, True),
+    (rules.files_are_short, SRC, "x = 1\n" * 601, False),
+    (rules.files_are_short, TEST, "x = 1\n" * 1_000, True),
+    (rules.files_are_short, TEST, "x = 1\n" * 1_001, False),
+    (rules.files_say_something, SRC, '"""What moves."""\n', True),
+    (rules.files_say_something, SRC, "\n", False),
+    (rules.names_are_rooms, SRC, "class Lane: ...", True),
+    (rules.names_are_rooms, SRC, "class LaneManager: ...", False),
+    (rules.names_are_rooms, SRC, "class BaseLane: ...", False),
+    (rules.names_are_rooms, SRC, "class Baseline: ...", True),
+    (rules.names_are_rooms, "src/mainspring/runtime/utils.py", "", False),
+    (rules.names_are_rooms, "src/mainspring/common/relay.py", "", False),
+    (rules.errors_are_not_swallowed, SRC, "try: f()\nexcept KeyError: pass", True),
+    (rules.errors_are_not_swallowed, SRC, "try: f()\nexcept Exception as e: g(e)", True),
+    (rules.errors_are_not_swallowed, SRC, "try: f()\nexcept Exception: log.exception('x')", True),
+    (
+        rules.errors_are_not_swallowed,
+        SRC,
+        "try: f()\nexcept Exception: logger().exception('x')",
+        True,
+    ),
+    (rules.errors_are_not_swallowed, SRC, "try: f()\nexcept BaseException:\n g()\n raise", True),
+    (rules.errors_are_not_swallowed, SRC, "try: f()\nexcept Exception: failures.add()", True),
+    (rules.errors_are_not_swallowed, SRC, "try: f()\nexcept Exception: pass", False),
+    (rules.errors_are_not_swallowed, SRC, "try: f()\nexcept: g()", False),
+    (rules.errors_are_not_swallowed, SRC, "try: f()\nexcept (OSError, Exception): g()", False),
+    (
+        rules.errors_are_not_swallowed,
+        SRC,
+        "import contextlib\nwith contextlib.suppress(Exception): f()",
+        False,
+    ),
+    (rules.time_and_chance_are_injected, SRC, "now_ms = call.now_ms", True),
+    (rules.time_and_chance_are_injected, SRC, "import time\ntime.time()", False),
+    (rules.time_and_chance_are_injected, SRC, "from time import monotonic\nmonotonic()", False),
+    (rules.time_and_chance_are_injected, SRC, "import random\nrandom.random()", False),
+    (rules.time_and_chance_are_injected, SRC, "from uuid import uuid4\nuuid4()", False),
+    (
+        rules.time_and_chance_are_injected,
+        SRC,
+        "from datetime import datetime\ndatetime.now()",
+        False,
+    ),
+    (rules.time_and_chance_are_injected, SRC, "secrets = []\nsecrets.append(1)", True),
+    (
+        rules.time_and_chance_are_injected,
+        "src/mainspring/kernel/clock.py",
+        "import time\ntime.time()",
+        True,
+    ),
+    (
+        rules.time_and_chance_are_injected,
+        "src/mainspring/adapters/cache/redis.py",
+        "import time\ntime.monotonic()",
+        True,
+    ),
+    (
+        rules.time_and_chance_are_injected,
+        "src/mainspring/adapters/cache/redis.py",
+        "import time\ntime.time()",
+        False,
+    ),
+    (rules.time_and_chance_are_injected, TEST, "import time\ntime.time()", True),
+    (rules.tests_do_not_sleep, TEST, "import asyncio\nasyncio.sleep(0)", True),
+    (rules.tests_do_not_sleep, TEST, "import asyncio\nasyncio.sleep(0.1)", False),
+    (rules.tests_do_not_sleep, TEST, "from time import sleep\nsleep(1)", False),
+    (rules.tests_do_not_sleep, SRC, "import asyncio\nasyncio.sleep(1)", True),
+    (rules.nothing_grows_without_bound, SRC, "import asyncio\nasyncio.Queue(64)", True),
+    (rules.nothing_grows_without_bound, SRC, "import asyncio\nasyncio.Queue(maxsize=N)", True),
+    (rules.nothing_grows_without_bound, SRC, "import asyncio\nasyncio.Queue()", False),
+    (
+        rules.nothing_grows_without_bound,
+        SRC,
+        "import queue\nqueue.SimpleQueue()  # bounded by QUEUE_MAX at commit()",
+        True,
+    ),
+    (rules.nothing_grows_without_bound, SRC, "import queue\nqueue.SimpleQueue()", False),
+    (
+        rules.nothing_grows_without_bound,
+        SRC,
+        "from functools import lru_cache\n@lru_cache(maxsize=None)\ndef f(): ...",
+        False,
+    ),
+    (rules.structs_are_frozen, SRC, "class A(msgspec.Struct, frozen=True): ...", True),
+    (rules.structs_are_frozen, SRC, "class A(msgspec.Struct): ...", False),
+    (rules.structs_are_frozen, SRC, "class A(msgspec.Struct, frozen=False): ...", False),
+    (rules.sql_has_its_room, STORE, "Q = Query('q', 'SELECT 1 FROM t', int)", True),
+    (
+        rules.sql_has_its_room,
+        "src/mainspring/services/links/operations.py",
+        "Q = Query('q', 'SELECT 1 FROM t', int)",
+        False,
+    ),
+    (
+        rules.sql_has_its_room,
+        "src/mainspring/gateway/limit.py",
+        "f'UPDATE {table} SET n = n + 1'",
+        False,
+    ),
+    (
+        rules.sql_has_its_room,
+        "src/mainspring/gateway/limit.py",
+        '"""Select what the caller may see."""\ndetail = "Select a limit"',
+        True,
+    ),
+    (rules.sql_takes_parameters, STORE, "f'SELECT {LINKS.columns} FROM {LINKS.name}'", True),
+    (rules.sql_takes_parameters, STORE, "f'SELECT id FROM links WHERE id = {link_id}'", False),
+    (
+        rules.sql_takes_parameters,
+        STORE,
+        "def sql(slug):\n return f'SELECT id FROM links WHERE slug = {slug}'",
+        False,
+    ),
+    (
+        rules.sql_takes_parameters,
+        STORE,
+        "def _sweep(table):\n return f'DELETE FROM {table}'\nSWEEP = _sweep('links')",
+        True,
+    ),
+    (
+        rules.sql_takes_parameters,
+        STORE,
+        "def _sweep(table):\n return f'DELETE FROM {table} '\ndef f(t):\n return _sweep(t)",
+        False,
+    ),
+    (rules.sql_takes_parameters, STORE, "Q = [f'SELECT {c} FROM t' for c in COLUMNS]", True),
+    (
+        rules.sql_takes_parameters,
+        STORE,
+        "def f(xs):\n return [f'SELECT {c} FROM t' for c in xs]",
+        False,
+    ),
+    (
+        rules.siblings_meet_at_the_api,
+        STORE,
+        "from mainspring.services.users.api import UserErased",
+        True,
+    ),
+    (rules.siblings_meet_at_the_api, STORE, "from mainspring.services.links.model import x", True),
+    (rules.siblings_meet_at_the_api, STORE, "from mainspring.services.users.store import x", False),
+    (rules.siblings_meet_at_the_api, STORE, "from mainspring.services import users", False),
+    (rules.siblings_meet_at_the_api, STORE, "import mainspring.services.users.model", False),
+    (
+        rules.declarations_have_their_room,
+        "src/mainspring/services/links/operations/create.py",
+        "@service.operation('POST /v1/links', scope=None)\nasync def create(call): ...",
+        True,
+    ),
+    (
+        rules.declarations_have_their_room,
+        STORE,
+        "@service.operation('POST /v1/links', scope=None)\nasync def create(call): ...",
+        False,
+    ),
+    (
+        rules.declarations_have_their_room,
+        "src/mainspring/services/links/operations.py",
+        "@service.event('links.link.created')\nclass LinkCreated: ...",
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "text", "accepted"),
+    EXAMPLES,
+    ids=[f"{e[0].__name__}-{'accepts' if e[3] else 'rejects'}-{i}" for i, e in enumerate(EXAMPLES)],
+)
+def test_the_rule_tells_right_from_wrong(rule: Rule, path: str, text: str, accepted: bool) -> None:
+    assert (not found(rule, path, text)) is accepted
+
+
+def test_every_rule_has_an_example_of_either_kind() -> None:
+    shown = {(rule, accepted) for rule, _, _, accepted in EXAMPLES}
+    assert shown == {(rule, accepted) for rule in rules.RULES for accepted in (True, False)}
+
+
+@pytest.mark.parametrize(
+    ("names", "accepted"),
+    [
+        (["0001_links.sql", "0002_clicks.sql"], True),
+        (["0001_links.sqlite.sql", "0001_links.postgres.sql"], True),
+        ([], True),
+        (["links.sql"], False),
+        (["0001_links.sql", "0001_clicks.sql"], False),
+        (["0001_links.sqlite.sql"], False),
+        (["0001_links.sql", "0003_clicks.sql"], False),
+    ],
+)
+def test_migration_names(names: list[str], accepted: bool) -> None:
+    assert (not rules.migrations_line_up(names)) is accepted
+
+
+def test_a_file_of_a_service_may_grow_into_a_folder() -> None:
+    assert not rules.missing_from_service({"__init__.py", "api.py", "operations"})
+    assert not rules.missing_from_service({"__init__.py", "api.py", "operations.py"})
+    assert rules.missing_from_service({"__init__.py", "operations.py"}) == ["api.py"]
+
+
+def test_unfinished_lines_and_personal_paths_are_found() -> None:
+    assert list(rules.unfinished("x = 1\n# TODO: later\nraise NotImplementedError")) == [2, 3]
+    assert not list(rules.unfinished("a todo list is a fine thing"))
+    assert list(rules.personal_paths("cd /home/ann/mainspring\nls /root/.cache")) == [1, 2]
+    assert not list(rules.personal_paths("GET /v1/home/page\nhttps://h.example/root/x\n/home/"))
+
+
+def test_links_are_read_from_prose_only() -> None:
+    text = "[a](x.md#part) [b](https://b.example) [c](#c)\n```\n[d](y.md)\n```\n![e](z.png)"
+    assert list(rules.links(text)) == ["x.md"]
