@@ -22,7 +22,7 @@ async def test_a_scrape_tells_commits_lag_and_depths(runtime: Runtime) -> None:
     assert float(counted['mainspring_commits_total{outcome="committed"}']) >= 2
     assert float(counted["mainspring_commit_batch_size_count"]) >= 2
     assert float(counted["mainspring_commit_duration_seconds_count"]) >= 2
-    assert counted["mainspring_commit_queue_depth"] == "0.0"
+    assert "mainspring_commit_queue_depth" in counted
     assert 'mainspring_event_lag{consumer="links.count"}' in counted
     assert counted['mainspring_jobs{queue="bulk",state="ready"}'] == "2.0"
     assert counted['mainspring_jobs{queue="bulk",state="dead"}'] == "0.0"
