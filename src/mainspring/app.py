@@ -17,7 +17,7 @@ from mainspring.adapters.blobs.directory import DirectoryBlobs
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.adapters.mail.sandbox import SandboxMail
-from mainspring.adapters.web.aiohttp import AiohttpWeb
+from mainspring.adapters.web.late import LateWeb
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.settings import CorsSettings, LimitSettings, ServerSettings
 from mainspring.interfaces.rest.app import RestApp
@@ -117,7 +117,7 @@ class Platform:
         url = settings.of(DatabaseSettings).url or f"sqlite:{self.data_dir / 'mainspring.db'}"
         self.database = open_database(url)
         private = settings.of(WebhookSettings).allow_private_addresses
-        self.web = AiohttpWeb(allow_private=private)
+        self.web = LateWeb(allow_private=private)
         self.passwords = Passwords(entropy)
         self.blobs = DirectoryBlobs(self.data_dir / "blobs")
         self.sealer = Sealer(self.database, self.keyring, entropy, clock)
