@@ -14,6 +14,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
+# The scope's key for a function that writes a whole answer at once, where the server has one.
+WHOLE = "mainspring.whole"
 SEND_IDLE_S = 60.0  # a reader that takes nothing for longer is cut off
 
 # Of these a second one makes the request ambiguous; others join into one list (RFC 9110, 5.3).
@@ -168,21 +170,29 @@ class Exchange(Ask):
 
     # The answer
 
-    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the status line and headers, with those that every answer carries."""
+    def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Note the status, and add the headers that every answer carries."""
         self.status = status
         headers.append((b"request-id", self.request_id.encode()))
         if self.trace is not None:
             headers.append(self.trace)
         headers.extend(self.standing)
         headers.extend(self.extra)
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the status line and headers."""
+        self._begin(status, headers)
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole answer; the server drops the body of one to HEAD."""
         if status not in {204, 304}:
             headers.append((b"content-length", b"%d" % len(body)))
-        await self.start(status, headers)
+        self._begin(status, headers)
+        whole = self.scope.get(WHOLE)
+        if whole is not None and whole(status, headers, body):
+            return
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
     async def write(self, chunk: bytes, *, more: bool = True) -> None:
