@@ -5,6 +5,8 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mainspring.kernel.cel import Names, Type, compile_cel
 from mainspring.kernel.errors import Invalid
@@ -94,6 +96,8 @@ def test_fields_and_context() -> None:
         ("!" * 30 + "open", "nested deeper than 24"),
         ("open" + " || open" * 240, "more than 400 parts"),
         ("views in [" + ",".join("1" for _ in range(101)) + "]", "more than 100 items"),
+        ("open" + " == open" * 51, "more than 50 operators in a row"),
+        ("views" + " + 1" * 30 + " > 0", "the result may overflow"),
         ("open" + " " * 2000, "longer than 2000 characters"),
         ("true}", "'}' cannot be read (character 5)"),
         ("open open", "'open' is not expected here (character 6)"),
@@ -138,3 +142,47 @@ def test_a_rule_is_fast() -> None:
     assert (
         time.perf_counter() - begun
     ) / 10_000 < 30e-6  # 1 us when quiet; a guard, not a benchmark
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "views" + " + 1" * 15 + " > 0",
+        " && ".join(["open"] * 190),
+        " || ".join(["!open"] * 120),
+        "open" + " == open" * 50,
+        "views in [" + ", ".join(["1"] * 100) + "]",
+        "open ? true : " * 20 + "true",
+        "(" * 20 + "open" + ")" * 20,
+    ],
+)
+def test_the_largest_expressions_run_everywhere(source: str) -> None:
+    program = compile_cel(source, NAMES)
+    program.test({"open": True, "views": 1})
+    assert program.sql("data").sqlite
+
+
+@given(st.text(st.sampled_from("ab1. \"'\\()[]!&|=<>+-*/%?:,e\nxté\U0001f600"), max_size=60))
+def test_any_text_is_compiled_or_refused(source: str) -> None:
+    try:
+        program = compile_cel(source, NAMES)
+    except Invalid:
+        return
+    program.test({})
+
+
+WORDS = [
+    "open", "views", "title", "meta.a", "due", "now", "'a'", "1", "2.5", "null", "(", ")", "[", "]",
+    "!", "-", "&&", "||", "==", "<", "in", "+", "%", "?", ":", ",", ".", "size", "has",
+    "startsWith",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=14))
+def test_any_words_are_compiled_or_refused(words: list[str]) -> None:
+    try:
+        program = compile_cel(" ".join(words), NAMES)
+    except Invalid:
+        return
+    assert program.test({}) in (True, False)
+    program.sql("data")

@@ -172,6 +172,20 @@ async def test_relations_hold_both_ways(platform: Platform) -> None:
     await platform.run("delete_record", collection="authors", id=bert["id"])
 
 
+async def test_many_point_at_one_at_once(platform: Platform) -> None:
+    await platform.make("authors", {"name": "name", "type": "text"})
+    await platform.make("posts", {"name": "author", "type": "relation", "collection": "authors"})
+    one, two = await platform.add("authors"), await platform.add("authors")
+    wrong = "rec_01jd0000000000000000000000"
+    targets = [target for _ in range(30) for target in (one["id"], two["id"], wrong)]
+    made = await asyncio.gather(
+        *(platform.add("posts", author=target) for target in targets), return_exceptions=True
+    )
+    for outcome, target in zip(made, targets, strict=True):
+        assert isinstance(outcome, Invalid) if target == wrong else isinstance(outcome, dict)
+    assert len(await platform.everything("posts", limit=100)) == 60
+
+
 async def test_a_link_and_the_end_of_its_target_exclude_each_other(platform: Platform) -> None:
     await platform.make("authors", {"name": "name", "type": "text"})
     await platform.make("posts", {"name": "author", "type": "relation", "collection": "authors"})

@@ -14,6 +14,7 @@ from mainspring.kernel.errors import Fault, Invalid
 SOURCE_CHARS_MAX = 2_000
 DEPTH_MAX = 24  # nested parentheses, calls, conditionals and prefix operators
 NODES_MAX = 400
+ROW_MAX = 50  # operators other than && and || in a row, each of which nests the one before
 LIST_ITEMS_MAX = 100
 INT_MAX = 2**63 - 1
 
@@ -215,6 +216,7 @@ class Parser:
 
     def _binary(self, power: int) -> Node:
         left = self._unary()
+        row = 0
         while True:
             token = self.tokens[self.next]
             mine = _POWERS.get(token.text, 0) if token.kind in ("sign", "name") else 0
@@ -231,6 +233,9 @@ class Parser:
                 )
                 left = Chain(token.text, (*before, right), token.at)  # type: ignore[arg-type]
             else:
+                row += 1
+                if row > ROW_MAX:
+                    raise self._fail(f"more than {ROW_MAX} operators in a row", token.at)
                 left = Binary(token.text, left, right, token.at)
 
     def _unary(self) -> Node:

@@ -169,15 +169,6 @@ REWRITE = Statement(
     + ", ".join(f"{c} = :{c}" for c in (*KEY_COLUMNS, *UNIQUE_COLUMNS))
     + " WHERE collection = :collection AND id = :id AND version = :version",
 )
-LINK = Statement(
-    "records.link",
-    "INSERT INTO records_links (collection, record, field, target_collection, target) "
-    "SELECT :collection, :record, :field, collection, id FROM records_records "
-    "WHERE collection = :target_collection AND id = :target",
-    postgres="INSERT INTO records_links (collection, record, field, target_collection, target) "
-    "SELECT :collection::text, :record::text, :field::text, collection, id FROM records_records "
-    "WHERE collection = :target_collection AND id = :target FOR SHARE",
-)
 # First of two: with the row in hand no link to it can appear, and the next statement sees all.
 HOLD_RECORD = Statement(
     "records.hold_record",

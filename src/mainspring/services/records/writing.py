@@ -20,13 +20,14 @@ from mainspring.services.records.model import Compiled, encode
 from mainspring.services.records.store import (
     DELETE,
     HOLD_RECORD,
-    LINK,
+    LINKS,
     RECORDS,
     REFERENCED,
     TAKEN,
     UNIQUE_COLUMNS,
     UNLINK,
     UNLINK_FIELD,
+    LinkRow,
     RecordRow,
 )
 
@@ -129,11 +130,7 @@ def _link(
     if target is None:
         return
     fault = Fault(f"{pointer}/{field}", "there is no such record")
-    link = LINK(
-        collection=collection.id,
-        record=record_id,
-        field=field,
-        target_collection=collection.definition.targets[field],
-        target=target,
-    )
-    call.write(link.expect(1, Invalid("a relation points at nothing", faults=(fault,))))
+    link = LinkRow(collection.id, record_id, field, collection.definition.targets[field], target)
+    # No row is written while the target is not there: see migrations/0003.
+    nothing = Invalid("a relation points at nothing", faults=(fault,))
+    call.write(LINKS.insert(link, taken=nothing))
