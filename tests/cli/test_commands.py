@@ -81,7 +81,7 @@ def test_the_defaults_are_a_file_to_start_from(
         (["up", "--workers", "2"], EXIT_START, "mainspring: --workers 2 needs PostgreSQL"),
         (["up", "--config", "no.toml"], EXIT_USAGE, "mainspring: no.toml: cannot be read"),
         (["audit", "verify", "none.ndjson"], EXIT_START, "mainspring: cannot verify none.ndjson"),
-        (["audit", "export", "out"], EXIT_START, "mainspring: no API key: mainspring-data"),
+        (["audit", "export", "out"], EXIT_START, "mainspring: no platform has ever run over"),
         (["admin", "key", "x"], EXIT_START, "mainspring: no API key: mainspring-data"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -155,6 +155,12 @@ async def test_other_commands_find_the_platform_that_runs(tmp_path: Path) -> Non
     code, said = await command("audit", "verify", "a.ndjson")
     assert code == 1
     assert said.startswith("NOT INTACT")
+    code, said = await command("audit", "export", "late.ndjson")
+    assert code == 0
+    assert said.endswith(verifier)
+    assert (await command("audit", "verify", "late.ndjson", "--key", verifier))[0] == 0
+    code, said = await command("audit", "export", "late.ndjson")
+    assert (code, said) == (3, "mainspring: late.ndjson exists: choose another name")
     code, said = await command("admin", "key", "late")
     assert code == 3
     assert "no platform runs" in said

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mainspring.cli.options import AsJson, DataDir, PlatformUrl, find_platform
+from mainspring.cli.options import AsJson, DataDir, PlatformUrl, find_platform, read_settings
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from mainspring.services.audit.verify import Report
+    from mainspring.settings import Settings
 
 group = typer.Typer(
     help="Export the audit log, and verify an export offline.",
@@ -18,7 +21,7 @@ group = typer.Typer(
 
 EXPORT_EPILOG = (
     "Examples:\n\n"
-    "  [bold]mainspring audit export audit.ndjson[/bold]  from the platform that runs here\n\n"
+    "  [bold]mainspring audit export audit.ndjson[/bold]  the log here, platform up or not\n\n"
     "  [bold]mainspring audit export audit.ndjson --url https://api.example[/bold]\n\n"
     "Besides the file, note the verifier key it prints, somewhere else: an export that was forged "
     "as a whole, key included, is told by nothing but that."
@@ -41,19 +44,60 @@ def export(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the whole log, with its proofs and a signed checkpoint, to a file."""
-    from mainspring.ports.database import StartError
+    """Write the whole log, with its proofs and a signed checkpoint, to a file.
 
-    platform = find_platform(url, key_file, data_dir)
+    It comes from the platform that runs over the data directory or at the URL; where none runs,
+    from the database itself.
+    """
+    import asyncio
+
+    from mainspring.cli.running import find_running
+    from mainspring.ports.database import StartError
+    from mainspring.settings import PlatformSettings
+
+    if file.exists():
+        raise StartError(f"{file} exists: choose another name")
+    settings = read_settings(None, None, data_dir=data_dir)
+    folder = Path(settings.of(PlatformSettings).data_dir)
+    part = file.with_name(file.name + ".part")
     try:
-        with file.open("xb") as out:
-            for chunk in platform.download("/v1/audit/export"):
-                out.write(chunk)
-    except FileExistsError:
-        raise StartError(f"{file} exists: choose another name") from None
-    checkpoint = platform.call("GET", "/v1/audit/checkpoint")
+        with part.open("wb") as out:
+            if url is None and find_running(folder) is None:
+                key = asyncio.run(_from_database(settings, out))
+            else:
+                platform = find_platform(url, key_file, data_dir)
+                out.writelines(platform.download("/v1/audit/export"))
+                key = platform.call("GET", "/v1/audit/checkpoint")["key"]
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
     typer.echo(f"wrote {file} ({file.stat().st_size:,} bytes)")
-    typer.echo(f"verifier key: {checkpoint['key']}")
+    typer.echo(f"verifier key: {key}")
+
+
+async def _from_database(settings: "Settings", out: "BinaryIO") -> str:
+    """Export from a database that no platform serves; return the verifier key."""
+    from mainspring.app import build
+    from mainspring.kernel.clock import SystemClock
+    from mainspring.ports.database import StartError
+    from mainspring.services.audit.api import AuditSettings
+    from mainspring.services.audit.checkpoints import verifier_key
+    from mainspring.services.audit.export import export as write
+    from mainspring.settings import PlatformSettings
+
+    folder = Path(settings.of(PlatformSettings).data_dir)
+    if not (folder / "keyring.json").is_file():
+        raise StartError(f"no platform has ever run over {folder}: say where with --data-dir")
+    platform = await build(settings)
+    origin = settings.of(AuditSettings).origin
+    await platform.keyring.open()
+    await platform.database.open()
+    try:
+        now_ms = SystemClock().now_ms()
+        await write(platform.database, platform.keyring, out, origin=origin, now_ms=now_ms)
+    finally:
+        await platform.database.close()
+    return str(verifier_key(platform.keyring, origin))
 
 
 @group.command(epilog=VERIFY_EPILOG)
