@@ -141,18 +141,26 @@ async def test_the_reference_page_needs_nothing_from_elsewhere(site: Site) -> No
     assert re.search(r"\son[a-z]+=", page) is None
 
 
-async def test_a_fuzzer_finds_nothing(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("phase", "examples"), [("coverage", 1), pytest.param("fuzzing", 30, marks=pytest.mark.more)]
+)
+async def test_a_fuzzer_finds_nothing(start: Start, phase: str, examples: int) -> None:
     site = await start(limits={"anonymous": "100000/s", "login": "100000/s"})
     site.gates.opened.set()
     excluded = ["/v1/ticks", "/v1/broken", "/v1/forbidden", "/v1/keys/{id}:revoke"]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "schemathesis.cli", "run", f"{site.server.url}/openapi.json",
-        "-H", "Authorization: Bearer msk_writer", "--max-examples", "8", "--no-color",
-        "--phases", "coverage,fuzzing", *(f"--exclude-path={path}" for path in excluded),
+        "-H", "Authorization: Bearer msk_writer", "--max-examples", str(examples), "--no-color",
+        "--phases", phase, *(f"--exclude-path={path}" for path in excluded),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
+
+
+async def test_the_bare_address_leads_to_the_reference(site: Site) -> None:
+    answer, _ = await site.ask("GET", "/")
+    assert (answer.status, answer.headers["Location"]) == (302, "/docs")
 
 
 def test_inputs_of_every_operation_can_be_read() -> None:

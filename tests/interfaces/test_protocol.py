@@ -99,7 +99,7 @@ async def test_headers_below_the_bound_pass_with_a_large_body_in_the_same_packet
      POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
      POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", GET + b"X Y: z\r\n\r\n",
      GET + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n",
-     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"],
+     b"GET /v1/public HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"],
 )  # fmt: skip
 async def test_what_is_no_request_is_refused(site: Site, head: bytes) -> None:
     wire = await Wire.to(site)

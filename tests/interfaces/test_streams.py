@@ -21,6 +21,12 @@ async def test_a_stream_is_server_sent_events(site: Site) -> None:
     assert body == b"".join(TICKS)
 
 
+async def test_head_of_a_stream_ends(site: Site) -> None:
+    answer, body = await site.ask("HEAD", "/v1/ticks?wait=true")
+    assert (answer.status, body) == (200, b"")
+    assert answer.headers["Content-Type"] == "text/event-stream"
+
+
 async def test_a_stream_resumes_where_the_last_event_was(site: Site) -> None:
     _, body = await site.ask("GET", "/v1/ticks?after=0", Last_Event_ID="2")
     assert body == TICKS[2]

@@ -30,7 +30,7 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})
 
 
 class Gone(Exception):
-    """The peer went away before its request was complete. Nobody is left to be answered."""
+    """The peer went away, or reads nothing any more. Nobody is left to be answered."""
 
 
 class Exchange(Ask):
@@ -68,6 +68,8 @@ class Exchange(Ask):
         raw = self.scope["headers"]
         if len(headers) != len(raw):
             self.headers = headers = _joined(raw)
+        if b"host" not in headers and self.scope["http_version"] == "1.1":
+            raise Malformed("HTTP/1.1 needs a Host")  # RFC 9112, section 3.2
         get = headers.get
         self.authorization = get(b"authorization")
         content_type = get(b"content-type")
@@ -196,9 +198,12 @@ class Exchange(Ask):
         await self.send({"type": "http.response.body", "body": body})
 
     async def write(self, chunk: bytes, *, more: bool = True) -> None:
-        """Send a part of a streamed body. Raises TimeoutError when nobody takes it."""
-        async with asyncio.timeout(SEND_IDLE_S):
-            await self.send({"type": "http.response.body", "body": chunk, "more_body": more})
+        """Send a part of a streamed body. Raises Gone when nobody takes it."""
+        try:
+            async with asyncio.timeout(SEND_IDLE_S):
+                await self.send({"type": "http.response.body", "body": chunk, "more_body": more})
+        except TimeoutError:
+            raise Gone from None
 
 
 def field(name: str, text: str) -> tuple[bytes, bytes]:

@@ -65,6 +65,8 @@ class Pages:
             rest.add("GET", path, handle)
         for path in _FILES:
             rest.add("GET", path, _file(path))
+        if rest.router.find("/") is None and rest.mounts.find("/") is None:
+            rest.add("GET", "/", _to_docs)
 
     async def _healthz(self, exchange: Exchange) -> None:
         await answer(exchange, Outcome(200, b'{"status":"alive"}'), fresh=True)
@@ -110,6 +112,12 @@ class Pages:
         return shapes
 
 
+async def _to_docs(exchange: Exchange) -> None:
+    """Lead whoever opens the bare address to the reference."""
+    headers = [(b"location", b"/docs"), secure.NO_STORE, *secure.API]
+    await exchange.answer(302, headers, b"")
+
+
 def _file(path: str) -> Callable[[Exchange], Awaitable[None]]:
     name, media_type = _FILES[path]
     body = (files("mainspring.interfaces") / "docs" / name).read_bytes()
@@ -117,7 +125,7 @@ def _file(path: str) -> Callable[[Exchange], Awaitable[None]]:
 
     async def serve(exchange: Exchange) -> None:
         headers = [
-            (b"etag", etag.encode()), (b"cache-control", b"public, max-age=300"), *secure.PAGE,
+            (b"etag", etag.encode()), (b"cache-control", b"max-age=300"), *secure.PAGE,
         ]  # fmt: skip
         if_none_match = exchange.headers.get(b"if-none-match")
         if if_none_match is not None and not_modified(if_none_match.decode("latin-1"), etag):

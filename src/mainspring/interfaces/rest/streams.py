@@ -66,6 +66,12 @@ async def answer_stream(
 ) -> None:
     """Send items as they come, until the stream ends, the peer goes or its access does."""
     media_type = _media_type(exchange.headers.get(b"accept", b"*/*"))
+    headers = [(b"content-type", media_type), secure.NO_STORE, *secure.API]
+    headers.append((b"x-accel-buffering", b"no"))
+    if exchange.method == "HEAD":
+        await exchange.start(200, headers)
+        await exchange.write(b"", more=False)
+        return
     encode = _sse if media_type is SSE else _ndjson
     left = asyncio.create_task(_until_gone(exchange))
     coming = asyncio.create_task(_next(items))
@@ -75,8 +81,6 @@ async def answer_stream(
         )
         if coming.done():
             coming.result()  # a failure before the first byte has a status of its own
-        headers = [(b"content-type", media_type), secure.NO_STORE, *secure.API]
-        headers.append((b"x-accel-buffering", b"no"))
         await exchange.start(200, headers)
         silent = 0
         while not left.done():
