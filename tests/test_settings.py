@@ -10,6 +10,7 @@ from mainspring.kernel.settings import Secret, masked
 from mainspring.settings import (
     DatabaseSettings,
     Flag,
+    QueueSettings,
     Settings,
     SettingsError,
     load,
@@ -173,3 +174,16 @@ def test_which_file_is_read(tmp_path: Path) -> None:
     assert settings_files({"MAINSPRING_CONFIG": "/x.toml"}, tmp_path) == [Path("/x.toml")]
     chosen = Path("/y.toml")
     assert settings_files({"MAINSPRING_CONFIG": "/x.toml"}, tmp_path, chosen) == [chosen]
+
+
+def test_an_apps_own_queues_join_the_known_ones(tmp_path: Path) -> None:
+    file = tmp_path / "mainspring.toml"
+    file.write_text("[queues]\nbulk = 2\n[queues.own]\nreports = 4\n")
+    environ = {"MAINSPRING_QUEUES__OWN__LETTERS": "5"}
+    settings = load({"queues": QueueSettings}, files=[file], environ=environ)
+    assert settings.of(QueueSettings).concurrency == {
+        "critical": 32, "default": 64, "bulk": 2, "notifications": 128, "reports": 4, "letters": 5,
+    }  # fmt: skip
+    sources = {row.path: row.source for row in settings.shown()}
+    assert sources["queues.own.reports"] == "mainspring.toml:4"
+    assert sources["queues.own.letters"] == "MAINSPRING_QUEUES__OWN__LETTERS"

@@ -38,7 +38,13 @@ from mainspring.services import audit, events, jobs, records, users, webhooks
 from mainspring.services.users.admin import ensure_admin_key, new_key
 from mainspring.services.users.api import Passwords, UserAuthenticator
 from mainspring.services.webhooks.api import WebhookSettings
-from mainspring.settings import OWN_SECTIONS, DatabaseSettings, PlatformSettings, Settings
+from mainspring.settings import (
+    OWN_SECTIONS,
+    PlatformSettings,
+    QueueSettings,
+    Settings,
+    database_url,
+)
 
 BUILT_IN: tuple[Service, ...] = (
     users.service,
@@ -114,8 +120,7 @@ class Platform:
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.metrics = Metrics()
         self.keyring = FileKeyring(self.data_dir / "keyring.json", clock=clock, entropy=entropy)
-        url = settings.of(DatabaseSettings).url or f"sqlite:{self.data_dir / 'mainspring.db'}"
-        self.database = open_database(url)
+        self.database = open_database(database_url(settings))
         private = settings.of(WebhookSettings).allow_private_addresses
         self.web = LateWeb(allow_private=private)
         self.passwords = Passwords(entropy)
@@ -138,6 +143,7 @@ class Platform:
             resources=resources,
             clock=clock,
             entropy=entropy,
+            concurrency=settings.of(QueueSettings).concurrency,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
         self.gateway = Gateway(

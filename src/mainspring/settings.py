@@ -62,10 +62,31 @@ class LogSettings(msgspec.Struct, frozen=True):
     format: Literal["auto", "json", "text"] = "auto"
 
 
+Concurrency = Annotated[int, msgspec.Meta(ge=1, le=1_024)]
+
+
+class QueueSettings(msgspec.Struct, frozen=True):
+    """``[queues]``: how many jobs of a queue one process runs at a time; ``own`` are the app's."""
+
+    critical: Concurrency = 32
+    default: Concurrency = 64
+    bulk: Concurrency = 16
+    notifications: Concurrency = 128
+    own: dict[str, Concurrency] = msgspec.field(default_factory=dict)
+
+    @property
+    def concurrency(self) -> dict[str, int]:
+        """Every queue by name."""
+        named: dict[str, int] = msgspec.structs.asdict(self)
+        del named["own"]
+        return {**self.own, **named}
+
+
 OWN_SECTIONS: Sections = {
     "platform": PlatformSettings,
     "database": DatabaseSettings,
     "log": LogSettings,
+    "queues": QueueSettings,
 }
 
 
@@ -320,7 +341,7 @@ def _leaves(keys: Keys, value: Any, kind: Any) -> Iterator[tuple[Keys, Any, Any]
     if _is_struct(plain) and isinstance(value, plain):
         for name in plain.__struct_fields__:
             yield from _leaves((*keys, name), getattr(value, name), _field_type(plain, name))
-    elif typing.get_origin(plain) is dict and _is_struct(_plain(typing.get_args(plain)[1])):
+    elif typing.get_origin(plain) is dict and value:
         for name, inner in value.items():
             yield from _leaves((*keys, name), inner, typing.get_args(plain)[1])
     else:
