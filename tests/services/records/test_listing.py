@@ -13,7 +13,7 @@ from mainspring.services.records.api import ListRecords
 from mainspring.services.records.catalog import named
 from mainspring.services.records.operations.lists import _statement, visible
 from mainspring.services.records.plan import choose, read_sort
-from tests.services.records.platform import Platform, read
+from tests.services.records.platform import ANNA, BERT, Platform, read
 
 ORDERS = (
     {"name": "customer", "type": "text", "max": 40},
@@ -137,14 +137,55 @@ async def test_what_an_index_covers_is_read_by_it(
     assert "TEMP B-TREE" not in plan, plan
 
 
+@pytest.mark.parametrize(
+    ("source", "sort", "seeks"),
+    [
+        (None, None, "(collection=? AND id>?)"),
+        (None, "-created_at", "(collection=? AND id<?)"),
+        ("paid && count == 3", None, "(collection=? AND k3=? AND id>?)"),
+        (None, "-total", "(collection=? AND (k2,id)>(?,?) AND k2<?)"),
+        (None, "total", "(collection=? AND k2>? AND (k2,id)<(?,?))"),
+        ('customer == "a"', "-day", "(collection=? AND (k1,id)>(?,?) AND k1<?)"),
+    ],
+)
+async def test_a_later_page_starts_at_its_cursor(
+    platform: Platform, source: str | None, sort: str | None, seeks: str
+) -> None:
+    await platform.make("orders", *ORDERS, indexes=INDEXES)
+    for _ in range(3):
+        await platform.add("orders", customer="a", paid=True, count=3)
+    query = {k: v for k, v in (("filter", source), ("sort", sort)) if v is not None}
+    cursor = (await platform.page("orders", limit=1, **query))["next_cursor"]
+    statement, params, _ = await _planned(platform, source, sort, cursor)
+    if platform.database.dialect == "sqlite":
+        assert seeks in await _explain(platform, statement, params)
+    assert len(await platform.everything("orders", limit=1, **query)) == 3
+
+
+async def test_a_cursor_leads_nowhere_else(platform: Platform) -> None:
+    rules = {"list": "customer == caller.id"}
+    await platform.make("orders", *ORDERS, indexes=[["customer", "day"]], rules=rules)
+    for customer in ("user_anna", "user_bert"):
+        for day in range(1, 4):
+            await platform.add("orders", customer=customer, day=f"2026-01-0{day}T00:00:00Z")
+    first = await platform.page("orders", ANNA, sort="day", limit=1)
+    mine = await platform.page("orders", ANNA, sort="day", cursor=first["next_cursor"])
+    assert [r["customer"] for r in mine["items"]] == ["user_anna"] * 2
+    for direction in ("day", "-day"):
+        theirs = (await platform.page("orders", BERT, sort=direction, limit=1))["next_cursor"]
+        with pytest.raises(Invalid) as refused:
+            await platform.page("orders", ANNA, sort=direction, cursor=theirs)
+        assert [f.pointer for f in refused.value.faults] == ["/cursor"]
+
+
 async def _planned(
-    platform: Platform, source: str | None, sort: str | None
+    platform: Platform, source: str | None, sort: str | None, cursor: str | None = None
 ) -> tuple[Query[Any], dict[str, Any], bool]:
     call = platform.call()
     collection = await named(call, "orders", "records:read")
     order = read_sort(collection, sort)
     plan = choose(collection, visible(call, collection, source), order)
-    statement, params = _statement(collection, plan, order, ListRecords())
+    statement, params = _statement(collection, plan, order, ListRecords(cursor=cursor))
     return statement, params, plan.covered
 
 

@@ -40,6 +40,7 @@ class Plan(msgspec.Struct, frozen=True):
     descending: bool
     rest: tree.Node
     narrows: int
+    exact: bool = False  # the range is the one key ``low``
 
     @property
     def covered(self) -> bool:
@@ -153,9 +154,9 @@ def _by_index(
             backward and sort.id_descending is not False
         )
         descending = backward
-    return Plan(
-        column, low, high, ordered, descending, _without(parts, used), 2 * len(fixed) + len(used)
-    )
+    narrows = 2 * len(fixed) + len(used)
+    left = _without(parts, used)
+    return Plan(column, low, high, ordered, descending, left, narrows, exact=not rest)
 
 
 def _same(found: list[_Bound] | None) -> _Bound | None:

@@ -72,25 +72,13 @@ def _statement(
 ) -> tuple[Query[Listed], dict[str, Any]]:
     params: dict[str, Any] = {"collection": collection.id, "limit": query.limit + 1}
     tests = ["collection = :collection"]
-    if plan.low is not None:
-        tests.append(f"{plan.column} >= :low")
-        params["low"] = plan.low
-    if plan.high is not None:
-        tests.append(f"{plan.column} < :high")
-        params["high"] = plan.high
     rest = plan.rest
-    if query.cursor is not None:
-        if plan.ordered:
-            key, last = _read_key_cursor(query.cursor, plan)
-            sign = "<" if plan.descending else ">"
-            params["last"] = last
-            if plan.column == "id":
-                tests.append(f"id {sign} :last")
-            else:
-                tests.append(f"({plan.column}, id) {sign} (:key, :last)")
-                params["key"] = key
-        else:
+    if query.cursor is None or not plan.ordered:
+        tests += _range(plan, params)
+        if query.cursor is not None:
             rest = evaluate.fold(tree.All((rest, _read_sort_cursor(query.cursor, sort))), {})
+    else:
+        tests += _range_after(plan, _read_key_cursor(query.cursor, plan), params)
     sqlite = postgres = " AND ".join(tests)
     if rest is not tree.TRUE:
         extra = sql.fragment(rest, "data")
@@ -99,6 +87,40 @@ def _statement(
     column = plan.column if plan.ordered else "id"
     orders = _orders(plan, sort)
     return page_query(column, (sqlite, postgres), orders, not plan.covered), params
+
+
+def _range(plan: Plan, params: dict[str, Any], *, low: bool = True, high: bool = True) -> list[str]:
+    """The bounds of the plan's range, or those of them that are asked for."""
+    if plan.exact:
+        params["low"] = plan.low
+        return [f"{plan.column} = :low"]
+    tests = []
+    if low and plan.low is not None:
+        tests.append(f"{plan.column} >= :low")
+        params["low"] = plan.low
+    if high and plan.high is not None:
+        tests.append(f"{plan.column} < :high")
+        params["high"] = plan.high
+    return tests
+
+
+def _range_after(plan: Plan, at: tuple[bytes, str], params: dict[str, Any]) -> list[str]:
+    """What is left of the range after a cursor. Raises Invalid for one outside of it.
+
+    The cursor is the only bound on its side, so that an engine seeks to it and to nothing before.
+    """
+    key, params["last"] = at
+    position: Any = params["last"] if plan.column == "id" else key
+    if (plan.low is not None and position < plan.low) or (
+        plan.high is not None and position >= plan.high
+    ):
+        raise _bad_cursor()
+    sign = "<" if plan.descending else ">"
+    tests = _range(plan, params, low=plan.descending, high=not plan.descending)
+    if plan.column == "id" or plan.exact:
+        return [*tests, f"id {sign} :last"]
+    params["key"] = key
+    return [*tests, f"({plan.column}, id) {sign} (:key, :last)"]
 
 
 def _orders(plan: Plan, sort: Sort) -> tuple[str, str]:
