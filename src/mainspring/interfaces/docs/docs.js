@@ -148,7 +148,8 @@ function section(path, method, operation) {
   if (parameters.length) element.append(make("h4", {}, "Parameters"), rows(parameters));
   const content = operation.requestBody ? operation.requestBody.content["application/json"] : null;
   if (content) element.append(make("h4", {}, "Body"), fields(content.schema));
-  const success = Object.entries(operation.responses).find(([status]) => status.startsWith("2"));
+  // The last: a replayed 201 answers 200, and stands before it.
+  const success = Object.entries(operation.responses).filter(([status]) => status.startsWith("2")).pop();
   const shown = success && success[1].content && success[1].content["application/json"];
   if (shown) element.append(make("h4", {}, `Answer (${success[0]})`), fields(shown.schema));
   element.append(make("h4", {}, "Example"), code(curl(method, path, operation)));
