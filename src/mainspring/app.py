@@ -183,7 +183,8 @@ class Platform:
         await self.keyring.open()
         await self.database.open()
         await self.runtime.migrate()
-        await self._ensure_admin_key()
+        # In a task of its own, so that what starts after it does not log the ids of its call.
+        await asyncio.create_task(self._ensure_admin_key())
         await self.web.open()
         await self.runtime.start()
         if not self.database.exclusive:
