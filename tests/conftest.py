@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from mainspring.adapters.database.postgres import PostgresDatabase
@@ -26,7 +27,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed once; xdist's workers inherit the environment."""
     os.environ.setdefault(SEED_VARIABLE, str(secrets.randbelow(1 << 32)))
     config.stash[_SERVERS] = set()
-    config.addinivalue_line("markers", "more: against the oldest PostgreSQL supported, too")
 
 
 def pytest_report_header() -> str:
@@ -61,7 +61,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Name the real servers and the seed where a reader of a log looks: at the end."""
-    started = config.stash[_SERVERS]
+    started = {f"SQLite {apsw.sqlite_lib_version()}", *config.stash[_SERVERS]}
     for server in sorted(started):
         terminalreporter.write_line(f"server: {server}")
     terminalreporter.write_line(_seed_line())

@@ -15,7 +15,7 @@ REFERENCE = Path(__file__).parents[2] / "docs/reference"
 
 def failures(kind: type[Failure] = Failure) -> Iterator[type[Failure]]:
     for failure in kind.__subclasses__():
-        if failure.__module__.startswith("mainspring."):
+        if failure.__module__.startswith("mainspring.") and ".testing." not in failure.__module__:
             yield failure
             yield from failures(failure)
 
