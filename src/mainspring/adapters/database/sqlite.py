@@ -76,6 +76,10 @@ class _Task:
         self.error: BaseException | None = None
 
 
+class _Spoiled(Exception):
+    """A call failed with some of it applied: the group is to be done again, each call apart."""
+
+
 class _Inside:
     """The open transaction as a body sees it: nothing in it ever suspends."""
 
@@ -285,17 +289,29 @@ class SqliteDatabase:
             self._loop.call_soon_threadsafe(self._acknowledge, group)
 
     def _commit_group(self, group: list[_Task]) -> None:
-        """Apply each call under a savepoint and commit; on failure every call of it fails."""
-        connection = self._writer
+        """Commit the calls of a group together; those that fail do not touch the others.
+
+        Few calls fail, so at first they go without savepoints. When one fails after it changed
+        something, all is rolled back and done again with a savepoint around each. A body, which
+        may fail anywhere, has its savepoint at once.
+        """
+        apart = any(task.body is not None for task in group)
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for task in group:
-                self._apply(task)
-            connection.execute("COMMIT")
+            try:
+                self._commit_together(group, self._apply_apart if apart else self._apply)
+            except _Spoiled:
+                self._roll_back()
+                self._commit_together(group, self._apply_apart)
         except Exception as error:  # noqa: BLE001 - handed to every caller of the group
             for task in group:
                 task.error = task.error or _translated(error)
             self._roll_back()
+
+    def _commit_together(self, group: list[_Task], apply: Callable[[_Task], None]) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        for task in group:
+            apply(task)
+        self._writer.execute("COMMIT")
 
     def _roll_back(self) -> None:
         """Leave no transaction open; a connection that cannot even do that is replaced."""
@@ -307,7 +323,21 @@ class SqliteDatabase:
             self._writer = self._connect()
 
     def _apply(self, task: _Task) -> None:
+        """Apply a call. Raises _Spoiled when it fails and leaves something behind."""
         connection = self._writer
+        at = 0
+        try:
+            for at, write in enumerate(task.writes):  # noqa: B007 - read where one fails
+                _apply_write(connection, write)
+        except Exception as error:
+            if at or connection.changes() or not connection.in_transaction:
+                raise _Spoiled from error
+            task.error = _translated(error)  # its first write met a conflict and changed nothing
+
+    def _apply_apart(self, task: _Task) -> None:
+        """Apply a call under a savepoint; when it fails, undo it."""
+        connection = self._writer
+        task.error = None
         connection.execute("SAVEPOINT call")
         try:
             if task.body is not None:
