@@ -1,9 +1,12 @@
 """Style is executable: the tree keeps the rules, and each rule tells right from wrong."""
 
+import ast
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -115,6 +118,22 @@ def test_every_decision_is_in_the_index() -> None:
     index = (ROOT / "docs/adr/README.md").read_text(encoding="utf-8")
     missing = [p.name for p in sorted((ROOT / "docs/adr").glob("0*.md")) if p.name not in index]
     assert not missing
+
+
+def test_every_runtime_dependency_is_imported() -> None:
+    """What only tests need belongs to them; what nobody imports belongs nowhere."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {re.split(r"[<>=; \[]", line)[0].lower() for line in project["dependencies"]}
+    imported = {
+        name.split(".")[0]
+        for source in sources()
+        if source.shipped
+        for node in ast.walk(source.tree)
+        for name in rules.imports(node)
+    }
+    homes = packages_distributions()
+    used = {home.lower().replace("_", "-") for name in imported for home in homes.get(name, ())}
+    assert wanted <= used, f"nobody imports {sorted(wanted - used)}"
 
 
 # The rules

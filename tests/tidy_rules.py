@@ -118,6 +118,15 @@ def calls(source: Source) -> Iterator[tuple[ast.Call, str]]:
             yield node, imported.get(first, first) + dot + rest
 
 
+def imports(node: ast.AST) -> list[str]:
+    """The full names a statement imports; none for other nodes and for relative imports."""
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return []
+
+
 # Size and names
 
 
@@ -339,13 +348,9 @@ def siblings_meet_at_the_api(source: Source) -> Iterator[Finding]:
         return
     own = source.parts[3]
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
+        if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
-        for name in names:
+        for name in imports(node):
             parts = name.split(".")
             elsewhere = parts[:2] == ["mainspring", "services"] and parts[2:3] not in ([], [own])
             if elsewhere and parts[3:4] != ["api"]:
