@@ -31,11 +31,13 @@ def can_join(writes: Sequence[Write]) -> bool:
     where only the first is the service's own SQL, which could read what came before it. An insert
     that may be dropped is not checked: it joins only writes that cannot decide whether it is.
     """
-    own_sql = isinstance(writes[0], Command)
+    own_sql = writes[0].sql.postgres if isinstance(writes[0], Command) else ""
     changed = {write.table for write in writes if isinstance(write, Update | Delete)}
     for position, write in enumerate(writes):
         if isinstance(write, Insert):
-            if write.taken is None and (own_sql or write.table in changed):
+            if write.taken is None and (
+                write.table in changed or re.search(rf"\b{write.table.name}\b", own_sql)
+            ):
                 return False
         elif isinstance(write, Command):
             if position or not write.expects or not _CAN_BE_NESTED.match(write.sql.postgres):
