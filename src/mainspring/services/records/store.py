@@ -87,6 +87,7 @@ class Listed(msgspec.Struct, frozen=True):
     """A record of a page and its key in the index that ordered it."""
 
     id: str
+    version: int
     schema_version: int
     data: str
     key: bytes | str
@@ -229,7 +230,7 @@ QUERIES_CACHED = 1_024
 Texts = tuple[str, str]
 
 _PAGE = Template(
-    "SELECT id, schema_version, data, $column FROM records_records "
+    "SELECT id, version, schema_version, data, $column FROM records_records "
     "WHERE $tests ORDER BY $order LIMIT :limit"
 )
 _GROUPS = Template("SELECT $columns FROM records_records WHERE $tests$grouping LIMIT :limit")

@@ -5,10 +5,12 @@ from typing import Any
 
 import msgspec
 
+from mainspring.gateway.conditional import tag_of
 from mainspring.kernel.call import Call
 from mainspring.kernel.cel import Type, evaluate, sql, tree
 from mainspring.kernel.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import Fault, Invalid, NeedsIndex
+from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
 from mainspring.kernel.table import Query
 from mainspring.services.records import access
@@ -24,7 +26,9 @@ _decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
 
 
 @service.operation(f"GET {RECORDS_PATH}", scope=None)
-async def list_records(call: Call, collection: str, query: ListRecords) -> Page[msgspec.Raw]:
+async def list_records(
+    call: Call, collection: str, query: ListRecords
+) -> Answer[Page[msgspec.Raw]]:
     """List the records that pass the filter and that the caller may see.
 
     A filter or order that no index covers is scanned for under a budget, and refused with
@@ -35,7 +39,7 @@ async def list_records(call: Call, collection: str, query: ListRecords) -> Page[
     sort = read_sort(found, query.sort)
     view = View(found, query.fields, query.expand) if query.fields or query.expand else None
     if condition is tree.FALSE:
-        return Page([])
+        return Answer(Page([]))
     plan = choose(found, condition, sort)
     statement, params = _statement(found, plan, sort, query)
     try:
@@ -46,11 +50,24 @@ async def list_records(call: Call, collection: str, query: ListRecords) -> Page[
     rows = rows[: query.limit]
     cursor = _next_cursor(plan, sort, rows[-1]) if more else None
     if view is None and min([r.schema_version for r in rows], default=0) >= found.layout:
-        return Page([msgspec.Raw(r.data.encode()) for r in rows], cursor)
+        return _as_stored(found, rows, cursor)
     records = [_current(found, row) for row in rows]
     if view is None:
-        return Page([msgspec.Raw(msgspec.json.encode(r)) for r in records], cursor)
-    return Page(await view.render(call, records), cursor)
+        return Answer(Page([msgspec.Raw(msgspec.json.encode(r)) for r in records], cursor))
+    return Answer(Page(await view.render(call, records), cursor))
+
+
+def _as_stored(collection: Compiled, rows: list[Listed], cursor: str | None) -> Answer[Any]:
+    """A page of records as they are stored: their text is joined, not read and written again.
+
+    Ids and versions tell a page from another one, at a twentieth of its bytes.
+    """
+    items = ",".join([row.data for row in rows])
+    following = msgspec.json.encode(cursor).decode()
+    body = f'{{"items":[{items}],"next_cursor":{following}}}'
+    told = "".join([f"{row.id}{row.version}," for row in rows])
+    seen = f"{collection.id}{collection.version},{told}{following}"
+    return Answer(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()))
 
 
 def visible(call: Call, collection: Compiled, source: str | None) -> tree.Node:
