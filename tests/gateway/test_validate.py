@@ -25,6 +25,10 @@ class Body(Input):
     anything: Any = None
 
 
+class Parts(Input):
+    parts: list[msgspec.Raw]
+
+
 class Query(Input):
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
     name: str | None = None
@@ -35,6 +39,7 @@ class Query(Input):
 
 async def write(call: Call, id: str, body: Body) -> None: ...
 async def write_raw(call: Call, body: msgspec.Raw) -> None: ...
+async def write_parts(call: Call, body: Parts) -> None: ...
 async def write_maybe(call: Call, body: Body | None) -> None: ...
 async def read(call: Call, query: Query) -> None: ...
 async def read_number(call: Call, number: int) -> None: ...
@@ -43,6 +48,7 @@ async def bare(call: Call) -> None: ...
 
 WRITE = Inputs(Operation("t.write", "POST /v1/t/{id}", write, scope=None))
 RAW = Inputs(Operation("t.raw", "POST /v1/t", write_raw, scope=None))
+PARTS = Inputs(Operation("t.parts", "POST /v1/t", write_parts, scope=None))
 MAYBE = Inputs(Operation("t.maybe", "POST /v1/t", write_maybe, scope=None))
 READ = Inputs(Operation("t.read", "GET /v1/t", read, scope=None))
 NUMBER = Inputs(Operation("t.number", "GET /v1/t/{number}", read_number, scope=None))
@@ -196,3 +202,18 @@ def test_numbers_stay_what_they_are() -> None:
     one, zero, long = read["body"].anything
     assert (one, long) == (1, 12345678901234567890)
     assert math.copysign(1, zero) == -1
+
+
+@pytest.mark.parametrize(
+    ("inputs", "body", "status"),
+    [
+        (RAW, b'{"a": "\\u0000", "b": 1e999}', 422),
+        (PARTS, b'{"parts": [{"a": "\\u0000", "b": 1e999}]}', 422),
+        (RAW, b'{"a": "\xff"}', 400),
+        (PARTS, b'{"parts": [{"a": "\xff"}]}', 400),
+    ],
+)
+def test_what_is_passed_on_unread_is_refused_like_the_rest(
+    inputs: Inputs, body: bytes, status: int
+) -> None:
+    assert failure(inputs, body).status == status

@@ -37,7 +37,7 @@ class Inputs:
     """The readers of one operation, made once when the platform starts."""
 
     __slots__ = (
-        "_body_decoder", "_body_loose", "_body_optional", "_body_param", "_body_type", "_floats",
+        "_body_decoder", "_body_loose", "_body_optional", "_body_param", "_body_raw", "_floats",
         "_lists", "_path", "_query_param", "_query_type", "_texts", "resumes",
     )  # fmt: skip
 
@@ -53,9 +53,9 @@ class Inputs:
         self._texts = frozenset(name for name, kind in fields.items() if _holds(kind, _is_text))
         self.resumes = operation.kind is Kind.STREAM and "after" in fields
         self._body_param = operation.body_param
-        self._body_type = operation.body
         self._body_optional = _holds(operation.body, _is_none)
         self._body_loose = _holds(operation.body, _is_loose)
+        self._body_raw = _holds(operation.body, _is_raw)
         self._body_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
             Any if operation.body is None else operation.body
         )
@@ -134,15 +134,15 @@ class Inputs:
             _bound_depth(body)
         try:
             read = self._body_decoder.decode(body)
-            if self._body_type is msgspec.Raw:
-                body.decode()  # a raw body was only scanned for its syntax
+            if self._body_raw:
+                body.decode()  # what is raw was only scanned for its syntax
+            if _ZERO in body:
+                _refuse_zeros(body)
         except msgspec.ValidationError as error:
             pointer, detail = explain(error)
             raise Invalid("the body does not fit", faults=(Fault(pointer, detail),)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _unreadable(body, error) from None
-        if _ZERO in body:
-            _refuse_zeros(body)
         return read
 
 
@@ -329,8 +329,16 @@ def _is_none(kind: Any) -> bool:
 
 def _is_loose(kind: Any) -> bool:
     """Whether its JSON may nest further than the type itself does."""
-    if kind in {Any, object, msgspec.Raw, dict, list}:
-        return True
+    return kind in {Any, object, msgspec.Raw, dict, list} or _inside(kind, _is_loose)
+
+
+def _is_raw(kind: Any) -> bool:
+    """Whether a part of its JSON is passed on unread."""
+    return kind is msgspec.Raw or _inside(kind, _is_raw)
+
+
+def _inside(kind: Any, test: Callable[[Any], bool]) -> bool:
+    """Whether the arguments of a generic type, or the fields of a struct, hold what passes."""
     if typing.get_origin(kind) is not None:
-        return any(_holds(inner, _is_loose) for inner in typing.get_args(kind))
-    return any(_holds(inner, _is_loose) for inner in _fields(kind).values() if inner != kind)
+        return any(_holds(inner, test) for inner in typing.get_args(kind))
+    return any(_holds(inner, test) for inner in _fields(kind).values() if inner != kind)

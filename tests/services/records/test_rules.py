@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound, Unauthenticated
+from mainspring.services.records import service
+from mainspring.services.records.api import Batch, BatchItem
 from tests.services.records.platform import ANNA, BERT, KEY, NOBODY, Platform, read
 
 NOTE = (
@@ -125,3 +128,20 @@ async def test_a_rule_is_checked_when_it_is_made(
         await platform.make("notes", *NOTE, rules=rules)
     (fault,) = refused.value.faults
     assert (fault.pointer, fault.detail) == (f"/rules/{next(iter(rules))}", detail)
+
+
+@pytest.mark.parametrize("operation", ["update_record", "replace_record", "batch_records"])
+async def test_a_rule_that_reads_a_number_no_double_holds_refuses_it(
+    platform: Platform, operation: str
+) -> None:
+    await platform.make("notes", *NOTE, rules={"update": "request.data.text == 'x'"})
+    one = await platform.add("notes")
+    raw = msgspec.Raw(b'{"text": 1e999}')
+    args = {"collection": "notes", "id": one["id"], "body": raw}
+    if operation == "batch_records":
+        item = BatchItem(action="update", id=one["id"], data=raw)
+        args = {"collection": "notes", "batch": Batch(items=[item])}
+    call = platform.call(ANNA)
+    declared = service.operations[f"records.{operation}"]
+    with pytest.raises(Invalid):
+        await platform.runtime.dispatcher.run(declared, call, args)

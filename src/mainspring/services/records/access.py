@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from mainspring.gateway.validate import explain
 from mainspring.kernel.call import Call
 from mainspring.kernel.cel import Program
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Failure, NotFound
+from mainspring.kernel.errors import Failure, Fault, Invalid, NotFound
 from mainspring.services.records.catalog import denied
 from mainspring.services.records.model import Compiled
 
@@ -38,9 +39,13 @@ def rule_for(call: Call, collection: Compiled, action: Action) -> Program | None
 
 
 def context(call: Call, action: Action, body: msgspec.Raw | None = None) -> dict[str, Any]:
-    """What rules and filters know of the call."""
+    """What rules and filters know of the call. Raises Invalid for a number beyond a double."""
     caller = call.caller
-    data = None if body is None else msgspec.json.decode(body)
+    try:
+        data = None if body is None else msgspec.json.decode(body)
+    except msgspec.ValidationError as error:  # a raw body was only scanned for its syntax
+        pointer, detail = explain(error)
+        raise Invalid("the record does not fit", faults=(Fault(pointer, detail),)) from None
     return {
         "caller": {"id": caller.id, "kind": caller.kind, "scopes": sorted(caller.scopes)},
         "request": {"method": _METHODS[action], "data": data},
