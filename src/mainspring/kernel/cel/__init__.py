@@ -21,13 +21,18 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class Program:
-    """A compiled condition. Immutable; safe to share."""
+    """A compiled condition. Immutable; safe to share.
 
-    __slots__ = ("_folded", "_test", "asks_context", "source", "tree")
+    ``asks_context`` are the names of the context it asks for, ``asks_record`` whether it asks for
+    anything of the record: what it does not ask for need not be worked out.
+    """
+
+    __slots__ = ("_test", "asks_context", "asks_record", "source", "tree")
 
     def __init__(self, source: str, node: tree.Node) -> None:
         self.source = source
-        self.asks_context = evaluate.uses_context(node)
+        self.asks_context = evaluate.context_names(node)
+        self.asks_record = evaluate.uses_record(node)
         self.tree = node if self.asks_context else evaluate.fold(node, _NOTHING)
         self._test = evaluate.closure(self.tree)
 
@@ -37,6 +42,8 @@ class Program:
 
     def residual(self, context: Mapping[str, Any] = _NOTHING) -> tree.Node:
         """What is left to ask of each record once the context is known: a constant, or a tree."""
+        if not self.asks_record:
+            return tree.TRUE if self.test(_NOTHING, context) else tree.FALSE
         return evaluate.fold(self.tree, context) if self.asks_context else self.tree
 
     def sql(self, column: str, context: Mapping[str, Any] = _NOTHING) -> sql.Fragment:

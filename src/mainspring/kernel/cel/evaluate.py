@@ -217,9 +217,11 @@ def uses_record(node: tree.Node) -> bool:
     return isinstance(node, tree.Field) or any(uses_record(n) for n in tree.children(node))
 
 
-def uses_context(node: tree.Node) -> bool:
-    """Tell whether a node's value depends on the call."""
-    return isinstance(node, tree.Context) or any(uses_context(n) for n in tree.children(node))
+def context_names(node: tree.Node) -> frozenset[str]:
+    """The names of the context that a node's value depends on."""
+    if isinstance(node, tree.Context):
+        return frozenset({node.path[0]})
+    return frozenset().union(*(context_names(inner) for inner in tree.children(node)))
 
 
 def fold(node: tree.Node, context: Document) -> tree.Node:

@@ -38,19 +38,30 @@ def rule_for(call: Call, collection: Compiled, action: Action) -> Program | None
     return rule
 
 
-def context(call: Call, action: Action, body: msgspec.Raw | None = None) -> dict[str, Any]:
-    """What rules and filters know of the call. Raises Invalid for a number beyond a double."""
-    caller = call.caller
+def context(
+    call: Call, action: Action, asks: frozenset[str], body: msgspec.Raw | None = None
+) -> dict[str, Any]:
+    """What rules and filters know of the call, as far as they ask.
+
+    Raises Invalid for a number in the body beyond a double.
+    """
+    known: dict[str, Any] = {}
+    if "caller" in asks:
+        caller = call.caller
+        known["caller"] = {"id": caller.id, "kind": caller.kind, "scopes": sorted(caller.scopes)}
+    if "request" in asks:
+        known["request"] = {"method": _METHODS[action], "data": _decoded(body)}
+    if "now" in asks:
+        known["now"] = rfc3339(call.now_ms)
+    return known
+
+
+def _decoded(body: msgspec.Raw | None) -> Any:
     try:
-        data = None if body is None else msgspec.json.decode(body)
+        return None if body is None else msgspec.json.decode(body)
     except msgspec.ValidationError as error:  # a raw body was only scanned for its syntax
         pointer, detail = explain(error)
         raise Invalid("the record does not fit", faults=(Fault(pointer, detail),)) from None
-    return {
-        "caller": {"id": caller.id, "kind": caller.kind, "scopes": sorted(caller.scopes)},
-        "request": {"method": _METHODS[action], "data": data},
-        "now": rfc3339(call.now_ms),
-    }
 
 
 def require(
@@ -65,7 +76,7 @@ def require(
     A record that the caller may not even view is NotFound.
     """
     rule = rule_for(call, collection, action)
-    if rule is None or rule.test(record, context(call, action, body)):
+    if rule is None or rule.test(record, context(call, action, rule.asks_context, body)):
         return
     if action == "create":
         raise denied(call, WRITE)
@@ -77,7 +88,7 @@ def may_view(call: Call, collection: Compiled, record: Mapping[str, Any]) -> boo
     if call.caller.allows(READ):
         return True
     rule = collection.rules.get("view")
-    return rule is not None and rule.test(record, context(call, "view"))
+    return rule is not None and rule.test(record, context(call, "view", rule.asks_context))
 
 
 def _hidden(call: Call, collection: Compiled, action: Action, record: Mapping[str, Any]) -> Failure:

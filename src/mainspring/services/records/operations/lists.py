@@ -74,9 +74,11 @@ def visible(call: Call, collection: Compiled, source: str | None) -> tree.Node:
     """The condition of a list: its filter, and the rule where the caller has no scope."""
     rule = access.rule_for(call, collection, "list")
     program = None if source is None else collection.filter(source)
-    known = access.context(call, "list") if rule is not None or source is not None else {}
-    parts = tuple(p.residual(known) for p in (program, rule) if p is not None)
-    return evaluate.fold(tree.All(parts), known)
+    asked = [p for p in (program, rule) if p is not None]
+    names = frozenset[str]().union(*(p.asks_context for p in asked))
+    known = access.context(call, "list", names)
+    parts = tuple(p.residual(known) for p in asked)
+    return parts[0] if len(parts) == 1 else evaluate.fold(tree.All(parts), known)
 
 
 def _current(collection: Compiled, row: Listed) -> dict[str, Any]:

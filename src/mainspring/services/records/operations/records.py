@@ -65,12 +65,17 @@ async def get_record(
     if found.data is None:
         raise NotFound("no such record")
     etag = f'"{found.version}"'
-    plain = query.fields is None and query.expand is None
-    if plain and rule is None and (found.schema_version or 0) >= own.layout:
+    as_stored = (
+        query.fields is None and query.expand is None and (found.schema_version or 0) >= own.layout
+    )
+    if as_stored and (rule is None or not rule.asks_record):
+        access.require(call, own, "view", {})
         return Answer(msgspec.Raw(found.data.encode()), etag=etag)
     record = read_record(own, found.data, found.schema_version)
     access.require(call, own, "view", record)
-    if plain:
+    if as_stored:
+        return Answer(msgspec.Raw(found.data.encode()), etag=etag)
+    if query.fields is None and query.expand is None:
         return Answer(_raw(record), etag=etag)
     view = View(own, query.fields, query.expand)
     return Answer((await view.render(call, [record]))[0], etag=etag)
