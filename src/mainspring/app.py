@@ -171,7 +171,7 @@ class Platform:
             cors=settings.of(CorsSettings),
         )
         Pages(rest, self.runtime.registry, self.runtime, ready=self.failing, status=self.status)
-        self.server = Server(rest, server, sockets=sockets)
+        self.server = Server(rest, server, ids=self.runtime.ids, sockets=sockets)
 
     @property
     def url(self) -> str:

@@ -162,7 +162,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             return {"version": "0"}
 
         Pages(rest, runtime.registry, runtime, ready=ready, status=status, title="Notes")
-        http = Server(rest, settings)
+        http = Server(rest, settings, ids=runtime.ids)
         await http.start()
         site = Site(http, rest, runtime, keys)
         site.blobs = blobs

@@ -79,6 +79,7 @@ async def test_headers_are_bounded(site: Site, head: bytes) -> None:
     status, headers, body = await wire.answer()
     assert (status, headers["connection"]) == (431, "close")
     assert b'"headers_too_large"' in body
+    assert b'"request_id":"%b"' % headers["request-id"].encode() in body
     assert await wire.closed()
 
 
@@ -108,6 +109,7 @@ async def test_what_is_no_request_is_refused(site: Site, head: bytes) -> None:
     assert status == 400
     assert headers["content-type"] == "application/problem+json"
     assert b'"malformed"' in body
+    assert b'"request_id":"%b"' % headers["request-id"].encode() in body
 
 
 async def test_an_upgrade_is_not_made(site: Site) -> None:
@@ -242,7 +244,7 @@ async def test_an_address_in_use_is_one_clear_line() -> None:
 
 async def test_it_serves_sockets_it_is_given(site: Site) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(site.rest, ServerSettings(), sockets=[listener])
+    server = Server(site.rest, ServerSettings(), ids=site.runtime.ids, sockets=[listener])
     await server.start()
     answer = await site.http.get(f"{server.url}/v1/public")
     assert answer.status == 200

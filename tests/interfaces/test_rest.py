@@ -256,3 +256,9 @@ async def test_requests_are_counted_by_route(site: Site) -> None:
     assert b'http_route="/v1/notes/{id}"' in text
     assert note["id"].encode() not in text
     assert b"nowhere" not in text
+
+
+async def test_metrics_are_for_the_machine_itself_or_take_a_scope(site: Site) -> None:
+    near, _ = await site.ask("GET", "/metrics")
+    proxied, _ = await site.ask("GET", "/metrics", X_Forwarded_For="203.0.113.9")
+    assert (near.status, proxied.status) == (200, 403)

@@ -35,22 +35,24 @@ class Proxies:
     ) -> tuple[str, str]:
         """Return the address and the scheme the call was made with.
 
-        ``x_forwarded`` are ``X-Forwarded-For`` and ``-Proto``; ``Forwarded`` wins over them. The
-        chain is walked from the right, and the first hop that is not a trusted proxy is the caller:
-        what stands left of it is only what that caller claims. An entry that is no address
-        (``unknown``, ``_hidden``) ends the walk at the proxy that wrote it.
+        ``x_forwarded`` are ``X-Forwarded-For`` and ``-Proto``. The chain is walked from the right, and
+        the first hop that is not a trusted proxy is the caller: what stands left of it is only what
+        that caller claims. An entry that is no address (``unknown``, ``_hidden``) ends the walk at
+        the proxy that wrote it. Most proxies write one of the two headers and pass the other on as
+        the caller sent it: where the two disagree neither is believed.
         """
         if not self._networks or not self.trusts(peer):
             return peer, scheme
-        if forwarded is not None:
-            hops = [_forwarded_element(part) for part in _split(forwarded, ",")]
-        else:
-            protos = [part.strip() for part in x_forwarded[1].split(",")]
-            names = [part.strip() for part in x_forwarded[0].split(",")] if x_forwarded[0] else []
-            if len(protos) != len(names):
-                # One value: set by the outermost proxy that we trust, for the whole chain.
-                protos = [protos[-1]] * len(names)
-            hops = list(zip(names, protos, strict=True))
+        names = [part.strip() for part in x_forwarded[0].split(",")] if x_forwarded[0] else []
+        if forwarded is None:
+            return self._walk(peer, scheme, _x_hops(names, x_forwarded[1]))
+        hops = [_forwarded_element(part) for part in _split(forwarded, ",")]
+        origin = self._walk(peer, scheme, hops)
+        if names and self._walk(peer, scheme, _x_hops(names, ""))[0] != origin[0]:
+            return peer, scheme
+        return origin
+
+    def _walk(self, peer: str, scheme: str, hops: Sequence[tuple[str, str]]) -> tuple[str, str]:
         address = peer
         for claimed, proto in list(reversed(hops))[:HOPS_MAX]:
             parsed = _parse(_without_port(claimed))
@@ -62,6 +64,14 @@ class Proxies:
             if not self.trusts(address):
                 break
         return address, scheme
+
+
+def _x_hops(names: Sequence[str], proto: str) -> list[tuple[str, str]]:
+    protos = [part.strip() for part in proto.split(",")]
+    if len(protos) != len(names):
+        # One value: set by the outermost proxy that we trust, for the whole chain.
+        protos = [protos[-1]] * len(names)
+    return list(zip(names, protos, strict=True))
 
 
 @lru_cache(maxsize=65_536)

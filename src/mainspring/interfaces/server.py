@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
-import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -16,18 +15,18 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from mainspring.gateway import secure
 from mainspring.gateway.settings import ServerSettings
 from mainspring.interfaces.rest.exchange import WHOLE
+from mainspring.interfaces.rest.problem import MEDIA_TYPE, body_of, headers_of
 from mainspring.kernel.app import Asgi
 from mainspring.kernel.errors import Failure, HeadersTooLarge, Malformed, Timeout, Unavailable
+from mainspring.kernel.ids import IdMaker
 from mainspring.ports.database import StartError
 
 BACKLOG = 2_048
 LINGER_S = 5.0  # how long the rest of a body that was answered early may still arrive
 LINGER_BYTES_MAX = 8 << 20
-
-_REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large",
-            503: b"Service Unavailable"}  # fmt: skip
 
 
 class Cycle(RequestResponseCycle):
@@ -66,6 +65,7 @@ class Protocol(HttpToolsProtocol):
     """One connection. Headers are bounded in bytes and in time, unread bodies likewise."""
 
     bounds: ServerSettings
+    ids: IdMaker
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock for the first request; refuse one connection too many."""
@@ -222,17 +222,16 @@ class Protocol(HttpToolsProtocol):
         cycle = self.cycle
         running = cycle is not None and not cycle.response_complete
         if not running or not (cycle.response_started or self.pipeline):
-            body = msgspec.json.encode(
-                {
-                    "type": f"/docs#error-{failure.code}", "title": failure.title,
-                    "status": failure.status, "detail": failure.detail, "code": failure.code,
-                }
-            )  # fmt: skip
-            self.transport.write(
-                b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\n"
-                b"content-length: %d\r\ncache-control: no-store\r\nconnection: close\r\n\r\n%b"
-                % (failure.status, _REASONS[failure.status], len(body), body)
-            )
+            request_id = self.ids.new("req")
+            # What it was for could not be read, or is still to come.
+            body = body_of(failure, instance="", request_id=request_id)
+            headers = [
+                (b"content-type", MEDIA_TYPE), (b"content-length", b"%d" % len(body)),
+                (b"request-id", request_id.encode()), (b"connection", b"close"),
+                secure.NO_STORE, *secure.API, *headers_of(failure),
+            ]  # fmt: skip
+            head = b"".join(b"%b: %b\r\n" % header for header in headers)
+            self.transport.write(STATUS_LINE[failure.status] + head + b"\r\n" + body)
         if running:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -252,13 +251,17 @@ class Server:
     __slots__ = ("_running", "_settings", "_sockets", "_uvicorn", "url")
 
     def __init__(
-        self, asgi: Asgi, settings: ServerSettings, *, sockets: Sequence[socket.socket] = ()
+        self,
+        asgi: Asgi,
+        settings: ServerSettings,
+        *,
+        ids: IdMaker,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         self._settings = settings
         self._sockets = list(sockets)
         self.url = ""
-        bounds = settings
-        protocol = type("BoundProtocol", (Protocol,), {"bounds": bounds})
+        protocol = type("BoundProtocol", (Protocol,), {"bounds": settings, "ids": ids})
         config = uvicorn.Config(
             asgi,
             loop="none",

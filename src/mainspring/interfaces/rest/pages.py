@@ -25,6 +25,7 @@ from mainspring.runtime.telemetry import TEXT_TYPE
 METRICS_SCOPE = "metrics:read"
 DOCUMENTS_MAX = 64  # OpenAPI documents kept, one per set of shapes somebody may see
 
+_FORWARDED = frozenset({b"forwarded", b"via", b"x-forwarded-for"})  # written by proxies
 _FILES = {
     "/docs": ("index.html", b"text/html; charset=utf-8"),
     "/docs/docs.js": ("docs.js", b"text/javascript; charset=utf-8"),
@@ -54,7 +55,7 @@ class Pages:
         self._documents: dict[bytes, bytes] = {}
         services = registry.services.values()
         self._document = Document(services, title=title, version=version("mainspring"))
-        self._metrics_scope = None if is_loopback(rest.settings.host) else METRICS_SCOPE
+        self._on_loopback = is_loopback(rest.settings.host)
         for path, handle in (
             ("/healthz", self._healthz),
             ("/readyz", self._readyz),
@@ -80,7 +81,10 @@ class Pages:
         await answer(exchange, Outcome(200, b'{"status":"ready"}'), fresh=True)
 
     async def _metrics(self, exchange: Exchange) -> None:
-        await self._rest.gateway.admit(exchange, self._metrics_scope, RateClass.UNLIMITED)
+        # A proxy on the machine brings callers from anywhere to an address of loopback.
+        near = self._on_loopback and exchange.headers.keys().isdisjoint(_FORWARDED)
+        scope = None if near else METRICS_SCOPE
+        await self._rest.gateway.admit(exchange, scope, RateClass.UNLIMITED)
         text = await self._rest.metrics.text()
         headers = [(b"content-type", TEXT_TYPE.encode()), secure.NO_STORE, *secure.API]
         await exchange.answer(200, headers, text)
