@@ -2,7 +2,7 @@
 
 import asyncio
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any, Protocol, TypeVar
 
 from mainspring.kernel.errors import DeadlineExceeded
@@ -54,8 +54,21 @@ async def within(seconds: float, work: Coroutine[Any, Any, T], call: Committing)
         timer.cancel()
 
 
+async def waiting_at_most(seconds: float, work: Awaitable[T]) -> T:
+    """Await what often need not wait at all; no timer is set until it does. Raises TimeoutError."""
+    steps = work.__await__()
+    try:
+        waits_for = next(steps)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    async with asyncio.timeout(seconds):
+        return await _rest(steps, waits_for)
+
+
 @types.coroutine
-def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+def _rest(
+    work: Coroutine[Any, Any, T] | Generator[Any, Any, T], waits_for: Any
+) -> Generator[Any, Any, T]:
     """Drive a coroutine that was begun already, as ``await`` would."""
     try:
         while True:

@@ -78,4 +78,5 @@ class Replays:
 
 def _framed(*parts: bytes) -> bytes:
     """Join parts so that no two different lists of parts give the same bytes."""
-    return b"".join(b"%d:%b" % (len(part), part) for part in parts)
+    lengths = b",".join([b"%d" % len(part) for part in parts])
+    return b"".join([lengths, b":", *parts])

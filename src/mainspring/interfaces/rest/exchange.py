@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
+from mainspring.gateway.deadline import waiting_at_most
 from mainspring.gateway.pipeline import Ask
 from mainspring.kernel.errors import Malformed, Timeout, TooLarge, UnsupportedMedia
 
@@ -162,8 +163,7 @@ class Exchange(Ask):
 
     async def _receive(self, timeout_s: float) -> Message:
         try:
-            async with asyncio.timeout(timeout_s):
-                message = await self.receive()
+            message = await waiting_at_most(timeout_s, self.receive())
         except TimeoutError:
             raise Timeout(f"nothing of the body came for {timeout_s:g} s") from None
         if message["type"] == "http.disconnect":
