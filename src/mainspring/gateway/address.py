@@ -35,11 +35,11 @@ class Proxies:
     ) -> tuple[str, str]:
         """Return the address and the scheme the call was made with.
 
-        ``x_forwarded`` are ``X-Forwarded-For`` and ``-Proto``. The chain is walked from the right, and
-        the first hop that is not a trusted proxy is the caller: what stands left of it is only what
-        that caller claims. An entry that is no address (``unknown``, ``_hidden``) ends the walk at
-        the proxy that wrote it. Most proxies write one of the two headers and pass the other on as
-        the caller sent it: where the two disagree neither is believed.
+        ``x_forwarded`` are ``X-Forwarded-For`` and ``-Proto``. The chain is walked from the right,
+        and the first hop that is not a trusted proxy is the caller: what stands left of it is only
+        what that caller claims. An entry that is no address (``unknown``, ``_hidden``) ends the
+        walk at the proxy that wrote it. Most proxies write one of the two headers and pass the
+        other on as the caller sent it: where the two disagree neither is believed.
         """
         if not self._networks or not self.trusts(peer):
             return peer, scheme
