@@ -1,7 +1,6 @@
 """The notes service behind a real HTTP server on a free port."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from mainspring.adapters.blobs.directory import DirectoryBlobs
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.gateway.identify import Identity
@@ -19,8 +19,7 @@ from mainspring.interfaces.rest.pages import Pages
 from mainspring.interfaces.server import Server
 from mainspring.kernel.call import Caller
 from mainspring.kernel.clock import SystemClock, SystemEntropy
-from mainspring.kernel.errors import TooLarge, Unauthenticated
-from mainspring.ports.blobs import Blob
+from mainspring.kernel.errors import Unauthenticated
 from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.telemetry import Metrics
@@ -51,36 +50,18 @@ class Keys:
         return Identity(Caller("key", key_id, scopes=scopes), tags=(key_id,))
 
 
-class MemoryBlobs:
-    """Blobs in a dictionary."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-
-    async def put(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes_max: int) -> Blob:
-        data = b"".join([chunk async for chunk in chunks])
-        if len(data) > size_bytes_max:
-            raise TooLarge()
-        self.kept[key] = data
-        return Blob(key, len(data), sha256(data).hexdigest())
-
-    async def get(self, key: str) -> AsyncIterator[bytes]:
-        yield self.kept[key]
-
-    async def delete(self, key: str) -> None:
-        self.kept.pop(key, None)
-
-
 class Site:
     """A running server and a client for it."""
 
-    def __init__(self, server: Server, rest: RestApp, runtime: Runtime, keys: Keys) -> None:
+    def __init__(
+        self, server: Server, rest: RestApp, runtime: Runtime, keys: Keys, blobs: Path
+    ) -> None:
         self.server = server
         self.rest = rest
         self.runtime = runtime
         self.keys = keys
         self.gates: Gates = runtime.resources[Gates]
-        self.blobs = MemoryBlobs()
+        self._blobs = blobs
         self.failing: list[str] = []
         self.http = aiohttp.ClientSession(
             server.url, auto_decompress=False, headers={"Accept-Encoding": "identity"}
@@ -108,6 +89,10 @@ class Site:
         if raw and not packed and answer.headers["Content-Type"].endswith(("/json", "+json")):
             return answer, msgspec.json.decode(raw)
         return answer, raw
+
+    def stored(self) -> list[bytes]:
+        """What is in the blob store, unfinished ones too."""
+        return [path.read_bytes() for path in self._blobs.rglob("*") if path.is_file()]
 
     async def count(self) -> int:
         """How many notes there are."""
@@ -148,10 +133,10 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             runtime.dispatcher, keys, keyring, clock, metrics,
             server=settings, limits=LimitSettings(**(limits or {})),
         )  # fmt: skip
-        blobs = MemoryBlobs()
         rest = RestApp(
             notes.operations.values(), gateway, clock=clock, ids=runtime.ids, metrics=metrics,
-            blobs=blobs, mounts=mounts, server=settings, cors=CorsSettings(**(cors or {})),
+            blobs=DirectoryBlobs(folder / "blobs"), mounts=mounts, server=settings,
+            cors=CorsSettings(**(cors or {})),
         )  # fmt: skip
         failing: list[str] = []
 
@@ -164,8 +149,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         Pages(rest, runtime.registry, runtime, ready=ready, status=status, title="Notes")
         http = Server(rest, settings, ids=runtime.ids)
         await http.start()
-        site = Site(http, rest, runtime, keys)
-        site.blobs = blobs
+        site = Site(http, rest, runtime, keys, folder / "blobs")
         site.failing = failing
         sites.append(site)
         return site

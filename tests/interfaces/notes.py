@@ -204,7 +204,14 @@ async def ticks(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
         yield StreamItem(b'{"n": %d}\n{}' % number, id=str(number), event="tick")
 
 
-@notes.upload("PUT /v1/files/{name}", scope="notes:write", body_bytes_max=100_000)
+async def may_put(call: Call, name: str) -> str:
+    """Refuse one name."""
+    if name == "forbidden":
+        raise Forbidden()
+    return "notes/"
+
+
+@notes.upload("PUT /v1/files/{name}", scope="notes:write", body_bytes_max=100_000, prepare=may_put)
 async def put_file(call: Call, name: str, file: Upload) -> Stored:
     """Keep a file."""
     call.write(NOTES.insert(Note(call.new_id("note"), file.key)))

@@ -121,13 +121,15 @@ async def test_a_secret_is_replayed_and_never_kept_by_caches(site: Site) -> None
 
 
 async def test_an_upload_is_replayed_by_its_digest(site: Site) -> None:
-    async def put(body: bytes) -> tuple[Any, Any]:
-        return await site.ask("PUT", "/v1/files/a", body, Content_Type="text/plain",
+    async def put(body: bytes, media_type: str = "text/plain") -> tuple[Any, Any]:
+        return await site.ask("PUT", "/v1/files/a", body, Content_Type=media_type,
                               Idempotency_Key="up")  # fmt: skip
 
     first, stored = await put(b"bytes")
     again, same = await put(b"bytes")
     other, _ = await put(b"others")
+    renamed, _ = await put(b"bytes", "text/html")
     assert (first.status, again.status, other.status) == (201, 200, 422)
+    assert renamed.status == 422
     assert same == stored
-    assert len(site.blobs.kept) == 1
+    assert len(site.stored()) == 1

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from mainspring.interfaces.rest import streams
+from mainspring.interfaces.rest import exchange, streams
 from mainspring.interfaces.rest.uploads import filename
+from mainspring.kernel.errors import Timeout
 from tests.interfaces.conftest import READER, WRITER, Site, Start
 
 TICKS = [b'id: %d\nevent: tick\ndata: {"n": %d}\ndata: {}\n\n' % (n, n) for n in (1, 2, 3)]
@@ -101,7 +102,7 @@ async def test_an_upload_is_stored_before_it_is_answered(site: Site) -> None:
         "sha256": sha256(data).hexdigest(), "size_bytes": len(data), "filename": "café.png",
         "media_type": "image/png",
     }  # fmt: skip
-    assert list(site.blobs.kept.values()) == [data]
+    assert site.stored() == [data]
 
 
 async def test_an_upload_that_is_refused_leaves_nothing(site: Site) -> None:
@@ -118,7 +119,37 @@ async def test_an_upload_that_is_refused_leaves_nothing(site: Site) -> None:
     for data, headers, status in cases:
         answer = await site.http.put("/v1/files/a", data=data, headers={**WRITER, **headers})
         assert answer.status == status
-    assert site.blobs.kept == {}
+    assert site.stored() == []
+
+
+async def test_an_upload_that_may_not_come_is_refused_before_its_body(site: Site) -> None:
+    head = (
+        b"PUT /v1/files/forbidden HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n"
+        b"Authorization: Bearer msk_writer\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(head)
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 403 ")
+    writer.close()
+    assert site.stored() == []
+
+
+async def test_an_upload_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "BODY_BYTES_PER_S_MIN", 1 << 60)
+
+    async def trickle() -> Any:
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message: Any) -> None: ...
+
+    scope = {
+        "method": "PUT", "query_string": b"", "raw_path": b"/", "path": "/", "scheme": "http",
+        "client": None, "headers": [(b"transfer-encoding", b"chunked")],
+    }  # fmt: skip
+    asked = exchange.Exchange(scope, trickle, send, "req_1")
+    with pytest.raises(Timeout):
+        _ = [chunk async for chunk in asked.body_chunks(1_000_000, 1e-9)]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The stages in their order: identify, limit, authorise, validate, replay, dispatch."""
 
 import inspect
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from mainspring.gateway.address import Proxies, bucket
@@ -178,6 +178,17 @@ class Gateway:
                     self._metrics.replays.add()
                 return outcome
         return await within(operation.timeout_s, self._dispatcher.run(operation, call, args), call)
+
+    async def prepare(self, operation: Operation, ask: Ask, args: Args) -> str:
+        """Ask whether an upload may come; return what its blob's key begins with."""
+        if operation.prepare is None:
+            return ""
+        call = self.call(ask)
+
+        async def prepare(ask_first: Callable[..., Awaitable[str]]) -> str:
+            return await ask_first(call, **args)
+
+        return await within(operation.timeout_s, prepare(operation.prepare), call)
 
     async def raw(self, operation: Operation, ask: Ask, args: Args) -> Raw:
         """Run a raw operation; what its handler staged is committed before it is answered."""

@@ -89,6 +89,7 @@ class Operation:
         "name",
         "path",
         "path_params",
+        "prepare",
         "query",
         "query_param",
         "raises",
@@ -118,6 +119,7 @@ class Operation:
         raises: tuple[type, ...] = (),
         body_bytes_max: int = BODY_BYTES_MAX,
         timeout_s: float = TIMEOUT_S,
+        prepare: Callable[..., Awaitable[str]] | None = None,
     ) -> None:
         match = _SHAPE.fullmatch(shape)
         if match is None:
@@ -133,6 +135,7 @@ class Operation:
         self.raises = raises
         self.body_bytes_max = body_bytes_max
         self.timeout_s = timeout_s
+        self.prepare = prepare
         self.writes = self.method in WRITING_METHODS
         self.doc = inspect.getdoc(handler) or ""
         self.summary = self.doc.partition("\n")[0]

@@ -1,6 +1,6 @@
 """Service: a bounded context, declared with decorators. Built-in and user services are alike."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar
 
@@ -124,11 +124,16 @@ class Service:
         status: int | None = 201,
         body_bytes_max: int = UPLOAD_BYTES_MAX,
         raises: tuple[type, ...] = (),
+        prepare: Callable[..., Awaitable[str]] | None = None,
     ) -> Callable[[Handler], Operation]:
-        """Declare an upload: the blob is durable before the handler runs with its ``Upload``."""
+        """Declare an upload: the blob is durable before the handler runs with its ``Upload``.
+
+        ``prepare`` is given what the handler is, before the body is read: it raises for whoever may
+        not upload here, and returns what the blob's key begins with. The handler asks again.
+        """
         return self._declare(
             shape, Kind.UPLOAD, scope=scope, status=status, body_bytes_max=body_bytes_max,
-            raises=raises,
+            raises=raises, prepare=prepare,
         )  # fmt: skip
 
     def raw(

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import msgspec
 
+KEY_CHARS_MAX = 160  # of ``A-Z a-z 0-9 _ - /``, which every store takes as they are
+
 
 class Blob(msgspec.Struct, frozen=True):
     """What was stored: its key, size and SHA-256 in hex."""
@@ -26,5 +28,15 @@ class Blobs(Protocol):
         ...
 
     async def delete(self, key: str) -> None:
-        """Remove; removing what is not there is fine."""
+        """Remove, what is left of an unfinished put too; nothing being there is fine."""
+        ...
+
+    async def older(
+        self, prefix: str, before_ms: int, *, limit: int, after: str | None = None
+    ) -> list[str]:
+        """Return up to ``limit`` keys with this prefix that were last written before a moment.
+
+        Unfinished puts count. The order is the store's own; ``after`` is the last key of the page
+        before.
+        """
         ...

@@ -1,6 +1,7 @@
 """Blobs in a directory: whole or not there."""
 
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,9 +22,9 @@ async def read(blobs: DirectoryBlobs, key: str) -> bytes:
 
 async def test_what_was_put_comes_back(tmp_path: Path) -> None:
     blobs = DirectoryBlobs(tmp_path)
-    blob = await blobs.put("a/../b", chunks(b"one", b"two"), size_bytes_max=10)
+    blob = await blobs.put("a/b_1/c-2", chunks(b"one", b"two"), size_bytes_max=10)
     assert (blob.size_bytes, blob.sha256) == (6, hashlib.sha256(b"onetwo").hexdigest())
-    assert await read(blobs, "a/../b") == b"onetwo"
+    assert await read(blobs, "a/b_1/c-2") == b"onetwo"
 
 
 async def test_a_blob_over_its_limit_leaves_nothing(tmp_path: Path) -> None:
@@ -52,3 +53,31 @@ async def test_deleting_is_final_and_may_be_repeated(tmp_path: Path) -> None:
     await blobs.delete("k")
     with pytest.raises(NotFound):
         await read(blobs, "k")
+
+
+@pytest.mark.parametrize("key", ["", "a/../b", "a.half", "a\0", "a=b", "a b", "a" * 161])
+async def test_a_key_cannot_leave_the_directory(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        await DirectoryBlobs(tmp_path).put(key, chunks(b"x"), size_bytes_max=10)
+
+
+async def test_old_ones_are_listed_page_by_page(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    keys = {f"mine/{number}" for number in range(20)}
+    for key in (*keys, "mine/new", "others/1"):
+        await blobs.put(key, chunks(b"x"), size_bytes_max=10)
+    (half,) = [p for p in tmp_path.rglob("mine=7") if p.is_file()]
+    half.rename(half.with_name("mine=7.half"))  # as a crash leaves it
+    for path in tmp_path.rglob("*=*"):
+        if path.name != "mine=new":
+            os.utime(path, (1000, 1000))
+    found: list[str] = []
+    while page := await blobs.older(
+        "mine/", 1_000_001, limit=6, after=found[-1] if found else None
+    ):
+        assert len(page) <= 6
+        found += page
+    assert sorted(found) == sorted(keys)
+    assert await blobs.older("mine/", 999_999, limit=6) == []
+    await blobs.delete("mine/7")
+    assert not half.with_name("mine=7.half").exists()

@@ -1,20 +1,24 @@
 """Blobs in a directory: written aside, synced, then renamed, so a key names all of it or nothing.
 
-A file is named by the SHA-256 of its key, so a key may hold any text.
+A file is named after its key, with ``=`` for ``/``, in the folder of two hex digits that the key's
+SHA-256 begins with.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
 
 from mainspring.kernel.errors import NotFound, TooLarge
-from mainspring.ports.blobs import Blob
+from mainspring.ports.blobs import KEY_CHARS_MAX, Blob
 
 CHUNK_BYTES = 256 * 1024
 _HALF = ".half"
+_KEY = re.compile(rf"[A-Za-z0-9_/-]{{1,{KEY_CHARS_MAX}}}")
 
 
 class DirectoryBlobs:
@@ -60,12 +64,42 @@ class DirectoryBlobs:
             file.close()
 
     async def delete(self, key: str) -> None:
-        """Remove; removing what is not there is fine."""
-        await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+        """Remove, what is left of an unfinished put too; nothing being there is fine."""
+        path = self._path(key)
+        for file in (path, path.with_name(path.name + _HALF)):
+            await asyncio.to_thread(file.unlink, missing_ok=True)
+
+    async def older(
+        self, prefix: str, before_ms: int, *, limit: int, after: str | None = None
+    ) -> list[str]:
+        """Return up to ``limit`` keys with this prefix that were last written before a moment."""
+        return await asyncio.to_thread(self._older, prefix, before_ms, limit, after)
+
+    def _older(self, prefix: str, before_ms: int, limit: int, after: str | None) -> list[str]:
+        last = ("", "") if after is None else (_folder(after), after)
+        found: list[str] = []
+        for folder in sorted(self._directory.glob("[0-9a-f][0-9a-f]")):
+            if folder.name < last[0] or len(found) >= limit:
+                continue
+            keys = set()
+            for entry in os.scandir(folder):
+                key = entry.name.removesuffix(_HALF).replace("=", "/")
+                if not key.startswith(prefix) or (folder.name, key) <= last:
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    if entry.stat().st_mtime * 1000 < before_ms:
+                        keys.add(key)
+            found += sorted(keys)
+        return found[:limit]
 
     def _path(self, key: str) -> Path:
-        name = hashlib.sha256(key.encode()).hexdigest()
-        return self._directory / name[:2] / name[2:]
+        if _KEY.fullmatch(key) is None:
+            raise ValueError(f"{key!r} cannot be a blob's key")
+        return self._directory / _folder(key) / key.replace("/", "=")
+
+
+def _folder(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:2]
 
 
 def _settle(file: IO[bytes]) -> None:

@@ -22,7 +22,7 @@ from mainspring.interfaces.rest.mounts import Mounts
 from mainspring.interfaces.rest.problem import MEDIA_TYPE, Defect, body_of, headers_of
 from mainspring.interfaces.rest.router import Router
 from mainspring.interfaces.rest.streams import answer_raw, answer_stream, shrinks
-from mainspring.interfaces.rest.uploads import read_upload
+from mainspring.interfaces.rest.uploads import content_of, read_upload
 from mainspring.kernel.app import Asgi
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, MethodNotAllowed, NotFound, Unavailable
@@ -35,6 +35,7 @@ from mainspring.runtime.telemetry import Metrics, RouteMeter
 JSON = (b"content-type", b"application/json")
 VARY_CODING = (b"vary", b"Accept-Encoding")
 
+UPLOADS_MAX = 256  # bodies on their way into the blob store at once
 CLIENT_GONE = 499  # what metrics and logs say of a caller that left before its answer
 CUT_OFF = "the server stopped before the end: repeat the call with its Idempotency-Key"
 
@@ -80,6 +81,7 @@ class RestApp:
         self._cors = Cors(cors or CorsSettings())
         self._hsts = secure.hsts(self.settings.hsts_max_age_s)
         self._log = structlog.get_logger("mainspring.rest")
+        self._uploads = 0
         self._unrouted: dict[str, RouteMeter] = {}
         self.router: Router[Route] = Router()
         self.mounts = Mounts(mounts or {}, gateway)
@@ -240,14 +242,21 @@ class RestApp:
         async def serve(exchange: Exchange) -> None:
             await gateway.admit(exchange, operation.scope, operation.rate)
             args = inputs.read(exchange.path_values, exchange.query, None, None)
-            upload = await read_upload(
-                exchange, blobs, ids.new("blob"),
-                size_max=operation.body_bytes_max, idle_s=self.settings.body_timeout_s,
-            )  # fmt: skip
+            key = await gateway.prepare(operation, exchange, args) + ids.new("blob")
+            if self._uploads >= UPLOADS_MAX:
+                raise Unavailable("too many uploads at once", retry_after_s=1)
+            self._uploads += 1
+            try:
+                upload = await read_upload(
+                    exchange, blobs, key,
+                    size_max=operation.body_bytes_max, idle_s=self.settings.body_timeout_s,
+                )  # fmt: skip
+            finally:
+                self._uploads -= 1
             assert operation.upload_param is not None  # Kind.UPLOAD binds one
             args[operation.upload_param] = upload
             try:
-                outcome = await gateway.run(operation, exchange, args, upload.sha256.encode())
+                outcome = await gateway.run(operation, exchange, args, content_of(upload))
             except Unavailable:
                 raise  # the commit may have gone through: the sweep decides about the blob
             except Failure:

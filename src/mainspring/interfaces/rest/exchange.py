@@ -17,6 +17,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 # The scope's key for a function that writes a whole answer at once, where the server has one.
 WHOLE = "mainspring.whole"
+BODY_BYTES_PER_S_MIN = 1_024  # of an upload, once its first silence is used up
 SEND_IDLE_S = 60.0  # a reader that takes nothing for longer is cut off
 
 # Of these a second one makes the request ambiguous; others join into one list (RFC 9110, 5.3).
@@ -138,9 +139,14 @@ class Exchange(Ask):
         return bytes(chunks)
 
     async def body_chunks(self, size_max: int, idle_s: float) -> AsyncIterator[bytes]:
-        """Stream the body; ``idle_s`` bounds the silence between two chunks."""
+        """Stream the body; ``idle_s`` bounds the silence between two chunks.
+
+        A body that trickles is cut off too: Timeout below ``BODY_BYTES_PER_S_MIN`` on the whole.
+        """
         self._check_length(size_max)
         size, more = 0, self.body_unread
+        now_s = asyncio.get_running_loop().time
+        begun_s = now_s()
         while more:
             message = await self._receive(idle_s)
             chunk: bytes = message.get("body", b"")
@@ -148,6 +154,8 @@ class Exchange(Ask):
             size += len(chunk)
             if size > size_max:
                 raise _too_large(size_max)
+            if now_s() - begun_s > idle_s + size / BODY_BYTES_PER_S_MIN:
+                raise Timeout(f"the body came slower than {BODY_BYTES_PER_S_MIN} bytes/s")
             if chunk:
                 yield chunk
         self.body_unread = False

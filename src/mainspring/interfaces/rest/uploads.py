@@ -34,6 +34,11 @@ async def read_upload(
     return Upload(blob.key, blob.size_bytes, blob.sha256, media_type.lower(), name)
 
 
+def content_of(upload: Upload) -> bytes:
+    """What tells one upload from another under the same idempotency key."""
+    return f"{upload.sha256} {upload.media_type} {upload.filename or ''}".encode()
+
+
 def filename(disposition: str) -> str | None:
     """Read the file's name (RFC 6266), without any path, NUL or control character."""
     coded = _CODED_NAME.search(disposition)

@@ -16,6 +16,7 @@ from mainspring.services.records.model import Compiled, Definition, UniqueSlot, 
 from mainspring.services.records.store import (
     COLLECTION,
     COLLECTIONS,
+    DATA,
     HOLD_SCHEMA,
     HOLD_WRITERS,
     KEY_COLUMNS,
@@ -32,6 +33,9 @@ from mainspring.services.records.store import (
 )
 
 PAGE_ROWS = 500  # rewritten or purged in one commit
+FILES = "records/"  # what the keys of our blobs begin with
+SWEPT_MAX = 500  # blobs looked at by one job
+ORPHAN_MS = 24 * 3600 * 1000  # an upload that no commit refers to by then never will be
 
 
 @service.job(queue="bulk", max_attempts=20)
@@ -75,6 +79,37 @@ async def delete_blobs(call: Call, blobs: list[str]) -> None:
     store = call.use(Blobs)
     for blob in blobs:
         await store.delete(blob)
+
+
+@service.job(queue="bulk")
+async def sweep_files(call: Call, after: str | None = None) -> None:
+    """Once a day: delete files that no record has, a page of the store at a time.
+
+    An upload is stored before its commit, so one whose commit failed is left behind.
+    """
+    store = call.use(Blobs)
+    before_ms = call.now_ms - ORPHAN_MS
+    page = await store.older(FILES, before_ms, after=after, limit=SWEPT_MAX)
+    for blob in page:
+        if not await _has_file(call, blob):
+            await store.delete(blob)
+    if len(page) == SWEPT_MAX:
+        call.enqueue(sweep_files, after=page[-1])
+
+
+service.every("41 3 * * *", sweep_files)
+
+
+def files_of(collection: str, record: str) -> str:
+    """What the keys of a record's blobs begin with."""
+    return f"{FILES}{collection}/{record}/"
+
+
+async def _has_file(call: Call, blob: str) -> bool:
+    collection, _, rest = blob.removeprefix(FILES).partition("/")
+    data = await call.find(DATA, collection=collection, id=rest.partition("/")[0])
+    values = [] if data is None else decode(data).values()
+    return any(isinstance(value, dict) and value.get("blob") == blob for value in values)
 
 
 def drop_files(call: Call, files: Iterable[Any]) -> None:

@@ -138,6 +138,11 @@ RECORD = Query(
     "WHERE c.tenant = :tenant AND c.name = :name",
     Found,
 )
+DATA = Query(
+    "records.data",
+    "SELECT data FROM records_records WHERE collection = :collection AND id = :id",
+    str,
+)
 RECORDS_AFTER = Query(
     "records.records_after",
     "SELECT id, version, schema_version, data FROM records_records "

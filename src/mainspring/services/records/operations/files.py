@@ -11,9 +11,11 @@ from mainspring.ports.blobs import Blobs
 from mainspring.services.records import access
 from mainspring.services.records.api import service
 from mainspring.services.records.fields import StoredFile
+from mainspring.services.records.jobs import files_of
 from mainspring.services.records.model import Compiled
 from mainspring.services.records.operations.records import (
     RECORD_PATH,
+    Current,
     change_record,
     current_record,
 )
@@ -21,7 +23,13 @@ from mainspring.services.records.operations.records import (
 FILE_PATH = RECORD_PATH + "/files/{field}"
 
 
-@service.upload(f"POST {FILE_PATH}", scope=None)
+async def may_upload(call: Call, collection: str, id: str, field: str) -> str:
+    """Refuse before the body is read; its blob will be named after the record."""
+    current = await _changeable(call, collection, id, field)
+    return files_of(current.collection.id, id)
+
+
+@service.upload(f"POST {FILE_PATH}", scope=None, prepare=may_upload)
 async def upload_file(
     call: Call, collection: str, id: str, field: str, upload: Upload
 ) -> Answer[msgspec.Raw]:
@@ -29,10 +37,8 @@ async def upload_file(
 
     The body is the file itself; ``Content-Disposition`` may name it. It takes what an update takes.
     """
-    current = await current_record(call, collection, id, "update")
-    access.require(call, current.collection, "update", current.record)
+    current = await _changeable(call, collection, id, field)
     call.require_match(f'"{current.version}"')
-    _require_file_field(current.collection, field)
     file = StoredFile(
         upload.key, upload.filename, upload.media_type, upload.size_bytes, upload.sha256
     )
@@ -62,6 +68,13 @@ async def download_file(call: Call, collection: str, id: str, field: str) -> Raw
             ("Cache-Control", "private, no-cache"),
         ),
     )
+
+
+async def _changeable(call: Call, collection: str, id: str, field: str) -> Current:
+    current = await current_record(call, collection, id, "update")
+    access.require(call, current.collection, "update", current.record)
+    _require_file_field(current.collection, field)
+    return current
 
 
 def _require_file_field(collection: Compiled, field: str) -> None:
