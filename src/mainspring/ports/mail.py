@@ -6,12 +6,16 @@ import msgspec
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A plain text message. A provider may drop a second one with the same ``id``."""
+    """A plain text message. A provider may drop a second one with the same ``id``.
+
+    ``person`` is whom it is to, as ``forget`` names them; it is not sent.
+    """
 
     id: str
     to: str
     subject: str
     text: str
+    person: str = ""
 
 
 class MailError(Exception):
@@ -23,4 +27,8 @@ class Mail(Protocol):
 
     async def send(self, message: Message) -> None:
         """Return once the provider has taken the message. Raises MailError."""
+        ...
+
+    async def forget(self, person: str) -> None:
+        """Remove what is kept of mails to a person; repeating it is fine. Raises MailError."""
         ...

@@ -3,6 +3,7 @@
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mainspring.adapters.mail.sandbox import SandboxMail
@@ -47,3 +48,12 @@ async def test_a_disk_that_refuses_is_a_mail_error(tmp_path: Path) -> None:
 async def test_an_id_cannot_leave_the_directory(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="cannot name"):
         await SandboxMail(tmp_path / "mail").send(Message(name, "a@example.com", "s", "t"))
+
+
+async def test_a_persons_messages_are_forgotten(tmp_path: Path) -> None:
+    mail = SandboxMail(tmp_path / "mail")
+    for number, person in enumerate(("user_1", "user_2", "user_1")):
+        await mail.send(msgspec.structs.replace(message(number), person=person))
+    await mail.forget("user_1")
+    await mail.forget("user_1")
+    assert [found.person for found in await mail.sent()] == ["user_2"]

@@ -7,7 +7,7 @@ import pytest
 
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.errors import Invalid, NotFound, PreconditionFailed, Unauthenticated
-from mainspring.kernel.table import Query
+from mainspring.kernel.table import Query, Statement
 from mainspring.runtime.log import envelope
 from mainspring.services.users import service
 from mainspring.services.users.api import (
@@ -29,6 +29,7 @@ from mainspring.services.users.api import (
     WrongPassword,
 )
 from tests.services.users.people import (
+    ALL_JOB_ARGS,
     EMAIL,
     ERASE,
     EVENT_BODIES,
@@ -302,6 +303,33 @@ async def test_somebody_deleted_before_can_still_be_erased(people: People) -> No
     assert EMAIL not in "".join([await people.sealer.reveal(body) for body in bodies])
     with pytest.raises(NotFound):
         await people.ask("delete_user", caller=SYSTEM, id=ann.id, query=ERASE)
+
+
+async def test_erasure_takes_the_mails_too(people: People) -> None:
+    ann = await people.sign_up()
+    await people.sign_up("bert@example.com")
+    me = await people.caller(await people.log_in())
+    change = EmailChange(email="ann@example.org", password=PASSWORD)
+    await people.ask("change_email", caller=me, change=change)
+    await people.work()
+    assert {m.to for m in await people.mail.sent()} == {
+        EMAIL,
+        "ann@example.org",
+        "bert@example.com",
+    }
+    on_its_way = (await people.mail.sent())[0]
+    await people.ask("delete_me", caller=me, query=ERASE)
+    done = await people.work()
+    assert [m.to for m in await people.mail.sent()] == ["bert@example.com"]
+    assert "forget_mail" in done
+    # A mail that was being sent while its person was erased goes once it can only have ended.
+    await people.mail.send(on_its_way)
+    assert on_its_way.person == ann.id
+    (late,) = await people.all(ALL_JOB_ARGS)
+    assert EMAIL not in late
+    await people.run(Statement("test.now", "UPDATE jobs SET state = 'ready'")())
+    await people.work()
+    assert [m.to for m in await people.mail.sent()] == ["bert@example.com"]
 
 
 def test_only_these_are_open_to_everybody() -> None:

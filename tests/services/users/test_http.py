@@ -170,7 +170,7 @@ BAD: tuple[tuple[str, str, Any, int], ...] = (
     ("POST", "/v1/sessions/refresh", {"refresh_token": ""}, 401),
     ("POST", "/v1/users:verify_email", {"token": ""}, 422),
     ("POST", "/v1/users:reset_password", {"token": "", "password": PASSWORD}, 422),
-    ("POST", "/v1/users:request_password_reset", {"email": "nobody"}, 202),
+    ("POST", "/v1/users:request_password_reset", {"email": "nobody"}, 422),
     ("GET", "/v1/users/me", None, 401),
     ("DELETE", "/v1/sessions/x", None, 401),
 )

@@ -5,6 +5,7 @@ sort in the order they were made (TypeIDs) keep the newest when the oldest go.
 """
 
 import asyncio
+import contextlib
 import re
 from pathlib import Path
 
@@ -35,6 +36,13 @@ class SandboxMail:
         except (OSError, StartError) as error:
             raise MailError(str(error)) from None
 
+    async def forget(self, person: str) -> None:
+        """Remove a person's messages. Raises MailError."""
+        try:
+            await asyncio.to_thread(self._remove, person)
+        except (OSError, StartError) as error:
+            raise MailError(str(error)) from None
+
     async def sent(self) -> list[Message]:
         """Return what is recorded, the oldest first."""
         return await asyncio.to_thread(self._recorded)
@@ -46,9 +54,17 @@ class SandboxMail:
             path.unlink(missing_ok=True)
 
     def _recorded(self) -> list[Message]:
-        return [
-            msgspec.json.decode(private_file.read(path), type=Message) for path in self._paths()
-        ]
+        return [_message(path) for path in self._paths()]
+
+    def _remove(self, person: str) -> None:
+        for path in self._paths():
+            with contextlib.suppress(FileNotFoundError):  # pushed out meanwhile
+                if _message(path).person == person:
+                    path.unlink()
 
     def _paths(self) -> list[Path]:
         return sorted(path for path in self._directory.glob("*.json") if path.name[0] != ".")
+
+
+def _message(path: Path) -> Message:
+    return msgspec.json.decode(private_file.read(path), type=Message)

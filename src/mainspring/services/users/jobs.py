@@ -57,7 +57,7 @@ async def send_token(call: Call, token_id: str) -> None:
         return  # used, replaced or too late
     token = _token(call, token_id)
     subject, text = _words(call.use(UsersSettings), Purpose(row.purpose), token)
-    await call.use(Mail).send(Message(token_id, row.email, subject, text))
+    await call.use(Mail).send(Message(token_id, row.email, subject, text, row.user_id))
 
 
 @service.job(queue="notifications")
@@ -85,6 +85,15 @@ async def sweep(call: Call) -> None:
 
 
 service.every("*/10 * * * *", sweep)
+
+
+@service.job(queue="notifications", max_attempts=20)
+async def forget_mail(call: Call, person: str, again: bool = True) -> None:
+    """Remove the mails to somebody who was erased, and those that were on their way just then."""
+    await call.use(Mail).forget(person)
+    if again:
+        after_ms = call.now_ms + int(send_token.timeout_s * 1000)
+        call.enqueue(forget_mail, run_at_ms=after_ms, person=person, again=False)
 
 
 @service.job(queue="default", max_attempts=10, coalesces=True)

@@ -38,7 +38,7 @@ from mainspring.services.users.api import (
     WrongPassword,
     service,
 )
-from mainspring.services.users.jobs import Purpose, mail_token, scrub
+from mainspring.services.users.jobs import Purpose, forget_mail, mail_token, scrub
 from mainspring.services.users.operations.sessions import end_sessions
 from mainspring.services.users.store import GRANTS, ROLES, USERS, GrantRow, KnownUser, UserRow
 
@@ -311,4 +311,5 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
 def _erase(call: Call, user_id: str) -> None:
     call.write(erase(call.tenant, user_id))
     call.emit(UserErased(user_id))
+    call.enqueue(forget_mail, person=user_id)
     call.enqueue(scrub, unique_key="users.scrub")

@@ -39,7 +39,7 @@ async def change_password(call: Call, change: PasswordChange) -> None:
 )
 async def request_password_reset(call: Call, request: ResetRequest) -> None:
     """Mail a token to the address if somebody has signed up with it; the answer does not tell."""
-    email_key = model.email_key(request.email)
+    email_key = model.email_key(model.email(request.email))
     user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=email_key)
     call.enqueue(
         start_reset,
