@@ -131,6 +131,9 @@ class SqliteDatabase:
     def _connect(self, *, readonly: bool = False) -> apsw.Connection:
         connection = apsw.Connection(str(self._path), statementcachesize=STATEMENTS_CACHED)
         connection.set_busy_timeout(5_000)
+        # Without it a plan that looked at a bound value, as partial indexes make it do, is made
+        # again at every call: 9 us instead of 2 for a record by its id.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         if readonly:
