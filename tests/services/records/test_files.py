@@ -93,6 +93,17 @@ async def test_no_file_outlives_its_record(platform: Platform, end: str) -> None
         await _bytes(_blobs(platform).get(blob))
 
 
+async def test_json_that_looks_like_a_file_deletes_none(platform: Platform) -> None:
+    note = {"name": "note", "type": "json"}
+    await platform.make("people", PHOTO, note)
+    one = await platform.add("people")
+    blob = (await _upload(platform, one["id"], b"x"))["photo"]["blob"]
+    await platform.add("people", note={"blob": blob})
+    await platform.run("update_collection", name="people", change={"fields": [PHOTO]})
+    await platform.work()
+    assert await _bytes(_blobs(platform).get(blob)) == b"x"
+
+
 async def test_what_is_refused(platform: Platform) -> None:
     await platform.make("people", PHOTO, {"name": "name", "type": "text"}, rules={"view": "true"})
     one = await platform.add("people")

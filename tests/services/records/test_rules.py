@@ -8,7 +8,7 @@ import pytest
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound, Unauthenticated
 from mainspring.services.records import service
-from mainspring.services.records.api import Batch, BatchItem
+from mainspring.services.records.api import Batch, BatchItem, StillReferenced
 from tests.services.records.platform import ANNA, BERT, KEY, NOBODY, Platform, read
 
 NOTE = (
@@ -145,3 +145,16 @@ async def test_a_rule_that_reads_a_number_no_double_holds_refuses_it(
     declared = service.operations[f"records.{operation}"]
     with pytest.raises(Invalid):
         await platform.runtime.dispatcher.run(declared, call, args)
+
+
+async def test_what_points_at_a_record_is_named_only_to_those_who_may_read_it(
+    platform: Platform,
+) -> None:
+    await platform.make("authors", {"name": "name", "type": "text"}, rules={"delete": "true"})
+    await platform.make("posts", {"name": "author", "type": "relation", "collection": "authors"})
+    author = await platform.add("authors")
+    post = await platform.add("posts", author=author["id"])
+    for caller, named in ((KEY, True), (ANNA, False)):
+        with pytest.raises(StillReferenced) as refused:
+            await platform.run("delete_record", caller, collection="authors", id=author["id"])
+        assert (post["id"] in refused.value.detail) is named

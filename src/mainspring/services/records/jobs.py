@@ -1,6 +1,6 @@
 """Work on stored records outside the call: bringing them to a new schema, and purging them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -39,11 +39,14 @@ ORPHAN_MS = 24 * 3600 * 1000  # an upload that no commit refers to by then never
 
 
 @service.job(queue="bulk", max_attempts=20)
-async def migrate_records(call: Call, tenant: str, name: str, layout: int, after: str = "") -> None:
+async def migrate_records(
+    call: Call, tenant: str, name: str, layout: int, after: str = "", files: Sequence[str] = ()
+) -> None:
     """Bring a page of stored records to their collection's schema, then enqueue the next.
 
     A record that somebody changes meanwhile is brought there by that change. The last page makes
-    the collection ready: from then on its new indexes are used.
+    the collection ready: from then on its new indexes are used. ``files`` are the file fields that
+    the change removes.
     """
     row = await call.find(COLLECTION, tenant=tenant, name=name)
     if row is None:
@@ -59,14 +62,14 @@ async def migrate_records(call: Call, tenant: str, name: str, layout: int, after
         record = collection.upgrade(decode(stored.data))
         field = await _taken(call, collection, record, seen)
         if field is not None:
-            _take_back(call, row, collection.definition, field)
+            _take_back(call, row, collection.definition, field, files)
             return
         _rewrite(call, collection, stored, record)
-        _drop_removed(call, collection, stored)
+        _drop_removed(call, collection, stored, files)
     if len(page) == PAGE_ROWS:
         call.enqueue(
             migrate_records, tenant=tenant, name=name, layout=layout,
-            after=page[-1].id,
+            after=page[-1].id, files=files,
         )  # fmt: skip
         return
     call.write(COLLECTIONS.update(row, ready_version=layout))
@@ -155,7 +158,9 @@ async def _taken(
     return None
 
 
-def _take_back(call: Call, row: CollectionRow, definition: Definition, field: str) -> None:
+def _take_back(
+    call: Call, row: CollectionRow, definition: Definition, field: str, files: Sequence[str]
+) -> None:
     """Two records got one value while their field was becoming unique: it cannot be."""
     fields = [
         msgspec.structs.replace(f, unique=False) if f.name == field else f
@@ -170,7 +175,7 @@ def _take_back(call: Call, row: CollectionRow, definition: Definition, field: st
         COLLECTIONS.update(row, definition=text, schema_version=schema, problem=problem),
         HOLD_WRITERS(),
     )
-    call.enqueue(migrate_records, tenant=row.tenant, name=row.name, layout=schema)
+    call.enqueue(migrate_records, tenant=row.tenant, name=row.name, layout=schema, files=files)
     _tell(
         call,
         msgspec.structs.replace(row, definition=text, schema_version=schema, problem=problem),
@@ -193,11 +198,11 @@ def _rewrite(call: Call, collection: Compiled, stored: Stored, record: dict[str,
     )
 
 
-def _drop_removed(call: Call, collection: Compiled, stored: Stored) -> None:
+def _drop_removed(call: Call, collection: Compiled, stored: Stored, files: Sequence[str]) -> None:
     """Unlink what a removed relation pointed at; delete the file of a removed file field."""
     for name, value in decode(stored.data).items():
         if name not in collection.types:
-            if isinstance(value, dict) and "blob" in value:
+            if name in files:  # JSON of the caller's own may look like a file
                 drop_files(call, [value])
             call.write(UNLINK_FIELD(collection=collection.id, record=stored.id, field=name))
 

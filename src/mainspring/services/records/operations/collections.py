@@ -126,7 +126,9 @@ async def update_collection(call: Call, name: str, change: CollectionChange) -> 
             raise SchemaChangeRefused("the records are still being brought to the last change")
         await _require_possible(call, row.id, old, new)
         new = msgspec.structs.replace(new, layout=schema)
-        call.enqueue(migrate_records, tenant=call.tenant, name=name, layout=schema)
+        kept = {f.name for f in new.fields}
+        files = [f.name for f in old.fields if f.type == "file" and f.name not in kept]
+        call.enqueue(migrate_records, tenant=call.tenant, name=name, layout=schema, files=files)
     definition = msgspec.json.encode(new).decode()
     changed = msgspec.structs.replace(
         row, definition=definition, schema_version=schema, problem=None,

@@ -78,7 +78,9 @@ async def get_record(
     if query.fields is None and query.expand is None:
         return Answer(_raw(record), etag=etag)
     view = View(own, query.fields, query.expand)
-    return Answer((await view.render(call, [record]))[0], etag=etag)
+    # What is expanded changes without this record's version: then the tag is made of the answer.
+    tag = etag if query.expand is None else None
+    return Answer((await view.render(call, [record]))[0], etag=tag)
 
 
 @service.operation(f"PATCH {RECORD_PATH}", scope=None, raises=(UniqueTaken,))
