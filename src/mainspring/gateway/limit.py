@@ -39,8 +39,8 @@ class Meter:
     """
 
     __slots__ = (
-        "_interval", "_keys_max", "_old", "_rotated_s", "_shared", "_window", "_young",
-        "name", "policy", "quota",
+        "_interval", "_keys_max", "_old", "_rotated_s", "_shared", "_telling", "_told",
+        "_window", "_young", "name", "policy", "quota",
     )  # fmt: skip
 
     def __init__(self, name: str, rate: Rate, *, keys_max: int) -> None:
@@ -53,6 +53,8 @@ class Meter:
         self._old: dict[str, float] = {}
         self._rotated_s = -math.inf
         self._shared: dict[int, float] = {}
+        self._told: tuple[int, int] | None = None
+        self._telling: Headers = ()
         self.policy = (
             b"ratelimit-policy",
             b'"%b";q=%d;w=%d' % (name.encode(), rate.count, math.ceil(rate.window_s)),
@@ -103,10 +105,13 @@ class Meter:
     def _standing(self, ahead_s: float) -> Headers:
         """Write ``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers)."""
         left = int((self._window - ahead_s) / self._interval + 1e-6)
-        return (
-            self.policy,
-            (b"ratelimit", b'"%b";r=%d;t=%d' % (self.name.encode(), left, math.ceil(ahead_s))),
-        )
+        reset_s = math.ceil(ahead_s)
+        if self._told != (left, reset_s):
+            # Calls that come one by one are all told the same.
+            self._told = (left, reset_s)
+            told = b'"%b";r=%d;t=%d' % (self.name.encode(), left, reset_s)
+            self._telling = (self.policy, (b"ratelimit", told))
+        return self._telling
 
     def _refusal(self, ahead_s: float) -> Refused:
         wait_s = ahead_s - self._window

@@ -38,7 +38,7 @@ class Inputs:
 
     __slots__ = (
         "_body_decoder", "_body_loose", "_body_optional", "_body_param", "_body_raw", "_floats",
-        "_lists", "_path", "_query_param", "_query_type", "_texts", "resumes",
+        "_lists", "_no_query", "_path", "_query_param", "_query_type", "_texts", "resumes",
     )  # fmt: skip
 
     def __init__(self, operation: Operation) -> None:
@@ -51,6 +51,7 @@ class Inputs:
         self._lists = frozenset(name for name, kind in fields.items() if _holds(kind, _is_list))
         self._floats = tuple(name for name, kind in fields.items() if _holds(kind, _is_float))
         self._texts = frozenset(name for name, kind in fields.items() if _holds(kind, _is_text))
+        self._no_query: Any = None if self._query_type is None else self._defaults()
         self.resumes = operation.kind is Kind.STREAM and "after" in fields
         self._body_param = operation.body_param
         self._body_optional = _holds(operation.body, _is_none)
@@ -59,6 +60,13 @@ class Inputs:
         self._body_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
             Any if operation.body is None else operation.body
         )
+
+    def _defaults(self) -> Any:
+        """What an empty query reads as; None where it does not fit. Inputs are frozen."""
+        try:
+            return msgspec.convert({}, self._query_type)
+        except msgspec.ValidationError:
+            return None
 
     @property
     def takes_body(self) -> bool:
@@ -81,7 +89,8 @@ class Inputs:
         for (name, kind), value in zip(self._path, path, strict=True):
             args[name] = value if kind is None else _path_value(name, value, kind)
         if self._query_param is not None:
-            args[self._query_param] = self._read_query(query, resume_after)
+            empty = None if query or resume_after else self._no_query
+            args[self._query_param] = empty or self._read_query(query, resume_after)
         elif query:
             self._refuse_query(query)
         if self._body_param is not None and body is not None:

@@ -8,7 +8,7 @@ import msgspec
 
 from mainspring.kernel.errors import NotFound, PreconditionFailed
 from mainspring.kernel.event import EventType, StagedEvent
-from mainspring.kernel.ids import IdMaker, encode
+from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.job import PRIORITY_MAX, Job, StagedJob
 from mainspring.kernel.table import Command, Query, Update, Write
 
@@ -88,7 +88,7 @@ class Call:
         attempt: int = 1,
     ) -> None:
         self._context = context
-        self._ids: list[int] = []
+        self._ids: list[str] = []
         self._ids_at = 0
         self.attempt = attempt
         self.committing = False  # True while a commit that cannot be called back is on its way
@@ -122,7 +122,7 @@ class Call:
             self._ids.append(self._context.ids.uuid7())
         value = self._ids[self._ids_at]
         self._ids_at += 1
-        return f"{prefix}_{encode(value)}"
+        return f"{prefix}_{value}"
 
     # Reading
 

@@ -13,7 +13,9 @@ PREFIX_MAX_CHARS = 63
 
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 _PATTERN = re.compile(r"(?:([a-z](?:[a-z_]{0,61}[a-z])?)_)([0-7][0-9a-hjkmnp-tv-z]{25})")
-_RANDOM_BYTES = 9
+_RANDOM_BYTES = 8
+_NOISE = (1 << 62) - 1
+_MOMENT_CHARS = 10  # of an id: 50 bits, of which a UUID leaves the first two empty
 
 
 def encode(value: int) -> str:
@@ -49,41 +51,53 @@ class IdMaker:
     monotonic within the process. A clock that steps back does not: the last millisecond is kept.
     """
 
-    __slots__ = ("_clock", "_counter", "_entropy", "_last_ms", "_pool", "_pool_at")
+    __slots__ = ("_clock", "_counter", "_entropy", "_last_ms", "_moment", "_pool", "_pool_at")
 
     def __init__(self, clock: Clock, entropy: Entropy) -> None:
         self._clock = clock
         self._entropy = entropy
         self._last_ms = 0
+        self._moment = encode(0)[:_MOMENT_CHARS]  # how ids of the last millisecond begin
         self._counter = 0
         self._pool = b""
         self._pool_at = 0
 
-    def uuid7(self) -> int:
-        """Return the next UUIDv7 as a 128-bit integer."""
+    def uuid7(self) -> str:
+        """Return the next UUIDv7 in base32: the 26 characters of an id behind its prefix."""
         now_ms = self._clock.now_ms()
         if now_ms > self._last_ms:
-            self._last_ms = now_ms
-            self._counter = 0
+            self._begin(now_ms)
         else:
             self._counter += 1
             if self._counter > 0xFFF:
-                self._last_ms += 1
-                self._counter = 0
+                self._begin(self._last_ms + 1)
         if self._pool_at == len(self._pool):
             # One system call serves 64 ids: the bytes are used once each and in order.
             self._pool = self._entropy.token(_RANDOM_BYTES * 64)
             self._pool_at = 0
-        noise = int.from_bytes(self._pool[self._pool_at : self._pool_at + _RANDOM_BYTES], "big")
-        self._pool_at += _RANDOM_BYTES
+        at = self._pool_at
+        self._pool_at = at + _RANDOM_BYTES
+        noise = int.from_bytes(self._pool[at : self._pool_at], "big") & _NOISE
+        # Version, counter, variant and the first two random bits are 20 bits; 60 are left.
+        head = 7 << 16 | self._counter << 4 | 2 << 2 | noise >> 60
+        pairs = _PAIRS
         return (
-            (self._last_ms & 0xFFFF_FFFF_FFFF) << 80
-            | 7 << 76
-            | self._counter << 64
-            | 2 << 62
-            | noise & 0x3FFF_FFFF_FFFF_FFFF
+            self._moment
+            + pairs[head >> 10]
+            + pairs[head & 1023]
+            + pairs[noise >> 50 & 1023]
+            + pairs[noise >> 40 & 1023]
+            + pairs[noise >> 30 & 1023]
+            + pairs[noise >> 20 & 1023]
+            + pairs[noise >> 10 & 1023]
+            + pairs[noise & 1023]
         )
 
     def new(self, prefix: str) -> str:
         """Return a new TypeID."""
-        return f"{prefix}_{encode(self.uuid7())}"
+        return f"{prefix}_{self.uuid7()}"
+
+    def _begin(self, epoch_ms: int) -> None:
+        self._last_ms = epoch_ms
+        self._counter = 0
+        self._moment = encode((epoch_ms & 0xFFFF_FFFF_FFFF) << 80)[:_MOMENT_CHARS]

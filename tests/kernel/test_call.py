@@ -1,0 +1,75 @@
+"""A call: what it stages, and what entity tags match."""
+
+import msgspec
+import pytest
+
+from mainspring.kernel.call import SYSTEM, Call, Caller, Context, tag_matches
+from mainspring.kernel.errors import PreconditionFailed
+from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.table import Table, Update
+from mainspring.testing.clock import FakeClock, SeededEntropy
+
+
+class Row(msgspec.Struct, frozen=True):
+    id: str
+    a: int
+    b: int
+    version: int = 1
+
+
+ROWS = Table("rows", Row, key=("id",))
+
+
+def call(if_match: str | None = None) -> Call:
+    context = Context(None, IdMaker(FakeClock(), SeededEntropy(1)), {}, {})  # type: ignore[arg-type]
+    return Call(context, SYSTEM, now_ms=1, request_id="req_1", if_match=if_match)
+
+
+def test_two_updates_of_one_row_become_one_under_one_guard() -> None:
+    staged = call()
+    row = Row("x", 1, 2, version=5)
+    staged.write(ROWS.update(row, a=10), ROWS.update(row, b=20), ROWS.update(row, a=11))
+    assert staged.writes == [Update(ROWS, ("x",), ("a", "b"), (11, 20), 5)]
+
+
+def test_a_rerun_forgets_what_was_staged_and_makes_the_same_ids() -> None:
+    staged = call()
+    first = [staged.new_id("a"), staged.new_id("b")]
+    staged.write(ROWS.delete(Row("x", 1, 2)))
+    staged.begin_again()
+    assert staged.writes == []
+    assert [staged.new_id("a"), staged.new_id("b")] == first
+    assert staged.new_id("a") not in first
+
+
+@pytest.mark.parametrize(
+    ("header", "matches"),
+    [('"3"', True), ('W/"3"', True), ('"2", "3"', True), ('"3-gzip"', True), ('"2"', False)],
+)
+def test_entity_tags_match_in_lists_and_through_compression(header: str, matches: bool) -> None:
+    assert tag_matches(header, '"3"') is matches
+
+
+def test_if_match_holds_a_change_to_the_version_it_names() -> None:
+    call().require_match('"3"')
+    call("*").require_match('"3"')
+    call('"3"').require_match('"3"')
+    with pytest.raises(PreconditionFailed):
+        call('"2"').require_match('"3"')
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "allowed"),
+    [
+        ({"*"}, "links:write", True),
+        ({"links:*"}, "links:write", True),
+        ({"links:write"}, "links:write", True),
+        ({"links:read"}, "links:write", False),
+        ({"linksx:*"}, "links:write", False),
+        (set(), "links:write", False),
+    ],
+)
+def test_scopes_hold_themselves_their_service_or_all(
+    held: set[str], asked: str, allowed: bool
+) -> None:
+    assert Caller("key", "key_1", scopes=frozenset(held)).allows(asked) is allowed
