@@ -125,6 +125,7 @@ def test_an_innocent_name_is_shown(name: str) -> None:
     [
         ("msk_0123456789abcdef", f"msk_{HIDDEN}"),
         ("whsec_MfKQ9r8GKYqrTwjU+/=", f"whsec_{HIDDEN}"),
+        ("msr_01m7y8993be009ex9kys3ddttj_1_abc-DEF", f"msr_{HIDDEN}"),
         (f"got {JWT}.", f"got {HIDDEN}."),
         (f"Authorization: Bearer {JWT}", f"Authorization: Bearer {HIDDEN}"),
         ("postgresql://ann:hunter2@db/shop", f"postgresql://ann:{HIDDEN}@db/shop"),

@@ -77,6 +77,15 @@ async def test_it_says_where_it_is_and_drains_on_a_signal(
         assert not (data / RUNNING_FILE).exists()
 
 
+async def test_what_it_writes_is_for_its_own_user(tmp_path: Path) -> None:
+    data = tmp_path / "shared"
+    data.mkdir(mode=0o755)
+    async with up(tmp_path, "--data-dir", str(data)) as running:
+        await running.announced()
+        open_to_others = [p.name for p in data.rglob("*") if p.stat().st_mode & 0o077]
+        assert open_to_others == []
+
+
 async def test_a_second_signal_quits_at_once(tmp_path: Path) -> None:
     app = tmp_path / "slow.py"
     app.write_text(

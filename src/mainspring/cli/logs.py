@@ -26,7 +26,7 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _SECRET_SHAPE = re.compile(
-    r"(?P<prefix>\bmsk_|\bwhsec_|\b(?:Bearer|Basic)\s+)[\w+/=.~-]{6,}"
+    r"(?P<prefix>\bmsk_|\bmsr_|\bwhsec_|\b(?:Bearer|Basic)\s+)[\w+/=.~-]{6,}"
     r"|(?P<user>://[^\s/?#:@\[]*:)[^\s/?#@]+(?=@)"
     r"|\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*"
 )

@@ -28,8 +28,10 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]) -> None:
     """Serve until a signal, then drain. Raises StartError when it cannot start.
 
-    ``say`` hears where it listens, once it does.
+    ``say`` hears where it listens, once it does. What it writes is for its own user alone, also in
+    a data directory that others may look into.
     """
+    os.umask(0o077)
 
     @contextlib.contextmanager
     def announce(running: Running) -> Iterator[None]:

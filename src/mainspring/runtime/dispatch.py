@@ -10,9 +10,11 @@ from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import (
     ConcurrentUpdate,
     Failure,
+    Forbidden,
     Invalid,
     KeyReused,
     Rerun,
+    Unauthenticated,
     Unavailable,
 )
 from mainspring.kernel.event import StagedEvent
@@ -198,8 +200,10 @@ class Dispatcher:
         except Taken:
             return await self._winners_answer(idempotency, call.now_ms)
         except Failure as failure:
-            if (stored := await self._stored(idempotency, call)) is not None:
-                return stored
+            if not _denies(failure):
+                stored = await self._stored(idempotency, call)
+                if stored is not None:
+                    return stored
             if failure.keeps_staged and not await self._keep(call):
                 return None
             raise
@@ -400,6 +404,14 @@ class Dispatcher:
             forget = FORGET_EXPIRED_ANSWER(key_hash=idempotency.key_hash, now_ms=now_ms)
             await self._database.commit([forget])
         return found
+
+
+def _denies(failure: Failure) -> bool:
+    """Tell whether the caller may not: one who lost a right lost its stored answers with it.
+
+    A wrong password says nothing of rights, and the call that stored an answer may have changed it.
+    """
+    return isinstance(failure, Unauthenticated | Forbidden) and not failure.keeps_staged
 
 
 def _outcome(error: BaseException) -> str:

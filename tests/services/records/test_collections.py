@@ -17,7 +17,7 @@ from mainspring.services.records.api import (
     UniqueTaken,
 )
 from mainspring.services.records.jobs import PAGE_ROWS
-from tests.services.records.platform import KEY, NOBODY, Platform, read
+from tests.services.records.platform import ANNA, KEY, NOBODY, Platform, read
 
 TITLE = {"name": "title", "type": "text", "max": 50}
 ROWS = Query("test.rows", "SELECT count(*) FROM records_records", int)
@@ -234,6 +234,19 @@ async def test_shapes_for_those_who_describe_the_api(platform: Platform) -> None
     assert create.body["properties"]["title"] == {"type": "string", "minLength": 0, "maxLength": 50}
     assert create.body["required"] == ["title"]
     assert (create.public, shapes["records.list_records"].public) == (False, True)
+
+
+async def test_a_shape_is_for_those_who_may_get_through(platform: Platform) -> None:
+    await platform.make("posts", TITLE, rules={"list": "true", "create": "has(caller.id)"})
+    await platform.make("notes", TITLE)
+    reader = Caller("key", "key_2", scopes=frozenset({"records:read"}))
+    ruled = {("posts", "list_records"), ("posts", "create_record")}
+    read = {(n, o) for n in ("posts", "notes") for o in ("get_record", "list_records")}
+    assert service.describe is not None
+    for caller, expected in ((ANNA, ruled), (reader, ruled | read)):
+        shapes = await service.describe(platform.call(caller))
+        shown = {(s.values["collection"], s.operation.removeprefix("records.")) for s in shapes}
+        assert shown == expected
 
 
 async def test_another_process_changed_the_collection(platform: Platform, other: Platform) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound, Unauthenticated
+from mainspring.runtime.dispatch import Idempotency, Outcome
 from mainspring.services.records import service
 from mainspring.services.records.api import Batch, BatchItem, StillReferenced
 from tests.services.records.platform import ANNA, BERT, KEY, NOBODY, Platform, read
@@ -158,3 +159,18 @@ async def test_what_points_at_a_record_is_named_only_to_those_who_may_read_it(
         with pytest.raises(StillReferenced) as refused:
             await platform.run("delete_record", caller, collection="authors", id=author["id"])
         assert (post["id"] in refused.value.detail) is named
+
+
+async def test_who_lost_a_right_lost_its_stored_answers_too(platform: Platform) -> None:
+    await platform.make("notes", *NOTE, rules={"create": "true"})
+    create, body = service.operations["records.create_record"], msgspec.Raw(b'{"text": "x"}')
+    key = Idempotency(b"k" * 32, b"r" * 32)
+
+    async def once() -> Outcome:
+        args = {"collection": "notes", "body": body}
+        return await platform.runtime.dispatcher.run(create, platform.call(ANNA), args, key)
+
+    first = await once()
+    assert (await once()).body == first.body
+    await platform.run("update_collection", name="notes", change={"rules": {}})
+    assert await _refused(once()) is Forbidden

@@ -4,26 +4,32 @@ from typing import Any
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.operation import Shape
+from mainspring.services.records.access import Action, scope_of
 from mainspring.services.records.api import RecordsSettings, service
 from mainspring.services.records.catalog import compile_row
 from mainspring.services.records.fields import json_schema
 from mainspring.services.records.model import Compiled
+from mainspring.services.records.operations.collections import READ
 from mainspring.services.records.store import COLLECTIONS_PAGE
 
-_OPERATIONS = {
+_OPERATIONS: dict[str, Action] = {
     "create_record": "create", "get_record": "view", "list_records": "list",
     "update_record": "update", "replace_record": "update", "delete_record": "delete",
 }  # fmt: skip
 
 
 async def describe(call: Call) -> list[Shape]:
-    """Return the shape of every operation on every collection of the tenant."""
+    """Return the shape of every operation on a collection that the caller may get through.
+
+    That is one with a rule or with its scope; who may read collections sees them all.
+    """
     allowed = call.use(RecordsSettings).collections_max
     rows = await call.all(COLLECTIONS_PAGE, tenant=call.tenant, after="", limit=allowed)
-    return [shape for row in rows for shape in _shapes(compile_row(row))]
+    return [shape for row in rows for shape in _shapes(call, compile_row(row))]
 
 
-def _shapes(collection: Compiled) -> list[Shape]:
+def _shapes(call: Call, collection: Compiled) -> list[Shape]:
+    everything = call.caller.allows(READ)
     properties = {f.name: json_schema(f) for f in collection.definition.fields}
     required = [f.name for f in collection.definition.fields if f.required and f.default is None]
     change = {"type": "object", "properties": properties, "additionalProperties": False}
@@ -64,6 +70,7 @@ def _shapes(collection: Compiled) -> list[Shape]:
             public=collection.definition.rules.__getattribute__(action) == "true",
         )
         for operation, action in _OPERATIONS.items()
+        if everything or action in collection.rules or call.caller.allows(scope_of(action))
     ]
 
 
