@@ -198,6 +198,7 @@ class Dispatcher:
         except Rerun:
             return await self._stored(idempotency, call)
         except Taken:
+            await self._ask_again(operation, call, args)
             return await self._winners_answer(idempotency, call.now_ms)
         except Failure as failure:
             if not _denies(failure):
@@ -207,6 +208,17 @@ class Dispatcher:
             if failure.keeps_staged and not await self._keep(call):
                 return None
             raise
+
+    async def _ask_again(self, operation: Operation, call: Call, args: dict[str, Any]) -> None:
+        """Raise when the caller may do this no more; the handler may have gone by what it knew."""
+        call.begin_again()
+        try:
+            await operation.handler(call, **args)
+        except Failure as failure:
+            if _denies(failure):
+                raise
+        except Rerun:
+            pass
 
     async def _stored(self, idempotency: Idempotency | None, call: Call) -> Outcome | None:
         """Return what an earlier call with this key was answered, if there was one."""
