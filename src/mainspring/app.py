@@ -89,6 +89,17 @@ def open_database(url: str) -> Database:
     return SqliteDatabase(Path(url.removeprefix("sqlite:")))
 
 
+def _make(data_dir: Path) -> None:
+    """Make the data directory, closed to other users. Raises StartError when it cannot be made."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        why = "a file is there" if isinstance(error, FileExistsError) else error.strerror
+        raise StartError(
+            f"cannot make the data directory {data_dir}: {why}; choose another with --data-dir"
+        ) from error
+
+
 async def build(
     settings: Settings,
     user_app: App | None = None,
@@ -117,7 +128,7 @@ class Platform:
     ) -> None:
         server = settings.of(ServerSettings)
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
-        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(self.data_dir)
         self.metrics = Metrics()
         self.keyring = FileKeyring(self.data_dir / "keyring.json", clock=clock, entropy=entropy)
         self.database = open_database(database_url(settings))

@@ -123,6 +123,13 @@ async def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
     assert code == 3
     assert said.splitlines()[-1].startswith(f"mainspring: cannot listen on 127.0.0.1:{port}")
     assert "Traceback" not in said
+    (tmp_path / "file").touch()
+    code, said = await run(
+        "up", "--port", "0", "--data-dir", "file/data", environ=environment(), folder=tmp_path
+    )
+    assert code == 3
+    assert said.splitlines()[-1].startswith("mainspring: cannot make the data directory file/data")
+    assert "Traceback" not in said
     nowhere = environment(database__url="postgresql://127.0.0.1:1/nowhere")
     code, said = await run("up", "--port", "0", environ=nowhere, folder=tmp_path)
     assert code == 3

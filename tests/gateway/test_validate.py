@@ -1,7 +1,7 @@
 """Input: typed, bounded, and refused with a pointer to what is wrong."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -25,6 +25,14 @@ class Body(Input):
     anything: Any = None
 
 
+class Choice(Input):
+    kind: Literal["new", "old"] | None = None
+    codes: list[
+        Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", description="three capitals")]
+    ] = []  # noqa: RUF012
+    plain: Annotated[str, msgspec.Meta(pattern="^x$")] = "x"
+
+
 class Parts(Input):
     parts: list[msgspec.Raw]
 
@@ -38,6 +46,7 @@ class Query(Input):
 
 
 async def write(call: Call, id: str, body: Body) -> None: ...
+async def choose(call: Call, body: Choice) -> None: ...
 async def write_raw(call: Call, body: msgspec.Raw) -> None: ...
 async def write_parts(call: Call, body: Parts) -> None: ...
 async def write_maybe(call: Call, body: Body | None) -> None: ...
@@ -47,6 +56,7 @@ async def bare(call: Call) -> None: ...
 
 
 WRITE = Inputs(Operation("t.write", "POST /v1/t/{id}", write, scope=None))
+CHOOSE = Inputs(Operation("t.choose", "POST /v1/t", choose, scope=None))
 RAW = Inputs(Operation("t.raw", "POST /v1/t", write_raw, scope=None))
 PARTS = Inputs(Operation("t.parts", "POST /v1/t", write_parts, scope=None))
 MAYBE = Inputs(Operation("t.maybe", "POST /v1/t", write_maybe, scope=None))
@@ -94,6 +104,19 @@ def test_what_breaks_a_rule_is_pointed_at(body: bytes, pointer: str) -> None:
     refused = failure(WRITE, body, path=("one",))
     assert isinstance(refused, Invalid)
     assert [fault.pointer for fault in refused.faults] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "detail"),
+    [
+        (b'{"kind": "young"}', "/kind", "Expected one of new, old"),
+        (b'{"codes": ["EUR", "euro"]}', "/codes/1", "Expected three capitals"),
+        (b'{"plain": "y"}', "/plain", "Expected `str` matching regex '^x$'"),
+    ],
+)
+def test_what_may_stand_there_instead_is_named(body: bytes, pointer: str, detail: str) -> None:
+    (fault,) = failure(CHOOSE, body).faults
+    assert (fault.pointer, fault.detail) == (pointer, detail)
 
 
 @pytest.mark.parametrize(

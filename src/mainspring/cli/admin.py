@@ -34,10 +34,12 @@ AdminKey = Annotated[
 def key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="May be given more than once. Default: every scope.")
+        list[str] | None,
+        typer.Option(metavar="SCOPE", help="May be given more than once. Default: every scope."),
     ] = None,
     days: Annotated[
-        int | None, typer.Option(min=1, max=3650, help="Days until it expires. Default: never.")
+        int | None,
+        typer.Option(min=1, max=3650, metavar="N", help="Days until it expires. Default: never."),
     ] = None,
     url: PlatformUrl = None,
     key_file: AdminKey = None,
@@ -59,9 +61,10 @@ def key(
 
 @group.command(epilog=USER_EPILOG)
 def user(
-    email: Annotated[str, typer.Argument(metavar="EMAIL")],
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="What the user signs in with.")],
     role: Annotated[
-        list[str] | None, typer.Option(help="May be given more than once. Default: user.")
+        list[str] | None,
+        typer.Option(metavar="ROLE", help="May be given more than once. Default: user."),
     ] = None,
     url: PlatformUrl = None,
     key_file: AdminKey = None,
@@ -72,10 +75,14 @@ def user(
     import json
     import sys
 
+    from mainspring.ports.database import StartError
+
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise StartError("no password: type one, or write it to standard input")
     wanted: dict[str, object] = {"email": email, "password": password}
     if role:
         wanted["roles"] = role

@@ -121,8 +121,10 @@ def verify(
 
     try:
         report = verify_file(file, key, older=older)
-    except (OSError, BadNote) as error:
-        raise StartError(f"cannot verify {file}: {error}") from None
+    except OSError as error:
+        raise StartError(f"cannot verify {error.filename or file}: {error.strerror}") from None
+    except BadNote as error:
+        raise StartError(f"cannot verify {file}: --key: {error}") from None
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
@@ -135,12 +137,15 @@ def _print(report: "Report") -> None:
     if report.ok:
         typer.echo(f"intact: {report.events:,} events, checkpoint of {report.time}")
     else:
-        typer.echo(f"NOT INTACT: {report.problems_found:,} problems")
+        plural = "" if report.problems_found == 1 else "s"
+        typer.echo(f"NOT INTACT: {report.problems_found:,} problem{plural}")
         for problem in report.problems:
             events = ""
             if problem.first is not None:
                 events = f" (events {problem.first} to {problem.last or problem.first})"
             typer.echo(f"  {problem.kind}: {problem.detail}{events}")
+    if not report.root:  # nothing of it could be read
+        return
     typer.echo(f"root {report.root}")
     if not report.trusted:
         typer.echo(

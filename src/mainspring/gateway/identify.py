@@ -196,7 +196,9 @@ def _credential(header: bytes) -> str:
     if scheme.lower() != b"bearer" or not token:
         raise Unauthenticated("Authorization must be: Bearer TOKEN", headers=_BAD_TOKEN)
     if len(token) > CREDENTIAL_BYTES_MAX or not token.isascii():
-        raise Unauthenticated("the credential does not hold", headers=_BAD_TOKEN)
+        raise Unauthenticated(
+            "this key or token is unknown, revoked or expired", headers=_BAD_TOKEN
+        )
     return token.decode("ascii")
 
 

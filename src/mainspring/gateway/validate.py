@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from msgspec import inspect
 
 from mainspring.kernel.errors import Failure, Fault, Invalid, Malformed, NotFound, UnsupportedMedia
 from mainspring.kernel.operation import Kind, Operation
@@ -29,6 +30,7 @@ _WHERE = re.compile(r" - at `(?:key in )?(\$[^`]*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
+_UNHELPFUL = ("Invalid enum value", "Expected `str` matching regex")
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9.!#$&^_-]+\+json)")
 _ZERO = b"\\u0000"
 
@@ -117,7 +119,7 @@ class Inputs:
         try:
             read = msgspec.convert(fields, self._query_type, strict=False)
         except msgspec.ValidationError as error:
-            pointer, detail = explain(error)
+            pointer, detail = explain(error, self._query_type)
             raise Invalid(
                 "the query does not fit", faults=(Fault(pointer, f"query parameter: {detail}"),)
             ) from None
@@ -148,7 +150,7 @@ class Inputs:
             if _ZERO in body:
                 _refuse_zeros(body)
         except msgspec.ValidationError as error:
-            pointer, detail = explain(error)
+            pointer, detail = explain(error, self._body_decoder.type)
             raise Invalid("the body does not fit", faults=(Fault(pointer, detail),)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _unreadable(body, error) from None
@@ -170,8 +172,11 @@ def require_json(media_type: str | None) -> None:
         raise UnsupportedMedia("JSON is UTF-8", headers={"Accept": "application/json"})
 
 
-def explain(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Turn msgspec's message into a JSON Pointer (RFC 6901) and a detail."""
+def explain(error: msgspec.ValidationError, kind: Any = None) -> tuple[str, str]:
+    """Turn msgspec's message into a JSON Pointer (RFC 6901) and a detail.
+
+    With the type that was wanted, the detail names the values or the form that it allows.
+    """
     text = str(error)
     pointer = ""
     where = _WHERE.search(text)
@@ -183,7 +188,40 @@ def explain(error: msgspec.ValidationError) -> tuple[str, str]:
         named = pattern.match(text)
         if named is not None:
             return f"{pointer}/{escape(named[1])}", detail
+    if kind is not None and text.startswith(_UNHELPFUL):
+        text = _allowed(kind, where[1] if where else "$") or text
     return pointer, text
+
+
+def _allowed(kind: Any, path: str) -> str:
+    """Say which values or which form fit at the path of a type; nothing where types branch."""
+    found: Any = _bare(inspect.type_info(kind))
+    for name, _ in _STEP.findall(path):
+        if isinstance(found, inspect.StructType):
+            found = next((f.type for f in found.fields if f.encode_name == name), None)
+        elif isinstance(found, inspect.ListType):
+            found = found.item_type
+        else:
+            return ""
+        found = _bare(found)
+    if isinstance(found, inspect.LiteralType | inspect.EnumType):
+        values = (
+            found.values if isinstance(found, inspect.LiteralType) else [e.value for e in found.cls]
+        )
+        return f"Expected one of {', '.join(map(str, values))}"
+    if isinstance(found, inspect.Metadata) and found.extra_json_schema:
+        return f"Expected {found.extra_json_schema.get('description', 'another form')}"
+    return ""
+
+
+def _bare(kind: Any) -> Any:
+    """Take ``| None`` and what says no more than the type itself off a type."""
+    if isinstance(kind, inspect.UnionType):
+        members = [m for m in kind.types if not isinstance(m, inspect.NoneType)]
+        kind = members[0] if len(members) == 1 else kind
+    if isinstance(kind, inspect.Metadata) and not isinstance(kind.type, inspect.StrType):
+        kind = _bare(kind.type)
+    return kind
 
 
 def escape(name: str) -> str:
@@ -266,7 +304,7 @@ def _unreadable(body: bytes, error: Exception) -> Failure:
     except (ValueError, RecursionError):
         found = []
     if not found:
-        return Malformed(str(error))
+        return Malformed(f"the body is not JSON: {error}")
     faults = tuple(Fault(pointer, "has a lone surrogate") for pointer in found)
     return Invalid("text is valid Unicode", faults=faults)
 

@@ -24,7 +24,7 @@ def demo(
     database: Annotated[
         str, typer.Option(metavar="URL", help="An empty PostgreSQL database. Default: SQLite.")
     ] = "",
-    seed: Annotated[int, typer.Option(help="Chooses which calls go wrong.")] = 1997,
+    seed: Annotated[int, typer.Option(metavar="N", help="Chooses which calls go wrong.")] = 1997,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the directory with data, log and audit export.")
     ] = False,

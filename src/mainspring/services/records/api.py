@@ -25,7 +25,14 @@ CURSOR_CHARS_MAX = 4_096  # it may hold the longest index key
 EXPANDED_MAX = 3  # relations followed by one list
 
 NAME = r"^[a-z](?:_?[a-z0-9])*_?$(?!\n)"
-Name = Annotated[str, Meta(pattern=NAME, max_length=63, description="lower case, no '__'")]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=NAME,
+        max_length=63,
+        description="lower case letters, digits and '_', first a letter, no '__'",
+    ),
+]
 FieldType = Literal[
     "text",
     "number",

@@ -227,7 +227,7 @@ def _decode(decoder: Any, body: msgspec.Raw, pointer: str) -> msgspec.Struct:
         fault = Fault(pointer + where, detail)
         raise Invalid("the record does not fit its collection", faults=(fault,)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(str(error)) from None
+        raise Malformed(f"the body is not JSON: {error}") from None
     return struct
 
 

@@ -80,9 +80,16 @@ NewPassword = Annotated[
 Password = Annotated[str, msgspec.Meta(max_length=PASSWORD_CHARS_MAX)]
 DisplayName = Annotated[str, msgspec.Meta(max_length=200)]
 Token = Annotated[str, msgspec.Meta(max_length=200)]
-Scope = Annotated[str, msgspec.Meta(pattern=SCOPE_PATTERN, max_length=200)]
+Scope = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=SCOPE_PATTERN, max_length=200, description="`records:read`, `records:*` or `*`"
+    ),
+]
 Scopes = Annotated[list[Scope], msgspec.Meta(max_length=SCOPES_MAX)]
-RoleName = Annotated[str, msgspec.Meta(pattern=ROLE_PATTERN)]
+RoleName = Annotated[
+    str, msgspec.Meta(pattern=ROLE_PATTERN, description="lower case letters, digits, '_'")
+]
 RoleNames = Annotated[list[RoleName], msgspec.Meta(max_length=ROLES_MAX)]
 
 

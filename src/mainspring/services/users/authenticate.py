@@ -85,4 +85,4 @@ def _roles(bearer: Bearer) -> list[str]:
 
 
 def _refused() -> Unauthenticated:
-    return Unauthenticated("the credential does not hold")
+    return Unauthenticated("this key or token is unknown, revoked or expired")
