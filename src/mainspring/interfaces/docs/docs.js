@@ -2,6 +2,7 @@
 "use strict";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
+const NESTED_MAX = 5; // levels of fields inside fields
 const NO_NUL = "^[^\\u0000]*$";
 let spec = null;
 
@@ -38,11 +39,13 @@ function typeOf(schema) {
 
 function bounds(schema) {
   const told = [];
-  const say = (name, text) => { if (schema[name] !== undefined) told.push(`${text} ${schema[name]}`); };
+  const say = (name, text, unit = "") => {
+    if (schema[name] !== undefined) told.push(`${text} ${schema[name]}${unit && ` ${unit}${schema[name] === 1 ? "" : "s"}`}`);
+  };
   say("minimum", "≥"); say("maximum", "≤"); say("exclusiveMinimum", ">"); say("exclusiveMaximum", "<");
-  say("minLength", "at least"); say("maxLength", "at most");
-  say("minItems", "items ≥"); say("maxItems", "items ≤");
-  if (schema.pattern && schema.pattern !== NO_NUL) told.push(schema.pattern);
+  say("minLength", "at least", "character"); say("maxLength", "at most", "character");
+  say("minItems", "at least", "item"); say("maxItems", "at most", "item");
+  if (schema.pattern && schema.pattern !== NO_NUL && !schema.description) told.push(schema.pattern);
   if (schema.default !== undefined && schema.default !== null) told.push(`default ${JSON.stringify(schema.default)}`);
   return told.join(", ");
 }
@@ -73,27 +76,44 @@ function example(schema, depth = 0) {
   return whole.type === "string" ? "text" : {};
 }
 
-function fields(schema) {
+// The object a schema is, or is a list of; null for anything else.
+function objectIn(schema) {
   const whole = resolved(schema);
-  const inner = whole.type === "array" ? resolved(whole.items) : whole;
-  if (!inner.properties) return prose(typeOf(schema) === "any" ? "Any JSON." : typeOf(schema));
-  const required = new Set(inner.required || []);
-  return rows(Object.entries(inner.properties).map(([name, property]) => ({
-    name, required: required.has(name), schema: property, description: property.description })));
+  const choice = (whole.anyOf || whole.oneOf || []).filter((option) => option.type !== "null");
+  if (choice.length === 1) return objectIn(choice[0]);
+  if (whole.type === "array") return whole.items ? objectIn(whole.items) : null;
+  return whole.properties ? whole : null;
 }
 
-function rows(entries) {
+function fields(schema, depth = 0) {
+  const inner = objectIn(schema);
+  if (!inner) return prose(typeOf(schema) === "any" ? "Any JSON." : typeOf(schema));
+  const required = new Set(inner.required || []);
+  return rows(Object.entries(inner.properties).map(([name, property]) => ({
+    name, required: required.has(name), schema: property, description: property.description })), depth);
+}
+
+function rows(entries, depth = 0) {
   const body = make("tbody");
   for (const entry of entries) {
+    const inner = depth < NESTED_MAX && entry.schema ? objectIn(entry.schema) : null;
     body.append(make("tr", {},
       make("td", {}, make("code", {}, entry.name),
         entry.required ? make("span", { class: "required", title: "required" }, " *") : null),
       make("td", { class: "soft" }, typeOf(entry.schema)),
       make("td", {}, prose(entry.description, "span"), " ",
-        make("span", { class: "soft" }, bounds(entry.schema || {})))));
+        make("span", { class: "soft" }, bounds(entry.schema || {})),
+        inner ? unfolding(`Fields of ${entry.name}`, () => fields(entry.schema, depth + 1)) : null)));
   }
-  const head = make("thead", {}, make("tr", {}, ...["Name", "Type", ""].map((t) => make("th", {}, t))));
+  const head = make("thead", {}, make("tr", {}, ...["Name", "Type", "Meaning"].map((t) => make("th", { scope: "col" }, t))));
   return make("table", {}, head, body);
+}
+
+// Drawn when it is opened: most are not.
+function unfolding(title, draw) {
+  const element = make("details", {}, make("summary", {}, title));
+  element.addEventListener("toggle", () => { if (element.children.length === 1) element.append(draw()); });
+  return element;
 }
 
 function headers(operation) {
@@ -120,11 +140,16 @@ function curl(method, path, operation) {
 function code(text) {
   const copy = make("button", { type: "button" }, "Copy");
   copy.addEventListener("click", async () => {
+    if (!navigator.clipboard) {  // a page that came by plain HTTP from elsewhere
+      getSelection().selectAllChildren(whole.lastChild);
+      return;
+    }
     await navigator.clipboard.writeText(text);
     copy.textContent = "Copied";
     setTimeout(() => { copy.textContent = "Copy"; }, 1200);
   });
-  return make("pre", {}, copy, make("code", {}, text));
+  const whole = make("pre", { tabindex: 0, "aria-label": "Example" }, copy, make("code", {}, text));
+  return whole;
 }
 
 function answers(operation) {
@@ -137,12 +162,20 @@ function answers(operation) {
   return make("table", {}, body);
 }
 
+// What stands before a mark, and what after it.
+function parted(text, mark) {
+  const [before, after] = text.split(mark);
+  return [before, after || ""];
+}
+
 function section(path, method, operation) {
   const element = make("section", { class: "operation", id: operation.operationId });
-  element.append(make("h3", {}, operation.summary || operation.operationId));
+  const [title, rest] = parted(operation.summary || operation.operationId, /\. (.*)/s);
+  element.append(make("h3", {}, title));
   element.append(make("div", {}, make("span", { class: `method ${method}` }, method), " ",
     make("span", { class: "path" }, path), " ",
     operation["x-scope"] ? make("span", { class: "tag", title: "the scope it needs" }, operation["x-scope"]) : null));
+  if (rest) element.append(prose(`${rest}.`));
   if (operation.description) element.append(prose(operation.description));
   const parameters = [...(operation.parameters || []), ...headers(operation)];
   if (parameters.length) element.append(make("h4", {}, "Parameters"), rows(parameters));
@@ -153,8 +186,7 @@ function section(path, method, operation) {
   const shown = success && success[1].content && success[1].content["application/json"];
   if (shown) element.append(make("h4", {}, `Answer (${success[0]})`), fields(shown.schema));
   element.append(make("h4", {}, "Example"), code(curl(method, path, operation)));
-  const more = make("details", {}, make("summary", {}, "Every status"), answers(operation));
-  element.append(more);
+  element.append(unfolding("Every status", () => answers(operation)));
   element.dataset.text = `${method} ${path} ${operation.operationId} ${operation.summary || ""} ${operation.description || ""}`.toLowerCase();
   return element;
 }
@@ -162,9 +194,11 @@ function section(path, method, operation) {
 function failures() {
   const whole = make("section", { id: "errors" }, make("h2", {}, "Errors"), prose(spec.info.description));
   for (const failure of spec["x-errors"] || []) {
-    whole.append(make("section", { id: `error-${failure.code}`, class: "operation" },
+    const element = make("section", { id: `error-${failure.code}`, class: "operation" },
       make("h3", {}, make("code", {}, failure.code), " ", make("span", { class: "soft" }, String(failure.status))),
-      prose(failure.doc)));
+      prose(failure.doc));
+    element.dataset.text = `error ${failure.code} ${failure.status} ${failure.doc}`.toLowerCase();
+    whole.append(element);
   }
   return whole;
 }
@@ -185,7 +219,7 @@ function draw() {
         if (!operation.tags.includes(tag.name)) continue;
         group.append(section(path, method, operation));
         const link = make("a", { href: `#${operation.operationId}` }, make("span", { class: `method ${method}` }, method),
-          make("span", {}, operation.summary || operation.operationId));
+          make("span", {}, parted(operation.summary || operation.operationId, /[.:;,] (.*)/s)[0]));
         link.dataset.to = operation.operationId;
         links.append(link);
       }
@@ -207,6 +241,11 @@ function search() {
     if (element.hidden) hidden.add(element.id);
   }
   for (const link of document.querySelectorAll("nav a[data-to]")) link.hidden = hidden.has(link.dataset.to);
+  for (const group of document.querySelectorAll("main > section, nav > div")) {
+    group.hidden = words.length > 0 && !group.querySelector(".operation:not([hidden]), a:not([hidden])");
+  }
+  const found = document.querySelectorAll("section.operation[data-text]:not([hidden])").length;
+  say(words.length ? `${found || "Nothing"} found for “${words.join(" ")}”.` : "");
 }
 
 async function load() {
@@ -214,11 +253,17 @@ async function load() {
   const answer = await fetch("/openapi.json", { headers: key ? { Authorization: `Bearer ${key}` } : {} });
   if (answer.status === 401 && key) {
     sessionStorage.removeItem("mainspring.key");
-    return load();
+    await load();
+    say("This key is unknown, revoked or expired. Shown is what everyone may see.");
+    return;
   }
   if (!answer.ok) throw new Error(`/openapi.json answered ${answer.status}`);
   spec = await answer.json();
   draw();
+}
+
+function say(text) {
+  document.getElementById("said").textContent = text;
 }
 
 function start() {
@@ -231,6 +276,11 @@ function start() {
     document.documentElement.dataset.theme = dark ? "light" : "dark";
     localStorage.setItem("mainspring.theme", dark ? "light" : "dark");
   });
+  const menu = document.getElementById("menu");
+  const contents = document.getElementById("contents");
+  const unfold = (open) => { contents.classList.toggle("open", open); menu.setAttribute("aria-expanded", open); };
+  menu.addEventListener("click", () => unfold(!contents.classList.contains("open")));
+  contents.addEventListener("click", (event) => { if (event.target.closest("a")) unfold(false); });
   document.getElementById("search").addEventListener("input", search);
   document.getElementById("login").addEventListener("submit", (event) => {
     event.preventDefault();

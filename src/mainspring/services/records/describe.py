@@ -59,7 +59,7 @@ def _shapes(call: Call, collection: Compiled) -> list[Shape]:
     return [
         Shape(
             operation=f"records.{operation}",
-            name=f"{operation.replace('record', collection.name)}",
+            name=collection.name,
             values={"collection": collection.name},
             body=bodies.get(operation),
             response=None
