@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Conflict, Forbidden
+from mainspring.kernel.errors import Conflict, Forbidden, NotFound
 from mainspring.kernel.operation import Answer, Input, Raw, StreamItem, Upload
 from mainspring.kernel.page import Cursor, Limit, Page
 from mainspring.kernel.policy import RateClass
@@ -232,4 +232,16 @@ async def download(call: Call) -> Raw:
         yield b"one "
         yield b"two"
 
-    return Raw(chunks(), media_type="text/plain", headers=(("Cache-Control", "max-age=60"),))
+    headers = (("Cache-Control", "max-age=60"), ("ETag", '"1"'))
+    return Raw(chunks(), media_type="text/plain", headers=headers)
+
+
+@notes.raw("GET /v1/lost", scope=None)
+async def lost(call: Call) -> Raw:
+    """Stream a body that is not there."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        raise NotFound()
+        yield b""
+
+    return Raw(chunks())

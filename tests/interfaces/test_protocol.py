@@ -3,10 +3,14 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from mainspring.gateway.settings import ServerSettings
+from mainspring.interfaces import server
+from mainspring.interfaces.rest import exchange
 from mainspring.interfaces.server import Server, bind
 from mainspring.ports.database import StartError
 from tests.interfaces.conftest import Site, Start
@@ -249,3 +253,61 @@ async def test_it_serves_sockets_it_is_given(site: Site) -> None:
     answer = await site.http.get(f"{server.url}/v1/public")
     assert answer.status == 200
     await server.drain(1)
+
+
+class Stuck:
+    """A connection whose peer takes nothing of what it asked for; ``left`` is in its buffer."""
+
+    def __init__(self, *left: int) -> None:
+        self.left = list(left)
+        self.waits = 0
+        self.aborted = False
+        self.transport = self
+
+    def whole(self, *_: Any) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
+
+    def _arm(self, seconds: float, then: Callable[[], None]) -> None:
+        assert seconds == server.UNREAD_S
+        self.waits += 1
+        then()
+
+    def _drop_unread(self, before_bytes: int = 0) -> None:
+        server.Protocol._drop_unread(self, before_bytes)  # type: ignore[arg-type]
+
+
+async def test_a_peer_that_takes_no_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "SEND_IDLE_S", 0.01)
+    stuck = Stuck(1)
+
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    scope = {
+        "method": "GET", "query_string": b"", "raw_path": b"/", "path": "/", "scheme": "http",
+        "client": None, "headers": [], exchange.CYCLE: stuck,
+    }  # fmt: skip
+    asked = exchange.Exchange(scope, never, never, "req_1")
+    for answer in (asked.answer(200, [], b"x"), asked.write(b"x")):
+        stuck.aborted = False
+        with pytest.raises(exchange.Gone):
+            await answer
+        assert stuck.aborted
+
+
+@pytest.mark.parametrize(
+    ("left", "waits", "aborted"),
+    [((0,), 0, False), ((9, 9), 1, True), ((9, 5, 3, 0), 3, False), ((9, 5, 5), 2, True)],
+)
+def test_a_closing_connection_stays_while_its_peer_takes_something(
+    left: tuple[int, ...], waits: int, aborted: bool
+) -> None:
+    stuck = Stuck(*left)
+    stuck._drop_unread()
+    assert (stuck.waits, stuck.aborted) == (waits, aborted)

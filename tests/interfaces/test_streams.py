@@ -84,6 +84,15 @@ async def test_a_download_streams_its_body_with_its_own_headers(site: Site) -> N
     assert (answer.status, body) == (200, b"")
 
 
+async def test_a_download_is_not_sent_twice_and_fails_with_a_status(site: Site) -> None:
+    answer, body = await site.ask("GET", "/v1/download", If_None_Match='"0", "1"')
+    assert (answer.status, body, answer.headers["ETag"]) == (304, b"", '"1"')
+    assert "Content-Type" not in answer.headers
+    again, _ = await site.ask("GET", "/v1/download", If_None_Match='"0"')
+    lost, problem = await site.ask("GET", "/v1/lost")
+    assert (again.status, lost.status, problem["code"]) == (200, 404, "not_found")
+
+
 async def test_a_redirect_to_any_text_is_a_header(site: Site) -> None:
     for sent, location in (("a%0D%0AX:y", "a%0D%0AX:y"), ("%E2%82%AC", "%E2%82%AC")):
         answer, _ = await site.ask("GET", f"/l/{sent}")

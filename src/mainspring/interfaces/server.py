@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from mainspring.gateway import secure
 from mainspring.gateway.settings import ServerSettings
-from mainspring.interfaces.rest.exchange import WHOLE
+from mainspring.interfaces.rest.exchange import CYCLE
 from mainspring.interfaces.rest.problem import MEDIA_TYPE, body_of, headers_of
 from mainspring.kernel.app import Asgi
 from mainspring.kernel.errors import Failure, HeadersTooLarge, Malformed, Timeout, Unavailable
@@ -27,6 +28,7 @@ from mainspring.ports.database import StartError
 BACKLOG = 2_048
 LINGER_S = 5.0  # how long the rest of a body that was answered early may still arrive
 LINGER_BYTES_MAX = 8 << 20
+UNREAD_S = 60.0  # how long a closing connection may take nothing of its last answer
 
 
 class Cycle(RequestResponseCycle):
@@ -59,6 +61,11 @@ class Cycle(RequestResponseCycle):
             self.transport.close()
         self.on_response()
         return True
+
+    def abort(self) -> None:
+        """Cut the connection off: its peer takes nothing any more."""
+        self.disconnected = True
+        self.transport.abort()
 
 
 class Protocol(HttpToolsProtocol):
@@ -140,7 +147,7 @@ class Protocol(HttpToolsProtocol):
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        scope[WHOLE] = cycle.whole  # type: ignore[literal-required]
+        scope[CYCLE] = cycle  # type: ignore[literal-required]
         before, self.cycle = self.cycle, cycle
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
@@ -183,9 +190,16 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on to the next request, or wait a while for the rest of this one."""
         super().on_response_complete()
-        if not self._in_head and not self.transport.is_closing():
+        if self.transport.is_closing():
+            self._drop_unread()
+        elif not self._in_head:
             self._unset_keepalive_if_required()
             self._arm(LINGER_S, self.transport.abort)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that asks for nothing more."""
+        super().timeout_keep_alive_handler()
+        self._drop_unread()
 
     def _should_upgrade(self) -> bool:
         return False
@@ -194,6 +208,14 @@ class Protocol(HttpToolsProtocol):
         return False
 
     # Timers and refusals
+
+    def _drop_unread(self, before_bytes: int = 0) -> None:
+        """Cut a closing connection off once its peer takes nothing of what is left to send."""
+        left_bytes = self.transport.get_write_buffer_size()
+        if left_bytes and left_bytes == before_bytes:
+            self.transport.abort()
+        elif left_bytes:
+            self._arm(UNREAD_S, partial(self._drop_unread, left_bytes))
 
     def _arm(self, seconds: float, then: Any) -> None:
         self._disarm()

@@ -182,7 +182,10 @@ class RestApp:
             raise MethodNotAllowed(f"allowed here: {allow}", headers={"Allow": allow})
         headers = [(b"allow", allow.encode())]
         if self._cors.on and b"access-control-request-method" in exchange.headers:
-            exchange.extra = self._cors.preflight(exchange.headers.get(b"origin"), allow.encode())
+            always = self._hsts if exchange.scheme == "https" else ()
+            exchange.extra = always + self._cors.preflight(
+                exchange.headers.get(b"origin"), allow.encode()
+            )
         await exchange.answer(204, headers, b"")
 
     async def _fail(self, exchange: Exchange, failure: Failure) -> None:

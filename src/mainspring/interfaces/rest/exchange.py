@@ -15,8 +15,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
-# The scope's key for a function that writes a whole answer at once, where the server has one.
-WHOLE = "mainspring.whole"
+# The scope's key for what our server knows of the request: it writes a whole answer at once
+# (``whole``), and cuts the connection off (``abort``).
+CYCLE = "mainspring.cycle"
 BODY_BYTES_PER_S_MIN = 1_024  # of an upload, once its first silence is used up
 SEND_IDLE_S = 60.0  # a reader that takes nothing for longer is cut off
 
@@ -199,11 +200,17 @@ class Exchange(Ask):
         if status not in {204, 304}:
             headers.append((b"content-length", b"%d" % len(body)))
         self._begin(status, headers)
-        whole = self.scope.get(WHOLE)
-        if whole is not None and whole(status, headers, body):
+        cycle = self.scope.get(CYCLE)
+        if cycle is not None and cycle.whole(status, headers, body):
             return
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+        try:
+            async with asyncio.timeout(SEND_IDLE_S):
+                await self.send(
+                    {"type": "http.response.start", "status": status, "headers": headers}
+                )
+                await self.send({"type": "http.response.body", "body": body})
+        except TimeoutError:
+            raise self._cut_off() from None
 
     async def write(self, chunk: bytes, *, more: bool = True) -> None:
         """Send a part of a streamed body. Raises Gone when nobody takes it."""
@@ -211,7 +218,14 @@ class Exchange(Ask):
             async with asyncio.timeout(SEND_IDLE_S):
                 await self.send({"type": "http.response.body", "body": chunk, "more_body": more})
         except TimeoutError:
-            raise Gone from None
+            raise self._cut_off() from None
+
+    def _cut_off(self) -> Gone:
+        """Let go of a peer that takes nothing: closing would wait for it for ever."""
+        cycle = self.scope.get(CYCLE)
+        if cycle is not None:
+            cycle.abort()
+        return Gone()
 
 
 def field(name: str, text: str) -> tuple[bytes, bytes]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from mainspring.gateway import secure
@@ -13,6 +13,7 @@ from mainspring.gateway.compress import (
     compressible,
     gzip,
 )  # fmt: skip
+from mainspring.gateway.conditional import not_modified
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.rest.exchange import Exchange, field
 from mainspring.kernel.errors import NotAcceptable
@@ -25,6 +26,7 @@ FIRST_ITEM_S = 0.1  # how long a stream may take to fail with a status of its ow
 SSE = b"text/event-stream"
 NDJSON = b"application/x-ndjson"
 
+_OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-disposition"})
 _LINES = re.compile(rb"\r\n|\r|\n")
 
 
@@ -36,6 +38,9 @@ async def answer_raw(exchange: Exchange, raw: Raw) -> None:
         headers.append((b"content-type", raw.media_type.encode("latin-1")))
     defaults = (secure.NO_STORE, *secure.API)
     headers.extend(header for header in defaults if header[0] not in named)
+    if raw.status == 200 and _has_already(exchange, headers):
+        await exchange.answer(304, [h for h in headers if h[0] not in _OF_THE_BODY], b"")
+        return
     if isinstance(raw.body, bytes):
         body = raw.body
         if not named & {b"content-encoding", b"etag"} and shrinks(exchange, body, raw.media_type):
@@ -43,11 +48,25 @@ async def answer_raw(exchange: Exchange, raw: Raw) -> None:
             headers += [(b"content-encoding", CODING.encode()), (b"vary", b"Accept-Encoding")]
         await exchange.answer(raw.status, headers, body)
         return
-    await exchange.start(raw.status, headers)
-    if exchange.method != "HEAD":
-        async for chunk in raw.body:
+    if exchange.method == "HEAD":
+        await exchange.start(raw.status, headers)
+    else:
+        chunks = aiter(raw.body)
+        first = await anext(chunks, b"")  # a failure before the first byte has its own status
+        await exchange.start(raw.status, headers)
+        await exchange.write(first)
+        async for chunk in chunks:
             await exchange.write(chunk)
     await exchange.write(b"", more=False)
+
+
+def _has_already(exchange: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Tell whether ``If-None-Match`` names the tag that a raw answer brings."""
+    if_none_match = exchange.headers.get(b"if-none-match")
+    etag = dict(headers).get(b"etag")
+    if if_none_match is None or etag is None:
+        return False
+    return not_modified(if_none_match.decode("latin-1"), etag.decode("latin-1"))
 
 
 def shrinks(exchange: Exchange, body: bytes, media_type: str) -> bool:

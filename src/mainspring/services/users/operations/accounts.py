@@ -116,6 +116,7 @@ async def delete_me(call: Call, query: Removal) -> None:
 @service.operation(
     "POST /v1/users/me:change_email",
     scope="users:own",
+    rate=RateClass.LOGIN,  # each mails an address of the caller's choice
     raises=(EmailTaken, WrongPassword, SessionNeeded, PasswordThrottled),
 )
 async def change_email(call: Call, change: EmailChange) -> Answer[User]:
