@@ -1,15 +1,15 @@
 """What is PostgreSQL's own: batches across callers, broken connections, notifications."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
 from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.kernel.errors import Invalid, Unavailable
-from mainspring.kernel.table import Query, Statement, Write
-from mainspring.ports.database import StartError, Transaction, Wakes
+from mainspring.kernel.table import Query, Statement
+from mainspring.ports.database import StartError, Wakes
 from mainspring.testing.conformance.database.things import (
     GROW,
     NOTE_COUNT,
@@ -105,21 +105,6 @@ async def test_a_value_no_index_can_hold_is_invalid(database: PostgresDatabase) 
         await database.commit([THINGS.insert(Thing("long", noise))])
     with pytest.raises(Invalid):
         await database.commit([THINGS.insert(Thing("nul", "a\0b"))])
-
-
-async def test_a_body_cannot_swallow_a_failed_statement(database: PostgresDatabase) -> None:
-    async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
-        await transaction.execute(GROW(id="t"))
-        try:
-            await transaction.execute(GROW(id="nobody").expect(1, Taken))
-        except Taken:
-            return [NOTES.insert(Note("n", "text"))], frozenset()
-        raise AssertionError("it was expected to fail")
-
-    with pytest.raises(Taken):
-        await database.transact(body)
-    assert await database.read(SIZE, ("t",)) == [0]
-    assert await database.read(NOTE_COUNT, ()) == [0]
 
 
 async def test_a_defect_is_not_a_driver_error(database: PostgresDatabase) -> None:

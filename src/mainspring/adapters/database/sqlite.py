@@ -56,6 +56,12 @@ _MIGRATIONS = (
 )
 
 
+_CANNOT_WRITE = (
+    apsw.FullError, apsw.IOError, apsw.BusyError, apsw.CantOpenError, apsw.ReadOnlyError,
+    apsw.ConnectionClosedError,
+)  # fmt: skip
+
+
 class _Task:
     """One call waiting for its commit: writes that are known, or a body to run inside."""
 
@@ -81,12 +87,17 @@ class _Spoiled(Exception):
 
 
 class _Inside:
-    """The open transaction as a body sees it: nothing in it ever suspends."""
+    """The open transaction as a body sees it: nothing in it ever suspends.
 
-    __slots__ = ("_connection",)
+    ``failure`` remembers a statement that failed, so that a body that swallows it does not commit
+    half of what it did.
+    """
+
+    __slots__ = ("_connection", "failure")
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self.failure: Exception | None = None
 
     async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
         """Return the rows of a query, this transaction's own writes included."""
@@ -94,7 +105,11 @@ class _Inside:
 
     async def execute(self, command: Command) -> list[tuple[Any, ...]]:
         """Run a statement now and return the rows of its RETURNING."""
-        return _run(self._connection, command)
+        try:
+            return _run(self._connection, command)
+        except Exception as error:
+            self.failure = error
+            raise
 
 
 class SqliteDatabase:
@@ -306,9 +321,15 @@ class SqliteDatabase:
                 self._roll_back()
                 self._commit_together(group, self._apply_apart)
         except Exception as error:  # noqa: BLE001 - handed to every caller of the group
+            self._roll_back()
+            if isinstance(error, apsw.ConstraintError) and len(group) > 1:
+                # A check deferred to the end failed: find out whose by taking each call alone.
+                for task in group:
+                    task.error = None
+                    self._commit_group([task])
+                return
             for task in group:
                 task.error = task.error or _translated(error)
-            self._roll_back()
 
     def _commit_together(self, group: list[_Task], apply: Callable[[_Task], None]) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
@@ -323,7 +344,10 @@ class SqliteDatabase:
                 self._writer.execute("ROLLBACK")
         except apsw.Error:
             self._writer.close(force=True)
-            self._writer = self._connect()
+            try:
+                self._writer = self._connect()
+            except apsw.Error as error:  # the next group finds it closed, and tries again
+                log.error("writer_not_reopened", error=repr(error))
 
     def _apply(self, task: _Task) -> None:
         """Apply a call. Raises _Spoiled when it fails and leaves something behind."""
@@ -345,7 +369,10 @@ class SqliteDatabase:
         try:
             if task.body is not None:
                 assert task.context is not None
-                task.writes, task.wakes = task.context.run(_drive, task.body, _Inside(connection))
+                inside = _Inside(connection)
+                task.writes, task.wakes = task.context.run(_drive, task.body, inside)
+                if inside.failure is not None:
+                    raise inside.failure
             for write in task.writes:
                 _apply_write(connection, write)
         except Exception as error:
@@ -447,7 +474,7 @@ def _translated(error: BaseException) -> BaseException:
         return Invalid("a value is not one the database stores")
     if isinstance(error, Failure | Rerun | StartError) or not isinstance(error, apsw.Error):
         return error
-    if isinstance(error, apsw.FullError | apsw.IOError | apsw.BusyError | apsw.CantOpenError):
+    if isinstance(error, _CANNOT_WRITE):
         return Unavailable(f"the database cannot write: {type(error).__name__}", retry_after_s=1)
     if isinstance(error, apsw.ConstraintError):
         return Conflict("a unique value is taken")

@@ -198,7 +198,7 @@ async def check_a_transaction_reads_what_it_did(fresh: Opener) -> None:
 
 
 async def check_a_transaction_that_fails_leaves_nothing(fresh: Opener) -> None:
-    """Whatever fails: the body, a statement's expectation, or a write it returned."""
+    """Whatever fails: the body, a statement it heeds or not, or a write it returned."""
     database = await made(fresh, Thing("t", "first", 0), Thing("u", "second", 0))
 
     async def raises(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
@@ -219,7 +219,12 @@ async def check_a_transaction_that_fails_leaves_nothing(fresh: Opener) -> None:
         await transaction.execute(GROW(id="t"))
         return [THINGS.insert(Thing("v")), THINGS.insert(Thing("t"), Taken)], frozenset({"lost"})
 
-    for body in raises, expects, breaks, returns:
+    async def swallows(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+        await transaction.execute(GROW(id="t"))
+        await fails(Taken, transaction.execute(TAKE(id="u").expect(1, Taken)))
+        return [NOTES.insert(Note("n", "text"))], frozenset({"lost"})
+
+    for body in raises, expects, breaks, returns, swallows:
         await fails(Taken, database.transact(body))
     assert await database.read(SIZE, ("t",)) == [0]
     assert await database.read(THING_IDS, ()) == ["t", "u"]
