@@ -151,7 +151,8 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(
 def _reclaim(runtime: Runtime):  # type: ignore[no-untyped-def]
     from mainspring.runtime.tables import RECLAIM_JOBS
 
-    return RECLAIM_JOBS(now_ms=runtime.clock.now_ms())
+    now_ms = runtime.clock.now_ms()
+    return RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms)
 
 
 async def test_a_job_that_always_kills_its_worker_ends_in_the_dead_letters(

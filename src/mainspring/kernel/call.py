@@ -196,7 +196,7 @@ class Call:
         unique_key: str | None = None,
         **args: Any,
     ) -> str:
-        """Stage a job; dropped while one with the same ``unique_key`` waits or runs."""
+        """Stage a job; dropped while one of its name and ``unique_key`` waits or runs."""
         if not 0 <= priority <= PRIORITY_MAX:
             raise ValueError(f"priority is 0 to {PRIORITY_MAX}, not {priority}")
         job_id = self.new_id("job")

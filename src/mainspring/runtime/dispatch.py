@@ -158,10 +158,9 @@ class Dispatcher:
         A guard that fails re-runs the handler at most ``RERUNS_MAX`` times, then raises
         ConcurrentUpdate. Where a call with the same idempotency key has committed before, its
         answer is returned: most calls are no repeats, so it is looked for only when the commit
-        meets the key, or the handler fails or stages nothing. It is looked for first where the
-        handler is dear (its answer holds a secret) or runs inside the transaction. Raises KeyReused
-        when the request was another one. A Failure that keeps what was staged is raised after the
-        commit.
+        meets the key, or the handler fails. It is looked for first where the handler is dear (its
+        answer holds a secret) or runs inside the transaction. Raises KeyReused when the request was
+        another one. A Failure that keeps what was staged is raised after the commit.
         """
         if idempotency is not None and (operation.secret or operation.inside):
             stored = await self.replay(idempotency, call.now_ms)
@@ -191,10 +190,11 @@ class Dispatcher:
         try:
             value = await operation.handler(call, **args)
             outcome = answer(operation, value)
-            if call.writes or call.events or call.jobs:
+            # A key remembers the answer of a call that changed nothing too: when it is repeated,
+            # it must not take effect over what others did since.
+            if call.writes or call.events or call.jobs or idempotency is not None:
                 await self.commit(call, outcome=outcome, idempotency=idempotency)
-                return outcome
-            return await self._stored(idempotency, call) or outcome
+            return outcome
         except Rerun:
             return await self._stored(idempotency, call)
         except Taken:
@@ -286,15 +286,17 @@ class Dispatcher:
             causation_id=call.causation_id,
             if_match=call.if_match,
         )
-        outcomes: list[Outcome] = []
+        outcome: Outcome | None = None
+        ran = False
 
         async def body(transaction: OpenTransaction) -> tuple[Sequence[Write], Wakes]:
-            if outcomes:
+            nonlocal outcome, ran
+            if ran:  # whether or not it came to its end
                 inner.begin_again()
-                outcomes.clear()
+            ran = True
             inner.reader = transaction
-            outcomes.append(answer(operation, await operation.handler(inner, **args)))
-            return await self._lower(inner, outcomes[0], idempotency)
+            outcome = answer(operation, await operation.handler(inner, **args))
+            return await self._lower(inner, outcome, idempotency)
 
         for _ in range(RERUNS_MAX):
             call.committing = True
@@ -306,10 +308,15 @@ class Dispatcher:
                 if (found := await self._winners_answer(idempotency, call.now_ms)) is not None:
                     return found
                 continue
+            except Failure:
+                if (stored := await self._stored(idempotency, call)) is not None:
+                    return stored
+                raise
             finally:
                 call.committing = False
             self.tell(inner)
-            return outcomes[0]
+            assert outcome is not None  # the body has run
+            return outcome
         raise ConcurrentUpdate()
 
     async def _lower(
@@ -349,10 +356,11 @@ class Dispatcher:
     ) -> Insert:
         """Store the answer: as a slice of an event where that has it, else the bytes.
 
-        One that is secret is sealed, and so is one that may repeat what its events seal.
+        One that is secret is sealed, and so is one that may repeat what its events seal, or of
+        which no event says that it holds nothing personal.
         """
         secret = idempotency.secret
-        sealed = secret or any(event.type.personal for event in call.events)
+        sealed = secret or not slices or any(event.type.personal for event in call.events)
         body: bytes | None = outcome.body
         event_id, body_from, body_to = None, 0, 0
         if sealed:

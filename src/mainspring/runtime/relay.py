@@ -4,6 +4,7 @@ A consumer's cursor moves in the same commit as what its handlers staged, so eac
 once. An event whose handler fails is set aside as a job (``inbox.py``) and the others go on.
 """
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
@@ -34,6 +35,7 @@ from mainspring.runtime.wakes import WakeBoard, wait
 log = structlog.get_logger()
 
 BATCH_EVENTS = 256
+HANDLE_TIMEOUT_S = 60.0  # of one event: a handler that hangs must not stop its consumer for good
 CONSUMED = frozenset({"local:consumed"})
 STANDBY_S = 1.0  # how long another process may be silent before this one takes over
 POLL_S = 5.0  # a wake can be lost with its connection; the log never is
@@ -167,7 +169,8 @@ class Relay:
         told = envelope(event.body, event.seq)
         call = self._call(event, told)
         try:
-            await self._inbox.handle(consumer, call, told)
+            async with asyncio.timeout(HANDLE_TIMEOUT_S):
+                await self._inbox.handle(consumer, call, told)
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - logged, and kept as a job

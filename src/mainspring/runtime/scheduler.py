@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.ids import encode
 from mainspring.kernel.job import Schedule
-from mainspring.ports.database import Database
+from mainspring.ports.database import Database, StartError
 from mainspring.runtime.dispatch import Dispatcher
 from mainspring.runtime.relay import consumer_caller
 from mainspring.runtime.supervisor import Supervisor
@@ -61,7 +61,12 @@ class Scheduler:
         self._supervisor = Supervisor()
 
     async def start(self) -> None:
-        """Start firing and sweeping."""
+        """Start firing and sweeping. Raises StartError for a cron line that names no moment."""
+        for schedule in self._schedules:  # one of them would stop all the others
+            try:
+                next_ms(schedule.cron, self._clock.now_ms())
+            except (CronSimError, StopIteration) as error:
+                raise StartError(f"schedule {schedule.name!r}: {error or 'never'}") from error
         if self._schedules:
             self._supervisor.start("schedules", self._fire)
         self._supervisor.start("sweep", self._sweep)
@@ -114,10 +119,10 @@ class Scheduler:
         """Remove expired idempotency records and old finished jobs; return how many rows."""
         removed = 0
         now_ms = self._clock.now_ms()
-        before = job_id_at(now_ms - self._job_kept_ms)
+        ended_ms = now_ms - self._job_kept_ms
         for command in (
             FORGET_ANSWERS(now_ms=now_ms, limit=SWEEP_MAX),
-            FORGET_JOBS(before=before, limit=SWEEP_MAX),
+            FORGET_JOBS(before=job_id_at(ended_ms), ended_ms=ended_ms, limit=SWEEP_MAX),
         ):
             while count := len(await execute(self._database, command)):
                 removed += count

@@ -34,10 +34,14 @@ class Supervisor:
     @staticmethod
     async def _keep_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         delay_s = RESTART_FIRST_S
+        clock = asyncio.get_running_loop()
         while True:
+            began_s = clock.time()
             try:
                 await loop()
             except Exception:
+                if clock.time() - began_s > RESTART_MAX_S:  # not the trouble of the last restart
+                    delay_s = RESTART_FIRST_S
                 log.exception("loop_restarts", loop=name, delay_s=delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RESTART_MAX_S)

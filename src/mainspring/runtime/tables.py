@@ -179,9 +179,16 @@ BURY_JOB = Statement(
     "UPDATE jobs SET state = 'dead', worker = NULL, error = :error, "
     "updated_ms = :now_ms WHERE id = :id AND attempt = :attempt AND state = 'running'",
 )
+# Only of what runs, a JSON list: a job whose claim or completion was lost on its way has no task,
+# and must go to whoever comes next.
+_RENEW = (
+    "UPDATE jobs SET lease_until_ms = :lease_until_ms WHERE state = 'running' AND worker = :worker "
+    "AND id IN (SELECT {ids})"
+)
 RENEW_LEASES = Statement(
     "runtime.renew_leases",
-    "UPDATE jobs SET lease_until_ms = :lease_until_ms WHERE state = 'running' AND worker = :worker",
+    _RENEW.format(ids="value FROM json_each(:ids)"),
+    postgres=_RENEW.format(ids="jsonb_array_elements_text(CAST(:ids AS text)::jsonb)"),
 )
 SHOW_PROGRESS = Statement(
     "runtime.show_progress",
@@ -198,7 +205,7 @@ RECLAIM_JOBS = Statement(
     "runtime.reclaim_jobs",
     "UPDATE jobs SET state = CASE WHEN attempt >= max_attempts THEN 'dead' ELSE 'ready' END, "
     "worker = NULL, error = 'its worker died', updated_ms = :now_ms "
-    "WHERE state = 'running' AND lease_until_ms <= :now_ms RETURNING queue",
+    "WHERE state = 'running' AND lease_until_ms <= :until_ms RETURNING queue",
 )
 _PROMOTE = """
 UPDATE jobs SET state = 'ready' WHERE id IN (
@@ -223,7 +230,8 @@ FORGET_ANSWERS = Statement(
 FORGET_JOBS = Statement(
     "runtime.forget_jobs",
     "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE id < :before "
-    "AND state IN ('done', 'cancelled') ORDER BY id LIMIT :limit) RETURNING 1",
+    "AND state IN ('done', 'cancelled') AND updated_ms < :ended_ms ORDER BY id LIMIT :limit) "
+    "RETURNING 1",
 )
 
 

@@ -7,17 +7,24 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
 
-from mainspring.kernel.table import Delete, Update, Write
+from mainspring.kernel.errors import Rerun
+from mainspring.kernel.table import Delete, Insert, Update, Write
 
 
 def contested(writes: Sequence[Write]) -> Hashable | None:
-    """Name one row that these writes guard; None when they guard none."""
-    guarded = [
-        (write.table.name, write.key)
-        for write in writes
-        if isinstance(write, Update | Delete) and write.version is not None
-    ]
-    return min(guarded, key=repr) if guarded else None
+    """Name one row that these writes guard, or else what may have asked for the re-run."""
+    guarded: list[tuple[Hashable, ...]] = []
+    asking: list[tuple[Hashable, ...]] = []
+    for write in writes:
+        if isinstance(write, Update | Delete):
+            if write.version is not None:
+                guarded.append((write.table.name, write.key))
+        elif isinstance(write, Insert):
+            if write.taken is Rerun:
+                asking.append((write.table.name,))
+        elif write.failure is Rerun:
+            asking.append((write.sql.name,))
+    return min(guarded or asking, key=repr, default=None)
 
 
 class Turns:
@@ -29,8 +36,11 @@ class Turns:
         self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def of(self, row: Hashable) -> AsyncIterator[None]:
-        """Wait for the turn at this row and hold it."""
+    async def of(self, row: Hashable | None) -> AsyncIterator[None]:
+        """Wait for the turn at this row and hold it; at None there is nothing to wait for."""
+        if row is None:
+            yield
+            return
         lock, holders = self._locks.get(row, (None, 0))
         lock = lock or asyncio.Lock()
         self._locks[row] = (lock, holders + 1)

@@ -43,6 +43,7 @@ from mainspring.runtime.wakes import WakeBoard, wait
 log = structlog.get_logger()
 
 LEASE_S = 4.0
+NO_LEASE_MS = 2**63 - 1  # later than any lease ends
 HEARTBEAT_S = 1.0
 RECLAIM_S = 1.0
 POLL_S = 5.0  # a wake can be lost with its connection; the table never is
@@ -97,7 +98,8 @@ class Workers:
         self._metrics = metrics or Metrics()
         self._name = entropy.token(8).hex()
         self._supervisor = Supervisor()
-        self._running: dict[str, tuple[asyncio.Task[None], Call]] = {}
+        # By task, not by job: one that was cancelled and retried can run here twice at a time.
+        self._running: dict[asyncio.Task[None], Call] = {}
         self._stop_heartbeat = threading.Event()
         self._heartbeat = threading.Thread(
             target=self._beat, name="mainspring-heartbeat", daemon=True
@@ -108,7 +110,8 @@ class Workers:
         """Start claiming."""
         if self._database.exclusive:
             # Whoever held these leases is gone: this process is the only one there can be.
-            await self._make_ready(RECLAIM_JOBS(now_ms=self._clock.now_ms() + int(LEASE_S * 1000)))
+            # However long a lease runs by the clock: that may have been set back since.
+            await self._make_ready(RECLAIM_JOBS(now_ms=self._clock.now_ms(), until_ms=NO_LEASE_MS))
         self._heartbeat.start()
         for queue in self._concurrency:
             self._supervisor.start(f"queue {queue}", partial(self._serve, queue))
@@ -118,7 +121,7 @@ class Workers:
     async def stop(self, timeout_s: float) -> None:
         """Stop claiming, let running jobs finish for ``timeout_s``, hand the others back."""
         await self._supervisor.stop()
-        tasks = [task for task, _ in self._running.values()]
+        tasks = list(self._running)
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=timeout_s)
             for task in late:
@@ -126,7 +129,10 @@ class Workers:
             await asyncio.gather(*late, return_exceptions=True)
         self._stop_heartbeat.set()
         await asyncio.to_thread(self._heartbeat.join)
-        await self._database.commit([HAND_BACK(worker=self._name)])
+        try:
+            await self._database.commit([HAND_BACK(worker=self._name)])
+        except Unavailable as error:  # then their leases run out
+            log.warning("jobs_not_handed_back", error=repr(error))
 
     # Claiming
 
@@ -182,10 +188,11 @@ class Workers:
                 self._metrics.job_seconds.of(job.name, outcome).observe(seconds)
                 stats.seconds += seconds
                 stats.running -= 1
-                del self._running[job.id]
+                del self._running[task]
                 slots.release()
 
-        self._running[job.id] = (asyncio.create_task(run()), call)
+        task = asyncio.create_task(run())
+        self._running[task] = call
 
     # Running
 
@@ -193,18 +200,20 @@ class Workers:
         """Run one attempt. Returns its outcome: done, failed, lost or refused."""
         stats = self.stats[queue]
         try:
-            await self._attempt(job, call)
+            try:
+                await self._attempt(job, call)
+            except LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - logged, and written to the job
+                stats.failed += 1
+                await self._failed(queue, job, call, error)
+                return "failed"
         except LeaseLost:
             log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
             return "lost"
-        except Unavailable as error:
-            # The database refused: the lease runs out and the job is claimed again.
+        except Exception as error:  # noqa: BLE001 - logged; its lease runs out and it is claimed again
             log.warning("job_not_committed", job=job.id, name=job.name, error=repr(error))
             return "refused"
-        except Exception as error:  # noqa: BLE001 - logged, and written to the job
-            stats.failed += 1
-            await self._failed(queue, job, call, error)
-            return "failed"
         stats.done += 1
         stats.last_minute.add(self._clock.now_ms())
         return "done"
@@ -240,13 +249,14 @@ class Workers:
         return True
 
     async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> None:
+        """Write down that an attempt failed, with what it keeps. Raises LeaseLost, Unavailable."""
         keeps = isinstance(error, JobFailed | Snooze) or (
             isinstance(error, Failure) and error.keeps_staged
         )
         if not keeps:
             call.begin_again()
         last = job.attempt >= job.max_attempts or isinstance(error, JobFailed)
-        text = f"{type(error).__name__}: {error}"[:ERROR_MAX_CHARS]
+        text = storable(f"{type(error).__name__}: {error}"[:ERROR_MAX_CHARS])
         level = log.error if last else log.info if isinstance(error, Snooze) else log.warning
         level(
             "job_failed",
@@ -259,14 +269,20 @@ class Workers:
             exc_info=not isinstance(error, Snooze | JobFailed),
         )
         outcome = self._bury(job, text) if last else self._retry(job, error, text)
-        if last:
-            self.stats[queue].buried += 1
         try:
             await self._dispatcher.commit(
                 call, also=(outcome.expect(1, LeaseLost),), wakes=FINISHED | {"scheduled"}
             )
-        except LeaseLost:
-            log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
+        except (LeaseLost, Unavailable):
+            raise
+        except Exception as unkept:
+            if not keeps:
+                raise
+            # Then this was an attempt like any that failed, and runs again.
+            why = ConcurrentUpdate(f"what it staged could not be kept: {type(unkept).__name__}")
+            await self._failed(queue, job, call, why)
+        else:
+            self.stats[queue].buried += last
 
     def _bury(self, job: ClaimedJob, text: str) -> Command:
         return BURY_JOB(id=job.id, attempt=job.attempt, error=text, now_ms=self._clock.now_ms())
@@ -294,14 +310,26 @@ class Workers:
             running = list(self._running.values())
             if not running:
                 continue
-            until_ms = self._clock.now_ms() + int(LEASE_S * 1000)
-            writes: list[Write] = [RENEW_LEASES(worker=self._name, lease_until_ms=until_ms)]
-            writes += [
+            try:
+                self._database.post(self._renewal(running))
+            except Exception:  # a thread that ended would lose every lease
+                log.exception("heartbeat_failed")
+
+    def _renewal(self, running: Sequence[Call]) -> list[Write]:
+        """Write that these jobs still run, and how far they are."""
+        renew = RENEW_LEASES(
+            worker=self._name,
+            ids=msgspec.json.encode([call.request_id for call in running]).decode(),
+            lease_until_ms=self._clock.now_ms() + int(LEASE_S * 1000),
+        )
+        return [
+            renew,
+            *[
                 SHOW_PROGRESS(id=call.request_id, attempt=call.attempt, progress=call.progress)
-                for _, call in running
+                for call in running
                 if call.progress is not None
-            ]
-            self._database.post(writes)
+            ],
+        ]
 
     async def _promote(self) -> None:
         """Make scheduled jobs ready when their time comes."""
@@ -318,11 +346,22 @@ class Workers:
 
     async def _reclaim(self) -> None:
         """Take jobs back from workers that died."""
+        looked_ms = self._clock.now_ms()
         with self._board.listen() as never:
             never.clear()
             while True:
-                await self._make_ready(RECLAIM_JOBS(now_ms=self._clock.now_ms()))
+                looked_ms = await self._reclaim_expired(looked_ms)
                 await wait(never, RECLAIM_S)
+
+    async def _reclaim_expired(self, looked_ms: int) -> int:
+        """Make jobs ready whose lease has ended; return when that was."""
+        now_ms = self._clock.now_ms()
+        running = list(self._running.values())
+        if running and now_ms - looked_ms >= LEASE_S * 1000:
+            # This process slept, or the clock was moved: what runs here is well all the same.
+            await self._database.commit(self._renewal(running))
+        await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
+        return now_ms
 
     async def _make_ready(self, command: Command) -> None:
         async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
@@ -330,6 +369,11 @@ class Workers:
             return (), frozenset(f"jobs:{row[0]}" for row in rows)
 
         await self._database.transact(body)
+
+
+def storable(text: str) -> str:
+    """Return text as every engine stores it: valid Unicode without NUL."""
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 async def execute(database: Database, command: Command) -> list[tuple[Any, ...]]:

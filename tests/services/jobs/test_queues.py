@@ -105,7 +105,7 @@ async def test_redriving_keeps_unique_keys_unique(platform: Platform) -> None:
     await enqueue(platform, "chores.spill", args={"what": "tea"}, unique_key="tea")
     await platform.idle()
     await platform.run("jobs.pause", queue="bulk")
-    await enqueue(platform, "chores.sweep", unique_key="tea")
+    await enqueue(platform, "chores.spill", args={"what": "tea"}, unique_key="tea")
     assert (await platform.value("jobs.redrive", queue="bulk", batch=Redrive()))["redriven"] == 1
     assert [job.unique_key for job in await platform.jobs("ready")] == ["milk", "tea"]
     assert len(await platform.jobs("dead")) == 2

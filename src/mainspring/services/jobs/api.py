@@ -26,8 +26,8 @@ QueueName = Annotated[str, Meta(min_length=1, max_length=QUEUE_CHARS_MAX)]
 class NewJob(Input, frozen=True):
     """Work to do: a job that a service declares as public, and the arguments of its handler.
 
-    ``priority`` goes from 0 to 9, higher first within a queue. While a job with the same
-    ``unique_key`` waits or runs, that one is answered and no other is made.
+    ``priority`` goes from 0 to 9, higher first within a queue. While a job of that name with the
+    same ``unique_key`` waits or runs, that one is answered and no other is made.
     """
 
     name: Name

@@ -50,7 +50,9 @@ async def enqueue(call: Call, new: NewJob) -> Answer[JobInfo]:
     args = job.encode(_arguments(job, new.args))
     run_at_ms = _moment(call, new.run_at)
     if new.unique_key is not None:
-        there = await call.find(store.LIVE_BY_KEY, tenant=call.tenant, unique_key=new.unique_key)
+        there = await call.find(
+            store.LIVE_BY_KEY, tenant=call.tenant, unique_key=new.unique_key, name=job.name
+        )
         if there is not None:
             return Answer(shown(call, there), status=200)
     staged = StagedJob(
@@ -160,13 +162,13 @@ async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
     """
     _require_queue(call, queue)
     rows = await call.all(store.REDRIVABLE, queue=queue, tenant=call.tenant, limit=batch.limit)
-    keys: set[str] = set()
+    keys: set[tuple[str, str]] = set()
     redriven = 0
     for row in rows:
         if row.unique_key is not None:
-            if row.unique_key in keys:
+            if (row.name, row.unique_key) in keys:
                 continue
-            keys.add(row.unique_key)
+            keys.add((row.name, row.unique_key))
         _make_ready(call, row)
         redriven += 1
     if redriven:

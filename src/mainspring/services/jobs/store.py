@@ -32,7 +32,7 @@ JOB = Query(
 LIVE_BY_KEY = Query(
     "jobs.live_by_key",
     f"SELECT {JOBS.columns} FROM jobs "
-    f"WHERE tenant = :tenant AND unique_key = :unique_key AND state IN {_LIVE}",
+    f"WHERE tenant = :tenant AND unique_key = :unique_key AND name = :name AND state IN {_LIVE}",
     JOBS,
 )
 # No index serves every filter: writing one for each would cost every job. It runs beside the
@@ -57,7 +57,7 @@ REDRIVABLE = Query(
     f"SELECT {JOBS.columns} FROM jobs WHERE state = 'dead' AND queue = :queue "
     "AND tenant = :tenant AND (unique_key IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS live "
     "WHERE live.tenant = jobs.tenant AND live.unique_key = jobs.unique_key "
-    f"AND live.state IN {_LIVE})) ORDER BY id LIMIT :limit",
+    f"AND live.name = jobs.name AND live.state IN {_LIVE})) ORDER BY id LIMIT :limit",
     JOBS,
     scans=True,
 )

@@ -251,7 +251,11 @@ async def retry_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery
     endpoint = await _enabled(call, webhook_id)
     row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=event_id)
     key = jobs.delivery_key(endpoint.id, event_id)
-    call.write(store.RUN_NOW(tenant=call.tenant, unique_key=key, now_ms=call.now_ms))
+    call.write(
+        store.RUN_NOW(
+            tenant=call.tenant, unique_key=key, name=jobs.deliver.name, now_ms=call.now_ms
+        )
+    )
     call.wake("scheduled")
     jobs.enqueue_delivery(call, endpoint.id, event_id)
     return model.shown_delivery(row)

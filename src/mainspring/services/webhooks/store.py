@@ -241,5 +241,5 @@ EVENTS_BETWEEN = Query(
 RUN_NOW = Statement(
     "webhooks.run_now",
     "UPDATE jobs SET run_at_ms = :now_ms, updated_ms = :now_ms "
-    "WHERE tenant = :tenant AND unique_key = :unique_key AND state = 'scheduled'",
+    "WHERE tenant = :tenant AND unique_key = :unique_key AND name = :name AND state = 'scheduled'",
 )
