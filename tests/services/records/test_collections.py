@@ -234,6 +234,11 @@ async def test_shapes_for_those_who_describe_the_api(platform: Platform) -> None
     assert create.body["properties"]["title"] == {"type": "string", "minLength": 0, "maxLength": 50}
     assert create.body["required"] == ["title"]
     assert (create.public, shapes["records.list_records"].public) == (False, True)
+    get = shapes["records.get_record"].response
+    assert create.response is not None
+    assert "title" in create.response["required"]
+    assert get is not None
+    assert "required" not in get  # with ``?fields=`` any may be left out
 
 
 async def test_a_shape_is_for_those_who_may_get_through(platform: Platform) -> None:

@@ -45,10 +45,11 @@ def _shapes(call: Call, collection: Compiled) -> list[Shape]:
         },
         "required": ["id", "collection", "created_at", "updated_at", *properties],
     }
+    read = {name: part for name, part in record.items() if name != "required"}  # see ``?fields=``
     page = {
         "type": "object",
         "properties": {
-            "items": {"type": "array", "items": record},
+            "items": {"type": "array", "items": read},
             "next_cursor": {"type": ["string", "null"]},
         },
         "required": ["items", "next_cursor"],
@@ -56,17 +57,14 @@ def _shapes(call: Call, collection: Compiled) -> list[Shape]:
     bodies: dict[str, Any] = {
         "create_record": whole, "replace_record": whole, "update_record": change,
     }  # fmt: skip
+    responses = {"delete_record": None, "list_records": page, "get_record": read}
     return [
         Shape(
             operation=f"records.{operation}",
             name=collection.name,
             values={"collection": collection.name},
             body=bodies.get(operation),
-            response=None
-            if operation == "delete_record"
-            else page
-            if operation == "list_records"
-            else record,
+            response=responses.get(operation, record),
             public=collection.definition.rules.__getattribute__(action) == "true",
         )
         for operation, action in _OPERATIONS.items()
