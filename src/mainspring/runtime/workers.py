@@ -197,7 +197,7 @@ class Workers:
     # Running
 
     async def _run(self, queue: str, job: ClaimedJob, call: Call) -> str:
-        """Run one attempt. Returns its outcome: done, failed, lost or refused."""
+        """Run one attempt. Returns its outcome: done, snoozed, failed, lost or refused."""
         stats = self.stats[queue]
         try:
             try:
@@ -205,9 +205,10 @@ class Workers:
             except LeaseLost:
                 raise
             except Exception as error:  # noqa: BLE001 - logged, and written to the job
-                stats.failed += 1
+                snoozed = isinstance(error, Snooze) and job.attempt < job.max_attempts
+                stats.failed += not snoozed
                 await self._failed(queue, job, call, error)
-                return "failed"
+                return "snoozed" if snoozed else "failed"
         except LeaseLost:
             log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
             return "lost"
@@ -257,9 +258,10 @@ class Workers:
             call.begin_again()
         last = job.attempt >= job.max_attempts or isinstance(error, JobFailed)
         text = storable(f"{type(error).__name__}: {error}"[:ERROR_MAX_CHARS])
-        level = log.error if last else log.info if isinstance(error, Snooze) else log.warning
+        snoozed = isinstance(error, Snooze) and not last
+        level = log.error if last else log.debug if snoozed else log.warning
         level(
-            "job_failed",
+            "job_snoozed" if snoozed else "job_failed",
             job=job.id,
             name=job.name,
             attempt=job.attempt,
