@@ -400,7 +400,7 @@ class Dispatcher:
             return None
         stored = rows[0]
         if stored.fingerprint != idempotency.fingerprint:
-            raise KeyReused()
+            raise KeyReused("this key came with another request: send a new one with a new key")
         if stored.event_id is not None:
             bodies = await self._database.read(EVENT_BODY, (stored.event_id,))
             text = bodies[0].encode()

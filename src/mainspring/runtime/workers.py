@@ -205,10 +205,9 @@ class Workers:
             except LeaseLost:
                 raise
             except Exception as error:  # noqa: BLE001 - logged, and written to the job
-                snoozed = isinstance(error, Snooze) and job.attempt < job.max_attempts
-                stats.failed += not snoozed
-                await self._failed(queue, job, call, error)
-                return "snoozed" if snoozed else "failed"
+                outcome = await self._failed(queue, job, call, error)
+                stats.failed += outcome == "failed"
+                return outcome
         except LeaseLost:
             log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
             return "lost"
@@ -249,8 +248,11 @@ class Workers:
             return False
         return True
 
-    async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> None:
-        """Write down that an attempt failed, with what it keeps. Raises LeaseLost, Unavailable."""
+    async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> str:
+        """Write down that an attempt failed, with what it keeps. Raises LeaseLost, Unavailable.
+
+        Returns its outcome: snoozed or failed.
+        """
         keeps = isinstance(error, JobFailed | Snooze) or (
             isinstance(error, Failure) and error.keeps_staged
         )
@@ -282,9 +284,9 @@ class Workers:
                 raise
             # Then this was an attempt like any that failed, and runs again.
             why = ConcurrentUpdate(f"what it staged could not be kept: {type(unkept).__name__}")
-            await self._failed(queue, job, call, why)
-        else:
-            self.stats[queue].buried += last
+            return await self._failed(queue, job, call, why)
+        self.stats[queue].buried += last
+        return "snoozed" if snoozed else "failed"
 
     def _bury(self, job: ClaimedJob, text: str) -> Command:
         return BURY_JOB(id=job.id, attempt=job.attempt, error=text, now_ms=self._clock.now_ms())

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from mainspring.kernel.cel import Names, Program, Type, compile_cel
+from mainspring.kernel.cel import Program, compile_cel
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Invalid
 from mainspring.kernel.event import Envelope
 from mainspring.kernel.ids import encode
 from mainspring.kernel.service import pattern_covers
+from mainspring.runtime.feed import EVENT_NAMES
 from mainspring.services.webhooks.api import (
     ATTEMPTS_SHOWN,
     EXCERPT_BYTES_MAX,
@@ -33,20 +34,6 @@ RETRY_AFTER_S_MAX = 86_400.0
 TESTED_TYPE = "webhooks.endpoint.tested"
 TYPES_REMEMBERED_MAX = 1_000  # event types whose routes one table remembers
 
-_NAMES = Names(
-    record={
-        "id": Type.TEXT,
-        "type": Type.TEXT,
-        "source": Type.TEXT,
-        "subject": Type.TEXT,
-        "time": Type.TIME,
-        "actor": Type.TEXT,
-        "correlationid": Type.TEXT,
-        "causationid": Type.TEXT,
-        "seq": Type.INT,
-        "data": Type.JSON,
-    }
-)
 _types = msgspec.json.Decoder(list[str]).decode
 _attempts = msgspec.json.Decoder(list[Attempt]).decode
 _encode = msgspec.json.Encoder().encode
@@ -57,7 +44,7 @@ _encode = msgspec.json.Encoder().encode
 
 def compile_filter(source: str) -> Program:
     """Compile an endpoint's filter. Raises Invalid, with the place in ``/filter``."""
-    return compile_cel(source, _NAMES, "/filter")
+    return compile_cel(source, EVENT_NAMES, "/filter")
 
 
 def record_of(event: Envelope) -> Mapping[str, object]:
