@@ -164,10 +164,17 @@ async def test_a_sweep_goes_on_page_by_page(
     for data in (b"1", b"2", b"3"):
         one = await platform.add("people")
         kept.append((await _upload(platform, one["id"], data))["photo"]["blob"])
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    lost = f"{kept[0].rpartition('rec_')[0]}rec_z/blob_z"  # on the second page: it sorts last
+    await _blobs(platform).put(lost, chunks(), size_bytes_max=9)
     _age(tmp_path)
     await _sweep(platform)
-    for blob in kept:
-        await _bytes(_blobs(platform).get(blob))
+    assert [await _bytes(_blobs(platform).get(blob)) for blob in kept] == [b"1", b"2", b"3"]
+    with pytest.raises(NotFound):
+        await _bytes(_blobs(platform).get(lost))
 
 
 async def _sweep(platform: Platform) -> None:
