@@ -168,13 +168,16 @@ async def test_a_sweep_goes_on_page_by_page(
     async def chunks() -> AsyncIterator[bytes]:
         yield b"x"
 
-    lost = f"{kept[0].rpartition('rec_')[0]}rec_z/blob_z"  # on the second page: it sorts last
-    await _blobs(platform).put(lost, chunks(), size_bytes_max=9)
+    start = kept[0].rpartition("rec_")[0]
+    lost = [f"{start}rec_z/blob_{n}" for n in range(4)]  # more than one page takes
+    for blob in lost:
+        await _blobs(platform).put(blob, chunks(), size_bytes_max=9)
     _age(tmp_path)
     await _sweep(platform)
     assert [await _bytes(_blobs(platform).get(blob)) for blob in kept] == [b"1", b"2", b"3"]
-    with pytest.raises(NotFound):
-        await _bytes(_blobs(platform).get(lost))
+    for blob in lost:
+        with pytest.raises(NotFound):
+            await _bytes(_blobs(platform).get(blob))
 
 
 async def _sweep(platform: Platform) -> None:
