@@ -24,6 +24,7 @@ from mainspring.interfaces.rest.app import RestApp
 from mainspring.interfaces.rest.pages import Pages
 from mainspring.interfaces.server import Server
 from mainspring.kernel.app import App
+from mainspring.kernel.authority import Authority
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.service import Service
 from mainspring.ports.blobs import Blobs
@@ -137,6 +138,7 @@ class Platform:
         self.passwords = Passwords(entropy)
         self.blobs = DirectoryBlobs(self.data_dir / "blobs")
         self.sealer = Sealer(self.database, self.keyring, entropy, clock)
+        authenticator = UserAuthenticator(self.database, self.keyring)
         resources: dict[type, Any] = {
             **{type(section): section for section in settings.sections.values()},
             Web: self.web,
@@ -145,6 +147,7 @@ class Platform:
             Passwords: self.passwords,
             Metrics: self.metrics,
             Sealer: self.sealer,
+            Authority: authenticator,
         }
         self.runtime = Runtime(
             self.database,
@@ -159,7 +162,7 @@ class Platform:
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
         self.gateway = Gateway(
             self.runtime.dispatcher,
-            UserAuthenticator(self.database, self.keyring),
+            authenticator,
             self.keyring,
             clock,
             self.metrics,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.kernel.authority import Authority
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.ports.mail import Mail
@@ -44,16 +45,22 @@ async def people(
     await keyring.open()
     sealer = Sealer(database, keyring, entropy, clock)
     mail = Mailbox(tmp_path / "mail")
+    authenticator = UserAuthenticator(database, keyring)
     runtime = Runtime(
         database,
         SERVICES,
         keyring=keyring,
         sealer=sealer,
-        resources={Mail: mail, Passwords: passwords, UsersSettings: settings},
+        resources={
+            Mail: mail,
+            Passwords: passwords,
+            UsersSettings: settings,
+            Authority: authenticator,
+        },
         clock=clock,
         entropy=entropy,
     )
     await runtime.migrate()
     runtime.dispatcher.on_commit(sealer.on_commit)
-    yield People(runtime, clock, mail, UserAuthenticator(database, keyring), sealer)
+    yield People(runtime, clock, mail, authenticator, sealer)
     passwords.close()

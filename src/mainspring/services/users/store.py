@@ -157,6 +157,13 @@ KEEP_PASSWORD = Statement(
         WHERE tenant = :tenant AND account = :account AND failures > :failures)""",
 )
 
+USER_BEARER = Query(
+    "users.user_bearer",
+    f"""SELECT u.id, u.tenant, u.id, NULL, '', {_held("u.tenant", "u.id")}
+    FROM users_users u WHERE u.id = :id""",
+    Bearer,
+)
+
 # Roles
 
 ROLE = Query(
@@ -231,12 +238,10 @@ END_API_KEYS = Statement(
     "users.end_api_keys",
     "DELETE FROM users_api_keys WHERE tenant = :tenant AND owner_id = :owner_id",
 )
-KEY_BEARER = Query(
-    "users.key_bearer",
-    f"""SELECT k.id, k.tenant, k.owner_id, k.expires_ms, k.scopes,
-    {_held("k.tenant", "k.owner_id")} FROM users_api_keys k WHERE k.hash = :hash""",
-    Bearer,
-)
+_KEY_BEARER = f"""SELECT k.id, k.tenant, k.owner_id, k.expires_ms, k.scopes,
+    {_held("k.tenant", "k.owner_id")} FROM users_api_keys k"""
+KEY_BEARER = Query("users.key_bearer", _KEY_BEARER + " WHERE k.hash = :hash", Bearer)
+KEY_BEARER_BY_ID = Query("users.key_bearer_by_id", _KEY_BEARER + " WHERE k.id = :id", Bearer)
 FIRST_KEY = Query(
     "users.first_key",
     f"SELECT {FIRST_KEYS.columns} FROM users_first_key WHERE tenant = :tenant",
