@@ -1,6 +1,5 @@
 """Field types: what a value must be, how it is normalised, and its type in CEL."""
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -11,20 +10,16 @@ from msgspec import Meta
 from mainspring.kernel.cel import Type
 from mainspring.kernel.cel.types import FLOAT_MAX, INTEGER_MAX
 from mainspring.kernel.clock import as_utc
+from mainspring.kernel.email_address import EMAIL_CHARS_MAX, email_address
 from mainspring.kernel.ids import is_id
 from mainspring.services.records.api import Field
 
 RECORD_PREFIX = "rec"
 TEXT_CHARS_DEFAULT = 5_000  # of a text field that says no max
 TEXT_CHARS_MAX = 200_000
-EMAIL_CHARS_MAX = 254  # RFC 5321, 4.5.3.1.3
 URL_CHARS_MAX = 2_000
 JSON_BYTES_MAX = 65_536
 JSON_DEPTH_MAX = 32
-
-_EMAIL = re.compile(
-    r"[^\s@\"(),:;<>\[\]\\]{1,64}@([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}"
-)
 
 
 class StoredFile(msgspec.Struct, frozen=True):
@@ -86,14 +81,6 @@ def _chars(bound: float | None) -> int:
     return 0 if bound is None else int(bound)
 
 
-def _email(value: str) -> str:
-    local, at, domain = value.strip().rpartition("@")
-    normal = f"{local}{at}{domain.lower()}"
-    if _EMAIL.fullmatch(normal) is None:
-        raise ValueError("not an e-mail address")
-    return normal
-
-
 def _url(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -137,7 +124,7 @@ def _bounded(value: Any, depth: int) -> None:
 
 
 NORMALISERS: dict[str, Callable[[Any], Any]] = {
-    "email": _email, "url": _url, "datetime": as_utc, "relation": _relation, "json": _json,
+    "email": email_address, "url": _url, "datetime": as_utc, "relation": _relation, "json": _json,
     "number": _number,
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Fault, Invalid, Rerun
+from mainspring.kernel.same_json import same_json
 from mainspring.services.records import access, keys
 from mainspring.services.records.api import (
     RecordCreated,
@@ -71,7 +72,7 @@ def update(
                 unlink = UNLINK_FIELD(collection=collection.id, record=record_id, field=field.name)
                 call.write(unlink)
             _link(call, collection, record_id, field.name, after, pointer)
-    drop_files(call, [old.get(f) for f in collection.files if old.get(f) != new[f]])
+    drop_files(call, [old.get(f) for f in collection.files if not same_json(old.get(f), new[f])])
     raw = msgspec.Raw(data.encode())
     call.emit_json(RecordUpdated, raw, subject=record_id)
     return raw
@@ -113,7 +114,7 @@ async def require_unique(
     """Raise UniqueTaken when another record, or an earlier one of the batch, has the value."""
     for column, name in collection.unique_fields:
         value = new[name]
-        if value is None or (old is not None and old.get(name) == value):
+        if value is None or (old is not None and same_json(old.get(name), value)):
             continue
         key = keys.unique_key(value, collection.types[name])
         query = TAKEN[UNIQUE_COLUMNS.index(column)]

@@ -9,6 +9,7 @@ from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Conflict, Fault, Invalid
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
+from mainspring.kernel.same_json import same_json
 from mainspring.services.records.api import (
     Collection,
     CollectionChange,
@@ -121,7 +122,7 @@ async def update_collection(call: Call, name: str, change: CollectionChange) -> 
     targets = await _targets(call, fields, {name: row.id})
     schema = row.schema_version + 1
     new = _define(fields, rules, indexes, targets, old)
-    if (new.fields, new.indexes) != (old.fields, old.indexes):
+    if not same_json((new.fields, new.indexes), (old.fields, old.indexes)):
         if row.ready_version < old.layout:
             raise SchemaChangeRefused("the records are still being brought to the last change")
         await _require_possible(call, row.id, old, new)

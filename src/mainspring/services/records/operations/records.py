@@ -7,6 +7,7 @@ import msgspec
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure, Fault, Invalid, NotFound
 from mainspring.kernel.operation import Answer
+from mainspring.kernel.same_json import same_json
 from mainspring.services.records import access, writing
 from mainspring.services.records.api import (
     Batch,
@@ -180,7 +181,7 @@ async def change_record(
 ) -> Answer[msgspec.Raw]:
     """Stage new values of a record's fields, unless they are the old ones."""
     old, collection = current.record, current.collection
-    if all(old[name] == value for name, value in values.items()):
+    if all(same_json(old[name], value) for name, value in values.items()):
         return Answer(_raw(old), etag=f'"{current.version}"')
     merged = {**old, **values}
     updated_ms = max(call.now_ms, created_ms(old["id"]))
