@@ -108,12 +108,16 @@ async def build(
     clock: Clock | None = None,
     entropy: Entropy | None = None,
     sockets: Sequence[socket.socket] = (),
+    ports: Mapping[type, Any] | None = None,
 ) -> "Platform":
     """Put a platform together; nothing runs yet. Raises StartError.
 
-    ``sockets`` that listen already are served instead of the address in the settings.
+    ``sockets`` that listen already are served instead of the address in the settings. ``ports``
+    (Database, Web, Mail, Passwords) are taken instead of what the settings name.
     """
-    return Platform(settings, user_app, clock or SystemClock(), entropy or SystemEntropy(), sockets)
+    return Platform(
+        settings, user_app, clock or SystemClock(), entropy or SystemEntropy(), sockets, ports or {}
+    )
 
 
 class Platform:
@@ -126,23 +130,24 @@ class Platform:
         clock: Clock,
         entropy: Entropy,
         sockets: Sequence[socket.socket],
+        ports: Mapping[type, Any],
     ) -> None:
         server = settings.of(ServerSettings)
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
         _make(self.data_dir)
         self.metrics = Metrics()
         self.keyring = FileKeyring(self.data_dir / "keyring.json", clock=clock, entropy=entropy)
-        self.database = open_database(database_url(settings))
+        self.database: Database = ports.get(Database) or open_database(database_url(settings))
         private = settings.of(WebhookSettings).allow_private_addresses
-        self.web = LateWeb(allow_private=private)
-        self.passwords = Passwords(entropy)
+        self.web: Web = ports.get(Web) or LateWeb(allow_private=private)
+        self.passwords: Passwords = ports.get(Passwords) or Passwords(entropy)
         self.blobs = DirectoryBlobs(self.data_dir / "blobs")
         self.sealer = Sealer(self.database, self.keyring, entropy, clock)
         authenticator = UserAuthenticator(self.database, self.keyring)
         resources: dict[type, Any] = {
             **{type(section): section for section in settings.sections.values()},
             Web: self.web,
-            Mail: SandboxMail(self.data_dir / "mail"),
+            Mail: ports.get(Mail) or SandboxMail(self.data_dir / "mail"),
             Blobs: self.blobs,
             Passwords: self.passwords,
             Metrics: self.metrics,
@@ -173,7 +178,7 @@ class Platform:
         self.tail = Tail(
             self.database, self.runtime.board, self.gateway.revoke, self.gateway.identities.heard
         )
-        rest = RestApp(
+        self.rest = RestApp(
             self.runtime.registry.operations.values(),
             self.gateway,
             clock=clock,
@@ -184,8 +189,10 @@ class Platform:
             server=server,
             cors=settings.of(CorsSettings),
         )
-        Pages(rest, self.runtime.registry, self.runtime, ready=self.failing, status=self.status)
-        self.server = Server(rest, server, ids=self.runtime.ids, sockets=sockets)
+        Pages(
+            self.rest, self.runtime.registry, self.runtime, ready=self.failing, status=self.status
+        )
+        self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets)
 
     @property
     def url(self) -> str:
@@ -193,17 +200,21 @@ class Platform:
         return self.server.url
 
     async def start(self) -> None:
-        """Open everything, bring the schema up to date, and serve. Raises StartError."""
+        """Open everything, start what moves, and serve. Raises StartError."""
+        await self.open()
+        await self.runtime.start()
+        if not self.database.exclusive:
+            await self.tail.start()
+        await self.server.start()
+
+    async def open(self) -> None:
+        """Open everything and bring the schema up to date: calls are taken, nothing moves yet."""
         await self.keyring.open()
         await self.database.open()
         await self.runtime.migrate()
         # In a task of its own, so that what starts after it does not log the ids of its call.
         await asyncio.create_task(self._ensure_admin_key())
         await self.web.open()
-        await self.runtime.start()
-        if not self.database.exclusive:
-            await self.tail.start()
-        await self.server.start()
 
     async def _ensure_admin_key(self) -> None:
         """Write the key's file first: a crash before its commit is made good by the next start."""
@@ -218,6 +229,10 @@ class Platform:
         await self.server.drain(timeout_s)
         await self.tail.stop()
         await self.runtime.stop(timeout_s)
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of what ``open`` opened."""
         await self.web.close()
         await asyncio.to_thread(self.passwords.close)
         await self.database.close()

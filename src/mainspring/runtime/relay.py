@@ -5,7 +5,7 @@ once. An event whose handler fails is set aside as a job (``inbox.py``) and the 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -45,8 +45,11 @@ class Overtaken(Exception):
     """Another process moved this consumer's cursor first."""
 
 
+AsideListener = Callable[[Consumer, LoggedEvent, Exception], None]
+
+
 class Relay:
-    """Runs one loop per consumer."""
+    """Runs one loop per consumer, or a round of all with ``run_due``."""
 
     def __init__(
         self,
@@ -64,15 +67,37 @@ class Relay:
         self._board = board
         self._clock = clock
         self._supervisor = Supervisor()
+        self._listeners: list[AsideListener] = []
         self.lag_events: dict[str, int] = {}
 
-    async def start(self) -> None:
-        """Give new consumers their cursor, then follow the log."""
+    def on_aside(self, listener: AsideListener) -> None:
+        """Call ``listener`` with each event that a consumer failed on, and why."""
+        self._listeners.append(listener)
+
+    async def prepare(self) -> None:
+        """Give new consumers their cursor: from then on they miss nothing."""
         for consumer in self._consumers:
             if not await self._database.read(CURSOR, (consumer.name,)):
                 head = 0 if consumer.from_start else await self._head()
                 row = CursorRow(consumer.name, head)
                 await self._database.commit([CURSORS.insert(row, taken=None)])
+
+    async def run_due(self) -> int:
+        """Give each consumer what is in the log for it; return how many batches that took.
+
+        For a process in which nothing moves by itself: ``start`` was not called.
+        """
+        batches = 0
+        for consumer in self._consumers:
+            seq = await self._cursor(consumer)
+            while (moved := await self._take(consumer, seq)) != seq:
+                seq = moved
+                batches += 1
+        return batches
+
+    async def start(self) -> None:
+        """Follow the log."""
+        await self.prepare()
         for consumer in self._consumers:
             self._supervisor.start(f"consumer {consumer.name}", partial(self._follow, consumer))
 
@@ -153,10 +178,8 @@ class Relay:
                 continue
             except (Overtaken, Unavailable):
                 raise
-            except Exception as error:  # noqa: BLE001 - logged, and kept as a job
-                log.warning(
-                    "event_set_aside", consumer=consumer.name, event_id=event.id, error=repr(error)
-                )
+            except Exception as error:  # noqa: BLE001 - told, and kept as a job
+                self._tell(consumer, event, error)
                 break
             else:
                 return
@@ -173,13 +196,16 @@ class Relay:
                 await self._inbox.handle(consumer, call, told)
         except Unavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - logged, and kept as a job
-            log.warning(
-                "event_set_aside", consumer=consumer.name, event_id=event.id, error=repr(error)
-            )
+        except Exception as error:  # noqa: BLE001 - told, and kept as a job
+            self._tell(consumer, event, error)
             call = self._call(event, told)
             self._inbox.set_aside(call, consumer, event)
         return call
+
+    def _tell(self, consumer: Consumer, event: LoggedEvent, error: Exception) -> None:
+        log.warning("event_set_aside", consumer=consumer.name, event_id=event.id, error=repr(error))
+        for listener in self._listeners:
+            listener(consumer, event, error)
 
     def _call(self, event: LoggedEvent, told: Envelope) -> Call:
         return self._dispatcher.call(

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from mainspring.kernel.call import Context
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.ids import IdMaker
@@ -18,12 +20,23 @@ from mainspring.runtime.migrate import migrate
 from mainspring.runtime.registry import Registry
 from mainspring.runtime.relay import Relay
 from mainspring.runtime.scheduler import JOB_KEPT_MS, Scheduler
-from mainspring.runtime.sequencer import Sequencer
+from mainspring.runtime.sequencer import BATCH_EVENTS, Sequencer
 from mainspring.runtime.telemetry import Metrics
 from mainspring.runtime.wakes import WakeBoard
-from mainspring.runtime.workers import Workers
+from mainspring.runtime.workers import Attempt, Workers
 
 CONCURRENCY = {"critical": 32, "default": 64, "bulk": 16, "notifications": 128}
+
+
+class Round(msgspec.Struct, frozen=True):
+    """What ``run_due`` did: batches given to consumers, attempts of jobs.
+
+    ``schedules`` are the next moments of each by name.
+    """
+
+    batches: int
+    attempts: list[Attempt]
+    schedules: dict[str, int]
 
 
 class Runtime:
@@ -105,6 +118,26 @@ class Runtime:
     async def migrate(self) -> int:
         """Bring the database to the schema of the services; return how many scripts ran."""
         return await migrate(self.database, self.registry.services.values())
+
+    async def prepare(self) -> None:
+        """Take up where the log and the schedules stand, without starting what moves.
+
+        From here on ``run_due`` misses nothing. Raises StartError.
+        """
+        self.scheduler.check()
+        await self.scheduler.run_due()
+        await self.relay.prepare()
+
+    async def run_due(self) -> Round:
+        """Do once, in one order, what the loops would do now. Call until nothing was done.
+
+        For a process in which nothing moves by itself: ``start`` was not called.
+        """
+        next_ms = await self.scheduler.run_due()
+        while await self.sequencer.sequence() == BATCH_EVENTS:
+            pass
+        batches = await self.relay.run_due()
+        return Round(batches, await self.workers.run_due(), next_ms)
 
     async def start(self) -> None:
         """Start everything that moves."""

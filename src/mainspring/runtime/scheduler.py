@@ -60,13 +60,17 @@ class Scheduler:
         self._job_kept_ms = job_kept_ms
         self._supervisor = Supervisor()
 
-    async def start(self) -> None:
-        """Start firing and sweeping. Raises StartError for a cron line that names no moment."""
+    def check(self) -> None:
+        """Raise StartError for a cron line that names no moment."""
         for schedule in self._schedules:  # one of them would stop all the others
             try:
                 next_ms(schedule.cron, self._clock.now_ms())
             except (CronSimError, StopIteration) as error:
                 raise StartError(f"schedule {schedule.name!r}: {error or 'never'}") from error
+
+    async def start(self) -> None:
+        """Start firing and sweeping. Raises StartError."""
+        self.check()
         if self._schedules:
             self._supervisor.start("schedules", self._fire)
         self._supervisor.start("sweep", self._sweep)
@@ -79,9 +83,13 @@ class Scheduler:
         with self._board.listen("schedules") as signal:
             while True:
                 signal.clear()
-                soonest_ms = min([await self._fire_due(s) for s in self._schedules])
+                soonest_ms = min((await self.run_due()).values())
                 delay_s = (soonest_ms - self._clock.now_ms()) / 1000
                 await wait(signal, min(max(delay_s, 0.0), LOOK_AGAIN_S))
+
+    async def run_due(self) -> dict[str, int]:
+        """Fire every schedule whose moment has come; return the next moment of each by name."""
+        return {schedule.name: await self._fire_due(schedule) for schedule in self._schedules}
 
     async def _fire_due(self, schedule: Schedule) -> int:
         """Enqueue the job if its moment has come; return the next moment.

@@ -68,7 +68,12 @@ class Sequencer:
                 await wait(signal, POLL_S)
 
     async def sequence(self) -> int:
-        """Number the next events; return how many: 0 too while another process does it."""
+        """Number the next events; return how many: 0 too while another process does it.
+
+        On SQLite there are none to number.
+        """
+        if self._database.dialect != "postgres":
+            return 0
         numbered = 0
 
         async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:

@@ -57,6 +57,18 @@ class LeaseLost(Exception):
     """The job is no longer this worker's: it was reclaimed or cancelled. Nothing was committed."""
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """How one attempt of a job ended, and with what error where one was raised.
+
+    ``outcome`` is done, snoozed, failed, lost (the job was another's by then) or refused (nothing
+    could be written down: its lease runs out and it is claimed again).
+    """
+
+    job: ClaimedJob
+    outcome: str
+    error: Exception | None = None
+
+
 class QueueStats:
     """What one queue of this process has done."""
 
@@ -75,7 +87,7 @@ class QueueStats:
 
 
 class Workers:
-    """Runs the jobs of some queues, each with its own concurrency."""
+    """Runs the jobs of some queues, each with its own concurrency, or a round with ``run_due``."""
 
     def __init__(
         self,
@@ -167,6 +179,20 @@ class Workers:
         return jobs
 
     def _run_in_background(self, queue: str, job: ClaimedJob, slots: asyncio.Semaphore) -> None:
+        call = self._begin(queue, job)
+
+        async def run() -> None:
+            try:
+                await self._run_timed(queue, job, call)
+            finally:
+                del self._running[task]
+                slots.release()
+
+        task = asyncio.create_task(run())
+        self._running[task] = call
+
+    def _begin(self, queue: str, job: ClaimedJob) -> Call:
+        """Make the call of an attempt, and count it as running."""
         call = self._dispatcher.call(
             consumer_caller(job.tenant),
             request_id=job.id,
@@ -177,27 +203,50 @@ class Workers:
         stats = self.stats[queue]
         stats.running += 1
         stats.wait_seconds += max(0, call.now_ms - max(job.created_ms, job.run_at_ms)) / 1000
+        return call
 
-        async def run() -> None:
-            started_s = self._clock.monotonic_s()
-            outcome = "abandoned"
-            try:
-                outcome = await self._run(queue, job, call)
-            finally:
-                seconds = self._clock.monotonic_s() - started_s
-                self._metrics.job_seconds.of(job.name, outcome).observe(seconds)
-                stats.seconds += seconds
-                stats.running -= 1
-                del self._running[task]
-                slots.release()
+    async def run_due(self) -> list[Attempt]:
+        """Run what is due now, one job after the other; return how each attempt ended.
 
-        task = asyncio.create_task(run())
-        self._running[task] = call
+        For a process in which nothing moves by itself: ``start`` was not called. What those jobs
+        enqueue is due the next time; there is nothing left when none is returned.
+        """
+        now_ms = self._clock.now_ms()
+        await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
+        await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
+
+        async def run(queue: str, job: ClaimedJob) -> Attempt:
+            return await self._run_timed(queue, job, self._begin(queue, job))
+
+        return [
+            await asyncio.create_task(run(queue, job))  # whose log lines carry this job's ids only
+            for queue in self._concurrency
+            for job in await self._claim(queue, CLAIM_MAX)
+        ]
+
+    async def next_due_ms(self) -> int | None:
+        """Return when the next of the jobs that wait for their time is due."""
+        due = await self._database.read(NEXT_DUE, ())
+        return due[0] if due else None
 
     # Running
 
-    async def _run(self, queue: str, job: ClaimedJob, call: Call) -> str:
-        """Run one attempt. Returns its outcome: done, snoozed, failed, lost or refused."""
+    async def _run_timed(self, queue: str, job: ClaimedJob, call: Call) -> Attempt:
+        stats = self.stats[queue]
+        started_s = self._clock.monotonic_s()
+        outcome = "abandoned"
+        try:
+            attempt = await self._run(queue, job, call)
+            outcome = attempt.outcome
+            return attempt
+        finally:
+            seconds = self._clock.monotonic_s() - started_s
+            self._metrics.job_seconds.of(job.name, outcome).observe(seconds)
+            stats.seconds += seconds
+            stats.running -= 1
+
+    async def _run(self, queue: str, job: ClaimedJob, call: Call) -> Attempt:
+        """Run one attempt and write down how it ended."""
         stats = self.stats[queue]
         try:
             try:
@@ -207,16 +256,16 @@ class Workers:
             except Exception as error:  # noqa: BLE001 - logged, and written to the job
                 outcome = await self._failed(queue, job, call, error)
                 stats.failed += outcome == "failed"
-                return outcome
-        except LeaseLost:
+                return Attempt(job, outcome, error)
+        except LeaseLost as error:
             log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
-            return "lost"
+            return Attempt(job, "lost", error)
         except Exception as error:  # noqa: BLE001 - logged; its lease runs out and it is claimed again
             log.warning("job_not_committed", job=job.id, name=job.name, error=repr(error))
-            return "refused"
+            return Attempt(job, "refused", error)
         stats.done += 1
         stats.last_minute.add(self._clock.now_ms())
-        return "done"
+        return Attempt(job, "done")
 
     async def _attempt(self, job: ClaimedJob, call: Call) -> None:
         declared = self._jobs.get(job.name)
@@ -340,12 +389,12 @@ class Workers:
         with self._board.listen("scheduled") as signal:
             while True:
                 signal.clear()
-                due = await self._database.read(NEXT_DUE, ())
+                due_ms = await self.next_due_ms()
                 now_ms = self._clock.now_ms()
-                if due and due[0] <= now_ms:
+                if due_ms is not None and due_ms <= now_ms:
                     await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
                     continue
-                delay_s = (due[0] - now_ms) / 1000 if due else POLL_S
+                delay_s = POLL_S if due_ms is None else (due_ms - now_ms) / 1000
                 await wait(signal, min(delay_s, POLL_S))
 
     async def _reclaim(self) -> None:

@@ -113,13 +113,17 @@ class _Inside:
 
 
 class SqliteDatabase:
-    """The embedded database: a file in the data directory."""
+    """The embedded database: a file in the data directory.
+
+    Without ``durable`` the disk is not waited for: a power cut may lose or spoil it. For tests.
+    """
 
     dialect: Literal["sqlite"] = "sqlite"
     exclusive = True
 
-    def __init__(self, path: Path, *, group_max: int = GROUP_MAX) -> None:
+    def __init__(self, path: Path, *, group_max: int = GROUP_MAX, durable: bool = True) -> None:
         self._path = path
+        self._durable = durable
         self._group_max = group_max
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()  # bounded by _waiting
         self._waiting = 0
@@ -151,6 +155,8 @@ class SqliteDatabase:
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
+        if not self._durable:
+            connection.execute("PRAGMA synchronous = OFF")
         if readonly:
             connection.execute("PRAGMA query_only = ON")
         else:
