@@ -112,6 +112,7 @@ def test_a_table_inside_a_section_joins_its_defaults(tmp_path: Path) -> None:
         ("[shop]\n\nport = 70000", {}, "mainspring.toml:3: shop.port: Expected `int` <= 65535"),
         ("[shop]\nport = '1'", {}, "mainspring.toml:2: shop.port: Expected `int`, got `str`"),
         ("shop = 1", {}, "mainspring.toml:1: shop is a section: write [shop]"),
+        ("port = 1", {}, "mainspring.toml:1: port stands above the [section] it belongs to"),
         ("[shop.name]\nx = 1", {}, "mainspring.toml:2: shop.name is a value, not a table"),
         ("[shop.queues.bulk]\nx = 1", {}, "mainspring.toml:2: [shop.queues.bulk] has no key 'x'"),
         ("[shop", {}, "mainspring.toml: not valid TOML: "),
@@ -136,6 +137,91 @@ def test_what_is_wrong_is_one_line_with_its_place(
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         load(SECTIONS, files=[tmp_path / "absent.toml"])
+
+
+SHOWN = [
+    ("postgresql://ann:pw@db:5432/shop", "postgresql://ann:********@db:5432/shop"),
+    ("postgresql://ann@db/shop", "postgresql://ann@db/shop"),
+    ("postgresql://postgres@/shop?host=%2Frun%2Fpg", "postgresql://postgres@/shop?host=%2Frun%2Fpg"),
+    ("postgresql://a:pw@h1:1,[::1]:2/shop", "postgresql://a:********@h1:1,[::1]:2/shop"),
+    ("postgresql://db/shop?sslmode=require&password=pw&x=1",
+     "postgresql://db/shop?sslmode=require&password=********&x=1"),
+    ("postgresql://db/shop?password=p&pw#pw", "postgresql://db/shop?password=********&********"),
+    ("postgresql://db/shop?pass%77ord=pw", "postgresql://db/shop?pass%77ord=********"),
+    ("postgresql://:pw@db", "postgresql://:********@db"),
+    # Nobody knows where these passwords end.
+    ("postgresql://ann:p@w@db/shop", "postgresql://********@db/shop"),
+    ("postgresql://ann:p/w@db/shop", "postgresql://********@db/shop"),
+    ("postgresql://ann:p@w/pw@db/shop", "postgresql://********@db/shop"),
+    ("postgresql://ann:p?w@db/shop", "postgresql://********@db/shop"),
+    ("postgresql://ann:p#w@db/shop", "postgresql://********@db/shop"),
+    ("postgresql://pw/pw@db/shop", "postgresql://********@db/shop"),
+    ("postgresql://ann:12/34@db/shop", "postgresql://********@db/shop"),
+    ("postgresql://ann:pw", "postgresql://********"),
+    ("postgresql://ann:pw/shop", "postgresql://********/shop"),
+    ("redis://:p@ss/w0rd@cache:6379/0", "redis://********@cache:6379/0"),
+    ("https://ann:p/w@hooks.example/x", "https://********@hooks.example/x"),
+    ("https://hooks.example:8443/@ann", "https://hooks.example:8443/@ann"),
+    ("hunter2", "********"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("secret", "shown"), SHOWN)
+def test_of_a_url_everything_but_the_password_is_shown(secret: str, shown: str) -> None:
+    assert masked(secret) == shown
+    assert "pw" not in shown.replace("?pass%77ord", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ann:p/w@db/shop", "ann:p?w@db/shop", "ann:p#w@db/shop", "ann:p@ss/w@db/shop", "ann:1/2@db/x",
+     "ann:pw", "ann:p@db?w@db/shop", "db/shop#x"],
+)  # fmt: skip
+def test_a_password_that_breaks_its_url_is_told_without_it(tmp_path: Path, url: str) -> None:
+    said = refused(tmp_path, environ={"MAINSPRING_DATABASE__URL": f"postgresql://{url}"})
+    assert "write @ as %40, / as %2F" in said
+    assert not set(said.split()) & {"w@db", "pw", "ss", "p"}
+    assert url not in said
+
+
+@pytest.mark.parametrize(
+    "url", ["", "a:p%40%2F@db:5432/shop?pool=8", "/db?host=%2Frun", "a:p@h1:1,h2:2/x", "[::1]:5/x"]
+)
+def test_a_url_that_is_well_written_passes(tmp_path: Path, url: str) -> None:
+    environ = {"MAINSPRING_DATABASE__URL": f"postgresql://{url}"}
+    assert loaded(tmp_path, environ=environ).of(DatabaseSettings).url.endswith(url)
+
+
+def test_what_kubernetes_sets_beside_a_service_is_no_setting(tmp_path: Path) -> None:
+    environ = {
+        "MAINSPRING_PORT": "tcp://10.0.0.1:8080",
+        "MAINSPRING_SERVICE_HOST": "10.0.0.1",
+        "MAINSPRING_SERVICE_PORT": "8080",
+        "MAINSPRING_SERVICE_PORT_HTTP": "8080",
+        "MAINSPRING_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+        "MAINSPRING_PORT_8080_TCP_PROTO": "tcp",
+        "MAINSPRING_PORT_8080_TCP_PORT": "8080",
+        "MAINSPRING_PORT_8080_TCP_ADDR": "10.0.0.1",
+        "MAINSPRING_SHOP_PORT": "tcp://10.0.0.2:80",  # of a Service named mainspring-shop
+        "MAINSPRING_SHOP_SERVICE_HOST": "10.0.0.2",
+        "MAINSPRING_SHOP__X_PORT": "udp://10.0.0.3:53",  # mainspring-shop--x
+    }
+    assert loaded(tmp_path, environ=environ).of(Shop) == Shop()
+
+
+def test_an_apps_own_section_is_left_alone_where_the_app_is_not_at_hand(tmp_path: Path) -> None:
+    file = tmp_path / "mainspring.toml"
+    file.write_text("[bakery]\novens = 3\n[shop]\nname = 'x'\n")
+    environ = {"MAINSPRING_BAKERY__FLOUR": "rye", "MAINSPRING_MILL__STONES": "2"}
+    settings = load(SECTIONS, files=[file], environ=environ, others=True)
+    assert settings.of(Shop).name == "x"
+    assert settings.others == {"bakery": "mainspring.toml:1", "mill": "MAINSPRING_MILL__STONES"}
+    file.write_text("[bakery]\n[shop]\nnaem = 'x'\n")
+    with pytest.raises(SettingsError, match="did you mean name"):
+        load(SECTIONS, files=[file], others=True)
+    file.write_text("[bakery]\n")
+    with pytest.raises(SettingsError, match=r"no section .bakery"):
+        load(SECTIONS, files=[file])
 
 
 def test_secrets_are_masked(tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ def open_database(url: str) -> Database:
             from mainspring.adapters.database.postgres import PostgresDatabase
         except ImportError as error:
             raise StartError(
-                "PostgreSQL needs asyncpg: pip install 'mainspring[postgres]'"
+                "PostgreSQL needs the driver asyncpg, which is not installed: pip install "
+                "'.[postgres]' in a checkout of Mainspring"
             ) from error
         return PostgresDatabase(url)
     return SqliteDatabase(Path(url.removeprefix("sqlite:")))

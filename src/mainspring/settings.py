@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from mainspring.kernel.settings import Secret, masked
+from mainspring.kernel.settings import Secret, faulty_url, masked
 from mainspring.ports.database import StartError
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -28,6 +28,14 @@ FILE_BYTES_MAX = 1 << 20
 ENV_PREFIX = "MAINSPRING_"
 ENV_CONFIG = "MAINSPRING_CONFIG"  # names the file to read instead of ./mainspring.toml
 DEFAULT = "default"
+
+# What Kubernetes sets in every container beside a Service that is named like us: MAINSPRING_PORT is
+# tcp://10.0.0.1:8080 then, and no setting. https://kubernetes.io/docs/concepts/services-networking
+_KUBERNETES = re.compile(
+    r"MAINSPRING_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?"
+    r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+_KUBERNETES_URL = re.compile(r"(?:tcp|udp|sctp)://.*")
 
 _HEADER = re.compile(r"\s*\[([A-Za-z0-9_.\-]+)\]")
 _KEY = re.compile(r"\s*([A-Za-z0-9_.\-]+)\s*=")
@@ -53,6 +61,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.url and not self.url.startswith(("postgresql://", "postgres://", "sqlite:")):
             raise ValueError("url starts with postgresql:// or sqlite:, or is empty")
+        if self.url.startswith("postgres") and (why := faulty_url(self.url)):
+            raise ValueError(f"url {why}")
 
 
 class LogSettings(msgspec.Struct, frozen=True):
@@ -109,13 +119,17 @@ class Shown(msgspec.Struct, frozen=True):
 class Settings:
     """Every section as its struct, and where each value came from."""
 
-    __slots__ = ("sections", "sources")
+    __slots__ = ("others", "sections", "sources")
 
     def __init__(
-        self, sections: Mapping[str, msgspec.Struct], sources: Mapping[str, str] | None = None
+        self,
+        sections: Mapping[str, msgspec.Struct],
+        sources: Mapping[str, str] | None = None,
+        others: Mapping[str, str] | None = None,
     ) -> None:
         self.sections = dict(sections)
         self.sources = dict(sources or {})
+        self.others = dict(others or {})
 
     def of(self, kind: type[S]) -> S:
         """Return the section of this struct. Raises KeyError when there is none."""
@@ -169,15 +183,23 @@ def load(
     files: Iterable[Path] = (),
     environ: Mapping[str, str] | None = None,
     flags: Iterable[Flag] = (),
+    others: bool = False,
 ) -> Settings:
-    """Read every source and check it. Raises SettingsError with one line for the first fault."""
+    """Read every source and check it. Raises SettingsError with one line for the first fault.
+
+    With ``others`` there may be sections that are not among ``sections``, an app's own where the
+    app is not at hand. They are left alone; ``Settings.others`` says where each is.
+    """
     leaves: dict[Keys, Any] = {}
     sources: dict[str, str] = {}
+    left: dict[str, str] | None = {} if others else None
     for name, kind in sections.items():
         for keys, value, _ in _leaves((name,), kind(), kind):
             leaves[keys] = msgspec.to_builtins(value)
     for given in (*_from_files(files, sections), *_from_environ(environ or {}, sections),
                   *_from_flags(flags)):  # fmt: skip
+        if not _has_section(given, sections, left):
+            continue
         for keys, value, source in _checked(given, sections):
             leaves[keys] = value
             sources[".".join(keys)] = source
@@ -188,7 +210,7 @@ def load(
             table = table.setdefault(key, {})
         table[keys[-1]] = value
     built = {name: _built(name, kind, tree[name], sources) for name, kind in sections.items()}
-    return Settings(built, sources)
+    return Settings(built, sources, left)
 
 
 def _built(
@@ -219,9 +241,11 @@ def _from_files(files: Iterable[Path], sections: Sections) -> Iterator[_Set]:
         lines = _lines(text)
         for section, table in tables.items():
             where = _where(file, lines, (section,))
-            _require_section(section, sections, where)
             if not isinstance(table, dict):
-                raise SettingsError(f"{where}: {section} is a section: write [{section}]")
+                if section in sections:
+                    raise SettingsError(f"{where}: {section} is a section: write [{section}]")
+                raise SettingsError(f"{where}: {section} stands above the [section] it belongs to")
+            yield _Set((section,), None, where)
             for key, value in table.items():
                 yield from _spread(file, lines, (section, key), value)
 
@@ -257,12 +281,15 @@ def _from_environ(environ: Mapping[str, str], sections: Sections) -> Iterator[_S
     for name in sorted(environ):
         if not name.startswith(ENV_PREFIX) or name == ENV_CONFIG:
             continue
+        if _KUBERNETES.fullmatch(name) or (
+            name.endswith("_PORT") and _KUBERNETES_URL.fullmatch(environ[name])
+        ):
+            continue
         keys = tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
         if len(keys) < 2:
             if meant := _meant(keys[0], sections):
                 raise SettingsError(f"{name}: not a setting; did you mean {meant}?")
             continue
-        _require_section(keys[0], sections, name)
         yield _Set(keys, environ[name], name, loose=True)
 
 
@@ -272,9 +299,20 @@ def _from_flags(flags: Iterable[Flag]) -> Iterator[_Set]:
             yield _Set(tuple(flag.path.split(".")), flag.value, flag.name)
 
 
-def _require_section(name: str, sections: Sections, where: str) -> None:
+def _has_section(given: _Set, sections: Sections, left: dict[str, str] | None) -> bool:
+    """Tell whether a value is to be read: it has a section, and is more than that section's head.
+
+    Raises SettingsError for a section nobody knows, unless it is to be ``left`` alone.
+    """
+    name = given.keys[0]
     if name not in sections:
-        raise SettingsError(f"{where}: there is no section [{name}]; {_near(name, sections)}")
+        if left is None:
+            raise SettingsError(
+                f"{given.source}: there is no section [{name}]; {_near(name, sections)}"
+            )
+        left.setdefault(name, given.source)
+        return False
+    return len(given.keys) > 1
 
 
 def _near(word: str, known: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """The command line: help that teaches, one line for what is wrong, exit codes as documented."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -63,6 +64,22 @@ def test_config_shows_values_sources_and_no_secret(
     assert "postgresql://ann:********@db/shop" in table
     assert "hunter2" not in table
     assert "log.level" not in table
+
+
+def test_commands_without_an_app_leave_its_settings_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mainspring.toml").write_text("[bakery]\novens = 3\n[server]\nport = 0\n")
+    monkeypatch.setenv("MAINSPRING_BAKERY__FLOUR", "rye")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("correct horse\n"))
+    for command in (["admin", "key", "x"], ["admin", "user", "x"], ["audit", "export", "x"]):
+        run(monkeypatch, *command)
+        assert "bakery" not in capsys.readouterr().err
+    assert run(monkeypatch, "doctor", "--json") == 0
+    assert run(monkeypatch, "config") == 0
+    assert "mainspring.toml:1: [bakery] is not shown" in capsys.readouterr().err
+    assert run(monkeypatch, "up") == EXIT_USAGE
+    assert "there is no section [bakery]" in capsys.readouterr().err
 
 
 def test_the_defaults_are_a_file_to_start_from(

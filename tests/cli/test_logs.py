@@ -129,6 +129,8 @@ def test_an_innocent_name_is_shown(name: str) -> None:
         (f"got {JWT}.", f"got {HIDDEN}."),
         (f"Authorization: Bearer {JWT}", f"Authorization: Bearer {HIDDEN}"),
         ("postgresql://ann:hunter2@db/shop", f"postgresql://ann:{HIDDEN}@db/shop"),
+        ("at postgresql://ann:p@ss/w@db/shop: no", f"at postgresql://{HIDDEN}@db/shop: no"),
+        ("postgresql://ann:hunter2", f"postgresql://{HIDDEN}"),
         ("http://127.0.0.1:8080/v1/users", "http://127.0.0.1:8080/v1/users"),
         ("GET http://[::1]:8080/v1?x=a@b", "GET http://[::1]:8080/v1?x=a@b"),
         ("user_01jd0000000000000000000000", "user_01jd0000000000000000000000"),

@@ -89,13 +89,13 @@ def matches(expected: list[str], printed: list[str]) -> bool:
 class Console:
     """A shell in an empty directory with the platform beside it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, shell: str = "bash") -> None:
         self.directory = directory
         (directory / ".venv").symlink_to(sys.prefix)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
         self._environment = environment | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
         self._shell = subprocess.Popen(
-            ["bash"],
+            [shell],
             cwd=directory,
             env=self._environment,
             stdin=subprocess.PIPE,

@@ -1,5 +1,7 @@
 """The README and the docs do what they say, word for word."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,17 @@ DOCUMENTS = [
 ]
 
 
+ZSH = [
+    pytest.mark.more,
+    pytest.mark.skipif(not shutil.which("zsh"), reason="no zsh on PATH"),
+]
+
+
 @pytest.mark.timeout(90)
+@pytest.mark.parametrize("shell", ["bash", pytest.param("zsh", marks=ZSH)])
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_document_does_what_it_says(path: Path, tmp_path: Path) -> None:
-    console = Console(tmp_path)
+def test_a_document_does_what_it_says(path: Path, shell: str, tmp_path: Path) -> None:
+    console = Console(tmp_path, shell)
     try:
         for step in steps(path.read_text(encoding="utf-8")):
             printed = console.run(step)
@@ -27,6 +36,18 @@ def test_a_document_does_what_it_says(path: Path, tmp_path: Path) -> None:
             )
     finally:
         console.close()
+
+
+def test_no_line_for_a_shell_ends_in_a_comment() -> None:
+    """At its prompt zsh takes ``# ...`` for arguments."""
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for block in re.findall(r"^```(?:sh|console)\n(.*?)^```$", path.read_text(), re.M | re.S):
+            assert not re.search(r"^(?:\$ )?\w.*\s#\s", block, re.M), f"{path.name}: {block}"
+
+
+def test_nobody_is_sent_to_an_index_that_does_not_serve_it() -> None:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.py")]:
+        assert not re.search(r"install\W+mainspring", path.read_text(encoding="utf-8")), path
 
 
 def test_the_quickstart_of_the_readme_is_among_them() -> None:

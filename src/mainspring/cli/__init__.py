@@ -33,5 +33,7 @@ def main() -> None:
 
 
 def _fail(line: str, code: int) -> None:
-    print(f"mainspring: {' '.join(line.split())}", file=sys.stderr)
+    from mainspring.kernel.settings import masked_urls
+
+    print(f"mainspring: {masked_urls(' '.join(line.split()))}", file=sys.stderr)
     sys.exit(code)

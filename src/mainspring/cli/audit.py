@@ -57,7 +57,7 @@ def export(
 
     if file.exists():
         raise StartError(f"{file} exists: choose another name")
-    settings = read_settings(None, None, data_dir=data_dir)
+    settings = read_settings(None, None, data_dir=data_dir, any_app=True)
     folder = Path(settings.of(PlatformSettings).data_dir)
     part = file.with_name(file.name + ".part")
     try:

@@ -22,6 +22,7 @@ from mainspring.ports.database import Database, StartError
 
 PYTHON_MIN = (3, 11)
 SQLITE_MIN = (3, 51, 3)  # earlier ones have a published WAL corruption bug
+_SQLITE = ".".join(map(str, SQLITE_MIN))
 DISK_FREE_BYTES_MIN = 500 << 20
 DISK_FREE_BYTES_GOOD = 5 << 30
 OPEN_FILES_GOOD = 4_096
@@ -61,10 +62,12 @@ def check_sqlite() -> Check:
     try:
         version = importlib.metadata.version("apsw")
     except importlib.metadata.PackageNotFoundError:
-        return Check("sqlite", Verdict.FAIL, "apsw is not installed", "pip install mainspring")
+        return Check(
+            "sqlite", Verdict.FAIL, "apsw is not installed", f"pip install 'apsw>={_SQLITE}'"
+        )
     numbers = tuple(int(part) for part in version.split(".")[:3])
     if numbers < SQLITE_MIN:
-        return Check("sqlite", Verdict.FAIL, version, "pip install --upgrade apsw")
+        return Check("sqlite", Verdict.FAIL, version, f"pip install 'apsw>={_SQLITE}'")
     return Check("sqlite", Verdict.OK, ".".join(map(str, numbers)))
 
 

@@ -39,7 +39,10 @@ def config(
         typer.echo(files("mainspring").joinpath("defaults.toml").read_text(), nl=False)
         return
     user_app = load_app(app) if app else None
-    rows = read_settings(user_app, config, data_dir=data_dir).shown()
+    settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
+    for name, source in settings.others.items():
+        typer.echo(f"{source}: [{name}] is not shown: name the app that reads it", err=True)
+    rows = settings.shown()
     if changed:
         rows = [row for row in rows if row.source != DEFAULT]
     if as_json:

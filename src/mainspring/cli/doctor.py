@@ -34,7 +34,8 @@ def doctor(
     from mainspring.gateway.settings import ServerSettings
     from mainspring.settings import PlatformSettings, database_url
 
-    settings = read_settings(load_app(app) if app else None, config, data_dir=data_dir)
+    user_app = load_app(app) if app else None
+    settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
     folder = Path(settings.of(PlatformSettings).data_dir)
     server = settings.of(ServerSettings)
     found = list(checks.local_checks(folder, server.host, server.port))

@@ -11,6 +11,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import Processor
 
+from mainspring.kernel.settings import masked_urls
 from mainspring.runtime.tracing import call_labels
 from mainspring.settings import LogSettings
 
@@ -27,7 +28,6 @@ _SECRET_NAME = re.compile(
 )
 _SECRET_SHAPE = re.compile(
     r"(?P<prefix>\bmsk_|\bmsr_|\bwhsec_|\b(?:Bearer|Basic)\s+)[\w+/=.~-]{6,}"
-    r"|(?P<user>://[^\s/?#:@\[]*:)[^\s/?#@]+(?=@)"
     r"|\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*"
 )
 
@@ -141,7 +141,8 @@ def scrub(text: str) -> str:
     """Hide what is shaped like a key of ours, a token or a password inside a text."""
     if len(text) > TEXT_CHARS_MAX:
         text = text[:TEXT_CHARS_MAX] + "..."
-    return _SECRET_SHAPE.sub(lambda match: (match["prefix"] or match["user"] or "") + HIDDEN, text)
+    text = masked_urls(text) if "://" in text else text
+    return _SECRET_SHAPE.sub(lambda match: (match["prefix"] or "") + HIDDEN, text)
 
 
 def _json(entry: Any, **_: Any) -> str:

@@ -43,7 +43,8 @@ def find_platform(url: str | None, key_file: Path | None, data_dir: Path | None)
     from mainspring.ports.database import StartError
     from mainspring.settings import PlatformSettings
 
-    folder = Path(read_settings(None, None, data_dir=data_dir).of(PlatformSettings).data_dir)
+    settings = read_settings(None, None, data_dir=data_dir, any_app=True)
+    folder = Path(settings.of(PlatformSettings).data_dir)
     key = read_key(key_file or folder / "admin.key")
     if url is None:
         running = find_running(folder)
@@ -54,9 +55,17 @@ def find_platform(url: str | None, key_file: Path | None, data_dir: Path | None)
 
 
 def read_settings(
-    user_app: App | None, config: Path | None, *, data_dir: Path | None, **flags: object
+    user_app: App | None,
+    config: Path | None,
+    *,
+    data_dir: Path | None,
+    any_app: bool = False,
+    **flags: object,
 ) -> Settings:
-    """Load every source. ``flags`` are named by their setting: ``server__port=8080``."""
+    """Load every source. ``flags`` are named by their setting: ``server__port=8080``.
+
+    A command that does its work for ``any_app`` leaves sections alone that an app may have brought.
+    """
     from mainspring.app import sections
 
     given = [Flag("--data-dir", "platform.data_dir", str(data_dir) if data_dir else None)]
@@ -68,4 +77,5 @@ def read_settings(
         files=settings_files(os.environ, Path.cwd(), config),
         environ=os.environ,
         flags=given,
+        others=any_app and user_app is None,
     )

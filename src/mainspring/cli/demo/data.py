@@ -44,7 +44,7 @@ def find_file() -> Path:
     except importlib.metadata.PackageNotFoundError:
         raise StartError(
             "the demo reads real orders from the package lifetimes, which is not installed: "
-            "pip install 'mainspring[demo]'"
+            "pip install '.[demo]' in a checkout of Mainspring"
         ) from None
     file = Path(str(found))
     if not file.is_file():
