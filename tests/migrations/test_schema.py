@@ -6,7 +6,7 @@ from mainspring.app import BUILT_IN
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.runtime.migrate import migrate
-from mainspring.runtime.tables import ANSWERS, CURSORS, EVENTS, JOBS
+from mainspring.runtime.tables import ANSWER_BODIES, ANSWERS, CURSORS, EVENTS, JOBS
 from mainspring.testing.schema import Column, columns_of, definitions_of
 from tests.conftest import connect
 
@@ -37,7 +37,7 @@ async def test_one_service_at_a_time_ends_where_all_at_once_do(
 async def test_a_table_mirrors_its_struct(database: Database) -> None:
     await migrate(database, BUILT_IN)
     columns = await columns_of(database)
-    for table in EVENTS, ANSWERS, CURSORS, JOBS:
+    for table in EVENTS, ANSWERS, ANSWER_BODIES, CURSORS, JOBS:
         stored = {c.name: c.type for c in columns if c.table == table.name}
         assert {name: stored[name] for name in table.names} == table.column_types
 

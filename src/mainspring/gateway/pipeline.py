@@ -155,6 +155,7 @@ class Gateway:
             correlation_id=ask.correlation_id,
             causation_id=ask.causation_id,
             if_match=ask.if_match,
+            account=ask.known.caller.id or bucket(ask.address),
         )
 
     async def perform(self, operation: Operation, inputs: Inputs, ask: Ask) -> Outcome:

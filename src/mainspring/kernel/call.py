@@ -66,11 +66,13 @@ class Call:
 
     Staged writes are not visible to the call's own reads. When a guard fails the handler runs again
     with the same ``now_ms`` and the same ids in the same order. In a job ``attempt`` counts its
-    attempts from 1, and ``progress`` (0 to 1) is shown to whoever looks at the job.
+    attempts from 1, and ``progress`` (0 to 1) is shown to whoever looks at the job. ``account`` is
+    whose share of what all calls use together (readers, stored answers) this one draws on: the
+    caller, the address of one that is anonymous, or the job.
     """
 
     __slots__ = (
-        "_context", "_ids", "_ids_at", "attempt", "caller", "causation_id", "committing",
+        "_context", "_ids", "_ids_at", "account", "attempt", "caller", "causation_id", "committing",
         "correlation_id", "events", "if_match", "jobs", "now_ms", "progress", "reader",
         "request_id", "reruns", "wakes", "writes",
     )  # fmt: skip
@@ -86,10 +88,12 @@ class Call:
         causation_id: str | None = None,
         if_match: str | None = None,
         attempt: int = 1,
+        account: str = "",
     ) -> None:
         self._context = context
         self._ids: list[str] = []
         self._ids_at = 0
+        self.account = account or caller.actor
         self.attempt = attempt
         self.committing = False  # True while a commit that cannot be called back is on its way
         self.progress: float | None = None

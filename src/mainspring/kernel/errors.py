@@ -114,6 +114,12 @@ class Gone(Failure):
     status, code, title = 410, "gone", "Gone"
 
 
+class AnswerGone(Gone):
+    """The first call with this idempotency key took effect; its answer is no longer kept."""
+
+    code, title = "idempotency_answer_gone", "The answer is no longer kept"
+
+
 class PreconditionFailed(Failure):
     """``If-Match`` names another version than the current one."""
 

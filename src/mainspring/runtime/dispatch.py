@@ -12,7 +12,6 @@ from mainspring.kernel.errors import (
     Failure,
     Forbidden,
     Invalid,
-    KeyReused,
     Rerun,
     Unauthenticated,
     Unavailable,
@@ -24,29 +23,19 @@ from mainspring.kernel.table import Insert, Write
 from mainspring.ports.database import Database, Wakes
 from mainspring.ports.database import Transaction as OpenTransaction
 from mainspring.ports.keyring import Keyring
+from mainspring.runtime.answers import Answers, Idempotency, Outcome, Taken
 from mainspring.runtime.log import event_row
-from mainspring.runtime.tables import (
-    ANSWER,
-    ANSWERS,
-    EVENT_BODY,
-    EVENTS,
-    FORGET_EXPIRED_ANSWER,
-    JOBS,
-    JobRow,
-    StoredAnswer,
-)
+from mainspring.runtime.tables import EVENTS, JOBS, JobRow
 from mainspring.runtime.telemetry import Metrics
 from mainspring.runtime.tracing import CURRENT_CALL
 from mainspring.runtime.turns import Turns, contested
 
+__all__ = ["CommitListener", "Dispatcher", "Idempotency", "Outcome", "answer", "job_insert"]
+
 RERUNS_MAX = 5
-ANSWER_KEPT_MS = 24 * 3600 * 1000
-SECRET_ANSWER_KEPT_MS = 10 * 60 * 1000
 EVENT_WAKES = frozenset({"events"})
 
 _encode = msgspec.json.Encoder().encode
-_Headers = tuple[tuple[str, str], ...]
-_decode_headers = msgspec.json.Decoder(tuple[str | None, _Headers]).decode
 
 CommitListener = Callable[[Call, Sequence[StagedEvent]], None]
 
@@ -59,34 +48,11 @@ class Sealer(Protocol):
         ...
 
 
-class Idempotency(msgspec.Struct, frozen=True):
-    """What identifies a repeated call: a keyed hash of its key's scope, and of the request."""
-
-    key_hash: bytes
-    fingerprint: bytes
-    secret: bool = False
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What a call is answered with. ``value`` is None where a stored answer is replayed."""
-
-    status: int
-    body: bytes
-    etag: str | None = None
-    headers: _Headers = ()
-    value: Any = None
-    replayed: bool = False
-
-
-class Taken(Exception):
-    """Another call with the same idempotency key has committed first."""
-
-
 class Dispatcher:
     """Runs operations, and everything else that stages: consumers and jobs commit through it."""
 
     __slots__ = (
-        "_clock", "_context", "_database", "_keyring", "_listeners", "_metrics", "_sealer", "turns",
+        "_answers", "_clock", "_context", "_database", "_listeners", "_metrics", "_sealer", "turns",
     )  # fmt: skip
 
     def __init__(
@@ -101,7 +67,7 @@ class Dispatcher:
         self._database = database
         self._context = context
         self._clock = clock
-        self._keyring = keyring
+        self._answers = Answers(database, keyring)
         self._sealer = sealer
         self._metrics = metrics or Metrics()
         self._listeners: list[CommitListener] = []
@@ -131,6 +97,7 @@ class Dispatcher:
         causation_id: str | None = None,
         if_match: str | None = None,
         attempt: int = 1,
+        account: str = "",
     ) -> Call:
         """Make the call a handler is given; this task's log lines carry its ids from here on."""
         call = Call(
@@ -142,6 +109,7 @@ class Dispatcher:
             causation_id=causation_id,
             if_match=if_match,
             attempt=attempt,
+            account=account,
         )
         CURRENT_CALL.set(call)
         return call
@@ -199,7 +167,7 @@ class Dispatcher:
             return await self._stored(idempotency, call)
         except Taken:
             await self._ask_again(operation, call, args)
-            return await self._winners_answer(idempotency, call.now_ms)
+            return await self._answers.winners(idempotency, call.now_ms)
         except Failure as failure:
             if not _denies(failure):
                 stored = await self._stored(idempotency, call)
@@ -208,6 +176,10 @@ class Dispatcher:
             if failure.keeps_staged and not await self._keep(call):
                 return None
             raise
+
+    async def replay(self, idempotency: Idempotency, now_ms: int) -> Outcome | None:
+        """Return the stored answer of an earlier call with this key, as ``Answers.replay`` does."""
+        return await self._answers.replay(idempotency, now_ms)
 
     async def _ask_again(self, operation: Operation, call: Call, args: dict[str, Any]) -> None:
         """Raise when the caller may do this no more; the handler may have gone by what it knew."""
@@ -285,6 +257,7 @@ class Dispatcher:
             correlation_id=call.correlation_id,
             causation_id=call.causation_id,
             if_match=call.if_match,
+            account=call.account,
         )
         outcome: Outcome | None = None
         ran = False
@@ -305,7 +278,7 @@ class Dispatcher:
             except Rerun:
                 continue
             except Taken:
-                if (found := await self._winners_answer(idempotency, call.now_ms)) is not None:
+                if (found := await self._answers.winners(idempotency, call.now_ms)) is not None:
                     return found
                 continue
             except Failure:
@@ -339,91 +312,13 @@ class Dispatcher:
             events.append(EVENTS.insert(row))
             slices.append((row.id, data))
         if idempotency is not None and outcome is not None:
-            writes.append(self._remember(call, outcome, idempotency, slices))
+            writes.extend(self._answers.remember(call, outcome, idempotency, slices))
         writes.extend(call.writes)
         writes.extend(events)
         for job in call.jobs:
             writes.append(job_insert(call, job))
             wakes.add("jobs:" + job.queue if job.run_at_ms <= call.now_ms else "scheduled")
         return writes, EVENT_WAKES.union(wakes) if events else frozenset(wakes)
-
-    def _remember(
-        self,
-        call: Call,
-        outcome: Outcome,
-        idempotency: Idempotency,
-        slices: Sequence[tuple[str, bytes]],
-    ) -> Insert:
-        """Store the answer: as a slice of an event where that has it, else the bytes.
-
-        One that is secret is sealed, and so is one that may repeat what its events seal, or of
-        which no event says that it holds nothing personal.
-        """
-        secret = idempotency.secret
-        sealed = secret or not slices or any(event.type.personal for event in call.events)
-        body: bytes | None = outcome.body
-        event_id, body_from, body_to = None, 0, 0
-        if sealed:
-            body = self._keyring.seal(outcome.body, purpose="answers")
-        else:
-            for candidate, data in slices:
-                if data == outcome.body:
-                    # Offsets count bytes from the end, where the data stands: ``...data}``.
-                    event_id, body_from, body_to = candidate, len(data) + 1, 1
-                    body = None
-                    break
-        headers = _encode((outcome.etag, outcome.headers)).decode()
-        return ANSWERS.insert(
-            StoredAnswer(
-                idempotency.key_hash,
-                idempotency.fingerprint,
-                outcome.status,
-                headers,
-                body,
-                event_id,
-                body_from,
-                body_to,
-                sealed,
-                call.now_ms + (SECRET_ANSWER_KEPT_MS if secret else ANSWER_KEPT_MS),
-            ),
-            taken=Taken,
-        )
-
-    async def replay(self, idempotency: Idempotency, now_ms: int) -> Outcome | None:
-        """Return the stored answer of an earlier call with this key; None when there is none.
-
-        A stored 201 comes back as 200. Raises KeyReused when the request was another one.
-        """
-        values = (idempotency.key_hash,)
-        rows = await self._database.read(ANSWER, values)
-        if not rows or rows[0].expires_ms <= now_ms:
-            return None
-        stored = rows[0]
-        if stored.fingerprint != idempotency.fingerprint:
-            raise KeyReused("this key came with another request: send a new one with a new key")
-        if stored.event_id is not None:
-            bodies = await self._database.read(EVENT_BODY, (stored.event_id,))
-            text = bodies[0].encode()
-            body = text[len(text) - stored.body_from : len(text) - stored.body_to]
-        elif stored.sealed:
-            body = self._keyring.unseal(stored.body or b"", purpose="answers")
-        else:
-            body = stored.body or b""
-        etag, headers = _decode_headers(stored.headers)
-        status = 200 if stored.status == 201 else stored.status
-        return Outcome(status, body, etag, headers, replayed=True)
-
-    async def _winners_answer(self, idempotency: Idempotency | None, now_ms: int) -> Outcome | None:
-        """Return what the call that took the key answered; None when its record has expired.
-
-        An expired record that no sweep has taken yet is removed here, so the next attempt fits.
-        """
-        assert idempotency is not None  # only its insert raises Taken
-        found = await self.replay(idempotency, now_ms)
-        if found is None:
-            forget = FORGET_EXPIRED_ANSWER(key_hash=idempotency.key_hash, now_ms=now_ms)
-            await self._database.commit([forget])
-        return found
 
 
 def _denies(failure: Failure) -> bool:

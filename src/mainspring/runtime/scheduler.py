@@ -13,6 +13,7 @@ from mainspring.runtime.dispatch import Dispatcher
 from mainspring.runtime.relay import consumer_caller
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.runtime.tables import (
+    FORGET_ANSWER_BODIES,
     FORGET_ANSWERS,
     FORGET_JOBS,
     MOVE_SCHEDULE,
@@ -130,6 +131,7 @@ class Scheduler:
         ended_ms = now_ms - self._job_kept_ms
         for command in (
             FORGET_ANSWERS(now_ms=now_ms, limit=SWEEP_MAX),
+            FORGET_ANSWER_BODIES(now_ms=now_ms, limit=SWEEP_MAX),
             FORGET_JOBS(before=job_id_at(ended_ms), ended_ms=ended_ms, limit=SWEEP_MAX),
         ):
             while count := len(await execute(self._database, command)):

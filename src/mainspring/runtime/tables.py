@@ -36,7 +36,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class StoredAnswer(msgspec.Struct, frozen=True):
-    """An idempotency record. The body is stored here, or is a slice of an event's body."""
+    """An idempotency record. The body is here, a slice of an event's body, or apart."""
 
     key_hash: bytes
     fingerprint: bytes
@@ -47,6 +47,18 @@ class StoredAnswer(msgspec.Struct, frozen=True):
     body_from: int
     body_to: int
     sealed: bool
+    expires_ms: int
+    digest: bytes | None
+
+
+class AnswerBody(msgspec.Struct, frozen=True):
+    """An answer that stands apart from its records, sealed; ``size_bytes`` is that of the plain."""
+
+    digest: bytes
+    account: bytes
+    size_bytes: int
+    sealed: bytes
+    made_ms: int
     expires_ms: int
 
 
@@ -92,6 +104,7 @@ class SubjectKey(msgspec.Struct, frozen=True):
 
 EVENTS = Table("events", EventRow, key=("id",))
 ANSWERS = Table("idempotency", StoredAnswer, key=("key_hash",))
+ANSWER_BODIES = Table("answer_bodies", AnswerBody, key=("digest",))
 JOBS = Table("jobs", JobRow, key=("id",))
 CURSORS = Table("cursors", CursorRow, key=("consumer",))
 SUBJECT_KEYS = Table("subject_keys", SubjectKey, key=("tenant", "person"))
@@ -117,6 +130,21 @@ ANSWER = Query(
     "runtime.answer",
     f"SELECT {ANSWERS.columns} FROM idempotency WHERE key_hash = :key_hash",
     ANSWERS,
+)
+ANSWER_BODY = Query(
+    "runtime.answer_body", "SELECT sealed FROM answer_bodies WHERE digest = :digest", bytes
+)
+# The newest of an account's answers stay, as many as its share holds.
+_OVER_SHARE = (
+    "SELECT digest FROM (SELECT digest, SUM(size_bytes) OVER (ORDER BY made_ms DESC, digest) "
+    "AS total FROM answer_bodies WHERE account = :account) AS sized "
+    "WHERE total > CAST(:share AS bigint)"
+)
+TRIM_ANSWER_BODIES = Statement(
+    "runtime.trim_answer_bodies",
+    f"DELETE FROM answer_bodies WHERE digest IN ({_OVER_SHARE})",
+    postgres="DELETE FROM answer_bodies WHERE digest IN (SELECT digest FROM answer_bodies "
+    f"WHERE digest IN ({_OVER_SHARE}) ORDER BY digest FOR UPDATE SKIP LOCKED)",
 )
 FORGET_EXPIRED_ANSWER = Statement(
     "runtime.forget_expired_answer",
@@ -225,6 +253,11 @@ NEXT_DUE = Query(
 FORGET_ANSWERS = Statement(
     "runtime.forget_answers",
     "DELETE FROM idempotency WHERE key_hash IN (SELECT key_hash FROM idempotency "
+    "WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit) RETURNING 1",
+)
+FORGET_ANSWER_BODIES = Statement(
+    "runtime.forget_answer_bodies",
+    "DELETE FROM answer_bodies WHERE digest IN (SELECT digest FROM answer_bodies "
     "WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit) RETURNING 1",
 )
 FORGET_JOBS = Statement(

@@ -4,12 +4,15 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from mainspring.kernel.errors import Invalid, NotFound, PreconditionFailed
 from mainspring.kernel.table import Query
+from mainspring.runtime.dispatch import Idempotency
+from mainspring.services.records import service
 from mainspring.services.records.api import StillReferenced, UniqueTaken
-from tests.services.records.platform import Platform, read
+from tests.services.records.platform import KEY, Platform, read
 
 POST = (
     {"name": "title", "type": "text", "required": True, "max": 20},
@@ -259,3 +262,21 @@ async def test_reading_takes_one_query_and_creating_none(
     assert queries == ["records.record"]
     await platform.page("posts", limit=1)
     assert queries == ["records.record", "records.head", "records.list"]
+
+
+async def test_patches_that_change_nothing_store_one_answer(platform: Platform) -> None:
+    await platform.make("notes", {"name": "content", "type": "json"})
+    note = await platform.add("notes", content="x" * 60_000)
+    patch = service.operations["records.update_record"]
+    stored = Query(
+        "test.stored",
+        "SELECT (SELECT COALESCE(SUM(length(sealed)), 0) FROM answer_bodies) + 0.0 + "
+        "(SELECT COALESCE(SUM(length(body)), 0) FROM idempotency)",
+        float,
+    )
+    for n in range(60):
+        args = {"collection": "notes", "id": note["id"], "body": msgspec.Raw(b"{}")}
+        key = Idempotency(b"%32d" % n, b"r" * 32)
+        outcome = await platform.runtime.dispatcher.run(patch, platform.call(KEY), args, key)
+        assert read(outcome)["content"] == note["content"]
+    assert (await platform.database.read(stored, ()))[0] < 150_000
