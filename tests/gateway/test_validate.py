@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from mainspring.gateway.validate import Inputs, decode_segment, escape
+from mainspring.gateway.faults import escape
+from mainspring.gateway.validate import Inputs, decode_segment
+from mainspring.interfaces.rest.problem import body_of
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure, Invalid, Malformed, NotFound, UnsupportedMedia
 from mainspring.kernel.operation import Input, Operation
@@ -88,7 +90,7 @@ def test_a_body_becomes_a_struct() -> None:
         (b'{"title": "x", "a/b~c": 1}', "/a~1b~0c"),
         (b'{"title": "x", "inner": [{"name": "x"}, {"name": null}]}', "/inner/1/name"),
         (b'{"title": "x", "inner": [{}]}', "/inner/0/name"),
-        (b'{"title": "x", "labels": {"k": "v"}}', "/labels/*"),
+        (b'{"title": "x", "labels": {"k": "v"}}', "/labels/k"),
         (b'{"title": "\\u0000"}', "/title"),
         (b'{"title": "x", "anything": [{"k": "a\\u0000"}]}', "/anything/0/k"),
         (b'{"title": "x", "anything": {"k\\u0000": 1}}', "/anything"),
@@ -104,6 +106,90 @@ def test_what_breaks_a_rule_is_pointed_at(body: bytes, pointer: str) -> None:
     refused = failure(WRITE, body, path=("one",))
     assert isinstance(refused, Invalid)
     assert [fault.pointer for fault in refused.faults] == [pointer]
+
+
+class Square(Input, tag="square"):
+    side: int
+
+
+class Circle(Input, tag="circle"):
+    radius: int
+    name: str
+
+
+class Drawing(Input):
+    shapes: Annotated[list[Square | Circle], msgspec.Meta(max_length=3)]
+    by: Inner | None = None
+    sizes: tuple[int, int] = (0, 0)
+    marks: dict[Annotated[str, msgspec.Meta(max_length=2)], Inner] = {}  # noqa: RUF012
+
+
+async def draw(call: Call, body: Drawing) -> None: ...
+
+
+DRAW = Inputs(Operation("t.draw", "POST /v1/t", draw, scope=None))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "body", "pointers"),
+    [
+        (WRITE, b'{"title": 1, "labels": {"a": "x", "b": 1, "c": null}, "z": 1, "y": 2}',
+         ["/title", "/labels/a", "/labels/c", "/z", "/y"]),
+        (WRITE, b'{"inner": [{"name": 1}, {}, {"name": "x", "more": 1}, 7], "title": "too long"}',
+         ["/inner/0/name", "/inner/1/name", "/inner/2/more", "/inner/3", "/title"]),
+        (WRITE, b'{"x` - at `$.y": 1, "a/b~c": 2, "inner": 3}',
+         ["/x` - at `$.y", "/a~1b~0c", "/inner", "/title"]),
+        (WRITE, b'{"title": "\\u0000", "labels": {"a\\u0000": 1}, "anything": ["\\u0000"]}',
+         ["/title", "/labels", "/anything/0"]),
+        (CHOOSE, b'{"kind": "young", "codes": ["eur", "USD", 3], "plain": "y", "?": 0}',
+         ["/kind", "/codes/0", "/codes/2", "/plain", "/?"]),
+        (DRAW, b'{"by": {"name": 1, "x": 1}, "sizes": [1, "2"], "shapes": [{"type": "square"}, '
+               b'{"type": "circle", "radius": "1"}, {"type": "cube"}, {"type": "square", "side": 1}'
+               b'], "marks": {"long": {"name": "x"}, "ok": {"name": 2}}}',
+         ["/by/name", "/by/x", "/sizes/1", "/shapes", "/shapes/0/side", "/shapes/1/radius",
+          "/shapes/1/name", "/shapes/2/type", "/marks/long", "/marks/ok/name"]),
+    ],
+)  # fmt: skip
+def test_all_faults_of_a_body_are_told(inputs: Inputs, body: bytes, pointers: list[str]) -> None:
+    path = ("one",) if inputs is WRITE else ()
+    refused = failure(inputs, body, path=path)
+    assert isinstance(refused, Invalid)
+    assert [fault.pointer for fault in refused.faults] == pointers
+    assert refused.faults_more == 0
+
+
+def test_all_faults_of_a_query_are_told() -> None:
+    refused = failure(READ, query=b"limit=0&on=maybe&above=null&other=1&name=a&name=b&q=2")
+    assert {fault.pointer for fault in refused.faults} == {
+        "/limit", "/on", "/above", "/other", "/name", "/q",
+    }  # fmt: skip
+    assert {fault.pointer for fault in failure(BARE, query=b"a=1&b=2").faults} == {"/a", "/b"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "body", "count"),
+    [
+        (WRITE, b'{"title": "x", "inner": [' + b",".join([b"7"] * 15_000) + b"]}", 15_000),
+        (WRITE, b'{"title": "x"' + b"".join(b',"x%d":0' % i for i in range(50_000)) + b"}", 50_000),
+        (WRITE, b'{"title": "x", "%b": 1}' % (b"y" * 500_000), 1),
+        (WRITE, b'{"title": "x", "labels": {"%b": "x"}}' % (b"y" * 500_000), 1),
+        (RAW, b'{"%b": [%b]}' % (b"y" * 100_000, b",".join([b'"\\u0000"'] * 50_000)), 50_000),
+        (RAW, b'{"%b": [%b]}' % (b"y" * 100_000, b",".join([b'"\\ud800"'] * 50_000)), 50_000),
+    ],
+)  # fmt: skip
+def test_faults_are_bounded_and_the_rest_is_counted(
+    inputs: Inputs, body: bytes, count: int
+) -> None:
+    refused = failure(inputs, body, path=("one",) if inputs is WRITE else ())
+    assert len(refused.faults) + refused.faults_more == count
+    told = body_of(refused, instance="/", request_id="req_1")
+    assert len(told) < 32_000
+    assert (b'"errors_more":%d' % refused.faults_more in told) is (count > 1)
+
+
+def test_what_is_no_json_behind_its_first_fault_is_malformed() -> None:
+    for body in (b'{"title": 1', b'{"title": 1, "inner": [}', b'{"title": 1, "x": "\xff"}'):
+        assert isinstance(failure(WRITE, body, path=("one",)), Malformed)
 
 
 @pytest.mark.parametrize(

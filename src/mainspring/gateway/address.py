@@ -5,6 +5,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 HOPS_MAX = 32  # entries of a forwarding chain that are looked at, from the right
+ADDRESS_CHARS_MAX = 64  # 45 of the longest IPv6 address, and a zone: longer text is no address
 IPV6_PREFIX_BITS = 64  # what one subscriber commonly gets, so what one limit counts
 
 _Address = IPv4Address | IPv6Address
@@ -46,7 +47,7 @@ class Proxies:
         names = [part.strip() for part in x_forwarded[0].split(",")] if x_forwarded[0] else []
         if forwarded is None:
             return self._walk(peer, scheme, _x_hops(names, x_forwarded[1]))
-        hops = [_forwarded_element(part) for part in _split(forwarded, ",")]
+        hops = [_forwarded_element(part) for part in _split(forwarded, ",")[-HOPS_MAX:]]
         origin = self._walk(peer, scheme, hops)
         if names and self._walk(peer, scheme, _x_hops(names, ""))[0] != origin[0]:
             return peer, scheme
@@ -54,7 +55,7 @@ class Proxies:
 
     def _walk(self, peer: str, scheme: str, hops: Sequence[tuple[str, str]]) -> tuple[str, str]:
         address = peer
-        for claimed, proto in list(reversed(hops))[:HOPS_MAX]:
+        for claimed, proto in reversed(hops[-HOPS_MAX:]):
             parsed = _parse(_without_port(claimed))
             if parsed is None:
                 break
@@ -90,8 +91,13 @@ def is_loopback(address: str) -> bool:
     return address == "localhost" or (parsed is not None and parsed.is_loopback)
 
 
-@lru_cache(maxsize=8_192)
 def _parse(text: str) -> _Address | None:
+    """Read an address; what is longer than one is not kept in mind either."""
+    return _parsed(text) if len(text) <= ADDRESS_CHARS_MAX else None
+
+
+@lru_cache(maxsize=8_192)
+def _parsed(text: str) -> _Address | None:
     try:
         parsed = ip_address(text.partition("%")[0])
     except ValueError:
@@ -109,6 +115,8 @@ def _without_port(node: str) -> str:
 
 def _split(text: str, separator: str) -> list[str]:
     """Split outside of quoted strings."""
+    if '"' not in text:
+        return text.split(separator)
     parts, start, quoted = [], 0, False
     for i, char in enumerate(text):
         if char == '"' and (i == 0 or text[i - 1] != "\\"):

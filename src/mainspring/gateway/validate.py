@@ -14,9 +14,17 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from msgspec import inspect
 
-from mainspring.kernel.errors import Failure, Fault, Invalid, Malformed, NotFound, UnsupportedMedia
+from mainspring.gateway.faults import collect, escape, wrong_texts
+from mainspring.kernel.errors import (
+    Failure,
+    Fault,
+    Faults,
+    Invalid,
+    Malformed,
+    NotFound,
+    UnsupportedMedia,
+)
 from mainspring.kernel.operation import Kind, Operation
 
 JSON_DEPTH_MAX = 64  # arrays and objects inside each other
@@ -26,11 +34,7 @@ QUERY_FIELDS_MAX = 128
 Args = dict[str, Any]
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_WHERE = re.compile(r" - at `(?:key in )?(\$[^`]*)`$")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
-_MISSING = re.compile(r"Object missing required field `([^`]*)`")
-_UNHELPFUL = ("Invalid enum value", "Expected `str` matching regex")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9.!#$&^_-]+\+json)")
 _ZERO = b"\\u0000"
 
@@ -105,33 +109,35 @@ class Inputs:
 
     def _read_query(self, query: bytes, resume_after: str | None) -> Any:
         fields: dict[str, Any] = {}
-        for name, value in _pairs(query):
-            if len(value) == 4 and value.lower() == "null" and name not in self._texts:
-                raise _query_fault(name, "leave it out instead of writing null")
-            if name in self._lists:
-                fields.setdefault(name, []).append(value)
+        wrong: dict[str, str] = {}
+        for name, text in _pairs(query):
+            if len(text) == 4 and text.lower() == "null" and name not in self._texts:
+                wrong[name] = "leave it out instead of writing null"
+            elif name in self._lists:
+                fields.setdefault(name, []).append(text)
             elif name in fields:
-                raise _query_fault(name, "given more than once")
+                wrong[name] = "given more than once"
             else:
-                fields[name] = value
+                fields[name] = text
         if resume_after is not None and self.resumes:
             fields["after"] = resume_after
+        read, faults = None, Faults()
         try:
             read = msgspec.convert(fields, self._query_type, strict=False)
         except msgspec.ValidationError as error:
-            pointer, detail = explain(error, self._query_type)
-            raise Invalid(
-                "the query does not fit", faults=(Fault(pointer, f"query parameter: {detail}"),)
-            ) from None
+            faults = collect(error, self._query_type, fields, strict=False)
         for name in self._floats:
-            value = getattr(read, name)
+            value = getattr(read, name, None)
             if isinstance(value, float) and not math.isfinite(value):
-                raise _query_fault(name, "Expected a finite number")
+                wrong[name] = "Expected a finite number"
+        if wrong or faults:
+            raise _query_refused([*wrong.items()], faults)
         return read
 
     def _refuse_query(self, query: bytes) -> None:
-        for name, _ in _pairs(query):
-            raise _query_fault(name, "unknown")
+        unknown = [(name, "unknown") for name, _ in _pairs(query)]
+        if unknown:
+            raise _query_refused(unknown)
 
     # The body
 
@@ -141,17 +147,17 @@ class Inputs:
         require_json(media_type)
         if not body:
             raise Malformed("a JSON body is required")
-        if self._body_loose and body.count(b"{") + body.count(b"[") > JSON_DEPTH_MAX:
-            _bound_depth(body)
         try:
             read = self._body_decoder.decode(body)
             if self._body_raw:
                 body.decode()  # what is raw was only scanned for its syntax
+            # Decoding is linear in whatever came; only what it let through is looked at again.
+            if self._body_loose and body.count(b"{") + body.count(b"[") > JSON_DEPTH_MAX:
+                _bound_depth(body)
             if _ZERO in body:
                 _refuse_zeros(body)
         except msgspec.ValidationError as error:
-            pointer, detail = explain(error, self._body_decoder.type)
-            raise Invalid("the body does not fit", faults=(Fault(pointer, detail),)) from None
+            raise _unfit(body, self._body_decoder.type, error) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _unreadable(body, error) from None
         return read
@@ -170,63 +176,6 @@ def require_json(media_type: str | None) -> None:
     charset = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", parameters.lower())
     if charset is not None and charset[1] not in {"utf-8", "utf8", "us-ascii"}:
         raise UnsupportedMedia("JSON is UTF-8", headers={"Accept": "application/json"})
-
-
-def explain(error: msgspec.ValidationError, kind: Any = None) -> tuple[str, str]:
-    """Turn msgspec's message into a JSON Pointer (RFC 6901) and a detail.
-
-    With the type that was wanted, the detail names the values or the form that it allows.
-    """
-    text = str(error)
-    pointer = ""
-    where = _WHERE.search(text)
-    if where is not None:
-        text = text[: where.start()]
-        for name, index in _STEP.findall(where[1]):
-            pointer += "/" + (escape(name) if name else "*" if index == "..." else index)
-    for pattern, detail in ((_UNKNOWN, "unknown field"), (_MISSING, "required")):
-        named = pattern.match(text)
-        if named is not None:
-            return f"{pointer}/{escape(named[1])}", detail
-    if kind is not None and text.startswith(_UNHELPFUL):
-        text = _allowed(kind, where[1] if where else "$") or text
-    return pointer, text
-
-
-def _allowed(kind: Any, path: str) -> str:
-    """Say which values or which form fit at the path of a type; nothing where types branch."""
-    found: Any = _bare(inspect.type_info(kind))
-    for name, _ in _STEP.findall(path):
-        if isinstance(found, inspect.StructType):
-            found = next((f.type for f in found.fields if f.encode_name == name), None)
-        elif isinstance(found, inspect.ListType):
-            found = found.item_type
-        else:
-            return ""
-        found = _bare(found)
-    if isinstance(found, inspect.LiteralType | inspect.EnumType):
-        values = (
-            found.values if isinstance(found, inspect.LiteralType) else [e.value for e in found.cls]
-        )
-        return f"Expected one of {', '.join(map(str, values))}"
-    if isinstance(found, inspect.Metadata) and found.extra_json_schema:
-        return f"Expected {found.extra_json_schema.get('description', 'another form')}"
-    return ""
-
-
-def _bare(kind: Any) -> Any:
-    """Take ``| None`` and what says no more than the type itself off a type."""
-    if isinstance(kind, inspect.UnionType):
-        members = [m for m in kind.types if not isinstance(m, inspect.NoneType)]
-        kind = members[0] if len(members) == 1 else kind
-    if isinstance(kind, inspect.Metadata) and not isinstance(kind.type, inspect.StrType):
-        kind = _bare(kind.type)
-    return kind
-
-
-def escape(name: str) -> str:
-    """Write a member's name as one step of a JSON Pointer."""
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def decode_segment(segment: str) -> str:
@@ -263,9 +212,13 @@ def _query_text(raw: bytes) -> str:
     return text
 
 
-def _query_fault(name: str, what: str) -> Invalid:
-    fault = Fault("/" + escape(name), f"query parameter: {what}")
-    return Invalid("the query does not fit", faults=(fault,))
+def _query_refused(wrong: Sequence[tuple[str, str]], also: Faults | None = None) -> Invalid:
+    faults = Faults(Fault("/" + escape(name), f"query parameter: {what}") for name, what in wrong)
+    if also is not None:
+        for fault in also.told:
+            faults.add(fault.pointer, f"query parameter: {fault.detail}")
+        faults.more += also.more
+    return Invalid("the query does not fit", faults=faults)
 
 
 def _path_value(name: str, value: str, kind: Any) -> Any:
@@ -283,14 +236,26 @@ def _refuse_body(body: bytes) -> None:
 
 
 def _bound_depth(body: bytes) -> None:
+    """Raise Malformed when JSON nests too deep. It was decoded before: its strings all end."""
     depth = 0
-    for byte in _STRING.sub(b"", body):
+    for byte in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
         if byte in b"[{":
             depth += 1
             if depth > JSON_DEPTH_MAX:
                 raise Malformed(f"JSON is nested at most {JSON_DEPTH_MAX} deep")
-        elif byte in b"]}":
+        else:
             depth -= 1
+
+
+def _unfit(body: bytes, kind: Any, error: msgspec.ValidationError) -> Failure:
+    """Tell all that is wrong with a body, not only what the reader met first."""
+    try:
+        faults = collect(error, kind, msgspec.json.decode(body))
+    except msgspec.ValidationError:  # a number that nothing can hold
+        faults = collect(error, kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as worse:
+        return _unreadable(body, worse)
+    return Invalid("the body does not fit", faults=faults)
 
 
 def _unreadable(body: bytes, error: Exception) -> Failure:
@@ -300,36 +265,21 @@ def _unreadable(body: bytes, error: Exception) -> Failure:
     if isinstance(error, UnicodeDecodeError):
         return Malformed("JSON is UTF-8")
     try:
-        found = list(_texts(json.loads(body), lambda text: not _is_unicode(text)))
+        faults = wrong_texts(
+            json.loads(body), lambda text: not _is_unicode(text), "has a lone surrogate"
+        )
     except (ValueError, RecursionError):
-        found = []
-    if not found:
+        faults = Faults()
+    if not faults:
         return Malformed(f"the body is not JSON: {error}")
-    faults = tuple(Fault(pointer, "has a lone surrogate") for pointer in found)
     return Invalid("text is valid Unicode", faults=faults)
 
 
 def _refuse_zeros(body: bytes) -> None:
-    found = list(_texts(msgspec.json.decode(body), lambda text: "\0" in text))
-    if found:
-        faults = tuple(Fault(pointer, "has a NUL") for pointer in found)
+    value = msgspec.json.decode(body)
+    faults = wrong_texts(value, lambda text: "\0" in text, "has a NUL")
+    if faults:
         raise Invalid("text has no NUL", faults=faults)
-
-
-def _texts(value: Any, wrong: Callable[[str], bool], pointer: str = "") -> Iterator[str]:
-    """Point at every text, names of members included, that is wrong."""
-    if isinstance(value, str):
-        if wrong(value):
-            yield pointer
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            if wrong(name):
-                yield pointer
-            else:
-                yield from _texts(inner, wrong, f"{pointer}/{escape(name)}")
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _texts(inner, wrong, f"{pointer}/{index}")
 
 
 def _is_unicode(text: str) -> bool:

@@ -26,7 +26,10 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A failure (RFC 9457). ``code`` is stable; ``errors`` point at what is wrong in the input."""
+    """A failure (RFC 9457). ``code`` is stable; ``errors`` point at what is wrong in the input.
+
+    Where there is more wrong than is told, ``errors_more`` counts the rest.
+    """
 
     type: str
     title: str
@@ -36,6 +39,7 @@ class Problem(msgspec.Struct, frozen=True):
     code: str
     request_id: str
     errors: tuple[Fault, ...] = ()
+    errors_more: int = 0
 
 
 class Document:

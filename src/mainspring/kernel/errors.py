@@ -4,10 +4,14 @@ A handler raises one and the interface turns it into its own shape (RFC 9457 for
 a ``Failure`` is a defect: it is logged with its traceback and answered as a bare 500.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import msgspec
+
+FAULTS_MAX = 100  # faults of one input that are told; of the rest only their number is
+FAULTS_BYTES_MAX = 16_384  # of all that are told
+FAULT_CHARS_MAX = 1_000  # of one pointer or detail: it may quote what the caller sent
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -17,8 +21,48 @@ class Fault(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Faults:
+    """What is wrong with one input, within a bound: the first ones, and how many ``more``."""
+
+    __slots__ = ("_bytes_left", "more", "told")
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self.told: list[Fault] = []
+        self.more = 0
+        self._bytes_left = FAULTS_BYTES_MAX
+        for fault in faults:
+            self.add(fault.pointer, fault.detail)
+
+    @property
+    def full(self) -> bool:
+        """Whether another fault is only counted: its pointer need not be written any more."""
+        return self._bytes_left <= 0 or len(self.told) >= FAULTS_MAX
+
+    def add(self, pointer: str, detail: str) -> None:
+        """Tell of one more fault, or count it."""
+        if self.full:
+            self.more += 1
+            return
+        fault = Fault(_cut(pointer), _cut(detail))
+        self._bytes_left -= len(fault.pointer.encode()) + len(fault.detail.encode())
+        self.told.append(fault)
+
+    def __len__(self) -> int:
+        return len(self.told) + self.more
+
+
+def _cut(text: str) -> str:
+    """Bound a text and make it Unicode: it may quote a caller's lone surrogate."""
+    if len(text) > FAULT_CHARS_MAX:
+        text = text[:FAULT_CHARS_MAX] + "…"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 class Failure(Exception):
-    """An expected failure. ``keeps_staged`` commits what the handler staged before it raised."""
+    """An expected failure. ``keeps_staged`` commits what the handler staged before it raised.
+
+    However many ``faults`` it is given, it tells of a bounded part and counts ``faults_more``.
+    """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
@@ -29,14 +73,16 @@ class Failure(Exception):
         self,
         detail: str = "",
         *,
-        faults: tuple[Fault, ...] = (),
+        faults: Iterable[Fault] | Faults = (),
         retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, object] | None = None,
     ) -> None:
-        super().__init__(detail or self.title)
-        self.detail = detail or self.title
-        self.faults = faults
+        self.detail = _cut(detail) or self.title
+        super().__init__(self.detail)
+        found = faults if isinstance(faults, Faults) else Faults(faults)
+        self.faults = tuple(found.told)
+        self.faults_more = found.more
         self.retry_after_s = retry_after_s
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})

@@ -243,16 +243,13 @@ def field(name: str, text: str) -> tuple[bytes, bytes]:
 
 
 def _joined(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    headers: dict[bytes, bytes] = {}
+    values: dict[bytes, list[bytes]] = {}
     for name, value in raw:
-        there = headers.get(name)
-        if there is None:
-            headers[name] = value
-        elif name in _SINGLE:
+        values.setdefault(name, []).append(value)
+    for name in _SINGLE & values.keys():
+        if len(values[name]) > 1:
             raise Malformed(f"{name.decode('latin-1')} came twice")
-        else:
-            headers[name] = there + b", " + value
-    return headers
+    return {name: b", ".join(parts) for name, parts in values.items()}
 
 
 def _too_large(size_max: int) -> TooLarge:

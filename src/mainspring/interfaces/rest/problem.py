@@ -16,7 +16,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def body_of(failure: Failure, *, instance: str, request_id: str) -> bytes:
-    """Write a failure: the standard members, then ``errors`` and what else it brings."""
+    """Write a failure: the standard members, then ``errors`` and what else it brings.
+
+    ``errors_more`` counts the faults that are not told for their number.
+    """
     members: dict[str, object] = {
         "type": DOCS + failure.code,
         "title": failure.title,
@@ -28,6 +31,8 @@ def body_of(failure: Failure, *, instance: str, request_id: str) -> bytes:
     }
     if failure.faults:
         members["errors"] = failure.faults
+    if failure.faults_more:
+        members["errors_more"] = failure.faults_more
     for name, value in failure.extra.items():
         members.setdefault(name, value)
     return _encode(members)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.gateway.validate import explain
+from mainspring.gateway.faults import collect
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
 from mainspring.kernel.errors import Fault, Invalid, NotFound, Rerun
@@ -231,8 +231,8 @@ def _arguments(job: Job, args: dict[str, Any]) -> dict[str, Any]:
     try:
         return msgspec.structs.asdict(msgspec.convert(args, job.args))
     except msgspec.ValidationError as error:
-        pointer, detail = explain(error)
-        raise _fault("/args" + pointer, detail) from None
+        faults = collect(error, job.args, args, at="/args")
+        raise Invalid("the arguments do not fit the job", faults=faults) from None
 
 
 def _moment(call: Call, text: str | None) -> int:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mainspring.gateway.validate import explain
+from mainspring.gateway.faults import explain
 from mainspring.kernel.call import Call
 from mainspring.kernel.cel import Program
 from mainspring.kernel.clock import rfc3339

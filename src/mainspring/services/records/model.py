@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mainspring.gateway.validate import explain
+from mainspring.gateway.faults import explain
 from mainspring.kernel.cel import Names, Program, Type, compile_cel
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Fault, Invalid, Malformed
