@@ -19,7 +19,13 @@ from mainspring.kernel.errors import (
 )
 from mainspring.kernel.event import Envelope, Personal
 from mainspring.kernel.job import JobFailed, Snooze
-from mainspring.kernel.money import Money
+from mainspring.kernel.money import (
+    AmountOutOfRange,
+    CurrencyMismatch,
+    Money,
+    MoneyInvalid,
+    Rounding,
+)
 from mainspring.kernel.operation import Answer, Input, Operation, Raw, StreamItem, Upload
 from mainspring.kernel.page import Page
 from mainspring.kernel.policy import RateClass, RetryPolicy
@@ -27,11 +33,13 @@ from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query, Statement, Table
 
 __all__ = [
+    "AmountOutOfRange",
     "Answer",
     "App",
     "Call",
     "Caller",
     "Conflict",
+    "CurrencyMismatch",
     "Envelope",
     "Failure",
     "Fault",
@@ -42,6 +50,7 @@ __all__ = [
     "Invalid",
     "JobFailed",
     "Money",
+    "MoneyInvalid",
     "NotFound",
     "Operation",
     "Page",
@@ -51,6 +60,7 @@ __all__ = [
     "Raw",
     "Rerun",
     "RetryPolicy",
+    "Rounding",
     "Service",
     "Snooze",
     "Statement",
