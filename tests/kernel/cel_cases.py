@@ -19,6 +19,7 @@ NAMES = Names(
         "meta": Type.JSON,
     },
     context={
+        "caller": Type.CALLER,
         "caller.id": Type.TEXT,
         "caller.kind": Type.TEXT,
         "caller.scopes": Type.TEXTS,
@@ -50,7 +51,8 @@ TIMES = (
 )  # fmt: skip
 JSONS = (
     "red", "", 5, 5.0, 0, -1.5, True, False, {}, [], ["red"], {"color": "red"}, {"color": 5},
-    {"color": True}, {"color": None}, {"color": {"deep": "x"}},
+    {"color": True}, {"color": None}, {"null": 7.0}, {"null": "a", "size": -1e100},
+    {"color": {"deep": "x"}},
     {"size": 2**60, "color": "\U0001f600"},
 )  # fmt: skip
 
@@ -73,12 +75,15 @@ def random_record(rng: random.Random) -> dict[str, Any]:
 
 def random_context(rng: random.Random) -> dict[str, Any]:
     """Make what is known of a call."""
+    somebody = {
+        "id": rng.choice(["a", "user_1", "é"]),
+        "kind": rng.choice(["user", "key"]),
+        "scopes": rng.sample(["a", "b", "abc", ""], rng.randint(0, 3)),
+        "known": True,
+    }
+    nobody = {"id": None, "kind": "anonymous", "scopes": None, "known": None}
     return {
-        "caller": {
-            "id": rng.choice([None, "a", "user_1", "é"]),
-            "kind": rng.choice(["user", "anonymous"]),
-            "scopes": rng.sample(["a", "b", "abc", ""], rng.randint(0, 3)),
-        },
+        "caller": nobody if rng.random() < 0.4 else somebody,
         "now": rng.choice(TIMES),
         "request": {"data": rng.choice([None, {"title": "a"}, {"views": 7}])},
     }
@@ -91,16 +96,27 @@ def quoted(text: str) -> str:
 
 
 class Expressions:
-    """Writes random conditions as source text."""
+    """Writes random conditions as source text.
 
-    def __init__(self, rng: random.Random) -> None:
+    With ``asks`` false no expression asks on purpose whether there is a caller.
+    """
+
+    def __init__(self, rng: random.Random, *, asks: bool = True) -> None:
         self.rng = rng
+        self.asks = asks
 
     def condition(self, depth: int) -> str:
         rng = self.rng
+        if self.asks and rng.random() < 0.03:
+            return rng.choice(["caller == null", "has(caller.id)", "caller != null"])
         if depth <= 0:
-            return rng.choice(["open", "hidden", "true", "false", "has(title)", "open == null"])
-        form = rng.randrange(12)
+            return rng.choice(
+                ["open", "hidden", "true", "false", "has(title)", "open == null",
+                 "title == caller.id", "note != caller.id", "caller.id != null"]
+            )  # fmt: skip
+        form = rng.randrange(14)
+        if form >= 12:
+            return self.membership(depth - 1)
         if form < 2:
             word = rng.choice([" && ", " || "])
             return (
@@ -137,6 +153,21 @@ class Expressions:
         other = Type.INT if kind is Type.FLOAT and rng.random() < 0.4 else kind
         left, right = self.value(kind, depth - 1), self.value(other, depth - 1)
         return f"({left} {rng.choice(signs)} {right})"
+
+    def membership(self, depth: int) -> str:
+        """``x in [...]`` of every kind, with nulls, paths into JSON and the caller among it."""
+        rng = self.rng
+        kind = rng.choice([Type.TEXT, Type.INT, Type.FLOAT, Type.TIME, Type.BOOL])
+        other = Type.FLOAT if kind is Type.INT else Type.INT if kind is Type.FLOAT else kind
+        json = ["meta", "meta.color", "meta.size", "meta.null", "request.data.views"]
+
+        def one(chance: float) -> str:
+            if rng.random() < chance:
+                return rng.choice(["null", *json])
+            return self.value(rng.choice([kind, kind, other]), rng.choice([0, depth]))
+
+        items = ", ".join(one(0.4) for _ in range(rng.randint(0, 4)))
+        return f"({one(0.2)} in [{items}])"
 
     def value(self, kind: Type, depth: int) -> str:
         rng = self.rng

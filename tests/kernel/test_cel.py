@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.kernel.cel import Names, Type, compile_cel
+from mainspring.kernel.cel import RESERVED_WORDS, Names, Type, compile_cel
 from mainspring.kernel.errors import Invalid
 from tests.kernel.cel_cases import NAMES
 
@@ -75,6 +75,13 @@ def test_fields_and_context() -> None:
         ("open < true", "a boolean has no order (character 6)"),
         ("[1] == [1]", "a list stands only after 'in'"),
         ("views in title", "a list is expected after 'in'"),
+        ("caller == 'user_1'", "a caller compares with null only: ask caller.id (character 8)"),
+        ("caller == caller", "a caller compares with null only"),
+        ("caller.known == null", "there is no 'caller.known' here"),
+        ("(open ? caller : null) == null", "a caller cannot be chosen"),
+        ("caller", "a boolean is expected, not a caller"),
+        ("[caller.id] == [title]", "a list stands only after 'in'"),
+        ("title in [[caller.id]]", "a list stands only after 'in'"),
         ("views & 1", "'&' cannot be read (character 7)"),
         ("title == 'a", '"\'" cannot be read (character 10)'),
         ("title == '\\q'", "'\\q' is not an escape"),
@@ -86,7 +93,8 @@ def test_fields_and_context() -> None:
         ("price * price * price * price > 1", "the result may overflow"),
         ("meta.n + 1 > 2", "arithmetic takes typed fields"),
         ("price % 2 == 0", "% takes integers"),
-        ("for == 1", "'for' is a reserved word"),
+        ("for == 1", "'for' is a reserved word: write record.for for the field (character 1)"),
+        ("in == 1", "'in' is a reserved word"),
         ("title[0] == 'a'", "indexing is not supported (character 6)"),
         ("due == 'yesterday'", "not an RFC 3339 time"),
         ("due == timestamp('2026-02-30T00:00:00Z')", "is not a moment that exists"),
@@ -111,6 +119,14 @@ def test_what_is_refused(source: str, detail: str) -> None:
     assert detail in fault.detail
 
 
+@pytest.mark.parametrize("word", sorted(RESERVED_WORDS))
+def test_a_reserved_word_is_a_field_after_the_record(word: str) -> None:
+    names = Names(record={word: Type.TEXT})
+    assert compile_cel(f"record.{word} == 'a' && has(record.{word})", names).test({word: "a"})
+    with pytest.raises(Invalid):
+        compile_cel(f"{word} == 'a'", names)
+
+
 def test_bare_names_can_be_kept_out() -> None:
     names = Names(record={"title": Type.TEXT}, bare=False)
     assert compile_cel("record.title == 'a'", names).test({"title": "a"})
@@ -125,7 +141,113 @@ def test_what_the_context_decides_is_not_asked_of_records() -> None:
     own = program.sql("data", {"caller": {"id": "user_1", "scopes": []}})
     assert own.params == {"p0": "user_1"}
     nobodys = program.sql("data", {"caller": {"scopes": []}})
-    assert "IS NULL" in nobodys.postgres
+    assert nobodys.postgres == "(1 = 0)"
+
+
+# An absent caller: what is asked of it decides nothing, and neither does its negation.
+
+SOMEBODY = {"id": "user_1", "kind": "user", "scopes": ["a"], "known": True}
+NOBODY = {"id": None, "kind": "anonymous", "scopes": None, "known": None}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "title == caller.id",
+        "caller.id == title",
+        "title != caller.id",
+        "!(title == caller.id)",
+        "!(title != caller.id)",
+        "!!(title == caller.id)",
+        "caller.id == null",
+        "caller.id != null",
+        "null in [caller.id]",
+        "caller.id in [null]",
+        "title in [caller.id]",
+        "!(title in [caller.id])",
+        "!(title in ['x', caller.id])",
+        "caller.id in [title, 'a']",
+        "!(caller.id in [title, 'a'])",
+        "caller.id < 'a'",
+        "!(caller.id < 'a')",
+        "'' <= caller.id",
+        "caller.id.startsWith('')",
+        "!caller.id.startsWith('user')",
+        "!title.contains(caller.id)",
+        "size(caller.id) == null",
+        "size(caller.id) < 5 || size(caller.id) >= 5",
+        "!('a' in caller.scopes)",
+        "size(caller.scopes) == 0",
+        "(title == caller.id) == false",
+        "(title == caller.id) != true",
+        "(title == caller.id) in [false]",
+        "(title == caller.id) == (note == caller.id)",
+        "title == caller.id ? open : !open",
+        "!(title == caller.id ? open : !open)",
+        "(title == caller.id ? 'a' : 'b') == 'b'",
+        "(open ? title : caller.id) == title",
+        "caller.id == request.data.owner",
+        "!(caller.id == request.data.owner)",
+        "caller.id == meta.owner",
+        "title == caller.id && note == caller.id || title != caller.id && note != caller.id",
+        "has(caller.id)",
+        "caller != null",
+        "!(caller == null)",
+    ],
+)
+def test_what_is_asked_of_a_caller_who_is_not_there_lets_nobody_in(source: str) -> None:
+    for record in ({}, {"title": None}, {"title": "a", "open": True}, {"open": False}):
+        assert not holds(source, record, caller=NOBODY, request={"data": None})
+        assert not holds(source, record, caller={}, request={"data": {}})
+        program = compile_cel(source, NAMES)
+        assert program.sql("data", {"caller": NOBODY}).sqlite == "(1 = 0)"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "caller == null",
+        "null == caller",
+        "!has(caller)",
+        "!has(caller.id)",
+        "caller in [null]",
+        "caller == null ? open : title == caller.id",
+        "open || title == caller.id",
+        "!(open == false && title == caller.id)",
+        "title in [caller.id, 'everyone']",
+        "'everyone' in [caller.id, title]",
+        "caller.kind == 'anonymous'",
+        "title == null && title != 'x'",
+        "!(title == 'x')",
+        "request.data.owner == null && !has(request.data.owner)",
+    ],
+)
+def test_who_is_not_there_gets_what_is_meant_for_everybody(source: str) -> None:
+    record = {"open": True, "title": "everyone" if "everyone" in source else None}
+    assert holds(source, record, caller=NOBODY, request={"data": {}})
+
+
+def test_a_caller_who_is_there_is_compared_as_any_text() -> None:
+    for source in ("title == caller.id", "!(note == caller.id)", "note != caller.id",
+                   "title in [caller.id]", "caller != null", "has(caller.id)", "caller.id != null",
+                   "!(caller == null)", "'a' in caller.scopes", "!('b' in caller.scopes)",
+                   "caller.id == null || open == null", "title == caller.id ? true : false",
+                   "!(note == caller.id ? true : false)"):  # fmt: skip
+        assert holds(source, {"title": "user_1"}, caller=SOMEBODY), source
+
+
+def test_lists_of_any_mixture_are_compared_with_or_refused() -> None:
+    record = {"meta": {"flag": True, "n": 5}}
+    assert holds("true in [meta.flag, null] && !(true in [meta.n, null])", record)
+    assert holds("null in [1, open] && null in [meta.x, 1] && null in ['a', title, meta.n]", record)
+    assert holds("!(meta.n in [null]) && meta.x in [null] && meta.n in [null, 5]", record)
+    due = {"due": "2026-01-01T00:00:00.000Z"}
+    assert holds("'2026-01-01T01:00:00+01:00' in [due, timestamp('2027-01-01T00:00:00Z')]", due)
+    assert holds("due in ['2026-01-01T01:00:00+01:00', null]", due)
+    with pytest.raises(Invalid, match="cannot be used"):
+        compile_cel(
+            "'2026-01-01T00:00:00Z' in ['b', due, timestamp('2027-01-01T00:00:00Z')]", NAMES
+        )
 
 
 def test_json_values_of_any_size_are_read_without_an_error() -> None:

@@ -1,6 +1,7 @@
 """The evaluator, SQLite and PostgreSQL give every record the same answer to every expression."""
 
 import json
+import os
 import random
 
 import msgspec
@@ -11,7 +12,7 @@ from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
 from tests.kernel.cel_cases import NAMES, Expressions, random_context, random_record
 
-ROUNDS = 8
+ROUNDS = int(os.environ.get("MAINSPRING_TEST_CEL_ROUNDS", "8"))
 EXPRESSIONS = 60
 RECORDS = 30
 
@@ -48,4 +49,24 @@ async def test_every_engine_agrees_row_by_row(database: Database, seed: int) -> 
             assert found == expected, f"{source} with {context}"
             matched += len(found)
     assert matched > 1_000  # the cases are not all empty,
-    assert refused < ROUNDS * EXPRESSIONS / 10  # nor mostly refused
+    assert refused < ROUNDS * EXPRESSIONS / 5  # nor mostly refused
+
+
+async def test_what_holds_for_nobody_holds_for_everybody(seed: int) -> None:
+    rng = random.Random(seed)
+    held = 0
+    for _ in range(3_000):
+        source, context = Expressions(rng, asks=False).condition(3), random_context(rng)
+        try:
+            program = compile_cel(source, NAMES)
+        except Invalid:
+            continue
+        nobody = {**context, "caller": {"kind": "anonymous"}}
+        for record in [random_record(rng) for _ in range(4)]:
+            if program.test(record, nobody):
+                held += 1
+                for name in (record.get("title"), record.get("note"), "a", "", "user_1"):
+                    scopes = rng.sample(["a", "b", "abc", ""], rng.randint(0, 3))
+                    known = {"id": name or "x", "kind": "user", "scopes": scopes, "known": True}
+                    assert program.test(record, {**context, "caller": known}), source
+    assert held > 1_000

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from mainspring.kernel.call import Caller
+from mainspring.kernel.cel import RESERVED_WORDS
 from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound, Unauthenticated
+from mainspring.kernel.table import Statement
 from mainspring.runtime.dispatch import Idempotency, Outcome
 from mainspring.services.records import service
 from mainspring.services.records.api import Batch, BatchItem, StillReferenced
@@ -129,6 +131,36 @@ async def test_a_rule_is_checked_when_it_is_made(
         await platform.make("notes", *NOTE, rules=rules)
     (fault,) = refused.value.faults
     assert (fault.pointer, fault.detail) == (f"/rules/{next(iter(rules))}", detail)
+
+
+async def test_no_new_field_is_named_as_cel_reserves(platform: Platform) -> None:
+    for word in sorted(RESERVED_WORDS):
+        with pytest.raises(Invalid) as refused:
+            await platform.make("parcels", {"name": word, "type": "text"})
+        (fault,) = refused.value.faults
+        assert fault.pointer == "/fields/0/name"
+        assert "reserved: CEL" in fault.detail
+
+
+async def test_a_field_named_so_before_goes_on(platform: Platform) -> None:
+    await platform.make("parcels", {"name": "packagex", "type": "text"}, indexes=[])
+    rename = Statement(
+        "test.rename",
+        "UPDATE records_collections SET version = version + 1, "
+        "definition = replace(definition, 'packagex', 'package')",
+    )
+    await platform.database.commit([rename()])
+    made = await platform.add("parcels", package="a")
+    await platform.add("parcels", package="b")
+    assert await platform.everything("parcels", filter="record.package == 'a'") == [made]
+    with pytest.raises(Invalid) as refused:
+        await platform.page("parcels", filter="package == 'a'")
+    assert "write record.package for the field" in refused.value.faults[0].detail
+    fields = [{"name": "package", "type": "text"}, {"name": "weight", "type": "integer"}]
+    rules = {"list": "record.package == 'b'"}
+    change = {"fields": fields, "rules": rules}
+    await platform.run("update_collection", name="parcels", change=change)
+    assert [r["package"] for r in await platform.everything("parcels", NOBODY)] == ["b"]
 
 
 @pytest.mark.parametrize("operation", ["update_record", "replace_record", "batch_records"])

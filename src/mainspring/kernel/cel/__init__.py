@@ -5,7 +5,8 @@ A subset of the Common Expression Language with one meaning everywhere: absent i
 text compares by code point; division by zero is null; numbers compare by value across integer and
 double. Names and types are checked when an expression is compiled, and what is not supported is
 refused there, with the character. An expression is evaluated in Python or written as SQL for both
-engines from the same tree.
+engines from the same tree. What is asked of a part of the call that is absent, as ``caller.id`` of
+an anonymous caller is, decides nothing, and neither does its negation: see ``certain``.
 """
 
 from collections.abc import Mapping
@@ -13,9 +14,10 @@ from typing import Any
 
 from mainspring.kernel.cel import evaluate, sql, syntax, tree
 from mainspring.kernel.cel.check import Checker
+from mainspring.kernel.cel.syntax import RESERVED_WORDS
 from mainspring.kernel.cel.types import Names, Type
 
-__all__ = ["Names", "Program", "Type", "compile_cel"]
+__all__ = ["RESERVED_WORDS", "Names", "Program", "Type", "compile_cel"]
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -60,7 +62,7 @@ def compile_cel(source: str, names: Names, pointer: str = "") -> Program:
     typed = Checker(names, pointer).whole(syntax.parse(source, pointer))
     program = Program(source, typed)
     try:
-        sql.fragment(evaluate.fold(typed, _NOTHING), "data")
+        sql.require_short(typed)
     except sql.TooLong:
         raise syntax.refusal(pointer, "the expression is too large") from None
     return program

@@ -3,6 +3,7 @@
 import math
 
 from mainspring.kernel.cel import syntax, tree
+from mainspring.kernel.cel.certain import certain
 from mainspring.kernel.cel.types import FLOAT_MAX, INTEGER_MAX, NUMBERS, Names, Type
 from mainspring.kernel.clock import as_utc
 from mainspring.kernel.errors import Invalid
@@ -28,8 +29,8 @@ class Checker:
         return syntax.refusal(self.pointer, detail, at)
 
     def whole(self, node: syntax.Node) -> tree.Node:
-        """Type an expression that decides: its result must be a boolean."""
-        return self.condition(node)
+        """Type an expression that decides: its result must be a boolean, and certain."""
+        return certain(self.condition(node))
 
     def condition(self, node: syntax.Node) -> tree.Node:
         """Type a node where a yes or no is asked for."""
@@ -104,6 +105,8 @@ class Checker:
             own = path[skip:]
             for length in range(len(own), 0, -1):
                 found = known.get(".".join(own[:length]))
+                if found is Type.CALLER and length == len(own):
+                    return make(found, (*own, "known"))  # beside its parts: see Names
                 if found is not None and (length == len(own) or found is Type.JSON):
                     return make(found, own)
         raise self._fail(f"there is no {'.'.join(path)!r} here", at)
@@ -128,6 +131,8 @@ class Checker:
             raise self._fail("a list stands only after 'in'", at)
         if Type.NULL in (kind_a, kind_b):
             return a, b
+        if Type.CALLER in (kind_a, kind_b):
+            raise self._fail("a caller compares with null only: ask caller.id", at)
         if kind_a is Type.JSON and kind_b is Type.JSON:
             raise self._fail("two JSON values cannot be compared: their types are not known", at)
         if kind_a is Type.JSON:
@@ -157,13 +162,14 @@ class Checker:
             if not isinstance(found, tree.Context) or found.type is not Type.TEXTS:
                 raise self._fail("a list is expected after 'in'", right.at)
             return tree.Among(self.as_type(left, Type.TEXT), found)
-        items = []
-        for item in right.items:
-            value, typed = self.alike(value, self.node(item), item.at)
-            items.append(typed)
-        if tree.type_of(value) is Type.JSON:
-            value = self.read_json(value, Type.TEXT)
-        return tree.Among(value, tuple(items)) if items else tree.FALSE
+        items = [(self.node(item), item.at) for item in right.items]
+        for item, at in items:  # each may settle what the value is read as, for those before it too
+            value, _ = self.alike(value, item, at)
+        if not items:
+            return tree.FALSE
+        if tree.type_of(value) in (Type.JSON, Type.CALLER):  # then every item is null
+            return tree.Same(value, tree.Const(Type.NULL, None))
+        return tree.Among(value, tuple(self.alike(value, item, at)[1] for item, at in items))
 
     def pick(self, test: syntax.Node, yes: syntax.Node, no: syntax.Node, at: int) -> tree.Node:
         """Type ``test ? yes : no``."""
@@ -172,8 +178,8 @@ class Checker:
         if not kinds:
             return tree.Const(Type.NULL, None)
         kind = Type.FLOAT if len(kinds) == 2 else kinds.pop()
-        if kind is Type.JSON:
-            raise self._fail("JSON cannot be chosen: its type is not known", at)
+        if kind in (Type.JSON, Type.CALLER):
+            raise self._fail(f"{kind.value} cannot be chosen: name what of it", at)
         return tree.Pick(kind, self.condition(test), a, b)
 
     def apply(
@@ -196,7 +202,10 @@ class Checker:
         if function == "has" and target is None and len(args) == 1:
             if not isinstance(args[0], syntax.Name):
                 raise self._fail("has() takes a name", at)
-            return tree.Not(tree.Same(self.node(args[0]), tree.Const(Type.NULL, None)))
+            named = self.node(args[0])
+            if isinstance(named, tree.Context):
+                return tree.Present(named)
+            return tree.Not(tree.Same(named, tree.Const(Type.NULL, None)))
         if function == "timestamp" and target is None and len(args) == 1:
             text = self.node(args[0])
             if not isinstance(text, tree.Const) or text.type is not Type.TEXT:

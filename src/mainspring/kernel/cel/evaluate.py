@@ -43,6 +43,9 @@ def closure(node: tree.Node) -> Evaluate:
             return _among(value, items)
         case tree.Affix(kind, text, part):
             return _affix(_AFFIXES[kind], closure(text), closure(part))
+        case tree.Present(of):
+            known = closure(of)
+            return lambda record, context: known(record, context) is not None
         case tree.Size(of):
             return _size(closure(of))
         case tree.Pick(kind, test, yes, no):

@@ -13,12 +13,14 @@ from mainspring.kernel.cel import tree
 from mainspring.kernel.cel.types import NUMBERS, Type
 
 TEXT_CHARS_MAX = 50_000  # of the SQL of one expression
+_LIST_MEASURED = 100  # items a list of the context counts for in that
 
 Dialect = Literal["sqlite", "postgres"]
 
 _POSTGRES_TYPES = {
     Type.BOOL: "boolean", Type.INT: "bigint", Type.FLOAT: "float8", Type.TEXT: "text",
-    Type.TIME: "text", Type.NULL: "text",
+    Type.TIME: "text", Type.NULL: "text", Type.JSON: "text", Type.TEXTS: "text[]",
+    Type.CALLER: "boolean",
 }  # fmt: skip
 
 
@@ -35,22 +37,21 @@ class Fragment(msgspec.Struct, frozen=True):
 
 
 def fragment(node: tree.Node, column: str, prefix: str = "p") -> Fragment:
-    """Write a folded condition for a WHERE clause; records are the JSON text in ``column``.
-
-    Raises TooLong.
-    """
+    """Write a folded condition for a WHERE clause; records are the JSON text in ``column``."""
     params: dict[tuple[str, object], str] = {}
     values: dict[str, Any] = {}
-    texts = []
-    for writer in (
-        _Sqlite(column, prefix, params, values),
-        _Postgres(column, prefix, params, values),
-    ):
-        text = writer.condition(node, wherever_true=True)
-        if len(text) > TEXT_CHARS_MAX:
-            raise TooLong()
-        texts.append(text)
-    return Fragment(texts[0], texts[1], values)
+    sqlite, postgres = (
+        writer(column, prefix, params, values).condition(node, wherever_true=True)
+        for writer in (_Sqlite, _Postgres)
+    )
+    return Fragment(sqlite, postgres, values)
+
+
+def require_short(node: tree.Node) -> None:
+    """Raise TooLong for a condition that would be long in SQL, whatever the context is."""
+    written = fragment(node, "data")
+    if max(len(written.sqlite), len(written.postgres)) > TEXT_CHARS_MAX:
+        raise TooLong()
 
 
 class _Writer:
@@ -116,7 +117,9 @@ class _Writer:
             case tree.Not(part):
                 return f"(NOT {self.condition(part, wherever_true=False)})"
             case tree.Const(_, value):
-                return "(1 = 1)" if value is True else "(1 = 0)"
+                return _constant(value is True)
+            case tree.Present():
+                return _constant(True)  # of no consequence: folding has made it a constant
             case tree.Same(left, right):
                 return self.equal(left, right, wherever_true)
             case tree.Among(value, items):
@@ -137,13 +140,15 @@ class _Writer:
     def identity(self, left: tree.Node, right: tree.Node, words: str, with_null: str) -> str:
         if _is_null(left):
             left, right = right, left
+        if _is_null(right) and isinstance(left, tree.Const):
+            return _constant((left.value is None) is (words == self.same))
         if _is_null(right):
             return f"({self.value(left)} {with_null})"
         return f"({self.value(left)} {words} {self.value(right)})"
 
     def equal(self, left: tree.Node, right: tree.Node, wherever_true: bool) -> str:
         known = [isinstance(n, tree.Const) and n.value is not None for n in (left, right)]
-        if not any(known):
+        if not any(known) or _is_null(left) or _is_null(right):
             return self.identity(left, right, self.same, "IS NULL")
         text = f"({self.value(left)} = {self.value(right)})"
         return text if wherever_true else f"({text} IS TRUE)"
@@ -154,7 +159,10 @@ class _Writer:
         items: tuple[tree.Node, ...] | tree.Context | tree.Const,
         wherever_true: bool,
     ) -> str:
-        assert isinstance(items, tuple)  # folding has made it one
+        if not isinstance(items, tuple):  # only to be measured: folding makes it a tuple
+            items = tuple(tree.Const(Type.TEXT, str(i)) for i in range(_LIST_MEASURED))
+        if _is_null(value):  # of no type, so it is not put beside values of one
+            return self.chain(" OR ", tuple(tree.Same(i, value) for i in items), wherever_true)
         known = [i for i in items if isinstance(i, tree.Const) and i.value is not None]
         others = [i for i in items if not (isinstance(i, tree.Const) and i.value is not None)]
         tests = [self.equal(value, other, wherever_true) for other in others]
@@ -171,6 +179,8 @@ class _Writer:
                 return self.const(node)
             case tree.Field():
                 return self.field(node)
+            case tree.Context(kind):  # only to be measured: folding makes it a constant
+                return self.parameter(self.prefix + "000", kind)
             case tree.Size(of):
                 return f"length({self.value(of)})"
             case tree.Pick(kind, test, yes, no):
@@ -234,14 +244,15 @@ class _Postgres(_Writer):
         return f"(NULL::{_POSTGRES_TYPES[kind]})"
 
     def field(self, field: tree.Field) -> str:
-        text = f"({self.column}::jsonb #>> '{{{','.join(field.path)}}}')"
+        path = ",".join(f'"{part}"' for part in field.path)  # quoted: null alone is no key
+        text = f"({self.column}::jsonb #>> '{{{path}}}')"
         if field.type is Type.JSON:
             return text
         if not field.json:
             return text if field.type in (Type.TEXT, Type.TIME) else self.cast(text, field.type)
         names = {Type.BOOL: "boolean", Type.TEXT: "string", Type.TIME: "string"}
         kind = "number" if field.type in NUMBERS else names[field.type]
-        found = f"({self.column}::jsonb #> '{{{','.join(field.path)}}}')"
+        found = f"({self.column}::jsonb #> '{{{path}}}')"
         return (
             f"(CASE WHEN jsonb_typeof({found}) = '{kind}' THEN {self.cast(text, field.type)} END)"
         )
@@ -261,6 +272,10 @@ class _Postgres(_Writer):
 
     def operand(self, node: tree.Node, kind: Type) -> str:
         return f"({self.value(node)}::{_POSTGRES_TYPES[kind]})"
+
+
+def _constant(value: bool) -> str:
+    return "(1 = 1)" if value else "(1 = 0)"
 
 
 def _is_null(node: tree.Node) -> bool:

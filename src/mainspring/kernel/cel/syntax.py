@@ -36,27 +36,11 @@ _PLAIN_ESCAPES = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
     "\\": "\\", "'": "'", '"': '"', "`": "`", "?": "?",
 }  # fmt: skip
-_RESERVED = frozenset(
-    [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "namespace",
-        "package",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
+# What the standard reserves: no name may be one of these, what is selected from a name may.
+RESERVED_WORDS = frozenset([
+    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop",
+    "namespace", "package", "return", "var", "void", "while",
+])  # fmt: skip
 _POWERS = {
     "||": 1, "&&": 2, "==": 3, "!=": 3, "<": 3, "<=": 3, ">": 3, ">=": 3, "in": 3,
     "+": 4, "-": 4, "*": 5, "/": 5, "%": 5,
@@ -315,8 +299,11 @@ class Parser:
             return Constant(token.text == "true", token.at)
         if token.text == "null":
             return Constant(None, token.at)
-        if token.text in _RESERVED or token.text == "in":
-            raise self._fail(f"{token.text!r} is a reserved word", token.at)
+        if token.text in RESERVED_WORDS:
+            detail = f"{token.text!r} is a reserved word: write record.{token.text} for the field"
+            raise self._fail(detail, token.at)
+        if token.text == "in":
+            raise self._fail("'in' is a reserved word", token.at)
         if self._take("("):
             return Apply(token.text, None, self._arguments(")"), token.at)
         return Name((token.text,), token.at)

@@ -1,7 +1,7 @@
 """The typed tree: what ``check`` makes of an expression and what is evaluated or written as SQL.
 
-Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Order``, ``Among``, ``Affix``) are true or false,
-never null. Other nodes are null where a field is absent or arithmetic has no result.
+Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Order``, ``Among``, ``Affix``, ``Present``) are
+true or false, never null. Other nodes are null where a field is absent or arithmetic has no result.
 """
 
 from typing import Literal
@@ -82,6 +82,12 @@ class Affix(msgspec.Struct, frozen=True):
     part: "Node"
 
 
+class Present(msgspec.Struct, frozen=True):
+    """True when the call knows a value under this name."""
+
+    of: Context
+
+
 class Size(msgspec.Struct, frozen=True):
     """How many characters (code points) or items; null of null."""
 
@@ -109,9 +115,9 @@ class Pick(msgspec.Struct, frozen=True):
     no: "Node"
 
 
-Condition = All | Any | Not | Same | Order | Among | Affix
+Condition = All | Any | Not | Same | Order | Among | Affix | Present
 Node = Const | Field | Context | Condition | Size | Arithmetic | Pick
-CONDITIONS = (All, Any, Not, Same, Order, Among, Affix)
+CONDITIONS = (All, Any, Not, Same, Order, Among, Affix, Present)
 TRUE = Const(Type.BOOL, True)
 FALSE = Const(Type.BOOL, False)
 
@@ -145,7 +151,7 @@ def children(node: Node) -> "tuple[Node, ...]":
             return (left, right)
         case Among(value, items):
             return (value, *items) if isinstance(items, tuple) else (value, items)
-        case Size(of):
+        case Size(of) | Present(of):
             return (of,)
         case Pick(_, test, yes, no):
             return (test, yes, no)

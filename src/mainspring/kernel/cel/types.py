@@ -16,6 +16,7 @@ class Type(Enum):
     TIME = "a time"  # RFC 3339 in UTC with milliseconds, so that text order is time order
     TEXTS = "a list of text"
     JSON = "JSON"  # of any type: the operator it meets decides what it is read as
+    CALLER = "a caller"  # somebody or nobody: it compares with null and nothing else
     NULL = "null"
 
 
@@ -31,7 +32,9 @@ class Names(msgspec.Struct, frozen=True):
 
     ``record`` types the fields of the row it is asked about, which are named bare or as
     ``record.field``; ``context`` types what is the same for the whole call (``caller.id``), by
-    dotted path. A ``JSON`` name may be followed by any path.
+    dotted path. A ``JSON`` name may be followed by any path. What is typed of the context is
+    expected to be there: where it is not, what is asked of it decides nothing (see ``certain``).
+    A ``CALLER`` is null unless the context knows something under ``known`` beside its parts.
     """
 
     record: Mapping[str, Type]

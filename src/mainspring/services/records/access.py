@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from mainspring.gateway.faults import explain
-from mainspring.kernel.call import Call
+from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.cel import Program
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Failure, Fault, Invalid, NotFound
@@ -47,13 +47,23 @@ def context(
     """
     known: dict[str, Any] = {}
     if "caller" in asks:
-        caller = call.caller
-        known["caller"] = {"id": caller.id, "kind": caller.kind, "scopes": sorted(caller.scopes)}
+        known["caller"] = _who(call.caller)
     if "request" in asks:
         known["request"] = {"method": _METHODS[action], "data": _decoded(body)}
     if "now" in asks:
         known["now"] = rfc3339(call.now_ms)
     return known
+
+
+def _who(caller: Caller) -> dict[str, Any]:
+    """A caller as rules see it: one who is nobody has no scopes, rather than none of them."""
+    somebody = caller.kind != "anonymous"
+    return {
+        "id": caller.id,
+        "kind": caller.kind,
+        "scopes": sorted(caller.scopes) if somebody else None,
+        "known": somebody or None,
+    }
 
 
 def _decoded(body: msgspec.Raw | None) -> Any:

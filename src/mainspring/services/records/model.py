@@ -1,6 +1,6 @@
 """A collection as it runs: its definition checked, and compiled to decoders, rules and keys."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mainspring.gateway.faults import explain
-from mainspring.kernel.cel import Names, Program, Type, compile_cel
+from mainspring.kernel.cel import RESERVED_WORDS, Names, Program, Type, compile_cel
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Fault, Invalid, Malformed
 from mainspring.kernel.ids import ALPHABET
@@ -33,7 +33,8 @@ SYSTEM = {
     "updated_at": Type.TIME,
 }
 CONTEXT = {
-    "caller.id": Type.TEXT, "caller.kind": Type.TEXT, "caller.scopes": Type.TEXTS,
+    "caller": Type.CALLER, "caller.id": Type.TEXT, "caller.kind": Type.TEXT,
+    "caller.scopes": Type.TEXTS,
     "request.method": Type.TEXT, "request.data": Type.JSON, "now": Type.TIME,
 }  # fmt: skip
 RESERVED = frozenset({*SYSTEM, "caller", "request", "record", "now", "expand", "data", "true",
@@ -273,14 +274,17 @@ def compile_rules(rules: Rules, names: Names) -> dict[str, Program]:
 # Definitions
 
 
-def check_fields(fields: list[Field]) -> None:
-    """Raise Invalid for fields that cannot be, pointing at each."""
+def check_fields(fields: list[Field], before: Collection[str] = ()) -> None:
+    """Raise Invalid for fields that cannot be, pointing at each; ``before`` are those there are."""
     faults: list[Fault] = []
     seen: set[str] = set()
     for i, field in enumerate(fields):
         where = f"/fields/{i}"
         if field.name in RESERVED:
             faults.append(Fault(f"{where}/name", "reserved"))
+        if field.name in RESERVED_WORDS and field.name not in before:
+            faults.append(Fault(f"{where}/name", "reserved: CEL, which filters and rules are in, "
+                                                 "has no such name"))  # fmt: skip
         if field.name in seen:
             faults.append(Fault(f"{where}/name", "there are two of it"))
         seen.add(field.name)

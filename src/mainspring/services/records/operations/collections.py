@@ -180,7 +180,7 @@ def _define(
     before: Definition,
 ) -> Definition:
     """Check a definition as a whole. Raises Invalid with pointers."""
-    check_fields(fields)
+    check_fields(fields, {f.name for f in before.fields})
     check_indexes(fields, indexes)
     types = {**SYSTEM, **{f.name: CEL_TYPES[f.type] for f in fields}}
     compile_rules(rules, Names(types, CONTEXT))
