@@ -13,7 +13,7 @@ from mainspring.cli.logs import HIDDEN, TEXT_CHARS_MAX, redact, scrub, set_up
 from mainspring.kernel.call import ANONYMOUS, Call, Context
 from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.table import Query
+from mainspring.kernel.table import Query, Rows
 from mainspring.runtime.tracing import CURRENT_CALL
 from mainspring.settings import LogSettings
 
@@ -49,6 +49,9 @@ class Empty:
 
     async def read(self, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
         return []
+
+    async def page(self, query: Query[Any], values: tuple[Any, ...], bytes_max: int) -> Rows[Any]:
+        return Rows([], more=False)
 
 
 def test_a_line_carries_the_ids_of_its_call(stream: io.StringIO) -> None:

@@ -10,7 +10,8 @@ from mainspring.kernel.errors import NotFound, PreconditionFailed
 from mainspring.kernel.event import EventType, StagedEvent
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.job import PRIORITY_MAX, Job, StagedJob
-from mainspring.kernel.table import Command, Query, Update, Write
+from mainspring.kernel.page import PAGE_BYTES_MAX
+from mainspring.kernel.table import Command, Query, Rows, Update, Write
 
 T = TypeVar("T")
 
@@ -49,6 +50,10 @@ class Reader(Protocol):
 
     async def read(self, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
         """Return the rows of a query."""
+        ...
+
+    async def page(self, query: Query[Any], values: tuple[Any, ...], bytes_max: int) -> Rows[Any]:
+        """Return the first rows of a query, as far as their text fits."""
         ...
 
 
@@ -133,6 +138,18 @@ class Call:
     async def all(self, query: Query[T], **params: Any) -> list[T]:
         """Return every row of a query."""
         return await self.reader.read(query, query.sql.bind(params))
+
+    async def page(
+        self, query: Query[T], *, limit: int, bytes_max: int = PAGE_BYTES_MAX, **params: Any
+    ) -> Rows[T]:
+        """Return the first rows of a query that takes ``limit``: what one answer may hold.
+
+        At most ``limit`` of them with at most ``bytes_max`` bytes of text together, and no more is
+        read than that. One comes however long it is.
+        """
+        values = query.sql.bind({**params, "limit": limit + 1})
+        rows: Rows[T] = await self.reader.page(query, values, bytes_max)
+        return rows if len(rows.items) <= limit else Rows(rows.items[:limit], more=True)
 
     async def find(self, query: Query[T], **params: Any) -> T | None:
         """Return the first row of a query, or None."""

@@ -1,13 +1,18 @@
 """Keyset pages: what a list operation takes and answers."""
 
+from collections.abc import Callable
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
+from mainspring.kernel.table import Rows
+
+R = TypeVar("R")
 T = TypeVar("T")
 
 PAGE_LIMIT_DEFAULT = 50
 PAGE_LIMIT_MAX = 500
+PAGE_BYTES_MAX = 2 << 20  # of text read for one page; a single item may be longer
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=PAGE_LIMIT_MAX, description="items on a page")]
 Cursor = Annotated[str, msgspec.Meta(max_length=1024, description="next_cursor of a page before")]
@@ -18,3 +23,9 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     items: list[T]
     next_cursor: str | None = None
+
+    @staticmethod
+    def of(rows: Rows[R], show: Callable[[R], T], place: Callable[[R], str]) -> "Page[T]":
+        """Show rows of a query; the next page starts after the ``place`` of the last of them."""
+        cursor = place(rows.items[-1]) if rows.more else None
+        return Page([show(row) for row in rows.items], cursor)

@@ -97,14 +97,35 @@ def _row_maker(row: type[R]) -> Callable[[Sequence[Any]], R]:
     return convert
 
 
+def _is_long(annotation: object) -> bool:
+    """Whether a column holds text or bytes, whose length is not known beforehand."""
+    kinds = typing.get_args(annotation) or (annotation,)
+    return any(_plain(kind) in (str, bytes, msgspec.Raw) for kind in kinds)
+
+
+def _long_columns(row: object) -> tuple[bool, ...]:
+    if not (isinstance(row, type) and issubclass(row, msgspec.Struct)):
+        return (_is_long(row),)
+    hints = typing.get_type_hints(row)
+    return tuple([_is_long(_plain(hints[name])) for name in row.__struct_fields__])
+
+
+class Rows(msgspec.Struct, Generic[R], frozen=True):
+    """The first rows of a query, and whether there are more."""
+
+    items: list[R]
+    more: bool
+
+
 class Query(Generic[R]):
     """A named SELECT and the row it makes: a struct (one field per column), a tuple or a value.
 
     ``scans`` marks a plan that no index bounds: it runs away from the event loop under a deadline
-    and a budget of database steps, and is refused when it exceeds them.
+    and a budget of database steps, and is refused when it exceeds them. ``long`` says which of its
+    columns are text or bytes; only a tuple does not say so itself.
     """
 
-    __slots__ = ("make", "scans", "sql")
+    __slots__ = ("_page", "long", "make", "scans", "sql")
 
     def __init__(
         self,
@@ -114,11 +135,39 @@ class Query(Generic[R]):
         *,
         postgres: str | None = None,
         scans: bool = False,
+        long: tuple[bool, ...] | None = None,
     ) -> None:
         self.sql = Sql(name, sql, postgres)
         kind: Any = row.row if isinstance(row, Table) else row
         self.make: Callable[[Sequence[Any]], R] = _row_maker(kind)
         self.scans = scans
+        self.long = _long_columns(kind) if long is None else long
+        self._page: str | None = None
+
+    @property
+    def postgres_page(self) -> str:
+        """Its text for PostgreSQL, ended where the rows get too long by the server itself.
+
+        It takes one more parameter, the most bytes of text, and says in one more column of each row
+        whether that row is over them. The first row over comes too, and always a second one: they
+        tell that there are more. A long value is counted without being read (``octet_length``).
+        """
+        if self._page is None:
+            names = [f"c{i}" for i in range(len(self.long))]
+            lengths = [
+                f"coalesce(octet_length({name}), 0)"
+                for name, long in zip(names, self.long, strict=True)
+                if long
+            ]
+            size, most = " + ".join(lengths) or "0", f"${len(self.sql.order) + 1}::bigint"
+            columns = ", ".join(names)
+            self._page = (
+                f"SELECT {columns}, total > {most} FROM (SELECT {columns}, {size} AS size, "
+                f"sum({size}) OVER (ROWS UNBOUNDED PRECEDING) AS total, row_number() OVER () AS at "
+                f"FROM ({self.sql.postgres}) AS page ({columns})) AS counted "
+                f"WHERE total - size <= {most} OR at <= 2"
+            )
+        return self._page
 
 
 class Insert(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
-from mainspring.kernel.table import Command, Query, Write
+from mainspring.kernel.table import Command, Query, Rows, Write
 
 R = TypeVar("R")
 
@@ -20,6 +20,10 @@ class Transaction(Protocol):
 
     async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
         """Return the rows of a query."""
+        ...
+
+    async def page(self, query: Query[R], values: tuple[Any, ...], bytes_max: int) -> Rows[R]:
+        """Return the first rows of a query, as ``Database.page`` does."""
         ...
 
     async def execute(self, command: Command) -> list[tuple[Any, ...]]:
@@ -57,6 +61,14 @@ class Database(Protocol):
 
         A query that ``scans`` runs beside the event loop, with a deadline and a budget. Raises
         NeedsIndex when it exceeds them.
+        """
+        ...
+
+    async def page(self, query: Query[R], values: tuple[Any, ...], bytes_max: int) -> Rows[R]:
+        """Return the first rows of a query: as many as have ``bytes_max`` of text and bytes.
+
+        The first row comes however long it is. What does not fit is not read into this process,
+        but for one row. Raises as ``read`` does.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import islice
 
@@ -11,16 +11,16 @@ import msgspec
 from mainspring.kernel.call import Reader
 from mainspring.kernel.cel import Names, Type
 from mainspring.kernel.errors import Fault, Invalid
-from mainspring.kernel.table import Query
+from mainspring.kernel.page import PAGE_BYTES_MAX
+from mainspring.kernel.table import Query, Rows
 from mainspring.runtime.tables import LAST_SEQ
 from mainspring.runtime.wakes import WakeBoard
 
 CHUNK_EVENTS = 256  # events in one read, at most
 CHUNK_EVENTS_FIRST = 32
-CHUNK_BYTES = 1 << 20  # of bodies in one read, aimed at: a chunk that was larger halves the next
+CHUNK_BYTES = 1 << 20  # of bodies in one read
 RECENT_EVENTS_MAX = 1_024  # held in memory for those who follow
 RECENT_BYTES_MAX = 8 << 20
-PAGE_BYTES_MAX = 4 << 20  # of bodies on one page, one event more than that at most
 SEQ_DIGITS_MAX = 18
 
 # What a filter over events may name. Personal fields are sealed to it: no filter finds them out.
@@ -62,7 +62,7 @@ class Slice(msgspec.Struct, frozen=True):
     at_end: bool
 
 
-Source = Callable[[int, int], Awaitable[list[LogEntry]]]  # entries after a seq, at most so many
+Source = Callable[[int, int], Awaitable[Rows[LogEntry]]]  # entries after a seq, at most so many
 
 _ENTRIES_AFTER = Query(
     "runtime.entries_after",
@@ -82,9 +82,10 @@ def source_of(reader: Reader) -> Source:
     return partial(entries_after, reader)
 
 
-async def entries_after(reader: Reader, after: int, limit: int) -> list[LogEntry]:
-    """Return the next entries, gapless and in order of ``seq``."""
-    return await reader.read(_ENTRIES_AFTER, (after, limit))
+async def entries_after(reader: Reader, after: int, limit: int) -> Rows[LogEntry]:
+    """Return the next entries, gapless and in order of ``seq``: a chunk of them."""
+    rows = await reader.page(_ENTRIES_AFTER, (after, limit + 1), CHUNK_BYTES)
+    return rows if len(rows.items) <= limit else Rows(rows.items[:limit], more=True)
 
 
 class Recent:
@@ -105,7 +106,7 @@ class Recent:
         """Read from the database at the next question, whatever woke or did not."""
         self._woken.set()
 
-    async def after(self, position: int, limit: int) -> list[LogEntry]:
+    async def after(self, position: int, limit: int) -> Rows[LogEntry]:
         """Return the next entries: everything that was in the log when its wake came."""
         for _ in range(2):  # a read that runs already may have begun before that
             if self._reading is None:
@@ -117,7 +118,7 @@ class Recent:
         if position < self._begin:
             return await entries_after(self._reader, position, limit)
         at = position - self._begin
-        return list(islice(self._entries, at, at + limit))
+        return Rows(list(islice(self._entries, at, at + limit)), len(self._entries) > at + limit)
 
     async def _read_on(self) -> None:
         try:
@@ -126,7 +127,7 @@ class Recent:
                 self._entries.clear()
                 self._begin, self._bytes = last, 0
             while (seen := self._begin + len(self._entries)) < last:
-                for entry in await entries_after(self._reader, seen, CHUNK_EVENTS_FIRST):
+                for entry in (await entries_after(self._reader, seen, CHUNK_EVENTS)).items:
                     self._entries.append(entry)
                     self._bytes += len(entry.body)
                 self._let_go()
@@ -159,26 +160,20 @@ async def scan(
     while scanned_max > 0:
         count = min(count, scanned_max)
         entries = await source(position, count)
-        for entry in entries:
-            position = entry.seq
+        for entry in entries.items:
             if wanted(entry):
+                found_bytes += len(entry.body.encode())
+                if found and found_bytes > PAGE_BYTES_MAX:
+                    return Slice(found, position, at_end=False)
                 found.append(entry)
-                found_bytes += len(entry.body)
-                if len(found) == limit or found_bytes > PAGE_BYTES_MAX:
-                    at_end = entry is entries[-1] and len(entries) < count
-                    return Slice(found, position, at_end)
-        if len(entries) < count:
+            position = entry.seq
+            if len(found) == limit:
+                return Slice(found, position, not entries.more and entry is entries.items[-1])
+        if not entries.more:
             return Slice(found, position, at_end=True)
-        scanned_max -= count
-        count = next_count(entries)
+        scanned_max -= len(entries.items)
+        count = min(CHUNK_EVENTS, count * 2)
     return Slice(found, position, at_end=False)
-
-
-def next_count(entries: Sequence[LogEntry]) -> int:
-    """Return how many events to read next, from how large the last chunk was."""
-    if sum(len(entry.body) for entry in entries) > CHUNK_BYTES:
-        return max(1, len(entries) // 2)
-    return min(CHUNK_EVENTS, len(entries) * 2)
 
 
 def read_cursor(cursor: str | None, pointer: str = "/cursor") -> int:

@@ -35,6 +35,7 @@ from mainspring.runtime.wakes import WakeBoard, wait
 log = structlog.get_logger()
 
 BATCH_EVENTS = 256
+BATCH_BYTES = 4 << 20  # of their bodies
 HANDLE_TIMEOUT_S = 60.0  # of one event: a handler that hangs must not stop its consumer for good
 CONSUMED = frozenset({"local:consumed"})
 STANDBY_S = 1.0  # how long another process may be silent before this one takes over
@@ -137,7 +138,7 @@ class Relay:
 
     async def _take(self, consumer: Consumer, after: int) -> int:
         """Take one batch of events; return how far the cursor is now."""
-        events = await self._database.read(EVENTS_AFTER, (after, BATCH_EVENTS))
+        events = (await self._database.page(EVENTS_AFTER, (after, BATCH_EVENTS), BATCH_BYTES)).items
         if not events:
             self.lag_events[consumer.name] = 0
             return after

@@ -249,13 +249,17 @@ async def test_reading_takes_one_query_and_creating_none(
     made = await platform.add("posts", title="a")
     await platform.get("posts", made["id"])
     queries: list[str] = []
-    really = type(platform.database).read
+    database = type(platform.database)
+    really = {name: getattr(database, name) for name in ("read", "page")}
+    for name in really:
 
-    async def count(self: Any, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
-        queries.append(query.sql.name)
-        return await really(self, query, values)
+        async def count(
+            self: Any, query: Query[Any], *args: Any, really: Any = really[name]
+        ) -> list[Any]:
+            queries.append(query.sql.name)
+            return await really(self, query, *args)
 
-    monkeypatch.setattr(type(platform.database), "read", count)
+        monkeypatch.setattr(database, name, count)
     await platform.get("posts", made["id"])
     assert queries == ["records.record"]
     await platform.add("posts", title="b")

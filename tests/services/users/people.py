@@ -9,7 +9,7 @@ import msgspec
 
 from mainspring.adapters.mail.sandbox import SandboxMail
 from mainspring.kernel.call import ANONYMOUS, SYSTEM, Caller, Reader
-from mainspring.kernel.table import Query, Statement
+from mainspring.kernel.table import Query, Rows, Statement
 from mainspring.ports.mail import Message
 from mainspring.runtime.dispatch import Outcome
 from mainspring.runtime.erasure import Sealer
@@ -72,10 +72,18 @@ class Interrupted:
 
     async def read(self, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
         rows = await self._reader.read(query, values)
+        await self._interrupt(query)
+        return rows
+
+    async def page(self, query: Query[Any], values: tuple[Any, ...], bytes_max: int) -> Rows[Any]:
+        rows = await self._reader.page(query, values, bytes_max)
+        await self._interrupt(query)
+        return rows
+
+    async def _interrupt(self, query: Query[Any]) -> None:
         if query.sql.name == self._name and not self._happened:
             self._happened = True
             await self._meanwhile()
-        return rows
 
 
 class People:

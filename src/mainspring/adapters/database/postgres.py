@@ -22,6 +22,7 @@ from mainspring.adapters.database.postgres_commit import (
     Unit,
     apply,
     notify,
+    page_of,
     verdict,
 )
 from mainspring.adapters.database.postgres_pool import (
@@ -37,7 +38,7 @@ from mainspring.adapters.database.postgres_pool import (
 from mainspring.adapters.database.postgres_script import with_code_point_order
 from mainspring.adapters.database.postgres_wakes import Listener
 from mainspring.kernel.errors import NeedsIndex, Unavailable
-from mainspring.kernel.table import Query, Write
+from mainspring.kernel.table import Query, Rows, Write
 from mainspring.ports.database import (
     COMMIT_QUEUE_MAX,
     NO_WAKES,
@@ -131,22 +132,26 @@ class PostgresDatabase:
 
     async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
         """Return the rows of a query; one that scans has connections and a deadline of its own."""
+        make = query.make
+        return [make(row) for row in await self._read(query, query.sql.postgres, values)]
+
+    async def page(self, query: Query[R], values: tuple[Any, ...], bytes_max: int) -> Rows[R]:
+        """Return the first rows of a query; the server sends no more than fit, and one row."""
+        rows = await self._read(query, query.postgres_page, (*values, bytes_max))
+        return page_of(query, rows)
+
+    async def _read(self, query: Query[Any], sql: str, values: tuple[Any, ...]) -> list[Any]:
         try:
             if query.scans:
-                rows = await self._scan(query, values)
-            else:
-                rows = await self._fetch(query, values)
+                return await self._scan(query.sql.name, sql, values)
+            return await self._fetch(sql, values)
         except Exception as error:
             raised = translated(error)
             if raised is error:
                 raise
             raise raised from error
-        make = query.make
-        return [make(row) for row in rows]
 
-    async def _fetch(self, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
-        sql = query.sql.postgres
-
+    async def _fetch(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         def work(connection: Connection) -> Awaitable[list[Any]]:
             return self._readers.fetch(connection, sql, values)
 
@@ -158,16 +163,16 @@ class PostgresDatabase:
             # The server or a pooler was restarted: a read can be repeated.
             return await self._readers.run(work)
 
-    async def _scan(self, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
+    async def _scan(self, name: str, sql: str, values: tuple[Any, ...]) -> list[Any]:
         async def work(connection: Connection) -> list[Any]:
             async with transaction(connection, _SCAN):
-                rows: list[Any] = await connection.fetch(query.sql.postgres, *values)
+                rows: list[Any] = await connection.fetch(sql, *values)
             return rows
 
         try:
             return await self._scanners.run(work)
         except asyncpg.QueryCanceledError as error:
-            raise NeedsIndex(f"{query.sql.name} went over its budget") from error
+            raise NeedsIndex(f"{name} went over its budget") from error
 
     # Writing
 

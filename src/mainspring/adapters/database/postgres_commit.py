@@ -19,7 +19,7 @@ from mainspring.adapters.database.postgres_batch import (
 )
 from mainspring.adapters.database.postgres_pool import Connection, Pool, transaction, translated
 from mainspring.kernel.errors import Rerun, Unavailable
-from mainspring.kernel.table import Command, Insert, Query, Update, Write
+from mainspring.kernel.table import Command, Insert, Query, Rows, Update, Write
 from mainspring.ports.database import LOCAL_WAKE, Wakes
 from mainspring.runtime.wakes import ALL_WAKES
 
@@ -194,12 +194,19 @@ class Inside:
 
     async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
         """Return the rows of a query, this transaction's own writes included."""
+        return [query.make(row) for row in await self._fetch(query.sql.postgres, values)]
+
+    async def page(self, query: Query[R], values: tuple[Any, ...], bytes_max: int) -> Rows[R]:
+        """Return the first rows of a query, as far as they fit."""
+        return page_of(query, await self._fetch(query.postgres_page, (*values, bytes_max)))
+
+    async def _fetch(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         try:
-            rows = await self._connection.fetch(query.sql.postgres, *values)
+            rows: list[Any] = await self._connection.fetch(sql, *values)
         except BaseException as error:
             self.failure = error
             raise
-        return [query.make(row) for row in rows]
+        return rows
 
     async def execute(self, command: Command) -> list[tuple[Any, ...]]:
         """Run a statement now and return the rows of its RETURNING."""
@@ -208,6 +215,13 @@ class Inside:
         except BaseException as error:
             self.failure = error
             raise
+
+
+def page_of(query: Query[R], rows: Sequence[Any]) -> Rows[R]:
+    """Read what ``Query.postgres_page`` returns: rows, each with whether it is over the bound."""
+    fitting = [row for at, row in enumerate(rows) if at == 0 or not row[-1]]
+    make = query.make
+    return Rows([make(row[:-1]) for row in map(tuple, fitting)], more=len(fitting) < len(rows))
 
 
 async def apply(connection: Connection, writes: Sequence[Write]) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
@@ -20,7 +20,7 @@ import apsw
 import structlog
 
 from mainspring.kernel.errors import Conflict, Failure, Invalid, NeedsIndex, Rerun, Unavailable
-from mainspring.kernel.table import Command, Delete, Insert, Query, Update, Write
+from mainspring.kernel.table import Command, Delete, Insert, Query, Rows, Update, Write
 from mainspring.ports.database import (
     COMMIT_QUEUE_MAX,
     NO_WAKES,
@@ -102,6 +102,10 @@ class _Inside:
     async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
         """Return the rows of a query, this transaction's own writes included."""
         return [query.make(row) for row in self._connection.execute(query.sql.sqlite, values)]
+
+    async def page(self, query: Query[R], values: tuple[Any, ...], bytes_max: int) -> Rows[R]:
+        """Return the first rows of a query, as far as they fit."""
+        return _made(query, _fetched(self._connection, query, values, bytes_max))
 
     async def execute(self, command: Command) -> list[tuple[Any, ...]]:
         """Run a statement now and return the rows of its RETURNING."""
@@ -186,16 +190,25 @@ class SqliteDatabase:
 
     async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
         """Return the rows of a query: on the loop, or in the reader pool when it scans."""
+        return (await self._read(query, values, None)).items
+
+    async def page(self, query: Query[R], values: tuple[Any, ...], bytes_max: int) -> Rows[R]:
+        """Return the first rows of a query; those that do not fit are not stepped to."""
+        return await self._read(query, values, bytes_max)
+
+    async def _read(
+        self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None
+    ) -> Rows[R]:
         if query.scans:
-            return await self._loop.run_in_executor(self._pool, self._scan, query, values)
+            scan = self._loop.run_in_executor(self._pool, self._scan, query, values, bytes_max)
+            return await scan
         try:
-            rows = self._reader.execute(query.sql.sqlite, values).fetchall()
+            rows = _fetched(self._reader, query, values, bytes_max)
         except apsw.Error as error:
             raise _translated(error) from error
-        make = query.make
-        return [make(row) for row in rows]
+        return _made(query, rows)
 
-    def _scan(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
+    def _scan(self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None) -> Rows[R]:
         connection: apsw.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._connect(readonly=True)
@@ -209,14 +222,14 @@ class SqliteDatabase:
 
         connection.set_progress_handler(over_budget, STEPS_BETWEEN_CHECKS)
         try:
-            rows = connection.execute(query.sql.sqlite, values).fetchall()
+            rows = _fetched(connection, query, values, bytes_max)
         except apsw.InterruptError as error:
             raise NeedsIndex(f"{query.sql.name} went over its budget") from error
         except apsw.Error as error:
             raise _translated(error) from error
         finally:
             connection.set_progress_handler(None)
-        return [query.make(row) for row in rows]
+        return _made(query, rows)
 
     # Writing
 
@@ -413,6 +426,45 @@ class SqliteDatabase:
             names = frozenset(wakes)
             for listener in self._listeners:
                 listener(names)
+
+
+_Fetched = tuple[list[Any], bool]  # rows as the library has them, and whether there are more
+
+
+def _fetched(
+    connection: apsw.Connection,
+    query: Query[Any],
+    values: tuple[Any, ...],
+    bytes_max: int | None,
+) -> _Fetched:
+    cursor = connection.execute(query.sql.sqlite, values)
+    if bytes_max is None:
+        return cursor.fetchall(), False
+    try:
+        return _fitting(cursor, bytes_max)
+    finally:
+        cursor.close()  # what was not stepped to would keep the read open
+
+
+def _fitting(rows: Iterable[Any], bytes_max: int) -> _Fetched:
+    kept: list[Any] = []
+    total = 0
+    for row in rows:
+        for value in row:
+            if isinstance(value, str):
+                total += len(value) if value.isascii() else len(value.encode())
+            elif isinstance(value, bytes):
+                total += len(value)
+        if kept and total > bytes_max:
+            return kept, True
+        kept.append(row)
+    return kept, False
+
+
+def _made(query: Query[R], fetched: _Fetched) -> Rows[R]:
+    rows, more = fetched
+    make = query.make
+    return Rows([make(row) for row in rows], more)
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -14,7 +14,7 @@ import msgspec
 
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.feed import CHUNK_EVENTS_FIRST, LogEntry, entries_after, next_count
+from mainspring.runtime.feed import CHUNK_EVENTS, LogEntry, entries_after
 from mainspring.runtime.tree import LogDamaged, Tree
 from mainspring.services.audit.checkpoints import publish, verifier_key
 
@@ -75,14 +75,13 @@ async def lines(
     key = str(verifier_key(keyring, origin))
     yield _line(Header(FORMAT, origin, key, row.size, row.note)) + b"\n"
     tree = Tree(database)
-    done, count = 0, CHUNK_EVENTS_FIRST
+    done = 0
     while done < row.size:
         room = min(MILESTONE_EVENTS - done % MILESTONE_EVENTS, row.size - done)
-        entries = await entries_after(database, done, min(count, room))
+        entries = (await entries_after(database, done, min(CHUNK_EVENTS, room))).items
         if not entries or entries[-1].seq != done + len(entries):
             raise LogDamaged(f"events are missing after {done}")
         done += len(entries)
-        count = next_count(entries)
         chunk = [_entry_line(entry, shown=tenant in (None, entry.tenant)) for entry in entries]
         if done % MILESTONE_EVENTS == 0 and done < row.size:
             chunk.append(_line(Milestone(done, await tree.consistency(done, row.size))) + b"\n")

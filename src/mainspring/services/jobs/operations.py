@@ -11,6 +11,7 @@ from mainspring.kernel.errors import Fault, Invalid, NotFound, Rerun
 from mainspring.kernel.job import QUEUES, Job, JobState, StagedJob
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
+from mainspring.kernel.table import Rows
 from mainspring.runtime.dispatch import job_insert
 from mainspring.runtime.registry import Registry
 from mainspring.runtime.tables import JobRow
@@ -68,16 +69,16 @@ async def enqueue(call: Call, new: NewJob) -> Answer[JobInfo]:
 @service.operation("GET /v1/jobs", scope=READ)
 async def list_all(call: Call, query: ListJobs) -> Page[JobInfo]:
     """List jobs, oldest first. A filter that would read too much is refused."""
-    rows = await call.all(
+    rows = await call.page(
         store.PAGE,
         tenant=call.tenant,
         after=query.cursor or "",
         queue=query.queue or "",
         state=query.state or "",
         name=query.name or "",
-        limit=query.limit + 1,
+        limit=query.limit,
     )
-    return _page(call, rows, query.limit)
+    return _page(call, rows)
 
 
 @service.operation("GET /v1/jobs/{job_id}", scope=READ)
@@ -144,14 +145,14 @@ async def resume(call: Call, queue: str) -> Queue:
 async def list_dead(call: Call, queue: str, query: ListDead) -> Page[JobInfo]:
     """List a queue's dead letters: jobs whose last attempt failed."""
     _require_queue(call, queue)
-    rows = await call.all(
+    rows = await call.page(
         store.DEAD,
         tenant=call.tenant,
         queue=queue,
         after=query.cursor or "",
-        limit=query.limit + 1,
+        limit=query.limit,
     )
-    return _page(call, rows, query.limit)
+    return _page(call, rows)
 
 
 @service.operation("POST /v1/queues/{queue}/dead:redrive", scope=ADMIN)
@@ -161,10 +162,10 @@ async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
     One whose unique key is held by a job that waits or runs stays dead.
     """
     _require_queue(call, queue)
-    rows = await call.all(store.REDRIVABLE, queue=queue, tenant=call.tenant, limit=batch.limit)
+    rows = await call.page(store.REDRIVABLE, queue=queue, tenant=call.tenant, limit=batch.limit)
     keys: set[tuple[str, str]] = set()
     redriven = 0
-    for row in rows:
+    for row in rows.items:
         if row.unique_key is not None:
             if (row.name, row.unique_key) in keys:
                 continue
@@ -215,9 +216,8 @@ def shown(call: Call, row: JobRow) -> JobInfo:
     )
 
 
-def _page(call: Call, rows: list[JobRow], limit: int) -> Page[JobInfo]:
-    page = rows[:limit]
-    return Page([shown(call, row) for row in page], page[-1].id if len(rows) > limit else None)
+def _page(call: Call, rows: Rows[JobRow]) -> Page[JobInfo]:
+    return Page.of(rows, lambda row: shown(call, row), lambda row: row.id)
 
 
 def _public_job(call: Call, name: str) -> Job:

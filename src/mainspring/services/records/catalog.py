@@ -76,9 +76,14 @@ async def confirm(call: Call, collection: Compiled) -> None:
             raise Rerun
 
 
+def read_definition(row: CollectionRow) -> Definition:
+    """Read what is stored of a collection, without compiling it."""
+    return _definition(row.definition)
+
+
 def compile_row(row: CollectionRow) -> Compiled:
     """Compile a stored collection."""
-    definition = _definition(row.definition)
+    definition = read_definition(row)
     ready = row.ready_version >= definition.layout
     return Compiled(row.id, row.name, row.version, row.schema_version, ready, definition)
 

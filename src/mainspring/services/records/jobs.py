@@ -54,8 +54,8 @@ async def migrate_records(
     collection = compile_row(row)
     if collection.layout != layout:
         return  # a later change has its own job
-    page = await call.all(RECORDS_AFTER, collection=row.id, after=after, limit=PAGE_ROWS)
-    stale = [stored for stored in page if stored.schema_version < layout]
+    page = await call.page(RECORDS_AFTER, collection=row.id, after=after, limit=PAGE_ROWS)
+    stale = [stored for stored in page.items if stored.schema_version < layout]
     seen: dict[tuple[str, bytes], str] = {}
     call.write(HOLD_SCHEMA(id=row.id, schema_version=row.schema_version).expect(1, Rerun))
     for stored in stale:
@@ -66,10 +66,10 @@ async def migrate_records(
             return
         _rewrite(call, collection, stored, record)
         _drop_removed(call, collection, stored, files)
-    if len(page) == PAGE_ROWS:
+    if page.more:
         call.enqueue(
             migrate_records, tenant=tenant, name=name, layout=layout,
-            after=page[-1].id, files=files,
+            after=page.items[-1].id, files=files,
         )  # fmt: skip
         return
     call.write(COLLECTIONS.update(row, ready_version=layout))
@@ -125,16 +125,16 @@ def drop_files(call: Call, files: Iterable[Any]) -> None:
 @service.job(queue="bulk", max_attempts=20)
 async def purge_collection(call: Call, collection: str, files: list[str]) -> None:
     """Remove a page of the records of a deleted collection, then enqueue the next."""
-    page = await call.all(RECORDS_AFTER, collection=collection, after="", limit=PAGE_ROWS)
+    page = await call.page(RECORDS_AFTER, collection=collection, after="", limit=PAGE_ROWS)
     links = await call.all(LINKS_OF, collection=collection, limit=PAGE_ROWS)
-    if not page and not links:
+    if not page.items and not links:
         return
     call.write(
         PURGE_LINKS(collection=collection, limit=PAGE_ROWS),
-        PURGE_RECORDS(collection=collection, limit=PAGE_ROWS),
+        PURGE_RECORDS(collection=collection, limit=len(page.items)),
     )
     if files:
-        drop_files(call, [decode(s.data).get(name) for s in page for name in files])
+        drop_files(call, [decode(s.data).get(name) for s in page.items for name in files])
     call.enqueue(purge_collection, collection=collection, files=files)
 
 

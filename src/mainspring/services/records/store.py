@@ -214,14 +214,17 @@ TAKEN = tuple(
     )
     for column in UNIQUE_COLUMNS
 )
+# In the order of the ids, so that whoever gets only the first of them knows which those are.
 RECORDS_BY_ID = Query(
     "records.records_by_id",
-    "SELECT id, version, schema_version, data FROM records_records "
-    "WHERE collection = :collection AND id IN (SELECT value FROM json_each(:ids))",
+    "SELECT r.id, r.version, r.schema_version, r.data "
+    "FROM json_each(:ids) AS wanted CROSS JOIN records_records AS r "
+    "WHERE r.collection = :collection AND r.id = wanted.value ORDER BY wanted.key LIMIT :limit",
     Stored,
-    postgres="SELECT id, version, schema_version, data FROM records_records "
-    "WHERE collection = :collection "
-    "AND id IN (SELECT jsonb_array_elements_text((:ids::text)::jsonb))",
+    postgres="SELECT r.id, r.version, r.schema_version, r.data "
+    "FROM jsonb_array_elements_text((:ids::text)::jsonb) WITH ORDINALITY AS wanted (id, place) "
+    "JOIN records_records AS r ON r.collection = :collection AND r.id = wanted.id "
+    "ORDER BY wanted.place LIMIT :limit",
 )
 LINKS_OF = Query(
     "records.links_of",
@@ -238,6 +241,12 @@ _PAGE = Template(
     "SELECT id, version, schema_version, data, $column FROM records_records "
     "WHERE $tests ORDER BY $order LIMIT :limit"
 )
+# Where SQLite has to sort, it sorts ids: else it would hold the data of all of them.
+_SORTED_PAGE = Template(
+    "SELECT r.id, r.version, r.schema_version, r.data, r.$column FROM (SELECT id AS at "
+    "FROM records_records WHERE $tests ORDER BY $order LIMIT :limit) AS page "
+    "CROSS JOIN records_records AS r WHERE r.collection = :collection AND r.id = page.at"
+)
 _GROUPS = Template("SELECT $columns FROM records_records WHERE $tests$grouping LIMIT :limit")
 _MISSING = Template(
     "SELECT id FROM records_records WHERE collection = :collection AND $value IS NULL LIMIT 1"
@@ -249,23 +258,31 @@ _DOUBLE = Template(
 
 
 @lru_cache(QUERIES_CACHED)
-def page_query(column: str, tests: Texts, orders: Texts, scans: bool) -> Query[Listed]:
+def page_query(
+    column: str, tests: Texts, orders: Texts, *, sorts: bool, scans: bool
+) -> Query[Listed]:
     """A page of a list. Takes ``limit`` and what the tests name."""
+    texts = (_SORTED_PAGE if sorts else _PAGE, _PAGE)
     sqlite, postgres = (
-        _PAGE.substitute(column=column, tests=test, order=order)
-        for test, order in zip(tests, orders, strict=True)
+        text.substitute(column=column, tests=test, order=order)
+        for text, test, order in zip(texts, tests, orders, strict=True)
     )
     return Query("records.list", sqlite, Listed, postgres=postgres, scans=scans)
 
 
 @lru_cache(QUERIES_CACHED)
-def groups_query(columns: Texts, tests: Texts, groupings: Texts) -> Query[tuple[Any, ...]]:
-    """The groups of an aggregation. Takes ``limit`` and what the tests name."""
+def groups_query(
+    columns: Texts, tests: Texts, groupings: Texts, texts: tuple[bool, ...]
+) -> Query[tuple[Any, ...]]:
+    """The groups of an aggregation. Takes ``limit`` and what the tests name.
+
+    ``texts`` says which of the columns are text.
+    """
     sqlite, postgres = (
         _GROUPS.substitute(columns=column, tests=test, grouping=grouping)
         for column, test, grouping in zip(columns, tests, groupings, strict=True)
     )
-    return Query("records.groups", sqlite, tuple, postgres=postgres, scans=True)
+    return Query("records.groups", sqlite, tuple, postgres=postgres, scans=True, long=texts)
 
 
 def missing_query(value: Texts) -> Query[str]:

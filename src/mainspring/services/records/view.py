@@ -6,6 +6,7 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Fault, Invalid
+from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.services.records import access
 from mainspring.services.records.api import EXPANDED_MAX
 from mainspring.services.records.catalog import compiled
@@ -18,7 +19,9 @@ Record = dict[str, Any]
 class View:
     """``?fields=`` and ``?expand=`` of one call, checked. Raises Invalid pointing at them."""
 
-    def __init__(self, collection: Compiled, fields: str | None, expand: str | None) -> None:
+    def __init__(
+        self, collection: Compiled, fields: str | None = None, expand: str | None = None
+    ) -> None:
         self._collection = collection
         self._fields = None if fields is None else _names(fields, "/fields", set(collection.types))
         relations = {f.name for f in collection.relations}
@@ -28,38 +31,56 @@ class View:
             raise Invalid("the query does not fit", faults=(fault,))
 
     async def render(self, call: Call, records: list[Record]) -> list[msgspec.Raw]:
-        """Write records as they are answered. Related ones the caller may not view are null."""
-        chosen = records
-        if self._fields is not None:
-            chosen = [{name: record[name] for name in self._fields} for record in records]
-        if self._expand:
-            related = {name: await self._related(call, name, records) for name in self._expand}
-            chosen = [
-                {
-                    **shown,
-                    "expand": {name: related[name].get(record[name]) for name in self._expand},
-                }
-                for shown, record in zip(chosen, records, strict=True)
-            ]
-        return [msgspec.Raw(msgspec.json.encode(record)) for record in chosen]
+        """Write records as they are answered. Related ones the caller may not view are null.
 
-    async def _related(self, call: Call, name: str, records: list[Record]) -> dict[str, Record]:
-        ids = sorted({record[name] for record in records if record[name] is not None})
+        As many of the first records are written as one page may hold, with what they point at, and
+        one of them however long it gets.
+        """
+        related = {name: await self._related(call, name, records) for name in self._expand}
+        written: list[msgspec.Raw] = []
+        size = 0
+        for record in records:
+            shown = record
+            if self._fields is not None:
+                shown = {name: record[name] for name in self._fields}
+            if self._expand:
+                if any(record[name] in related[name].unread for name in self._expand):
+                    break
+                pointed = {name: related[name].records.get(record[name]) for name in self._expand}
+                shown = {**shown, "expand": pointed}
+            text = msgspec.json.encode(shown)
+            size += len(text)
+            if written and size > PAGE_BYTES_MAX:
+                break
+            written.append(msgspec.Raw(text))
+        return written
+
+    async def _related(self, call: Call, name: str, records: list[Record]) -> "_Related":
+        """Read what a relation points at, of the first records first, as far as a page holds it."""
+        ids = list(dict.fromkeys(r[name] for r in records if r[name] is not None))
         target = self._collection.definition.targets[name]
         row = await call.find(COLLECTION_BY_ID, id=target)
         if row is None or not ids:
-            return {}
+            return _Related({}, frozenset())
         other = await compiled(call, row.id, row.version)
         wanted = msgspec.json.encode(ids).decode()
-        found = await call.all(RECORDS_BY_ID, collection=target, ids=wanted)
+        found = await call.page(RECORDS_BY_ID, collection=target, ids=wanted, limit=len(ids))
+        unread = ids[ids.index(found.items[-1].id) + 1 :] if found.more else []
         made = {}
-        for stored in found:
+        for stored in found.items:
             record = decode(stored.data)
             if stored.schema_version < other.layout:
                 record = other.upgrade(record)
             if access.may_view(call, other, record):
                 made[stored.id] = record
-        return made
+        return _Related(made, frozenset(unread))
+
+
+class _Related(msgspec.Struct, frozen=True):
+    """Records that one relation points at, and the ids that there was no room for."""
+
+    records: dict[str, Record]
+    unread: frozenset[str]
 
 
 def _names(listed: str, pointer: str, known: set[str]) -> list[str]:

@@ -209,15 +209,15 @@ async def replay(call: Call, endpoint_id: str, after: str, before: str) -> None:
     row = await call.find(store.ENDPOINT, id=endpoint_id, tenant=call.tenant)
     if row is None or not row.enabled:
         return
-    page = await call.all(store.EVENTS_BETWEEN, after=after, before=before, limit=REPLAY_PAGE)
+    page = await call.page(store.EVENTS_BETWEEN, after=after, before=before, limit=REPLAY_PAGE)
     routes = model.Routes([store.RouteRow(row.id, row.types, row.filter, 0)])
-    for event in page:
+    for event in page.items:
         if event.tenant != call.tenant or event.type == model.TESTED_TYPE:
             continue
         if routes.wanting(envelope(event.body, event.seq)):
             enqueue_delivery(call, row.id, event.id)
-    if len(page) == REPLAY_PAGE:
-        call.enqueue(replay, endpoint_id=row.id, after=page[-1].id, before=before)
+    if page.more:
+        call.enqueue(replay, endpoint_id=row.id, after=page.items[-1].id, before=before)
 
 
 @service.job(queue="bulk")

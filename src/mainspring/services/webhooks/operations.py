@@ -93,14 +93,10 @@ async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
 @service.operation("GET /v1/webhooks", scope=READ)
 async def list_all(call: Call, query: ListWebhooks) -> Page[Webhook]:
     """List endpoints, oldest first."""
-    rows = await call.all(
-        store.ENDPOINTS_AFTER,
-        tenant=call.tenant,
-        after=query.cursor or "",
-        limit=query.limit + 1,
+    rows = await call.page(
+        store.ENDPOINTS_AFTER, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
-    page = rows[: query.limit]
-    return Page([model.shown(r) for r in page], page[-1].id if len(rows) > len(page) else None)
+    return Page.of(rows, model.shown, lambda row: row.id)
 
 
 @service.operation("GET /v1/webhooks/{webhook_id}", scope=READ)
@@ -221,15 +217,13 @@ async def list_deliveries(call: Call, webhook_id: str, query: ListDeliveries) ->
     """List what was sent to an endpoint, each with its attempts."""
     await _endpoint(call, webhook_id)
     newest_first = query.sort == "-id"
-    rows = await call.all(
+    rows = await call.page(
         store.DELIVERY_PAGES[newest_first, query.state],
         endpoint_id=webhook_id,
         after=query.cursor or (jobs.END_OF_IDS if newest_first else ""),
-        limit=query.limit + 1,
+        limit=query.limit,
     )
-    page = rows[: query.limit]
-    next_cursor = page[-1].event_id if len(rows) > len(page) else None
-    return Page([model.shown_delivery(row) for row in page], next_cursor)
+    return Page.of(rows, model.shown_delivery, lambda row: row.event_id)
 
 
 @service.operation("GET /v1/webhooks/{webhook_id}/deliveries/{event_id}", scope=READ)

@@ -7,6 +7,7 @@ from msgspec import UNSET
 from mainspring.kernel.call import Call
 from mainspring.kernel.cel import Type, sql, tree
 from mainspring.kernel.errors import Fault, Invalid, NeedsIndex
+from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.services.records import access
 from mainspring.services.records.api import GROUPS_MAX, Aggregation, Group, Groups, service
 from mainspring.services.records.catalog import named
@@ -39,17 +40,17 @@ async def aggregate_records(call: Call, collection: str, query: Aggregation) -> 
     params.update(rest.params)
     (first, grouping), (second, other) = wanted.texts(0), wanted.texts(1)
     texts = " AND ".join([*tests, rest.sqlite]), " AND ".join([*tests, rest.postgres])
-    statement = groups_query((first, second), texts, (grouping, other))
-    params["limit"] = GROUPS_MAX + 1
+    statement = groups_query((first, second), texts, (grouping, other), wanted.long)
     try:
-        rows = await call.all(statement, **params)
+        rows = await call.page(statement, limit=GROUPS_MAX, **params)
     except NeedsIndex:
         raise NeedsIndex(advice(found, condition, Sort([], None))) from None
-    if len(rows) > GROUPS_MAX:
+    if rows.more:
         raise Invalid(
-            f"more than {GROUPS_MAX} groups", faults=(Fault("/group", "too many groups"),)
+            f"more than {GROUPS_MAX} groups, or more than {PAGE_BYTES_MAX} bytes of text in them",
+            faults=(Fault("/group", "too many groups, or too long: group by less, or filter"),),
         )
-    return Groups([wanted.group(row) for row in rows])
+    return Groups([wanted.group(row) for row in rows.items])
 
 
 class _Wanted:
@@ -65,8 +66,16 @@ class _Wanted:
         self.smallest = self._names(query.min, "/min", ordered)
         self.largest = self._names(query.max, "/max", ordered)
         self.columns = 2 * len(self.sums) + len(self.averages + self.smallest + self.largest)
+        self.long = (
+            *map(self._is_long, self.groups),
+            *[False] * (1 + 2 * len(self.sums) + len(self.averages)),
+            *map(self._is_long, self.smallest + self.largest),
+        )
         if len(self.groups) + self.columns > COLUMNS_MAX:
             raise Invalid(f"at most {COLUMNS_MAX} values are computed at once")
+
+    def _is_long(self, name: str) -> bool:
+        return self._types[name] in (Type.TEXT, Type.TIME)
 
     def _names(self, listed: str | None, pointer: str, kinds: tuple[Type, ...] | None) -> list[str]:
         names = [n.strip() for n in (listed or "").split(",") if n.strip()]

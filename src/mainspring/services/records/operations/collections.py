@@ -26,7 +26,7 @@ from mainspring.services.records.api import (
     StillReferenced,
     service,
 )
-from mainspring.services.records.catalog import compile_row
+from mainspring.services.records.catalog import compile_row, read_definition
 from mainspring.services.records.fields import CEL_TYPES
 from mainspring.services.records.jobs import migrate_records, purge_collection
 from mainspring.services.records.model import (
@@ -92,11 +92,10 @@ async def create_collection(call: Call, new: NewCollection) -> Answer[Collection
 @service.operation(f"GET {COLLECTIONS_PATH}", scope=READ)
 async def list_collections(call: Call, query: ListCollections) -> Page[Collection]:
     """List the collections, by name."""
-    rows = await call.all(
-        COLLECTIONS_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit + 1
+    rows = await call.page(
+        COLLECTIONS_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
-    shown = [view(row) for row in rows[: query.limit]]
-    return Page(shown, shown[-1].name if len(rows) > query.limit else None)
+    return Page.of(rows, view, lambda row: row.name)
 
 
 @service.operation(f"GET {COLLECTIONS_PATH}/{{name}}", scope=READ)
@@ -163,7 +162,7 @@ async def delete_collection(call: Call, name: str) -> None:
 
 def view(row: CollectionRow) -> Collection:
     """A collection as it is answered."""
-    definition = compile_row(row).definition
+    definition = read_definition(row)
     return Collection(
         row.id, row.name, definition.fields, definition.rules,
         [slot.fields for slot in definition.indexes],

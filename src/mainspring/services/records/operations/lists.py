@@ -43,18 +43,15 @@ async def list_records(
     plan = choose(found, condition, sort)
     statement, params = _statement(found, plan, sort, query)
     try:
-        rows = await call.all(statement, **params)
+        page = await call.page(statement, limit=query.limit, **params)
     except NeedsIndex:
         raise NeedsIndex(advice(found, condition, sort)) from None
-    more = len(rows) > query.limit
-    rows = rows[: query.limit]
-    cursor = _next_cursor(plan, sort, rows[-1]) if more else None
+    rows, more = page.items, page.more
     if view is None and min([r.schema_version for r in rows], default=0) >= found.layout:
-        return _as_stored(found, rows, cursor)
-    records = [_current(found, row) for row in rows]
-    if view is None:
-        return Answer(Page([msgspec.Raw(msgspec.json.encode(r)) for r in records], cursor))
-    return Answer(Page(await view.render(call, records), cursor))
+        return _as_stored(found, rows, _next_cursor(plan, sort, rows[-1]) if more else None)
+    shown = await (view or View(found)).render(call, [_current(found, row) for row in rows])
+    more = more or len(shown) < len(rows)
+    return Answer(Page(shown, _next_cursor(plan, sort, rows[len(shown) - 1]) if more else None))
 
 
 def _as_stored(collection: Compiled, rows: list[Listed], cursor: str | None) -> Answer[Any]:
@@ -89,7 +86,7 @@ def _current(collection: Compiled, row: Listed) -> dict[str, Any]:
 def _statement(
     collection: Compiled, plan: Plan, sort: Sort, query: ListRecords
 ) -> tuple[Query[Listed], dict[str, Any]]:
-    params: dict[str, Any] = {"collection": collection.id, "limit": query.limit + 1}
+    params: dict[str, Any] = {"collection": collection.id}
     tests = ["collection = :collection"]
     rest = plan.rest
     if query.cursor is None or not plan.ordered:
@@ -105,7 +102,9 @@ def _statement(
         params.update(extra.params)
     column = plan.column if plan.ordered else "id"
     orders = _orders(plan, sort)
-    return page_query(column, (sqlite, postgres), orders, not plan.covered), params
+    texts = (sqlite, postgres)
+    statement = page_query(column, texts, orders, sorts=not plan.ordered, scans=not plan.covered)
+    return statement, params
 
 
 def _range(plan: Plan, params: dict[str, Any], *, low: bool = True, high: bool = True) -> list[str]:

@@ -175,11 +175,8 @@ async def list_users(call: Call, query: UserQuery) -> Page[User]:
         user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=email_key)
         return Page([] if user is None else [proof.shown(user)])
     start = proof.after(query.cursor, "user")
-    rows = await call.all(store.USER_PAGE, tenant=call.tenant, after=start, limit=query.limit + 1)
-    page = rows[: query.limit]
-    return Page(
-        [proof.shown(user) for user in page], page[-1].id if len(rows) > len(page) else None
-    )
+    rows = await call.page(store.USER_PAGE, tenant=call.tenant, after=start, limit=query.limit)
+    return Page.of(rows, proof.shown, lambda user: user.id)
 
 
 @service.operation("GET /v1/users/{id}", scope="users:read")

@@ -59,17 +59,16 @@ async def create_api_key(call: Call, new: NewApiKey) -> Answer[MadeApiKey]:
 @service.operation("GET /v1/api_keys", scope="api_keys:own")
 async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
     """List API keys, the oldest first: your own, or all with the scope api_keys:read."""
-    start, limit = proof.after(query.cursor, "key"), query.limit + 1
+    start, limit = proof.after(query.cursor, "key"), query.limit
     if call.caller.allows("api_keys:read"):
-        rows = await call.all(store.API_KEY_PAGE, tenant=call.tenant, after=start, limit=limit)
+        rows = await call.page(store.API_KEY_PAGE, tenant=call.tenant, after=start, limit=limit)
     elif (owner := await proof.owner_id(call)) is not None:
-        rows = await call.all(
+        rows = await call.page(
             store.API_KEY_PAGE_OF, tenant=call.tenant, owner_id=owner, after=start, limit=limit
         )
     else:
-        rows = []
-    page = rows[: query.limit]
-    return Page([shown(row) for row in page], page[-1].id if len(rows) > len(page) else None)
+        return Page([])
+    return Page.of(rows, shown, lambda row: row.id)
 
 
 @service.operation("GET /v1/api_keys/{id}", scope="api_keys:own")

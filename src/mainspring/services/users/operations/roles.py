@@ -53,11 +53,10 @@ async def create_role(call: Call, new: NewRole) -> Answer[Role]:
 @service.operation("GET /v1/roles", scope="roles:read")
 async def list_roles(call: Call, query: PageQuery) -> Page[Role]:
     """List roles by name."""
-    rows = await call.all(
-        store.ROLE_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit + 1
+    rows = await call.page(
+        store.ROLE_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
-    page = rows[: query.limit]
-    return Page([shown(row) for row in page], page[-1].name if len(rows) > len(page) else None)
+    return Page.of(rows, shown, lambda row: row.name)
 
 
 @service.operation("GET /v1/roles/{name}", scope="roles:read")

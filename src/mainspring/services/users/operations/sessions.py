@@ -121,20 +121,16 @@ async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
 async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
     """List your sessions, the oldest first."""
     user = await proof.myself(call)
-    rows = await call.all(
+    rows = await call.page(
         store.SESSION_PAGE,
         tenant=call.tenant,
         user_id=user.id,
         after=proof.after(query.cursor, "sess"),
         now_ms=call.now_ms,
-        limit=query.limit + 1,
+        limit=query.limit,
     )
-    page = rows[: query.limit]
     current = call.caller.session_id
-    return Page(
-        [_shown(session, current) for session in page],
-        page[-1].id if len(rows) > len(page) else None,
-    )
+    return Page.of(rows, lambda session: _shown(session, current), lambda session: session.id)
 
 
 @service.operation("DELETE /v1/sessions", scope="users:own", raises=(SessionNeeded,))

@@ -9,12 +9,12 @@
 
 from collections.abc import Awaitable, Callable
 
-from mainspring.testing.conformance.database import calls, crowds, life
+from mainspring.testing.conformance.database import calls, crowds, life, pages
 from mainspring.testing.conformance.database.things import Opener
 
 CHECKS: tuple[Callable[[Opener], Awaitable[None]], ...] = tuple(
     check
-    for room in (calls, crowds, life)
+    for room in (calls, crowds, life, pages)
     for name, check in vars(room).items()
     if name.startswith("check_")
 )
