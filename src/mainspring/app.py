@@ -177,7 +177,11 @@ class Platform:
             silence_max_ms=None if self.database.exclusive else SILENCE_MAX_MS,
         )
         self.tail = Tail(
-            self.database, self.runtime.board, self.gateway.revoke, self.gateway.identities.heard
+            self.database,
+            self.runtime.board,
+            self.gateway.revoke,
+            self.gateway.identities.heard,
+            self.gateway.identities.forget_all,
         )
         self.rest = RestApp(
             self.runtime.registry.operations.values(),

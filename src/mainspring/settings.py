@@ -82,6 +82,7 @@ class QueueSettings(msgspec.Struct, frozen=True):
     default: Concurrency = 64
     bulk: Concurrency = 16
     notifications: Concurrency = 128
+    webhooks: Concurrency = 128
     own: dict[str, Concurrency] = msgspec.field(default_factory=dict)
 
     @property

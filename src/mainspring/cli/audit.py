@@ -1,5 +1,6 @@
 """``mainspring audit``: takes the log out, and checks it anywhere without us."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,8 @@ VERIFY_EPILOG = (
     "  [bold]mainspring audit verify audit.ndjson --key 'mainspring.local/audit+…'[/bold]\n\n"
     "  [bold]mainspring audit verify new.ndjson --older old.ndjson[/bold]  also that nothing was "
     "cut off or rewritten since\n\n"
-    "Exits with 1 when anything was changed, removed, reordered or truncated."
+    "Exits with 1 when anything was changed, removed, reordered or truncated, and when events are "
+    "withheld that --allow-withheld does not expect."
 )
 
 
@@ -61,7 +63,7 @@ def export(
     folder = Path(settings.of(PlatformSettings).data_dir)
     part = file.with_name(file.name + ".part")
     try:
-        with part.open("wb") as out:
+        with _for_its_owner(part) as out:
             if url is None and find_running(folder) is None:
                 key = asyncio.run(_from_database(settings, out))
             else:
@@ -73,6 +75,13 @@ def export(
         part.unlink(missing_ok=True)
     typer.echo(f"wrote {file} ({file.stat().st_size:,} bytes)")
     typer.echo(f"verifier key: {key}")
+
+
+def _for_its_owner(path: Path) -> "BinaryIO":
+    """Make a file that nobody else may read: the log says who did what."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 async def _from_database(settings: "Settings", out: "BinaryIO") -> str:
@@ -109,6 +118,13 @@ def verify(
     older: Annotated[
         Path | None, typer.Option(metavar="FILE", help="An earlier export of the same log.")
     ] = None,
+    allow_withheld: Annotated[
+        bool,
+        typer.Option(
+            "--allow-withheld",
+            help="Expect events without their content: those of others than who made the export.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check an export without a server, and name every event that something was done to."""
@@ -120,7 +136,7 @@ def verify(
     from mainspring.services.audit.verify import verify_file
 
     try:
-        report = verify_file(file, key, older=older)
+        report = verify_file(file, key, older=older, allow_withheld=allow_withheld)
     except OSError as error:
         raise StartError(f"cannot verify {error.filename or file}: {error.strerror}") from None
     except BadNote as error:
@@ -136,6 +152,10 @@ def verify(
 def _print(report: "Report") -> None:
     if report.ok:
         typer.echo(f"intact: {report.events:,} events, checkpoint of {report.time}")
+        if report.withheld:
+            typer.echo(
+                f"{report.withheld:,} of them are withheld: proved to be there, content not shown"
+            )
     else:
         plural = "" if report.problems_found == 1 else "s"
         typer.echo(f"NOT INTACT: {report.problems_found:,} problem{plural}")
@@ -150,5 +170,6 @@ def _print(report: "Report") -> None:
     if not report.trusted:
         typer.echo(
             f"The key is the export's own: {report.key}\n"
-            "Compare it with the one you noted, or give that with --key."
+            "Whoever forges an export as a whole brings a key of their own. Compare this one with "
+            "the one you noted, or give that with --key."
         )

@@ -12,7 +12,7 @@ from mainspring.kernel.policy import RetryPolicy
 
 JobHandler = Callable[..., Awaitable[None]]
 
-QUEUES = ("critical", "default", "bulk", "notifications")
+QUEUES = ("critical", "default", "bulk", "notifications", "webhooks")
 PRIORITY_MAX = 9
 
 

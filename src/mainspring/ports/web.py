@@ -10,15 +10,23 @@ ANSWER_BYTES_MAX = 64 * 1024  # of a body; the rest is not read and the connecti
 
 
 class WebAnswer(msgspec.Struct, frozen=True):
-    """What came back: the status, headers in lower case, and at most ``ANSWER_BYTES_MAX`` bytes."""
+    """What came back: the status, headers in lower case, and at most ``ANSWER_BYTES_MAX`` bytes.
+
+    ``public`` says that anyone could have asked the address that answered; what a private one says
+    is not for whoever chose the URL.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    public: bool = False
 
 
 class WebError(Exception):
     """No answer came back. ``code`` is stable and one of those below; ``detail`` is for people.
+
+    Neither says more of the network than whoever chose the URL may know: what a name resolves to,
+    or who listens there. That is in ``__cause__``.
 
     ``url_refused`` and ``address_refused`` are the guard's; ``name_not_resolved``,
     ``connect_failed``, ``tls_failed``, ``connection_lost`` and ``timed_out`` are the network's.

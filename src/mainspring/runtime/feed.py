@@ -1,8 +1,9 @@
 """Reading the log by its order: what the feed, the audit trail and an export page through."""
 
 import asyncio
+import difflib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from itertools import islice
 
@@ -10,8 +11,9 @@ import msgspec
 
 from mainspring.kernel.call import Reader
 from mainspring.kernel.cel import Names, Type
-from mainspring.kernel.errors import Fault, Invalid
+from mainspring.kernel.errors import Fault, Gone, Invalid
 from mainspring.kernel.page import PAGE_BYTES_MAX
+from mainspring.kernel.service import pattern_covers
 from mainspring.kernel.table import Query, Rows
 from mainspring.runtime.tables import LAST_SEQ
 from mainspring.runtime.wakes import WakeBoard
@@ -22,6 +24,7 @@ CHUNK_BYTES = 1 << 20  # of bodies in one read
 RECENT_EVENTS_MAX = 1_024  # held in memory for those who follow
 RECENT_BYTES_MAX = 8 << 20
 SEQ_DIGITS_MAX = 18
+TYPES_SUGGESTED_MAX = 5
 
 # What a filter over events may name. Personal fields are sealed to it: no filter finds them out.
 EVENT_NAMES = Names(
@@ -38,6 +41,12 @@ EVENT_NAMES = Names(
         "data": Type.JSON,
     }
 )
+
+
+class PositionGone(Gone):
+    """A reader is past the end of the log: it was restored, or fell back, to an earlier state."""
+
+    code, title = "position_gone", "The log does not reach there any more"
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -102,6 +111,11 @@ class Recent:
         self._bytes = 0
         self._reading: asyncio.Task[None] | None = None
 
+    @property
+    def end(self) -> int:
+        """How far the log was read."""
+        return self._begin + len(self._entries)
+
     def look_again(self) -> None:
         """Read from the database at the next question, whatever woke or did not."""
         self._woken.set()
@@ -123,10 +137,10 @@ class Recent:
     async def _read_on(self) -> None:
         try:
             last = (await self._reader.read(LAST_SEQ, ()))[0]
-            if last - self._begin - len(self._entries) > RECENT_EVENTS_MAX:
+            if not -1 < last - self.end <= RECENT_EVENTS_MAX:  # also where the log fell back
                 self._entries.clear()
                 self._begin, self._bytes = last, 0
-            while (seen := self._begin + len(self._entries)) < last:
+            while (seen := self.end) < last:
                 for entry in (await entries_after(self._reader, seen, CHUNK_EVENTS)).items:
                     self._entries.append(entry)
                     self._bytes += len(entry.body)
@@ -183,3 +197,45 @@ def read_cursor(cursor: str | None, pointer: str = "/cursor") -> int:
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > SEQ_DIGITS_MAX:
         raise Invalid(faults=(Fault(pointer, "a seq, or the next_cursor of a page before"),))
     return int(cursor)
+
+
+async def require_held(reader: Reader, position: int) -> None:
+    """Raise PositionGone when the log does not reach to this position.
+
+    Nobody was ever given a position past the end of this log, so it is one of another state of it:
+    a reader that waited there would pass by what happens from now on.
+    """
+    last = (await reader.read(LAST_SEQ, ()))[0] if position else 0
+    if position > last:
+        raise gone(position, last)
+
+
+def gone(position: int, last: int) -> PositionGone:
+    """Tell a reader where the log ends instead."""
+    return PositionGone(
+        f"the log ends at {last}, before {position}: it was restored to an earlier state. Read "
+        f"what you hold anew, or go on with after={last}",
+        extra={"position": last},
+    )
+
+
+def require_known(patterns: Sequence[str], known: Collection[str], pointer: str) -> None:
+    """Raise Invalid, pointing at each pattern that no known type of event fits."""
+    faults = tuple(
+        Fault(
+            pointer.format(at=at), f"no type of event fits {pattern!r}: {_nearest(pattern, known)}"
+        )
+        for at, pattern in enumerate(patterns)
+        if pattern != "*" and not any(pattern_covers(pattern, name) for name in known)
+    )
+    if faults:
+        raise Invalid("no such type of event", faults=faults)
+
+
+def _nearest(pattern: str, known: Collection[str]) -> str:
+    """Name the types and prefixes that are spelt most like a pattern, or else every service's."""
+    prefixes = {".".join([*name.split(".")[:parts], "*"]) for name in known for parts in (1, 2)}
+    if near := difflib.get_close_matches(pattern, sorted({*known, *prefixes}), TYPES_SUGGESTED_MAX):
+        return f"do you mean {' or '.join(near)}?"
+    services = sorted({name.partition(".")[0] + ".*" for name in known})
+    return f"there are {', '.join(services)}"

@@ -110,7 +110,7 @@ class Relay:
         return (await self._database.read(LAST_SEQ, ()))[0]
 
     async def _follow(self, consumer: Consumer) -> None:
-        seq = await self._cursor(consumer)
+        seq = await self._resume(consumer)
         with self._board.listen("events", "sequenced") as signal:
             while True:
                 signal.clear()
@@ -125,6 +125,20 @@ class Relay:
 
     async def _cursor(self, consumer: Consumer) -> int:
         return (await self._database.read(CURSOR, (consumer.name,)))[0]
+
+    async def _resume(self, consumer: Consumer) -> int:
+        """Return where a consumer goes on: its cursor, or the log's end where that is before it.
+
+        Past the end there is nothing to wait for: the log was restored, or fell back, without the
+        cursor, and events would get places that the consumer believes it has taken.
+        """
+        seq = await self._cursor(consumer)
+        head = await self._head()  # read after the cursor, so a log that grows is never before it
+        if seq <= head:
+            return seq
+        log.error("consumer_past_the_end", consumer=consumer.name, was_at=seq, log_ends_at=head)
+        await self._database.commit([self._move(consumer, seq, head)], CONSUMED)
+        return head
 
     async def _stand_by(self, consumer: Consumer) -> int:
         """Wait while another process moves the cursor; return it when that has gone silent."""

@@ -25,7 +25,7 @@ from mainspring.runtime.telemetry import Metrics
 from mainspring.runtime.wakes import WakeBoard
 from mainspring.runtime.workers import Attempt, Workers
 
-CONCURRENCY = {"critical": 32, "default": 64, "bulk": 16, "notifications": 128}
+CONCURRENCY = {"critical": 32, "default": 64, "bulk": 16, "notifications": 128, "webhooks": 128}
 
 
 class Round(msgspec.Struct, frozen=True):

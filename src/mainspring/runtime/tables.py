@@ -31,6 +31,7 @@ class Told(msgspec.Struct, frozen=True):
     """What a tail tells of an event."""
 
     seq: int
+    id: str
     type: str
     subject: str
 
@@ -116,7 +117,7 @@ EVENTS_AFTER = Query(
 )
 EVENT_SUBJECTS_AFTER = Query(
     "runtime.event_subjects_after",
-    "SELECT seq, type, subject FROM events WHERE seq > :after ORDER BY seq LIMIT :limit",
+    "SELECT seq, id, type, subject FROM events WHERE seq > :after ORDER BY seq LIMIT :limit",
     Told,
 )
 LAST_SEQ = Query("runtime.last_seq", "SELECT COALESCE(MAX(seq), 0) FROM events", int)

@@ -2,13 +2,15 @@ import ipaddress
 
 import pytest
 
-from mainspring.adapters.web.addresses import check_address, parse
+from mainspring.adapters.web.addresses import NOT_ONE_HOST, NOT_PUBLIC, check_address, parse
 from mainspring.ports.web import WebError
 
 
 def refused(url: str, *, allow_private: bool = False) -> str:
     with pytest.raises(WebError) as caught:
         parse(url, allow_private=allow_private)
+    if caught.value.code == "address_refused" and "port" not in caught.value.detail:
+        assert caught.value.detail in {NOT_PUBLIC, NOT_ONE_HOST}
     return caught.value.code
 
 

@@ -174,9 +174,8 @@ async def test_an_export_over_http_shows_other_tenants_as_leaves(platform):
     operation = platform.runtime.registry.operations["audit.export"]
     raw = await operation.handler(platform.call())
     lines = b"".join([chunk async for chunk in raw.body]).splitlines(keepends=True)
-    report = verify(lines, key_of(platform))
-    assert report.ok
-    assert (report.events, report.withheld) == (6, 3)
+    report = verify(lines, key_of(platform), allow_withheld=True)
+    assert (report.events, report.withheld, report.ok) == (6, 3, True)
     assert b'"tenant":"other"' not in b"".join(lines)
 
 

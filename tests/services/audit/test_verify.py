@@ -209,9 +209,29 @@ def test_withheld_bodies_are_counted_and_still_proved(lines):
         i = at(lines, seq)
         leaf = msgspec.json.decode(lines[i], type=Entry).leaf
         lines[i] = msgspec.json.encode(Entry(seq, leaf)) + b"\n"
-    report = verify(lines, str(KEY))
+    report = verify(lines, str(KEY), allow_withheld=True)
     assert report.ok
     assert report.withheld == 2
+    assert found(lines) == [("withheld", 3, 4)]
+
+
+def test_an_export_stripped_of_every_body_is_not_intact(lines):
+    stripped = [
+        msgspec.json.encode(Entry(e.seq, e.leaf)) + b"\n" if isinstance(e, Entry) else line
+        for line in lines
+        for e in [msgspec.json.decode(line, type=Entry) if line.startswith(b'{"seq"') else None]
+    ]
+    report = verify(stripped, str(KEY))
+    assert (report.ok, report.withheld) == (False, SIZE)
+    assert [(p.kind, p.first, p.last) for p in report.problems] == [("withheld", 1, SIZE)]
+    assert "700 of 700 events" in report.problems[0].detail
+    # What is withheld still cannot be put in another's place.
+    moved = list(stripped)
+    i, j = at(moved, 3), at(moved, 4)
+    three, four = (msgspec.json.decode(moved[k], type=Entry) for k in (i, j))
+    moved[i] = msgspec.json.encode(Entry(3, four.leaf)) + b"\n"
+    moved[j] = msgspec.json.encode(Entry(4, three.leaf)) + b"\n"
+    assert found(moved, allow_withheld=True) == [("changed", 1, 256)]
 
 
 def test_a_forged_header_is_refused(lines):
@@ -284,6 +304,56 @@ def test_the_list_of_problems_is_bounded(lines):
 def test_a_key_that_is_none_is_refused(lines):
     with pytest.raises(BadNote):
         verify(lines, "nonsense")
+
+
+def header(checkpoint="", key=None, size=SIZE, origin=ORIGIN):
+    return msgspec.json.encode(Header(FORMAT, origin, str(key or KEY), size, checkpoint)) + b"\n"
+
+
+def test_an_export_without_a_checkpoint_or_with_an_unsigned_one_is_refused(lines):
+    whole = msgspec.json.decode(lines[0], type=Header).checkpoint
+    unsigned = whole.partition("\n\n")[0] + "\n\n"
+    for note in ("", unsigned, whole.replace("700", "699")):
+        assert ("signature", None, None) in found([header(note), *lines[1:]])
+    without = [line for line in lines if not line.startswith(b'{"export"')]
+    assert found(without)[0][0] == "unreadable"
+
+
+def test_a_checkpoint_of_another_log_is_refused(lines):
+    other = "other.example/log"
+    key = VerifierKey(other, KEY.public)
+    root = checkpoint_of(BODIES).root
+    theirs = sign(Checkpoint(other, SIZE, root, "2026-01-31T12:00:00.000Z"), key, PRIVATE.sign)
+    assert ("signature", None, None) in found([header(theirs, key, origin=other), *lines[1:]])
+    # Signed with the key we trust, under its name, for a log of another name.
+    misnamed = sign(Checkpoint(other, SIZE, root, ""), KEY, PRIVATE.sign)
+    assert ("signature", None, None) in found([header(misnamed), *lines[1:]])
+
+
+def test_what_follows_the_checkpoint_is_not_vouched_for(lines):
+    tail = [entry(701, b'{"id":"evt_701"}'), entry(702, b'{"id":"evt_702"}')]
+    grown = [*lines[:-1], *tail, b'{"end":702}\n']
+    assert found(grown) == [("changed", 701, 702)]
+
+
+def test_an_older_export_must_be_whole_and_of_the_same_log(tmp_path, lines):
+    path, older = tmp_path / "new.ndjson", tmp_path / "old.ndjson"
+    path.write_bytes(b"".join(lines))
+
+    def kinds(old, key=str(KEY)):
+        older.write_bytes(b"".join(old))
+        return [p.kind for p in verify_file(path, key, older=older).problems]
+
+    good = export_of(BODIES[:300])
+    assert kinds(good) == []
+    assert "truncated" in kinds(good[:40])
+    assert "unreadable" in kinds([])
+    forger = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    theirs = VerifierKey(ORIGIN, forger.public_key().public_bytes_raw())
+    note = sign(checkpoint_of(BODIES[:300]), theirs, forger.sign)
+    forged = [header(note, theirs, size=300), *good[1:]]
+    assert "signature" in kinds(forged)
+    assert kinds(forged, None) == ["signature"]
 
 
 def test_files(tmp_path, lines):

@@ -8,7 +8,9 @@ import pytest
 
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Invalid, NotFound
-from mainspring.runtime.feed import PAGE_BYTES_MAX
+from mainspring.kernel.table import Statement
+from mainspring.runtime.feed import PAGE_BYTES_MAX, PositionGone
+from mainspring.runtime.tail import Tail
 from mainspring.services.events.api import SCANNED_MAX, StreamQuery
 from mainspring.services.events.operations import stream
 from tests.services.log_platform import PATIENCE_S, Burnt, LogPlatform, Named, Written
@@ -52,7 +54,7 @@ async def test_types_and_filters_choose(platform):
     await platform.emit(Burnt("note_3"), Named("user_a", "Ada"))
     for types, count in (
         ("notes.note.*", 21), ("notes.note.burnt", 1), ("notes.*", 22), ("*", 22),
-        ("notes.note.burnt,notes.author.*", 2), ("orders.*", 0),
+        ("notes.note.burnt,notes.author.*", 2),
     ):  # fmt: skip
         items, position = await follow(platform, type=types, limit=4)
         assert len(items) == count, types
@@ -74,6 +76,89 @@ async def test_a_bad_filter_or_cursor_says_where(platform):
         with pytest.raises(Invalid) as refused:
             await platform.ask("events.read", query=query)
         assert refused.value.faults[0].pointer == pointer
+
+
+async def test_a_type_that_there_is_not_is_refused_with_what_fits(platform):
+    for types, pointer, said in (
+        ("payments", "/type", "there are notes.*"),
+        ("notes.note.writen", "/type", "do you mean notes.note.written"),
+        ("notes.*,note.*", "/type", "do you mean notes.*"),
+        ("notes.note", "/type", "do you mean notes.note.*"),
+    ):
+        for ask in (
+            lambda types=types: platform.ask("events.read", query={"type": types}),
+            lambda types=types: Following(platform, type=types).next(),
+        ):
+            with pytest.raises(Invalid) as refused:
+                await ask()
+            (fault,) = refused.value.faults
+            assert fault.pointer == pointer
+            assert said in fault.detail, fault.detail
+    with pytest.raises(Invalid) as refused:
+        await platform.ask("audit.entries", query={"type": "orders.*"})
+    assert refused.value.faults[0].pointer == "/type"
+
+
+async def test_a_place_past_the_end_is_gone_and_says_where_the_log_ends(platform):
+    for count in (0, 3):
+        await platform.write(count)
+        for ask in (
+            lambda: platform.ask("events.read", query={"after": "900000"}),
+            lambda past=str(count + 1): platform.ask("audit.entries", query={"cursor": past}),
+            lambda: Following(platform, after="900000").next(),
+            lambda past=str(count + 1): Following(platform, last_event_id=past).next(),
+        ):
+            with pytest.raises(PositionGone) as gone:
+                await ask()
+            assert (gone.value.status, gone.value.code) == (410, "position_gone")
+            assert gone.value.extra == {"position": count}
+            assert f"after={count}" in gone.value.detail
+        assert (await platform.ask("events.read", query={"after": str(count)}))["items"] == []
+
+
+FORGET_AFTER = Statement("test.forget_after", "DELETE FROM events WHERE seq > :seq")
+
+
+async def test_an_open_stream_ends_when_the_log_falls_back_behind_it(platform):
+    await platform.write(5)
+    reader = Following(platform, after="4")
+    assert [(await reader.next()).id for _ in range(2)] == ["4", "5"]
+    waiting = asyncio.create_task(reader.next())
+    await platform.database.commit([FORGET_AFTER(seq=2)], frozenset({"sequenced"}))
+    with pytest.raises(PositionGone) as gone:
+        await waiting
+    assert gone.value.extra == {"position": 2}
+
+
+async def test_a_tail_starts_over_when_its_last_event_is_gone(platform):
+    await platform.write(5)
+    heard, looks = [], asyncio.Queue()
+    tail = Tail(
+        platform.database,
+        platform.runtime.board,
+        lambda kind, subject: heard.append(subject),
+        lambda: looks.put_nowait("alive"),
+        lambda: looks.put_nowait("lost"),
+    )
+    await tail.start()
+
+    async def until(word):
+        async with asyncio.timeout(PATIENCE_S):
+            while await looks.get() != word:
+                pass
+
+    try:
+        await until("alive")
+        assert heard == []
+        await platform.database.commit([FORGET_AFTER(seq=3)], frozenset({"sequenced"}))
+        await until("lost")
+        platform.count = 3
+        await platform.emit(Burnt("note_9"))
+        async with asyncio.timeout(PATIENCE_S):
+            while heard != ["note_9"]:
+                await until("alive")
+    finally:
+        await tail.stop()
 
 
 async def test_a_page_reads_a_bounded_part_and_still_misses_nothing(platform):

@@ -28,7 +28,7 @@ async def test_a_queue_shows_its_depth_and_latency(at_rest: Platform) -> None:
         "latency_s": 5.0, "done_last_minute": 0,
     }  # fmt: skip
     names = [q["name"] for q in (await at_rest.value("jobs.list_queues"))["items"]]
-    assert names == ["attic", "bulk", "critical", "default", "notifications"]
+    assert names == ["attic", "bulk", "critical", "default", "notifications", "webhooks"]
     with pytest.raises(NotFound):
         await queue(at_rest, "nowhere")
 

@@ -36,3 +36,13 @@ async def pay(call: Call, new: NewOrder) -> str:
     if new.email is not None:
         return call.emit(BuyerNamed(call.new_id("user"), new.email))
     return call.emit(OrderPaid(call.new_id("order"), new.total, new.note))
+
+
+@shop.job(queue="notifications")
+async def send_letter(call: Call) -> None:
+    """Stands for a mail."""
+
+
+@shop.operation("POST /v1/letters", scope="shop:write", status=202)
+async def write_letter(call: Call) -> str:
+    return call.enqueue(send_letter)

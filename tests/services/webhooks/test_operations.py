@@ -103,6 +103,18 @@ class TestRefusals:
         unknown = await refusal(at_rest, "create", new=NewWebhook(url=URL, filter="nothing == 1"))
         assert isinstance(unknown, Invalid)
 
+    async def test_types_that_there_are_not(self, at_rest: Shop) -> None:
+        made = await make(at_rest)
+        wrong = ["shop.*", "shop.order.payed", "ordres.*"]
+        for name, args in (
+            ("create", {"new": NewWebhook(url=URL, types=wrong)}),
+            ("update", {"webhook_id": made["id"], "changes": WebhookChanges(types=wrong)}),
+        ):
+            failure = await refusal(at_rest, name, **args)  # type: ignore[arg-type]
+            assert (failure.status, failure.code) == (422, "invalid")
+            assert [fault.pointer for fault in failure.faults] == ["/types/1", "/types/2"]
+            assert "do you mean shop.order.paid" in failure.faults[0].detail
+
     async def test_too_many(self, at_rest: Shop) -> None:
         first = await make(at_rest)
         await make(at_rest)
@@ -152,13 +164,15 @@ async def test_updates_are_guarded_by_their_tag(at_rest: Shop) -> None:
     changed = await at_rest.run(
         "update",
         webhook_id=made["id"],
-        changes=WebhookChanges(url="https://Other.example", types=["a.b.c"], filter="seq > 1"),
+        changes=WebhookChanges(
+            url="https://Other.example", types=["shop.order.*"], filter="seq > 1"
+        ),
         if_match=first.etag,
     )
     assert changed.etag != first.etag
     shown = json.loads(changed.body)
     assert shown["url"] == "https://other.example/"
-    assert (shown["types"], shown["filter"]) == (["a.b.c"], "seq > 1")
+    assert (shown["types"], shown["filter"]) == (["shop.order.*"], "seq > 1")
     again = await at_rest.run("get", webhook_id=made["id"])
     assert (again.etag, again.body) == (changed.etag, changed.body)
     with pytest.raises(PreconditionFailed):
@@ -176,7 +190,7 @@ async def test_personal_fields_go_where_their_reader_says(at_rest: Shop) -> None
     with pytest.raises(Forbidden):
         await at_rest.run("create", caller=plain, new=new)
     made = await at_rest.value("create", caller=reader, new=new)
-    types = WebhookChanges(types=["a.b.c"])
+    types = WebhookChanges(types=["shop.order.*"])
     await at_rest.run("update", caller=plain, webhook_id=made["id"], changes=types)
     elsewhere = WebhookChanges(url="https://else.example")
     with pytest.raises(Forbidden):

@@ -1,9 +1,14 @@
 """Who gets an event when endpoints come and go around it."""
 
+import asyncio
+
+from structlog.testing import capture_logs
+
 from mainspring.kernel.call import SYSTEM
-from mainspring.kernel.table import Query
+from mainspring.kernel.table import Query, Statement
 from mainspring.services.webhooks.api import NewWebhook, WebhookChanges
 from mainspring.services.webhooks.consumers import HeldRoutes
+from tests.services.running import DEADLINE_S, LAG
 from tests.services.webhooks.receiver import Receiver, Shop
 
 LAST_SEQ = Query("test.last_seq", "SELECT MAX(seq) FROM events", int)
@@ -51,3 +56,33 @@ async def test_routes_are_held_as_long_as_that_is_certain(
     newest = await held.of(call, seq + 1)
     assert newest is not some
     assert await held.of(call, seq + 2) is newest  # looked again: nothing had changed
+
+
+SET_CURSORS = Statement("test.set_cursors", "UPDATE cursors SET seq = 900000")
+
+
+async def test_a_consumer_past_the_end_says_so_and_is_fed_again(
+    at_rest: Shop, receiver: Receiver
+) -> None:
+    """A log that was restored without the cursors: routing would wait there for ever."""
+    await at_rest.run("create", new=NewWebhook(url=receiver.url(), types=["shop.*"]))
+    await at_rest.runtime.sequencer.start()
+    await at_rest.runtime.relay.start()
+    await at_rest.runtime.relay.stop()
+    await at_rest.runtime.database.commit([SET_CURSORS()])
+
+    async def at_the_end() -> bool:
+        return await at_rest.runtime.database.read(LAG, ()) == [0]
+
+    with capture_logs() as said:
+        await at_rest.runtime.start()
+        await at_rest.until(at_the_end)
+        event_id = await at_rest.pay()
+        async with asyncio.timeout(DEADLINE_S):
+            assert (await receiver.next()).event["id"] == event_id
+    (line,) = [line for line in said if line["event"] == "consumer_past_the_end"]
+    assert (line["consumer"], line["was_at"], line["log_level"]) == (
+        "webhooks.route", 900_000, "error",
+    )  # fmt: skip
+    assert line["log_ends_at"] == 1
+    await at_rest.runtime.stop(1.0)

@@ -17,6 +17,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 PORTS_BELOW_1024 = frozenset({80, 443})  # the others are where infrastructure listens
 NAME_CHARS_MAX = 253
 
+# They do not say which address: whoever owns a name would learn what it means inside.
+NOT_PUBLIC = "the address is not public"
+NOT_ONE_HOST = "the address is that of no single host"
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _URL = re.compile(
     r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://"
@@ -113,7 +117,7 @@ def check_address(address: Address, *, allow_private: bool) -> None:
     inner = embedded(address)
     for part in (address,) if inner is None else (address, inner):
         if any(part in network for network in _ALWAYS_REFUSED):
-            raise WebError("address_refused", f"{address} is no address of one host")
+            raise WebError("address_refused", NOT_ONE_HOST)
     if allow_private:
         return
     if isinstance(address, ipaddress.IPv6Address):
@@ -124,7 +128,16 @@ def check_address(address: Address, *, allow_private: bool) -> None:
     else:
         refused = any(address in network for network in _REFUSED_4)
     if refused or (inner is not None and any(inner in network for network in _REFUSED_4)):
-        raise WebError("address_refused", f"{address} is not a public address")
+        raise WebError("address_refused", NOT_PUBLIC)
+
+
+def is_public(address: Address) -> bool:
+    """Tell whether anyone could reach this address."""
+    try:
+        check_address(address, allow_private=False)
+    except WebError:
+        return False
+    return True
 
 
 def embedded(address: Address) -> ipaddress.IPv4Address | None:

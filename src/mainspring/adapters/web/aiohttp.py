@@ -9,9 +9,10 @@ from functools import lru_cache
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 from yarl import URL
 
-from mainspring.adapters.web.addresses import check_address, parse
+from mainspring.adapters.web.addresses import NOT_PUBLIC, check_address, is_public, parse
 from mainspring.ports.web import ANSWER_BYTES_MAX, WebAnswer, WebError
 
 CONNECTIONS_MAX = 512
@@ -54,7 +55,7 @@ class CheckedResolver(AbstractResolver):
         except TimeoutError:
             raise WebError("name_not_resolved", f"looking up {host} took too long") from None
         except (OSError, UnicodeError) as error:
-            raise WebError("name_not_resolved", f"{host}: {error}") from None
+            raise WebError("name_not_resolved", f"{host} does not resolve") from error
         results = []
         for text in list(dict.fromkeys(found))[:ADDRESSES_MAX]:
             address = _address(text)
@@ -105,6 +106,7 @@ class AiohttpWeb:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
+            response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
@@ -137,27 +139,48 @@ class AiohttpWeb:
                 checked, data=body, timeout=timeout, allow_redirects=False,
                 headers={**headers, "Accept-Encoding": "identity"},
             ) as response:  # fmt: skip
+                assert isinstance(response, _Response)  # the session's
                 kept = await _read_bounded(response)
         except WebError:
             raise
+        # What the network said names addresses and ports; it stays in the cause, for our own log.
         except aiohttp.ServerTimeoutError as error:
-            raise WebError("timed_out", f"no connection in time: {error}") from None
-        except TimeoutError:
-            raise WebError("timed_out", f"no answer within {timeout_s:g} s") from None
+            raise WebError("timed_out", "no connection in time") from error
+        except TimeoutError as error:
+            raise WebError("timed_out", f"no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-            raise WebError("tls_failed", str(error)) from None
+            raise WebError("tls_failed", _about_tls(error)) from error
         except aiohttp.ClientConnectorError as error:
-            raise WebError("connect_failed", str(error)) from None
+            raise WebError("connect_failed", "no connection could be made") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise WebError("connection_lost", str(error) or type(error).__name__) from None
+            raise WebError("connection_lost", "the connection ended before the answer") from error
         answered = {name.lower(): value for name, value in response.headers.items()}
-        return WebAnswer(response.status, answered, kept)
+        return WebAnswer(response.status, answered, kept, public=response.public)
 
     def _checked_socket(self, info: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
         """Look at the address once more where the connection is made, whatever led here."""
         family, kind, proto, _, sockaddr = info
         check_address(_address(str(sockaddr[0])), allow_private=self._allow_private)
         return socket.socket(family, kind, proto)
+
+
+class _Response(aiohttp.ClientResponse):
+    """Remembers whether the peer that answered is one anyone could reach."""
+
+    public = False
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        peer = connection.transport.get_extra_info("peername") if connection.transport else None
+        self.public = peer is not None and is_public(_address(str(peer[0])))
+        return await super().start(connection)
+
+
+def _about_tls(error: Exception) -> str:
+    """What is wrong with a certificate, which is public; of anything else only that it failed."""
+    cause = getattr(error, "certificate_error", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the certificate is refused: {cause.verify_message}"
+    return "no TLS connection could be made"
 
 
 @lru_cache(maxsize=URLS_REMEMBERED_MAX)
@@ -171,7 +194,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         return ipaddress.ip_address(text if "%" not in text else "")
     except ValueError:
-        raise WebError("address_refused", f"{text!r} is not a plain address") from None
+        raise WebError("address_refused", NOT_PUBLIC) from None
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:

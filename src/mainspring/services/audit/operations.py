@@ -14,6 +14,7 @@ from mainspring.kernel.service import pattern_covers
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime import feed
+from mainspring.runtime.registry import Registry
 from mainspring.runtime.tree import Tree
 from mainspring.services.audit import checkpoints
 from mainspring.services.audit.api import (
@@ -32,20 +33,24 @@ from mainspring.services.audit.export import lines
 from mainspring.services.audit.store import OF_SIZE, CheckpointRow
 
 
-@service.operation("GET /v1/audit/entries", scope="audit:read")
+@service.operation("GET /v1/audit/entries", scope="audit:read", raises=(feed.PositionGone,))
 async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     """List events in the order of the log, as they were hashed.
 
     A page may hold fewer than ``limit`` and still have a ``next_cursor``: one page reads at most
     5,000 events.
     """
+    feed.require_known([query.type], call.use(Registry).events, "/type")
+    after = feed.read_cursor(query.cursor)
     found = await feed.scan(
         feed.source_of(call.reader),
-        feed.read_cursor(query.cursor),
+        after,
         limit=query.limit,
         scanned_max=SCANNED_MAX,
         wanted=lambda e: e.tenant == call.tenant and pattern_covers(query.type, e.type),
     )
+    if found.position == after:  # nothing was read: the end, or past it
+        await feed.require_held(call.reader, after)
     items = [_entry(entry) for entry in found.entries]
     return Page(items, None if found.at_end else str(found.position))
 

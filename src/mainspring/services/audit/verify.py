@@ -41,14 +41,19 @@ _end = msgspec.json.Decoder(End).decode
 class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong: with the events ``first`` to ``last`` (by ``seq``), where known."""
 
-    kind: str  # changed, missing, repeated, reordered, truncated, signature, unreadable, differs
+    # changed, missing, repeated, reordered, truncated, signature, unreadable, differs, withheld
+    kind: str
     detail: str
     first: int | None = None
     last: int | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What the verifier found. ``trusted`` tells whether the key was given or the export's own."""
+    """What the verifier found. ``trusted`` tells whether the key was given or the export's own.
+
+    ``withheld`` events are proved to be there by their leaves, and nobody can tell from the export
+    what they say.
+    """
 
     events: int
     withheld: int
@@ -72,16 +77,21 @@ def verify(
     *,
     known: Iterable[Checkpoint] = (),
     older: Iterable[bytes] | None = None,
+    allow_withheld: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Check an export, line by line.
 
     ``trusted_key`` is the verifier key as it was learnt from somewhere else; ``known`` are
-    checkpoints and ``older`` the lines of another export that this one must agree with. Raises
-    BadNote when ``trusted_key`` is not a verifier key.
+    checkpoints and ``older`` the lines of another export that this one must agree with: what that
+    one says is taken as it stands. Bodies that were withheld are a problem unless they are expected
+    (``allow_withheld``): an export can be stripped of them and still be proved. Raises BadNote when
+    ``trusted_key`` is not a verifier key.
     """
-    trusted = VerifierKey.parse(trusted_key) if trusted_key else None
-    return _Verifier(trusted, known, older, progress).run(iter(lines))
+    trusted = None if trusted_key is None else VerifierKey.parse(trusted_key)
+    verifier = _Verifier(trusted, known, older, progress)
+    verifier.allow_withheld = allow_withheld
+    return verifier.run(iter(lines))
 
 
 def verify_file(
@@ -90,20 +100,38 @@ def verify_file(
     *,
     known: Iterable[Checkpoint] = (),
     older: Path | None = None,
+    allow_withheld: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Check an export in a file, as ``verify`` does. Raises OSError, BadNote."""
+    """Check an export in a file, as ``verify`` does. Raises OSError, BadNote.
+
+    The older one is checked first, by itself: one that was cut or stripped would agree with
+    anything, and one that is signed by another key is of another log.
+    """
     with path.open("rb") as file:
         if older is None:
-            return verify(read_lines(file), trusted_key, known=known, progress=progress)
-        with older.open("rb") as old:
             return verify(
-                read_lines(file),
-                trusted_key,
-                known=known,
-                older=read_lines(old),
+                read_lines(file), trusted_key, known=known, allow_withheld=allow_withheld,
                 progress=progress,
-            )
+            )  # fmt: skip
+        with older.open("rb") as old:
+            earlier = verify(read_lines(old), trusted_key, allow_withheld=True)
+            old.seek(0)
+            report = verify(
+                read_lines(file), trusted_key, known=known, older=read_lines(old),
+                allow_withheld=allow_withheld, progress=progress,
+            )  # fmt: skip
+    problems = [
+        Problem(p.kind, f"the earlier export: {p.detail}", p.first, p.last)
+        for p in earlier.problems
+    ]
+    if earlier.ok and earlier.key != report.key:
+        problems.append(Problem("signature", "the earlier export is signed by another key"))
+    return msgspec.structs.replace(
+        report,
+        problems=[*report.problems, *problems][:PROBLEMS_SHOWN_MAX],
+        problems_found=report.problems_found + max(earlier.problems_found, len(problems)),
+    )
 
 
 def read_lines(file: BinaryIO) -> Iterator[bytes]:
@@ -127,6 +155,7 @@ class _Verifier:
         self.older = _leaves(older) if older is not None else None
         self.older_next: tuple[int, bytes] | None = None
         self.progress = progress
+        self.allow_withheld = False
         self.problems: list[Problem] = []
         self.found = 0
         self.frontier = Frontier()
@@ -138,6 +167,7 @@ class _Verifier:
         self.seq = 0
         self.events = 0
         self.withheld = 0
+        self.withheld_first = self.withheld_last = 0
         self.header: Header | None = None
         self.checkpoint = Checkpoint("", 0, b"")
 
@@ -231,6 +261,8 @@ class _Verifier:
         body = bytes(entry.body)
         if not body:
             self.withheld += 1
+            self.withheld_first = self.withheld_first or entry.seq
+            self.withheld_last = entry.seq
         elif leaf_hash(body) != entry.leaf:
             detail = f"event {entry.seq}{_id_of(body)} was changed: its body is not its leaf's"
             self._problem("changed", detail, entry.seq)
@@ -298,6 +330,9 @@ class _Verifier:
             self._problem("changed", detail, size + 1, self.seq)
         elif self.whole and self.checkpoint.root:
             self._judge(self.frontier.root() == self.checkpoint.root)
+        if self.withheld and not self.allow_withheld:
+            detail = f"{self.withheld} of {self.events} events are here without what they say"
+            self._problem("withheld", detail, self.withheld_first, self.withheld_last)
         # A body that was found changed explains itself; the tree's own verdict stands beside it.
         if self.suspect is not None:
             self._problem("changed", self.suspect.detail, self.suspect.first, self.suspect.last)

@@ -1,17 +1,25 @@
 """Who wants which event, without I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from mainspring.kernel.cel import compile_cel
 from mainspring.kernel.service import pattern_covers
-from mainspring.runtime.feed import EVENT_NAMES, LogEntry
+from mainspring.runtime.feed import EVENT_NAMES, LogEntry, require_known
+
+Selector = Callable[[LogEntry], bool]
 
 
-def selector(tenant: str, types: str, filter_source: str | None) -> Callable[[LogEntry], bool]:
-    """Return the test of which entries a reader gets. Raises Invalid for a bad filter."""
+def selector(
+    tenant: str, types: str, filter_source: str | None, known: Collection[str]
+) -> Selector:
+    """Return the test of which entries a reader asks for.
+
+    Raises Invalid for a bad filter, and for a type that fits none of the ``known`` ones.
+    """
     patterns = tuple(types.split(","))
+    require_known(patterns, known, "/type")
     program = compile_cel(filter_source, EVENT_NAMES, "/filter") if filter_source else None
     covered: dict[str, bool] = {}  # as many as there are types of event
 

@@ -22,13 +22,13 @@ from mainspring.services.events.api import (
     StreamQuery,
     service,
 )
-from mainspring.services.events.model import selector
+from mainspring.services.events.model import Selector, selector
 
 STREAM_CHUNK_EVENTS = 100  # held in memory for one reader
 STREAM_POLL_S = 5.0  # a wake can be lost with its connection; the log never is
 
 
-@service.operation("GET /v1/events", scope="events:read")
+@service.operation("GET /v1/events", scope="events:read", raises=(feed.PositionGone,))
 async def read(call: Call, query: FeedQuery) -> Feed:
     """Read the feed from a point on. A reader that follows the cursor never misses an event.
 
@@ -36,13 +36,16 @@ async def read(call: Call, query: FeedQuery) -> Feed:
     ``next_cursor`` all the same. Personal fields are null without the scope ``events:personal``, as
     they are for everyone once the person was erased, and ``sealedfields`` names them.
     """
+    after = feed.read_cursor(query.after, "/after")
     found = await feed.scan(
         feed.source_of(call.reader),
-        feed.read_cursor(query.after, "/after"),
+        after,
         limit=query.limit,
         scanned_max=SCANNED_MAX,
-        wanted=selector(call.tenant, query.type, query.filter),
+        wanted=_selector(call, query.type, query.filter),
     )
+    if found.position == after:  # nothing was read: the end, or past it
+        await feed.require_held(call.reader, after)
     # The stored bytes are passed on as they are; Envelope says what is in them.
     items: list[Any] = [msgspec.Raw(await _shown(call, entry)) for entry in found.entries]
     next_cursor = None if found.at_end else str(found.position)
@@ -57,8 +60,9 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
     reader which loses its connection before the first event resumes there. A slow reader gets the
     same events later: nothing is queued for it, the log is read at its pace.
     """
-    wanted = selector(call.tenant, query.type, query.filter)
+    wanted = _selector(call, query.type, query.filter)
     position = await _start(call, query)
+    await feed.require_held(call.reader, position)
     recent = call.use(feed.Recent)
     with call.use(WakeBoard).listen("events", "sequenced") as signal:
         yield StreamItem(b'{"position":%d}' % position, id=str(position), event="ready")
@@ -74,6 +78,8 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
             for entry in found.entries:
                 yield StreamItem(await _shown(call, entry), id=str(entry.seq))
             position = found.position
+            if position > recent.end:  # it has not read that far yet, or the log fell back
+                await feed.require_held(call.reader, position)
             if found.at_end and not await wait(signal, STREAM_POLL_S):
                 recent.look_again()
 
@@ -86,6 +92,10 @@ async def schema(call: Call, type: str) -> dict[str, Any]:
         raise NotFound(f"no event type {type[:200]}")
     described = {} if event.data is msgspec.Raw else msgspec.json.schema(event.data)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": type, **described}
+
+
+def _selector(call: Call, types: str, filter_source: str | None) -> Selector:
+    return selector(call.tenant, types, filter_source, call.use(Registry).events)
 
 
 async def _start(call: Call, query: StreamQuery) -> int:

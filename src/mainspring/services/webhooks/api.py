@@ -146,7 +146,11 @@ DeliveryState = Literal["delivered", "retrying", "failed"]
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One POST to the receiver. ``error`` is set where no answer came; ``excerpt`` is its start."""
+    """One POST to the receiver. ``error`` is set where no answer came.
+
+    ``excerpt`` is the start of the answer, where the address that gave it is public; else what went
+    wrong in words.
+    """
 
     at: Instant
     duration_ms: int

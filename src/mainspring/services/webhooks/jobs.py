@@ -32,7 +32,7 @@ DAY_MS = 24 * 3600 * 1000
 END_OF_IDS = "evt_~"  # after every event id
 
 
-@service.job(queue="notifications", max_attempts=JOB_ATTEMPTS_MAX, timeout_s=JOB_TIMEOUT_S)
+@service.job(queue="webhooks", max_attempts=JOB_ATTEMPTS_MAX, timeout_s=JOB_TIMEOUT_S)
 async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     """Send an event to an endpoint once, and record the attempt in the commit that ends the job.
 
@@ -109,8 +109,12 @@ async def _attempt(
     at, duration_ms = rfc3339(call.now_ms), round(duration_s * 1000)
     if answer is None:
         assert error is not None  # one of the two
+        log.info(
+            "webhook_unanswered", event_id=event_id, error=error.code, cause=repr(error.__cause__)
+        )
         return Attempt(at, duration_ms, error=error.code, excerpt=error.detail[:200]), None
-    return Attempt(at, duration_ms, answer.status, excerpt=model.excerpt(answer.body)), answer
+    excerpt = model.excerpt(answer.body) if answer.public else ""
+    return Attempt(at, duration_ms, answer.status, excerpt=excerpt), answer
 
 
 def _note_failure(call: Call, endpoint_id: str, due: store.DueRow, attempt: Attempt) -> None:

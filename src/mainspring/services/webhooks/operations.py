@@ -1,5 +1,7 @@
 """What callers do with webhooks."""
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import UNSET
 
@@ -11,6 +13,8 @@ from mainspring.kernel.page import Page
 from mainspring.kernel.table import Command
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.web import Web, WebError
+from mainspring.runtime.feed import require_known
+from mainspring.runtime.registry import Registry
 from mainspring.services.events.api import PERSONAL_SCOPE
 from mainspring.services.webhooks import jobs, model, store
 from mainspring.services.webhooks.api import (
@@ -56,6 +60,7 @@ async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
     least once: tell repeats by ``webhook-id``.
     """
     url = _checked_url(call, new.url)
+    _check_types(call, new.types)
     _check_filter(new.filter)
     _check_personal(call, new.personal)
     secret = call.use(Entropy).token(model.SECRET_BYTES)
@@ -117,6 +122,7 @@ async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer
     if changes.url is not UNSET:
         new["url"] = _checked_url(call, changes.url)
     if changes.types is not UNSET:
+        _check_types(call, changes.types)
         new["types"] = _json(changes.types)
     if changes.filter is not UNSET:
         _check_filter(changes.filter)
@@ -275,6 +281,10 @@ def _checked_url(call: Call, url: str) -> str:
         return call.use(Web).check(url)
     except WebError as error:
         raise UrlRefused(error.detail, faults=(Fault("/url", error.detail),)) from None
+
+
+def _check_types(call: Call, types: Sequence[str]) -> None:
+    require_known(types, call.use(Registry).events, "/types/{at}")
 
 
 def _check_filter(source: str | None) -> None:
