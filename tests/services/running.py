@@ -93,6 +93,7 @@ async def platform_of(
     resources: Mapping[type, Any],
     *,
     running: bool,
+    concurrency: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Platform]:
     """Build a platform, and start what moves if it is to run."""
     # Starts at the real time: libraries that judge what we send look at their own clock.
@@ -108,6 +109,7 @@ async def platform_of(
         resources={Sealer: sealer, Metrics: Metrics(), **resources},
         clock=clock,
         entropy=entropy,
+        concurrency=concurrency,
     )
     await runtime.migrate()
     if running:

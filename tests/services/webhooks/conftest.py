@@ -17,14 +17,27 @@ def settings() -> WebhookSettings:
     return WebhookSettings(allow_private_addresses=True, retry_jitter=0.0)
 
 
+@pytest.fixture
+def concurrency() -> dict[str, int]:
+    """How many jobs of a queue run at a time, where it is not the default."""
+    return {}
+
+
 @asynccontextmanager
 async def shop(
-    database: Database, folder: Path, settings: WebhookSettings, *, running: bool
+    database: Database,
+    folder: Path,
+    settings: WebhookSettings,
+    *,
+    running: bool,
+    concurrency: dict[str, int] | None = None,
 ) -> AsyncIterator[Shop]:
     web = AiohttpWeb(allow_private=settings.allow_private_addresses)
     await web.open()
     resources = {Web: web, WebhookSettings: settings}
-    async with platform_of(SERVICES, database, folder, resources, running=running) as found:
+    async with platform_of(
+        SERVICES, database, folder, resources, running=running, concurrency=concurrency
+    ) as found:
         yield Shop(found.runtime, found.clock)
     await web.close()
 
@@ -40,10 +53,10 @@ async def at_rest(
 
 @pytest.fixture
 async def platform(
-    database: Database, tmp_path: Path, settings: WebhookSettings
+    database: Database, tmp_path: Path, settings: WebhookSettings, concurrency: dict[str, int]
 ) -> AsyncIterator[Shop]:
     """A running platform."""
-    async with shop(database, tmp_path, settings, running=True) as found:
+    async with shop(database, tmp_path, settings, running=True, concurrency=concurrency) as found:
         yield found
 
 
