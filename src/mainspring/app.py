@@ -176,13 +176,7 @@ class Platform:
             limits=settings.of(LimitSettings),
             silence_max_ms=None if self.database.exclusive else SILENCE_MAX_MS,
         )
-        self.tail = Tail(
-            self.database,
-            self.runtime.board,
-            self.gateway.revoke,
-            self.gateway.identities.heard,
-            self.gateway.identities.forget_all,
-        )
+        self.tail = self._tail()
         self.rest = RestApp(
             self.runtime.registry.operations.values(),
             self.gateway,
@@ -198,6 +192,17 @@ class Platform:
             self.rest, self.runtime.registry, self.runtime, ready=self.failing, status=self.status
         )
         self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets)
+
+    def _tail(self) -> Tail:
+        """Hear of what other processes revoke."""
+        known = self.gateway.identities
+        return Tail(
+            self.database,
+            self.runtime.board,
+            self.gateway.revoke,
+            alive=known.heard,
+            lost=known.forget_all,
+        )
 
     @property
     def url(self) -> str:
