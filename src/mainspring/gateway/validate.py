@@ -159,7 +159,7 @@ class Inputs:
         except msgspec.ValidationError as error:
             raise _unfit(body, self._body_decoder.type, error) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _unreadable(body, error) from None
+            raise unreadable(body, error) from None
         return read
 
 
@@ -254,11 +254,11 @@ def _unfit(body: bytes, kind: Any, error: msgspec.ValidationError) -> Failure:
     except msgspec.ValidationError:  # a number that nothing can hold
         faults = collect(error, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as worse:
-        return _unreadable(body, worse)
+        return unreadable(body, worse)
     return Invalid("the body does not fit", faults=faults)
 
 
-def _unreadable(body: bytes, error: Exception) -> Failure:
+def unreadable(body: bytes, error: Exception) -> Failure:
     """Name why a body is no JSON; a lone surrogate is readable, and no text."""
     if isinstance(error, RecursionError):
         return Malformed(f"JSON is nested at most {JSON_DEPTH_MAX} deep")

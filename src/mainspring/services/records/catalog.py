@@ -8,6 +8,7 @@ import msgspec
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure, Forbidden, NotFound, Rerun, Unauthenticated
 from mainspring.runtime.registry import Registry
+from mainspring.services.records.fields import complete
 from mainspring.services.records.model import Compiled, Definition
 from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, CollectionRow, Head
 
@@ -78,7 +79,9 @@ async def confirm(call: Call, collection: Compiled) -> None:
 
 def read_definition(row: CollectionRow) -> Definition:
     """Read what is stored of a collection, without compiling it."""
-    return _definition(row.definition)
+    definition = _definition(row.definition)
+    fields = [complete(field) for field in definition.fields]
+    return msgspec.structs.replace(definition, fields=fields)
 
 
 def compile_row(row: CollectionRow) -> Compiled:

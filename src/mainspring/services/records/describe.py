@@ -32,7 +32,8 @@ def _shapes(call: Call, collection: Compiled) -> list[Shape]:
     everything = call.caller.allows(READ)
     properties = {f.name: json_schema(f) for f in collection.definition.fields}
     required = [f.name for f in collection.definition.fields if f.required and f.default is None]
-    change = {"type": "object", "properties": properties, "additionalProperties": False}
+    sent = {f.name: json_schema(f, sent=True) for f in collection.definition.fields}
+    change = {"type": "object", "properties": sent, "additionalProperties": False}
     whole = {**change, "required": required}
     record = {
         "type": "object",

@@ -1,8 +1,9 @@
 """Field types: what a value must be, how it is normalised, and its type in CEL."""
 
+import math
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -15,11 +16,26 @@ from mainspring.kernel.ids import is_id
 from mainspring.services.records.api import Field
 
 RECORD_PREFIX = "rec"
-TEXT_CHARS_DEFAULT = 5_000  # of a text field that says no max
+TEXT_CHARS_DEFAULT = 5_000  # the max that a text field gets which says none
 TEXT_CHARS_MAX = 200_000
 URL_CHARS_MAX = 2_000
 JSON_BYTES_MAX = 65_536
 JSON_DEPTH_MAX = 32
+NUMBER_MIN = 1 / FLOAT_MAX  # what is nearer to zero is no number here, as what is beyond FLOAT_MAX
+
+# An http or https URL as a pattern that means the same to Python and to JSON Schema: scheme, who
+# logs in, host, port, and the rest. Whitespace and control characters are nowhere in it.
+_BLANK = r"\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff"
+_PORT = r"[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+URL_PATTERN = (
+    rf"^([Hh][Tt][Tt][Pp][Ss]?)(://)([^{_BLANK}/?#\\]*@)?"
+    rf"(\[[0-9A-Fa-f:.]+\]|[^{_BLANK}/?#@:\[\]\\<>\"`{{|}}^]+)"
+    rf"(:(?:{_PORT})?)?([/?#][^{_BLANK}]*)?$"
+)
+RELATION_PATTERN = rf"^{RECORD_PREFIX}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"
+_URL = re.compile(URL_PATTERN)
+_ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
+_LOWER = {ord(c): c.lower() for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
 class StoredFile(msgspec.Struct, frozen=True):
@@ -48,11 +64,10 @@ def annotation(field: Field) -> Any:
         case "number":
             low = -FLOAT_MAX if field.min is None else field.min
             return Annotated[float, Meta(ge=low, le=FLOAT_MAX if field.max is None else field.max)]
-        case "integer":
-            low = -INTEGER_MAX if field.min is None else int(field.min)
-            return Annotated[
-                int, Meta(ge=low, le=INTEGER_MAX if field.max is None else int(field.max))
-            ]
+        case "integer":  # JSON has one kind of number: 5.0 and 5e0 are the integer 5
+            least, most = integer_bounds(field)
+            bounds = Meta(ge=least, le=most)
+            return Annotated[int, bounds] | Annotated[float, bounds]
         case "boolean":
             return bool
         case "select":
@@ -66,6 +81,36 @@ def annotation(field: Field) -> Any:
         case "url":
             return Annotated[str, Meta(max_length=URL_CHARS_MAX)]
     return Annotated[str, Meta(max_length=64)]
+
+
+def integer_bounds(field: Field) -> tuple[int, int]:
+    """The smallest and the largest value of an integer field."""
+    least = -INTEGER_MAX if field.min is None else math.ceil(field.min)
+    return least, INTEGER_MAX if field.max is None else math.floor(field.max)
+
+
+def bounds(field: Field) -> tuple[float, float]:
+    """From where to where values go: numbers, or the characters of text."""
+    if field.type == "integer":
+        return integer_bounds(field)
+    if field.type == "number":
+        low = -FLOAT_MAX if field.min is None else field.min
+        return low, FLOAT_MAX if field.max is None else field.max
+    return _chars(field.min), text_chars(field)
+
+
+def complete(field: Field) -> Field:
+    """Write down what holds where a field says nothing."""
+    if field.type == "text" and field.max is None:
+        return msgspec.structs.replace(field, max=float(TEXT_CHARS_DEFAULT))
+    return field
+
+
+def read_value(field: Field, value: Any) -> Any:
+    """Read one value that is not null as it is stored. Raises ValueError (msgspec's, too)."""
+    read = msgspec.convert(value, annotation(field))
+    normalise = NORMALISERS.get(field.type)
+    return read if normalise is None else normalise(read)
 
 
 def text_chars(field: Field) -> int:
@@ -82,16 +127,22 @@ def _chars(bound: float | None) -> int:
 
 
 def _url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
-            raise ValueError(value)
-        _ = parts.port  # raises where it is none
-    except ValueError:
-        raise ValueError("not an http or https URL") from None
-    if any(c.isspace() or c < " " for c in value):
-        raise ValueError("a URL has no spaces")
-    return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower()).geturl()
+    """Normalise the case of scheme, host and percent-encodings (RFC 3986, section 6.2.2.1).
+
+    Everything else may mean something to whoever is asked, a password above all, and stays.
+    """
+    parts = _URL.fullmatch(value)
+    if parts is None:
+        raise ValueError("not an http or https URL (spaces are %20 in it)")
+    scheme, slashes, user, host, port, rest = parts.groups(default="")
+    lower = f"{scheme.lower()}{slashes}{user}{host.translate(_LOWER)}{port}{rest}"
+    return _ESCAPED.sub(lambda escaped: escaped[0].upper(), lower)
+
+
+def _integer(value: float) -> int:
+    if not float(value).is_integer():
+        raise ValueError("Expected `int`, got a fraction")
+    return int(value)
 
 
 def _relation(value: str) -> str:
@@ -101,7 +152,7 @@ def _relation(value: str) -> str:
 
 
 def _number(value: float) -> float:
-    if value != 0 and abs(value) < 1 / FLOAT_MAX:
+    if value != 0 and abs(value) < NUMBER_MIN:
         raise ValueError("smaller than a number is kept: 1e-100")
     return value
 
@@ -125,18 +176,34 @@ def _bounded(value: Any, depth: int) -> None:
 
 NORMALISERS: dict[str, Callable[[Any], Any]] = {
     "email": email_address, "url": _url, "datetime": as_utc, "relation": _relation, "json": _json,
-    "number": _number,
+    "number": _number, "integer": _integer,
 }  # fmt: skip
 
+_DESCRIBED: dict[str, dict[str, Any]] = {
+    "email": {"format": "idn-email"},
+    "datetime": {"format": "date-time"},
+    "url": {"pattern": URL_PATTERN},
+    "relation": {"pattern": RELATION_PATTERN},
+}
 
-def json_schema(field: Field) -> dict[str, Any]:
-    """The field as JSON Schema, for the API's description."""
+
+def json_schema(field: Field, *, sent: bool = False) -> dict[str, Any]:
+    """The field as JSON Schema: what is answered, or what is taken where it is ``sent``.
+
+    What fits it is taken, and what does not is refused. It cannot say what a domain or a day is
+    (see its ``format``), nor how large a json value gets.
+    """
     if field.type == "file":
-        return {"anyOf": [msgspec.json.schema(StoredFile), {"type": "null"}]}
-    schema: dict[str, Any] = msgspec.json.schema(annotation(field))
-    formats = {"email": "email", "url": "uri", "datetime": "date-time"}
-    if field.type in formats:
-        schema["format"] = formats[field.type]
-    if field.required:
-        return schema
-    return {"anyOf": [schema, {"type": "null"}]} if schema else {}
+        nothing = {"type": "null"}
+        return nothing if sent else {"anyOf": [msgspec.json.schema(StoredFile), nothing]}
+    if field.type == "json":
+        text = f"JSON of at most {JSON_BYTES_MAX} bytes and {JSON_DEPTH_MAX} levels"
+        return {"description": text, **({"not": {"type": "null"}} if field.required else {})}
+    if field.type == "integer":
+        least, most = integer_bounds(field)
+        schema = {"type": "integer", "minimum": least, "maximum": most}
+    else:
+        schema = {**msgspec.json.schema(annotation(field)), **_DESCRIBED.get(field.type, {})}
+    if field.type == "number":
+        schema["anyOf"] = [{"const": 0}, {"minimum": NUMBER_MIN}, {"maximum": -NUMBER_MIN}]
+    return schema if field.required else {"anyOf": [schema, {"type": "null"}]}

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mainspring.gateway.faults import explain
+from mainspring.gateway.faults import collect
+from mainspring.gateway.validate import unreadable
 from mainspring.kernel.cel import RESERVED_WORDS, Names, Program, Type, compile_cel
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Fault, Invalid, Malformed
+from mainspring.kernel.errors import Failure, Fault, Faults, Invalid
 from mainspring.kernel.ids import ALPHABET
 from mainspring.services.records import keys
 from mainspring.services.records.api import UNIQUES_MAX, Field, Rules
@@ -19,10 +20,13 @@ from mainspring.services.records.fields import (
     NORMALISERS,
     TEXT_CHARS_MAX,
     annotation,
+    complete,
+    read_value,
     text_chars,
 )
 from mainspring.services.records.store import KEY_COLUMNS, UNIQUE_COLUMNS
 
+UNFIT = "the record does not fit its collection"
 KEY_BYTES_MAX = 2_400  # of one index key; PostgreSQL takes about 2,700 in an index entry
 FILTERS_CACHED = 256  # compiled filters per collection
 
@@ -115,7 +119,7 @@ class Compiled:
         self._normalisers = [
             (f.name, NORMALISERS[f.type]) for f in definition.fields if f.type in NORMALISERS
         ]
-        self._required = [f.name for f in definition.fields if f.required]
+        self._required = frozenset(f.name for f in definition.fields if f.required)
         self._new = msgspec.json.Decoder(_struct(definition.fields, partial=False))
         self._change = msgspec.json.Decoder(_struct(definition.fields, partial=True))
         self.filter = lru_cache(FILTERS_CACHED)(self._compile_filter)
@@ -132,33 +136,59 @@ class Compiled:
 
     def read_new(self, body: msgspec.Raw, pointer: str = "") -> dict[str, Any]:
         """Decode a whole record, defaults filled in. Raises Invalid with pointers, or Malformed."""
-        return self._normal(_decode(self._new, body, pointer), pointer)
+        return self._read(self._new, body, pointer)
 
     def read_change(self, body: msgspec.Raw, pointer: str = "") -> dict[str, Any]:
         """Decode the fields of a merge patch (RFC 7396, members of the record only)."""
-        return self._normal(_decode(self._change, body, pointer), pointer)
+        return self._read(self._change, body, pointer)
 
-    def _normal(self, struct: msgspec.Struct, pointer: str) -> dict[str, Any]:
-        values = {
-            name: value
-            for name, value in msgspec.structs.asdict(struct).items()
-            if value is not UNSET
-        }
-        faults = [
-            Fault(f"{pointer}/{name}", "required")
-            for name in self._required
-            if name in values and values[name] is None
-        ]
+    def _read(
+        self, decoder: msgspec.json.Decoder[msgspec.Struct], body: msgspec.Raw, pointer: str
+    ) -> dict[str, Any]:
+        try:
+            read = msgspec.structs.asdict(decoder.decode(body))
+        except msgspec.ValidationError as error:
+            raise self._unfit(decoder.type, body, pointer, error) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise unreadable(bytes(body), error) from None
+        values = {name: value for name, value in read.items() if value is not UNSET}
+        faults = Faults()
+        for name in self._required:
+            if name in values and values[name] is None:
+                faults.add(f"{pointer}/{name}", "required")
         for name, normalise in self._normalisers:
             value = values.get(name)
             if value is not None:
                 try:
                     values[name] = normalise(value)
                 except ValueError as error:
-                    faults.append(Fault(f"{pointer}/{name}", str(error)))
+                    faults.add(f"{pointer}/{name}", str(error))
         if faults:
-            raise Invalid("the record does not fit its collection", faults=tuple(faults))
+            raise Invalid(UNFIT, faults=faults)
         return values
+
+    def _unfit(
+        self, kind: Any, body: msgspec.Raw, pointer: str, error: msgspec.ValidationError
+    ) -> Failure:
+        """Tell all that is wrong with a body, also of the fields that have the right type."""
+        try:
+            sent = msgspec.json.decode(body)
+        except msgspec.ValidationError:  # a number that nothing can hold
+            return Invalid(UNFIT, faults=collect(error, kind, at=pointer))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as worse:
+            return unreadable(bytes(body), worse)
+        faults = collect(error, kind, sent, at=pointer)
+        for name, normalise in self._normalisers if isinstance(sent, dict) else ():
+            if sent.get(name) is not None:
+                try:
+                    value = msgspec.convert(sent[name], annotation(self.fields[name]))
+                except msgspec.ValidationError:
+                    continue  # that is told already
+                try:
+                    normalise(value)
+                except ValueError as wrong:
+                    faults.add(f"{pointer}/{name}", str(wrong))
+        return Invalid(UNFIT, faults=faults)
 
     def represent(
         self, record_id: str, updated_ms: int | None, values: Mapping[str, Any]
@@ -220,18 +250,6 @@ def created_ms(record_id: str) -> int:
     return int(record_id[4:14].translate(_DIGITS), 32)
 
 
-def _decode(decoder: Any, body: msgspec.Raw, pointer: str) -> msgspec.Struct:
-    try:
-        struct: msgspec.Struct = decoder.decode(body)
-    except msgspec.ValidationError as error:
-        where, detail = explain(error)
-        fault = Fault(pointer + where, detail)
-        raise Invalid("the record does not fit its collection", faults=(fault,)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"the body is not JSON: {error}") from None
-    return struct
-
-
 def _struct(fields: list[Field], *, partial: bool) -> type[msgspec.Struct]:
     """The struct a body is decoded as: whole records, or patches whose members may be left out."""
     members: list[Any] = []
@@ -245,7 +263,8 @@ def _struct(fields: list[Field], *, partial: bool) -> type[msgspec.Struct]:
         if partial:
             members.append((field.name, kind | UnsetType if kind is not Any else kind, UNSET))
         elif field.default is not None:
-            members.append((field.name, kind, _default(field)))
+            default = float(field.default) if field.type == "number" else field.default
+            members.append((field.name, kind, default))
         elif field.required:
             members.append((field.name, kind))
         else:
@@ -253,12 +272,6 @@ def _struct(fields: list[Field], *, partial: bool) -> type[msgspec.Struct]:
     return msgspec.defstruct(
         "Record", members, kw_only=True, forbid_unknown_fields=True, frozen=True
     )
-
-
-def _default(field: Field) -> Any:
-    if isinstance(field.default, (dict, list)):
-        return msgspec.field(default_factory=lambda: field.default)
-    return float(field.default) if field.type == "number" else field.default
 
 
 def compile_rules(rules: Rules, names: Names) -> dict[str, Program]:
@@ -274,8 +287,11 @@ def compile_rules(rules: Rules, names: Names) -> dict[str, Program]:
 # Definitions
 
 
-def check_fields(fields: list[Field], before: Collection[str] = ()) -> None:
-    """Raise Invalid for fields that cannot be, pointing at each; ``before`` are those there are."""
+def check_fields(fields: list[Field], before: Collection[str] = ()) -> list[Field]:
+    """Return fields as they are kept: complete, with defaults as they would be stored.
+
+    Raises Invalid for those that cannot be, pointing at each; ``before`` are those there are.
+    """
     faults: list[Fault] = []
     seen: set[str] = set()
     for i, field in enumerate(fields):
@@ -293,9 +309,7 @@ def check_fields(fields: list[Field], before: Collection[str] = ()) -> None:
         faults.append(Fault("/fields", f"more than {UNIQUES_MAX} unique fields"))
     if faults:
         raise Invalid("the fields cannot be", faults=tuple(faults))
-    for i, field in enumerate(fields):
-        if field.default is not None:
-            _check_default(field, f"/fields/{i}/default")
+    return [_kept(field, f"/fields/{i}/default") for i, field in enumerate(fields)]
 
 
 def _wrong(field: Field) -> list[tuple[str, str]]:
@@ -331,14 +345,15 @@ def _wrong(field: Field) -> list[tuple[str, str]]:
     return found
 
 
-def _check_default(field: Field, pointer: str) -> None:
+def _kept(field: Field, pointer: str) -> Field:
+    field = complete(field)
+    if field.default is None:
+        return field
     if field.type in ("relation", "json") or field.unique:
         raise Invalid("the fields cannot be", faults=(Fault(pointer, "cannot have a default"),))
     try:
-        value = msgspec.convert(field.default, annotation(field))
-        if field.type in NORMALISERS and NORMALISERS[field.type](value) != value:
-            raise ValueError("not in its normal form")
-    except (msgspec.ValidationError, ValueError) as error:
+        return msgspec.structs.replace(field, default=read_value(field, field.default))
+    except ValueError as error:  # msgspec's own, too
         fault = Fault(pointer, str(error))
         raise Invalid("the fields cannot be", faults=(fault,)) from None
 

@@ -27,7 +27,7 @@ from mainspring.services.records.api import (
     service,
 )
 from mainspring.services.records.catalog import compile_row, read_definition
-from mainspring.services.records.fields import CEL_TYPES
+from mainspring.services.records.fields import CEL_TYPES, bounds
 from mainspring.services.records.jobs import migrate_records, purge_collection
 from mainspring.services.records.model import (
     CONTEXT,
@@ -179,7 +179,7 @@ def _define(
     before: Definition,
 ) -> Definition:
     """Check a definition as a whole. Raises Invalid with pointers."""
-    check_fields(fields, {f.name for f in before.fields})
+    fields = check_fields(fields, {f.name for f in before.fields})
     check_indexes(fields, indexes)
     types = {**SYSTEM, **{f.name: CEL_TYPES[f.type] for f in fields}}
     compile_rules(rules, Names(types, CONTEXT))
@@ -235,12 +235,11 @@ def _require_wider(was: Field, field: Field) -> None:
         raise SchemaChangeRefused(f"{field.name!r} cannot point into another collection")
     if field.type == was.type == "select" and not set(was.values) <= set(field.values):
         raise SchemaChangeRefused(f"{field.name!r} cannot lose values that records may have")
-    if field.type == was.type:
-        shrunk = (field.min is not None and (was.min is None or field.min > was.min)) or (
-            field.max is not None and (was.max is None or field.max < was.max)
+    (least, most), (least_now, most_now) = bounds(was), bounds(field)
+    if least_now > least or most_now < most:
+        raise SchemaChangeRefused(
+            f"{field.name!r} cannot take less than before: values from {least:g} to {most:g}"
         )
-        if shrunk:
-            raise SchemaChangeRefused(f"{field.name!r} cannot take less than before")
 
 
 async def _require_none(call: Call, collection: str, field: Field) -> None:
