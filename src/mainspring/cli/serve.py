@@ -9,11 +9,12 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 
 import structlog
 
 from mainspring.app import Platform, build
-from mainspring.cli.loop import run_loop
+from mainspring.cli.loop import leave, serve_loop
 from mainspring.cli.running import Announce, Running, told
 from mainspring.cli.workers import Crew
 from mainspring.gateway.settings import ServerSettings
@@ -36,13 +37,15 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
     @contextlib.contextmanager
     def announce(running: Running) -> Iterator[None]:
         with told(Path(running.data_dir), running):
-            say(running)
-            sys.stdout.flush()
+            with contextlib.suppress(OSError):  # whoever started us may read no more
+                say(running)
+                sys.stdout.flush()
             yield
 
     workers = settings.of(PlatformSettings).workers
     if workers == 1:
-        run_loop(_serve(settings, user_app, announce))
+        serve_loop(_serve(settings, user_app, announce))
+        leave(0)
         return
     if not settings.of(DatabaseSettings).url.startswith("postgres"):
         raise StartError(
@@ -51,7 +54,7 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
         )
 
     def serve(listener: socket.socket, tell: Announce) -> None:
-        run_loop(_serve(settings, user_app, tell, listener))
+        serve_loop(_serve(settings, user_app, tell, listener))
 
     server = settings.of(ServerSettings)
     with bind(server.host, server.port) as listener:
@@ -111,21 +114,26 @@ async def _unless(stop: asyncio.Event, starting: Awaitable[None]) -> bool:
 
 @contextlib.contextmanager
 def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set ``stop`` at the first signal; at the second leave without another word."""
+    """Set ``stop`` at the first signal; at the second leave without another word.
+
+    The interpreter's own handlers: the loop's are deaf while user code has broken it off.
+    """
     loop = asyncio.get_running_loop()
+    caught = 0
 
-    def caught(number: int) -> None:
-        if stop.is_set():
+    def catch(number: int, _: FrameType | None) -> None:
+        nonlocal caught
+        caught += 1
+        if caught > 1:
             os._exit(128 + number)
-        stop.set()
+        loop.call_soon_threadsafe(stop.set)
 
-    for number in _STOPPING:
-        loop.add_signal_handler(number, caught, number)
+    before = {number: signal.signal(number, catch) for number in _STOPPING}
     try:
         yield
     finally:
-        for number in _STOPPING:
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _where(platform: Platform, settings: Settings, database: str) -> Running:

@@ -9,7 +9,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -18,6 +17,7 @@ from typing import NoReturn
 import msgspec
 import structlog
 
+from mainspring.cli.loop import flush_all
 from mainspring.cli.running import Announce, Running
 from mainspring.ports.database import StartError
 
@@ -87,8 +87,7 @@ class Crew:
         except BaseException:  # noqa: BLE001 - logged; the parent sees the exit code
             structlog.get_logger().exception("process_failed")
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush_all()
             os._exit(code)
 
     def _ready(self, heard: int) -> Running:

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from mainspring.gateway.address import Proxies, bucket
 from mainspring.gateway.authorise import authorise
 from mainspring.gateway.deadline import within
@@ -19,6 +21,7 @@ from mainspring.kernel.event import StagedEvent
 from mainspring.kernel.operation import Operation, Raw, StreamItem
 from mainspring.kernel.policy import RateClass
 from mainspring.ports.keyring import Keyring
+from mainspring.runtime.containment import contained, contained_items
 from mainspring.runtime.dispatch import Dispatcher, Outcome
 from mainspring.runtime.telemetry import Metrics
 
@@ -187,7 +190,7 @@ class Gateway:
         call = self.call(ask)
 
         async def prepare(ask_first: Callable[..., Awaitable[str]]) -> str:
-            return await ask_first(call, **args)
+            return await contained(ask_first(call, **args))
 
         return await within(operation.timeout_s, prepare(operation.prepare), call)
 
@@ -196,7 +199,9 @@ class Gateway:
         call = self.call(ask)
 
         async def run() -> Raw:
-            answer: Raw = await operation.handler(call, **args)
+            answer: Raw = await contained(operation.handler(call, **args))
+            if not isinstance(answer.body, bytes):
+                answer = msgspec.structs.replace(answer, body=contained_items(aiter(answer.body)))
             if call.writes or call.events or call.jobs:
                 await self._dispatcher.commit(call)
             return answer
@@ -207,9 +212,8 @@ class Gateway:
         """Open a stream. Its handler is an async generator, or returns one."""
         opened: Any = operation.handler(self.call(ask), **args)
         if inspect.isawaitable(opened):
-            opened = await opened
-        items: AsyncIterator[StreamItem] = opened
-        return items
+            opened = await contained(opened)
+        return contained_items(opened)
 
     # Revocation
 

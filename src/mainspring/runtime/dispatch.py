@@ -24,6 +24,7 @@ from mainspring.ports.database import Database, Wakes
 from mainspring.ports.database import Transaction as OpenTransaction
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.answers import Answers, Idempotency, Outcome, Taken
+from mainspring.runtime.containment import contained, tell
 from mainspring.runtime.log import event_row
 from mainspring.runtime.tables import EVENTS, JOBS, JobRow
 from mainspring.runtime.telemetry import Metrics
@@ -156,7 +157,7 @@ class Dispatcher:
     ) -> Outcome | None:
         """Run the handler once and commit; None when it must run again."""
         try:
-            value = await operation.handler(call, **args)
+            value = await contained(operation.handler(call, **args))
             outcome = answer(operation, value)
             # A key remembers the answer of a call that changed nothing too: when it is repeated,
             # it must not take effect over what others did since.
@@ -185,7 +186,7 @@ class Dispatcher:
         """Raise when the caller may do this no more; the handler may have gone by what it knew."""
         call.begin_again()
         try:
-            await operation.handler(call, **args)
+            await contained(operation.handler(call, **args))
         except Failure as failure:
             if _denies(failure):
                 raise
@@ -240,7 +241,7 @@ class Dispatcher:
         """Tell the listeners of this process about a call that has committed."""
         if call.events:
             for listener in self._listeners:
-                listener(call, call.events)
+                tell(listener, call, call.events)
 
     async def _run_inside(
         self,
@@ -268,7 +269,7 @@ class Dispatcher:
                 inner.begin_again()
             ran = True
             inner.reader = transaction
-            outcome = answer(operation, await operation.handler(inner, **args))
+            outcome = answer(operation, await contained(operation.handler(inner, **args)))
             return await self._lower(inner, outcome, idempotency)
 
         for _ in range(RERUNS_MAX):

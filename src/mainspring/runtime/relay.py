@@ -4,7 +4,6 @@ A consumer's cursor moves in the same commit as what its handlers staged, so eac
 once. An event whose handler fails is set aside as a job (``inbox.py``) and the others go on.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,6 +16,7 @@ from mainspring.kernel.event import Envelope
 from mainspring.kernel.service import Consumer
 from mainspring.kernel.table import Command
 from mainspring.ports.database import Database
+from mainspring.runtime.containment import attempt, described, tell
 from mainspring.runtime.dispatch import Dispatcher
 from mainspring.runtime.inbox import Inbox
 from mainspring.runtime.log import envelope
@@ -168,7 +168,9 @@ class Relay:
             raise
         except Exception as error:  # noqa: BLE001 - each event is tried alone below
             # One event spoils its batch: take them one by one, so only that one is set aside.
-            log.info("batch_split", consumer=consumer.name, events=len(calls), error=repr(error))
+            log.info(
+                "batch_split", consumer=consumer.name, events=len(calls), error=described(error)
+            )
             return await self._take_singly(consumer, after, events)
         return last
 
@@ -198,36 +200,46 @@ class Relay:
                 break
             else:
                 return
-        aside = self._call(event, envelope(event.body))
+        aside = self._call(consumer, event, envelope(event.body))
         self._inbox.set_aside(aside, consumer, event)
         await self._dispatcher.commit_all([aside], also=[move], wakes=CONSUMED)
 
     async def _handle(self, consumer: Consumer, event: LoggedEvent) -> Call:
         """Run the handler; when it fails, the call holds the job that will try again."""
         told = envelope(event.body, event.seq)
-        call = self._call(event, told)
+        call = self._call(consumer, event, told)
         try:
-            async with asyncio.timeout(HANDLE_TIMEOUT_S):
-                await self._inbox.handle(consumer, call, told)
+            await attempt(
+                self._inbox.handle(consumer, call, told),
+                HANDLE_TIMEOUT_S,
+                f"consumer {consumer.name} {event.id}",
+            )
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - told, and kept as a job
             self._tell(consumer, event, error)
-            call = self._call(event, told)
+            call = self._call(consumer, event, told)
             self._inbox.set_aside(call, consumer, event)
         return call
 
     def _tell(self, consumer: Consumer, event: LoggedEvent, error: Exception) -> None:
-        log.warning("event_set_aside", consumer=consumer.name, event_id=event.id, error=repr(error))
+        log.warning(
+            "event_set_aside",
+            consumer=consumer.name,
+            event_id=event.id,
+            error=described(error),
+            exc_info=error,
+        )
         for listener in self._listeners:
-            listener(consumer, event, error)
+            tell(listener, consumer, event, error)
 
-    def _call(self, event: LoggedEvent, told: Envelope) -> Call:
+    def _call(self, consumer: Consumer, event: LoggedEvent, told: Envelope) -> Call:
         return self._dispatcher.call(
             consumer_caller(event.tenant),
             request_id=event.id,
             correlation_id=told.correlationid,
             causation_id=event.id,
+            account=f"consumer {consumer.name}",
         )
 
     def _move(self, consumer: Consumer, after: int, to: int) -> Command:

@@ -11,6 +11,7 @@ from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
+from mainspring.runtime.containment import Watchdog
 from mainspring.runtime.dispatch import Dispatcher
 from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.feed import Recent
@@ -114,6 +115,7 @@ class Runtime:
             job_kept_ms=job_kept_ms,
         )
         self.sequencer = Sequencer(database, self.board)
+        self._watchdog = Watchdog()
 
     async def migrate(self) -> int:
         """Bring the database to the schema of the services; return how many scripts ran."""
@@ -141,6 +143,7 @@ class Runtime:
 
     async def start(self) -> None:
         """Start everything that moves."""
+        self._watchdog.start()
         await self.sequencer.start()
         await self.relay.start()
         await self.workers.start()
@@ -152,3 +155,4 @@ class Runtime:
         await self.workers.stop(timeout_s)
         await self.relay.stop()
         await self.sequencer.stop()
+        self._watchdog.stop()

@@ -5,41 +5,48 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from mainspring.runtime.containment import contained, end
+
 log = structlog.get_logger()
 
 RESTART_FIRST_S = 0.1
 RESTART_MAX_S = 5.0
+STOP_S = 10.0  # for a loop that runs user code: longer than that is given to end
 
 
 class Supervisor:
     """Runs named loops until stopped. A loop that returns is done; one that raises restarts."""
 
-    __slots__ = ("_tasks",)
+    __slots__ = ("_stopping", "_tasks")
 
     def __init__(self) -> None:
+        self._stopping = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Run ``loop`` in the background."""
+        self._stopping = False
         self._tasks[name] = asyncio.create_task(self._keep_running(name, loop), name=name)
 
     async def stop(self) -> None:
-        """Cancel every loop and wait until all have ended."""
-        tasks = list(self._tasks.values())
+        """Cancel every loop and wait until all have ended, but not for ever."""
+        self._stopping = True
+        tasks = set(self._tasks.values())
         self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks, STOP_S)
 
-    @staticmethod
-    async def _keep_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    async def _keep_running(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         delay_s = RESTART_FIRST_S
         clock = asyncio.get_running_loop()
         while True:
             began_s = clock.time()
             try:
-                await loop()
-            except Exception:
+                await contained(loop())
+            except (Exception, asyncio.CancelledError):
+                if self._stopping:
+                    raise
+                while (task := asyncio.current_task()) and task.cancelling():
+                    task.uncancel()  # by its own code: nobody stops it
                 if clock.time() - began_s > RESTART_MAX_S:  # not the trouble of the last restart
                     delay_s = RESTART_FIRST_S
                 log.exception("loop_restarts", loop=name, delay_s=delay_s)

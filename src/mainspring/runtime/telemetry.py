@@ -44,6 +44,9 @@ class Counter:
         self.value += amount
 
 
+LOG_LINES_DROPPED = Counter()  # of the process, as its log is; counted before there is a platform
+
+
 class Gauge:
     """A number that comes and goes."""
 
@@ -203,6 +206,15 @@ class Metrics:
             ("job", "outcome"),
             WORK_SECONDS,
         )
+        self.log_dropped = self._declare(
+            Family(
+                "mainspring_log_lines_dropped",
+                "Log lines that could not be written: the reader was slow or gone, the disk full.",
+                (),
+                Counter,
+                lambda: LOG_LINES_DROPPED,
+            )
+        ).of()
         self.deliveries = self.counter(
             "mainspring_webhook_deliveries",
             "Webhook attempts: delivered, refused (another status), or why no answer came.",

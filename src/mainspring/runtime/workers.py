@@ -5,6 +5,7 @@ it; completion is fenced by the attempt, so a worker that lost its lease changes
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,6 +20,8 @@ from mainspring.kernel.errors import ConcurrentUpdate, Failure, Rerun, Unavailab
 from mainspring.kernel.job import Job, JobFailed, Snooze
 from mainspring.kernel.table import Command, Write
 from mainspring.ports.database import Database, Transaction, Wakes
+from mainspring.runtime.containment import attempt as attempt_alone
+from mainspring.runtime.containment import described, end
 from mainspring.runtime.dispatch import RERUNS_MAX, Dispatcher
 from mainspring.runtime.lastminute import LastMinute
 from mainspring.runtime.relay import consumer_caller
@@ -51,6 +54,8 @@ FINISHED = frozenset({"local:finished"})
 CLAIM_MAX = 128  # jobs in one claim
 PROMOTE_MAX = 500  # scheduled jobs made ready in one commit
 ERROR_MAX_CHARS = 2_000
+CANCEL_WAIT_S = 10.0  # for attempts that are cut off at the end: longer than each is given alone
+DELAY_S_MAX = 10 * 365 * 24 * 3600.0  # of a retry; a longer one asked for is cut down to this
 
 
 class LeaseLost(Exception):
@@ -136,9 +141,7 @@ class Workers:
         tasks = list(self._running)
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await end(late, CANCEL_WAIT_S)
         self._stop_heartbeat.set()
         await asyncio.to_thread(self._heartbeat.join)
         try:
@@ -199,6 +202,7 @@ class Workers:
             correlation_id=job.correlation_id,
             causation_id=job.id,
             attempt=job.attempt,
+            account=f"job {job.name}",
         )
         stats = self.stats[queue]
         stats.running += 1
@@ -260,8 +264,11 @@ class Workers:
         except LeaseLost as error:
             log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
             return Attempt(job, "lost", error)
-        except Exception as error:  # noqa: BLE001 - logged; its lease runs out and it is claimed again
-            log.warning("job_not_committed", job=job.id, name=job.name, error=repr(error))
+        except Exception as error:
+            log.warning(
+                "job_not_committed", job=job.id, name=job.name, attempt=job.attempt,
+                error=described(error), exc_info=not isinstance(error, Unavailable),
+            )  # fmt: skip
             return Attempt(job, "refused", error)
         stats.done += 1
         stats.last_minute.add(self._clock.now_ms())
@@ -271,25 +278,31 @@ class Workers:
         declared = self._jobs.get(job.name)
         if declared is None:
             raise JobFailed(f"no job is named {job.name}")
-        try:
-            args = declared.decode(job.args)
-        except msgspec.ValidationError as error:
-            raise JobFailed(f"its arguments do not fit: {error}") from error
-        if await self._commit_attempt(declared, args, job, call):
+        if await self._commit_attempt(declared, job, call):
             return
         async with self._dispatcher.turns.of(contested(call.writes)):
             for _ in range(RERUNS_MAX):
                 call.begin_again()
-                if await self._commit_attempt(declared, args, job, call):
+                if await self._commit_attempt(declared, job, call):
                     return
         raise ConcurrentUpdate("others kept changing the rows this job reads")
 
-    async def _commit_attempt(
-        self, declared: Job, args: dict[str, Any], job: ClaimedJob, call: Call
-    ) -> bool:
-        """Run the handler and commit with the completion; False when it must run again."""
-        async with asyncio.timeout(declared.timeout_s):
+    async def _commit_attempt(self, declared: Job, job: ClaimedJob, call: Call) -> bool:
+        """Run the handler and commit with the completion; False when it must run again.
+
+        The arguments are read anew each time: a handler may have changed those it was given.
+        """
+        try:
+            args = declared.decode(job.args)
+        except msgspec.MsgspecError as error:
+            raise JobFailed(f"its arguments do not fit: {error}") from error
+
+        async def handle() -> None:
             await declared.handler(call, **args)
+
+        await attempt_alone(
+            handle(), declared.timeout_s, f"job {job.name} {job.id} attempt {job.attempt}"
+        )
         finish = FINISH_JOB(id=job.id, attempt=job.attempt, now_ms=self._clock.now_ms())
         try:
             await self._dispatcher.commit(call, also=(finish.expect(1, LeaseLost),), wakes=FINISHED)
@@ -308,7 +321,7 @@ class Workers:
         if not keeps:
             call.begin_again()
         last = job.attempt >= job.max_attempts or isinstance(error, JobFailed)
-        text = storable(f"{type(error).__name__}: {error}"[:ERROR_MAX_CHARS])
+        text = storable(described(error)[:ERROR_MAX_CHARS])
         snoozed = isinstance(error, Snooze) and not last
         level = log.error if last else log.debug if snoozed else log.warning
         level(
@@ -342,11 +355,11 @@ class Workers:
 
     def _retry(self, job: ClaimedJob, error: Exception, text: str) -> Command:
         now_ms = self._clock.now_ms()
-        if isinstance(error, Snooze):
-            delay_s = error.delay_s
-        else:
+        delay_s = getattr(error, "delay_s", None) if isinstance(error, Snooze) else None
+        if not isinstance(delay_s, int | float) or math.isnan(delay_s):
             noise = int.from_bytes(self._entropy.token(4), "big") / 2**32
             delay_s = self._jobs[job.name].retry.delay_s(job.attempt, noise)
+        delay_s = min(max(delay_s, 0.0), DELAY_S_MAX)
         return RETRY_JOB(
             id=job.id,
             attempt=job.attempt,
@@ -378,9 +391,9 @@ class Workers:
         return [
             renew,
             *[
-                SHOW_PROGRESS(id=call.request_id, attempt=call.attempt, progress=call.progress)
+                SHOW_PROGRESS(id=call.request_id, attempt=call.attempt, progress=progress)
                 for call in running
-                if call.progress is not None
+                if (progress := _fraction(call.progress)) is not None
             ],
         ]
 
@@ -422,6 +435,13 @@ class Workers:
             return (), frozenset(f"jobs:{row[0]}" for row in rows)
 
         await self._database.transact(body)
+
+
+def _fraction(progress: object) -> float | None:
+    """Read how far a job says it is; None for what is no number from 0 to 1."""
+    if isinstance(progress, int | float) and 0 <= progress <= 1:
+        return float(progress)
+    return None
 
 
 def storable(text: str) -> str:

@@ -47,6 +47,7 @@ from mainspring.ports.database import (
     Transaction,
     Wakes,
 )
+from mainspring.runtime.containment import tell
 
 R = TypeVar("R")
 log = structlog.get_logger()
@@ -223,7 +224,11 @@ class PostgresDatabase:
 
     def _alone(self, unit: Unit, outcome: Awaitable[BaseException | None]) -> None:
         async def run() -> None:
-            self._settle([unit], await outcome)
+            error: BaseException | None = Unavailable("the database is closing", retry_after_s=1)
+            try:
+                error = await outcome
+            finally:
+                self._settle([unit], error)
 
         task = asyncio.create_task(run())
         self._single.add(task)
@@ -252,7 +257,7 @@ class PostgresDatabase:
         """Answer the callers, then wake whoever listens."""
         self.waiting -= len(units)
         for told in self._group_listeners:
-            told(len(units))
+            tell(told, len(units))
         wakes: set[str] = set()
         for unit in units:
             if error is None:

@@ -30,6 +30,7 @@ from mainspring.ports.database import (
     Transaction,
     Wakes,
 )
+from mainspring.runtime.containment import described, tell
 
 R = TypeVar("R")
 log = structlog.get_logger()
@@ -322,7 +323,11 @@ class SqliteDatabase:
                     stop = True
                     break
                 group.append(task)
-            self._commit_group(group)
+            try:
+                self._commit_group(group)
+            except BaseException as error:  # noqa: BLE001 - told to the callers; the thread goes on
+                for task in group:
+                    task.error = RuntimeError(f"the commit raised {described(error)}")
             self._loop.call_soon_threadsafe(self._acknowledge, group)
 
     def _commit_group(self, group: list[_Task]) -> None:
@@ -407,7 +412,7 @@ class SqliteDatabase:
         self.commits += 1
         self.calls_committed += len(group)
         for told in self._group_listeners:
-            told(len(group))
+            tell(told, len(group))
         wakes: set[str] = set()
         for task in group:
             if task.error is None:
@@ -425,7 +430,7 @@ class SqliteDatabase:
         if wakes:
             names = frozenset(wakes)
             for listener in self._listeners:
-                listener(names)
+                tell(listener, names)
 
 
 _Fetched = tuple[list[Any], bool]  # rows as the library has them, and whether there are more

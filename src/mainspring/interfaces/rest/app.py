@@ -142,8 +142,15 @@ class RestApp:
         except asyncio.CancelledError:
             # Only draining cancels, when its time is up. A commit may be on its way.
             await self._fail(exchange, Unavailable(CUT_OFF, retry_after_s=1))
-        except Exception:  # noqa: BLE001 - the last resort: whatever broke, the caller is answered
-            self._log.exception("defect", request_id=exchange.request_id, method=exchange.method)
+        except GeneratorExit:
+            raise
+        except BaseException:  # noqa: BLE001 - the last resort: whatever broke, it is answered
+            self._log.exception(
+                "defect",
+                request_id=exchange.request_id,
+                method=exchange.method,
+                path=exchange.path,
+            )
             await self._fail(exchange, Defect())
         finally:
             self.metrics.active_requests.value -= 1

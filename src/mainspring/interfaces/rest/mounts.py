@@ -10,6 +10,7 @@ from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.rest.exchange import Exchange, Message, Receive, Send
 from mainspring.kernel.app import Asgi
 from mainspring.kernel.errors import Unauthenticated
+from mainspring.runtime.containment import contained
 
 LIFESPAN_S = 30.0  # how long a mounted app may take to start or to stop
 _MESSAGES_MAX = 2  # of the lifespan protocol each way: startup and shutdown
@@ -68,7 +69,7 @@ class Mounts:
                 return
             await exchange.start(message["status"], list(message.get("headers", ())))
 
-        await mount.asgi(scope, exchange.receive, send)
+        await contained(mount.asgi(scope, exchange.receive, send))
 
     async def start(self) -> None:
         """Run the start of every app that has one. Raises RuntimeError when one fails."""
@@ -109,7 +110,7 @@ class _Lifespan:
     async def start(self) -> None:
         scope: Message = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": self.state}
         self._task = asyncio.ensure_future(
-            self._mount.asgi(scope, self._inbox.get, self._outbox.put)
+            contained(self._mount.asgi(scope, self._inbox.get, self._outbox.put))
         )
         answer = await self._ask("lifespan.startup")
         if answer is not None and answer["type"] == "lifespan.startup.failed":
