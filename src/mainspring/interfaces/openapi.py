@@ -157,6 +157,8 @@ class Document:
             if shape is not None and shape.response is not None:
                 schema = _plain(dict(shape.response))
             answers[str(operation.status)] = _success(operation, schema, "")
+            if operation.may_be_silent:
+                answers["204"] = _success(operation, None, " You may not read what is there now.")
             if operation.writes and operation.status == 201:
                 answers["200"] = _success(operation, schema, " Replayed: the first answer again.")
             if operation.method == "GET":

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import types
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from enum import StrEnum
@@ -85,6 +86,7 @@ class Operation:
         "handler",
         "inside",
         "kind",
+        "may_be_silent",
         "method",
         "name",
         "path",
@@ -171,6 +173,11 @@ class Operation:
         response = hints.get("return", type(None))
         if typing.get_origin(response) is Answer:
             response = typing.get_args(response)[0]
+        # ``Answer[User | None]``: those who may not read what they wrote are answered 204.
+        parts = typing.get_args(response) if isinstance(response, types.UnionType) else ()
+        self.may_be_silent = type(None) in parts
+        if self.may_be_silent:
+            (response,) = (part for part in parts if part is not type(None))
         self.response: Any = response
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -16,6 +16,7 @@ from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.runtime import Runtime
 from mainspring.services.users import service
 from mainspring.services.users.api import (
+    EmailProof,
     Login,
     NewUser,
     PageQuery,
@@ -52,13 +53,18 @@ class Mailbox(SandboxMail):
 
 
 class CountingPasswords(Passwords):
-    """The real pool, which counts what it is asked to verify."""
+    """The real pool, which counts what it is asked to do."""
 
+    hashed = 0
     verified = 0
 
-    async def verify(self, hashed: str | None, password: str) -> bool:
+    async def verify(self, hashed: str | None, password: str, *, share: str) -> bool:
         self.verified += 1
-        return await super().verify(hashed, password)
+        return await super().verify(hashed, password, share=share)
+
+    async def hash(self, password: str, *, share: str) -> str:
+        self.hashed += 1
+        return await super().hash(password, share=share)
 
 
 class Interrupted:
@@ -163,6 +169,15 @@ class People:
         """Run the jobs and return the token of the newest mail."""
         await self.work()
         return token_in((await self.mail.sent())[-1])
+
+    async def verify(self) -> None:
+        """Prove the address to which the newest mail went."""
+        await self.ask("verify_email", given=EmailProof(token=await self.mailed_token()))
+
+    async def bodies(self, type: str) -> list[str]:
+        """Return the bodies of the events of one type, with what they seal shown."""
+        found = [await self.sealer.reveal(body) for body in await self.all(EVENT_BODIES)]
+        return [body for body in found if msgspec.json.decode(body)["type"] == type]
 
     async def all(self, query: Query[Any], **params: Any) -> list[Any]:
         return await self.runtime.database.read(query, query.sql.bind(params))

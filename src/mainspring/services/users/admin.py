@@ -8,7 +8,7 @@ from mainspring.kernel.clock import Entropy
 from mainspring.kernel.errors import Conflict
 from mainspring.runtime.dispatch import Dispatcher
 from mainspring.services.users import model, store
-from mainspring.services.users.operations.api_keys import stage_api_key
+from mainspring.services.users.operations.api_keys import NOBODY, stage_api_key
 from mainspring.services.users.store import FIRST_KEYS, FirstKeyRow
 
 NAME = "First administrator"
@@ -24,7 +24,7 @@ async def ensure_admin_key(dispatcher: Dispatcher, text: str) -> bool:
     call = dispatcher.call(SYSTEM, request_id=REQUEST_ID)
     if await call.find(store.FIRST_KEY, tenant=call.tenant) is not None:
         return False
-    row = stage_api_key(call, text, NAME, ["*"], owner_id=None, expires_ms=None)
+    row = stage_api_key(call, text, NAME, ["*"], NOBODY, expires_ms=None)
     call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), taken=Conflict))
     try:
         await dispatcher.commit(call)

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mainspring.kernel.clock import Instant
+from mainspring.kernel.email_address import EMAIL_CHARS_MAX
 from mainspring.kernel.errors import Conflict, Forbidden, Invalid, Limited, Unauthenticated
 from mainspring.kernel.event import Personal
 from mainspring.kernel.operation import Input
@@ -14,7 +15,6 @@ from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Cursor, Limit
 from mainspring.kernel.service import Service
 from mainspring.services.users.authenticate import UserAuthenticator
 from mainspring.services.users.model import (
-    EMAIL_CHARS_MAX,
     PASSWORD_CHARS_MAX,
     PASSWORD_CHARS_MIN,
     ROLE_PATTERN,
@@ -37,10 +37,12 @@ class UsersSettings(msgspec.Struct, frozen=True):
     """``[users]``: who may sign up, how long logins last, what mails say.
 
     ``verify_url`` and ``reset_url`` are pages of the product; ``{token}`` in them is replaced.
-    Where they are empty, mails show the token itself.
+    Where they are empty, mails show the token itself. With ``verify_before_log_in`` an address that
+    was not proved yet logs in like one that has no account.
     """
 
     sign_up: bool = True
+    verify_before_log_in: bool = False
     access_token_s: Annotated[int, msgspec.Meta(ge=10, le=3_600)] = 900
     session_idle_s: Annotated[int, msgspec.Meta(ge=60)] = 30 * DAY_S
     session_max_s: Annotated[int, msgspec.Meta(ge=60)] = 365 * DAY_S
@@ -130,7 +132,10 @@ class Tokens(msgspec.Struct, frozen=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """An API key without the key itself; ``prefix`` is how it begins."""
+    """An API key without the key itself; ``prefix`` is how it begins.
+
+    ``maker_id`` is the user or key that made it, ``owner_id`` the user whose it is.
+    """
 
     id: str
     name: str
@@ -139,6 +144,7 @@ class ApiKey(msgspec.Struct, frozen=True):
     owner_id: str | None
     created_at: Instant
     expires_at: Instant | None
+    maker_id: str | None
 
 
 class MadeApiKey(ApiKey, frozen=True):
@@ -206,14 +212,18 @@ class Removal(Input, frozen=True):
 
 
 class PasswordChange(Input, frozen=True):
-    """The password as it is, and as it is to be."""
+    """The password as it is, and as it is to be.
+
+    Your API keys end, unless ``keep_api_keys``: whoever knew the old password may have made some.
+    """
 
     password: Password
     new_password: NewPassword
+    keep_api_keys: bool = False
 
 
 class EmailChange(Input, frozen=True):
-    """Another address, which the password allows."""
+    """Another address, which the password allows and a mail to it proves."""
 
     email: Email
     password: Password
@@ -312,6 +322,33 @@ class UserErased(msgspec.Struct, frozen=True):
     id: str
 
 
+@service.event("users.user.read")
+class UserRead(msgspec.Struct, frozen=True):
+    """An administrator looked at a user. Once an hour for each ``reader`` and user."""
+
+    id: str
+    reader: str
+
+
+@service.event("users.user.listed", subject="reader")
+class UsersListed(msgspec.Struct, frozen=True):
+    """An administrator listed users, or looked for an address that nobody has. Once an hour."""
+
+    reader: str
+
+
+@service.event("users.password.refused", subject="account")
+class PasswordRefused(msgspec.Struct, frozen=True):
+    """A wrong password. Of those in a row the 1st, 5th, 10th, 20th, 40th and so on leave it.
+
+    ``account`` is a keyed hash of the address, ``user_id`` is null where nobody has it.
+    """
+
+    account: str
+    user_id: str | None
+    failures: int
+
+
 @service.event("users.password.changed")
 class PasswordChanged(msgspec.Struct, frozen=True):
     """A user has another password; ``how`` is ``change`` or ``reset``."""
@@ -333,7 +370,8 @@ class SessionCreated(msgspec.Struct, frozen=True):
 class SessionRevoked(msgspec.Struct, frozen=True):
     """A session ended before its time.
 
-    ``reason`` is ``logout``, ``password``, ``too_many``, ``refresh_token_reused`` or ``deleted``.
+    ``reason`` is ``logout``, ``password``, ``email``, ``too_many``, ``refresh_token_reused`` or
+    ``deleted``.
     """
 
     id: str
@@ -351,6 +389,7 @@ class ApiKeyCreated(msgspec.Struct, frozen=True):
     scopes: list[str]
     owner_id: str | None
     expires_at: Instant | None
+    maker_id: str | None = None
 
 
 @service.event("users.api_key.revoked")
@@ -388,7 +427,7 @@ class RoleDeleted(msgspec.Struct, frozen=True):
 
 
 class EmailTaken(Conflict):
-    """Somebody has signed up with this address."""
+    """Somebody has signed up with this address. Said to those who may write users."""
 
     code, title = "email_taken", "The e-mail address is taken"
 
@@ -417,6 +456,12 @@ class PasswordThrottled(Limited):
     """Too many wrong passwords for this address; it waits, whoever asks."""
 
     code, title = "password_throttled", "Too many wrong passwords"
+
+
+class MailThrottled(Limited):
+    """You had mails sent to too many addresses."""
+
+    code, title = "mail_throttled", "Too many mails"
 
 
 class BadRefreshToken(Unauthenticated):

@@ -4,7 +4,7 @@ Its own room because the gateway asks it before there is a call: it fills ``Auth
 kernel's ``Authority`` for whatever acts after its call.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 from mainspring.gateway.identify import Identity
 from mainspring.kernel.call import Caller
@@ -14,7 +14,7 @@ from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
-from mainspring.services.users.store import Bearer
+from mainspring.services.users.store import Bearer, Link
 
 REVOKING = frozenset(
     {
@@ -49,12 +49,12 @@ class UserAuthenticator:
         """Return what a user or API key of this id may do now; None when there is none."""
         try:
             if is_id(actor_id, "user"):
-                bearer = await self._read(store.USER_BEARER, actor_id, now_ms)
-                scopes = frozenset(bearer.user_scopes.split())
-                caller = Caller("user", bearer.id, bearer.tenant, scopes)
+                bearer = await self._bearer(store.USER_BEARER, actor_id, now_ms)
+                scopes = frozenset(bearer.scopes.split())
+                caller = Caller("user", bearer.user_id, bearer.tenant, scopes)
             elif is_id(actor_id, "key"):
-                bearer = await self._read(store.KEY_BEARER_BY_ID, actor_id, now_ms)
-                caller = _key_identity(bearer).caller
+                line = await self._database.read(store.KEY_LINE_BY_ID, (actor_id,))
+                caller = identity_of(line, now_ms).caller
             else:
                 return None
         except Unauthenticated:
@@ -67,41 +67,49 @@ class UserAuthenticator:
         except ValueError:
             raise _refused() from None
         session_id, expires_ms = str(claims.get("sid")), int(claims["exp"] * 1000)
-        bearer = await self._read(store.SESSION_BEARER, session_id, now_ms)
-        if bearer.user_id is None or bearer.user_id != claims["sub"]:
+        bearer = await self._bearer(store.SESSION_BEARER, session_id, now_ms)
+        if bearer.user_id != claims["sub"]:
             raise _refused()
-        caller = Caller(
-            "user",
-            bearer.user_id,
-            bearer.tenant,
-            frozenset(bearer.user_scopes.split()),
-            session_id,
-        )
+        scopes = frozenset(bearer.scopes.split())
+        caller = Caller("user", bearer.user_id, bearer.tenant, scopes, session_id)
         expires_ms = min(expires_ms, bearer.expires_ms or expires_ms)
-        return Identity(caller, expires_ms, (session_id, bearer.user_id, *_roles(bearer)))
+        tags = (session_id, bearer.user_id, *model.words(bearer.roles))
+        return Identity(caller, expires_ms, tags)
 
     async def _by_key(self, key: str, now_ms: int) -> Identity:
-        return _key_identity(await self._read(store.KEY_BEARER, model.key_hash(key), now_ms))
+        line = await self._database.read(store.KEY_LINE, (model.key_hash(key),))
+        return identity_of(line, now_ms)
 
-    async def _read(self, query: Query[Bearer], value: Any, now_ms: int) -> Bearer:
+    async def _bearer(self, query: Query[Bearer], value: str, now_ms: int) -> Bearer:
         rows = await self._database.read(query, (value,))
         if not rows or (rows[0].expires_ms is not None and rows[0].expires_ms <= now_ms):
             raise _refused()
         return rows[0]
 
 
-def _key_identity(bearer: Bearer) -> Identity:
-    scopes = frozenset(bearer.own_scopes.split())
-    tags: tuple[str, ...] = (bearer.id,)
-    if bearer.user_id is not None:
-        # Never more than its owner holds, also when the owner holds less than at its making.
-        scopes = model.both(scopes, bearer.user_scopes.split())
-        tags = (bearer.id, bearer.user_id, *_roles(bearer))
-    return Identity(Caller("key", bearer.id, bearer.tenant, scopes), bearer.expires_ms, tags)
+def identity_of(line: Sequence[Link], now_ms: int) -> Identity:
+    """Return what the first key of a line of makers is good for now. Raises Unauthenticated.
 
-
-def _roles(bearer: Bearer) -> list[str]:
-    return model.words(bearer.roles)
+    It holds while everyone in the line does, and never does more than any of them may now; each of
+    them is a tag, so what ends one of them ends it at once.
+    """
+    if not line:
+        raise _refused()
+    first, last = line[0], line[-1]
+    scopes = frozenset(first.scopes.split())
+    for maker in line[1:]:
+        scopes = model.both(scopes, maker.scopes.split())
+    tags = [link.id for link in line]
+    if last.maker_id is not None:
+        if last.user_id is None:
+            raise _refused()
+        scopes = model.both(scopes, last.user_scopes.split())
+        tags += [last.user_id, *model.words(last.user_roles)]
+    ends = [link.expires_ms for link in line if link.expires_ms is not None]
+    if ends and min(ends) <= now_ms:
+        raise _refused()
+    caller = Caller("key", first.id, first.tenant, scopes)
+    return Identity(caller, min(ends, default=None), tuple(tags))
 
 
 def _refused() -> Unauthenticated:

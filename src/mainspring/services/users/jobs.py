@@ -4,6 +4,7 @@ import base64
 from enum import StrEnum
 
 from mainspring.kernel.call import Call
+from mainspring.kernel.errors import Rerun
 from mainspring.kernel.policy import RetryPolicy
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
@@ -18,34 +19,66 @@ _MAILS = RetryPolicy(max_attempts=8, first_s=1.0, cap_s=600.0)
 
 
 class Purpose(StrEnum):
-    """What a mailed token is for."""
+    """What a mail is for. All but ``ADDRESS_TAKEN`` carry a token."""
 
     VERIFY_EMAIL = "verify_email"
+    CHANGE_EMAIL = "change_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105
+    ADDRESS_TAKEN = "address_taken"
 
 
-def mail_token(call: Call, user: UserRow, purpose: Purpose) -> None:
-    """Stage a token for the user's address and the job that mails it."""
+def mailed(call: Call, what: str, purpose: Purpose) -> bytes:
+    """Name an address, or whoever has mails sent, where mails are counted, without keeping it."""
+    said = f"{purpose.value}/{what}".encode()
+    return call.use(Keyring).fingerprint(said, purpose="users.mail")
+
+
+async def mail_wait_ms(call: Call, account: bytes, *, freely: bool = False) -> int:
+    """Count a mail for an account; where it is too soon, count none and return for how long.
+
+    ``mail_every_s`` lies between the first ones too, unless these go ``freely``.
+    """
+    every_ms = call.use(UsersSettings).mail_every_s * 1000
+    row = await call.find(store.MAILS, tenant=call.tenant, account=account)
+    mails, mailed_ms = (0, 0) if row is None else (row.mails, row.mailed_ms)
+    first_ms = 0 if freely else every_ms
+    wait_ms = model.mail_wait_ms(mails, mailed_ms, call.now_ms, first_ms, every_ms)
+    if not wait_ms:
+        if call.now_ms - mailed_ms >= model.MAILS_FORGOTTEN_MS:
+            mails = 0
+        count = store.COUNT_MAIL(
+            tenant=call.tenant, account=account, now_ms=call.now_ms,
+            mails=mails + 1, mailed_ms=mailed_ms,
+        )  # fmt: skip
+        call.write(count.expect(1, Rerun))
+    return wait_ms
+
+
+async def mail(call: Call, user: UserRow, purpose: Purpose, email: str | None = None) -> None:
+    """Stage a mail to the user's address, or another one of theirs, and the token it carries.
+
+    Nothing is staged when one of its kind went there just now: ``mail_every_s`` lies between the
+    first ones, and ever more between further ones. What was mailed before still holds then.
+    """
     settings = call.use(UsersSettings)
-    life_s = settings.verify_token_s
-    if purpose is Purpose.RESET_PASSWORD:
-        life_s = settings.reset_token_s
+    address = email or user.email
+    account = mailed(call, model.email_key(address), purpose)
+    if await mail_wait_ms(call, account):
+        return
+    reset = purpose is Purpose.RESET_PASSWORD
+    life_s = settings.reset_token_s if reset else settings.verify_token_s
     token_id = call.new_id("mtok")
-    token = _token(call, token_id)
-    call.write(
-        MAIL_TOKENS.insert(
-            MailTokenRow(
-                id=token_id,
-                tenant=call.tenant,
-                user_id=user.id,
-                purpose=purpose.value,
-                email=user.email,
-                hash=model.token_hash(token),
-                created_ms=call.now_ms,
-                expires_ms=call.now_ms + life_s * 1000,
-            )
-        )
+    row = MailTokenRow(
+        id=token_id,
+        tenant=call.tenant,
+        user_id=user.id,
+        purpose=purpose.value,
+        email=address,
+        hash=model.token_hash(_token(call, token_id)),
+        created_ms=call.now_ms,
+        expires_ms=call.now_ms + life_s * 1000,
     )
+    call.write(MAIL_TOKENS.insert(row))
     call.enqueue(send_token, token_id=token_id)
 
 
@@ -66,22 +99,21 @@ async def start_reset(call: Call, user_id: str | None) -> None:
     if user_id is None:
         return
     user = await call.find(store.USER, id=user_id, tenant=call.tenant)
-    purpose = Purpose.RESET_PASSWORD
-    newest = await call.find(
-        store.NEWEST_MAIL_TOKEN, tenant=call.tenant, user_id=user_id, purpose=purpose.value
-    )
-    every_ms = call.use(UsersSettings).mail_every_s * 1000
-    recent = newest is not None and call.now_ms - newest.created_ms < every_ms
-    if user is not None and not recent:
-        mail_token(call, user, purpose)
+    if user is not None:
+        await mail(call, user, Purpose.RESET_PASSWORD)
 
 
 @service.job(queue="bulk")
 async def sweep(call: Call) -> None:
-    """Remove sessions and tokens that have expired, and failures that are forgotten."""
-    before_ms = {"failures": call.now_ms - model.FAILURES_FORGOTTEN_MS}
+    """Remove sessions and tokens that have expired, and counts that are forgotten."""
+    before_ms = {
+        "failures": call.now_ms - model.FAILURES_FORGOTTEN_MS,
+        "mails": call.now_ms - model.MAILS_FORGOTTEN_MS,
+        "reads": call.now_ms - model.READ_TOLD_MS,
+    }
     for name, statement in SWEEPS.items():
         call.write(statement(before_ms=before_ms.get(name, call.now_ms), limit=SWEPT_MAX))
+    call.write(store.SWEEP_ORPHANS(limit=SWEPT_MAX))
 
 
 service.every("*/10 * * * *", sweep)
@@ -109,12 +141,18 @@ def _token(call: Call, token_id: str) -> str:
 
 def _words(settings: UsersSettings, purpose: Purpose, token: str) -> tuple[str, str]:
     """Subject and text of a mail."""
-    if purpose is Purpose.VERIFY_EMAIL:
-        subject, url = f"{settings.product}: confirm your e-mail address", settings.verify_url
-        ask, life_s = "Confirm that this address is yours", settings.verify_token_s
-    else:
-        subject, url = f"{settings.product}: reset your password", settings.reset_url
+    product = settings.product
+    if purpose is Purpose.ADDRESS_TAKEN:
+        return f"{product}: you have an account already", (
+            "Somebody, perhaps you, gave this address for an account. It has one already: log in"
+            " with it, or ask for another password. If it was not you, ignore this mail.\n"
+        )
+    if purpose is Purpose.RESET_PASSWORD:
+        subject, url = f"{product}: reset your password", settings.reset_url
         ask, life_s = "Choose a new password", settings.reset_token_s
+    else:
+        subject, url = f"{product}: confirm your e-mail address", settings.verify_url
+        ask, life_s = "Confirm that this address is yours", settings.verify_token_s
     what = url.replace("{token}", token) if url else token
     how = "with this link" if url else "with this token"
     hours = max(1, round(life_s / 3600))

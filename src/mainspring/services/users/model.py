@@ -9,9 +9,9 @@ from enum import Enum
 
 import msgspec
 
+from mainspring.kernel import email_address
 from mainspring.kernel.errors import Fault, Invalid
 
-EMAIL_CHARS_MAX = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 PASSWORD_CHARS_MIN = 8  # NIST SP 800-63B, section 5.1.1.2
 PASSWORD_CHARS_MAX = 128
 PASSWORD_DIFFERENT_CHARS_MIN = 3
@@ -20,6 +20,11 @@ FAILURES_FREE = 5  # wrong passwords before the first wait
 FAILURE_WAIT_MS = 1_000  # the first wait; it doubles with each further wrong password
 FAILURE_WAIT_MAX_MS = 15 * 60_000
 FAILURES_FORGOTTEN_MS = 3_600_000  # after this long without one, counting starts again
+
+MAILS_FREE = 3  # mails of one kind to one address before they come more seldom
+MAIL_WAIT_MAX_MS = 3_600_000  # as long as a reset token holds: one of them is always in the mailbox
+MAILS_FORGOTTEN_MS = 24 * 3_600_000
+READ_TOLD_MS = 3_600_000  # reading the same person again sooner leaves no other event
 
 PARENT_TOLERATED_MS = 10_000
 
@@ -33,9 +38,6 @@ KEY_PREFIX = "msk_"
 KEY_SECRET_BYTES = 32
 KEY_SHOWN_CHARS = 12
 
-_LOCAL = r"[^\s@<>()\[\]\\,;:\"\x00-\x1f\x7f]{1,64}"
-_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
-_EMAIL = re.compile(rf"{_LOCAL}@{_LABEL}(?:\.{_LABEL})*")
 _REFRESH = re.compile(r"msr_([0-9a-z]{26})_([0-9]{1,12})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 
@@ -43,15 +45,23 @@ _REFRESH = re.compile(r"msr_([0-9a-z]{26})_([0-9]{1,12})_([A-Za-z0-9_-]{43})", r
 
 
 def email(text: str, pointer: str = "/email") -> str:
-    """Return an address in its normal form (NFC, trimmed). Raises Invalid at ``pointer``."""
-    normal = unicodedata.normalize("NFC", text.strip())
-    if len(normal) > EMAIL_CHARS_MAX or _EMAIL.fullmatch(normal) is None:
-        raise Invalid(faults=(Fault(pointer, "not an e-mail address"),))
-    return normal
+    """Return an address in its normal form. Raises Invalid at ``pointer``."""
+    try:
+        return email_address.email_address(text)
+    except ValueError as error:
+        raise Invalid(faults=(Fault(pointer, str(error)),)) from None
 
 
 def email_key(text: str) -> str:
     """Return what two spellings of one address have in common; never fails."""
+    try:
+        return email_address.email_key(text)
+    except ValueError:
+        return former_email_key(text)  # nobody's
+
+
+def former_email_key(text: str) -> str:
+    """Return the key as it was stored until domains were kept as DNS has them."""
     return unicodedata.normalize("NFKC", text.strip()).casefold()
 
 
@@ -69,7 +79,7 @@ def password(text: str, address: str, pointer: str = "/password") -> str:
     if len(set(folded)) < PASSWORD_DIFFERENT_CHARS_MIN:
         raise Invalid(faults=(Fault(pointer, "the same characters over and over"),))
     name = email_key(address).partition("@")[0]
-    left = folded.replace(email_key(address), "")
+    left = folded.replace(email_key(address), "").replace(former_email_key(address), "")
     left = left.replace(name, "") if len(name) >= 3 else left
     if left != folded and len(left) < PASSWORD_CHARS_MIN:
         raise Invalid(faults=(Fault(pointer, "too close to the e-mail address"),))
@@ -94,6 +104,28 @@ def wait_ms(failures: int, failed_ms: int, now_ms: int) -> int:
     doublings = min(failures - FAILURES_FREE, 20)
     wait = min(FAILURE_WAIT_MS << doublings, FAILURE_WAIT_MAX_MS)
     return max(0, failed_ms + wait - now_ms)
+
+
+def mail_wait_ms(mails: int, mailed_ms: int, now_ms: int, first_ms: int, every_ms: int) -> int:
+    """How long there is still no other mail of a kind after so many; 0 when there is one.
+
+    ``first_ms`` lies between the first ones, then ``every_ms``, which doubles up to an hour.
+    """
+    if mails == 0 or now_ms - mailed_ms >= MAILS_FORGOTTEN_MS:
+        return 0
+    wait = first_ms if mails < MAILS_FREE else every_ms << min(mails - MAILS_FREE, 20)
+    return max(0, mailed_ms + min(wait, max(every_ms, MAIL_WAIT_MAX_MS)) - now_ms)
+
+
+def tells_of_failure(failures: int) -> bool:
+    """Tell whether this wrong password in a row leaves an event: the 1st, 5th, 10th, 20th, 40th …
+
+    So a long attack on one account leaves few.
+    """
+    if failures == 1:
+        return True
+    rounds, rest = divmod(failures, FAILURES_FREE)
+    return rest == 0 and rounds & (rounds - 1) == 0
 
 
 # Refresh tokens

@@ -3,27 +3,48 @@
 Its own room because logging in, changing a password and changing an address prove alike.
 """
 
+import zlib
 from collections.abc import Iterable
+
+import structlog
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Fault, Invalid, Rerun
 from mainspring.kernel.ids import is_id
+from mainspring.kernel.operation import Answer
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
 from mainspring.services.users.api import (
+    PasswordRefused,
     PasswordThrottled,
     ScopeNotHeld,
     SessionNeeded,
     User,
+    UserRead,
+    UsersListed,
+    service,
 )
 from mainspring.services.users.passwords import Passwords
 from mainspring.services.users.store import KnownUser
+
+log = structlog.get_logger()
+
+STRANGERS_TOLD_MAX = 100  # events an hour of this process about addresses that nobody has
 
 
 def account_of(call: Call, email_key: str) -> bytes:
     """Name an address where failures are counted, without keeping it."""
     return call.use(Keyring).fingerprint(email_key.encode(), purpose="users.account")
+
+
+async def find_user(call: Call, email: str) -> KnownUser | None:
+    """Find a user by an address in any spelling."""
+    key, former = model.email_key(email), model.former_email_key(email)
+    user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=key)
+    if user is None and former != key:  # signed up before domains were kept as DNS has them
+        user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=former)
+    return user
 
 
 async def prove(call: Call, email_key: str, user: KnownUser | None, password: str) -> bool:
@@ -38,7 +59,8 @@ async def prove(call: Call, email_key: str, user: KnownUser | None, password: st
     passwords = call.use(Passwords)
     await _refuse_throttled(call, account)
     typed = model.typed_password(password)
-    right = await passwords.verify(None if user is None else user.password_hash, typed)
+    hashed = None if user is None else user.password_hash
+    right = await passwords.verify(hashed, typed, share=call.account)
     failures = await _refuse_throttled(call, account)  # again: the hash took its time
     if user is None or not right:
         call.write(
@@ -49,10 +71,11 @@ async def prove(call: Call, email_key: str, user: KnownUser | None, password: st
                 forgotten_ms=call.now_ms - model.FAILURES_FORGOTTEN_MS,
             )
         )
+        _tell_of_failure(call, account, user, failures + 1)
         return False
     fresh = user.password_hash
     if passwords.is_stale(fresh):
-        fresh = await passwords.hash(typed)
+        fresh = await passwords.hash(typed, share=call.account)
     keep = store.KEEP_PASSWORD(
         id=user.id,
         hashed=user.password_hash,
@@ -67,6 +90,37 @@ async def prove(call: Call, email_key: str, user: KnownUser | None, password: st
     return True
 
 
+@service.state
+class Strangers:
+    """Bounds the events about addresses that nobody has: their number has no other bound."""
+
+    __slots__ = ("_began_ms", "_told")
+
+    def __init__(self) -> None:
+        self._began_ms = 0
+        self._told = 0
+
+    def tells(self, now_ms: int) -> bool:
+        """Tell whether one more is told of in this hour, and count it."""
+        if now_ms - self._began_ms >= model.FAILURES_FORGOTTEN_MS:
+            self._began_ms, self._told = now_ms, 0
+        self._told += 1
+        return self._told <= STRANGERS_TOLD_MAX
+
+
+def _tell_of_failure(call: Call, account: bytes, user: KnownUser | None, failures: int) -> None:
+    """Log a wrong password, and stage the event that some of them leave."""
+    user_id = None if user is None else user.id
+    log.warning(
+        "wrong_password", account=account.hex(), user_id=user_id, failures=failures,
+        caller=call.caller.actor, request_id=call.request_id,
+    )  # fmt: skip
+    if not model.tells_of_failure(failures):
+        return
+    if user is not None or call.use(Strangers).tells(call.now_ms):
+        call.emit(PasswordRefused(account.hex(), user_id, failures))
+
+
 async def _refuse_throttled(call: Call, account: bytes) -> int:
     """Return how many failures are counted. Raises PasswordThrottled while the account waits."""
     row = await call.find(store.FAILURE, tenant=call.tenant, account=account)
@@ -74,6 +128,7 @@ async def _refuse_throttled(call: Call, account: bytes) -> int:
         return 0
     wait_ms = model.wait_ms(row.failures, row.failed_ms, call.now_ms)
     if wait_ms:
+        log.warning("password_throttled", account=account.hex(), request_id=call.request_id)
         raise PasswordThrottled(
             "too many wrong passwords for this address", retry_after_s=wait_ms / 1000
         )
@@ -84,9 +139,26 @@ async def new_password(call: Call, text: str, address: str, pointer: str = "/pas
     """Return the hash of a new password. Raises Invalid at ``pointer``, Unavailable."""
     passwords = call.use(Passwords)
     normal = model.password(text, address, pointer)
-    if await passwords.is_common(normal):
+    if await passwords.is_common(normal, share=call.account):
         raise Invalid(faults=(Fault(pointer, "one of the most used passwords"),))
-    return await passwords.hash(normal)
+    return await passwords.hash(normal, share=call.account)
+
+
+async def note_read(call: Call, person: str | None) -> None:
+    """Stage the event that somebody looked at another person, or a list of people (None).
+
+    One an hour for each that looks and each that is looked at.
+    """
+    reader = call.caller.actor
+    if person == reader:
+        return
+    row = await call.find(store.READ, tenant=call.tenant, reader=reader, person=person or "")
+    if row is not None and call.now_ms - row.read_ms < model.READ_TOLD_MS:
+        return
+    call.write(
+        store.NOTE_READ(tenant=call.tenant, reader=reader, person=person or "", now_ms=call.now_ms)
+    )
+    call.emit(UsersListed(reader) if person is None else UserRead(person, reader))
 
 
 async def myself(call: Call) -> KnownUser:
@@ -107,13 +179,38 @@ async def owner_id(call: Call) -> str | None:
 
 
 def require_held(call: Call, scopes: Iterable[str]) -> None:
-    """Let only those pass who hold every one of these scopes. Raises ScopeNotHeld.
-
-    Whoever may change users could otherwise take over one who may do more.
-    """
-    asked = model.words(" ".join(scopes))
-    if beyond := [scope for scope in asked if not call.caller.allows(scope)]:
+    """Let only those pass who hold every one of the scopes they asked for. Raises ScopeNotHeld."""
+    if beyond := [
+        scope for scope in model.words(" ".join(scopes)) if not call.caller.allows(scope)
+    ]:
         raise ScopeNotHeld("not held: " + ", ".join(beyond[:10]))
+
+
+def require_over(call: Call, held: str) -> None:
+    """Let only those act on somebody who hold every scope that somebody holds.
+
+    Whoever may change users could otherwise take over one who may do more. What is held about
+    oneself (``users:own``) is less than ``users:write``. The refusal does not tell what is held.
+    Raises ScopeNotHeld.
+    """
+    for scope in model.words(held):
+        service, _, what = scope.partition(":")
+        if call.caller.allows(scope) or (what == "own" and call.caller.allows(service + ":write")):
+            continue
+        raise ScopeNotHeld("they hold scopes that you do not")
+
+
+def answer_to(call: Call, user: KnownUser, status: int | None = None) -> Answer[User | None]:
+    """Answer a write with the user it left, for those who may read it; else with nothing."""
+    if user.id != call.caller.id and not call.caller.allows("users:read"):
+        return Answer(None, status=204)
+    return Answer(shown(user), status=status, etag=etag(user))
+
+
+def etag(user: KnownUser) -> str:
+    """The strong entity tag; roles count, because deleting a role takes it from its holders."""
+    roles = zlib.crc32(" ".join(model.words(user.roles)).encode())
+    return f'"{user.version}-{roles:x}"'
 
 
 def shown(user: KnownUser) -> User:

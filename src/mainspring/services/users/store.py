@@ -61,7 +61,11 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 
 class ApiKeyRow(msgspec.Struct, frozen=True):
-    """An API key; the key itself is not stored. Without an owner it stands for itself alone."""
+    """An API key; the key itself is not stored.
+
+    ``maker_id`` is the user or key that made it, ``owner_id`` the user its line of makers begins
+    with. Without a maker it stands for itself alone.
+    """
 
     id: str
     tenant: str
@@ -73,6 +77,7 @@ class ApiKeyRow(msgspec.Struct, frozen=True):
     owner_id: str | None
     created_ms: int
     expires_ms: int | None
+    maker_id: str | None
 
 
 class FirstKeyRow(msgspec.Struct, frozen=True):
@@ -104,15 +109,44 @@ class FailureRow(msgspec.Struct, frozen=True):
     failed_ms: int
 
 
+class MailedRow(msgspec.Struct, frozen=True):
+    """Mails of one kind to one address, in a row."""
+
+    tenant: str
+    account: bytes
+    mails: int
+    mailed_ms: int
+
+
+class ReadRow(msgspec.Struct, frozen=True):
+    """When somebody last left an event about reading a person; an empty person is a list."""
+
+    tenant: str
+    reader: str
+    person: str
+    read_ms: int
+
+
 class Bearer(msgspec.Struct, frozen=True):
-    """Who a credential stands for. ``own_scopes`` of a key, roles and scopes of the user behind."""
+    """The user a session or an id stands for, with the roles held and the scopes these give."""
+
+    user_id: str
+    tenant: str
+    expires_ms: int | None
+    roles: str
+    scopes: str
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One key in a line of makers; where a user made it, with what that user holds now."""
 
     id: str
     tenant: str
-    user_id: str | None
+    maker_id: str | None
     expires_ms: int | None
-    own_scopes: str
-    roles: str
+    scopes: str
+    user_id: str | None
+    user_roles: str
     user_scopes: str
 
 
@@ -124,7 +158,12 @@ API_KEYS = Table("users_api_keys", ApiKeyRow, key=("id",))
 FIRST_KEYS = Table("users_first_key", FirstKeyRow, key=("tenant",))
 MAIL_TOKENS = Table("users_mail_tokens", MailTokenRow, key=("id",))
 FAILURES = Table("users_failures", FailureRow, key=("tenant", "account"))
-TABLES = (USERS, ROLES, GRANTS, SESSIONS, API_KEYS, FIRST_KEYS, MAIL_TOKENS, FAILURES)
+MAILED = Table("users_mails", MailedRow, key=("tenant", "account"))
+READS = Table("users_reads", ReadRow, key=("tenant", "reader", "person"))
+TABLES = (
+    USERS, ROLES, GRANTS, SESSIONS, API_KEYS, FIRST_KEYS, MAIL_TOKENS, FAILURES, MAILED, READS,
+)  # fmt: skip
+LINE_MAX = 8  # keys that were made by one another in a row
 
 
 def _held(tenant: str, user: str) -> str:
@@ -159,7 +198,7 @@ KEEP_PASSWORD = Statement(
 
 USER_BEARER = Query(
     "users.user_bearer",
-    f"""SELECT u.id, u.tenant, u.id, NULL, '', {_held("u.tenant", "u.id")}
+    f"""SELECT u.id, u.tenant, NULL, {_held("u.tenant", "u.id")}
     FROM users_users u WHERE u.id = :id""",
     Bearer,
 )
@@ -210,7 +249,7 @@ END_SESSIONS = Statement(
 )
 SESSION_BEARER = Query(
     "users.session_bearer",
-    f"""SELECT s.id, s.tenant, s.user_id, s.expires_ms, '', {_held("s.tenant", "s.user_id")}
+    f"""SELECT s.user_id, s.tenant, s.expires_ms, {_held("s.tenant", "s.user_id")}
     FROM users_sessions s JOIN users_users u ON u.id = s.user_id WHERE s.id = :id""",
     Bearer,
 )
@@ -238,10 +277,56 @@ END_API_KEYS = Statement(
     "users.end_api_keys",
     "DELETE FROM users_api_keys WHERE tenant = :tenant AND owner_id = :owner_id",
 )
-_KEY_BEARER = f"""SELECT k.id, k.tenant, k.owner_id, k.expires_ms, k.scopes,
-    {_held("k.tenant", "k.owner_id")} FROM users_api_keys k"""
-KEY_BEARER = Query("users.key_bearer", _KEY_BEARER + " WHERE k.hash = :hash", Bearer)
-KEY_BEARER_BY_ID = Query("users.key_bearer_by_id", _KEY_BEARER + " WHERE k.id = :id", Bearer)
+
+
+def _line(first: str) -> str:
+    """The line of makers of one key, the key itself first. A longer one than ``LINE_MAX`` is cut.
+
+    A maker that is gone ends the line as well: its last link then names a maker and has no user.
+    """
+    return f"""
+    WITH RECURSIVE line (id, tenant, maker_id, expires_ms, scopes, depth) AS (
+        SELECT id, tenant, maker_id, expires_ms, scopes, 1 FROM users_api_keys WHERE {first}
+        UNION ALL
+        SELECT m.id, m.tenant, m.maker_id, m.expires_ms, m.scopes, line.depth + 1
+        FROM line JOIN users_api_keys m ON m.id = line.maker_id AND m.tenant = line.tenant
+        WHERE line.depth < {LINE_MAX}
+    )
+    SELECT line.id, line.tenant, line.maker_id, line.expires_ms, line.scopes, u.id,
+        {_held("line.tenant", "u.id")}
+    FROM line LEFT JOIN users_users u ON u.id = line.maker_id AND u.tenant = line.tenant
+    ORDER BY line.depth"""
+
+
+KEY_LINE = Query("users.key_line", _line("hash = :hash"), Link)
+KEY_LINE_BY_ID = Query("users.key_line_by_id", _line("id = :id"), Link)
+_DESCENDANTS = f"""
+    WITH RECURSIVE line (id, depth) AS (
+        SELECT id, 1 FROM users_api_keys WHERE tenant = :tenant AND maker_id = :maker_id
+        UNION ALL
+        SELECT k.id, line.depth + 1
+        FROM line JOIN users_api_keys k ON k.tenant = :tenant AND k.maker_id = line.id
+        WHERE line.depth < {LINE_MAX}
+    )
+    SELECT id FROM line"""
+DESCENDANTS = Query(
+    "users.descendants",
+    f"SELECT {API_KEYS.columns} FROM users_api_keys WHERE id IN ({_DESCENDANTS}) AND id > :after"
+    " ORDER BY id LIMIT :limit",
+    API_KEYS,
+)
+END_DESCENDANTS = Statement(
+    "users.end_descendants", f"DELETE FROM users_api_keys WHERE id IN ({_DESCENDANTS})"
+)
+# For what is made by somebody who may be going just now: they wait for each other on the row.
+HOLD_SESSION = Statement(
+    "users.hold_session",
+    "UPDATE users_sessions SET generation = generation WHERE id = :id AND tenant = :tenant",
+)
+HOLD_API_KEY = Statement(
+    "users.hold_api_key",
+    "UPDATE users_api_keys SET name = name WHERE id = :id AND tenant = :tenant",
+)
 FIRST_KEY = Query(
     "users.first_key",
     f"SELECT {FIRST_KEYS.columns} FROM users_first_key WHERE tenant = :tenant",
@@ -257,14 +342,7 @@ MAIL_TOKEN = Query(
 )
 MAIL_TOKEN_BY_HASH = Query(
     "users.mail_token_by_hash",
-    f"SELECT {MAIL_TOKENS.columns} FROM users_mail_tokens"
-    " WHERE hash = :hash AND tenant = :tenant AND purpose = :purpose",
-    MAIL_TOKENS,
-)
-NEWEST_MAIL_TOKEN = Query(
-    "users.newest_mail_token",
-    f"SELECT {MAIL_TOKENS.columns} FROM users_mail_tokens WHERE tenant = :tenant"
-    " AND user_id = :user_id AND purpose = :purpose ORDER BY id DESC LIMIT 1",
+    f"SELECT {MAIL_TOKENS.columns} FROM users_mail_tokens WHERE hash = :hash AND tenant = :tenant",
     MAIL_TOKENS,
 )
 END_MAIL_TOKENS = Statement(
@@ -274,10 +352,47 @@ END_MAIL_TOKENS = Statement(
 SPEND_MAIL_TOKEN = Statement(
     "users.spend_mail_token", "DELETE FROM users_mail_tokens WHERE id = :id"
 )
-END_RESETS = Statement(
-    "users.end_resets",
+END_MAIL_TOKENS_FOR = Statement(
+    "users.end_mail_tokens_for",
     "DELETE FROM users_mail_tokens WHERE tenant = :tenant AND user_id = :user_id"
-    " AND purpose = 'reset_password'",
+    " AND purpose = :purpose",
+)
+MAILS = Query(
+    "users.mails",
+    f"SELECT {MAILED.columns} FROM users_mails WHERE tenant = :tenant AND account = :account",
+    MAILED,
+)
+# Touches no row when somebody else has counted one meanwhile.
+COUNT_MAIL = Statement(
+    "users.count_mail",
+    """INSERT INTO users_mails (tenant, account, mails, mailed_ms)
+    VALUES (:tenant, :account, 1, :now_ms)
+    ON CONFLICT (tenant, account) DO UPDATE SET mails = :mails, mailed_ms = excluded.mailed_ms
+        WHERE users_mails.mailed_ms = :mailed_ms""",
+)
+FORGET_MAILS = Statement(
+    "users.forget_mails", "DELETE FROM users_mails WHERE tenant = :tenant AND account = :account"
+)
+
+# Reading people
+
+READ = Query(
+    "users.read",
+    f"SELECT {READS.columns} FROM users_reads"
+    " WHERE tenant = :tenant AND reader = :reader AND person = :person",
+    READS,
+)
+NOTE_READ = Statement(
+    "users.note_read",
+    """INSERT INTO users_reads (tenant, reader, person, read_ms)
+    VALUES (:tenant, :reader, :person, :now_ms)
+    ON CONFLICT (tenant, reader, person) DO UPDATE SET read_ms = excluded.read_ms""",
+)
+FORGET_READS_OF = Statement(
+    "users.forget_reads_of", "DELETE FROM users_reads WHERE tenant = :tenant AND person = :person"
+)
+FORGET_READS_BY = Statement(
+    "users.forget_reads_by", "DELETE FROM users_reads WHERE tenant = :tenant AND reader = :reader"
 )
 
 # Wrong passwords
@@ -315,4 +430,14 @@ SWEEPS = {
     "sessions": _sweep("users.sweep_sessions", "users_sessions", "id", "expires_ms"),
     "mail tokens": _sweep("users.sweep_mail_tokens", "users_mail_tokens", "id", "expires_ms"),
     "failures": _sweep("users.sweep_failures", "users_failures", "tenant, account", "failed_ms"),
+    "mails": _sweep("users.sweep_mails", "users_mails", "tenant, account", "mailed_ms"),
+    "reads": _sweep("users.sweep_reads", "users_reads", "tenant, reader, person", "read_ms"),
 }
+# Keys made by one that ended at that very moment: nobody can use them.
+SWEEP_ORPHANS = Statement(
+    "users.sweep_orphans",
+    """DELETE FROM users_api_keys WHERE id IN (SELECT k.id FROM users_api_keys k
+        WHERE k.maker_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM users_api_keys m WHERE m.id = k.maker_id)
+        AND NOT EXISTS (SELECT 1 FROM users_users u WHERE u.id = k.maker_id) LIMIT :limit)""",
+)

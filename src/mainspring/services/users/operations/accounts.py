@@ -1,12 +1,10 @@
 """Operations on users: sign-up, oneself, and what administrators do."""
 
-import zlib
-
 import msgspec
 from msgspec import UNSET
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Fault, Invalid, NotFound
+from mainspring.kernel.errors import Fault, Invalid, NotFound, Rerun
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
@@ -15,11 +13,11 @@ from mainspring.runtime.erasure import erase
 from mainspring.runtime.tables import SUBJECT_KEY
 from mainspring.services.users import model, proof, store
 from mainspring.services.users.api import (
-    ApiKeyRevoked,
     BadMailToken,
     EmailChange,
     EmailProof,
     EmailTaken,
+    MailThrottled,
     NewUser,
     OwnChanges,
     PasswordThrottled,
@@ -38,11 +36,10 @@ from mainspring.services.users.api import (
     WrongPassword,
     service,
 )
-from mainspring.services.users.jobs import Purpose, forget_mail, mail_token, scrub
+from mainspring.services.users.jobs import Purpose, forget_mail, mail, mail_wait_ms, mailed, scrub
+from mainspring.services.users.operations.api_keys import end_api_keys
 from mainspring.services.users.operations.sessions import end_sessions
 from mainspring.services.users.store import GRANTS, ROLES, USERS, GrantRow, KnownUser, UserRow
-
-KEYS_NAMED_MAX = 1_000  # keys of one user that are named in events when it is deleted
 
 
 @service.operation(
@@ -55,34 +52,39 @@ KEYS_NAMED_MAX = 1_000  # keys of one user that are named in events when it is d
 async def create_user(call: Call, new: NewUser) -> Answer[User]:
     """Sign up. A mail to prove the address is on its way. Emits users.user.created.
 
-    Of several sign-ups with one address one wins, the others are EmailTaken.
+    Where somebody has the address already, the answer is the same and nobody is made; the mail says
+    so to whoever reads it. Those with the scope users:write are told: EmailTaken.
     """
-    if not call.use(UsersSettings).sign_up and not call.caller.allows("users:write"):
+    administers = call.caller.allows("users:write")
+    if not call.use(UsersSettings).sign_up and not administers:
         raise SignUpClosed("ask an administrator for an account")
-    if set(new.roles) != {model.USER_ROLE} and not call.caller.allows("users:write"):
+    if set(new.roles) != {model.USER_ROLE} and not administers:
         raise ScopeNotHeld("roles are given by those with the scope users:write")
     email = model.email(new.email)
-    email_key = model.email_key(email)
-    if await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=email_key) is not None:
-        raise EmailTaken("log in, or reset the password")
     row = UserRow(
         id=call.new_id("user"),
         tenant=call.tenant,
         version=1,
         email=email,
-        email_key=email_key,
+        email_key=model.email_key(email),
         email_verified=False,
         display_name=new.display_name.strip(),
-        password_hash=await proof.new_password(call, new.password, email),
+        password_hash=await proof.new_password(call, new.password, new.email),
         created_ms=call.now_ms,
         updated_ms=call.now_ms,
     )
     roles = set(new.roles)
     user = KnownUser(**msgspec.structs.asdict(row), roles=" ".join(roles), scopes="")
-    call.write(USERS.insert(row, taken=EmailTaken))
+    holder = await proof.find_user(call, new.email)
+    if holder is not None and administers:
+        raise EmailTaken("log in, or reset the password")
+    if holder is not None:
+        await mail(call, holder, Purpose.ADDRESS_TAKEN)
+        return _answer(user)
+    call.write(USERS.insert(row, taken=Rerun))
     await _grant(call, user.id, roles, free={model.USER_ROLE})
     call.emit(UserCreated(**msgspec.structs.asdict(proof.shown(user))))
-    mail_token(call, user, Purpose.VERIFY_EMAIL)
+    await mail(call, user, Purpose.VERIFY_EMAIL)
     return _answer(user)
 
 
@@ -101,46 +103,51 @@ async def read_me(call: Call) -> Answer[User]:
 async def update_me(call: Call, changes: OwnChanges) -> Answer[User]:
     """Change your name. Emits users.user.updated."""
     user = await proof.myself(call)
-    call.require_match(etag(user))
-    return await _change(call, user, UserChanges(display_name=changes.display_name))
+    call.require_match(proof.etag(user))
+    return _answer(await _change(call, user, UserChanges(display_name=changes.display_name)))
 
 
 @service.operation("DELETE /v1/users/me", scope="users:own", raises=(SessionNeeded,))
 async def delete_me(call: Call, query: Removal) -> None:
     """Delete yourself, with all sessions and keys. Emits users.user.deleted, users.user.erased."""
     user = await proof.myself(call)
-    call.require_match(etag(user))
+    call.require_match(proof.etag(user))
     await _remove(call, user, query.erase)
 
 
 @service.operation(
     "POST /v1/users/me:change_email",
     scope="users:own",
+    status=202,
     rate=RateClass.LOGIN,  # each mails an address of the caller's choice
-    raises=(EmailTaken, WrongPassword, SessionNeeded, PasswordThrottled),
+    raises=(WrongPassword, SessionNeeded, PasswordThrottled, MailThrottled),
 )
-async def change_email(call: Call, change: EmailChange) -> Answer[User]:
-    """Change your address, which must be proved anew. Emits users.user.updated."""
+async def change_email(call: Call, change: EmailChange) -> None:
+    """Ask for another address: it counts once the token mailed to it proves that you read it.
+
+    Where somebody has the address already, the answer is the same, and the mail says so to them.
+    """
     user = await proof.myself(call)
     if not await proof.prove(call, user.email_key, user, change.password):
         raise WrongPassword()
-    return await _change(call, user, UserChanges(email=change.email))
+    email = model.email(change.email)
+    asked = mailed(call, user.id, Purpose.CHANGE_EMAIL)
+    wait_ms = await mail_wait_ms(call, asked, freely=True)
+    if wait_ms:
+        raise MailThrottled("too many changes of address", retry_after_s=wait_ms / 1000)
+    holder = await proof.find_user(call, change.email)
+    if holder is None or holder.id == user.id:
+        await mail(call, user, Purpose.CHANGE_EMAIL, email)
+    else:
+        await mail(call, holder, Purpose.ADDRESS_TAKEN)
 
 
 @service.operation("POST /v1/users/me:send_verification", scope="users:own", status=202)
 async def send_verification(call: Call) -> None:
     """Mail the token that proves the address once more, at most once a minute."""
     user = await proof.myself(call)
-    newest = await call.find(
-        store.NEWEST_MAIL_TOKEN,
-        tenant=call.tenant,
-        user_id=user.id,
-        purpose=Purpose.VERIFY_EMAIL.value,
-    )
-    every_ms = call.use(UsersSettings).mail_every_s * 1000
-    if user.email_verified or (newest is not None and call.now_ms - newest.created_ms < every_ms):
-        return
-    mail_token(call, user, Purpose.VERIFY_EMAIL)
+    if not user.email_verified:
+        await mail(call, user, Purpose.VERIFY_EMAIL)
 
 
 @service.operation(
@@ -148,41 +155,52 @@ async def send_verification(call: Call) -> None:
     raises=(BadMailToken,),
 )  # fmt: skip
 async def verify_email(call: Call, given: EmailProof) -> None:
-    """Prove an address with the token that was mailed to it. Emits users.user.updated."""
+    """Prove an address with the token that was mailed to it. Emits users.user.updated.
+
+    One that was asked for takes the place of the former; every session and API key of the user
+    ends then.
+    """
     refusal = BadMailToken(faults=(Fault("/token", "unknown, used or expired"),))
     token = await call.find(
-        store.MAIL_TOKEN_BY_HASH,
-        tenant=call.tenant,
-        hash=model.token_hash(given.token),
-        purpose=Purpose.VERIFY_EMAIL.value,
+        store.MAIL_TOKEN_BY_HASH, tenant=call.tenant, hash=model.token_hash(given.token)
     )
     if token is None or token.expires_ms <= call.now_ms:
         raise refusal
     user = await call.find(store.USER, id=token.user_id, tenant=call.tenant)
-    if user is None or user.email != token.email:
+    if user is None:
         raise refusal
-    call.write(USERS.update(user, email_verified=True, updated_ms=call.now_ms))
+    if token.purpose == Purpose.CHANGE_EMAIL:
+        holder = await proof.find_user(call, token.email)
+        if holder is not None and holder.id != user.id:
+            raise refusal
+    elif token.purpose != Purpose.VERIFY_EMAIL or user.email != token.email:
+        raise refusal
     call.write(store.SPEND_MAIL_TOKEN(id=token.id).expect(1, refusal))
-    proved = msgspec.structs.replace(user, email_verified=True, updated_ms=call.now_ms)
-    call.emit(UserUpdated(**msgspec.structs.asdict(proof.shown(proved))))
+    await _store(call, user, {"email_verified": True, **_addressed(token.email)})
 
 
 @service.operation("GET /v1/users", scope="users:read")
 async def list_users(call: Call, query: UserQuery) -> Page[User]:
-    """List users in the order they signed up, or find one by address."""
+    """List users in the order they signed up, or find one by address.
+
+    Emits users.user.listed, or users.user.read for the one that is found, once an hour.
+    """
     if query.email is not None:
-        email_key = model.email_key(query.email)
-        user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=email_key)
+        user = await proof.find_user(call, query.email)
+        await proof.note_read(call, None if user is None else user.id)
         return Page([] if user is None else [proof.shown(user)])
     start = proof.after(query.cursor, "user")
+    await proof.note_read(call, None)
     rows = await call.page(store.USER_PAGE, tenant=call.tenant, after=start, limit=query.limit)
     return Page.of(rows, proof.shown, lambda user: user.id)
 
 
 @service.operation("GET /v1/users/{id}", scope="users:read")
 async def read_user(call: Call, id: str) -> Answer[User]:
-    """Read a user."""
-    return _answer(await _user(call, id))
+    """Read a user. Emits users.user.read once an hour for each reader and user."""
+    user = await _user(call, id)
+    await proof.note_read(call, user.id)
+    return _answer(user)
 
 
 @service.operation(
@@ -190,16 +208,16 @@ async def read_user(call: Call, id: str) -> Answer[User]:
     scope="users:write",
     raises=(EmailTaken, ScopeNotHeld),
 )
-async def update_user(call: Call, id: str, changes: UserChanges) -> Answer[User]:
+async def update_user(call: Call, id: str, changes: UserChanges) -> Answer[User | None]:
     """Change a user who may do no more than you. Emits users.user.updated.
 
     Another address must be proved anew. Roles are given and taken only by those who hold every
-    scope the role gives.
+    scope the role gives. The user is answered to those who may read users, others hear 204.
     """
     user = await _user(call, id)
-    call.require_match(etag(user))
-    proof.require_held(call, [user.scopes])
-    return await _change(call, user, changes)
+    call.require_match(proof.etag(user))
+    proof.require_over(call, user.scopes)
+    return proof.answer_to(call, await _change(call, user, changes))
 
 
 @service.operation("DELETE /v1/users/{id}", scope="users:write", raises=(ScopeNotHeld,))
@@ -213,8 +231,8 @@ async def delete_user(call: Call, id: str, query: Removal) -> None:
         raise NotFound()
     user = await call.find(store.USER, id=id, tenant=call.tenant)
     if user is not None:
-        call.require_match(etag(user))
-        proof.require_held(call, [user.scopes])
+        call.require_match(proof.etag(user))
+        proof.require_over(call, user.scopes)
         await _remove(call, user, query.erase)
         return
     key = await call.find(SUBJECT_KEY, tenant=call.tenant, person=id)
@@ -223,14 +241,8 @@ async def delete_user(call: Call, id: str, query: Removal) -> None:
     _erase(call, id)
 
 
-def etag(user: KnownUser) -> str:
-    """The strong entity tag; roles count, because deleting a role takes it from its holders."""
-    roles = zlib.crc32(" ".join(model.words(user.roles)).encode())
-    return f'"{user.version}-{roles:x}"'
-
-
 def _answer(user: KnownUser) -> Answer[User]:
-    return Answer(proof.shown(user), etag=etag(user))
+    return Answer(proof.shown(user), etag=proof.etag(user))
 
 
 async def _user(call: Call, id: str) -> KnownUser:
@@ -239,17 +251,16 @@ async def _user(call: Call, id: str) -> KnownUser:
     return await call.one(store.USER, id=id, tenant=call.tenant)
 
 
-async def _change(call: Call, user: KnownUser, changes: UserChanges) -> Answer[User]:
+async def _change(call: Call, user: KnownUser, changes: UserChanges) -> KnownUser:
     """Stage changes to a user, and the mail that a new address needs."""
     fields: dict[str, object] = {}
     if changes.display_name is not UNSET:
         fields["display_name"] = changes.display_name.strip()
     if changes.email is not UNSET and (email := model.email(changes.email)) != user.email:
-        email_key = model.email_key(email)
-        other = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=email_key)
-        if other is not None and other.id != user.id:
+        holder = await proof.find_user(call, email)
+        if holder is not None and holder.id != user.id:
             raise EmailTaken()
-        fields |= {"email": email, "email_key": email_key, "email_verified": False}
+        fields |= {"email_verified": False, **_addressed(email)}
     roles = user.roles
     if changes.roles is not UNSET:
         held, wanted = set(model.words(roles)), set(changes.roles)
@@ -257,14 +268,33 @@ async def _change(call: Call, user: KnownUser, changes: UserChanges) -> Answer[U
         for role in sorted(held - wanted):
             call.write(GRANTS.delete_unguarded(GrantRow(call.tenant, user.id, role)))
         roles = model.stored(wanted)
+    return await _store(call, user, fields, roles)
+
+
+def _addressed(email: str) -> dict[str, object]:
+    return {"email": email, "email_key": model.email_key(email)}
+
+
+async def _store(
+    call: Call, user: KnownUser, fields: dict[str, object], roles: str | None = None
+) -> KnownUser:
+    """Stage fields of a user. Whoever came in by another address is out: sessions and keys end."""
     changed = msgspec.structs.replace(
-        user, version=user.version + 1, updated_ms=call.now_ms, roles=roles, **fields
+        user,
+        version=user.version + 1,
+        updated_ms=call.now_ms,
+        roles=user.roles if roles is None else roles,
+        **fields,
     )
     call.write(USERS.update(user, updated_ms=call.now_ms, **fields))
     call.emit(UserUpdated(**msgspec.structs.asdict(proof.shown(changed))))
-    if "email" in fields:
-        mail_token(call, changed, Purpose.VERIFY_EMAIL)
-    return _answer(changed)
+    if changed.email != user.email:
+        await end_sessions(call, user.id, "email")
+        await end_api_keys(call, user.id)
+        call.write(store.END_MAIL_TOKENS(tenant=call.tenant, user_id=user.id))
+    if changed.email != user.email and not changed.email_verified:
+        await mail(call, changed, Purpose.VERIFY_EMAIL)
+    return changed
 
 
 async def _grant(
@@ -288,19 +318,20 @@ async def _grant(
 async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
     """Stage the end of a user. The row goes first: a login that waits for it finds nobody."""
     of_user = {"tenant": call.tenant, "user_id": user.id}
-    keys = await call.all(
-        store.API_KEY_PAGE_OF, tenant=call.tenant, owner_id=user.id, after="", limit=KEYS_NAMED_MAX
-    )
     call.write(USERS.delete(user))
     await end_sessions(call, user.id, "deleted")
+    await end_api_keys(call, user.id)
     call.write(
-        store.END_API_KEYS(tenant=call.tenant, owner_id=user.id),
         store.TAKE_ALL_ROLES(**of_user),
         store.END_MAIL_TOKENS(**of_user),
         store.FORGET_FAILURES(tenant=call.tenant, account=proof.account_of(call, user.email_key)),
+        store.FORGET_READS_OF(tenant=call.tenant, person=user.id),
+        store.FORGET_READS_BY(tenant=call.tenant, reader=user.id),
     )
-    for key in keys:
-        call.emit(ApiKeyRevoked(key.id, user.id))
+    for purpose in Purpose:
+        for what in (model.email_key(user.email), user.id):
+            account = mailed(call, what, purpose)
+            call.write(store.FORGET_MAILS(tenant=call.tenant, account=account))
     call.emit(UserDeleted(user.id))
     if erases:
         _erase(call, user.id)

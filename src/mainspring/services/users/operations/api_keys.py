@@ -1,8 +1,12 @@
 """Operations on API keys. Callers see their own; ``api_keys:read`` and ``:write`` reach all."""
 
-from mainspring.kernel.call import Call
+from collections.abc import Sequence
+
+import msgspec
+
+from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
-from mainspring.kernel.errors import Conflict, Fault, Invalid, NotFound
+from mainspring.kernel.errors import Conflict, Fault, Invalid, NotFound, Unauthenticated
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
@@ -19,7 +23,10 @@ from mainspring.services.users.api import (
     TooManyApiKeys,
     service,
 )
-from mainspring.services.users.store import API_KEYS, ApiKeyRow
+from mainspring.services.users.authenticate import identity_of
+from mainspring.services.users.store import API_KEYS, ApiKeyRow, Link
+
+KEYS_NAMED_MAX = 1_000  # keys that are named in events when they end together
 
 
 @service.operation(
@@ -32,33 +39,31 @@ from mainspring.services.users.store import API_KEYS, ApiKeyRow
 async def create_api_key(call: Call, new: NewApiKey) -> Answer[MadeApiKey]:
     """Make an API key; the key itself is shown this once. Emits users.api_key.created.
 
-    It never does more than its maker may: not now, and for a user's key not when the user's roles
-    give less later.
+    It never does more than its maker may, now or later, and ends with its maker: a key when that
+    key expires or is revoked, and everything a user made when the user goes or resets the password.
     """
     proof.require_held(call, new.scopes)
-    owner = await proof.owner_id(call)
-    if owner is not None:
+    maker = await _maker(call)
+    if maker.owner_id is not None:
         held = await call.all(
             store.API_KEY_PAGE_OF,
-            tenant=call.tenant, owner_id=owner, after="", limit=API_KEYS_MAX,
+            tenant=call.tenant, owner_id=maker.owner_id, after="", limit=API_KEYS_MAX,
         )  # fmt: skip
         if len(held) >= API_KEYS_MAX:
             raise TooManyApiKeys(f"a user has at most {API_KEYS_MAX}")
     text = model.key_text(call.use(Entropy).token(model.KEY_SECRET_BYTES))
-    row = stage_api_key(call, text, new.name, new.scopes, owner, _expiry(call, new.expires_at))
-    made = shown(row)
-    return Answer(
-        MadeApiKey(
-            made.id, made.name, made.prefix, made.scopes, made.owner_id, made.created_at,
-            made.expires_at, text,
-        ),
-        etag=_etag(row),
-    )  # fmt: skip
+    expires_ms = _expiry(call, new.expires_at, maker)
+    row = stage_api_key(call, text, new.name, new.scopes, maker, expires_ms)
+    made = MadeApiKey(**msgspec.structs.asdict(shown(row)), key=text)
+    return Answer(made, etag=_etag(row))
 
 
 @service.operation("GET /v1/api_keys", scope="api_keys:own")
 async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
-    """List API keys, the oldest first: your own, or all with the scope api_keys:read."""
+    """List API keys, the oldest first: all with the scope api_keys:read, else your own.
+
+    A key that belongs to no user lists those that were made with it.
+    """
     start, limit = proof.after(query.cursor, "key"), query.limit
     if call.caller.allows("api_keys:read"):
         rows = await call.page(store.API_KEY_PAGE, tenant=call.tenant, after=start, limit=limit)
@@ -67,7 +72,10 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
             store.API_KEY_PAGE_OF, tenant=call.tenant, owner_id=owner, after=start, limit=limit
         )
     else:
-        return Page([])
+        rows = await call.page(
+            store.DESCENDANTS,
+            tenant=call.tenant, maker_id=call.caller.id, after=start, limit=limit,
+        )  # fmt: skip
     return Page.of(rows, shown, lambda row: row.id)
 
 
@@ -80,20 +88,50 @@ async def read_api_key(call: Call, id: str) -> Answer[ApiKey]:
 
 @service.operation("DELETE /v1/api_keys/{id}", scope="api_keys:own", raises=(ScopeNotHeld,))
 async def delete_api_key(call: Call, id: str) -> None:
-    """Revoke an API key; before this is answered it holds no more. Emits users.api_key.revoked."""
+    """Revoke an API key and every key made with it; before this is answered they hold no more.
+
+    Your own, and those made with it; of others those that do no more than you. Emits
+    users.api_key.revoked for each.
+    """
     row = await _reachable(call, id, "api_keys:write")
     call.require_match(_etag(row))
-    call.write(API_KEYS.delete(row))
-    call.emit(ApiKeyRevoked(row.id, row.owner_id))
+    line = await call.all(store.KEY_LINE_BY_ID, id=row.id)
+    if not _is_of(call.caller, row, line):
+        try:
+            held = identity_of(line, call.now_ms).caller.scopes
+        except Unauthenticated:
+            held = frozenset()  # it holds no more
+        proof.require_over(call, " ".join(held))
+    of_key = {"tenant": call.tenant, "maker_id": row.id}
+    made = await call.all(store.DESCENDANTS, **of_key, after="", limit=KEYS_NAMED_MAX)
+    call.write(API_KEYS.delete(row), store.END_DESCENDANTS(**of_key))
+    for key in (row, *made):
+        call.emit(ApiKeyRevoked(key.id, key.owner_id))
+
+
+async def end_api_keys(call: Call, user_id: str) -> None:
+    """Stage the end of every key a user has made, those made with these too."""
+    keys = await call.all(
+        store.API_KEY_PAGE_OF, tenant=call.tenant, owner_id=user_id, after="", limit=KEYS_NAMED_MAX
+    )
+    for key in keys:
+        call.emit(ApiKeyRevoked(key.id, user_id))
+    call.write(store.END_API_KEYS(tenant=call.tenant, owner_id=user_id))
+
+
+class Maker(msgspec.Struct, frozen=True):
+    """Who makes a key, the user its line begins with, and when it can hold no more."""
+
+    id: str | None = None
+    owner_id: str | None = None
+    expires_ms: int | None = None
+
+
+NOBODY = Maker()
 
 
 def stage_api_key(
-    call: Call,
-    text: str,
-    name: str,
-    scopes: list[str],
-    owner_id: str | None,
-    expires_ms: int | None,
+    call: Call, text: str, name: str, scopes: list[str], maker: Maker, expires_ms: int | None
 ) -> ApiKeyRow:
     """Stage a key whose text is known, and the event that says so without it."""
     row = ApiKeyRow(
@@ -104,13 +142,18 @@ def stage_api_key(
         prefix=text[: model.KEY_SHOWN_CHARS],
         hash=model.key_hash(text),
         scopes=model.stored(scopes),
-        owner_id=owner_id,
+        owner_id=maker.owner_id,
         created_ms=call.now_ms,
         expires_ms=expires_ms,
+        maker_id=maker.id,
     )
     key = shown(row)
     call.write(API_KEYS.insert(row, taken=Conflict))
-    call.emit(ApiKeyCreated(key.id, key.name, key.prefix, key.scopes, key.owner_id, key.expires_at))
+    call.emit(
+        ApiKeyCreated(
+            key.id, key.name, key.prefix, key.scopes, key.owner_id, key.expires_at, key.maker_id
+        )
+    )
     return row
 
 
@@ -124,6 +167,7 @@ def shown(row: ApiKeyRow) -> ApiKey:
         owner_id=row.owner_id,
         created_at=rfc3339(row.created_ms),
         expires_at=None if row.expires_ms is None else rfc3339(row.expires_ms),
+        maker_id=row.maker_id,
     )
 
 
@@ -138,18 +182,48 @@ async def _reachable(call: Call, id: str, scope: str) -> ApiKeyRow:
     row = await call.one(store.API_KEY, id=id, tenant=call.tenant)
     if row.id == call.caller.id or call.caller.allows(scope):
         return row
-    if row.owner_id is None or row.owner_id != await proof.owner_id(call):
+    if row.owner_id is not None and row.owner_id == await proof.owner_id(call):
+        return row
+    line = await call.all(store.KEY_LINE_BY_ID, id=row.id)
+    if not _is_of(call.caller, row, line):
         raise NotFound()
     return row
 
 
-def _expiry(call: Call, text: str | None) -> int | None:
+def _is_of(caller: Caller, row: ApiKeyRow, line: Sequence[Link]) -> bool:
+    """Tell whether a key is the caller's own, or was made with it."""
+    if caller.kind == "user":
+        return row.owner_id == caller.id
+    return any(link.id == caller.id for link in line)
+
+
+async def _maker(call: Call) -> Maker:
+    """Return the caller as the maker of a key; the commit fails when it ends meanwhile."""
+    caller, gone = call.caller, Unauthenticated("your session or key has ended")
+    if caller.id is None:
+        return NOBODY
+    of_caller = {"tenant": call.tenant, "id": caller.session_id or caller.id}
+    if caller.kind == "user":
+        call.write(store.HOLD_SESSION(**of_caller).expect(1, gone))
+        return Maker(caller.id, caller.id)
+    line = await call.all(store.KEY_LINE_BY_ID, id=caller.id)
+    if len(line) >= store.LINE_MAX:
+        raise TooManyApiKeys(f"at most {store.LINE_MAX} keys are made by one another in a row")
+    call.write(store.HOLD_API_KEY(**of_caller).expect(1, gone))
+    return Maker(caller.id, line[-1].user_id, identity_of(line, call.now_ms).expires_ms)
+
+
+def _expiry(call: Call, text: str | None, maker: Maker) -> int | None:
+    """When a key ends that is to end at ``text``: never later than its maker. Raises Invalid."""
     if text is None:
-        return None
+        return maker.expires_ms
     try:
         moment_ms = epoch_ms(text)
     except ValueError as error:
         raise Invalid(faults=(Fault("/expires_at", str(error)),)) from None
     if moment_ms <= call.now_ms:
         raise Invalid(faults=(Fault("/expires_at", "is in the past"),))
+    if maker.expires_ms is not None and moment_ms > maker.expires_ms:
+        ends = rfc3339(maker.expires_ms)
+        raise Invalid(faults=(Fault("/expires_at", f"is after your own key's end, {ends}"),))
     return moment_ms

@@ -16,6 +16,7 @@ from mainspring.services.users.api import (
     service,
 )
 from mainspring.services.users.jobs import Purpose, start_reset
+from mainspring.services.users.operations.api_keys import end_api_keys
 from mainspring.services.users.operations.sessions import end_sessions
 from mainspring.services.users.store import USERS, KnownUser
 
@@ -26,12 +27,17 @@ from mainspring.services.users.store import USERS, KnownUser
     raises=(WrongPassword, SessionNeeded, PasswordThrottled),
 )
 async def change_password(call: Call, change: PasswordChange) -> None:
-    """Change your password; every other session of yours ends. Emits users.password.changed."""
+    """Change your password; your other sessions and your API keys end.
+
+    With ``keep_api_keys`` the keys stay. Emits users.password.changed.
+    """
     user = await proof.myself(call)
     if not await proof.prove(call, user.email_key, user, change.password):
         raise WrongPassword()
     hashed = await proof.new_password(call, change.new_password, user.email, "/new_password")
     await _set(call, user, hashed, "change", kept=call.caller.session_id or "")
+    if not change.keep_api_keys:
+        await end_api_keys(call, user.id)
 
 
 @service.operation(
@@ -40,7 +46,7 @@ async def change_password(call: Call, change: PasswordChange) -> None:
 async def request_password_reset(call: Call, request: ResetRequest) -> None:
     """Mail a token to the address if somebody has signed up with it; the answer does not tell."""
     email_key = model.email_key(model.email(request.email))
-    user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=email_key)
+    user = await proof.find_user(call, request.email)
     call.enqueue(
         start_reset,
         unique_key="users.reset:" + proof.account_of(call, email_key).hex(),
@@ -52,7 +58,7 @@ async def request_password_reset(call: Call, request: ResetRequest) -> None:
     "POST /v1/users:reset_password", scope=None, rate=RateClass.LOGIN, raises=(BadMailToken,)
 )
 async def reset_password(call: Call, reset: PasswordReset) -> None:
-    """Set a password with the token that was mailed; every session ends.
+    """Set a password with the token that was mailed; every session and API key of the user ends.
 
     The address counts as proved. Emits users.password.changed.
     """
@@ -61,9 +67,8 @@ async def reset_password(call: Call, reset: PasswordReset) -> None:
         store.MAIL_TOKEN_BY_HASH,
         tenant=call.tenant,
         hash=model.token_hash(reset.token),
-        purpose=Purpose.RESET_PASSWORD.value,
     )
-    if token is None or token.expires_ms <= call.now_ms:
+    if token is None or token.expires_ms <= call.now_ms or token.purpose != Purpose.RESET_PASSWORD:
         raise refusal
     user = await call.find(store.USER, id=token.user_id, tenant=call.tenant)
     if user is None or user.email != token.email:
@@ -72,6 +77,7 @@ async def reset_password(call: Call, reset: PasswordReset) -> None:
     # Of two calls with one token the other may have read the user after this one's commit.
     call.write(store.SPEND_MAIL_TOKEN(id=token.id).expect(1, refusal))
     await _set(call, user, hashed, "reset", kept="")
+    await end_api_keys(call, user.id)
 
 
 async def _set(call: Call, user: KnownUser, hashed: str, how: str, kept: str) -> None:
@@ -82,8 +88,9 @@ async def _set(call: Call, user: KnownUser, hashed: str, how: str, kept: str) ->
     )
     await end_sessions(call, user.id, "password", kept=kept)
     account = proof.account_of(call, user.email_key)
-    call.write(
-        store.END_RESETS(tenant=call.tenant, user_id=user.id),
-        store.FORGET_FAILURES(tenant=call.tenant, account=account),
-    )
+    call.write(store.FORGET_FAILURES(tenant=call.tenant, account=account))
+    for purpose in (Purpose.RESET_PASSWORD, Purpose.CHANGE_EMAIL):  # the old password allowed them
+        call.write(
+            store.END_MAIL_TOKENS_FOR(tenant=call.tenant, user_id=user.id, purpose=purpose.value)
+        )
     call.emit(PasswordChanged(user.id, how))

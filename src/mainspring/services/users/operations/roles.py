@@ -68,18 +68,24 @@ async def read_role(call: Call, name: str) -> Answer[Role]:
 @service.operation(
     "PATCH /v1/roles/{name}", scope="roles:write", raises=(RoleBuiltIn, ScopeNotHeld)
 )
-async def update_role(call: Call, name: str, changes: RoleChanges) -> Answer[Role]:
-    """Give a role other scopes; its holders have them at once. Emits users.role.updated."""
+async def update_role(call: Call, name: str, changes: RoleChanges) -> Answer[Role | None]:
+    """Give a role other scopes; its holders have them at once. Emits users.role.updated.
+
+    The role is answered to those who may read roles, others hear 204.
+    """
     row = await _role(call, name)
     call.require_match(_etag(row))
     if name == model.ADMIN_ROLE:
         raise RoleBuiltIn("administrators hold every scope")
-    proof.require_held(call, [*changes.scopes, row.scopes])
+    proof.require_over(call, row.scopes)
+    proof.require_held(call, changes.scopes)
     changed = {"scopes": model.stored(changes.scopes), "updated_ms": call.now_ms}
     call.write(ROLES.update(row, **changed))
     row = msgspec.structs.replace(row, version=row.version + 1, **changed)
     call.emit(RoleUpdated(row.name, model.words(row.scopes)))
-    return _answer(row)
+    if not call.caller.allows("roles:read"):
+        return Answer(None, status=204)
+    return Answer(shown(row), etag=_etag(row))
 
 
 @service.operation(
@@ -91,7 +97,7 @@ async def delete_role(call: Call, name: str) -> None:
     call.require_match(_etag(row))
     if name in model.BUILT_IN_ROLES:
         raise RoleBuiltIn("it cannot be deleted")
-    proof.require_held(call, [row.scopes])
+    proof.require_over(call, row.scopes)
     call.write(ROLES.delete(row))
     call.write(store.TAKE_ROLE_FROM_ALL(tenant=call.tenant, role=name))
     call.emit(RoleDeleted(name))

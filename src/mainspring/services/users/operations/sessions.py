@@ -52,10 +52,12 @@ async def create_session(call: Call, login: Login) -> Answer[Tokens]:
     address waits, up to a quarter of an hour.
     """
     email_key = model.email_key(login.email)
-    user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=email_key)
+    user = await proof.find_user(call, login.email)
+    settings = call.use(UsersSettings)
+    if user is not None and settings.verify_before_log_in and not user.email_verified:
+        user = None
     if not await proof.prove(call, email_key, user, login.password) or user is None:
         raise WrongCredentials()
-    settings = call.use(UsersSettings)
     session = SessionRow(
         id=call.new_id("sess"),
         tenant=call.tenant,
@@ -153,7 +155,7 @@ async def delete_session(call: Call, id: str) -> None:
         if not call.caller.allows("users:write"):
             raise NotFound()
         user = await call.find(store.USER, id=session.user_id, tenant=call.tenant)
-        proof.require_held(call, [user.scopes if user is not None else ""])
+        proof.require_over(call, user.scopes if user is not None else "")
     revoke(call, session, "logout")
 
 
