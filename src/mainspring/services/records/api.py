@@ -20,6 +20,7 @@ UNIQUES_MAX = 4  # of one collection: the columns u1 to u4
 VALUES_MAX = 200  # of one select field
 RULE_CHARS_MAX = 2_000
 BATCH_MAX = 1_000
+BATCH_BYTES_MAX = 8 << 20  # of one batch's body, and of the stored records that it changes
 GROUPS_MAX = 1_000
 CURSOR_CHARS_MAX = 4_096  # it may hold the longest index key
 EXPANDED_MAX = 3  # relations followed by one list

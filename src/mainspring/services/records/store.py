@@ -187,6 +187,17 @@ DELETE = Statement(
     "AND version = :version AND NOT EXISTS (SELECT 1 FROM records_links "
     "WHERE target_collection = :collection AND target = :id)",
 )
+# Before the other writes of a batch, so that a record can take what another gives up, in any order.
+RELEASE = Statement(
+    "records.release",
+    "UPDATE records_records SET "
+    + ", ".join(f"{c} = NULL" for c in UNIQUE_COLUMNS)
+    + " WHERE collection = :collection AND id IN (SELECT value FROM json_each(:ids))",
+    postgres="UPDATE records_records SET "
+    + ", ".join(f"{c} = NULL" for c in UNIQUE_COLUMNS)
+    + " WHERE collection = :collection "
+    "AND id IN (SELECT jsonb_array_elements_text((:ids::text)::jsonb))",
+)
 UNLINK = Statement(
     "records.unlink",
     "DELETE FROM records_links WHERE collection = :collection AND record = :record",

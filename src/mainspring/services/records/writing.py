@@ -1,6 +1,6 @@
 """Staging a record: its row, its index keys, its links and its event, in one commit."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from mainspring.services.records.store import (
     LINKS,
     RECORDS,
     REFERENCED,
+    RELEASE,
     TAKEN,
     UNIQUE_COLUMNS,
     UNLINK,
@@ -109,22 +110,77 @@ async def require_unique(
     *,
     old: Record | None = None,
     pointer: str = "",
-    seen: set[tuple[str, bytes]] | None = None,
+    seen: "Handover | None" = None,
+    ask: bool = True,
 ) -> None:
-    """Raise UniqueTaken when another record, or an earlier one of the batch, has the value."""
+    """Raise UniqueTaken when another record, or another one of the batch, has the value.
+
+    The stored records are not asked where an insert will find a taken value for nothing.
+    """
     for column, name in collection.unique_fields:
         value = new[name]
         if value is None or (old is not None and same_json(old.get(name), value)):
             continue
         key = keys.unique_key(value, collection.types[name])
-        query = TAKEN[UNIQUE_COLUMNS.index(column)]
-        found = await call.find(query, collection=collection.id, key=key)
-        again = seen is not None and (column, key) in seen
-        if again or (found is not None and found != new["id"]):
-            fault = Fault(f"{pointer}/{name}", "another record has this value")
-            raise UniqueTaken(f"the value of {name!r} is taken", faults=(fault,))
+        found: str | None = None
+        if ask:
+            query = TAKEN[UNIQUE_COLUMNS.index(column)]
+            found = await call.find(query, collection=collection.id, key=key)
+        if found == new["id"]:
+            found = None
+        where = f"{pointer}/{name}"
         if seen is not None:
-            seen.add((column, key))
+            seen.take((column, key), found, where)
+        elif found is not None:
+            raise _taken(where)
+
+
+def _taken(pointer: str) -> UniqueTaken:
+    name = pointer.rpartition("/")[2]
+    fault = Fault(pointer, "another record has this value")
+    return UniqueTaken(f"the value of {name!r} is taken", faults=(fault,))
+
+
+class Handover:
+    """The unique values that the records of one batch take, and those that they give up.
+
+    What counts is how the records are after all of it: two may change places. ``changing`` are the
+    ids that the batch updates or deletes.
+    """
+
+    def __init__(self, changing: Collection[str]) -> None:
+        self._changing = changing
+        self._taken: set[tuple[str, bytes]] = set()
+        self._given: set[tuple[str, bytes]] = set()
+        self._wanted: dict[tuple[str, bytes], tuple[str, str]] = {}  # from whom, and the pointer
+
+    def take(self, value: tuple[str, bytes], holder: str | None, pointer: str) -> None:
+        """Take a value that a record of the batch may still have. Raises UniqueTaken."""
+        if value in self._taken or (holder is not None and holder not in self._changing):
+            raise _taken(pointer)
+        self._taken.add(value)
+        if holder is not None:
+            self._wanted[value] = holder, pointer
+
+    def give(self, collection: Compiled, old: Record, new: Record | None = None) -> None:
+        """Give up what a record had and has no longer; all of it where it is deleted."""
+        for column, name in collection.unique_fields:
+            value = old.get(name)
+            if value is not None and (new is None or not same_json(value, new[name])):
+                self._given.add((column, keys.unique_key(value, collection.types[name])))
+
+    def settle(self, call: Call, collection: Compiled) -> None:
+        """Stage, before everything else, that what is handed on is free.
+
+        Raises UniqueTaken for what its holder keeps.
+        """
+        for value, (_, pointer) in self._wanted.items():
+            if value not in self._given:
+                raise _taken(pointer)
+        holders = sorted({holder for holder, _ in self._wanted.values()})
+        if holders:
+            ids = msgspec.json.encode(holders).decode()
+            call.writes.insert(0, RELEASE(collection=collection.id, ids=ids))
 
 
 def _link(

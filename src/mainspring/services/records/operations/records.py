@@ -5,14 +5,14 @@ from typing import Any
 import msgspec
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Failure, Fault, Invalid, NotFound
+from mainspring.kernel.errors import Failure, Fault, Faults, Invalid, NotFound
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import access, writing
 from mainspring.services.records.api import (
+    BATCH_BYTES_MAX,
     Batch,
     BatchAnswer,
-    BatchItem,
     UniqueTaken,
     ViewRecord,
     service,
@@ -33,6 +33,7 @@ class Current(msgspec.Struct, frozen=True):
     collection: Compiled
     version: int
     record: dict[str, Any]
+    size_bytes: int
 
 
 @service.operation(f"POST {RECORDS_PATH}", scope=None, status=201, raises=(UniqueTaken,))
@@ -115,16 +116,24 @@ async def delete_record(call: Call, collection: str, id: str) -> None:
     await writing.delete(call, current.collection, current.record, current.version)
 
 
-@service.operation(f"POST {RECORDS_PATH}:batch", scope=None, raises=(UniqueTaken,))
+@service.operation(
+    f"POST {RECORDS_PATH}:batch",
+    scope=None,
+    raises=(UniqueTaken,),
+    body_bytes_max=BATCH_BYTES_MAX,
+)
 async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswer:
-    """Create, update and delete up to 1,000 records: all of them, or none."""
+    """Create, update and delete up to 1,000 records: all of them, or none.
+
+    The body has at most 8 MiB, and so have the records together that it changes. A unique value
+    may go from one record to another: what counts is how they are after all of it.
+    """
     found = await named(call, collection, access.WRITE)
-    seen: set[tuple[str, bytes]] = set()
-    touched: set[str] = set()
+    seen = writing.Handover(_changing(batch))
+    stored_bytes = 0
     answers: list[msgspec.Raw | None] = []
     for i, item in enumerate(batch.items):
         pointer = f"/items/{i}"
-        _check_item(item, pointer, touched)
         if item.action == "create":
             access.rule_for(call, found, "create")
             raw, _ = await _create(call, found, item.data, f"{pointer}/data", seen)
@@ -132,27 +141,37 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
             continue
         assert item.id is not None  # _check_item
         current = await current_record(call, collection, item.id, item.action, pointer)
+        stored_bytes += current.size_bytes
+        if stored_bytes > BATCH_BYTES_MAX:
+            detail = f"from here on it changes more than {BATCH_BYTES_MAX} bytes of records"
+            raise Invalid("the batch cannot be", faults=(Fault(pointer, detail),))
         access.require(call, current.collection, item.action, current.record, item.data)
         if item.action == "delete":
             await writing.delete(call, current.collection, current.record, current.version)
+            seen.give(current.collection, current.record)
             answers.append(None)
         else:
             values = current.collection.read_change(item.data, f"{pointer}/data")
             changed = await change_record(call, current, values, f"{pointer}/data", seen)
             answers.append(changed.body)
+    seen.settle(call, found)
     return BatchAnswer(answers)
 
 
-def _check_item(item: BatchItem, pointer: str, touched: set[str]) -> None:
-    wrong = None
-    if (item.action == "create") != (item.id is None):
-        wrong = "create takes no id, update and delete do"
-    elif item.id is not None and item.id in touched:
-        wrong = "an id stands only once in a batch"
-    if wrong is not None:
-        raise Invalid("the batch cannot be", faults=(Fault(f"{pointer}/id", wrong),))
-    if item.id is not None:
-        touched.add(item.id)
+def _changing(batch: Batch) -> set[str]:
+    """Return the ids that a batch updates or deletes. Raises Invalid where they cannot be."""
+    changing: set[str] = set()
+    faults = Faults()
+    for i, item in enumerate(batch.items):
+        if (item.action == "create") != (item.id is None):
+            faults.add(f"/items/{i}/id", "create takes no id, update and delete do")
+        elif item.id is not None and item.id in changing:
+            faults.add(f"/items/{i}/id", "an id stands only once in a batch")
+        elif item.id is not None:
+            changing.add(item.id)
+    if faults:
+        raise Invalid("the batch cannot be", faults=faults)
+    return changing
 
 
 async def _create(
@@ -160,15 +179,15 @@ async def _create(
     collection: Compiled,
     body: msgspec.Raw,
     pointer: str = "",
-    seen: set[tuple[str, bytes]] | None = None,
+    seen: writing.Handover | None = None,
 ) -> tuple[msgspec.Raw, str]:
     values = collection.read_new(body, pointer)
     record_id = call.new_id(RECORD_PREFIX)
     record = collection.represent(record_id, None, values)
     access.require(call, collection, "create", record, body)
     # The insert finds a taken value for nothing; only a re-run has to ask which one it was.
-    if collection.unique_fields and call.reruns:
-        await writing.require_unique(call, collection, record, pointer=pointer, seen=seen)
+    ask = call.reruns > 0
+    await writing.require_unique(call, collection, record, pointer=pointer, seen=seen, ask=ask)
     return writing.insert(call, collection, record, pointer), record_id
 
 
@@ -177,7 +196,7 @@ async def change_record(
     current: Current,
     values: dict[str, Any],
     pointer: str = "",
-    seen: set[tuple[str, bytes]] | None = None,
+    seen: writing.Handover | None = None,
 ) -> Answer[msgspec.Raw]:
     """Stage new values of a record's fields, unless they are the old ones."""
     old, collection = current.record, current.collection
@@ -187,6 +206,8 @@ async def change_record(
     updated_ms = max(call.now_ms, created_ms(old["id"]))
     new = collection.represent(old["id"], updated_ms, merged)
     await writing.require_unique(call, collection, new, old=old, pointer=pointer, seen=seen)
+    if seen is not None:
+        seen.give(collection, old, new)
     raw = writing.update(call, collection, current.version, old, new, pointer)
     return Answer(raw, etag=f'"{current.version + 1}"')
 
@@ -205,7 +226,9 @@ async def current_record(
     if found.data is None or found.version is None:
         access.rule_for(call, own, action)
         raise NotFound(f"no such record{pointer and f' ({pointer})'}")
-    return Current(own, found.version, read_record(own, found.data, found.schema_version))
+    size_bytes = len(found.data.encode())
+    record = read_record(own, found.data, found.schema_version)
+    return Current(own, found.version, record, size_bytes)
 
 
 def read_record(collection: Compiled, data: str, schema_version: int | None) -> dict[str, Any]:
