@@ -82,7 +82,8 @@ def test_a_proxy_is_a_network() -> None:
 
 def test_hsts_can_be_off() -> None:
     assert hsts(0) == ()
-    assert hsts(60)[0][1] == b"max-age=60; includeSubDomains"
+    assert hsts(60)[0][1] == b"max-age=60"
+    assert hsts(60, subdomains=True)[0][1] == b"max-age=60; includeSubDomains"
 
 
 def test_a_scope_lets_pass() -> None:

@@ -17,16 +17,17 @@ from mainspring.gateway.address import Proxies
 from mainspring.gateway.compress import accepts_gzip
 from mainspring.gateway.conditional import not_modified
 from mainspring.gateway.cors import Cors
-from mainspring.gateway.identify import _credential as _credential_of
+from mainspring.gateway.hosts import Hosts
+from mainspring.gateway.identify import read_credential
 from mainspring.gateway.replay import parse_key
 from mainspring.gateway.settings import CorsSettings
 from mainspring.gateway.validate import Inputs, decode_segment, require_json
 from mainspring.interfaces.rest.exchange import Exchange
 from mainspring.interfaces.rest.router import Router
-from mainspring.interfaces.rest.uploads import filename
 from mainspring.kernel.call import Call, tag_matches
 from mainspring.kernel.cel.syntax import parse
 from mainspring.kernel.errors import Failure
+from mainspring.kernel.media import file_name, media_type
 from mainspring.kernel.operation import Input, Operation
 
 BYTES = 64 * 1024
@@ -63,6 +64,7 @@ ROUTER: Router[int] = Router()
 for _template in ("/v1/{a}/b", "/v1/{a}:go", "/v1/c/{a}/{b}:go", "/v1/{a}/{b}/{c}/d"):
     ROUTER.add("GET", _template, 1)
 PROXIES = Proxies(["127.0.0.0/8"])
+HOSTS = Hosts(["*.example.org"])
 CORS = Cors(CorsSettings(origins=("https://*.example.com", "https://app.example")))
 
 
@@ -75,7 +77,7 @@ def _exchange(headers: list[tuple[bytes, bytes]]) -> None:
         "method": "POST", "query_string": b"", "raw_path": b"/", "path": "/", "scheme": "http",
         "client": ("127.0.0.1", 1), "headers": [(b"host", b"x"), *headers], "http_version": "1.1",
     }  # fmt: skip
-    Exchange(scope, None, None, "req_1").read_headers()  # type: ignore[arg-type]
+    Exchange(scope, None, None, "req_1").read_headers(HOSTS)  # type: ignore[arg-type]
 
 
 def _text(read: Callable[[str], object]) -> Callable[[bytes], object]:
@@ -83,7 +85,12 @@ def _text(read: Callable[[str], object]) -> Callable[[bytes], object]:
 
 
 def _credential(text: bytes) -> object:
-    return _credential_of(text)
+    return read_credential(text)
+
+
+def _media_type(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        media_type(text)
 
 
 def _of(unit: bytes, before: bytes = b"", after: bytes = b"") -> Callable[[int], bytes]:
@@ -112,6 +119,7 @@ BODIES = {
 HEADERS = {
     "commas": _of(b","), "quotes": _of(b'"'), "escapes": _of(b'\\"', b'"'), "spaces": _of(b" "),
     "spaces before an end": _of(b" ", b"a", b"\x01"), "semicolons": _of(b";"),
+    "semicolons before an equals sign": _of(b";", b"", b"="),
     "letters": _of(b"a", b"", b"\x01"), "equals": _of(b"="), "stars": _of(b"*"),
     "tags": _of(b'"a", '), "weak tags": _of(b'W/"'), "suffixes": _of(b"-gzip", b'"', b'"'),
     "weights": _of(b"a;q=0.1,"), "weights without an end": _of(b"a;q=", b""),
@@ -130,8 +138,10 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "Authorization": _credential,
     "Accept-Encoding": _text(accepts_gzip),
     "Content-Type": _text(require_json),
-    "Content-Disposition": _text(filename),
-    "If-Match": _text(lambda text: tag_matches(text, '"1"')),
+    "Content-Disposition": _text(file_name),
+    "Content-Type of an upload": _text(_media_type),
+    "Host": HOSTS.require,
+    "If-Match": _text(lambda text: tag_matches(text, '"1"', weak=False)),
     "If-None-Match": _text(lambda text: not_modified(text, '"1"')),
     "Idempotency-Key": _text(parse_key),
     "Origin": CORS.headers,

@@ -126,6 +126,16 @@ async def shout(call: Call, id: str) -> Note:
     return Note(note.id, note.title.upper())
 
 
+class Some(Input):
+    limit: int = 7
+
+
+@notes.operation("POST /v1/optional", scope="notes:write")
+async def optional(call: Call, some: Some) -> Some:
+    """Answer what was sent, or what stands for nothing."""
+    return some
+
+
 @notes.operation("POST /v1/anything", scope=None)
 async def anything(call: Call, body: msgspec.Raw) -> msgspec.Raw:
     """Answer what was sent."""

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from mainspring.interfaces.rest import exchange, streams
-from mainspring.interfaces.rest.uploads import filename
 from mainspring.kernel.errors import Timeout
+from mainspring.kernel.media import file_name
 from tests.interfaces.conftest import READER, WRITER, Site, Start
 
 TICKS = [b'id: %d\nevent: tick\ndata: {"n": %d}\ndata: {}\n\n' % (n, n) for n in (1, 2, 3)]
@@ -173,7 +173,7 @@ async def test_an_upload_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatc
     ],
 )  # fmt: skip
 def test_names_of_files_are_only_names(disposition: str, name: str | None) -> None:
-    assert filename(disposition) == name
+    assert file_name(disposition) == name
 
 
 class Mounted:

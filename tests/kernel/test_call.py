@@ -47,7 +47,9 @@ def test_a_rerun_forgets_what_was_staged_and_makes_the_same_ids() -> None:
     [('"3"', True), ('W/"3"', True), ('"2", "3"', True), ('"3-gzip"', True), ('"2"', False)],
 )
 def test_entity_tags_match_in_lists_and_through_compression(header: str, matches: bool) -> None:
-    assert tag_matches(header, '"3"') is matches
+    assert tag_matches(header, '"3"', weak=True) is matches
+    strongly = matches and not header.startswith("W/")
+    assert tag_matches(header, '"3"', weak=False) is strongly
 
 
 def test_if_match_holds_a_change_to_the_version_it_names() -> None:

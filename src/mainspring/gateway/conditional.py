@@ -12,7 +12,9 @@ def tag_of(body: bytes) -> str:
 
 def not_modified(if_none_match: str, etag: str) -> bool:
     """Tell whether the caller holds this representation already (weak comparison)."""
-    return if_none_match.strip() == "*" or tag_matches(if_none_match, etag.removeprefix("W/"))
+    return if_none_match.strip() == "*" or tag_matches(
+        if_none_match, etag.removeprefix("W/"), weak=True
+    )
 
 
 def with_suffix(etag: str, coding: str) -> str:

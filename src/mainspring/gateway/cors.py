@@ -1,28 +1,30 @@
 """Cross-origin requests (the Fetch standard): which origins may read answers, and preflights."""
 
+from mainspring.gateway.origins import Origins
 from mainspring.gateway.settings import CorsSettings
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 ALLOWED_HEADERS = (
-    b"authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, "
-    b"traceparent"
-)
+    "authorization", "content-disposition", "content-type", "idempotency-key", "if-match",
+    "if-none-match", "last-event-id", "traceparent",
+)  # fmt: skip
 EXPOSED_HEADERS = (
-    b"etag, idempotency-replayed, link, location, ratelimit, ratelimit-policy, request-id, "
-    b"retry-after, traceparent, www-authenticate"
-)
+    "content-disposition", "etag", "idempotency-replayed", "link", "location", "ratelimit",
+    "ratelimit-policy", "request-id", "retry-after", "traceparent", "www-authenticate",
+)  # fmt: skip
 _VARY = (b"vary", b"Origin")
 
 
 class Cors:
     """Answers for the origins of ``[cors] origins``; every other origin gets no word."""
 
-    __slots__ = ("_any", "_max_age", "_origins", "on")
+    __slots__ = ("_allowed_headers", "_exposed", "_max_age", "_origins", "on")
 
     def __init__(self, settings: CorsSettings) -> None:
-        self._any = "*" in settings.origins
-        self._origins = frozenset(o.encode().lower() for o in settings.origins if o != "*")
+        self._origins = Origins(settings.origins)
+        self._allowed_headers = _listed(ALLOWED_HEADERS, settings.headers)
+        self._exposed = _listed(EXPOSED_HEADERS, settings.exposed_headers)
         self._max_age = str(settings.max_age_s).encode()
         self.on = bool(settings.origins)
 
@@ -30,12 +32,12 @@ class Cors:
         """Headers of an ordinary answer to this origin."""
         allowed = self._allowed(origin)
         if allowed is None:
-            return () if self._any or not self.on else (_VARY,)
+            return () if self._origins.any or not self.on else (_VARY,)
         named = (
             (b"access-control-allow-origin", allowed),
-            (b"access-control-expose-headers", EXPOSED_HEADERS),
+            (b"access-control-expose-headers", self._exposed),
         )
-        return named if self._any else (*named, _VARY)
+        return named if self._origins.any else (*named, _VARY)
 
     def preflight(self, origin: bytes | None, methods: bytes) -> Headers:
         """Headers of the answer to a preflight; ``methods`` is what the resource allows."""
@@ -45,14 +47,22 @@ class Cors:
         return (
             (b"access-control-allow-origin", allowed),
             (b"access-control-allow-methods", methods),
-            (b"access-control-allow-headers", ALLOWED_HEADERS),
+            (b"access-control-allow-headers", self._allowed_headers),
             (b"access-control-max-age", self._max_age),
             _VARY,
         )
 
+    def refuses(self, origin: bytes | None) -> bool:
+        """Tell whether a browser will keep the answer from whoever asks from this origin."""
+        return origin is not None and self._allowed(origin) is None
+
     def _allowed(self, origin: bytes | None) -> bytes | None:
-        if self._any:
+        if self._origins.any:
             return b"*"
-        if origin is not None and origin.lower() in self._origins:
+        if origin is not None and origin.decode("latin-1") in self._origins:
             return origin
         return None
+
+
+def _listed(ours: tuple[str, ...], further: tuple[str, ...]) -> bytes:
+    return ", ".join(dict.fromkeys([*ours, *(name.lower() for name in further)])).encode()

@@ -1,22 +1,29 @@
 """Who is calling: credentials looked up once, remembered, and dropped when they are revoked."""
 
 import asyncio
+import re
 from collections import OrderedDict
+from hashlib import blake2b
 from typing import Protocol
 
 import msgspec
 
+from mainspring.gateway.pools import Pool
 from mainspring.kernel.call import ANONYMOUS, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Unauthenticated, Unavailable
 
-IDENTITIES_MAX = 65_536  # remembered credentials
+IDENTITIES_BYTES_MAX = 64 << 20  # of remembered credentials together, by ``Known.size_bytes``
+CREDENTIALS_SHARE = 256  # remembered of one caller
 REMEMBERED_MS = 60_000  # until a credential is looked up again, whatever was heard of it
 LOOKUPS_MAX = 1_024  # credentials being looked up at once
+LOOKUPS_SHARE = 256  # of them by one address
 CREDENTIAL_BYTES_MAX = 8_192
 LOOKUP_ATTEMPTS_MAX = 4  # of one credential that keeps being revoked and renewed meanwhile
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mainspring"'}
+_B64TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
+_BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _BAD_TOKEN = {"WWW-Authenticate": 'Bearer realm="mainspring", error="invalid_token"'}
 
 
@@ -42,9 +49,12 @@ class Authenticator(Protocol):
 
 
 class Known:
-    """A remembered identity. Once it is ``dropped`` it must be looked up again."""
+    """A remembered identity. Once it is ``dropped`` it must be looked up again.
 
-    __slots__ = ("caller", "dropped", "limit_key", "tags", "until_ms")
+    ``size_bytes`` is about what remembering it takes.
+    """
+
+    __slots__ = ("caller", "dropped", "limit_key", "size_bytes", "tags", "until_ms")
 
     def __init__(self, caller: Caller, until_ms: int, tags: tuple[str, ...]) -> None:
         self.caller = caller
@@ -52,6 +62,7 @@ class Known:
         self.tags = tags
         self.dropped = False
         self.limit_key = f"{caller.tenant}/{caller.actor}"
+        self.size_bytes = 1_024 + sum(len(t) + 100 for t in (*caller.scopes, *tags))
 
 
 class _Lookup:
@@ -65,21 +76,25 @@ class _Lookup:
 
 
 class Identities:
-    """A bounded memory of credentials, by the raw value of their ``Authorization`` header.
+    """A bounded memory of credentials, by a hash of what was verified, however it was spelled.
 
-    ``silence_max_ms`` is for revocations that other processes announce: when ``heard`` was not
-    called for longer, nothing is recalled from memory.
+    It is bounded in bytes, and one caller has a share of it: who brings more credentials than that
+    pushes out its own. ``silence_max_ms`` is for revocations that other processes announce: when
+    ``heard`` was not called for longer, nothing is recalled from memory.
     """
 
     __slots__ = (
+        "_asking",
         "_authenticator",
+        "_by_caller",
         "_by_tag",
+        "_bytes",
+        "_bytes_max",
         "_clock",
         "_heard_ms",
         "_known",
         "_lookups",
         "_silence_max_ms",
-        "_size_max",
     )  # fmt: skip
 
     def __init__(
@@ -87,45 +102,52 @@ class Identities:
         authenticator: Authenticator,
         clock: Clock,
         *,
-        size_max: int = IDENTITIES_MAX,
+        bytes_max: int = IDENTITIES_BYTES_MAX,
         silence_max_ms: int | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._clock = clock
-        self._size_max = size_max
+        self._bytes = 0
+        self._bytes_max = bytes_max
+        self._asking = Pool("log-ins being checked", LOOKUPS_MAX, LOOKUPS_SHARE)
         self._silence_max_ms = silence_max_ms
         self._heard_ms = clock.now_ms()
         self._known: OrderedDict[bytes, Known] = OrderedDict()
         self._by_tag: dict[str, set[bytes]] = {}
+        self._by_caller: dict[str, OrderedDict[bytes, None]] = {}
         self._lookups: dict[bytes, _Lookup] = {}
 
     def recall(self, header: bytes, now_ms: int) -> Known | None:
         """Return what is remembered and still holds."""
-        known = self._known.get(header)
+        key = _key(_token(header))
+        known = self._known.get(key)
         if known is None or known.until_ms <= now_ms:
             return None
         if self._silence_max_ms is not None and now_ms - self._heard_ms > self._silence_max_ms:
             return None
-        self._known.move_to_end(header)
+        self._known.move_to_end(key)
+        self._by_caller[known.limit_key].move_to_end(key)
         return known
 
-    async def look_up(self, header: bytes, now_ms: int) -> Known:
+    async def look_up(self, header: bytes, holder: str) -> Known:
         """Ask the authenticator, together with everyone who asks for the same credential.
 
-        Refusals are not remembered. Raises Unauthenticated, Unavailable when too many are asking.
+        Refusals are not remembered. ``holder`` is whose share of those who ask this takes. Raises
+        Unauthenticated, and Unavailable or Limited when too many are asking.
         """
-        lookup = self._lookups.get(header)
+        credential = read_credential(header)
+        key = _key(credential.encode())
+        lookup = self._lookups.get(key)
         if lookup is None:
-            credential = _credential(header)
-            if len(self._lookups) >= LOOKUPS_MAX:
-                raise Unavailable("too many credentials are being looked up", retry_after_s=1)
-            lookup = self._lookups[header] = _Lookup()
-            lookup.task = asyncio.create_task(self._ask(header, credential, lookup))
+            self._asking.take(holder)
+            lookup = self._lookups[key] = _Lookup()
+            lookup.task = asyncio.create_task(self._ask(key, credential, lookup))
+            lookup.task.add_done_callback(lambda _: self._asking.give_back(holder))
         assert lookup.task is not None  # set above, before anyone else can run
         # Shielded: one asker that gives up must not take the answer from the others.
         return await asyncio.shield(lookup.task)
 
-    async def _ask(self, header: bytes, credential: str, lookup: _Lookup) -> Known:
+    async def _ask(self, key: bytes, credential: str, lookup: _Lookup) -> Known:
         try:
             for _ in range(LOOKUP_ATTEMPTS_MAX):
                 lookup.forgotten.clear()
@@ -133,40 +155,45 @@ class Identities:
                 identity = await self._authenticator.authenticate(credential, now_ms)
                 if not lookup.forgotten.isdisjoint(identity.tags) or "*" in lookup.forgotten:
                     continue  # revoked while we asked: the answer may be from before
-                return self._remember(header, identity, now_ms)
+                return self._remember(key, identity, now_ms)
             raise Unavailable("the credential changes faster than it can be read", retry_after_s=1)
         except Unauthenticated as failure:
             failure.headers = {**_BAD_TOKEN, **failure.headers}
             raise
         finally:
-            del self._lookups[header]
+            del self._lookups[key]
 
-    def _remember(self, header: bytes, identity: Identity, now_ms: int) -> Known:
+    def _remember(self, key: bytes, identity: Identity, now_ms: int) -> Known:
         until_ms = now_ms + REMEMBERED_MS
         if identity.expires_ms is not None:
             until_ms = min(until_ms, identity.expires_ms)
             if until_ms <= now_ms:
                 raise Unauthenticated("the credential has expired")
-        self._drop(header)
-        while len(self._known) >= self._size_max:
-            self._drop(next(iter(self._known)))
+        self._drop(key)
         known = Known(identity.caller, until_ms, identity.tags)
-        self._known[header] = known
+        own = self._by_caller.get(known.limit_key)
+        if own is not None and len(own) >= CREDENTIALS_SHARE:
+            self._drop(next(iter(own)))
+        while self._known and self._bytes + known.size_bytes > self._bytes_max:
+            self._drop(next(iter(self._known)))
+        self._known[key] = known
+        self._bytes += known.size_bytes
+        self._by_caller.setdefault(known.limit_key, OrderedDict())[key] = None
         for tag in identity.tags:
-            self._by_tag.setdefault(tag, set()).add(header)
+            self._by_tag.setdefault(tag, set()).add(key)
         return known
 
     def forget(self, tag: str) -> None:
         """Drop every credential with this tag, before the next call is identified."""
-        for header in self._by_tag.get(tag, frozenset()).copy():
-            self._drop(header)
+        for key in self._by_tag.get(tag, frozenset()).copy():
+            self._drop(key)
         for lookup in self._lookups.values():
             lookup.forgotten.add(tag)
 
     def forget_all(self) -> None:
         """Drop everything, as when revocations may have been missed."""
-        for header in list(self._known):
-            self._drop(header)
+        for key in list(self._known):
+            self._drop(key)
         for lookup in self._lookups.values():
             lookup.forgotten.add("*")
 
@@ -174,32 +201,61 @@ class Identities:
         """Note that the feed of revocations is up to date now."""
         self._heard_ms = self._clock.now_ms()
 
-    def _drop(self, header: bytes) -> None:
-        known = self._known.pop(header, None)
+    def _drop(self, key: bytes) -> None:
+        known = self._known.pop(key, None)
         if known is None:
             return
         known.dropped = True
+        self._bytes -= known.size_bytes
+        own = self._by_caller[known.limit_key]
+        del own[key]
+        if not own:
+            del self._by_caller[known.limit_key]
         for tag in known.tags:
-            headers = self._by_tag[tag]
-            headers.discard(header)
-            if not headers:
-                del self._by_tag[tag]
+            keys = self._by_tag.get(tag, set())
+            keys.discard(key)
+            if not keys:
+                self._by_tag.pop(tag, None)
 
     def __len__(self) -> int:
         return len(self._known)
 
 
-def _credential(header: bytes) -> str:
-    """Take the token out of ``Bearer TOKEN`` (RFC 6750). Raises Unauthenticated."""
-    scheme, _, token = header.strip().partition(b" ")
-    token = token.strip()
-    if scheme.lower() != b"bearer" or not token:
+def read_credential(header: bytes) -> str:
+    """Take the token out of ``Bearer TOKEN`` (RFC 6750). Raises Unauthenticated.
+
+    A token of three parts (RFC 7515) must be in the one spelling that its bytes have: base64 leaves
+    bits at the end of a part that nothing signs.
+    """
+    token = _token(header)
+    if not token:
         raise Unauthenticated("Authorization must be: Bearer TOKEN", headers=_BAD_TOKEN)
-    if len(token) > CREDENTIAL_BYTES_MAX or not token.isascii():
+    well_formed = len(token) <= CREDENTIAL_BYTES_MAX and _B64TOKEN.fullmatch(token) is not None
+    parts = token.split(b".")
+    if not well_formed or (len(parts) == 3 and not all(map(_is_canonical, parts))):
         raise Unauthenticated(
             "this key or token is unknown, revoked or expired", headers=_BAD_TOKEN
         )
     return token.decode("ascii")
+
+
+def _token(header: bytes) -> bytes:
+    """What stands behind the scheme, which has many spellings; nothing behind another scheme."""
+    scheme, _, token = header.strip().partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
+
+
+def _is_canonical(part: bytes) -> bool:
+    """Tell whether no other base64url text of this length decodes to the same bytes."""
+    unused_bits = len(part) * 6 % 8
+    if unused_bits == 6 or part[-1:] == b"=":
+        return False
+    return not unused_bits or _BASE64URL.find(part[-1:]) % (1 << unused_bits) == 0
+
+
+def _key(token: bytes) -> bytes:
+    """What a credential is remembered by: not itself, for memory is read by whoever has a dump."""
+    return blake2b(token, digest_size=16).digest()
 
 
 def challenge() -> Unauthenticated:

@@ -56,6 +56,11 @@ class Ask:
         self.known: Known = NOBODY
         self.standing: Headers = ()
 
+    @property
+    def holder(self) -> str:
+        """Whose share of what callers share this call takes: the caller's, or its address's."""
+        return bucket(self.address) if self.known.caller.id is None else self.known.limit_key
+
 
 class Gateway:
     """One for the whole process; every interface calls operations through it."""
@@ -121,7 +126,7 @@ class Gateway:
             self._refused(ask, refused)
             raise
         try:
-            known = await self.identities.look_up(header, self._clock.now_ms())
+            known = await self.identities.look_up(header, account)
         except Unauthenticated:
             if rate is not RateClass.LOGIN:
                 raise
@@ -142,7 +147,7 @@ class Gateway:
         assert header is not None  # it made the caller known
         try:
             found = self.identities.recall(header, now_ms)
-            ask.known = found or await self.identities.look_up(header, now_ms)
+            ask.known = found or await self.identities.look_up(header, ask.holder)
             authorise(scope, ask.known.caller)
         except Failure:
             return False

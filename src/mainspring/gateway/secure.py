@@ -21,8 +21,12 @@ NO_STORE = (b"cache-control", b"no-store")
 REVALIDATE = (b"cache-control", b"private, no-cache")
 
 
-def hsts(max_age_s: int) -> Headers:
-    """``Strict-Transport-Security`` (RFC 6797) for answers that go over TLS; 0 sends none."""
+def hsts(max_age_s: int, *, subdomains: bool = False) -> Headers:
+    """``Strict-Transport-Security`` (RFC 6797) for answers that go over TLS; 0 sends none.
+
+    Other hosts below this one may not speak TLS, so they are named only when somebody says so.
+    """
     if max_age_s == 0:
         return ()
-    return ((b"strict-transport-security", b"max-age=%d; includeSubDomains" % max_age_s),)
+    value = b"max-age=%d" % max_age_s + (b"; includeSubDomains" if subdomains else b"")
+    return ((b"strict-transport-security", value),)

@@ -4,6 +4,7 @@ Of several members with one name the last counts, as RFC 8259 readers commonly d
 finite: ``NaN`` is not JSON, and what a double cannot hold is refused.
 """
 
+import contextlib
 import json
 import math
 import re
@@ -43,7 +44,7 @@ class Inputs:
     """The readers of one operation, made once when the platform starts."""
 
     __slots__ = (
-        "_body_decoder", "_body_loose", "_body_optional", "_body_param", "_body_raw", "_floats",
+        "_body_absent", "_body_decoder", "_body_loose", "_body_param", "_body_raw", "_floats",
         "_lists", "_no_query", "_path", "_query_param", "_query_type", "_texts", "resumes",
     )  # fmt: skip
 
@@ -60,7 +61,7 @@ class Inputs:
         self._no_query: Any = None if self._query_type is None else self._defaults()
         self.resumes = operation.kind is Kind.STREAM and "after" in fields
         self._body_param = operation.body_param
-        self._body_optional = _holds(operation.body, _is_none)
+        self._body_absent = absent_body(operation)
         self._body_loose = _holds(operation.body, _is_loose)
         self._body_raw = _holds(operation.body, _is_raw)
         self._body_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
@@ -142,11 +143,11 @@ class Inputs:
     # The body
 
     def _read_body(self, body: bytes, media_type: str | None) -> Any:
-        if not body and self._body_optional:
-            return None
+        if not body:  # and then it has no media type either
+            if self._body_absent is msgspec.UNSET:
+                raise Malformed("a JSON body is required")
+            return self._body_absent
         require_json(media_type)
-        if not body:
-            raise Malformed("a JSON body is required")
         try:
             read = self._body_decoder.decode(body)
             if self._body_raw:
@@ -161,6 +162,20 @@ class Inputs:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unreadable(body, error) from None
         return read
+
+
+def absent_body(operation: Operation) -> Any:
+    """What a handler gets when no body comes; UNSET where one is required.
+
+    A POST whose members may all be left out may leave out the whole. A change, or a replacement,
+    without a word of what to change is a mistake.
+    """
+    if _holds(operation.body, _is_none):
+        return None
+    if operation.method == "POST" and _fields(operation.body):
+        with contextlib.suppress(msgspec.ValidationError):
+            return msgspec.convert({}, operation.body)
+    return msgspec.UNSET
 
 
 def require_json(media_type: str | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from mainspring.gateway.validate import absent_body
 from mainspring.kernel import errors
 from mainspring.kernel.errors import Failure, Fault
 from mainspring.kernel.operation import Kind, Operation, Shape
@@ -140,8 +141,8 @@ class Document:
         schema = self._schemas.get((operation.name, "body"), _ANY)
         if shape is not None and shape.body is not None:
             schema = _plain(dict(shape.body))
-        optional = isinstance(schema, dict) and {"type": "null"} in schema.get("anyOf", [])
-        return {"required": not optional, "content": {"application/json": {"schema": schema}}}
+        required = absent_body(operation) is msgspec.UNSET
+        return {"required": required, "content": {"application/json": {"schema": schema}}}
 
     def _responses(self, operation: Operation, shape: Shape | None) -> Json:
         answers: Json = {}

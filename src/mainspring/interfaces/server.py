@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,11 +18,13 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from mainspring.gateway import secure
+from mainspring.gateway.address import Proxies, bucket
+from mainspring.gateway.pools import Pool
 from mainspring.gateway.settings import ServerSettings
-from mainspring.interfaces.rest.exchange import CYCLE
+from mainspring.interfaces.rest.exchange import AUTHORITY, CYCLE
 from mainspring.interfaces.rest.problem import MEDIA_TYPE, body_of, headers_of
 from mainspring.kernel.app import Asgi
-from mainspring.kernel.errors import Failure, HeadersTooLarge, Malformed, Timeout, Unavailable
+from mainspring.kernel.errors import Failure, HeadersTooLarge, Malformed, Timeout
 from mainspring.kernel.ids import IdMaker
 from mainspring.ports.database import StartError
 
@@ -29,10 +32,40 @@ BACKLOG = 2_048
 LINGER_S = 5.0  # how long the rest of a body that was answered early may still arrive
 LINGER_BYTES_MAX = 8 << 20
 UNREAD_S = 60.0  # how long a closing connection may take nothing of its last answer
+FAREWELL_S = 1.0  # how long an endless answer may take to end once the server drains
+FRAMING_PER_BYTE_MAX = (
+    16  # what chunking may add to a byte of a body: a chunk each, its size padded
+)
+VERSIONS = frozenset({"1.0", "1.1"})
+
+# Open files that connections leave to the database, blobs and what the platform asks of others.
+FILES_KEPT_MIN = 128
 
 
 class Cycle(RequestResponseCycle):
     """One request and its answer."""
+
+    _drains = False
+    _endless: asyncio.Event | None = None
+
+    async def draining(self) -> None:
+        """Wait until the server wants to end: for an answer that has no end of its own."""
+        if self._endless is None:
+            self._endless = asyncio.Event()
+        if self._drains:
+            self._endless.set()
+        await self._endless.wait()
+
+    def drain(self) -> None:
+        """Ask an endless answer to end; cut it off when its peer does not take even that."""
+        self._drains = True
+        if self._endless is not None:
+            self._endless.set()
+            asyncio.get_running_loop().call_later(FAREWELL_S, self._cut_off)
+
+    def _cut_off(self) -> None:
+        if not self.response_complete:
+            self.abort()
 
     def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         """Write a whole answer at once, its headers as they are; about a third of a plain GET.
@@ -69,27 +102,50 @@ class Cycle(RequestResponseCycle):
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. Headers are bounded in bytes and in time, unread bodies likewise."""
+    """One connection. Everything in it is bounded: heads, framing, trailers, unread bodies."""
 
     bounds: ServerSettings
     ids: IdMaker
+    places: Pool
+    proxies: Proxies
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock for the first request; refuse one connection too many."""
         self._head_bytes = 0
         self._in_head = True
         self._lingered_bytes = 0
+        self._body_bytes = self._framing_bytes = self._quiet_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._holder: str | None = None
         super().connection_made(transport)
-        if len(self.connections) > self.bounds.connections_max:
-            self._refuse(Unavailable("too many connections", retry_after_s=1))
+        try:
+            self._take_place()
+        except Failure as failure:
+            self._refuse(failure)
             return
         self._arm(self.bounds.header_timeout_s, self._too_slow)
 
+    def _take_place(self) -> None:
+        """Count this connection for its address; each that a proxy makes is somebody else's."""
+        address = self.client[0] if self.client else ""
+        proxied = self.proxies.trusts(address)
+        holder = f"proxied {id(self)}" if proxied else bucket(address)
+        self.places.take(holder)
+        self._holder = holder
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clock, and leave the place to another."""
         self._disarm()
+        if self._holder is not None:
+            self.places.give_back(self._holder)
+            self._holder = None
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Begin to close: at once when idle, else after the answer, which is asked to end."""
+        super().shutdown()
+        if isinstance(self.cycle, Cycle) and not self.cycle.response_complete:
+            self.cycle.drain()
 
     def data_received(self, data: bytes) -> None:
         """Parse. Raises nothing: what cannot be parsed is answered and the connection closed."""
@@ -97,6 +153,8 @@ class Protocol(HttpToolsProtocol):
             return
         if self._in_head:
             self._head_bytes += len(data)
+        elif not self._bears_framing(len(data)):
+            return
         elif self.cycle.response_complete:
             self._lingered_bytes += len(data)
             if self._lingered_bytes > LINGER_BYTES_MAX:
@@ -116,6 +174,31 @@ class Protocol(HttpToolsProtocol):
             elif self._timer is None and self._head_bytes:
                 self._arm(self.bounds.header_timeout_s, self._too_slow)
 
+    def _bears_framing(self, size: int) -> bool:
+        """Bound what comes behind a head and is no body: chunk sizes, extensions, trailers.
+
+        It is the parser that drops extensions, and that holds a trailer until its end. Returns
+        False once this connection was refused.
+        """
+        self._framing_bytes += size
+        self._quiet_bytes += size
+        framing_max = self.bounds.header_bytes_max + FRAMING_PER_BYTE_MAX * self._body_bytes
+        if (
+            self._quiet_bytes - size <= self.bounds.header_bytes_max
+            and self._framing_bytes - size - self._body_bytes <= framing_max
+        ):
+            return True
+        if self.cycle.response_complete:
+            self.transport.abort()
+        else:
+            self._refuse(HeadersTooLarge("chunk extensions or trailers over the bound of headers"))
+        return False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header. A trailer is none (RFC 9110, section 6.5.1), and nobody asks for any."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_message_begin(self) -> None:
         """Begin the next request's bounds; it may have begun behind another in one packet."""
         self._in_head = True
@@ -128,10 +211,13 @@ class Protocol(HttpToolsProtocol):
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
             if size > self.bounds.header_bytes_max:
                 return  # data_received refuses it: it is still in its head
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
+            raise httptools.HttpParserError("another version of HTTP")
         self._in_head = False
         self._head_bytes = 0
+        self._body_bytes = self._framing_bytes = self._quiet_bytes = 0
         self._disarm()
-        version = self.parser.get_http_version()
         self._read_target(version)
         scope = self.scope
         cycle = Cycle(
@@ -167,7 +253,11 @@ class Protocol(HttpToolsProtocol):
             raw_path, query = url, b""
         else:
             parsed = httptools.parse_url(url)
+            if parsed.userinfo is not None:
+                raise httptools.HttpParserError("credentials in a target")
             raw_path, query = parsed.path or b"/", parsed.query or b""
+            # It counts, and not what Host says (RFC 9112, section 3.2.2).
+            scope[AUTHORITY] = parsed.host or b""
         path = raw_path.decode("ascii")
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
@@ -176,6 +266,8 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Buffer a part of the body."""
         if not self._in_head:
+            self._body_bytes += len(body)
+            self._quiet_bytes = 0
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -270,7 +362,7 @@ class _Uvicorn(uvicorn.Server):
 class Server:
     """Listens, serves, drains. One per process. ``url`` is where, with the port it got."""
 
-    __slots__ = ("_running", "_settings", "_sockets", "_uvicorn", "url")
+    __slots__ = ("_places", "_running", "_settings", "_sockets", "_uvicorn", "url")
 
     def __init__(
         self,
@@ -283,7 +375,19 @@ class Server:
         self._settings = settings
         self._sockets = list(sockets)
         self.url = ""
-        protocol = type("BoundProtocol", (Protocol,), {"bounds": settings, "ids": ids})
+        self._places = Pool(
+            "connections", settings.connections_max, settings.connections_per_address_max
+        )
+        protocol = type(
+            "BoundProtocol",
+            (Protocol,),
+            {
+                "bounds": settings,
+                "ids": ids,
+                "places": self._places,
+                "proxies": Proxies(settings.trusted_proxies),
+            },
+        )
         config = uvicorn.Config(
             asgi,
             loop="none",
@@ -301,7 +405,14 @@ class Server:
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Bind and begin to serve. Raises StartError when the address is not to be had."""
+        """Bind and begin to serve. Raises StartError when the address is not to be had.
+
+        As many files are opened as the system lets this process have, and some are left to the
+        rest of the platform: the connection that is one too many is refused in words.
+        """
+        connections = connections_for(raise_open_files())
+        self._places.size = min(self._places.size, connections)
+        self._places.share = min(self._places.share, max(1, connections // 2))
         if not self._sockets:
             self._sockets = [bind(self._settings.host, self._settings.port)]
         host, port = self._sockets[0].getsockname()[:2]
@@ -344,3 +455,19 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
+
+
+def raise_open_files() -> int:
+    """Let this process open as many files as it may. Returns how many those are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Some systems name a hard limit that they do not grant: then the soft one stays.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30
+
+
+def connections_for(open_files: int) -> int:
+    """How many connections leave enough open files to everything else."""
+    return max(16, open_files - max(FILES_KEPT_MIN, open_files // 4))

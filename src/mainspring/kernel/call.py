@@ -18,7 +18,7 @@ T = TypeVar("T")
 TENANT_DEFAULT = "main"
 STAGED_MAX = 5_000  # writes, events and jobs one call may stage together
 
-_ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
 class Caller(msgspec.Struct, frozen=True, weakref=True):
@@ -165,10 +165,13 @@ class Call:
         return row
 
     def require_match(self, etag: str) -> None:
-        """Compare ``If-Match`` (RFC 9110) with the current tag. Raises PreconditionFailed."""
+        """Compare ``If-Match`` with the current tag, strongly: a weak tag never matches.
+
+        RFC 9110, 13.1.1. Raises PreconditionFailed.
+        """
         if self.if_match is None or self.if_match.strip() == "*":
             return
-        if not tag_matches(self.if_match, etag):
+        if not tag_matches(self.if_match, etag, weak=False):
             raise PreconditionFailed(f"the current version is {etag}")
 
     # Staging
@@ -260,14 +263,16 @@ class Transaction(Call):
         return await self.reader.execute(command)  # type: ignore[attr-defined, no-any-return]
 
 
-def tag_matches(header: str, etag: str) -> bool:
+def tag_matches(header: str, etag: str, *, weak: bool) -> bool:
     """Tell whether an ``If-Match`` or ``If-None-Match`` list holds the entity tag.
 
-    The suffix that compression adds to a tag (``-gzip``, ``-br``, ``-zstd``) is not part of it.
+    ``weak`` is whether weak tags are compared too. The suffix that compression adds to a tag
+    (``-gzip``, ``-br``, ``-zstd``) is not part of it: whoever read that form read this version.
     """
     wanted = etag.strip('"')
     return any(
-        re.sub(r"-(?:gzip|br|zstd)$", "", tag) == wanted for tag in _ENTITY_TAG.findall(header)
+        (weak or not is_weak) and re.sub(r"-(?:gzip|br|zstd)$", "", tag) == wanted
+        for is_weak, tag in _ENTITY_TAG.findall(header)
     )
 
 

@@ -184,6 +184,12 @@ class UnsupportedMedia(Failure):
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
 
 
+class Misdirected(Failure):
+    """The request names a host that this server does not answer for."""
+
+    status, code, title = 421, "misdirected", "Misdirected request"
+
+
 class Invalid(Failure):
     """Readable input that breaks a rule; ``faults`` point at each."""
 

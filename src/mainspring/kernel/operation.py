@@ -204,4 +204,5 @@ class Shape(msgspec.Struct, frozen=True):
     public: bool
 
 
+# Given a call; it answers the same list for as long as nothing in it has changed.
 Describe = Callable[[Any], Awaitable[list[Shape]]]

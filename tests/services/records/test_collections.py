@@ -220,7 +220,7 @@ async def test_tenants_do_not_see_each_other(platform: Platform) -> None:
         await platform.get("posts", made["id"], other)
 
 
-async def test_shapes_for_those_who_describe_the_api(platform: Platform) -> None:
+async def test_shapes_for_those_who_describe_the_api(platform: Platform, other: Platform) -> None:
     await platform.make(
         "posts",
         {**TITLE, "required": True},
@@ -228,6 +228,8 @@ async def test_shapes_for_those_who_describe_the_api(platform: Platform) -> None
         rules={"list": "true"},
     )
     assert service.describe is not None
+    assert await service.describe(platform.call()) is await service.describe(platform.call())
+    assert await service.describe(other.call()) == await service.describe(platform.call())
     shapes = {s.operation: s for s in await service.describe(platform.call())}
     create = shapes["records.create_record"]
     assert create.body is not None

@@ -63,7 +63,10 @@ async def test_a_file_comes_and_goes_with_its_record(platform: Platform) -> None
     }  # fmt: skip
     raw = await _download(platform, one["id"], NOBODY)
     assert await _bytes(raw.body) == b"first"
-    assert ("Content-Disposition", "attachment; filename*=UTF-8''a%20b.png") in raw.headers
+    assert (
+        "Content-Disposition",
+        "attachment; filename=\"a b.png\"; filename*=UTF-8''a%20b.png",
+    ) in raw.headers
     again = await _upload(platform, one["id"], b"second", ANNA)
     assert await platform.work() == 1
     with pytest.raises(NotFound):

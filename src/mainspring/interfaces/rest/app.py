@@ -1,6 +1,7 @@
 """The ASGI application: routes, and the way of a request through the gateway and back."""
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
@@ -14,7 +15,10 @@ from mainspring.gateway.compress import (
 )  # fmt: skip
 from mainspring.gateway.conditional import not_modified, tag_of, with_suffix
 from mainspring.gateway.cors import Cors
+from mainspring.gateway.hosts import Hosts
+from mainspring.gateway.limit import Meter, Refused
 from mainspring.gateway.pipeline import Gateway
+from mainspring.gateway.pools import Pool
 from mainspring.gateway.settings import CorsSettings, ServerSettings
 from mainspring.gateway.validate import Inputs
 from mainspring.interfaces.rest.exchange import Exchange, Gone, Message, Receive, Send, field
@@ -25,9 +29,10 @@ from mainspring.interfaces.rest.streams import answer_raw, answer_stream, shrink
 from mainspring.interfaces.rest.uploads import content_of, read_upload
 from mainspring.kernel.app import Asgi
 from mainspring.kernel.clock import Clock
-from mainspring.kernel.errors import Failure, MethodNotAllowed, NotFound, Unavailable
+from mainspring.kernel.errors import Failure, Limited, MethodNotAllowed, NotFound, Unavailable
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.operation import Kind, Operation
+from mainspring.kernel.policy import Rate
 from mainspring.ports.blobs import Blobs
 from mainspring.runtime.dispatch import Outcome
 from mainspring.runtime.telemetry import Metrics, RouteMeter
@@ -36,6 +41,13 @@ JSON = (b"content-type", b"application/json")
 VARY_CODING = (b"vary", b"Accept-Encoding")
 
 UPLOADS_MAX = 256  # bodies on their way into the blob store at once
+UPLOADS_SHARE = 32
+STREAMS_MAX = 5_000  # open at once
+STREAMS_SHARE = 1_000
+PACKING_MAX = 16  # large bodies being compressed at once; others go as they are
+PACKING_SHARE = 4
+REFUSED_ORIGINS_LOGGED = Rate.parse("10/m")
+NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 CLIENT_GONE = 499  # what metrics and logs say of a caller that left before its answer
 CUT_OFF = "the server stopped before the end: repeat the call with its Idempotency-Key"
 
@@ -79,9 +91,14 @@ class RestApp:
         self._ids = ids
         self._blobs = blobs
         self._cors = Cors(cors or CorsSettings())
-        self._hsts = secure.hsts(self.settings.hsts_max_age_s)
+        self._hosts = Hosts(self.settings.hosts)
+        self._hsts = secure.hsts(
+            self.settings.hsts_max_age_s, subdomains=self.settings.hsts_subdomains
+        )
         self._log = structlog.get_logger("mainspring.rest")
-        self._uploads = 0
+        self._uploads = Pool("uploads", UPLOADS_MAX, UPLOADS_SHARE)
+        self._streams = Pool("streams", STREAMS_MAX, STREAMS_SHARE)
+        self._refused_origins = Meter("refused_origins", REFUSED_ORIGINS_LOGGED, keys_max=2)
         self._unrouted: dict[str, RouteMeter] = {}
         self.router: Router[Route] = Router()
         self.mounts = Mounts(mounts or {}, gateway)
@@ -118,7 +135,7 @@ class RestApp:
         self.metrics.active_requests.value += 1
         meter = None
         try:
-            exchange.read_headers()
+            exchange.read_headers(self._hosts)
             if self._cors.on or self._hsts or self.gateway.proxies:
                 self._environs(exchange)
             path = exchange.path
@@ -134,6 +151,7 @@ class RestApp:
                     await self._other_method(exchange, methods)
                 else:
                     meter = route.meter
+                    exchange.route = route.template
                     await route.handle(exchange)
         except Failure as failure:
             await self._fail(exchange, failure)
@@ -144,14 +162,8 @@ class RestApp:
             await self._fail(exchange, Unavailable(CUT_OFF, retry_after_s=1))
         except GeneratorExit:
             raise
-        except BaseException:  # noqa: BLE001 - the last resort: whatever broke, it is answered
-            self._log.exception(
-                "defect",
-                request_id=exchange.request_id,
-                method=exchange.method,
-                path=exchange.path,
-            )
-            await self._fail(exchange, Defect())
+        except BaseException as error:  # noqa: BLE001 - the last resort: whatever broke is answered
+            await self._fail(exchange, self._broken(exchange, error))
         finally:
             self.metrics.active_requests.value -= 1
             (meter or self._unrouted_meter(exchange.method)).observe(
@@ -159,6 +171,17 @@ class RestApp:
             )
             if self.settings.access_log:
                 self._log_access(exchange, started_s)
+
+    def _broken(self, exchange: Exchange, error: BaseException) -> Failure:
+        """Log what broke, and say what the caller is told: of a full machine, to come again."""
+        named = {
+            "request_id": exchange.request_id, "method": exchange.method, "route": exchange.route,
+        }  # fmt: skip
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            self._log.error("no_room", error=error.strerror, **named)
+            return Unavailable("the machine has no room for this now", retry_after_s=1)
+        self._log.error("defect", exc_info=error, **named)
+        return Defect()
 
     def _environs(self, exchange: Exchange) -> None:
         """Work out address, scheme and origin; the hot path of a plain setup has none of these."""
@@ -174,14 +197,30 @@ class RestApp:
         if exchange.scheme == "https":
             exchange.extra += self._hsts
         if self._cors.on:
-            exchange.extra += self._cors.headers(exchange.headers.get(b"origin"))
+            origin = exchange.headers.get(b"origin")
+            exchange.extra += self._cors.headers(origin)
+            if self._cors.refuses(origin):
+                self._log_refused(exchange)
+
+    def _log_refused(self, exchange: Exchange) -> None:
+        """Say which origin was refused: the browser tells nobody but its user.
+
+        A few lines each minute and no more, for anyone can write an ``Origin``.
+        """
+        try:
+            self._refused_origins.take("", self._clock.monotonic_s())
+        except Refused:
+            return
+        origin = (exchange.text(b"origin") or "")[:200]
+        self._log.warning("origin_refused", origin=origin, request_id=exchange.request_id)
 
     async def _elsewhere(self, exchange: Exchange, path: str) -> RouteMeter | None:
         mount = self.mounts.find(path)
         if mount is None:
             raise NotFound("nothing is at this path")
+        exchange.route = mount.prefix + "/*"
         await self.mounts.serve(mount, exchange)
-        return self.metrics.route(mount.prefix + "/*", exchange.method)
+        return self.metrics.route(exchange.route, exchange.method)
 
     async def _other_method(self, exchange: Exchange, methods: Mapping[str, Route]) -> None:
         allow = ", ".join(sorted({*methods, "OPTIONS"}))
@@ -215,10 +254,11 @@ class RestApp:
         return self._unrouted.get(method) or self.metrics.route("", "_OTHER")
 
     def _log_access(self, exchange: Exchange, started_s: float) -> None:
+        """Log a request by its route: what stands in a path or a query may be about a person."""
         self._log.info(
             "request",
             method=exchange.method,
-            path=exchange.target.decode("ascii", "replace"),
+            route=exchange.route,
             status=exchange.status,
             duration_ms=round((self._clock.monotonic_s() - started_s) * 1000, 3),
             request_id=exchange.request_id,
@@ -253,16 +293,11 @@ class RestApp:
             await gateway.admit(exchange, operation.scope, operation.rate)
             args = inputs.read(exchange.path_values, exchange.query, None, None)
             key = await gateway.prepare(operation, exchange, args) + ids.new("blob")
-            if self._uploads >= UPLOADS_MAX:
-                raise Unavailable("too many uploads at once", retry_after_s=1)
-            self._uploads += 1
-            try:
+            with self._uploads.place(exchange.holder):
                 upload = await read_upload(
                     exchange, blobs, key,
                     size_max=operation.body_bytes_max, idle_s=self.settings.body_timeout_s,
                 )  # fmt: skip
-            finally:
-                self._uploads -= 1
             assert operation.upload_param is not None  # Kind.UPLOAD binds one
             args[operation.upload_param] = upload
             try:
@@ -301,18 +336,25 @@ class RestApp:
             args = inputs.read(
                 exchange.path_values, exchange.query, b"", None, exchange.text(b"last-event-id")
             )
-            items = await gateway.stream(operation, exchange, args)
-            await answer_stream(exchange, gateway, operation.scope, items)
+            with self._streams.place(exchange.holder):
+                items = await gateway.stream(operation, exchange, args)
+                await answer_stream(exchange, gateway, operation.scope, items)
 
         return serve
 
 
 async def answer(
-    exchange: Exchange, outcome: Outcome, *, secret: bool = False, fresh: bool = False
+    exchange: Exchange,
+    outcome: Outcome,
+    *,
+    secret: bool = False,
+    fresh: bool = False,
+    packed: bytes | None = None,
 ) -> None:
     """Send JSON, with its entity tag and within the request's conditions.
 
-    What is ``secret`` or ``fresh`` is never stored, tagged or, if secret, compressed.
+    What is ``secret`` or ``fresh`` is never stored, tagged or, if secret, compressed. ``packed`` is
+    the body compressed already.
     """
     body, status, etag = outcome.body, outcome.status, outcome.etag
     method = exchange.method
@@ -339,13 +381,31 @@ async def answer(
     else:
         headers.append(secure.NO_STORE)
     if coded:
-        inline = len(body) < THREAD_BYTES_MIN
-        body = gzip(body) if inline else await asyncio.to_thread(gzip, body)
-        headers.append((b"content-encoding", CODING.encode()))
-        etag = None if etag is None else with_suffix(etag, CODING)
+        packed = packed or await _packed(exchange, body)
+        if packed is not None:
+            body = packed
+            headers.append((b"content-encoding", CODING.encode()))
+            etag = None if etag is None else with_suffix(etag, CODING)
     if etag is not None:
         headers.append((b"etag", etag.encode("latin-1")))
     if body:
         headers.append(JSON)
     headers.extend(secure.API)
     await exchange.answer(status, headers, body)
+
+
+_packing = Pool("compressors", PACKING_MAX, PACKING_SHARE)
+
+
+async def _packed(exchange: Exchange, body: bytes) -> bytes | None:
+    """Compress a body, a large one beside the event loop; None while too many others are."""
+    if len(body) < THREAD_BYTES_MIN:
+        return gzip(body)
+    try:
+        _packing.take(exchange.holder)
+    except (Limited, Unavailable):
+        return None
+    try:
+        return await asyncio.to_thread(gzip, body)
+    finally:
+        _packing.give_back(exchange.holder)

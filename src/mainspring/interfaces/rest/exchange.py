@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mainspring.gateway.deadline import waiting_at_most
+from mainspring.gateway.hosts import Hosts
 from mainspring.gateway.pipeline import Ask
 from mainspring.kernel.errors import Malformed, Timeout, TooLarge, UnsupportedMedia
 
@@ -16,8 +17,9 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 # The scope's key for what our server knows of the request: it writes a whole answer at once
-# (``whole``), and cuts the connection off (``abort``).
+# (``whole``), cuts the connection off (``abort``), and says when it drains (``draining``).
 CYCLE = "mainspring.cycle"
+AUTHORITY = "mainspring.authority"  # the scope's key for the host that a whole URI as target names
 BODY_BYTES_PER_S_MIN = 1_024  # of an upload, once its first silence is used up
 SEND_IDLE_S = 60.0  # a reader that takes nothing for longer is cut off
 
@@ -40,8 +42,8 @@ class Exchange(Ask):
     """An HTTP request and the way to answer it."""
 
     __slots__ = (
-        "body_unread", "extra", "headers", "path", "peer", "receive", "scheme", "scope", "send",
-        "started_s", "status", "trace",
+        "body_unread", "extra", "headers", "path", "peer", "receive", "route", "scheme", "scope",
+        "send", "started_s", "status", "trace",
     )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
@@ -50,6 +52,7 @@ class Exchange(Ask):
         self.receive = receive
         self.send = send
         self.status = 0
+        self.route = ""  # the template of the path, once it is known
         self.extra: Headers = ()
         self.trace: tuple[bytes, bytes] | None = None
         self.method = scope["method"]
@@ -65,15 +68,18 @@ class Exchange(Ask):
         # A body is announced by one of these, or there is none (RFC 9112, section 6.3).
         self.body_unread = b"content-length" in self.headers or b"transfer-encoding" in self.headers
 
-    def read_headers(self) -> None:
-        """Take what the gateway needs from the headers. Raises Malformed."""
+    def read_headers(self, hosts: Hosts) -> None:
+        """Take what the gateway needs from the headers. Raises Malformed, Misdirected."""
         headers = self.headers
         raw = self.scope["headers"]
         if len(headers) != len(raw):
             self.headers = headers = _joined(raw)
-        if b"host" not in headers and self.scope["http_version"] == "1.1":
-            raise Malformed("HTTP/1.1 needs a Host")  # RFC 9112, section 3.2
         get = headers.get
+        host = get(b"host")
+        if host is not None:
+            hosts.require(self.scope.get(AUTHORITY, host))
+        elif self.scope["http_version"] == "1.1":
+            raise Malformed("HTTP/1.1 needs a Host")  # RFC 9112, section 3.2
         self.authorization = get(b"authorization")
         content_type = get(b"content-type")
         if content_type is not None:
@@ -97,6 +103,12 @@ class Exchange(Ask):
         # The tail of the request's id is as random as a span id must be, and unique with it.
         span = int.from_bytes(self.request_id[-12:].encode(), "big") & 0xFFFF_FFFF_FFFF_FFFF
         self.trace = (b"traceparent", b"00-%b-%016x-%b" % (match[1], span or 1, match[2]))
+
+    @property
+    def authority(self) -> bytes:
+        """The host that the request is for, with its port; empty where it names none."""
+        found: bytes = self.scope.get(AUTHORITY) or self.headers.get(b"host", b"")
+        return found
 
     def text(self, name: bytes) -> str | None:
         """Return a header as text; None when it is absent."""
@@ -219,6 +231,11 @@ class Exchange(Ask):
                 await self.send({"type": "http.response.body", "body": chunk, "more_body": more})
         except TimeoutError:
             raise self._cut_off() from None
+
+    async def draining(self) -> None:
+        """Wait until the server drains; for ever where it does not say."""
+        cycle = self.scope.get(CYCLE)
+        await (asyncio.Event().wait() if cycle is None else cycle.draining())
 
     def _cut_off(self) -> Gone:
         """Let go of a peer that takes nothing: closing would wait for it for ever."""

@@ -1,5 +1,6 @@
 """What is served beside the operations: health, metrics, status, and the reference."""
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from importlib.metadata import version
@@ -10,10 +11,13 @@ import msgspec
 
 from mainspring.gateway import secure
 from mainspring.gateway.address import is_loopback
-from mainspring.gateway.conditional import not_modified
+from mainspring.gateway.compress import gzip
+from mainspring.gateway.conditional import not_modified, tag_of
+from mainspring.gateway.hosts import is_own_machine
 from mainspring.interfaces.openapi import Document
 from mainspring.interfaces.rest.app import RestApp, answer
 from mainspring.interfaces.rest.exchange import Exchange
+from mainspring.interfaces.rest.streams import shrinks
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.operation import Shape
 from mainspring.kernel.policy import RateClass
@@ -23,9 +27,14 @@ from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.telemetry import TEXT_TYPE
 
 METRICS_SCOPE = "metrics:read"
-DOCUMENTS_MAX = 64  # OpenAPI documents kept, one per set of shapes somebody may see
+DOCUMENTS_BYTES_MAX = 32 << 20  # of OpenAPI documents kept, one per set of shapes somebody may see
 
-_FORWARDED = frozenset({b"forwarded", b"via", b"x-forwarded-for"})  # written by proxies
+# Some proxy writes each of these, and so does each of their kind (X-Forwarded-Host, -Proto, …).
+_PROXIED = frozenset({
+    b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip",
+    b"cf-connecting-ip", b"fastly-client-ip", b"cdn-loop", b"x-request-start", b"x-envoy-peer",
+    b"x-amzn-trace-id",
+})  # fmt: skip
 _FILES = {
     "/docs": ("index.html", b"text/html; charset=utf-8"),
     "/docs/docs.js": ("docs.js", b"text/javascript; charset=utf-8"),
@@ -52,7 +61,8 @@ class Pages:
         self._runtime = runtime
         self._ready = ready
         self._status = status
-        self._documents: dict[bytes, bytes] = {}
+        self._documents: OrderedDict[tuple[int, ...], _Written] = OrderedDict()
+        self._documents_bytes = 0
         services = registry.services.values()
         self._document = Document(services, title=title, version=version("mainspring"))
         self._on_loopback = is_loopback(rest.settings.host)
@@ -81,13 +91,28 @@ class Pages:
         await answer(exchange, Outcome(200, b'{"status":"ready"}'), fresh=True)
 
     async def _metrics(self, exchange: Exchange) -> None:
-        # A proxy on the machine brings callers from anywhere to an address of loopback.
-        near = self._on_loopback and exchange.headers.keys().isdisjoint(_FORWARDED)
-        scope = None if near else METRICS_SCOPE
+        scope = None if self._asked_from_here(exchange) else METRICS_SCOPE
         await self._rest.gateway.admit(exchange, scope, RateClass.UNLIMITED)
         text = await self._rest.metrics.text()
         headers = [(b"content-type", TEXT_TYPE.encode()), secure.NO_STORE, *secure.API]
         await exchange.answer(200, headers, text)
+
+    def _asked_from_here(self, exchange: Exchange) -> bool:
+        """Tell whether the operator asks, on the machine itself.
+
+        A proxy on the machine brings callers from anywhere to an address of loopback. It is known
+        by the settings, by what it writes, by the name it was asked for, or by an older HTTP.
+        """
+        headers = exchange.headers
+        return (
+            self._on_loopback
+            and not self._rest.gateway.proxies
+            and is_loopback(exchange.peer)
+            and exchange.scope["http_version"] == "1.1"
+            and is_own_machine(exchange.authority)
+            and headers.keys().isdisjoint(_PROXIED)
+            and not any(name.startswith(b"x-forwarded-") for name in headers)
+        )
 
     async def _show_status(self, exchange: Exchange) -> None:
         await self._rest.gateway.admit(exchange, None)
@@ -96,24 +121,50 @@ class Pages:
     async def _openapi(self, exchange: Exchange) -> None:
         await self._rest.gateway.admit(exchange, None)
         shapes = await self._shapes(exchange)
-        key = blake2b(_encode(shapes), digest_size=16).digest()
-        document = self._documents.get(key)
-        if document is None:
-            if len(self._documents) >= DOCUMENTS_MAX:
-                self._documents.clear()
-            document = self._documents[key] = _encode(self._document.build(shapes))
-        await answer(exchange, Outcome(200, document))
+        known = exchange.known.caller.id is not None
+        written = self._document_of(shapes, known=known)
+        packed = written.packed if shrinks(exchange, written.plain, "application/json") else None
+        await answer(exchange, Outcome(200, written.plain, etag=written.etag), packed=packed)
 
-    async def _shapes(self, exchange: Exchange) -> list[Shape]:
-        """What the data adds: all of it for a known caller, else what is public."""
+    async def _shapes(self, exchange: Exchange) -> list[Sequence[Shape]]:
+        """What the data adds, of each service.
+
+        A service gives the same list while nothing has changed, so nothing is compiled and nothing
+        compared for a document that is there already.
+        """
         call = self._rest.gateway.call(exchange)
-        shapes: list[Shape] = []
-        for service in self._registry.services.values():
-            if service.describe is not None:
-                shapes.extend(await service.describe(call))
-        if call.caller.id is None:
-            shapes = [shape for shape in shapes if shape.public]
-        return shapes
+        services = self._registry.services.values()
+        return [await s.describe(call) for s in services if s.describe is not None]
+
+    def _document_of(self, shapes: list[Sequence[Shape]], *, known: bool) -> "_Written":
+        """The document with these shapes: all of them for a known caller, else what is public.
+
+        It is written at the first call that asks for it; nothing is awaited, so only by that one.
+        """
+        key = (known, *map(id, shapes))
+        written = self._documents.get(key)
+        if written is None:
+            shown = [s for service in shapes for s in service if known or s.public]
+            written = _Written(_encode(self._document.build(shown)), shapes)
+            self._documents[key] = written
+            self._documents_bytes += written.size_bytes
+            while self._documents_bytes > DOCUMENTS_BYTES_MAX and len(self._documents) > 1:
+                self._documents_bytes -= self._documents.popitem(last=False)[1].size_bytes
+        self._documents.move_to_end(key)
+        return written
+
+
+class _Written:
+    """A document as it is answered. It holds its shapes, for their ids are its key."""
+
+    __slots__ = ("etag", "packed", "plain", "shapes", "size_bytes")
+
+    def __init__(self, plain: bytes, shapes: list[Sequence[Shape]]) -> None:
+        self.plain = plain
+        self.packed = gzip(plain)
+        self.etag = tag_of(plain)
+        self.shapes = shapes
+        self.size_bytes = 4 * len(plain) + len(self.packed)  # what it was written from takes more
 
 
 async def _to_docs(exchange: Exchange) -> None:

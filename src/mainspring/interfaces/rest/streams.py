@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
+from enum import Enum
 from typing import Any
 
 from mainspring.gateway import secure
@@ -21,10 +22,13 @@ from mainspring.kernel.operation import Raw, StreamItem
 
 CHECK_S = 5.0  # how often an open stream's caller is identified again
 KEEP_ALIVE_CHECKS = 3  # silent checks between two comments that keep proxies from closing
+RETRY_MS = 1_000  # when a follower of a server that stops may come again
 FIRST_ITEM_S = 0.1  # how long a stream may take to fail with a status of its own
 
 SSE = b"text/event-stream"
 NDJSON = b"application/x-ndjson"
+
+FAREWELL = b": the server stops\nretry: %d\n\n" % RETRY_MS
 
 _OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-disposition"})
 _LINES = re.compile(rb"\r\n|\r|\n")
@@ -83,7 +87,10 @@ def shrinks(exchange: Exchange, body: bytes, media_type: str) -> bool:
 async def answer_stream(
     exchange: Exchange, gateway: Gateway, scope: str | None, items: AsyncIterator[StreamItem]
 ) -> None:
-    """Send items as they come, until the stream ends, the peer goes or its access does."""
+    """Send items as they come, until the stream ends, the peer goes or its access does.
+
+    When the server drains the stream ends too: its follower resumes at another, or after the start.
+    """
     media_type = _media_type(exchange.headers.get(b"accept", b"*/*"))
     headers = [(b"content-type", media_type), secure.NO_STORE, *secure.API]
     headers.append((b"x-accel-buffering", b"no"))
@@ -92,7 +99,7 @@ async def answer_stream(
         await exchange.write(b"", more=False)
         return
     encode = _sse if media_type is SSE else _ndjson
-    left = asyncio.create_task(_until_gone(exchange))
+    left = asyncio.create_task(_until_over(exchange))
     coming = asyncio.create_task(_next(items))
     try:
         await asyncio.wait(
@@ -119,6 +126,8 @@ async def answer_stream(
             coming = asyncio.create_task(_next(items))
         if not left.done():
             await exchange.write(b"", more=False)
+        elif left.result() is _Over.DRAINED:
+            await exchange.write(FAREWELL if media_type is SSE else b"", more=False)
     finally:
         await _stop(left, coming)
         close = getattr(items, "aclose", None)
@@ -128,6 +137,24 @@ async def answer_stream(
 
 async def _next(items: AsyncIterator[StreamItem]) -> StreamItem | None:
     return await anext(items, None)
+
+
+class _Over(Enum):
+    """Why a stream ends before its items do."""
+
+    GONE = 1
+    DRAINED = 2
+
+
+async def _until_over(exchange: Exchange) -> _Over:
+    """Wait until the peer has gone or the server drains."""
+    gone = asyncio.create_task(_until_gone(exchange))
+    drained = asyncio.create_task(exchange.draining())
+    try:
+        await asyncio.wait({gone, drained}, return_when=asyncio.FIRST_COMPLETED)
+        return _Over.GONE if gone.done() else _Over.DRAINED
+    finally:
+        await _stop(gone, drained)
 
 
 async def _until_gone(exchange: Exchange) -> None:

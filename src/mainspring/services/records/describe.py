@@ -1,16 +1,24 @@
 """How each collection looks to those who describe the API: JSON Schemas of its records."""
 
+from collections import OrderedDict
 from typing import Any
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.operation import Shape
+from mainspring.runtime.registry import Registry
 from mainspring.services.records.access import Action, scope_of
 from mainspring.services.records.api import RecordsSettings, service
 from mainspring.services.records.catalog import compile_row
 from mainspring.services.records.fields import json_schema
 from mainspring.services.records.model import Compiled
 from mainspring.services.records.operations.collections import READ
-from mainspring.services.records.store import COLLECTIONS_PAGE
+from mainspring.services.records.store import COLLECTIONS_EPOCH, COLLECTIONS_PAGE, Epoch
+
+DESCRIBED_MAX = 64  # lists kept: one for each tenant and each set of scopes that matter here
+
+# What the collections of a tenant look like to those with the same scopes, and when: see the query.
+_described: OrderedDict[tuple[Registry, str, tuple[bool, ...]], tuple[Epoch, list[Shape]]]
+_described = OrderedDict()
 
 _OPERATIONS: dict[str, Action] = {
     "create_record": "create", "get_record": "view", "list_records": "list",
@@ -23,9 +31,24 @@ async def describe(call: Call) -> list[Shape]:
 
     That is one with a rule or with its scope; who may read collections sees them all.
     """
+    scopes = (READ, *map(scope_of, sorted(set(_OPERATIONS.values()))))
+    sees = tuple(call.caller.allows(scope) for scope in scopes)
+    epoch = await call.one(COLLECTIONS_EPOCH, tenant=call.tenant)
+    key = (call.use(Registry), call.tenant, sees)
+    found = _described.get(key)
+    if found is not None and found[0] == epoch:
+        _described.move_to_end(key)
+        return found[1]
     allowed = call.use(RecordsSettings).collections_max
     rows = await call.all(COLLECTIONS_PAGE, tenant=call.tenant, after="", limit=allowed)
-    return [shape for row in rows for shape in _shapes(call, compile_row(row))]
+    found = _described.get(key)
+    if found is not None and found[0] == epoch:
+        return found[1]  # another call was first, while this one read
+    shapes = [shape for row in rows for shape in _shapes(call, compile_row(row))]
+    _described[key] = (epoch, shapes)
+    while len(_described) > DESCRIBED_MAX:
+        _described.popitem(last=False)
+    return shapes
 
 
 def _shapes(call: Call, collection: Compiled) -> list[Shape]:

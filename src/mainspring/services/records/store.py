@@ -16,6 +16,15 @@ KEY_COLUMNS = ("k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8")
 UNIQUE_COLUMNS = ("u1", "u2", "u3", "u4")
 
 
+class Epoch(msgspec.Struct, frozen=True):
+    """What changes with every change of a tenant's collections, also when one replaces another."""
+
+    count: int
+    versions: int
+    updated_ms: int
+    newest: str
+
+
 class CollectionRow(msgspec.Struct, frozen=True):
     """A collection. ``definition`` is JSON; rows below ``ready_version`` may still be as before."""
 
@@ -125,6 +134,12 @@ COLLECTIONS_PAGE = Query(
     f"SELECT {COLLECTIONS.columns} FROM records_collections "
     "WHERE tenant = :tenant AND name > :after ORDER BY name LIMIT :limit",
     COLLECTIONS,
+)
+COLLECTIONS_EPOCH = Query(
+    "records.collections_epoch",
+    "SELECT count(*), CAST(coalesce(sum(version), 0) AS BIGINT), coalesce(max(updated_ms), 0), "
+    "coalesce(max(id), '') FROM records_collections WHERE tenant = :tenant",
+    Epoch,
 )
 COLLECTIONS_COUNT = Query(
     "records.collections_count",

@@ -1,11 +1,10 @@
 """Files of records: uploaded to a field's own address, and downloaded from it."""
 
-from urllib.parse import quote
-
 import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import NotFound
+from mainspring.kernel.media import attachment
 from mainspring.kernel.operation import Answer, Raw, Upload
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import access
@@ -56,14 +55,13 @@ async def download_file(call: Call, collection: str, id: str, field: str) -> Raw
     if value is None:
         raise NotFound("there is no file")
     file = msgspec.convert(value, StoredFile)
-    name = quote(file.name or f"{field}", safe="")
     blobs = call.use(Blobs)
     return Raw(
         blobs.get(file.blob),
         media_type=file.media_type,
         headers=(
             ("Content-Length", str(file.size_bytes)),
-            ("Content-Disposition", f"attachment; filename*=UTF-8''{name}"),
+            ("Content-Disposition", attachment(file.name or field)),
             ("ETag", f'"{file.sha256}"'),
             ("Cache-Control", "private, no-cache"),
         ),

@@ -1,0 +1,61 @@
+"""Places that callers share, none of whom may take them all: uploads, streams, connections."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mainspring.kernel.errors import Limited, Unavailable
+
+RETRY_AFTER_S = 1
+
+
+class Pool:
+    """At most ``size`` places taken at once, and ``share`` of them by one holder.
+
+    A holder is whoever the places count for: a caller, or the address of an unknown one. What it
+    keeps is one number for each holder of a place, so it is bounded by its size.
+    """
+
+    __slots__ = ("_held", "share", "size", "taken", "what")
+
+    def __init__(self, what: str, size: int, share: int) -> None:
+        self.what = what
+        self.size = size
+        self.share = min(share, size)
+        self.taken = 0
+        self._held: dict[str, int] = {}
+
+    def take(self, holder: str) -> None:
+        """Take a place, to be given back. Raises Unavailable, and Limited beyond the share."""
+        if self.taken >= self.size:
+            raise Unavailable(f"too many {self.what} at once", retry_after_s=RETRY_AFTER_S)
+        held = self._held.get(holder, 0)
+        if held >= self.share:
+            raise Limited(
+                f"{self.share} {self.what} at once are one caller's share",
+                retry_after_s=RETRY_AFTER_S,
+                extra={"policy": self.what},
+            )
+        self._held[holder] = held + 1
+        self.taken += 1
+
+    def give_back(self, holder: str) -> None:
+        """Give a place back that ``take`` gave."""
+        left = self._held[holder] - 1
+        self.taken -= 1
+        if left:
+            self._held[holder] = left
+        else:
+            del self._held[holder]
+
+    @contextmanager
+    def place(self, holder: str) -> Iterator[None]:
+        """Hold a place for a while. Raises what ``take`` does."""
+        self.take(holder)
+        try:
+            yield
+        finally:
+            self.give_back(holder)
+
+    def held_by(self, holder: str) -> int:
+        """How many places a holder has."""
+        return self._held.get(holder, 0)
