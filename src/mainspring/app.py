@@ -7,6 +7,7 @@ import asyncio
 import socket
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,21 @@ from mainspring.interfaces.server import Server
 from mainspring.kernel.app import App
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
+from mainspring.kernel.errors import Failure
 from mainspring.kernel.service import Service
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database, StartError
+from mainspring.ports.keyring import NoKeyring
 from mainspring.ports.mail import Mail
 from mainspring.ports.web import Web
+from mainspring.runtime import identity
 from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tail import Tail
 from mainspring.runtime.telemetry import Metrics
 from mainspring.services import audit, events, jobs, records, users, webhooks
+from mainspring.services.audit.api import AuditSettings
+from mainspring.services.audit.checkpoints import verifier_key
 from mainspring.services.users.admin import ensure_admin_key, new_key
 from mainspring.services.users.api import Passwords, UserAuthenticator
 from mainspring.services.webhooks.api import WebhookSettings
@@ -136,6 +142,8 @@ class Platform:
         server = settings.of(ServerSettings)
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
         _make(self.data_dir)
+        self.new = False  # whether this start made the database
+        self._removed = settings.of(PlatformSettings).removed_services
         self.metrics = Metrics()
         self.keyring = FileKeyring(self.data_dir / "keyring.json", clock=clock, entropy=entropy)
         self.database: Database = ports.get(Database) or open_database(database_url(settings))
@@ -211,20 +219,42 @@ class Platform:
 
     async def start(self) -> None:
         """Open everything, start what moves, and serve. Raises StartError."""
-        await self.open()
-        await self.runtime.start()
-        if not self.database.exclusive:
-            await self.tail.start()
-        await self.server.start()
+        try:
+            await self.open()
+            await self.runtime.start()
+            if not self.database.exclusive:
+                await self.tail.start()
+            await self.server.start()
+        except (OSError, Failure) as error:  # a full disk, a database that went away meanwhile
+            raise StartError(f"cannot start over {self.data_dir}: {error}") from error
 
     async def open(self) -> None:
         """Open everything and bring the schema up to date: calls are taken, nothing moves yet."""
-        await self.keyring.open()
         await self.database.open()
+        await self._check_schema()
+        await self.open_keyring()
         await self.runtime.migrate()
+        clock, entropy = self.runtime.clock, self.runtime.entropy
+        self.new = await identity.establish(self.database, self.keyring, clock, entropy)
         # In a task of its own, so that what starts after it does not log the ids of its call.
         await asyncio.create_task(self._ensure_admin_key())
         await self.web.open()
+
+    async def open_keyring(self) -> None:
+        """Open the keyring of the open database; make it if that is empty. Raises StartError."""
+        applied = await self.database.applied()
+        known = await identity.find(self.database, applied)
+        try:
+            await self.keyring.open(create=not applied)
+        except NoKeyring as error:
+            raise identity.missing_keyring(known) from error
+        if known is not None:
+            identity.check_keyring(known, self.keyring)
+
+    async def _check_schema(self) -> None:
+        applied = await self.database.applied()
+        services = self.runtime.registry.services.values()
+        identity.check_schema(applied, services, self.database.dialect, self._removed)
 
     async def _ensure_admin_key(self) -> None:
         """Write the key's file first: a crash before its commit is made good by the next start."""
@@ -266,3 +296,42 @@ class Platform:
             "engines": {"database": await self.database.version()},
             "services": {s.name: s.doc for s in self.runtime.registry.services.values()},
         }
+
+
+async def rotate_keyring(settings: Settings) -> tuple[str, str]:
+    """Add a key to the keyring; return its id and the audit log's next verifier key."""
+    platform = await build(settings)
+    await platform.keyring.open(create=False)
+    key_id = await platform.keyring.rotate()
+    origin = settings.of(AuditSettings).origin
+    return key_id, str(verifier_key(platform.keyring, origin))
+
+
+async def replace_keyring(settings: Settings) -> Path | None:
+    """Give a database a new keyring, whatever the old one sealed being lost.
+
+    Returns where the keyring that was there is kept. Raises StartError.
+    """
+    platform = await build(settings)
+    await platform.database.open()
+    try:
+        kept = await asyncio.to_thread(_put_aside, platform.data_dir / "keyring.json")
+        await platform.keyring.open()
+        await platform.runtime.migrate()
+        runtime = platform.runtime
+        await identity.accept_loss(
+            platform.database, platform.keyring, runtime.clock, runtime.entropy
+        )
+    finally:
+        await platform.database.close()
+    return kept
+
+
+def _put_aside(file: Path) -> Path | None:
+    if not file.exists():
+        return None
+    kept = next(
+        p for n in count(1) if not (p := file.with_name(f"keyring.replaced-{n}.json")).exists()
+    )
+    file.rename(kept)
+    return kept

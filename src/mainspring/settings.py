@@ -51,6 +51,7 @@ class PlatformSettings(msgspec.Struct, frozen=True):
     data_dir: str = "./mainspring-data"
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 30.0
+    removed_services: tuple[str, ...] = ()
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True):

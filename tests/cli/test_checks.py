@@ -13,7 +13,7 @@ import pytest
 
 from mainspring.cli import checks
 from mainspring.cli.checks import Check, Verdict
-from mainspring.cli.running import RUNNING_FILE, Running
+from mainspring.cli.running import Running, told
 
 
 def test_this_machine_runs_it(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_a_taken_port_fails_unless_it_is_ours(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert checks.check_port("127.0.0.1", port, tmp_path).verdict is Verdict.FAIL
-        running = Running("", "", "", "", "", os.getpid(), "")
-        (tmp_path / RUNNING_FILE).write_bytes(msgspec.json.encode(running))
-        assert checks.check_port("127.0.0.1", port, tmp_path).verdict is Verdict.OK
+        with told(tmp_path, Running("", "", "", "", "", os.getpid(), "")):
+            assert checks.check_port("127.0.0.1", port, tmp_path).verdict is Verdict.OK
+        assert checks.check_port("127.0.0.1", port, tmp_path).verdict is Verdict.FAIL
 
 
 def test_a_clock_behind_the_data_is_a_warning(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from mainspring.cli import EXIT_START, EXIT_USAGE, main
 
 COMMANDS = [
     ["up"], ["demo"], ["config"], ["doctor"], ["admin", "key"], ["admin", "user"],
-    ["audit", "export"], ["audit", "verify"],
+    ["admin", "rotate-keyring"], ["admin", "new-keyring"], ["audit", "export"], ["audit", "verify"],
 ]  # fmt: skip
 
 
@@ -54,6 +54,8 @@ def test_config_shows_values_sources_and_no_secret(
 ) -> None:
     (tmp_path / "mainspring.toml").write_text("[server]\nport = 9000\n")
     monkeypatch.setenv("MAINSPRING_DATABASE__URL", "postgresql://ann:hunter2@db/shop")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/keyring.json").touch()
     assert run(monkeypatch, "config", "--json", "--data-dir", "here") == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["server.port"] == {"value": 9000, "source": "mainspring.toml:2"}
@@ -99,7 +101,17 @@ def test_the_defaults_are_a_file_to_start_from(
         (["up", "--config", "no.toml"], EXIT_USAGE, "mainspring: no.toml: cannot be read"),
         (["audit", "verify", "none.ndjson"], EXIT_START, "mainspring: cannot verify none.ndjson"),
         (["audit", "export", "out"], EXIT_START, "mainspring: no platform has ever run over"),
-        (["admin", "key", "x"], EXIT_START, "mainspring: no API key: mainspring-data"),
+        (["admin", "key", "x"], EXIT_START, "mainspring: no platform has ever run over "),
+        (["admin", "user", "x"], EXIT_START, "mainspring: no platform has ever run over "),
+        (["admin", "rotate-keyring"], EXIT_START, "mainspring: no platform has ever run over "),
+        (["admin", "new-keyring"], EXIT_START, "mainspring: no platform has ever run over "),
+        (
+            ["doctor", "--data-dir", "typo"],
+            EXIT_START,
+            "mainspring: no platform has ever run over"
+            " typo: say where it is with --data-dir, or start one with mainspring up",
+        ),
+        (["config", "--data-dir", "typo"], EXIT_START, "mainspring: no platform has ever run over"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -114,6 +126,7 @@ def test_what_is_wrong_is_one_line(
     said = capsys.readouterr().err
     assert said.startswith(expected)
     assert said.count("\n") == 1
+    assert not Path("typo").exists()
 
 
 def test_an_unknown_setting_stops_the_start(

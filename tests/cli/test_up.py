@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from mainspring.cli.demo.process import environment, run
-from mainspring.cli.running import RUNNING_FILE
+from mainspring.cli.running import RUNNING_FILE, Running
 
 DEADLINE_S = 40.0
 
@@ -84,6 +84,105 @@ async def test_what_it_writes_is_for_its_own_user(tmp_path: Path) -> None:
         await running.announced()
         open_to_others = [p.name for p in data.rglob("*") if p.stat().st_mode & 0o077]
         assert open_to_others == []
+
+
+async def test_what_a_killed_platform_left_gets_no_key(tmp_path: Path) -> None:
+    """Its port may be another's now, and its process id too."""
+    with socket.create_server(("127.0.0.1", 0)) as thief:
+        thief.settimeout(0)
+        async with up(tmp_path) as running:
+            await running.announced()
+            running.process.kill()
+            await running.ended()
+        file = tmp_path / "mainspring-data" / RUNNING_FILE
+        left = json.loads(file.read_text())
+        left |= {"url": f"http://127.0.0.1:{thief.getsockname()[1]}", "pid": os.getpid()}
+        file.write_text(json.dumps(left))
+        code, said = await run("admin", "key", "x", environ=environment(), folder=tmp_path)
+        assert (code, "no platform runs" in said) == (3, True)
+        with pytest.raises(BlockingIOError):
+            thief.accept()
+
+
+async def test_a_new_platform_is_told(tmp_path: Path) -> None:
+    for expected in (True, False):
+        async with up(tmp_path) as running:
+            await running.announced()
+            assert running.shown["new"] is expected
+            running.process.send_signal(signal.SIGTERM)
+            assert await running.ended() == 0
+    shown = Running("http://h", "", "/data", "", "SQLite", 1, "0.1.0", new=True)
+    assert "New platform in /data" in shown.text(as_json=False)
+
+
+async def test_without_its_keyring_it_does_not_start(tmp_path: Path) -> None:
+    """And with a new one, made knowingly, it does: its keys hold, and what was sealed is gone."""
+    data = tmp_path / "mainspring-data"
+
+    async def command(*arguments: str) -> tuple[int, str]:
+        return await run(*arguments, environ=environment(), folder=tmp_path)
+
+    async with up(tmp_path) as running:
+        await running.announced()
+        assert (await command("admin", "key", "x"))[0] == 0
+        code, verifier = await command("audit", "export", "before.ndjson")
+        running.process.send_signal(signal.SIGTERM)
+        await running.ended()
+    (data / "keyring.json").rename(tmp_path / "backup.json")
+
+    code, said = await command("up", "--port", "0")
+    assert (code, said.count("\n")) == (3, 0)
+    assert said.startswith("mainspring: keyring.json is missing")
+    assert not (data / "keyring.json").exists()
+    assert (await command("audit", "export", "x.ndjson"))[0] == 3
+
+    code, said = await command("admin", "new-keyring")
+    assert (code, "every session" in said) == (2, True)
+    assert not (data / "keyring.json").exists()
+    assert (await command("admin", "new-keyring", "--accept-loss"))[0] == 0
+    async with up(tmp_path) as running:
+        await running.announced()
+        assert (await command("admin", "key", "y"))[0] == 0
+        code, other = await command("audit", "export", "after.ndjson")
+        assert code == 0
+        assert other.rpartition(": ")[2] != verifier.rpartition(": ")[2]
+        running.process.send_signal(signal.SIGTERM)
+        await running.ended()
+
+    (tmp_path / "backup.json").replace(data / "keyring.json")
+    code, said = await command("up", "--port", "0")
+    assert (code, said.count("\n")) == (3, 0)
+    assert said.startswith("mainspring: keyring.json is not the keyring of this database")
+
+
+async def test_a_rotation_is_followed_by_who_noted_the_old_key(tmp_path: Path) -> None:
+    async def command(*arguments: str) -> tuple[int, str]:
+        return await run(*arguments, environ=environment(), folder=tmp_path)
+
+    async with up(tmp_path) as running:
+        await running.announced()
+        _, said = await command("audit", "export", "before.ndjson")
+        noted = said.rpartition("verifier key: ")[2]
+        code, said = await command("admin", "rotate-keyring")
+        assert code == 0
+        later = said.rpartition("from then on: ")[2]
+        assert (await command("admin", "key", "x"))[0] == 0  # it goes on with the old key
+        running.process.send_signal(signal.SIGTERM)
+        await running.ended()
+    async with up(tmp_path) as running:
+        await running.announced()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{running.shown['url']}/.well-known/jwks.json") as answer,
+        ):
+            assert len((await answer.json())["keys"]) == 2
+        _, said = await command("audit", "export", "after.ndjson")
+        assert said.rpartition("verifier key: ")[2] == later != noted
+    for key in (noted, later):
+        code, said = await command(
+            "audit", "verify", "after.ndjson", "--key", key, "--older", "before.ndjson"
+        )
+        assert code == 0, said
 
 
 async def test_a_second_signal_quits_at_once(tmp_path: Path) -> None:

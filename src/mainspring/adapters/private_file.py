@@ -15,6 +15,11 @@ MODE = 0o600
 _OTHERS = 0o077
 
 
+def opener(path: str, flags: int) -> int:
+    """Open, or make with mode 0600 whatever the umask: for ``open(..., opener=opener)``."""
+    return os.open(path, flags, MODE)
+
+
 def read(path: Path) -> bytes:
     """Return the file's bytes.
 

@@ -4,6 +4,7 @@ Exit codes: 0 all is well; 1 a check found something wrong (doctor, demo, audit 
 command line or a setting is wrong; 3 the platform cannot start or be reached; 130 interrupted.
 """
 
+import os
 import sys
 
 from mainspring.ports.database import StartError
@@ -15,21 +16,28 @@ EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line and exit. Expected failures are one line on standard error."""
+    """Run the command line and exit. Expected failures are one line on standard error.
+
+    What it writes is for its own user alone: keys, mails, a log of everything.
+    """
     from mainspring.cli.commands import app
     from mainspring.settings import SettingsError
 
+    os.umask(0o077)
     try:
         app()
     except SettingsError as error:
         _fail(str(error), EXIT_USAGE)
     except StartError as error:
         _fail(str(error), EXIT_START)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stderr.close()  # whoever read our output has seen enough
+            sys.exit(EXIT_FOUND)
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", EXIT_START)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has seen enough
-        sys.exit(EXIT_FOUND)
 
 
 def _fail(line: str, code: int) -> None:

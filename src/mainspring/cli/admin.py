@@ -77,6 +77,7 @@ def user(
 
     from mainspring.ports.database import StartError
 
+    platform = find_platform(url, key_file, data_dir)
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
@@ -86,5 +87,5 @@ def user(
     wanted: dict[str, object] = {"email": email, "password": password}
     if role:
         wanted["roles"] = role
-    made = find_platform(url, key_file, data_dir).call("POST", "/v1/users", wanted)
+    made = platform.call("POST", "/v1/users", wanted)
     typer.echo(json.dumps(made, indent=2) if as_json else made["id"])

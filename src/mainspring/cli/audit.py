@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mainspring.cli.options import AsJson, DataDir, PlatformUrl, find_platform, read_settings
+from mainspring.cli.options import (
+    AsJson,
+    DataDir,
+    PlatformUrl,
+    find_platform,
+    read_settings,
+    require_platform,
+)
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -61,6 +68,8 @@ def export(
         raise StartError(f"{file} exists: choose another name")
     settings = read_settings(None, None, data_dir=data_dir, any_app=True)
     folder = Path(settings.of(PlatformSettings).data_dir)
+    if url is None:
+        require_platform(folder)
     part = file.with_name(file.name + ".part")
     try:
         with _for_its_owner(part) as out:
@@ -88,20 +97,15 @@ async def _from_database(settings: "Settings", out: "BinaryIO") -> str:
     """Export from a database that no platform serves; return the verifier key."""
     from mainspring.app import build
     from mainspring.kernel.clock import SystemClock
-    from mainspring.ports.database import StartError
     from mainspring.services.audit.api import AuditSettings
     from mainspring.services.audit.checkpoints import verifier_key
     from mainspring.services.audit.export import export as write
-    from mainspring.settings import PlatformSettings
 
-    folder = Path(settings.of(PlatformSettings).data_dir)
-    if not (folder / "keyring.json").is_file():
-        raise StartError(f"no platform has ever run over {folder}: say where with --data-dir")
     platform = await build(settings)
     origin = settings.of(AuditSettings).origin
-    await platform.keyring.open()
     await platform.database.open()
     try:
+        await platform.open_keyring()
         now_ms = SystemClock().now_ms()
         await write(platform.database, platform.keyring, out, origin=origin, now_ms=now_ms)
     finally:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli import admin, audit, config, demo, doctor, up
+from mainspring.cli import admin, audit, config, demo, doctor, keyring, up
 
 _EPILOG = (
     "Start with [bold]mainspring up[/bold]; see it at work with [bold]mainspring demo[/bold].\n\n"
@@ -47,5 +47,7 @@ app.command(epilog=up.EPILOG)(up.up)
 app.command(epilog=demo.EPILOG)(demo.demo)
 app.command(epilog=config.EPILOG)(config.config)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
+admin.group.command("rotate-keyring", epilog=keyring.ROTATE_EPILOG)(keyring.rotate)
+admin.group.command("new-keyring", epilog=keyring.NEW_EPILOG)(keyring.new)
 app.add_typer(admin.group, name="admin")
 app.add_typer(audit.group, name="audit")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, read_settings
+from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, find_folder, read_settings
 
 EPILOG = (
     "Examples:\n\n"
@@ -40,6 +40,8 @@ def config(
         return
     user_app = load_app(app) if app else None
     settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
+    if data_dir is not None:
+        find_folder(settings)
     for name, source in settings.others.items():
         typer.echo(f"{source}: [{name}] is not shown: name the app that reads it", err=True)
     rows = settings.shown()

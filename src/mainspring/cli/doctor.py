@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, read_settings
+from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, find_folder, read_settings
 
 if TYPE_CHECKING:
     from mainspring.cli.checks import Check
@@ -36,6 +36,8 @@ def doctor(
 
     user_app = load_app(app) if app else None
     settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
+    if data_dir is not None:
+        find_folder(settings)
     folder = Path(settings.of(PlatformSettings).data_dir)
     server = settings.of(ServerSettings)
     found = list(checks.local_checks(folder, server.host, server.port))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainspring.kernel.app import App
-from mainspring.settings import Flag, Settings, load, settings_files
+from mainspring.ports.database import StartError
+from mainspring.settings import Flag, PlatformSettings, Settings, load, settings_files
 
 if TYPE_CHECKING:
     from mainspring.cli.remote import Remote
@@ -33,6 +34,22 @@ PlatformUrl = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
+def require_platform(folder: Path) -> None:
+    """Refuse a directory that no platform was ever started over. Raises StartError."""
+    if not any((folder / name).exists() for name in ("keyring.json", "mainspring.db", "admin.key")):
+        raise StartError(
+            f"no platform has ever run over {folder}: say where it is with --data-dir, or start "
+            "one with mainspring up"
+        )
+
+
+def find_folder(settings: Settings) -> Path:
+    """Return the data directory of a platform that exists. Raises StartError."""
+    folder = Path(settings.of(PlatformSettings).data_dir)
+    require_platform(folder)
+    return folder
+
+
 def find_platform(url: str | None, key_file: Path | None, data_dir: Path | None) -> "Remote":
     """Return the platform to call: the one at ``url``, or the one that runs over ``data_dir``.
 
@@ -40,11 +57,12 @@ def find_platform(url: str | None, key_file: Path | None, data_dir: Path | None)
     """
     from mainspring.cli.remote import Remote, read_key
     from mainspring.cli.running import find_running
-    from mainspring.ports.database import StartError
-    from mainspring.settings import PlatformSettings
 
-    settings = read_settings(None, None, data_dir=data_dir, any_app=True)
-    folder = Path(settings.of(PlatformSettings).data_dir)
+    folder = Path(
+        read_settings(None, None, data_dir=data_dir, any_app=True).of(PlatformSettings).data_dir
+    )
+    if url is None or key_file is None:
+        require_platform(folder)
     key = read_key(key_file or folder / "admin.key")
     if url is None:
         running = find_running(folder)

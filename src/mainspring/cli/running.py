@@ -1,6 +1,7 @@
 """Where a platform runs: what ``up`` prints, and leaves for other commands to find."""
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +21,16 @@ class Running(msgspec.Struct, frozen=True):
     database: str
     pid: int
     version: str
+    new: bool = False
 
     def text(self, *, as_json: bool) -> str:
         """One line of JSON, or a few lines a person can act on."""
         if as_json:
             return msgspec.json.encode(self).decode()
+        begun = f"New platform in {self.data_dir}: an empty database, new keys.\n"
         return (
             f"Mainspring {self.version} is up at {self.url}\n"
+            f"{begun if self.new else ''}"
             f"  reference  {self.docs}\n"
             f"  data       {self.data_dir} ({self.database})\n"
             f"  admin key  {self.admin_key}\n"
@@ -36,25 +40,37 @@ class Running(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def told(data_dir: Path, running: Running) -> Iterator[None]:
-    """Keep a file that tells other commands where this platform listens."""
+    """Keep a file that tells other commands where this platform listens.
+
+    It is locked as long as the platform lives, which the kernel sees to: what a killed one left
+    behind is told by that, so that nobody's key is sent to who has the port now.
+    """
     file = data_dir / RUNNING_FILE
     half = file.with_suffix(".tmp")
-    half.write_bytes(msgspec.json.encode(running))
-    half.replace(file)
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
+    half.unlink(missing_ok=True)
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write(msgspec.json.encode(running))
+        held.flush()
+        half.replace(file)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def find_running(data_dir: Path) -> Running | None:
     """Return where a platform over this directory listens; None when none is alive."""
     try:
-        running = msgspec.json.decode((data_dir / RUNNING_FILE).read_bytes(), type=Running)
-        os.kill(running.pid, 0)
+        with (data_dir / RUNNING_FILE).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return msgspec.json.decode(file.read(), type=Running)
     except (OSError, msgspec.MsgspecError):
         return None
-    return running
+    return None
 
 
 Announce = Callable[[Running], contextlib.AbstractContextManager[None]]

@@ -29,10 +29,8 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]) -> None:
     """Serve until a signal, then drain. Raises StartError when it cannot start.
 
-    ``say`` hears where it listens, once it does. What it writes is for its own user alone, also in
-    a data directory that others may look into.
+    ``say`` hears where it listens, once it does.
     """
-    os.umask(0o077)
 
     @contextlib.contextmanager
     def announce(running: Running) -> Iterator[None]:
@@ -146,4 +144,5 @@ def _where(platform: Platform, settings: Settings, database: str) -> Running:
         database=database,
         pid=os.getpid(),
         version=version("mainspring"),
+        new=platform.new,
     )

@@ -124,6 +124,10 @@ class Database(Protocol):
         """Calls that wait for their commit now."""
         ...
 
+    async def applied(self) -> list[str]:
+        """Return the names of the migrations that were applied; none in an empty database."""
+        ...
+
     async def migrate(self, name: str, script: str) -> bool:
         """Apply a migration once, with the note that it was applied, in one transaction.
 

@@ -6,12 +6,25 @@ different purposes are independent: what was sealed for one does not open for an
 
 from typing import Any, Protocol
 
+from mainspring.ports.database import StartError
+
+
+class NoKeyring(StartError):
+    """There is no keyring, and none was to be made."""
+
 
 class Keyring(Protocol):
     """Seals, signs and fingerprints. Every method is fast and does no I/O once it is open."""
 
-    async def open(self) -> None:
-        """Load the keys, making them on the first start. Raises StartError."""
+    async def open(self, *, create: bool = True) -> None:
+        """Load the keys, making them on the first start. Raises StartError.
+
+        Without ``create`` it raises NoKeyring where there are none.
+        """
+        ...
+
+    def key_ids(self) -> list[str]:
+        """Name every key it holds, in the order they were made."""
         ...
 
     def seal(self, plain: bytes, *, purpose: str) -> bytes:
@@ -44,8 +57,11 @@ class Keyring(Protocol):
         """Public keys that tokens may be signed with (RFC 7517), the current one first."""
         ...
 
-    def sign(self, message: bytes) -> bytes:
-        """Ed25519 signature of a message (checkpoints of the audit log): 64 bytes."""
+    def sign(self, message: bytes, *, public: bytes | None = None) -> bytes:
+        """Ed25519 signature of a message (checkpoints of the audit log): 64 bytes.
+
+        It is made with the key whose public half is given, or the current one.
+        """
         ...
 
     def public_key(self) -> bytes:

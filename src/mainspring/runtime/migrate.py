@@ -5,14 +5,17 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from mainspring.kernel.service import Service
-from mainspring.ports.database import Database
+from mainspring.ports.database import Database, StartError
 
 
 def scripts(folder: Traversable, dialect: str) -> Iterator[tuple[str, str]]:
     """Yield name and text of a folder's migrations for one engine, in order.
 
-    ``0001_links.sql`` is for both engines, ``0001_links.sqlite.sql`` for one.
+    ``0001_links.sql`` is for both engines, ``0001_links.sqlite.sql`` for one. Raises StartError
+    when there is no such folder.
     """
+    if not folder.is_dir():
+        raise StartError(f"the migrations folder {folder} is not there")
     for entry in sorted(folder.iterdir(), key=lambda e: e.name):
         if not entry.name.endswith(".sql"):
             continue
@@ -22,12 +25,18 @@ def scripts(folder: Traversable, dialect: str) -> Iterator[tuple[str, str]]:
             yield name, entry.read_text(encoding="utf-8")
 
 
+def folders(services: Iterable[Service]) -> Iterator[tuple[str, Traversable]]:
+    """Yield whose migrations are in which folder, the system's first."""
+    yield "runtime", files("mainspring.runtime") / "migrations"
+    for service in services:
+        if service.migrations is not None:
+            yield service.name, service.migrations
+
+
 async def migrate(database: Database, services: Iterable[Service]) -> int:
     """Apply what is missing; return how many scripts ran. Raises StartError."""
     applied = 0
-    folders = [("runtime", files("mainspring.runtime") / "migrations")]
-    folders += [(s.name, s.migrations) for s in services if s.migrations is not None]
-    for owner, folder in folders:
+    for owner, folder in folders(services):
         for name, text in scripts(folder, database.dialect):
             applied += await database.migrate(f"{owner}/{name}", text)
     return applied

@@ -12,10 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from joserfc import jwt
 from joserfc.jwk import OctKey, OKPKey
 
-from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.adapters.keyring.file import (
+    ROTATE_AT_SEALS,
+    SEALS_MAX,
+    SEALS_STEP,
+    FileKeyring,
+)
 from mainspring.kernel.clock import SystemEntropy
 from mainspring.ports.database import StartError
-from mainspring.ports.keyring import Keyring
+from mainspring.ports.keyring import Keyring, NoKeyring
 from mainspring.testing.clock import FakeClock, SeededEntropy
 
 pytestmark = pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # what tests sign themselves
@@ -259,3 +264,57 @@ async def test_garbage_is_refused_like_any_bad_token(tmp_path: Path, text: str) 
     keyring = await ring(tmp_path)
     with pytest.raises(ValueError, match="token"):
         keyring.verify_token(text, now_s=NOW_S)
+
+
+async def test_seals_are_counted_in_the_file_before_they_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    keyring = FileKeyring(path, FakeClock(), SeededEntropy(1))
+    await keyring.open()
+    key = keyring.key_ids()[0]
+    for _ in range(3):
+        keyring.seal(b"x", purpose="test")
+    assert json.loads(path.read_bytes())["seals"] == {key: SEALS_STEP}
+    again = FileKeyring(path, FakeClock(), SeededEntropy(2))
+    await again.open()
+    again.seal(b"x", purpose="test")
+    assert json.loads(path.read_bytes())["seals"] == {key: 2 * SEALS_STEP}
+
+
+async def test_a_key_that_sealed_often_is_followed_by_another(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    keyring = FileKeyring(path, FakeClock(), SeededEntropy(1))
+    await keyring.open()
+    key = keyring.key_ids()[0]
+    sealed = keyring.seal(b"x", purpose="test")
+    _with_seals(path, {key: ROTATE_AT_SEALS})
+    again = FileKeyring(path, FakeClock(), SeededEntropy(2))
+    await again.open()
+    assert len(again.key_ids()) == 2
+    assert again.unseal(sealed, purpose="test") == b"x"
+    assert again.seal(b"x", purpose="test")[1:5].hex() == again.key_ids()[1] != key
+    # One that runs goes on until no key may seal more.
+    _with_seals(path, {again.key_ids()[1]: SEALS_MAX})
+    last = FileKeyring(path, FakeClock(), SeededEntropy(3))
+    last._load(path.read_bytes())
+    with pytest.raises(RuntimeError, match="rotate it"):
+        last.seal(b"x", purpose="test")
+
+
+async def test_no_keyring_is_made_unasked(tmp_path: Path) -> None:
+    with pytest.raises(NoKeyring, match="is missing"):
+        await FileKeyring(tmp_path / "k", FakeClock(), SeededEntropy(1)).open(create=False)
+    assert not list(tmp_path.iterdir())
+
+
+async def test_older_keys_go_on_signing(tmp_path: Path) -> None:
+    keyring = FileKeyring(tmp_path / "k", FakeClock(), SeededEntropy(1))
+    await keyring.open()
+    old = keyring.public_key()
+    before = keyring.sign(b"message")
+    await keyring.rotate()
+    assert keyring.sign(b"message", public=old) == before
+    assert keyring.sign(b"message") != before
+
+
+def _with_seals(path: Path, seals: dict[str, int]) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "seals": seals}))

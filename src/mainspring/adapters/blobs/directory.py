@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
 
+from mainspring.adapters import private_file
 from mainspring.kernel.errors import NotFound, TooLarge
 from mainspring.ports.blobs import KEY_CHARS_MAX, Blob
 
@@ -34,7 +35,7 @@ class DirectoryBlobs:
         digest = hashlib.sha256()
         size_bytes = 0
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
-        file = await asyncio.to_thread(half.open, "wb")
+        file: IO[bytes] = await asyncio.to_thread(open, half, "wb", opener=private_file.opener)
         try:
             async for chunk in chunks:
                 size_bytes += len(chunk)

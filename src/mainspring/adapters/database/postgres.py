@@ -65,6 +65,8 @@ _MIGRATIONS = (
     'CREATE TABLE IF NOT EXISTS migrations (name text COLLATE "C" NOT NULL PRIMARY KEY, '
     'digest text COLLATE "C" NOT NULL)'
 )
+_HAS_MIGRATIONS = Query("migrations.exist", "SELECT to_regclass('migrations') IS NOT NULL", int)
+_APPLIED = Query("migrations.applied", "SELECT name FROM migrations ORDER BY name", str)
 _SCAN = f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(SCAN_DEADLINE_S * 1000)}"
 
 
@@ -282,6 +284,13 @@ class PostgresDatabase:
         return self._batches.has_pid(pid) or self._writers.has_pid(pid)
 
     # The schema
+
+    async def applied(self) -> list[str]:
+        """Names of the migrations that were applied; a database that is empty has no list."""
+        (there,) = await self.read(_HAS_MIGRATIONS, ())
+        if not there:
+            return []
+        return await self.read(_APPLIED, ())
 
     async def migrate(self, name: str, script: str) -> bool:
         """Apply a migration once; processes that start together take turns."""

@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import fcntl
 import hashlib
+import os
 import queue
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import IO, Any, Literal, TypeVar
 import apsw
 import structlog
 
+from mainspring.adapters import private_file
 from mainspring.kernel.errors import Conflict, Failure, Invalid, NeedsIndex, Rerun, Unavailable
 from mainspring.kernel.table import Command, Delete, Insert, Query, Rows, Update, Write
 from mainspring.ports.database import (
@@ -55,6 +57,7 @@ _PRAGMAS = (
 _MIGRATIONS = (
     "CREATE TABLE IF NOT EXISTS migrations (name text NOT NULL PRIMARY KEY, digest text NOT NULL)"
 )
+_APPLIED = Query("migrations.applied", "SELECT name FROM migrations ORDER BY name", str)
 
 
 _CANNOT_WRITE = (
@@ -143,9 +146,12 @@ class SqliteDatabase:
         self._loop = asyncio.get_running_loop()
         self._lock = _locked(self._path.with_name(self._path.name + ".lock"))
         try:
+            # SQLite gives its other files the mode of this one.
+            os.close(private_file.opener(str(self._path), os.O_RDWR | os.O_CREAT))
             self._writer = self._connect()
             self._reader = self._connect(readonly=True)
-        except apsw.Error as error:
+        except (apsw.Error, OSError) as error:
+            self._lock.close()
             raise StartError(f"cannot open the database {self._path}: {error}") from error
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="mainspring-reader")
         self._local = threading.local()
@@ -280,6 +286,10 @@ class SqliteDatabase:
     def on_group(self, listener: Callable[[int], None]) -> None:
         """Call ``listener`` on the loop with the size of each group."""
         self._group_listeners.append(listener)
+
+    async def applied(self) -> list[str]:
+        """Names of the migrations that were applied."""
+        return await self.read(_APPLIED, ())
 
     async def migrate(self, name: str, script: str) -> bool:
         """Apply a migration once."""
@@ -474,7 +484,10 @@ def _made(query: Query[R], fetched: _Fetched) -> Rows[R]:
 
 def _locked(path: Path) -> IO[bytes]:
     """Hold a lock that dies with the process. Raises StartError when another holds it."""
-    handle = path.open("ab")
+    try:
+        handle = os.fdopen(private_file.opener(str(path), os.O_RDWR | os.O_CREAT), "r+b")
+    except OSError as error:
+        raise StartError(f"cannot open the database in {path.parent}: {error.strerror}") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -8,11 +8,13 @@ with stored ones and another key would forget them all. Older roots stay to unse
 import asyncio
 import base64
 import hmac
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,9 +28,15 @@ from joserfc.jws import JWSRegistry
 from mainspring.adapters import private_file
 from mainspring.kernel.clock import Clock, Entropy, rfc3339
 from mainspring.ports.database import StartError
+from mainspring.ports.keyring import NoKeyring
+
+log = structlog.get_logger()
 
 KEYS_MAX = 64  # root keys one file may hold
 TOKEN_CHARS_MAX = 4_096
+SEALS_MAX = 1 << 32  # of one key under random nonces: NIST SP 800-38D, section 8.3
+ROTATE_AT_SEALS = 1 << 31  # the next start adds a key; until then there is a warning in the log
+SEALS_STEP = 1 << 16
 
 ALGORITHM = "EdDSA"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
@@ -51,12 +59,13 @@ class _Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file. ``keys`` is in the order they were made."""
+    """The file. ``keys`` is in the order they were made, ``seals`` what each sealed at most."""
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
     current: KeyId
     fingerprints: KeyId
     keys: Annotated[list[_Root], msgspec.Meta(min_length=1, max_length=KEYS_MAX)]
+    seals: dict[KeyId, int] = {}
 
 
 class _OnlyOurs(JWSRegistry):
@@ -78,7 +87,7 @@ _ALGORITHMS = _OnlyOurs()
 class _Keys:
     """What is derived from one root key (HKDF-SHA256, RFC 5869)."""
 
-    __slots__ = ("_secret", "checkpoints", "cipher", "id", "mac", "tokens")
+    __slots__ = ("_secret", "checkpoint_key", "checkpoints", "cipher", "id", "mac", "tokens")
 
     def __init__(self, key_id: str, secret: bytes) -> None:
         self.id = bytes.fromhex(key_id)
@@ -88,6 +97,7 @@ class _Keys:
             lambda purpose: hmac.new(self._derive(f"fingerprint/{purpose}"), digestmod="sha256")
         )
         self.checkpoints = Ed25519PrivateKey.from_private_bytes(self._derive("checkpoints"))
+        self.checkpoint_key = self.checkpoints.public_key().public_bytes_raw()
         seed = self._derive("tokens")
         public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
         self.tokens = OKPKey.import_key(
@@ -108,7 +118,7 @@ class _Keys:
 
 
 class FileKeyring:
-    """Fills the keyring port from a file. One key seals at most 2**32 times: rotate before."""
+    """Fills the keyring port from a file. Seals are counted, since one key makes 2**32 at most."""
 
     def __init__(
         self,
@@ -125,16 +135,33 @@ class FileKeyring:
         self._issuer = issuer
         self._audience = audience
         self._keys: dict[bytes, _Keys] = {}
+        self._counting = threading.Lock()
+        self._seals_left = 0
+        self._sealed_before = 0
 
-    async def open(self) -> None:
-        """Load the keys, making them on the first start. Raises StartError."""
-        data = await asyncio.to_thread(private_file.create_once, self._path, self._first)
-        self._load(data)
+    async def open(self, *, create: bool = True) -> None:
+        """Load the keys, making them on the first start. Raises NoKeyring, StartError.
+
+        A key that has sealed often enough is followed by a new one.
+        """
+        await asyncio.to_thread(self._open, create)
+
+    def _open(self, create: bool) -> None:
+        if create:
+            private_file.create_once(self._path, self._first)
+        try:
+            self._load(private_file.read(self._path))
+        except FileNotFoundError:
+            raise NoKeyring(f"{self._path} is missing") from None
+        if self._sealed_before >= ROTATE_AT_SEALS:
+            self._load(private_file.change(self._path, self._rotated))
+            log.warning("keyring_rotated", key=self._current.id.hex(), seals=self._sealed_before)
 
     async def rotate(self) -> str:
         """Add a root key, make it current and return its id. Raises StartError.
 
-        Other processes know it after a restart; until then they refuse tokens signed with it.
+        Processes that are running know it after a restart. The older keys stay, to read what they
+        sealed and to verify what they signed.
         """
         data = await asyncio.to_thread(private_file.change, self._path, self._rotated)
         self._load(data)
@@ -143,9 +170,39 @@ class FileKeyring:
     def seal(self, plain: bytes, *, purpose: str) -> bytes:
         """Encrypt with AES-256-GCM under the current key of this purpose and a random nonce."""
         keys = self._current
+        self._count_seal()
         head = _FORMAT + keys.id
         nonce = self._entropy.token(_NONCE_BYTES)
         return head + nonce + keys.cipher(purpose).encrypt(nonce, plain, head)
+
+    def _count_seal(self) -> None:
+        """Count under a lock, in the file ``SEALS_STEP`` at a time and ahead of their use.
+
+        So a crash loses none of the count, and one seal in ``SEALS_STEP`` waits for the disk.
+        """
+        with self._counting:
+            if self._seals_left == 0:
+                self._reserve()
+            self._seals_left -= 1
+
+    def _reserve(self) -> None:
+        current = self._current.id.hex()
+
+        def add(data: bytes | None) -> bytes:
+            file = self._read(data or b"")
+            total = file.seals.get(current, 0) + SEALS_STEP
+            if total > SEALS_MAX:
+                raise RuntimeError(f"the key {current} has sealed {SEALS_MAX} times: rotate it")
+            return _write(msgspec.structs.replace(file, seals={**file.seals, current: total}))
+
+        self._seals_left = SEALS_STEP
+        try:
+            file = self._read(private_file.change(self._path, add))
+        except StartError as error:  # a keyring that is mounted to be read, say
+            log.warning("seals_not_counted", error=str(error))
+            return
+        if file.seals[current] >= ROTATE_AT_SEALS:
+            log.warning("keyring_wants_rotation", key=current, seals=file.seals[current])
 
     def unseal(self, sealed: bytes, *, purpose: str) -> bytes:
         """Decrypt, under whichever key sealed it. Raises ValueError when none of ours did."""
@@ -199,9 +256,19 @@ class FileKeyring:
         """Public keys that tokens may be signed with (RFC 7517), the current one first."""
         return {"keys": [keys.tokens.as_dict(private=False) for keys in self._newest_first()]}
 
-    def sign(self, message: bytes) -> bytes:
-        """Ed25519 signature of a message (checkpoints of the audit log): 64 bytes."""
-        return self._current.checkpoints.sign(message)
+    def sign(self, message: bytes, *, public: bytes | None = None) -> bytes:
+        """Ed25519 signature of a message (checkpoints of the audit log): 64 bytes.
+
+        It is made with the key whose public half is given, or the current one.
+        """
+        if public is None:
+            return self._current.checkpoints.sign(message)
+        signer = next(key for key in self._keys.values() if key.checkpoint_key == public)
+        return signer.checkpoints.sign(message)
+
+    def key_ids(self) -> list[str]:
+        """Name every key it holds, in the order they were made."""
+        return [key_id.hex() for key_id in self._keys]
 
     def public_key(self) -> bytes:
         """The 32-byte Ed25519 key that ``sign`` signs with."""
@@ -209,8 +276,7 @@ class FileKeyring:
 
     def public_keys(self) -> list[bytes]:
         """Every key that ``sign`` has ever signed with, the current one first."""
-        keys = self._newest_first()
-        return [k.checkpoints.public_key().public_bytes_raw() for k in keys]
+        return [keys.checkpoint_key for keys in self._newest_first()]
 
     def _newest_first(self) -> list[_Keys]:
         newest_first = list(reversed(self._keys.values()))
@@ -231,7 +297,7 @@ class FileKeyring:
         file, root = self._read(data), self._new_root()
         if len(file.keys) == KEYS_MAX:
             raise StartError(f"{self._path}: {KEYS_MAX} keys are all it holds")
-        return _write(_File(1, root.id, file.fingerprints, [*file.keys, root]))
+        return _write(msgspec.structs.replace(file, current=root.id, keys=[*file.keys, root]))
 
     def _read(self, data: bytes) -> _File:
         try:
@@ -249,6 +315,8 @@ class FileKeyring:
             made = [_Keys(root.id, _secret(root.secret)) for root in file.keys]
         except ValueError:
             raise StartError(f"{self._path}: a secret is not base64 of 32 bytes") from None
+        self._sealed_before = file.seals.get(file.current, 0)
+        self._seals_left = 0
         self._keys = {keys.id: keys for keys in made}
         self._current = self._keys[bytes.fromhex(file.current)]
         self._fingerprints = self._keys[bytes.fromhex(file.fingerprints)]

@@ -5,12 +5,22 @@ kept in the database, so neither a restart nor a second process can sign a fork 
 stored outside of any call's commit: it follows from events that are committed already.
 """
 
+from functools import partial
+
 from mainspring.kernel.clock import rfc3339
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.merkle import extends
 from mainspring.runtime.tree import LogDamaged, Tree
-from mainspring.services.audit.model import Checkpoint, VerifierKey, sign
+from mainspring.services.audit.model import (
+    SIGNATURES_MAX,
+    BadNote,
+    Checkpoint,
+    VerifierKey,
+    countersigned,
+    open_note,
+    sign,
+)
 from mainspring.services.audit.store import CHECKPOINTS, LATEST, OF_SIZE, CheckpointRow
 
 PUBLISHED_EVERY_MS = 1_000  # at most one a second, unless an event newer than it must be proved
@@ -19,6 +29,14 @@ PUBLISHED_EVERY_MS = 1_000  # at most one a second, unless an event newer than i
 def verifier_key(keyring: Keyring, origin: str) -> VerifierKey:
     """Return the public key that checkpoints are signed with."""
     return VerifierKey(origin, keyring.public_key())
+
+
+def _is_signed(note: str, key: VerifierKey) -> bool:
+    try:
+        open_note(note, key)
+    except BadNote:
+        return False
+    return True
 
 
 async def latest(database: Database) -> CheckpointRow | None:
@@ -33,14 +51,17 @@ async def publish(
     """Return a checkpoint that covers the log, or at least its first ``at_least`` events.
 
     The last one is answered again while it is younger than ``PUBLISHED_EVERY_MS`` or the log has
-    not grown. Raises LogDamaged when the log is not an extension of what was published.
+    not grown. It is signed with the keys the keyring holds, the newest first, so that whoever noted
+    an earlier one verifies across a rotation. Raises LogDamaged when the log is not an extension of
+    what was published.
     """
     last = await latest(database)
-    if last and last.size >= at_least and now_ms - last.time_ms < PUBLISHED_EVERY_MS:
+    signed = last is not None and _is_signed(last.note, verifier_key(keyring, origin))
+    if last and signed and last.size >= at_least and now_ms - last.time_ms < PUBLISHED_EVERY_MS:
         return last
     tree = Tree(database)
     size = await tree.size()
-    if last and size == last.size:
+    if last and signed and size == last.size:
         return last
     root = await tree.root(size)
     if last:
@@ -51,6 +72,12 @@ async def publish(
             raise LogDamaged(f"the first {last.size} events are not those that were signed for")
     checkpoint = Checkpoint(origin, size, root, rfc3339(now_ms))
     note = sign(checkpoint, verifier_key(keyring, origin), keyring.sign)
+    for public in keyring.public_keys()[1:SIGNATURES_MAX]:
+        older = VerifierKey(origin, public)
+        note = countersigned(note, older, partial(keyring.sign, public=public))
     row = CheckpointRow(size, root, now_ms, note)
-    await database.commit([CHECKPOINTS.insert(row, taken=None)])
+    if last and size == last.size:  # from before the newest key
+        await database.commit([CHECKPOINTS.update_unguarded(last, time_ms=now_ms, note=note)])
+    else:
+        await database.commit([CHECKPOINTS.insert(row, taken=None)])
     return (await database.read(OF_SIZE, (size,)))[0]

@@ -90,9 +90,14 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 def sign(checkpoint: Checkpoint, key: VerifierKey, signer: Callable[[bytes], bytes]) -> str:
     """Write the signed note; ``signer`` makes an Ed25519 signature with the key's private half."""
-    text = checkpoint.text()
-    signature = key.key_id + signer(text.encode())
-    return f"{text}\n{_SIGNATURE}{key.name} {_text(signature)}\n"
+    return countersigned(f"{checkpoint.text()}\n", key, signer)
+
+
+def countersigned(note: str, key: VerifierKey, signer: Callable[[bytes], bytes]) -> str:
+    """Add another key's signature to a note."""
+    text, _, _ = note.rpartition("\n\n")
+    signature = key.key_id + signer(f"{text}\n".encode())
+    return f"{note}{_SIGNATURE}{key.name} {_text(signature)}\n"
 
 
 def open_note(note: str, key: VerifierKey) -> Checkpoint:

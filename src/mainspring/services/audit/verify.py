@@ -212,11 +212,22 @@ class _Verifier:
             self._problem("signature", str(error))
             return
         if self.header.key != str(key):
-            self._problem("signature", "the export names another key than the trusted one")
+            self._check_newer_key(self.header)
         if (self.header.size, self.header.origin) != (self.checkpoint.size, key.name):
             self._problem("signature", "the header's size or origin is not the checkpoint's")
         if self.checkpoint.origin != key.name:
             self._problem("signature", f"the checkpoint is of {self.checkpoint.origin}")
+
+    def _check_newer_key(self, header: Header) -> None:
+        """Hold the checkpoint against the export's key too, when that is not the trusted one.
+
+        After a rotation a checkpoint is signed with both.
+        """
+        try:
+            open_note(header.checkpoint, VerifierKey.parse(header.key))
+        except BadNote:
+            what = "the export names another key than the trusted one, and that signed nothing"
+            self._problem("signature", what)
 
     def _take(self, line: bytes) -> bool:
         """Take one line; returns whether it was the end."""

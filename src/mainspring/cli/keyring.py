@@ -1,0 +1,66 @@
+"""``mainspring admin rotate-keyring`` and ``new-keyring``: what is done to keyring.json itself."""
+
+from typing import Annotated
+
+import typer
+
+from mainspring.cli.options import ConfigFile, DataDir, find_folder, read_settings
+
+ROTATE_EPILOG = (
+    "Examples:\n\n"
+    "  [bold]mainspring admin rotate-keyring[/bold]  then restart every process, each with this "
+    "keyring.json\n\n"
+    "The older keys stay in the file: they read what they sealed, verify tokens until those "
+    "expire, and sign the audit log beside the new one, so that a verifier key noted earlier "
+    "still verifies."
+)
+NEW_EPILOG = (
+    "Examples:\n\n"
+    "  [bold]mainspring admin new-keyring[/bold]  says what is lost\n\n"
+    "  [bold]mainspring admin new-keyring --accept-loss[/bold]\n\n"
+    "Only for a keyring.json that is gone for good. Stop the platform first."
+)
+LOSS = (
+    "Without its keyring this database loses, for good: the personal fields of all events so far, "
+    "every session, every unused link in a mail, every webhook's secret (rotate each), stored "
+    "answers that hold secrets, and the proof that one signer wrote the audit log: "
+    "its verifier key is another from here on. Records, users, passwords and API keys stay."
+)
+
+
+def rotate(config: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """Add a key to keyring.json that signs and seals from the next start on."""
+    import asyncio
+
+    from mainspring.app import rotate_keyring
+
+    settings = read_settings(None, config, data_dir=data_dir, any_app=True)
+    find_folder(settings)
+    key, verifier = asyncio.run(rotate_keyring(settings))
+    typer.echo(f"added the key {key}")
+    typer.echo("Restart every process of this platform, each with this keyring.json.")
+    typer.echo(f"verifier key of the audit log from then on: {verifier}")
+
+
+def new(
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Do it, and lose what is told without this.")
+    ] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Let a database go on with a new keyring when its own is lost."""
+    import asyncio
+
+    from mainspring.app import replace_keyring
+    from mainspring.cli import EXIT_USAGE
+
+    settings = read_settings(None, config, data_dir=data_dir, any_app=True)
+    find_folder(settings)
+    if not accept_loss:
+        typer.echo(f"{LOSS} Repeat with --accept-loss to go on.", err=True)
+        raise typer.Exit(EXIT_USAGE)
+    kept = asyncio.run(replace_keyring(settings))
+    if kept is not None:
+        typer.echo(f"the keyring that was here is {kept}")
+    typer.echo("made a new keyring.json: back it up, then start the platform")

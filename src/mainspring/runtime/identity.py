@@ -1,0 +1,176 @@
+"""A database knows who it is: its id, the keyring it was written with, the schema it has.
+
+Every start asks it before anything is written. With another keyring nobody's key or session would
+hold, and personal fields could not be read; with older code, or without a service's app, rows
+would be written that the schema no longer means.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from mainspring.kernel.clock import Clock, Entropy
+from mainspring.kernel.errors import Rerun
+from mainspring.kernel.service import Service
+from mainspring.kernel.table import Query, Statement, Table
+from mainspring.ports.database import Database, StartError
+from mainspring.ports.keyring import Keyring
+from mainspring.runtime.migrate import folders, scripts
+
+MIGRATION = "runtime/0005_identity"
+_PURPOSE = "identity"
+_ID_BYTES = 16
+
+
+class IdentityRow(msgspec.Struct, frozen=True):
+    """``keyring`` is a fingerprint that rotation keeps, ``keys`` the id of every key ever used.
+
+    ``epoch`` grows when the database goes on without something it had.
+    """
+
+    one: int
+    id: str
+    epoch: int
+    keyring: str
+    keys: str
+    created_ms: int
+
+
+IDENTITIES = Table("identity", IdentityRow, key=("one",))
+_FIND = Query("runtime.identity", f"SELECT {IDENTITIES.columns} FROM identity", IDENTITIES)
+_ONE_SEALED = Query(
+    "runtime.one_sealed_key", "SELECT sealed FROM subject_keys WHERE sealed <> :none LIMIT 1", bytes
+)
+_ADD_KEYS = Statement(
+    "runtime.identity_keys", "UPDATE identity SET keys = :keys WHERE one = 1 AND keys = :known"
+)
+_TAKE_KEYRING = Statement(
+    "runtime.identity_keyring",
+    "UPDATE identity SET keyring = :keyring, keys = :keys, epoch = epoch + 1 WHERE one = 1",
+)
+_LOSE_PERSONS = Statement("runtime.lose_persons", "UPDATE subject_keys SET sealed = :none")
+_LOSE_ANSWERS = Statement("runtime.lose_answers", "DELETE FROM idempotency WHERE sealed")
+
+
+def check_schema(
+    applied: Iterable[str], services: Iterable[Service], dialect: str, removed: Iterable[str] = ()
+) -> None:
+    """Hold what was applied to the database against what this code knows. Raises StartError.
+
+    Services that are ``removed`` on purpose may have left their tables.
+    """
+    known: dict[str, set[str]] = {service.name: set() for service in services}
+    for owner, folder in folders(services):
+        known[owner] = {name for name, _ in scripts(folder, dialect)}
+    strange: dict[str, None] = {}
+    for migration in applied:
+        owner, _, name = migration.partition("/")
+        if owner not in known:
+            strange[owner] = None
+        elif name not in known[owner]:
+            raise StartError(
+                f"the database is newer than this code: {migration} was applied to it, and is no "
+                f"migration here; run the code that applied it, or restore a backup from before"
+            )
+    if others := [owner for owner in strange if owner not in removed]:
+        raise StartError(
+            f"the database has tables of {', '.join(others)}, which this app has no service for: "
+            "start it with its app (mainspring up APP), or choose another --data-dir or [database] "
+            "url; for services that were taken out on purpose set [platform] removed_services"
+        )
+
+
+async def find(database: Database, applied: Iterable[str]) -> IdentityRow | None:
+    """Return who the database says it is; None before its first start."""
+    rows = await database.read(_FIND, ()) if MIGRATION in applied else []
+    return rows[0] if rows else None
+
+
+async def establish(database: Database, keyring: Keyring, clock: Clock, entropy: Entropy) -> bool:
+    """Hold the open keyring against the database's, or make it that. Raises StartError.
+
+    Returns whether the database is new. Of processes that start at once one gives the identity,
+    and the others are held against it. Keys that were added since are noted before they are used.
+    """
+    ours = _fingerprint(keyring)
+    rows = await database.read(_FIND, ())
+    made = False
+    if not rows:
+        await _require_readable(database, keyring)
+        name = entropy.token(_ID_BYTES).hex()
+        row = IdentityRow(1, name, 1, ours, _joined(keyring.key_ids()), clock.now_ms())
+        await database.commit([IDENTITIES.insert(row, taken=None)])
+        rows = await database.read(_FIND, ())
+        made = rows[0].id == name
+    check_keyring(rows[0], keyring)
+    known = rows[0].keys
+    if (keys := _joined({*known.split(), *keyring.key_ids()})) != known:
+        try:
+            await database.commit([_ADD_KEYS(keys=keys, known=known).expect(1, Rerun)])
+        except Rerun:  # another process of the same start was first
+            return await establish(database, keyring, clock, entropy) or made
+    return made
+
+
+def check_keyring(row: IdentityRow, keyring: Keyring) -> None:
+    """Hold a keyring against the one the database was written with. Raises StartError."""
+    if row.keyring != _fingerprint(keyring):
+        raise StartError(
+            "keyring.json is not the keyring of this database, which was written with another "
+            f"(its keys: {row.keys.replace(' ', ', ')}): put that one back from a backup, or "
+            "choose another --data-dir or [database] url; if it is lost for good, mainspring admin "
+            "new-keyring says what that costs"
+        )
+    if missing := set(row.keys.split()) - set(keyring.key_ids()):
+        raise StartError(
+            f"keyring.json lacks the keys {', '.join(sorted(missing))}, which this database was "
+            "written with after they were added: put the newest keyring.json back"
+        )
+
+
+def missing_keyring(row: IdentityRow | None) -> StartError:
+    """Say that a database has data and its keyring is gone."""
+    keys = f" with the keys {row.keys.replace(' ', ', ')}" if row else ""
+    return StartError(
+        f"keyring.json is missing, and the database was written with one{keys}: put it back from "
+        "a backup, or choose another --data-dir or [database] url; if it is lost for good, "
+        "mainspring admin new-keyring says what that costs"
+    )
+
+
+async def accept_loss(database: Database, keyring: Keyring, clock: Clock, entropy: Entropy) -> None:
+    """Let the database go on with another keyring, knowingly: what the old one sealed is lost.
+
+    In one commit: personal fields of events are erased for every person, and sealed answers
+    forgotten.
+    """
+    ours, keys = _fingerprint(keyring), _joined(keyring.key_ids())
+    name = entropy.token(_ID_BYTES).hex()
+    await database.commit(
+        [
+            IDENTITIES.insert(IdentityRow(1, name, 0, ours, keys, clock.now_ms()), taken=None),
+            _TAKE_KEYRING(keyring=ours, keys=keys),
+            _LOSE_PERSONS(none=b""),
+            _LOSE_ANSWERS(),
+        ]
+    )
+
+
+async def _require_readable(database: Database, keyring: Keyring) -> None:
+    """Refuse a foreign keyring over data from before databases knew theirs."""
+    for sealed in await database.read(_ONE_SEALED, (b"",)):
+        try:
+            keyring.unseal(sealed, purpose="personal")
+        except ValueError:
+            raise StartError(
+                "keyring.json is not the keyring of this database: what is sealed in it cannot be "
+                "read; put the right one back from a backup"
+            ) from None
+
+
+def _fingerprint(keyring: Keyring) -> str:
+    return keyring.fingerprint(b"keyring", purpose=_PURPOSE).hex()
+
+
+def _joined(keys: Iterable[str]) -> str:
+    return " ".join(sorted(keys))
