@@ -162,6 +162,10 @@ class Document:
                 answers["204"] = _success(operation, None, " You may not read what is there now.")
             if operation.writes and operation.status == 201:
                 answers["200"] = _success(operation, schema, " Replayed: the first answer again.")
+            if operation.shows is not None and schema is not None:
+                answers["204"] = {
+                    "description": "Done. What came of it is not the caller's to see."
+                }
             if operation.method == "GET":
                 answers["304"] = {"description": "`If-None-Match` holds this version already."}
         by_status: dict[int, list[type[Failure]]] = {}

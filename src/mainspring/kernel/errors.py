@@ -118,6 +118,10 @@ class NotFound(Failure):
     status, code, title = 404, "not_found", "Not found"
 
 
+class Hidden(NotFound):
+    """It is there, and this caller may not know of it: told as if it were not."""
+
+
 class MethodNotAllowed(Failure):
     """The path exists, the method does not; ``Allow`` says which do."""
 

@@ -99,6 +99,7 @@ class Operation:
         "response",
         "scope",
         "secret",
+        "shows",
         "status",
         "summary",
         "timeout_s",
@@ -122,6 +123,7 @@ class Operation:
         body_bytes_max: int = BODY_BYTES_MAX,
         timeout_s: float = TIMEOUT_S,
         prepare: Callable[..., Awaitable[str]] | None = None,
+        shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> None:
         match = _SHAPE.fullmatch(shape)
         if match is None:
@@ -138,6 +140,7 @@ class Operation:
         self.body_bytes_max = body_bytes_max
         self.timeout_s = timeout_s
         self.prepare = prepare
+        self.shows = shows
         self.writes = self.method in WRITING_METHODS
         self.doc = inspect.getdoc(handler) or ""
         self.summary = self.doc.partition("\n")[0]

@@ -89,14 +89,18 @@ class Service:
         raises: tuple[type, ...] = (),
         body_bytes_max: int = BODY_BYTES_MAX,
         timeout_s: float = TIMEOUT_S,
+        shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> Callable[[Handler], Operation]:
         """Declare a unary operation. ``scope=None`` lets anyone call it.
 
         ``secret`` says the answer holds a secret: its idempotency record is sealed and kept 10 min.
+        ``shows`` is for answers that not everybody who may make the call may see: given the call,
+        the body of a stored answer and what the handler is given, it returns the body to show now,
+        empty for 204. What is answered the first time is the handler's to decide.
         """
         return self._declare(
             shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret,
-            raises=raises, body_bytes_max=body_bytes_max, timeout_s=timeout_s,
+            raises=raises, body_bytes_max=body_bytes_max, timeout_s=timeout_s, shows=shows,
         )  # fmt: skip
 
     def transaction(
@@ -125,15 +129,17 @@ class Service:
         body_bytes_max: int = UPLOAD_BYTES_MAX,
         raises: tuple[type, ...] = (),
         prepare: Callable[..., Awaitable[str]] | None = None,
+        shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> Callable[[Handler], Operation]:
         """Declare an upload: the blob is durable before the handler runs with its ``Upload``.
 
         ``prepare`` is given what the handler is, before the body is read: it raises for whoever may
         not upload here, and returns what the blob's key begins with. The handler asks again.
+        ``shows`` as for ``operation``.
         """
         return self._declare(
             shape, Kind.UPLOAD, scope=scope, status=status, body_bytes_max=body_bytes_max,
-            raises=raises, prepare=prepare,
+            raises=raises, prepare=prepare, shows=shows,
         )  # fmt: skip
 
     def raw(

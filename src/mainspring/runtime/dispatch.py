@@ -11,6 +11,7 @@ from mainspring.kernel.errors import (
     ConcurrentUpdate,
     Failure,
     Forbidden,
+    Hidden,
     Invalid,
     Rerun,
     Unauthenticated,
@@ -131,6 +132,21 @@ class Dispatcher:
         answer holds a secret) or runs inside the transaction. Raises KeyReused when the request was
         another one. A Failure that keeps what was staged is raised after the commit.
         """
+        outcome = await self._run(operation, call, args, idempotency)
+        if not outcome.replayed or operation.shows is None or not outcome.body:
+            return outcome
+        body = await operation.shows(call, outcome.body, **args)
+        if body:
+            return msgspec.structs.replace(outcome, body=body)
+        return msgspec.structs.replace(outcome, status=204, body=b"", etag=None)
+
+    async def _run(
+        self,
+        operation: Operation,
+        call: Call,
+        args: dict[str, Any],
+        idempotency: Idempotency | None,
+    ) -> Outcome:
         if idempotency is not None and (operation.secret or operation.inside):
             stored = await self.replay(idempotency, call.now_ms)
             if stored is not None:
@@ -327,7 +343,7 @@ def _denies(failure: Failure) -> bool:
 
     A wrong password says nothing of rights, and the call that stored an answer may have changed it.
     """
-    return isinstance(failure, Unauthenticated | Forbidden) and not failure.keeps_staged
+    return isinstance(failure, Unauthenticated | Forbidden | Hidden) and not failure.keeps_staged
 
 
 def _outcome(error: BaseException) -> str:

@@ -181,9 +181,9 @@ function section(path, method, operation) {
   if (parameters.length) element.append(make("h4", {}, "Parameters"), rows(parameters));
   const content = operation.requestBody ? operation.requestBody.content["application/json"] : null;
   if (content) element.append(make("h4", {}, "Body"), fields(content.schema));
-  // The last: a replayed 201 answers 200, and stands before it.
-  const success = Object.entries(operation.responses).filter(([status]) => status.startsWith("2")).pop();
-  const shown = success && success[1].content && success[1].content["application/json"];
+  // The last with a body: a replayed 201 answers 200, and stands before it.
+  const success = Object.entries(operation.responses).filter(([status, { content }]) => status.startsWith("2") && content).pop();
+  const shown = success && success[1].content["application/json"];
   if (shown) element.append(make("h4", {}, `Answer (${success[0]})`), fields(shown.schema));
   element.append(make("h4", {}, "Example"), code(curl(method, path, operation)));
   element.append(unfolding("Every status", () => answers(operation)));

@@ -1,17 +1,16 @@
 """Who may do what with a record: the scope lets in everywhere, a rule row by row."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from mainspring.gateway.faults import explain
 from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.cel import Program
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Failure, Fault, Invalid, NotFound
+from mainspring.kernel.errors import Forbidden, Hidden
 from mainspring.services.records.catalog import denied
-from mainspring.services.records.model import Compiled
+from mainspring.services.records.model import Compiled, changed
 
 READ, WRITE = "records:read", "records:write"
 Action = Literal["list", "view", "create", "update", "delete"]
@@ -39,17 +38,20 @@ def rule_for(call: Call, collection: Compiled, action: Action) -> Program | None
 
 
 def context(
-    call: Call, action: Action, asks: frozenset[str], body: msgspec.Raw | None = None
+    call: Call,
+    action: Action,
+    asks: frozenset[str],
+    body: msgspec.Raw | None = None,
+    changes: Collection[str] = (),
 ) -> dict[str, Any]:
-    """What rules and filters know of the call, as far as they ask.
-
-    Raises Invalid for a number in the body beyond a double.
-    """
+    """What rules and filters know of the call, as far as they ask."""
     known: dict[str, Any] = {}
     if "caller" in asks:
         known["caller"] = _who(call.caller)
     if "request" in asks:
-        known["request"] = {"method": _METHODS[action], "data": _decoded(body)}
+        known["request"] = {
+            "method": _METHODS[action], "data": _decoded(body), "changes": sorted(changes)
+        }  # fmt: skip
     if "now" in asks:
         known["now"] = rfc3339(call.now_ms)
     return known
@@ -67,11 +69,11 @@ def _who(caller: Caller) -> dict[str, Any]:
 
 
 def _decoded(body: msgspec.Raw | None) -> Any:
+    """What was sent; null where it cannot be read, which reading it as a record tells."""
     try:
         return None if body is None else msgspec.json.decode(body)
-    except msgspec.ValidationError as error:  # a raw body was only scanned for its syntax
-        pointer, detail = explain(error)
-        raise Invalid("the record does not fit", faults=(Fault(pointer, detail),)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def require(
@@ -79,18 +81,51 @@ def require(
     collection: Compiled,
     action: Action,
     record: Mapping[str, Any],
+    *,
     body: msgspec.Raw | None = None,
+    changes: Collection[str] = (),
+    pointer: str = "",
 ) -> None:
-    """Raise unless the caller may do this with this record.
+    """Raise unless the caller may do this with this record, as it is or is to be created.
 
-    A record that the caller may not even view is NotFound.
+    A record that the caller may not even view is Hidden, which is told as NotFound.
     """
     rule = rule_for(call, collection, action)
-    if rule is None or rule.test(record, context(call, action, rule.asks_context, body)):
+    if rule is None or rule.test(record, context(call, action, rule.asks_context, body, changes)):
         return
-    if action == "create":
+    if action == "create" or (action != "view" and may_view(call, collection, record)):
         raise denied(call, WRITE)
-    raise _hidden(call, collection, action, record)
+    raise Hidden(nowhere(pointer))
+
+
+def require_change(
+    call: Call,
+    collection: Compiled,
+    record: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    body: msgspec.Raw | None = None,
+    pointer: str = "",
+) -> None:
+    """Raise unless the caller may change this record, and may make of it what these values do.
+
+    ``updated_at`` is in both as it is: what the platform sets is no change of the caller's.
+    """
+    rule = rule_for(call, collection, "update")
+    if rule is None:
+        return
+    changes = changed(record, values)
+    require(call, collection, "update", record, body=body, changes=changes, pointer=pointer)
+    known = context(call, "update", rule.asks_context, body, changes)
+    if changes and not rule.test({**record, **values}, known):
+        if call.caller.kind == "anonymous":
+            raise denied(call, WRITE)
+        raise Forbidden("the update rule of the collection does not hold for what this would make")
+
+
+def nowhere(pointer: str = "") -> str:
+    """What is said where there is no record, or none that the caller may know of."""
+    return f"no such record{pointer and f' ({pointer})'}"
 
 
 def may_view(call: Call, collection: Compiled, record: Mapping[str, Any]) -> bool:
@@ -99,9 +134,3 @@ def may_view(call: Call, collection: Compiled, record: Mapping[str, Any]) -> boo
         return True
     rule = collection.rules.get("view")
     return rule is not None and rule.test(record, context(call, "view", rule.asks_context))
-
-
-def _hidden(call: Call, collection: Compiled, action: Action, record: Mapping[str, Any]) -> Failure:
-    if action != "view" and may_view(call, collection, record):
-        return denied(call, WRITE)
-    return NotFound("no such record")

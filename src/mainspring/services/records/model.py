@@ -13,6 +13,7 @@ from mainspring.kernel.cel import RESERVED_WORDS, Names, Program, Type, compile_
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Failure, Fault, Faults, Invalid
 from mainspring.kernel.ids import ALPHABET
+from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
 from mainspring.services.records.api import UNIQUES_MAX, Field, Rules
 from mainspring.services.records.fields import (
@@ -39,7 +40,8 @@ SYSTEM = {
 CONTEXT = {
     "caller": Type.CALLER, "caller.id": Type.TEXT, "caller.kind": Type.TEXT,
     "caller.scopes": Type.TEXTS,
-    "request.method": Type.TEXT, "request.data": Type.JSON, "now": Type.TIME,
+    "request.method": Type.TEXT, "request.data": Type.JSON, "request.changes": Type.TEXTS,
+    "now": Type.TIME,
 }  # fmt: skip
 RESERVED = frozenset({*SYSTEM, "caller", "request", "record", "now", "expand", "data", "true",
                       "false", "null", "in", "has", "size", "timestamp"})  # fmt: skip
@@ -119,6 +121,7 @@ class Compiled:
         self._normalisers = [
             (f.name, NORMALISERS[f.type]) for f in definition.fields if f.type in NORMALISERS
         ]
+        self.unset = {f.name: _default(f) for f in definition.fields}
         self._required = frozenset(f.name for f in definition.fields if f.required)
         self._new = msgspec.json.Decoder(_struct(definition.fields, partial=False))
         self._change = msgspec.json.Decoder(_struct(definition.fields, partial=True))
@@ -208,6 +211,11 @@ class Compiled:
             made[name] = values.get(name)
         return made
 
+    def read(self, data: str, schema_version: int | None) -> dict[str, Any]:
+        """Decode a stored record, brought to this schema."""
+        record = decode(data)
+        return record if (schema_version or 0) >= self.layout else self.upgrade(record)
+
     def upgrade(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Bring a record of an earlier schema to this one."""
         made = {name: record[name] for name in SYSTEM}
@@ -244,6 +252,11 @@ def decode(data: str) -> dict[str, Any]:
     return record
 
 
+def changed(record: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """The names of the fields that have another value among these than in the record."""
+    return [name for name, value in values.items() if not same_json(record.get(name), value)]
+
+
 def created_ms(record_id: str) -> int:
     """The moment in an id (RFC 9562): so order by id is order by ``created_at``."""
     # Ten characters are 50 bits, of which a UUID leaves the first two empty.
@@ -263,8 +276,7 @@ def _struct(fields: list[Field], *, partial: bool) -> type[msgspec.Struct]:
         if partial:
             members.append((field.name, kind | UnsetType if kind is not Any else kind, UNSET))
         elif field.default is not None:
-            default = float(field.default) if field.type == "number" else field.default
-            members.append((field.name, kind, default))
+            members.append((field.name, kind, _default(field)))
         elif field.required:
             members.append((field.name, kind))
         else:
@@ -272,6 +284,12 @@ def _struct(fields: list[Field], *, partial: bool) -> type[msgspec.Struct]:
     return msgspec.defstruct(
         "Record", members, kw_only=True, forbid_unknown_fields=True, frozen=True
     )
+
+
+def _default(field: Field) -> Any:
+    """What a new record has in a field that is left out."""
+    whole = field.type == "number" and field.default is not None
+    return float(field.default) if whole else field.default
 
 
 def compile_rules(rules: Rules, names: Names) -> dict[str, Program]:

@@ -18,6 +18,7 @@ from mainspring.services.records.api import (
 )
 from mainspring.services.records.jobs import drop_files
 from mainspring.services.records.model import Compiled, encode
+from mainspring.services.records.shown import viewable
 from mainspring.services.records.store import (
     DELETE,
     HOLD_RECORD,
@@ -98,9 +99,33 @@ async def require_unreferenced(call: Call, collection: str, record_id: str) -> N
     link = await call.find(REFERENCED, collection=collection, id=record_id)
     if link is None:
         return
-    # Who may delete this one may still know nothing of the other.
-    which = link.record if call.caller.allows(access.READ) else "another record"
-    raise StillReferenced(f"{which} points here with its field {link.field!r}")
+    if call.caller.allows(access.READ):
+        raise StillReferenced(f"{link.record} points here with its field {link.field!r}")
+    # Who may delete this one may still know nothing of the other, or of its collection.
+    raise StillReferenced("another record points here")
+
+
+async def require_targets(
+    call: Call,
+    collection: Compiled,
+    new: Record,
+    *,
+    old: Record | None = None,
+    pointer: str = "",
+) -> None:
+    """Raise Invalid when a relation is to point at a record that the caller may not view.
+
+    Told as if it were not there: pointing at it would find it out, and would keep it from being
+    deleted. Whoever may read every record is not asked; whether it is there shows at the commit.
+    """
+    if call.caller.allows(access.READ):
+        return
+    for field in collection.relations:
+        target = new[field.name]
+        if target is None or (old is not None and old.get(field.name) == target):
+            continue
+        if target not in await viewable(call, collection.definition.targets[field.name], [target]):
+            raise _nothing(f"{pointer}/{field.name}")
 
 
 async def require_unique(
@@ -189,8 +214,11 @@ def _link(
     """Stage a link that fails the call when its target is not there at the commit."""
     if target is None:
         return
-    fault = Fault(f"{pointer}/{field}", "there is no such record")
     link = LinkRow(collection.id, record_id, field, collection.definition.targets[field], target)
     # No row is written while the target is not there: see migrations/0003.
-    nothing = Invalid("a relation points at nothing", faults=(fault,))
-    call.write(LINKS.insert(link, taken=nothing))
+    call.write(LINKS.insert(link, taken=_nothing(f"{pointer}/{field}")))
+
+
+def _nothing(pointer: str) -> Invalid:
+    fault = Fault(pointer, "there is no such record")
+    return Invalid("a relation points at nothing", faults=(fault,))

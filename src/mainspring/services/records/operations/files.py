@@ -7,7 +7,7 @@ from mainspring.kernel.errors import NotFound
 from mainspring.kernel.media import attachment
 from mainspring.kernel.operation import Answer, Raw, Upload
 from mainspring.ports.blobs import Blobs
-from mainspring.services.records import access
+from mainspring.services.records import access, shown
 from mainspring.services.records.api import service
 from mainspring.services.records.fields import StoredFile
 from mainspring.services.records.jobs import files_of
@@ -28,21 +28,24 @@ async def may_upload(call: Call, collection: str, id: str, field: str) -> str:
     return files_of(current.collection.id, id)
 
 
-@service.upload(f"POST {FILE_PATH}", scope=None, prepare=may_upload)
+@service.upload(f"POST {FILE_PATH}", scope=None, prepare=may_upload, shows=shown.record_again)
 async def upload_file(
     call: Call, collection: str, id: str, field: str, upload: Upload
 ) -> Answer[msgspec.Raw]:
     """Put a file into a file field, in the place of the one that was there.
 
-    The body is the file itself; ``Content-Disposition`` may name it. It takes what an update takes.
+    The body is the file itself; ``Content-Disposition`` may name it. It takes what an update takes,
+    and ``request.changes`` holds the field's name.
     """
     current = await _changeable(call, collection, id, field)
-    call.require_match(f'"{current.version}"')
+    shown.require_match(call, current.collection, current.record, current.version)
     file = StoredFile(
         upload.key, upload.filename, upload.media_type, upload.size_bytes, upload.sha256
     )
-    answer = await change_record(call, current, {field: msgspec.structs.asdict(file)})
-    return Answer(answer.body, status=201, etag=answer.etag)
+    values = {field: msgspec.structs.asdict(file)}
+    access.require_change(call, current.collection, current.record, values)
+    answer = await change_record(call, current, values)
+    return msgspec.structs.replace(answer, status=answer.status or 201)
 
 
 @service.raw(f"GET {FILE_PATH}", scope=None)
@@ -70,7 +73,7 @@ async def download_file(call: Call, collection: str, id: str, field: str) -> Raw
 
 async def _changeable(call: Call, collection: str, id: str, field: str) -> Current:
     current = await current_record(call, collection, id, "update")
-    access.require(call, current.collection, "update", current.record)
+    access.require(call, current.collection, "update", current.record, changes=[field])
     _require_file_field(current.collection, field)
     return current
 

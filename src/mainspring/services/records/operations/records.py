@@ -1,5 +1,6 @@
 """Operations on single records. Scopes and rules are judged here, row by row."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -7,8 +8,7 @@ import msgspec
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure, Fault, Faults, Invalid, NotFound
 from mainspring.kernel.operation import Answer
-from mainspring.kernel.same_json import same_json
-from mainspring.services.records import access, writing
+from mainspring.services.records import access, shown, writing
 from mainspring.services.records.api import (
     BATCH_BYTES_MAX,
     Batch,
@@ -19,7 +19,7 @@ from mainspring.services.records.api import (
 )
 from mainspring.services.records.catalog import compiled, confirm, expected, missing, named
 from mainspring.services.records.fields import RECORD_PREFIX
-from mainspring.services.records.model import Compiled, created_ms, decode
+from mainspring.services.records.model import Compiled, changed, created_ms
 from mainspring.services.records.store import RECORD
 from mainspring.services.records.view import View
 
@@ -36,22 +36,24 @@ class Current(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-@service.operation(f"POST {RECORDS_PATH}", scope=None, status=201, raises=(UniqueTaken,))
+@service.operation(
+    f"POST {RECORDS_PATH}", scope=None, status=201, raises=(UniqueTaken,), shows=shown.record_again
+)
 async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Answer[msgspec.Raw]:
     """Create a record.
 
     The collection's schema says what it holds. Callers without the scope ``records:write`` need a
-    create rule that lets this record in.
+    create rule that lets this record in. ``Location`` names it, and who may view it is shown it.
     """
     found = await expected(call, collection, access.WRITE)
     try:
         access.rule_for(call, found, "create")
-        raw, record_id = await _create(call, found, body)
+        made, raw = await _create(call, found, body)
     except Failure:
         await confirm(call, found)
         raise
-    location = f"/v1/collections/{collection}/records/{record_id}"
-    return Answer(raw, etag='"1"', headers=(("Location", location),))
+    location = f"/v1/collections/{collection}/records/{made['id']}"
+    return shown.written(call, found, made, raw, 1, (("Location", location),))
 
 
 @service.operation(f"GET {RECORD_PATH}", scope=None)
@@ -73,7 +75,7 @@ async def get_record(
     if as_stored and (rule is None or not rule.asks_record):
         access.require(call, own, "view", {})
         return Answer(msgspec.Raw(found.data.encode()), etag=etag)
-    record = read_record(own, found.data, found.schema_version)
+    record = own.read(found.data, found.schema_version)
     access.require(call, own, "view", record)
     if as_stored:
         return Answer(msgspec.Raw(found.data.encode()), etag=etag)
@@ -85,26 +87,34 @@ async def get_record(
     return Answer((await view.render(call, [record]))[0], etag=tag)
 
 
-@service.operation(f"PATCH {RECORD_PATH}", scope=None, raises=(UniqueTaken,))
+@service.operation(
+    f"PATCH {RECORD_PATH}", scope=None, raises=(UniqueTaken,), shows=shown.record_again
+)
 async def update_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Answer[msgspec.Raw]:
-    """Change the fields that are sent (RFC 7396); null empties one that may be empty."""
+    """Change the fields that are sent (RFC 7396); null empties one that may be empty.
+
+    An update rule must hold for the record as it is and as it becomes. Who may not view what it
+    becomes is answered 204.
+    """
     current = await current_record(call, collection, id, "update")
-    access.require(call, current.collection, "update", current.record, body)
-    call.require_match(f'"{current.version}"')
-    return await change_record(call, current, current.collection.read_change(body))
+    values = _may_change(call, current, body, current.collection.read_change)
+    shown.require_match(call, current.collection, current.record, current.version)
+    return await change_record(call, current, values)
 
 
-@service.operation(f"PUT {RECORD_PATH}", scope=None, raises=(UniqueTaken,))
+@service.operation(
+    f"PUT {RECORD_PATH}", scope=None, raises=(UniqueTaken,), shows=shown.record_again
+)
 async def replace_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Answer[msgspec.Raw]:
-    """Replace every field; one that is left out gets its default, or null."""
+    """Replace every field; one that is left out gets its default, or null. Judged as a PATCH is."""
     current = await current_record(call, collection, id, "update")
-    access.require(call, current.collection, "update", current.record, body)
-    call.require_match(f'"{current.version}"')
-    return await change_record(call, current, current.collection.read_new(body))
+    values = _may_change(call, current, body, current.collection.read_new)
+    shown.require_match(call, current.collection, current.record, current.version)
+    return await change_record(call, current, values)
 
 
 @service.operation(f"DELETE {RECORD_PATH}", scope=None)
@@ -112,7 +122,7 @@ async def delete_record(call: Call, collection: str, id: str) -> None:
     """Delete a record. Refused while other records point at it."""
     current = await current_record(call, collection, id, "delete")
     access.require(call, current.collection, "delete", current.record)
-    call.require_match(f'"{current.version}"')
+    shown.require_match(call, current.collection, current.record, current.version)
     await writing.delete(call, current.collection, current.record, current.version)
 
 
@@ -121,12 +131,14 @@ async def delete_record(call: Call, collection: str, id: str) -> None:
     scope=None,
     raises=(UniqueTaken,),
     body_bytes_max=BATCH_BYTES_MAX,
+    shows=shown.batch_again,
 )
 async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswer:
     """Create, update and delete up to 1,000 records: all of them, or none.
 
     The body has at most 8 MiB, and so have the records together that it changes. A unique value
-    may go from one record to another: what counts is how they are after all of it.
+    may go from one record to another: what counts is how they are after all of it. Each is judged
+    by itself; one that the caller may not view is answered with null.
     """
     found = await named(call, collection, access.WRITE)
     seen = writing.Handover(_changing(batch))
@@ -136,24 +148,26 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
         pointer = f"/items/{i}"
         if item.action == "create":
             access.rule_for(call, found, "create")
-            raw, _ = await _create(call, found, item.data, f"{pointer}/data", seen)
-            answers.append(raw)
+            made, raw = await _create(call, found, item.data, f"{pointer}/data", seen)
+            answers.append(raw if access.may_view(call, found, made) else None)
             continue
         assert item.id is not None  # _check_item
         current = await current_record(call, collection, item.id, item.action, pointer)
-        stored_bytes += current.size_bytes
-        if stored_bytes > BATCH_BYTES_MAX:
-            detail = f"from here on it changes more than {BATCH_BYTES_MAX} bytes of records"
-            raise Invalid("the batch cannot be", faults=(Fault(pointer, detail),))
-        access.require(call, current.collection, item.action, current.record, item.data)
         if item.action == "delete":
+            access.require(call, current.collection, "delete", current.record, pointer=pointer)
             await writing.delete(call, current.collection, current.record, current.version)
             seen.give(current.collection, current.record)
             answers.append(None)
         else:
-            values = current.collection.read_change(item.data, f"{pointer}/data")
-            changed = await change_record(call, current, values, f"{pointer}/data", seen)
-            answers.append(changed.body)
+            values = _may_change(
+                call, current, item.data, current.collection.read_change, pointer, "/data"
+            )
+            answer = await change_record(call, current, values, f"{pointer}/data", seen)
+            answers.append(answer.body or None)
+        stored_bytes += current.size_bytes
+        if stored_bytes > BATCH_BYTES_MAX:
+            detail = f"from here on it changes more than {BATCH_BYTES_MAX} bytes of records"
+            raise Invalid("the batch cannot be", faults=(Fault(pointer, detail),))
     seen.settle(call, found)
     return BatchAnswer(answers)
 
@@ -180,15 +194,35 @@ async def _create(
     body: msgspec.Raw,
     pointer: str = "",
     seen: writing.Handover | None = None,
-) -> tuple[msgspec.Raw, str]:
+) -> tuple[dict[str, Any], msgspec.Raw]:
     values = collection.read_new(body, pointer)
-    record_id = call.new_id(RECORD_PREFIX)
-    record = collection.represent(record_id, None, values)
-    access.require(call, collection, "create", record, body)
+    record = collection.represent(call.new_id(RECORD_PREFIX), None, values)
+    given = changed(collection.unset, values)
+    access.require(call, collection, "create", record, body=body, changes=given)
+    await writing.require_targets(call, collection, record, pointer=pointer)
     # The insert finds a taken value for nothing; only a re-run has to ask which one it was.
     ask = call.reruns > 0
     await writing.require_unique(call, collection, record, pointer=pointer, seen=seen, ask=ask)
-    return writing.insert(call, collection, record, pointer), record_id
+    return record, writing.insert(call, collection, record, pointer)
+
+
+def _may_change(
+    call: Call,
+    current: Current,
+    body: msgspec.Raw,
+    read: Callable[[msgspec.Raw, str], dict[str, Any]],
+    pointer: str = "",
+    part: str = "",
+) -> dict[str, Any]:
+    """Read the values to change a record to, once the caller may change it so."""
+    collection, record = current.collection, current.record
+    try:
+        values = read(body, pointer + part)
+    except Failure:  # what is wrong with a body is for those to know who may change the record
+        access.require(call, collection, "update", record, body=body, pointer=pointer)
+        raise
+    access.require_change(call, collection, record, values, body=body, pointer=pointer)
+    return values
 
 
 async def change_record(
@@ -200,16 +234,17 @@ async def change_record(
 ) -> Answer[msgspec.Raw]:
     """Stage new values of a record's fields, unless they are the old ones."""
     old, collection = current.record, current.collection
-    if all(same_json(old[name], value) for name, value in values.items()):
-        return Answer(_raw(old), etag=f'"{current.version}"')
+    if not changed(old, values):
+        return shown.written(call, collection, old, _raw(old), current.version)
     merged = {**old, **values}
     updated_ms = max(call.now_ms, created_ms(old["id"]))
     new = collection.represent(old["id"], updated_ms, merged)
+    await writing.require_targets(call, collection, new, old=old, pointer=pointer)
     await writing.require_unique(call, collection, new, old=old, pointer=pointer, seen=seen)
     if seen is not None:
         seen.give(collection, old, new)
     raw = writing.update(call, collection, current.version, old, new, pointer)
-    return Answer(raw, etag=f'"{current.version + 1}"')
+    return shown.written(call, collection, new, raw, current.version + 1)
 
 
 async def current_record(
@@ -225,16 +260,9 @@ async def current_record(
     own = await compiled(call, found.collection, found.collection_version)
     if found.data is None or found.version is None:
         access.rule_for(call, own, action)
-        raise NotFound(f"no such record{pointer and f' ({pointer})'}")
-    size_bytes = len(found.data.encode())
-    record = read_record(own, found.data, found.schema_version)
-    return Current(own, found.version, record, size_bytes)
-
-
-def read_record(collection: Compiled, data: str, schema_version: int | None) -> dict[str, Any]:
-    """Decode a stored record, brought to its collection's schema."""
-    record = decode(data)
-    return record if (schema_version or 0) >= collection.layout else collection.upgrade(record)
+        raise NotFound(access.nowhere(pointer))
+    record = own.read(found.data, found.schema_version)
+    return Current(own, found.version, record, len(found.data.encode()))
 
 
 def _raw(record: dict[str, Any]) -> msgspec.Raw:

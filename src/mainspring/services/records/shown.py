@@ -1,0 +1,98 @@
+"""What the writer of a record is shown of it: what the view rule or ``records:read`` lets them see.
+
+Who may write is not thereby one who may read: without the right a write answers 204.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.errors import PreconditionFailed
+from mainspring.kernel.operation import Answer
+from mainspring.services.records import access
+from mainspring.services.records.catalog import compiled
+from mainspring.services.records.model import Compiled
+from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, RECORDS_BY_ID
+
+NOTHING = msgspec.Raw(b"")
+_NULL = msgspec.Raw(b"null")
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+_decode_id = msgspec.json.Decoder(_Named).decode
+_decode_batch = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
+
+
+def written(
+    call: Call,
+    collection: Compiled,
+    record: dict[str, Any],
+    raw: msgspec.Raw,
+    version: int,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Answer[msgspec.Raw]:
+    """Answer with a record as it is now, its text being ``raw``; with 204 to who may not view it.
+
+    Those get no tag either: it would tell of changes that are not theirs.
+    """
+    if access.may_view(call, collection, record):
+        return Answer(raw, etag=f'"{version}"', headers=headers)
+    return Answer(NOTHING, status=204, headers=headers)
+
+
+def require_match(call: Call, collection: Compiled, record: dict[str, Any], version: int) -> None:
+    """Compare ``If-Match`` with a record's version, which only who may view the record is told."""
+    try:
+        call.require_match(f'"{version}"')
+    except PreconditionFailed:
+        if access.may_view(call, collection, record):
+            raise
+        raise PreconditionFailed("the record has another version") from None
+
+
+async def record_again(call: Call, body: bytes, /, *, collection: str, **args: Any) -> bytes:
+    """What of a stored answer its caller may see now: all of it, or nothing."""
+    if call.caller.allows(access.READ):
+        return body
+    return body if await _still_viewable(call, collection, [_id(body)]) else b""
+
+
+async def batch_again(call: Call, body: bytes, /, *, collection: str, **args: Any) -> bytes:
+    """What of a batch's stored answer its caller may see now: null for every other record."""
+    if call.caller.allows(access.READ):
+        return body
+    items = _decode_batch(body)["items"]
+    ids = [_id(item) for item in items if item != _NULL]
+    seen = await _still_viewable(call, collection, ids)
+    kept = [item if item != _NULL and _id(item) in seen else _NULL for item in items]
+    return msgspec.json.encode({"items": kept})
+
+
+async def _still_viewable(call: Call, name: str, ids: Sequence[str]) -> set[str]:
+    """As ``viewable``: of what is gone, nobody is shown what it was."""
+    head = await call.find(HEAD, tenant=call.tenant, name=name)
+    return set() if head is None else await viewable(call, head.id, ids)
+
+
+def _id(record: bytes | msgspec.Raw) -> str:
+    return _decode_id(record).id
+
+
+async def viewable(call: Call, collection: str, ids: Sequence[str]) -> set[str]:
+    """Which of the records with these ids, of the collection with this one, the caller may view."""
+    row = await call.find(COLLECTION_BY_ID, id=collection)
+    if row is None or not ids:
+        return set()
+    own = await compiled(call, row.id, row.version)
+    wanted = msgspec.json.encode(ids).decode()
+    found = await call.all(RECORDS_BY_ID, collection=own.id, ids=wanted)
+    return {
+        stored.id
+        for stored in found
+        if access.may_view(call, own, own.read(stored.data, stored.schema_version))
+    }
