@@ -89,10 +89,12 @@ async def viewable(call: Call, collection: str, ids: Sequence[str]) -> set[str]:
     if row is None or not ids:
         return set()
     own = await compiled(call, row.id, row.version)
-    wanted = msgspec.json.encode(ids).decode()
-    found = await call.all(RECORDS_BY_ID, collection=own.id, ids=wanted)
-    return {
-        stored.id
-        for stored in found
-        if access.may_view(call, own, own.read(stored.data, stored.schema_version))
-    }
+    left, seen = list(dict.fromkeys(ids)), set[str]()
+    while left:  # as many at a time as a page holds
+        wanted = msgspec.json.encode(left).decode()
+        found = await call.page(RECORDS_BY_ID, collection=own.id, ids=wanted, limit=len(left))
+        for stored in found.items:
+            if access.may_view(call, own, own.read(stored.data, stored.schema_version)):
+                seen.add(stored.id)
+        left = left[left.index(found.items[-1].id) + 1 :] if found.more else []
+    return seen
