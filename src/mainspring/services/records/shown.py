@@ -20,7 +20,7 @@ NOTHING = msgspec.Raw(b"")
 _NULL = msgspec.Raw(b"null")
 
 
-class _Named(msgspec.Struct):
+class _Named(msgspec.Struct, frozen=True):
     id: str
 
 
