@@ -53,6 +53,8 @@ class Platform:
         """Run an operation. ``body`` and dict arguments are sent as JSON would be."""
         operation = service.operations[f"records.{operation_name}"]
         call = self.call(caller, if_match)
+        if operation.query_param is not None:
+            args.setdefault(operation.query_param, {})
         return await self.runtime.dispatcher.run(operation, call, _typed(operation, args))
 
     async def make(self, name: str, *fields: Mapping[str, Any], **parts: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from mainspring.kernel.call import Caller
-from mainspring.kernel.errors import Invalid, NotFound, Rerun, Unauthenticated
+from mainspring.kernel.errors import Invalid, NeedsIndex, NotFound, Rerun, Unauthenticated
 from mainspring.kernel.table import Query
 from mainspring.services.records import service
 from mainspring.services.records.api import (
@@ -24,8 +24,13 @@ ROWS = Query("test.rows", "SELECT count(*) FROM records_records", int)
 LINKS = Query("test.links", "SELECT count(*) FROM records_links", int)
 
 
-async def _change(platform: Platform, name: str, **change: Any) -> dict[str, Any]:
-    answer: dict[str, Any] = read(await platform.run("update_collection", name=name, change=change))
+async def _change(
+    platform: Platform, name: str, confirm: str | None = None, **change: Any
+) -> dict[str, Any]:
+    outcome = await platform.run(
+        "update_collection", name=name, query={"confirm": confirm}, change=change
+    )
+    answer: dict[str, Any] = read(outcome)
     return answer
 
 
@@ -91,7 +96,7 @@ async def test_stored_records_follow_the_schema(platform: Platform) -> None:
         "default": "new",
     }
     shown = await _change(
-        platform, "posts", fields=[TITLE, state, {"name": "count", "type": "number"}],
+        platform, "posts", "old", fields=[TITLE, state, {"name": "count", "type": "number"}],
         indexes=[["-title"]],
     )  # fmt: skip
     assert shown["ready"] is False
@@ -281,3 +286,71 @@ async def test_another_process_changed_the_collection(platform: Platform, other:
 async def test_names(platform: Platform, name: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         await platform.make(name)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ({"type": "text"}, "a"), ({"type": "text"}, ""), ({"type": "integer"}, 0),
+        ({"type": "boolean"}, False), ({"type": "json"}, {}), ({"type": "json"}, False),
+        ({"type": "datetime"}, "2026-01-01T00:00:00Z"), ({"type": "number"}, 0.0),
+    ],
+)  # fmt: skip
+async def test_values_are_lost_only_when_that_is_confirmed(
+    platform: Platform, field: dict[str, Any], value: object
+) -> None:
+    kept = {"name": "kept", "type": "text"}
+    other = {"name": "empty", "type": "text"}
+    await platform.make("things", kept, {"name": "gone", **field}, other)
+    made = await platform.add("things", kept="k", gone=value)
+    renamed = {"fields": [kept, {"name": "new_name", **field}]}
+    for change in ({"fields": [kept]}, renamed):
+        with pytest.raises(SchemaChangeRefused) as refused:
+            await platform.run("update_collection", name="things", change=change)
+        assert "?confirm=gone" in (refused.value.detail or "")
+        assert "empty" not in (refused.value.detail or "")
+    query = {"confirm": "gone,kept"}
+    with pytest.raises(Invalid) as invalid:
+        await platform.run("update_collection", name="things", query=query, change=renamed)
+    assert [f.pointer for f in invalid.value.faults] == ["/confirm"]
+    await platform.work()
+    assert await platform.get("things", made["id"]) == made
+    query = {"confirm": "gone"}
+    await platform.run("update_collection", name="things", query=query, change=renamed)
+    await platform.work()
+    left = await platform.get("things", made["id"])
+    assert (left["kept"], left["new_name"], "gone" in left) == ("k", None, False)
+
+
+async def test_a_field_without_values_goes_unasked(platform: Platform) -> None:
+    await platform.make("things", {"name": "a", "type": "text"}, {"name": "b", "type": "json"})
+    await platform.run("update_collection", name="things", change={"fields": []})
+    await platform.work()
+    await platform.run("update_collection", name="things", change={"fields": [
+        {"name": "a", "type": "text"}]})  # fmt: skip
+    await platform.work()
+    one = await platform.add("things", a="x")
+    await platform.run("update_record", collection="things", id=one["id"], body={"a": None})
+    await platform.run("update_collection", name="things", change={"fields": []})
+    await platform.work()
+    assert "a" not in await platform.get("things", one["id"])
+
+
+async def test_where_values_cannot_be_looked_for_the_loss_is_confirmed(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await platform.make("things", {"name": "a", "type": "text"})
+    await platform.add("things")
+    really = type(platform.database).read
+
+    async def over(self: Any, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
+        if query.scans:
+            raise NeedsIndex("over")
+        rows: list[Any] = await really(self, query, values)
+        return rows
+
+    monkeypatch.setattr(type(platform.database), "read", over)
+    with pytest.raises(SchemaChangeRefused):
+        await platform.run("update_collection", name="things", change={"fields": []})
+    query = {"confirm": "a"}
+    await platform.run("update_collection", name="things", query=query, change={"fields": []})

@@ -90,7 +90,8 @@ async def test_no_file_outlives_its_record(platform: Platform, end: str) -> None
     elif end == "collection":
         await platform.run("delete_collection", name="people")
     else:
-        await platform.run("update_collection", name="people", change={"fields": []})
+        query = {"confirm": "photo"}
+        await platform.run("update_collection", name="people", query=query, change={"fields": []})
     await platform.work()
     with pytest.raises(NotFound):
         await _bytes(_blobs(platform).get(blob))
@@ -102,7 +103,8 @@ async def test_json_that_looks_like_a_file_deletes_none(platform: Platform) -> N
     one = await platform.add("people")
     blob = (await _upload(platform, one["id"], b"x"))["photo"]["blob"]
     await platform.add("people", note={"blob": blob})
-    await platform.run("update_collection", name="people", change={"fields": [PHOTO]})
+    query = {"confirm": "note"}
+    await platform.run("update_collection", name="people", query=query, change={"fields": [PHOTO]})
     await platform.work()
     assert await _bytes(_blobs(platform).get(blob)) == b"x"
 

@@ -86,6 +86,7 @@ class Field(Input, frozen=True):
     default: Any = None
 
 
+Names = Annotated[str, Meta(max_length=1_000, description="field names with commas between them")]
 Rule = Annotated[str, Meta(max_length=RULE_CHARS_MAX, description="CEL")]
 
 
@@ -128,6 +129,18 @@ class CollectionChange(Input, frozen=True):
     indexes: Indexes | UnsetType = UNSET
 
 
+Removed = Annotated[
+    str,
+    Meta(max_length=FIELDS_MAX * 64, description="removed fields, with commas between them"),
+]
+
+
+class ChangeCollection(Input, frozen=True):
+    """What of a change is meant though it loses data: the fields whose stored values go."""
+
+    confirm: Removed | None = None
+
+
 class Collection(msgspec.Struct, frozen=True):
     """A collection. While ``ready`` is false its stored records are being brought to the schema.
 
@@ -158,7 +171,6 @@ class ListCollections(Input, frozen=True):
 
 
 Expression = Annotated[str, Meta(max_length=2_000, description="CEL")]
-Names = Annotated[str, Meta(max_length=1_000, description="field names with commas between them")]
 
 
 class ListRecords(Input, frozen=True):

@@ -277,6 +277,9 @@ _GROUPS = Template("SELECT $columns FROM records_records WHERE $tests$grouping L
 _MISSING = Template(
     "SELECT id FROM records_records WHERE collection = :collection AND $value IS NULL LIMIT 1"
 )
+_PRESENT = Template(
+    "SELECT id FROM records_records WHERE collection = :collection AND $value IS NOT NULL LIMIT 1"
+)
 _DOUBLE = Template(
     "SELECT count(*) FROM records_records WHERE collection = :collection AND $value IS NOT NULL "
     "GROUP BY $value HAVING count(*) > 1 LIMIT 1"
@@ -315,6 +318,12 @@ def missing_query(value: Texts) -> Query[str]:
     """A record whose value is null. Takes ``collection``."""
     sqlite, postgres = (_MISSING.substitute(value=text) for text in value)
     return Query("records.missing", sqlite, str, postgres=postgres, scans=True)
+
+
+def present_query(value: Texts) -> Query[str]:
+    """A record with a value that is not null. Takes ``collection``."""
+    sqlite, postgres = (_PRESENT.substitute(value=text) for text in value)
+    return Query("records.present", sqlite, str, postgres=postgres, scans=True)
 
 
 def double_query(value: Texts) -> Query[int]:

@@ -4,13 +4,14 @@ import msgspec
 from msgspec import UNSET
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.cel import Names, sql, tree
+from mainspring.kernel.cel import Names, Type, sql, tree
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Conflict, Fault, Invalid
+from mainspring.kernel.errors import Conflict, Fault, Invalid, NeedsIndex
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records.api import (
+    ChangeCollection,
     Collection,
     CollectionChange,
     CollectionCreated,
@@ -50,6 +51,7 @@ from mainspring.services.records.store import (
     CollectionRow,
     double_query,
     missing_query,
+    present_query,
 )
 
 COLLECTIONS_PATH = "/v1/collections"
@@ -106,11 +108,14 @@ async def get_collection(call: Call, name: str) -> Answer[Collection]:
 
 
 @service.operation(f"PATCH {COLLECTIONS_PATH}/{{name}}", scope=WRITE, raises=(SchemaChangeRefused,))
-async def update_collection(call: Call, name: str, change: CollectionChange) -> Answer[Collection]:
+async def update_collection(
+    call: Call, name: str, query: ChangeCollection, change: CollectionChange
+) -> Answer[Collection]:
     """Change fields, rules or indexes; what is left out stays.
 
     Records that are stored are brought to the new schema in the background, and read under it at
-    once. Refused, with the reason, when what is stored does not allow it.
+    once. Refused, with the reason, when what is stored does not allow it. A field that is left out
+    of ``fields`` is removed: while records have a value in it, only where ``confirm`` names it.
     """
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
     call.require_match(f'"{row.version}"')
@@ -125,6 +130,7 @@ async def update_collection(call: Call, name: str, change: CollectionChange) -> 
         if row.ready_version < old.layout:
             raise SchemaChangeRefused("the records are still being brought to the last change")
         await _require_possible(call, row.id, old, new)
+        await _require_confirmed(call, row.id, old, new, query.confirm)
         new = msgspec.structs.replace(new, layout=schema)
         kept = {f.name for f in new.fields}
         files = [f.name for f in old.fields if f.type == "file" and f.name not in kept]
@@ -223,6 +229,35 @@ async def _require_possible(call: Call, collection: str, old: Definition, new: D
             await _require_none(call, collection, field)
         if field.unique and not was.unique:
             await _require_distinct(call, collection, field)
+
+
+async def _require_confirmed(
+    call: Call, collection: str, old: Definition, new: Definition, confirm: str | None
+) -> None:
+    """Raise SchemaChangeRefused for removed fields that lose values and are not confirmed."""
+    kept = {f.name for f in new.fields}
+    removed = [f for f in old.fields if f.name not in kept]
+    named = {name.strip() for name in (confirm or "").split(",") if name.strip()}
+    if others := sorted(named - {f.name for f in removed}):
+        fault = Fault("/confirm", f"{others[0]!r} is not removed by this change")
+        raise Invalid("the query does not fit", faults=(fault,))
+    losing = [f for f in removed if f.name not in named and await _has_values(call, collection, f)]
+    if losing:
+        names = ",".join(f.name for f in losing)
+        raise SchemaChangeRefused(
+            f"stored records would lose what they have in {names}: to keep it under another name, "
+            f"add that field and copy it first; to lose it, repeat with ?confirm={names}"
+        )
+
+
+async def _has_values(call: Call, collection: str, field: Field) -> bool:
+    """Whether a record has a value in a field; also where that cannot be found out in time."""
+    # Read as text whatever it is: nothing but null is null then.
+    value = sql.column(tree.Field(Type.TEXT, (field.name,)), "data")
+    try:
+        return bool(await call.all(present_query(value), collection=collection))
+    except NeedsIndex:
+        return True
 
 
 def _require_wider(was: Field, field: Field) -> None:
