@@ -134,6 +134,16 @@ def database_url(engine: str, tmp_path: Path, request: pytest.FixtureRequest) ->
 
 
 @pytest.fixture
+def platform_server(engine: str, request: pytest.FixtureRequest) -> str | None:
+    """What a ``mainspring.testing.Platform`` takes as its database, for each engine in turn."""
+    if engine == "sqlite":
+        return None
+    server = "postgres_server" if engine == "postgres" else "oldest_postgres_server"
+    found: PostgresServer = request.getfixturevalue(server)
+    return found.url()
+
+
+@pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A fresh database of each engine in turn: open, without tables."""
     database = connect(database_url)

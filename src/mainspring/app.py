@@ -5,7 +5,7 @@ Nothing else knows which adapter fills which port.
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -108,6 +108,20 @@ def _make(data_dir: Path) -> None:
         ) from error
 
 
+def _ports(
+    given: Mapping[type, Any], settings: Settings, data_dir: Path, entropy: Entropy
+) -> dict[type, Any]:
+    """Return what fills each port: what is given, else what the settings name."""
+    private = settings.of(WebhookSettings).allow_private_addresses
+    named: dict[type, Callable[[], Any]] = {
+        Database: lambda: open_database(database_url(settings)),
+        Web: lambda: LateWeb(allow_private=private),
+        Mail: lambda: SandboxMail(data_dir / "mail"),
+        Passwords: lambda: Passwords(entropy),
+    }
+    return {port: given[port] if port in given else make() for port, make in named.items()}
+
+
 async def build(
     settings: Settings,
     user_app: App | None = None,
@@ -146,19 +160,17 @@ class Platform:
         self._removed = settings.of(PlatformSettings).removed_services
         self.metrics = Metrics()
         self.keyring = FileKeyring(self.data_dir / "keyring.json", clock=clock, entropy=entropy)
-        self.database: Database = ports.get(Database) or open_database(database_url(settings))
-        private = settings.of(WebhookSettings).allow_private_addresses
-        self.web: Web = ports.get(Web) or LateWeb(allow_private=private)
-        self.passwords: Passwords = ports.get(Passwords) or Passwords(entropy)
+        filled = _ports(ports, settings, self.data_dir, entropy)
+        self.database: Database = filled[Database]
+        self.web: Web = filled[Web]
+        self.passwords: Passwords = filled[Passwords]
         self.blobs = DirectoryBlobs(self.data_dir / "blobs")
         self.sealer = Sealer(self.database, self.keyring, entropy, clock)
         authenticator = UserAuthenticator(self.database, self.keyring)
         resources: dict[type, Any] = {
             **{type(section): section for section in settings.sections.values()},
-            Web: self.web,
-            Mail: ports.get(Mail) or SandboxMail(self.data_dir / "mail"),
+            **filled,
             Blobs: self.blobs,
-            Passwords: self.passwords,
             Metrics: self.metrics,
             Sealer: self.sealer,
             Authority: authenticator,
@@ -229,16 +241,23 @@ class Platform:
             raise StartError(f"cannot start over {self.data_dir}: {error}") from error
 
     async def open(self) -> None:
-        """Open everything and bring the schema up to date: calls are taken, nothing moves yet."""
+        """Open everything and bring the schema up to date: calls are taken, nothing moves yet.
+
+        Raises StartError, with everything closed again.
+        """
         await self.database.open()
-        await self._check_schema()
-        await self.open_keyring()
-        await self.runtime.migrate()
-        clock, entropy = self.runtime.clock, self.runtime.entropy
-        self.new = await identity.establish(self.database, self.keyring, clock, entropy)
-        # In a task of its own, so that what starts after it does not log the ids of its call.
-        await asyncio.create_task(self._ensure_admin_key())
-        await self.web.open()
+        try:
+            await self._check_schema()
+            await self.open_keyring()
+            await self.runtime.migrate()
+            clock, entropy = self.runtime.clock, self.runtime.entropy
+            self.new = await identity.establish(self.database, self.keyring, clock, entropy)
+            # In a task of its own, so that what starts after it does not log the ids of its call.
+            await asyncio.create_task(self._ensure_admin_key())
+            await self.web.open()
+        except BaseException:
+            await self.close()
+            raise
 
     async def open_keyring(self) -> None:
         """Open the keyring of the open database; make it if that is empty. Raises StartError."""

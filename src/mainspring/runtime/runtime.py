@@ -128,6 +128,8 @@ class Runtime:
         """
         self.scheduler.check()
         await self.scheduler.run_due()
+        while await self.sequencer.sequence() == BATCH_EVENTS:
+            pass  # so that a new consumer begins after what is there
         await self.relay.prepare()
 
     async def run_due(self) -> Round:

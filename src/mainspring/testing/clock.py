@@ -21,7 +21,11 @@ class FakeClock:
 
     def move(self, seconds: float) -> None:
         """Let time pass."""
-        self._now_ms += int(seconds * 1000)
+        self._now_ms += round(seconds * 1000)
+
+    def move_to(self, epoch_ms: int) -> None:
+        """Let time pass until a moment; one that has passed changes nothing."""
+        self._now_ms = max(self._now_ms, epoch_ms)
 
 
 class SeededEntropy:

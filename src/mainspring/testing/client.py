@@ -1,0 +1,287 @@
+"""Somebody who calls a platform under test: in Python, or over HTTP."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import UNSET
+
+from mainspring.gateway.faults import explain
+from mainspring.gateway.identify import Known
+from mainspring.gateway.pipeline import Ask
+from mainspring.kernel.app import Asgi
+from mainspring.kernel.call import SYSTEM
+from mainspring.kernel.errors import Failure, Fault, Invalid
+from mainspring.kernel.operation import Kind, Operation
+from mainspring.services.users.api import RefreshRequest, Tokens
+
+if TYPE_CHECKING:
+    from mainspring.testing.platform import Platform
+
+ADDRESS = "127.0.0.1"
+ANSWER_S = 30.0  # an answer in process that has not ended by then is a stream without end
+_SYSTEM = Known(SYSTEM, 1 << 62, ())
+
+
+class HttpAnswer(msgspec.Struct, frozen=True):
+    """What came back over HTTP. Names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body read as JSON; None when there is none."""
+        return msgspec.json.decode(self.body) if self.body else None
+
+    @property
+    def text(self) -> str:
+        """The body read as text."""
+        return self.body.decode()
+
+    @property
+    def etag(self) -> str | None:
+        """The entity tag, as ``if_match=`` takes it."""
+        return self.headers.get("etag")
+
+    def expect(self, status: int) -> Any:
+        """Return the JSON. Raises AssertionError with the body when the status is another one."""
+        if self.status != status:
+            said = self.body.decode(errors="replace")[:2_000]
+            raise AssertionError(f"answered {self.status}, not {status}: {said}")
+        return self.json
+
+
+Send = Callable[[str, str, list[tuple[str, str]], bytes], Awaitable[HttpAnswer]]
+
+
+class Client:
+    """One caller. ``call`` goes through the gateway in Python, the verbs of HTTP through HTTP.
+
+    ``id`` is the user's or the key's; anonymous callers and the system have none.
+    """
+
+    def __init__(
+        self,
+        platform: "Platform",
+        *,
+        id: str | None = None,
+        credential: str | None = None,
+        tokens: Tokens | None = None,
+        system: bool = False,
+    ) -> None:
+        self.id = id
+        self._platform = platform
+        self._credential = credential
+        self._tokens = tokens
+        self._renew_ms = 0 if tokens is None else self._end_of(tokens)
+        self._known = _SYSTEM if system else None
+
+    # In Python
+
+    async def call(
+        self,
+        operation: Operation | str,
+        *args: Any,
+        idempotency_key: str | None = None,
+        if_match: str | None = None,
+        **named: Any,
+    ) -> Any:
+        """Call an operation, by itself or by its name, and return what its handler does.
+
+        Arguments are the handler's. Where it takes a struct a dict does as well; either is checked
+        as a body over HTTP would be. Raises the operation's Failure. A stream is returned as its
+        async iterator.
+        """
+        declared = self._platform.operation(operation)
+        if declared.kind is Kind.UPLOAD:
+            raise TypeError(f"{declared.name} takes a file: send it with put(path, content=...)")
+        # In a task of its own, so that what the test logs does not carry the ids of this call.
+        answer = await asyncio.create_task(
+            self._call(declared, _arguments(declared, args, named), idempotency_key, if_match)
+        )
+        await self._platform.place_events()
+        return answer
+
+    async def _call(
+        self,
+        operation: Operation,
+        args: dict[str, Any],
+        idempotency_key: str | None,
+        if_match: str | None,
+    ) -> Any:
+        gateway = self._platform.app.gateway
+        ask = Ask(self._platform.app.runtime.ids.new("req"))
+        ask.address = ADDRESS
+        ask.method = operation.method
+        ask.target = operation.path.format_map(args).encode()
+        ask.idempotency_key, ask.if_match = idempotency_key, if_match
+        if self._known is not None:
+            ask.known = self._known
+        else:
+            credential = await self.credential()
+            ask.authorization = None if credential is None else f"Bearer {credential}".encode()
+            await gateway.admit(ask, operation.scope, operation.rate)
+        if operation.kind is Kind.STREAM:
+            return await gateway.stream(operation, ask, args)
+        if operation.kind is Kind.RAW:
+            return await gateway.raw(operation, ask, args)
+        content = b"" if operation.body_param is None else _encoded(args[operation.body_param])
+        outcome = await gateway.run(operation, ask, args, content)
+        if outcome.replayed:
+            return msgspec.json.decode(outcome.body, type=operation.response)
+        if isinstance(outcome.value, msgspec.Raw):
+            return msgspec.json.decode(outcome.value)
+        return outcome.value
+
+    # Over HTTP
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = UNSET,
+        *,
+        content: bytes | None = None,
+        content_type: str = "application/octet-stream",
+        idempotency_key: str | None = None,
+        if_match: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> HttpAnswer:
+        """Send one request; follow no redirect. ``body`` goes as JSON, ``content`` as it is."""
+        sent = {"host": "127.0.0.1", "accept-encoding": "identity"}
+        if body is not UNSET:
+            content, content_type = msgspec.json.encode(body), "application/json"
+        if content is not None:
+            sent |= {"content-type": content_type, "content-length": str(len(content))}
+        credential = await self.credential()
+        if credential is not None:
+            sent["authorization"] = f"Bearer {credential}"
+        if idempotency_key is not None:
+            sent["idempotency-key"] = idempotency_key
+        if if_match is not None:
+            sent["if-match"] = if_match
+        sent |= {name.lower(): value for name, value in headers.items()}
+        answer = await self._platform.send(method, path, list(sent.items()), content or b"")
+        await self._platform.place_events()
+        return answer
+
+    async def get(self, path: str, **options: Any) -> HttpAnswer:
+        """GET."""
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, body: Any = UNSET, **options: Any) -> HttpAnswer:
+        """POST."""
+        return await self.request("POST", path, body, **options)
+
+    async def put(self, path: str, body: Any = UNSET, **options: Any) -> HttpAnswer:
+        """PUT."""
+        return await self.request("PUT", path, body, **options)
+
+    async def patch(self, path: str, body: Any = UNSET, **options: Any) -> HttpAnswer:
+        """PATCH."""
+        return await self.request("PATCH", path, body, **options)
+
+    async def delete(self, path: str, **options: Any) -> HttpAnswer:
+        """DELETE."""
+        return await self.request("DELETE", path, **options)
+
+    # Who it is
+
+    async def credential(self) -> str | None:
+        """The key or access token it calls with; a token that has run out is refreshed first."""
+        if self._tokens is None:
+            return self._credential
+        if self._platform.clock.now_ms() >= self._renew_ms:
+            try:
+                self._tokens = await self._platform.system.call(
+                    "users.refresh_session",
+                    RefreshRequest(refresh_token=self._tokens.refresh_token),
+                )
+            except Failure:  # logged out or deleted: the old token tells it, as it should
+                return self._tokens.access_token
+            self._renew_ms = self._end_of(self._tokens)
+        return self._tokens.access_token
+
+    def _end_of(self, tokens: Tokens) -> int:
+        return self._platform.clock.now_ms() + tokens.expires_in * 1000
+
+
+def _arguments(
+    operation: Operation, args: tuple[Any, ...], named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Bind arguments to the handler's parameters, and check each as HTTP's would be."""
+    parameters = list(inspect.signature(operation.handler).parameters.values())[1:]
+    bound = inspect.Signature(parameters).bind_partial(*args, **named).arguments
+    kinds: dict[str | None, Any] = {
+        operation.query_param: operation.query, operation.body_param: operation.body,
+    }  # fmt: skip
+    kinds.update(operation.path_params)
+    if operation.query_param is not None:
+        bound.setdefault(operation.query_param, {})
+    missing = [p.name for p in parameters if p.name not in bound and p.name in kinds]
+    if missing:
+        raise TypeError(f"{operation.name} needs {', '.join(missing)}")
+    return {name: _checked(value, kinds[name]) for name, value in bound.items()}
+
+
+def _checked(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(_encoded(value), type=kind)
+    except msgspec.ValidationError as error:
+        pointer, detail = explain(error, kind)
+        raise Invalid("the arguments do not fit", faults=(Fault(pointer, detail),)) from None
+
+
+def _encoded(value: Any) -> bytes:
+    return bytes(value) if isinstance(value, msgspec.Raw) else msgspec.json.encode(value)
+
+
+def in_process(asgi: Asgi) -> Send:
+    """Make the way to send that needs no socket: the app is called as a server would."""
+
+    async def send(
+        method: str, path: str, headers: list[tuple[str, str]], body: bytes
+    ) -> HttpAnswer:
+        raw_path, _, query = path.partition("?")
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
+            "scheme": "http", "path": unquote(raw_path), "raw_path": raw_path.encode(),
+            "query_string": query.encode(), "root_path": "", "client": (ADDRESS, 50_000),
+            "server": (ADDRESS, 80), "state": {},
+            "headers": [(name.encode(), value.encode()) for name, value in headers],
+        }  # fmt: skip
+        unread = [{"type": "http.request", "body": body, "more_body": False}]
+        answered = asyncio.Event()
+        started: dict[str, Any] = {}
+        chunks: list[bytes] = []
+
+        async def receive() -> dict[str, Any]:
+            if unread:
+                return unread.pop()
+            await answered.wait()
+            return {"type": "http.disconnect"}
+
+        async def take(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                started.update(message)
+                return
+            chunks.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                answered.set()
+
+        async with asyncio.timeout(ANSWER_S):
+            await asyncio.create_task(_run(asgi, scope, receive, take))
+        named = {name.decode(): value.decode() for name, value in started["headers"]}
+        return HttpAnswer(started["status"], named, b"" if method == "HEAD" else b"".join(chunks))
+
+    return send
+
+
+async def _run(asgi: Asgi, scope: Any, receive: Any, take: Any) -> None:
+    await asgi(scope, receive, take)
