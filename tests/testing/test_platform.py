@@ -166,7 +166,7 @@ async def test_nothing_moves_until_it_is_drained(platform: Platform) -> None:
     assert await platform.jobs(workshop.sharpen) == []
     assert await platform.drain() == []
     (job,) = await platform.jobs(workshop.sharpen, state="done")
-    assert (job.args, job.attempt, job.unique_key) == ({"tool_id": made.id}, 1, made.id)
+    assert (job.args, job.attempts, job.unique_key) == ({"tool_id": made.id}, 1, made.id)
     assert await platform.drain() == []
 
 
@@ -198,7 +198,7 @@ async def test_a_job_that_fails_to_the_end_is_dead(platform: Platform) -> None:
     failed = await platform.pass_time(hours=1, failing=[workshop.sharpen])
     assert len(failed) == 3
     (job,) = await platform.jobs(workshop.sharpen)
-    assert (job.state, job.attempt, job.error) == ("dead", 3, "RuntimeError: the stone is dry")
+    assert (job.state, job.attempts, job.error) == ("dead", 3, "RuntimeError: the stone is dry")
     assert platform.now == begun.replace("T08", "T09")
     await platform.enqueue(workshop.give_up)
     await platform.drain(failing=[workshop.give_up])

@@ -161,7 +161,9 @@ async def note(call: Call, event: ToolMade) -> None:
     call.enqueue(sharpen, unique_key=event.id, tool_id=event.id)
 
 
-@workshop.job(retry=RetryPolicy(max_attempts=3, schedule_s=(0.0, 60.0, 600.0), jitter=0))
+@workshop.job(
+    retry=RetryPolicy(max_attempts=3, schedule_s=(0.0, 60.0, 600.0), jitter=0), public=True
+)
 async def sharpen(call: Call, tool_id: str) -> None:
     """Sharpen a tool; fails as often as the test wants."""
     switches = call.use(Switches)

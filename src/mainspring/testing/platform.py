@@ -57,7 +57,7 @@ class JobSeen(msgspec.Struct, frozen=True):
     queue: str
     state: str
     args: dict[str, Any]
-    attempt: int
+    attempts: int
     run_at: str
     error: str | None
     unique_key: str | None
@@ -206,6 +206,10 @@ class Platform:
         made: MadeApiKey = await self.system.call("users.create_api_key", new)
         return Client(self, id=made.id, credential=made.key)
 
+    def as_bearer(self, credential: str) -> Client:
+        """Call with a key or access token that the test came by, whatever it is worth."""
+        return Client(self, credential=credential)
+
     async def call(self, operation: Operation | str, *args: Any, **named: Any) -> Any:
         """Call an operation as the system, which may do anything. See ``Client.call``."""
         return await self.system.call(operation, *args, **named)
@@ -349,7 +353,7 @@ class Platform:
         return [
             JobSeen(
                 id=row.id, name=row.name, queue=row.queue, state=row.state,
-                args=msgspec.json.decode(row.args), attempt=row.attempt,
+                args=msgspec.json.decode(row.args), attempts=row.attempt,
                 run_at=rfc3339(row.run_at_ms), error=row.error, unique_key=row.unique_key,
             )
             for row in await self.app.database.read(_JOBS, ())
