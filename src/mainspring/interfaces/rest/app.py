@@ -175,7 +175,7 @@ class RestApp:
     def _broken(self, exchange: Exchange, error: BaseException) -> Failure:
         """Log what broke, and say what the caller is told: of a full machine, to come again."""
         named = {
-            "request_id": exchange.request_id, "method": exchange.method, "route": exchange.route,
+            "request_id": exchange.request_id, "method": exchange.method, "path": exchange.route,
         }  # fmt: skip
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             self._log.error("no_room", error=error.strerror, **named)
@@ -258,7 +258,7 @@ class RestApp:
         self._log.info(
             "request",
             method=exchange.method,
-            route=exchange.route,
+            path=exchange.route,
             status=exchange.status,
             duration_ms=round((self._clock.monotonic_s() - started_s) * 1000, 3),
             request_id=exchange.request_id,
