@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from mainspring.gateway.limit import Headers, Limits, Refused
 from mainspring.gateway.replay import Replays
 from mainspring.gateway.settings import LimitSettings, ServerSettings
 from mainspring.gateway.validate import Args, Inputs
-from mainspring.kernel.call import Call
+from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, Unauthenticated
 from mainspring.kernel.event import StagedEvent
@@ -153,6 +154,9 @@ class Gateway:
             return False
         return True
 
+    async def _caller_now(self, ask: Ask, scope: str | None) -> Caller | None:
+        return ask.known.caller if await self.still_holds(ask, scope) else None
+
     # With the body
 
     def call(self, ask: Ask) -> Call:
@@ -202,6 +206,7 @@ class Gateway:
     async def raw(self, operation: Operation, ask: Ask, args: Args) -> Raw:
         """Run a raw operation; what its handler staged is committed before it is answered."""
         call = self.call(ask)
+        call.renew = partial(self._caller_now, ask, operation.scope)
 
         async def run() -> Raw:
             answer: Raw = await contained(operation.handler(call, **args))
@@ -215,7 +220,9 @@ class Gateway:
 
     async def stream(self, operation: Operation, ask: Ask, args: Args) -> AsyncIterator[StreamItem]:
         """Open a stream. Its handler is an async generator, or returns one."""
-        opened: Any = operation.handler(self.call(ask), **args)
+        call = self.call(ask)
+        call.renew = partial(self._caller_now, ask, operation.scope)
+        opened: Any = operation.handler(call, **args)
         if inspect.isawaitable(opened):
             opened = await contained(opened)
         return contained_items(opened)

@@ -1,7 +1,7 @@
 """A call: who asks, when, and what its handler has staged so far."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -57,6 +57,9 @@ class Reader(Protocol):
         ...
 
 
+Renew = Callable[[], Awaitable[Caller | None]]  # who a lasting call's caller is now
+
+
 class Context(msgspec.Struct, frozen=True):
     """What is the same for every call of a running app."""
 
@@ -79,7 +82,7 @@ class Call:
     __slots__ = (
         "_context", "_ids", "_ids_at", "account", "attempt", "caller", "causation_id", "committing",
         "correlation_id", "events", "if_match", "jobs", "now_ms", "progress", "reader",
-        "request_id", "reruns", "wakes", "writes",
+        "renew", "request_id", "reruns", "wakes", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -109,11 +112,36 @@ class Call:
         self.correlation_id = correlation_id or request_id
         self.causation_id = causation_id
         self.if_match = if_match
+        self.renew: Renew | None = None  # set where a call lasts: a stream, a download
         self.reader: Reader = context.reader
         self.writes: list[Write] = []
         self.events: list[StagedEvent] = []
         self.jobs: list[StagedJob] = []
         self.wakes: set[str] = set()
+
+    async def still_allowed(self) -> bool:
+        """Make the caller whoever it is now; False when it may not go on with this.
+
+        For what lasts: rights that were taken meanwhile are not to show any more.
+        """
+        if self.renew is not None:
+            caller = await self.renew()
+            if caller is None:
+                return False
+            self.caller = caller
+        return True
+
+    def of(self, caller: Caller) -> "Call":
+        """Return a call of somebody else at the same moment, to ask what they may read."""
+        return Call(
+            self._context,
+            caller,
+            now_ms=self.now_ms,
+            request_id=self.request_id,
+            correlation_id=self.correlation_id,
+            causation_id=self.causation_id,
+            account=self.account,
+        )
 
     @property
     def tenant(self) -> str:

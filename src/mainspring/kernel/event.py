@@ -24,16 +24,26 @@ class EventType(Generic[E]):
     """A declared type of event: its name, the struct of its ``data`` and who it is about.
 
     ``subject`` names the field of the struct that holds the resource's id; ``person`` the field
-    that holds the id of the person whose key seals the fields marked ``Personal``.
+    that holds the id of the person whose key seals the fields marked ``Personal``. ``scope`` is
+    what a caller holds to read every event of this type.
     """
 
-    __slots__ = ("data", "doc", "name", "person", "personal", "subject")
+    __slots__ = ("data", "doc", "name", "person", "personal", "scope", "subject")
 
-    def __init__(self, name: str, data: type[E], *, subject: str, person: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        data: type[E],
+        *,
+        subject: str,
+        person: str | None,
+        scope: str | None = None,
+    ) -> None:
         self.name = name
         self.data = data
         self.subject = subject
         self.person = person
+        self.scope = scope or f"{name.partition('.')[0]}:read"
         self.doc = (data.__doc__ or "").strip()
         self.personal = personal_fields(data)
         if self.personal and person is None:

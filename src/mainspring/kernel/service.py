@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mainspring.kernel.event import EventType
+from mainspring.kernel.call import Call
+from mainspring.kernel.event import Envelope, EventType
 from mainspring.kernel.job import Job, JobHandler, Schedule
 from mainspring.kernel.operation import (
     BODY_BYTES_MAX,
@@ -22,6 +23,7 @@ from mainspring.kernel.table import Table
 E = TypeVar("E")
 S = TypeVar("S")
 Handler = Callable[..., Any]
+Judge = Callable[[Call, Envelope], Awaitable[bool]]
 
 JOB_TIMEOUT_S = 300.0
 
@@ -75,6 +77,7 @@ class Service:
         self.schedules: list[Schedule] = []
         self.states: list[type] = []
         self.describe: Describe | None = None
+        self.judge: Judge | None = None
 
     # Operations, by kind
 
@@ -162,17 +165,30 @@ class Service:
     # Events, jobs, consumers, schedules
 
     def event(
-        self, name: str, *, subject: str = "id", person: str | None = None
+        self, name: str, *, subject: str = "id", person: str | None = None, scope: str | None = None
     ) -> Callable[[type[E]], type[E]]:
-        """Declare the struct below as the data of events of type ``service.thing.happened``."""
+        """Declare the struct below as the data of events of type ``service.thing.happened``.
+
+        ``scope`` lets a caller read them in the feed, in the audit trail and through webhooks; by
+        default ``service:read``.
+        """
 
         def declare(data: type[E]) -> type[E]:
             if not name.startswith(self.name + ".") or name.count(".") != 2:
                 raise ValueError(f"{name!r} is not '{self.name}.thing.happened'")
-            self.events[name] = EventType(name, data, subject=subject, person=person)
+            self.events[name] = EventType(name, data, subject=subject, person=person, scope=scope)
             return data
 
         return declare
+
+    def shows(self, judge: Judge) -> Judge:
+        """Declare who reads an event of this service without the scope of its type.
+
+        It is asked for one event at a time, for the caller of the call, and only reads. Without it
+        nobody does.
+        """
+        self.judge = judge
+        return judge
 
     def job(
         self,

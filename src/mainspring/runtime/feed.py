@@ -165,8 +165,12 @@ async def scan(
     limit: int,
     scanned_max: int,
     wanted: Callable[[LogEntry], bool],
+    shown: Callable[[LogEntry], Awaitable[bool]] | None = None,
 ) -> Slice:
-    """Find up to ``limit`` wanted entries after ``after``, reading at most ``scanned_max``."""
+    """Find up to ``limit`` wanted entries after ``after``, reading at most ``scanned_max``.
+
+    Of what is wanted, ``shown`` says what the reader may have.
+    """
     found: list[LogEntry] = []
     found_bytes = 0
     position = after
@@ -175,7 +179,7 @@ async def scan(
         count = min(count, scanned_max)
         entries = await source(position, count)
         for entry in entries.items:
-            if wanted(entry):
+            if wanted(entry) and (shown is None or await shown(entry)):
                 found_bytes += len(entry.body.encode())
                 if found and found_bytes > PAGE_BYTES_MAX:
                     return Slice(found, position, at_end=False)

@@ -16,7 +16,7 @@ from mainspring.services.events.operations import stream
 from tests.services.log_platform import PATIENCE_S, Burnt, LogPlatform, Named, Written
 
 OTHER = Caller("system", tenant="other", scopes=frozenset({"*"}))
-READER = Caller("key", "key_1", scopes=frozenset({"events:read"}))
+READER = Caller("key", "key_1", scopes=frozenset({"events:read", "notes:read"}))
 
 
 @pytest.fixture

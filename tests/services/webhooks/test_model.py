@@ -44,6 +44,10 @@ def test_the_judge_accepts_any_of_several_signatures(seed: int) -> None:
             Verifier(model.show_secret(secret)).verify(body, headers, json_parse=False)
 
 
+def wanting(routes: model.Routes, happened: Envelope) -> list[str]:
+    return [route.endpoint_id for route in routes.wanting(happened)]
+
+
 @pytest.mark.parametrize(
     ("patterns", "takes", "leaves"),
     [
@@ -55,12 +59,14 @@ def test_the_judge_accepts_any_of_several_signatures(seed: int) -> None:
     ],
 )
 def test_patterns(patterns: list[str], takes: list[str], leaves: list[str]) -> None:
-    routes = model.Routes([RouteRow("whk_1", msgspec.json.encode(patterns).decode(), None, 0)])
+    routes = model.Routes(
+        [RouteRow("whk_1", msgspec.json.encode(patterns).decode(), None, "system", 0)]
+    )
     for name in takes:
-        assert routes.wanting(event(name, {})) == ["whk_1"]
-        assert routes.wanting(event(name, {})) == ["whk_1"]
+        assert wanting(routes, event(name, {})) == ["whk_1"]
+        assert wanting(routes, event(name, {})) == ["whk_1"]
     for name in leaves:
-        assert routes.wanting(event(name, {})) == []
+        assert wanting(routes, event(name, {})) == []
 
 
 @pytest.mark.parametrize(
@@ -76,22 +82,25 @@ def test_patterns(patterns: list[str], takes: list[str], leaves: list[str]) -> N
     ],
 )
 def test_filters(source: str, wanted: bool) -> None:
-    routes = model.Routes([RouteRow("whk_1", '["*"]', source, 6)])
-    found = routes.wanting(event("shop.order.paid", {"total": 101, "buyer": {"country": "NO"}}))
+    routes = model.Routes([RouteRow("whk_1", '["*"]', source, "system", 6)])
+    found = wanting(routes, event("shop.order.paid", {"total": 101, "buyer": {"country": "NO"}}))
     assert found == (["whk_1"] if wanted else [])
 
 
 def test_a_filter_that_no_longer_compiles_stops_only_its_own_endpoint() -> None:
-    rows = [RouteRow("a", '["*"]', "gone == 1", 0), RouteRow("b", '["*"]', None, 0)]
+    rows = [
+        RouteRow("a", '["*"]', "gone == 1", "system", 0),
+        RouteRow("b", '["*"]', None, "system", 0),
+    ]
     routes = model.Routes(rows)
-    assert routes.wanting(event("shop.order.paid", {})) == ["b"]
+    assert wanting(routes, event("shop.order.paid", {})) == ["b"]
 
 
 def test_an_endpoint_wants_what_came_after_its_creation() -> None:
-    rows = [RouteRow(str(seq), '["*"]', None, seq) for seq in (5, 6, 7, 8)]
-    rows.append(RouteRow("unplaced", '["*"]', None, None))
+    rows = [RouteRow(str(seq), '["*"]', None, "system", seq) for seq in (5, 6, 7, 8)]
+    rows.append(RouteRow("unplaced", '["*"]', None, "system", None))
     routes = model.Routes(rows)
-    assert routes.wanting(event("shop.order.paid", {})) == ["5", "6"]
+    assert wanting(routes, event("shop.order.paid", {})) == ["5", "6"]
     assert not routes.settled
     assert model.Routes(rows[:4]).settled
 

@@ -47,13 +47,18 @@ class EntryQuery(Input, frozen=True):
 class AuditEntry(msgspec.Struct, frozen=True):
     """An event as it was hashed: ``leaf`` is SHA-256 of a zero byte and the bytes of ``event``.
 
-    ``index`` is its place in the tree, ``seq - 1``. Personal fields are shown sealed.
+    ``index`` is its place in the tree, ``seq - 1``. Personal fields are shown sealed. Where the
+    caller may not read the event it is null and ``withheld`` is true: there is proof of it, and no
+    more.
     """
 
     seq: int
     index: int
+    id: str
+    type: str
     leaf: bytes
-    event: Envelope
+    event: Envelope | None
+    withheld: bool
 
 
 class CheckpointView(msgspec.Struct, frozen=True):

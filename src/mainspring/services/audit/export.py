@@ -2,12 +2,13 @@
 
 One header with the signed checkpoint, then per event ``{"seq", "leaf", "body"}`` where ``body`` is
 byte for byte what was hashed, after every 256 events a *milestone* that proves the tree so far to
-be the beginning of the signed one, and one end line. Events of other tenants are there as leaves
-without bodies, so the proof is whole and nothing of them is shown.
+be the beginning of the signed one, and one end line. Events of other tenants, and
+those that whoever exports may not read, are there as leaves without bodies, so the proof is whole
+and nothing of them is shown.
 """
 
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import BinaryIO
 
 import msgspec
@@ -64,12 +65,13 @@ async def lines(
     *,
     origin: str,
     now_ms: int,
-    tenant: str | None = None,
+    shown: Callable[[LogEntry], Awaitable[bool]] | None = None,
     progress: Progress | None = None,
 ) -> AsyncIterator[bytes]:
     """Yield the export in chunks of whole lines, at most 256 events each.
 
-    ``tenant`` shows the bodies of that tenant only. Raises LogDamaged when events are missing.
+    ``shown`` says whose bodies are there; by default all. Raises LogDamaged when
+    events are missing.
     """
     row = await publish(database, keyring, origin=origin, now_ms=now_ms)
     key = str(verifier_key(keyring, origin))
@@ -82,7 +84,7 @@ async def lines(
         if not entries or entries[-1].seq != done + len(entries):
             raise LogDamaged(f"events are missing after {done}")
         done += len(entries)
-        chunk = [_entry_line(entry, shown=tenant in (None, entry.tenant)) for entry in entries]
+        chunk = [_entry_line(entry, shown=shown is None or await shown(entry)) for entry in entries]
         if done % MILESTONE_EVENTS == 0 and done < row.size:
             chunk.append(_line(Milestone(done, await tree.consistency(done, row.size))) + b"\n")
         yield b"".join(chunk)

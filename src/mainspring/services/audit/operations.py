@@ -6,7 +6,7 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Fault, Invalid, NotFound, Unavailable
+from mainspring.kernel.errors import Fault, Invalid, NotFound, Unauthenticated, Unavailable
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Raw
 from mainspring.kernel.page import Page
@@ -16,6 +16,7 @@ from mainspring.ports.keyring import Keyring
 from mainspring.runtime import feed
 from mainspring.runtime.registry import Registry
 from mainspring.runtime.tree import Tree
+from mainspring.runtime.visibility import Visibility
 from mainspring.services.audit import checkpoints
 from mainspring.services.audit.api import (
     SCANNED_MAX,
@@ -37,6 +38,9 @@ from mainspring.services.audit.store import OF_SIZE, CheckpointRow
 async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     """List events in the order of the log, as they were hashed.
 
+    ``audit:read`` shows that something happened: its place, type and hash. What it was is shown to
+    callers who may read the event in the feed.
+
     A page may hold fewer than ``limit`` and still have a ``next_cursor``: one page reads at most
     5,000 events.
     """
@@ -51,7 +55,8 @@ async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     )
     if found.position == after:  # nothing was read: the end, or past it
         await feed.require_held(call.reader, after)
-    items = [_entry(entry) for entry in found.entries]
+    visibility = Visibility(call)
+    items = [_entry(entry, shown=await visibility.shows(entry)) for entry in found.entries]
     return Page(items, None if found.at_end else str(found.position))
 
 
@@ -111,22 +116,33 @@ async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
 async def export(call: Call) -> Raw:
     """Stream the whole log with its proofs, for the offline verifier (``mainspring audit verify``).
 
-    One JSON value a line: header, events byte for byte as they were hashed, milestones, end.
+    One JSON value a line: header, events byte for byte as they were hashed, milestones, end. Events
+    that the caller may not read are withheld: there by their leaves. The download breaks off when
+    the caller loses the right to it.
     """
+
+    async def shown(entry: feed.LogEntry) -> bool:
+        if not await call.still_allowed():
+            raise Unauthenticated("the caller may not export any more")
+        return await Visibility(call).shows(entry)
+
     body = lines(
         call.use(Database),
         call.use(Keyring),
         origin=call.use(AuditSettings).origin,
         now_ms=call.now_ms,
-        tenant=call.tenant,
+        shown=shown,
     )
     disposition = ("Content-Disposition", 'attachment; filename="audit.ndjson"')
     return Raw(body, media_type="application/x-ndjson", headers=(disposition,))
 
 
-def _entry(entry: feed.LogEntry) -> AuditEntry:
-    exact: Any = msgspec.Raw(entry.body.encode())  # Envelope says what is in these bytes
-    return AuditEntry(entry.seq, entry.seq - 1, entry.leaf, exact)
+def _entry(entry: feed.LogEntry, *, shown: bool) -> AuditEntry:
+    # Envelope says what is in these bytes.
+    exact: Any = msgspec.Raw(entry.body.encode()) if shown else None
+    return AuditEntry(
+        entry.seq, entry.seq - 1, entry.id, entry.type, entry.leaf, exact, withheld=not shown
+    )
 
 
 async def _published(call: Call, *, at_least: int = 0) -> CheckpointRow:

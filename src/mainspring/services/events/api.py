@@ -12,7 +12,6 @@ from mainspring.kernel.service import Service
 SCANNED_MAX = 2_000  # events read for one page
 PATTERNS_MAX = 20
 FILTER_CHARS_MAX = 2_000
-PERSONAL_SCOPE = "events:personal"  # who has it sees personal fields in the clear
 
 _PATTERN = r"(\*|[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){0,2}(\.\*)?)"
 
@@ -59,7 +58,7 @@ class StreamQuery(Input, frozen=True):
 
 
 class Feed(msgspec.Struct, frozen=True):
-    """Events in the order of ``seq``.
+    """Events in the order of ``seq``, as far as the caller may read them.
 
     A page may be short and still have a ``next_cursor``. When it is null the end was reached:
     ``position`` is where to go on from (as ``after``) once there is more.

@@ -13,9 +13,9 @@ from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.log import with_seq
 from mainspring.runtime.registry import Registry
 from mainspring.runtime.tables import LAST_SEQ
+from mainspring.runtime.visibility import Visibility
 from mainspring.runtime.wakes import WakeBoard, wait
 from mainspring.services.events.api import (
-    PERSONAL_SCOPE,
     SCANNED_MAX,
     Feed,
     FeedQuery,
@@ -32,6 +32,9 @@ STREAM_POLL_S = 5.0  # a wake can be lost with its connection; the log never is
 async def read(call: Call, query: FeedQuery) -> Feed:
     """Read the feed from a point on. A reader that follows the cursor never misses an event.
 
+    It holds what the caller may read: the events of types whose scope it has, ``records:read`` say,
+    and of records those that a view rule shows it.
+
     One page reads at most 2,000 events, so a page may be short, or empty, and have a
     ``next_cursor`` all the same. Personal fields are null without the scope ``events:personal``, as
     they are for everyone once the person was erased, and ``sealedfields`` names them.
@@ -43,6 +46,7 @@ async def read(call: Call, query: FeedQuery) -> Feed:
         limit=query.limit,
         scanned_max=SCANNED_MAX,
         wanted=_selector(call, query.type, query.filter),
+        shown=Visibility(call).shows,
     )
     if found.position == after:  # nothing was read: the end, or past it
         await feed.require_held(call.reader, after)
@@ -58,7 +62,8 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
 
     The first item is of kind ``ready`` and has the place the stream starts at as its id, so that a
     reader which loses its connection before the first event resumes there. A slow reader gets the
-    same events later: nothing is queued for it, the log is read at its pace.
+    same events later: nothing is queued for it, the log is read at its pace. What the caller may
+    read is asked again before each event.
     """
     wanted = _selector(call, query.type, query.filter)
     position = await _start(call, query)
@@ -76,7 +81,10 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
                 wanted=wanted,
             )
             for entry in found.entries:
-                yield StreamItem(await _shown(call, entry), id=str(entry.seq))
+                if not await call.still_allowed():
+                    return
+                if await Visibility(call).shows(entry):
+                    yield StreamItem(await _shown(call, entry), id=str(entry.seq))
             position = found.position
             if position > recent.end:  # it has not read that far yet, or the log fell back
                 await feed.require_held(call.reader, position)
@@ -108,6 +116,6 @@ async def _start(call: Call, query: StreamQuery) -> int:
 
 
 async def _shown(call: Call, entry: feed.LogEntry) -> bytes:
-    allowed = call.caller.allows(PERSONAL_SCOPE)
+    allowed = Visibility(call).personal
     body = await call.use(Sealer).reveal(entry.body, allowed=allowed)
     return with_seq(body, entry.seq).encode()

@@ -242,17 +242,17 @@ class BatchAnswer(msgspec.Struct, frozen=True):
 # Events
 
 
-@service.event("records.collection.created")
+@service.event("records.collection.created", scope="collections:read")
 class CollectionCreated(Collection, frozen=True):
     """A collection was made."""
 
 
-@service.event("records.collection.updated")
+@service.event("records.collection.updated", scope="collections:read")
 class CollectionUpdated(Collection, frozen=True):
     """A collection's fields, rules or indexes changed, or its records are ready for them."""
 
 
-@service.event("records.collection.deleted")
+@service.event("records.collection.deleted", scope="collections:read")
 class CollectionDeleted(msgspec.Struct, frozen=True):
     """A collection is gone, and its records with it, without an event for each."""
 

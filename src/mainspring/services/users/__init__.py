@@ -6,7 +6,7 @@ Owns ``users_users``, ``users_roles``, ``users_grants``, ``users_sessions``, ``u
 nothing. Needs the keyring, mail, ``Passwords``, ``Entropy`` and ``UsersSettings``.
 """
 
-from mainspring.services.users import jobs, operations
+from mainspring.services.users import jobs, operations, visibility
 from mainspring.services.users.api import service
 
-__all__ = ["jobs", "operations", "service"]
+__all__ = ["jobs", "operations", "service", "visibility"]

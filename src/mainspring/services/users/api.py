@@ -379,7 +379,7 @@ class SessionRevoked(msgspec.Struct, frozen=True):
     reason: str
 
 
-@service.event("users.api_key.created")
+@service.event("users.api_key.created", scope="api_keys:read")
 class ApiKeyCreated(msgspec.Struct, frozen=True):
     """A key was made."""
 
@@ -392,7 +392,7 @@ class ApiKeyCreated(msgspec.Struct, frozen=True):
     maker_id: str | None = None
 
 
-@service.event("users.api_key.revoked")
+@service.event("users.api_key.revoked", scope="api_keys:read")
 class ApiKeyRevoked(msgspec.Struct, frozen=True):
     """A key holds no more."""
 
@@ -400,7 +400,7 @@ class ApiKeyRevoked(msgspec.Struct, frozen=True):
     owner_id: str | None
 
 
-@service.event("users.role.created", subject="name")
+@service.event("users.role.created", subject="name", scope="roles:read")
 class RoleCreated(msgspec.Struct, frozen=True):
     """A role was made."""
 
@@ -408,7 +408,7 @@ class RoleCreated(msgspec.Struct, frozen=True):
     scopes: list[str]
 
 
-@service.event("users.role.updated", subject="name")
+@service.event("users.role.updated", subject="name", scope="roles:read")
 class RoleUpdated(msgspec.Struct, frozen=True):
     """A role gives other scopes from now on."""
 
@@ -416,7 +416,7 @@ class RoleUpdated(msgspec.Struct, frozen=True):
     scopes: list[str]
 
 
-@service.event("users.role.deleted", subject="name")
+@service.event("users.role.deleted", subject="name", scope="roles:read")
 class RoleDeleted(msgspec.Struct, frozen=True):
     """A role is gone; nobody holds it."""
 

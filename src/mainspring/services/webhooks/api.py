@@ -80,7 +80,10 @@ class NewWebhook(Input, frozen=True):
 
 
 class WebhookChanges(Input, frozen=True):
-    """What to change; the rest stays. Enabling an endpoint forgets its failures."""
+    """What to change; the rest stays. Enabling an endpoint forgets its failures.
+
+    Whoever changes more than the description is whom the endpoint acts for from then on.
+    """
 
     url: Url | UnsetType = UNSET
     types: Patterns | UnsetType = UNSET
@@ -93,8 +96,11 @@ class WebhookChanges(Input, frozen=True):
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint that events are sent to.
 
-    ``failing_since`` is null when the last attempt succeeded. ``disabled_reason`` is ``by_caller``,
-    ``gone`` (it answered 410) or ``failing`` (every attempt of five days failed).
+    ``acts_for`` is the user or API key that made it, or last chose what it is sent and where: it is
+    sent what they may read, asked again for each event. ``failing_since`` is null when the last
+    attempt succeeded. ``disabled_reason`` is ``by_caller``, ``gone`` (it answered 410), ``failing``
+    (every attempt of five days failed) or ``actor_gone`` (whoever it acts for was revoked or
+    deleted, or has expired).
     """
 
     id: str
@@ -103,6 +109,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     filter: str | None
     description: str
     personal: bool
+    acts_for: str
     enabled: bool
     disabled_reason: str | None
     failing_since: Instant | None
@@ -215,7 +222,7 @@ class EndpointUpdated(msgspec.Struct, frozen=True):
 
 @service.event("webhooks.endpoint.disabled")
 class EndpointDisabled(msgspec.Struct, frozen=True):
-    """The platform gave an endpoint up: ``gone`` or ``failing``."""
+    """The platform gave an endpoint up: ``gone``, ``failing`` or ``actor_gone``."""
 
     id: str
     host: str

@@ -3,8 +3,9 @@
 from mainspring.kernel.call import Call
 from mainspring.kernel.event import Envelope
 from mainspring.services.webhooks import store
+from mainspring.services.webhooks.acting import allowed
 from mainspring.services.webhooks.api import WebhookSettings, service
-from mainspring.services.webhooks.jobs import enqueue_delivery
+from mainspring.services.webhooks.jobs import disable_for_nobody, enqueue_delivery
 from mainspring.services.webhooks.model import TESTED_TYPE, Routes
 
 TENANTS_HELD_MAX = 1_000  # whose routes a process remembers
@@ -41,17 +42,19 @@ class HeldRoutes:
 
 @service.on("*")
 async def route(call: Call, event: Envelope) -> None:
-    """Stage one delivery per endpoint that wants the event.
+    """Stage one delivery per endpoint that wants the event and acts for one who may read it.
 
     An endpoint gets the events that come after its creation in the log. A delivery emits no event,
     so sending webhooks' own events too makes no loop; disabling an endpoint emits one, once.
     """
+    first_ms = call.now_ms + int(call.use(WebhookSettings).retry_after_s[0] * 1000)
     if event.type == TESTED_TYPE:
-        wanting = [event.subject]
-    else:
-        assert event.seq is not None  # consumers are given events that have their place
-        wanting = (await call.use(HeldRoutes).of(call, event.seq)).wanting(event)
-    if wanting:
-        first_ms = call.now_ms + int(call.use(WebhookSettings).retry_after_s[0] * 1000)
-        for endpoint_id in wanting:
-            enqueue_delivery(call, endpoint_id, event.id, run_at_ms=first_ms)
+        enqueue_delivery(call, event.subject, event.id, run_at_ms=first_ms)
+        return
+    assert event.seq is not None  # consumers are given events that have their place
+    wanting = (await call.use(HeldRoutes).of(call, event.seq)).wanting(event)
+    ids, gone = await allowed(call, wanting, event)
+    for endpoint_id in ids:
+        enqueue_delivery(call, endpoint_id, event.id, run_at_ms=first_ms)
+    for endpoint_id in gone:
+        disable_for_nobody(call, endpoint_id)

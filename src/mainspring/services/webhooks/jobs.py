@@ -1,5 +1,6 @@
 """Jobs of webhooks: one attempt of a delivery, replays, disabling, forgetting."""
 
+import msgspec
 import structlog
 
 from mainspring.kernel.call import Call
@@ -10,7 +11,9 @@ from mainspring.ports.web import Web, WebAnswer, WebError
 from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.log import envelope, with_seq
 from mainspring.runtime.telemetry import Metrics
+from mainspring.runtime.visibility import Visibility, acting_for
 from mainspring.services.webhooks import model, store
+from mainspring.services.webhooks.acting import allowed
 from mainspring.services.webhooks.api import (
     FAILING_MS_MAX,
     Attempt,
@@ -22,6 +25,7 @@ from mainspring.services.webhooks.lanes import Busy, Lane, Lanes
 
 log = structlog.get_logger()
 
+ACTOR_GONE = "actor_gone"
 PURPOSE = "webhooks"  # what the keyring seals secrets for
 JOB_ATTEMPTS_MAX = 1_000  # of one job, turns in a full lane included
 JOB_TIMEOUT_S = 180.0  # over the longest that settings allow one POST
@@ -42,9 +46,13 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     due = await call.find(store.DUE, endpoint_id=endpoint_id, event_id=event_id)
     if due is None:
         return
-    if not due.enabled:
+    acting = await acting_for(call, due.actor) if due.enabled else None
+    if acting is None or not await _may_have(acting, due, endpoint_id):
         call.write(store.GIVE_UP(endpoint_id=endpoint_id, event_id=event_id, now_ms=call.now_ms))
+        if acting is None and due.enabled:
+            disable_for_nobody(call, endpoint_id)
         return
+    due = msgspec.structs.replace(due, personal=due.personal and Visibility(acting).personal)
     settings = call.use(WebhookSettings)
     # The job's first attempt begins a series of retries, be it a replay, a retry or a redrive.
     begins = call.attempt == 1
@@ -88,7 +96,8 @@ async def _attempt(
     if due.old_secret is not None and call.now_ms < due.old_secret_until_ms:
         secrets.append(keyring.unseal(due.old_secret, purpose=PURPOSE))
     event = with_seq(due.body, due.seq)
-    body = (await call.use(Sealer).reveal(event, allowed=due.personal)).encode()
+    revealed = await call.use(Sealer).reveal(event, allowed=due.personal)
+    body = revealed.encode()
     timestamp_s = clock.now_ms() // 1000
     headers = {
         "Content-Type": "application/cloudevents+json",
@@ -113,7 +122,9 @@ async def _attempt(
             "webhook_unanswered", event_id=event_id, error=error.code, cause=repr(error.__cause__)
         )
         return Attempt(at, duration_ms, error=error.code, excerpt=error.detail[:200]), None
-    excerpt = model.excerpt(answer.body) if answer.public else ""
+    # A receiver may repeat what it was sent; personal fields are kept nowhere that erasure misses.
+    kept = answer.public and not (due.personal and revealed != event)
+    excerpt = model.excerpt(answer.body) if kept else ""
     return Attempt(at, duration_ms, answer.status, excerpt=excerpt), answer
 
 
@@ -128,9 +139,23 @@ def _note_failure(call: Call, endpoint_id: str, due: store.DueRow, attempt: Atte
         reason = "failing"
     if reason is not None:
         # A job of its own: it is guarded and may run again, which a POST must not because of it.
-        call.enqueue(
-            disable, unique_key=f"disable {endpoint_id}", endpoint_id=endpoint_id, reason=reason
-        )
+        _enqueue_disable(call, endpoint_id, reason)
+
+
+def disable_for_nobody(call: Call, endpoint_id: str) -> None:
+    """Stage the end of an endpoint that acts for nobody any more."""
+    _enqueue_disable(call, endpoint_id, ACTOR_GONE)
+
+
+def _enqueue_disable(call: Call, endpoint_id: str, reason: str) -> None:
+    call.enqueue(
+        disable, unique_key=f"disable {endpoint_id}", endpoint_id=endpoint_id, reason=reason
+    )
+
+
+async def _may_have(acting: Call, due: store.DueRow, endpoint_id: str) -> bool:
+    """Tell whether whoever an endpoint acts for may read the event; its own tests it may."""
+    return due.type == model.TESTED_TYPE or await Visibility(acting).shows(due)
 
 
 def _record(
@@ -199,6 +224,8 @@ async def disable(call: Call, endpoint_id: str, reason: str) -> None:
     row = await call.find(store.ENDPOINT, id=endpoint_id, tenant=call.tenant)
     if row is None or not row.enabled or (reason == "failing" and row.failing_since_ms is None):
         return
+    if reason == ACTOR_GONE and await acting_for(call, row.actor) is not None:
+        return  # somebody else has taken it over meanwhile
     call.write(
         store.ENDPOINTS.update(row, enabled=False, disabled_reason=reason, updated_ms=call.now_ms),
         store.REVISE(tenant=call.tenant, revision=call.new_id("rev")),
@@ -214,12 +241,17 @@ async def replay(call: Call, endpoint_id: str, after: str, before: str) -> None:
     if row is None or not row.enabled:
         return
     page = await call.page(store.EVENTS_BETWEEN, after=after, before=before, limit=REPLAY_PAGE)
-    routes = model.Routes([store.RouteRow(row.id, row.types, row.filter, 0)])
+    routes = model.Routes([store.RouteRow(row.id, row.types, row.filter, row.actor, 0)])
     for event in page.items:
         if event.tenant != call.tenant or event.type == model.TESTED_TYPE:
             continue
-        if routes.wanting(envelope(event.body, event.seq)):
-            enqueue_delivery(call, row.id, event.id)
+        told = envelope(event.body, event.seq)
+        wanted, gone = await allowed(call, routes.wanting(told), told)
+        if gone:
+            disable_for_nobody(call, row.id)
+            return
+        for endpoint in wanted:
+            enqueue_delivery(call, endpoint, event.id)
     if page.more:
         call.enqueue(replay, endpoint_id=row.id, after=page.items[-1].id, before=before)
 

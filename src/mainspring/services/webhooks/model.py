@@ -67,6 +67,7 @@ class Route(msgspec.Struct, frozen=True):
     """An endpoint that may want an event, if that came after its creation."""
 
     endpoint_id: str
+    actor: str
     since_seq: int
     patterns: tuple[str, ...]
     program: Program | None
@@ -82,8 +83,11 @@ class Routes:
         self._routes = [route for row in rows if (route := _route(row)) is not None]
         self._by_type: dict[str, Sequence[Route]] = {}
 
-    def wanting(self, event: Envelope) -> list[str]:
-        """Return the ids of the endpoints whose types and filter take this event."""
+    def wanting(self, event: Envelope) -> list[Route]:
+        """Return the endpoints whose types and filter take this event.
+
+        Whether whoever they act for may read it is asked next.
+        """
         routes = self._by_type.get(event.type)
         if routes is None:
             routes = [
@@ -104,7 +108,7 @@ class Routes:
                 record = record or record_of(event)
                 if not route.program.test(record):
                     continue
-            wanting.append(route.endpoint_id)
+            wanting.append(route)
         return wanting
 
 
@@ -118,7 +122,7 @@ def _route(row: RouteRow) -> Route | None:
         return None
     # Created later than any event that has a place yet, it wants none of those.
     since_seq = SEQ_MAX if row.since_seq is None else row.since_seq
-    return Route(row.id, since_seq, tuple(_types(row.types)), program)
+    return Route(row.id, row.actor, since_seq, tuple(_types(row.types)), program)
 
 
 # Signing (Standard Webhooks 1.0)
@@ -196,6 +200,7 @@ def shown(row: EndpointRow) -> Webhook:
         filter=row.filter,
         description=row.description,
         personal=row.personal,
+        acts_for=row.actor,
         enabled=row.enabled,
         disabled_reason=row.disabled_reason,
         failing_since=None if row.failing_since_ms is None else rfc3339(row.failing_since_ms),
@@ -204,14 +209,20 @@ def shown(row: EndpointRow) -> Webhook:
     )
 
 
-def shown_delivery(row: DeliveryRow) -> Delivery:
-    """A delivery as callers see it."""
+def shown_delivery(row: DeliveryRow, *, answers: bool) -> Delivery:
+    """A delivery as callers see it; ``answers`` says whether with what the receiver answered."""
+    attempts = _attempts(row.attempts)
+    if not answers:
+        attempts = [
+            msgspec.structs.replace(each, excerpt="") if each.error is None else each
+            for each in attempts
+        ]
     return Delivery(
         id=row.event_id,
         webhook_id=row.endpoint_id,
         type=row.type,
         state=row.state,  # type: ignore[arg-type]  # only these three are written
-        attempts=_attempts(row.attempts),
+        attempts=attempts,
         attempts_made=row.attempts_made,
         next_attempt_at=None if row.next_ms is None else rfc3339(row.next_ms),
         created_at=rfc3339(row.created_ms),

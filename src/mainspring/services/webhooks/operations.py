@@ -1,6 +1,7 @@
 """What callers do with webhooks."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from msgspec import UNSET
@@ -15,7 +16,7 @@ from mainspring.ports.keyring import Keyring
 from mainspring.ports.web import Web, WebError
 from mainspring.runtime.feed import require_known
 from mainspring.runtime.registry import Registry
-from mainspring.services.events.api import PERSONAL_SCOPE
+from mainspring.runtime.visibility import PERSONAL_SCOPE, Visibility
 from mainspring.services.webhooks import jobs, model, store
 from mainspring.services.webhooks.api import (
     SECRET_OVERLAP_MS,
@@ -41,9 +42,11 @@ from mainspring.services.webhooks.api import (
     WebhookWithSecret,
     service,
 )
-from mainspring.services.webhooks.store import ENDPOINTS, EndpointRow
+from mainspring.services.webhooks.store import ENDPOINTS, DeliveryRow, EndpointRow
 
 READ, WRITE = "webhooks:read", "webhooks:write"
+
+_ACTING = frozenset({"url", "types", "filter", "personal"})  # whose change says for whom it acts
 
 
 @service.operation(
@@ -56,8 +59,9 @@ READ, WRITE = "webhooks:read", "webhooks:write"
 async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
     """Have events sent to a URL, signed with a secret that only this answer shows.
 
-    Every event of the tenant whose type and filter match is sent, in no promised order and at
-    least once: tell repeats by ``webhook-id``.
+    Every event whose type and filter match and which the caller may read is sent, in no promised
+    order and at least once: tell repeats by ``webhook-id``. What the caller may read is asked again
+    for each event; once it is revoked the endpoint is disabled.
     """
     url = _checked_url(call, new.url)
     _check_types(call, new.types)
@@ -82,6 +86,7 @@ async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
         created_event=call.emit(EndpointCreated(webhook_id, model.host_of(url), new.types)),
         created_ms=call.now_ms,
         updated_ms=call.now_ms,
+        actor=call.caller.actor,
     )
     count_in = store.COUNT_IN(
         tenant=call.tenant,
@@ -115,7 +120,11 @@ async def get(call: Call, webhook_id: str) -> Answer[Webhook]:
     "PATCH /v1/webhooks/{webhook_id}", scope=WRITE, raises=(UrlRefused, Invalid, Forbidden)
 )
 async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer[Webhook]:
-    """Change an endpoint. Deliveries that wait go to the new URL, or end when it is disabled."""
+    """Change an endpoint. Deliveries that wait go to the new URL, or end when it is disabled.
+
+    Whoever changes where it sends what, or enables it, is whom it acts for from then on: nobody has
+    sent to them what others may read.
+    """
     row = await _endpoint(call, webhook_id)
     call.require_match(model.etag(row))
     new: dict[str, object] = {}
@@ -140,6 +149,8 @@ async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer
     if "enabled" in new:
         new["disabled_reason"] = None if new["enabled"] else "by_caller"
         new["failing_since_ms"] = None if new["enabled"] else row.failing_since_ms
+    if new.keys() & _ACTING or new.get("enabled"):
+        new["actor"] = call.caller.actor
     if not new:
         return Answer(model.shown(row), etag=model.etag(row))
     new["updated_ms"] = call.now_ms
@@ -229,7 +240,7 @@ async def list_deliveries(call: Call, webhook_id: str, query: ListDeliveries) ->
         after=query.cursor or (jobs.END_OF_IDS if newest_first else ""),
         limit=query.limit,
     )
-    return Page.of(rows, model.shown_delivery, lambda row: row.event_id)
+    return Page.of(rows, partial(_shown_delivery, call), lambda row: row.event_id)
 
 
 @service.operation("GET /v1/webhooks/{webhook_id}/deliveries/{event_id}", scope=READ)
@@ -237,7 +248,7 @@ async def get_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
     """Show what became of one event at an endpoint, with each attempt."""
     await _endpoint(call, webhook_id)
     row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=event_id)
-    return model.shown_delivery(row)
+    return _shown_delivery(call, row)
 
 
 @service.operation(
@@ -258,7 +269,12 @@ async def retry_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery
     )
     call.wake("scheduled")
     jobs.enqueue_delivery(call, endpoint.id, event_id)
-    return model.shown_delivery(row)
+    return _shown_delivery(call, row)
+
+
+def _shown_delivery(call: Call, row: DeliveryRow) -> Delivery:
+    """A delivery; what was answered to an event may repeat it, so it takes the event's scope."""
+    return model.shown_delivery(row, answers=Visibility(call).shows_type(row.type))
 
 
 async def _endpoint(call: Call, webhook_id: str) -> EndpointRow:

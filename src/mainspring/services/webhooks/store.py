@@ -6,7 +6,10 @@ from mainspring.kernel.table import Query, Statement, Table
 
 
 class EndpointRow(msgspec.Struct, frozen=True):
-    """An endpoint. Secrets are sealed for the purpose ``webhooks``; ``types`` is a JSON list."""
+    """An endpoint. Secrets are sealed for the purpose ``webhooks``; ``types`` is a JSON list.
+
+    ``actor`` is whoever it acts for.
+    """
 
     id: str
     tenant: str
@@ -24,6 +27,7 @@ class EndpointRow(msgspec.Struct, frozen=True):
     created_event: str
     created_ms: int
     updated_ms: int
+    actor: str
     version: int = 1
 
 
@@ -51,6 +55,7 @@ class RouteRow(msgspec.Struct, frozen=True):
     id: str
     types: str
     filter: str | None
+    actor: str
     since_seq: int | None
 
 
@@ -71,6 +76,8 @@ class DueRow(msgspec.Struct, frozen=True):
     secret: bytes
     old_secret: bytes | None
     old_secret_until_ms: int
+    actor: str
+    tenant: str
     seq: int
     type: str
     body: str
@@ -128,7 +135,8 @@ REVISION = Query(
 )
 ROUTES = Query(
     "webhooks.routes",
-    "SELECT e.id, e.types, e.filter, CASE WHEN v.id IS NULL THEN 0 ELSE v.seq END AS since_seq "
+    "SELECT e.id, e.types, e.filter, e.actor, "
+    "CASE WHEN v.id IS NULL THEN 0 ELSE v.seq END AS since_seq "
     "FROM webhooks_endpoints e LEFT JOIN events v ON v.id = e.created_event "
     "WHERE e.tenant = :tenant AND e.enabled",
     RouteRow,
@@ -152,7 +160,7 @@ REVISE = Statement(
 DUE = Query(
     "webhooks.due",
     "SELECT e.url, e.personal, e.enabled, e.failing_since_ms, e.secret, e.old_secret, "
-    "e.old_secret_until_ms, v.seq, v.type, v.body, "
+    "e.old_secret_until_ms, e.actor, v.tenant, v.seq, v.type, v.body, "
     "d.attempts, d.attempts_made, d.tries, d.created_ms "
     "FROM webhooks_endpoints e JOIN events v ON v.id = :event_id "
     "LEFT JOIN webhooks_deliveries d ON d.endpoint_id = e.id AND d.event_id = v.id "

@@ -1,0 +1,42 @@
+"""Who sees an event about a record without ``records:read``: whoever a view rule would show it to.
+
+Its own room because the log asks it, not a caller of an operation.
+"""
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.event import Envelope
+from mainspring.services.records import access
+from mainspring.services.records.api import service
+from mainspring.services.records.catalog import compiled
+from mainspring.services.records.store import HEAD
+
+RECORD_EVENTS = "records.record."
+DELETED = "records.record.deleted"
+ID_TIME_CHARS = 10  # of the 26 after an id's prefix: its milliseconds
+
+
+@service.shows
+async def shows(call: Call, event: Envelope) -> bool:
+    """Judge the record as the event tells it by its collection's view rule of now.
+
+    An event that does not hold the record (its end) is shown where the rule asks nothing of it.
+    """
+    if not event.type.startswith(RECORD_EVENTS):
+        return False
+    record = msgspec.json.decode(event.data)
+    head = await call.find(HEAD, tenant=call.tenant, name=record["collection"])
+    if head is None or _time_of(event.id) < _time_of(head.id):
+        return False  # of a collection that is gone, whoever has its name now
+    collection = await compiled(call, head.id, head.version)
+    rule = collection.rules.get("view")
+    if rule is None:
+        return False
+    if event.type == DELETED:
+        return not rule.asks_record and access.may_view(call, collection, {})
+    return access.may_view(call, collection, collection.upgrade(record))
+
+
+def _time_of(id: str) -> str:
+    return id.rpartition("_")[2][:ID_TIME_CHARS]

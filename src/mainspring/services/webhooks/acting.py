@@ -1,0 +1,55 @@
+"""For whom an endpoint acts: whoever made it, or last chose what it is sent and where.
+
+Its own room because routing and replays both ask it, and remember the answer for a moment. What a
+delivery sends it asks for itself.
+"""
+
+from collections.abc import Iterable
+
+from mainspring.kernel.call import Call, Caller
+from mainspring.kernel.event import Envelope
+from mainspring.runtime.visibility import Visibility, acting_for
+from mainspring.services.webhooks.api import service
+from mainspring.services.webhooks.model import Route
+
+HELD_MS = 1_000  # for routing alone: events come faster than rights change
+HELD_MAX = 4_000
+
+
+@service.state
+class HeldActors:
+    """What those that endpoints act for may do, as of a moment ago."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], tuple[int, Caller | None]] = {}
+
+    async def acting(self, call: Call, actor: str) -> Call | None:
+        """Return a call of this actor, to read with; None when there is no such caller."""
+        key = (call.tenant, actor)
+        until_ms, caller = self._held.get(key, (0, None))
+        if not call.now_ms < until_ms <= call.now_ms + HELD_MS:
+            acting = await acting_for(call, actor)
+            if len(self._held) >= HELD_MAX:
+                self._held.clear()
+            self._held[key] = (call.now_ms + HELD_MS, acting.caller if acting else None)
+            return acting
+        return None if caller is None else call.of(caller)
+
+
+async def allowed(
+    call: Call, routes: Iterable[Route], event: Envelope
+) -> tuple[list[str], list[str]]:
+    """Return the endpoints that act for one who may read the event, and those that act for nobody.
+
+    Both by their ids.
+    """
+    ids, gone = [], []
+    for route in routes:
+        acting = await call.use(HeldActors).acting(call, route.actor)
+        if acting is None:
+            gone.append(route.endpoint_id)
+        elif await Visibility(acting).shows(event):
+            ids.append(route.endpoint_id)
+    return ids, gone

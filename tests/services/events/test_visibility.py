@@ -1,0 +1,288 @@
+"""What each scope and rule lets a caller read of the log, asked again while it lasts. Over HTTP."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mainspring import app, settings
+from mainspring.services.audit.verify import verify
+from tests.services.webhooks.receiver import Receiver
+
+PATIENCE_S = 20.0
+PASSWORD = "a long enough password"
+
+
+class Client:
+    """Calls a platform as its administrator, or as whoever has a key or token."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, key: str) -> None:
+        self.session = session
+        self.url = url
+        self.key = key
+
+    async def ask(self, method: str, path: str, body: object = None, *, as_: str = "") -> Any:
+        status, answer = await self.status(method, path, body, as_=as_)
+        assert status < 300, answer
+        return answer
+
+    async def status(
+        self, method: str, path: str, body: object = None, *, as_: str = ""
+    ) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {as_ or self.key}"}
+        async with self.session.request(
+            method, self.url + path, json=body, headers=headers
+        ) as response:
+            text = await response.text()
+            return response.status, json.loads(text) if text else None
+
+    async def make_key(self, *scopes: str) -> tuple[str, str]:
+        made = await self.ask("POST", "/v1/api_keys", {"name": "k", "scopes": [*scopes]})
+        return made["id"], made["key"]
+
+    async def events(self, kinds: str, as_: str) -> list[Any]:
+        found: list[Any] = (await self.ask("GET", f"/v1/events?type={kinds}", as_=as_))["items"]
+        return found
+
+    async def hook(self, receiver: Receiver, as_: str = "", **fields: object) -> str:
+        new = {"url": receiver.url(), "types": ["*"], **fields}
+        made: str = (await self.ask("POST", "/v1/webhooks", new, as_=as_))["id"]
+        return made
+
+    async def first(self, receiver: Receiver, hook: str) -> Any:
+        """Have a test sent, and return what is the first to arrive."""
+        await self.ask("POST", f"/v1/webhooks/{hook}:test")
+        return (await receiver.next()).event
+
+    async def note(self, **values: object) -> str:
+        made: str = (await self.ask("POST", "/v1/collections/notes/records", values))["id"]
+        return made
+
+
+@pytest.fixture
+async def client(database_url: str, tmp_path: Path) -> AsyncIterator[Client]:
+    environ = {
+        "MAINSPRING_PLATFORM__DATA_DIR": str(tmp_path / "data"),
+        "MAINSPRING_DATABASE__URL": database_url,
+        "MAINSPRING_SERVER__PORT": "0",
+        "MAINSPRING_WEBHOOKS__ALLOW_PRIVATE_ADDRESSES": "true",
+    }
+    platform = await app.build(settings.load(app.sections(None), environ=environ))
+    await platform.start()
+    key = (tmp_path / "data/admin.key").read_text().strip()
+    async with aiohttp.ClientSession() as session:
+        found = Client(session, platform.url, key)
+        await found.ask(
+            "POST",
+            "/v1/collections",
+            {
+                "name": "notes",
+                "fields": [{"name": "text", "type": "text"}, {"name": "open", "type": "boolean"}],
+                "rules": {"view": "record.open == true"},
+            },
+        )
+        yield found
+    await platform.drain(5.0)
+
+
+@pytest.fixture
+async def receivers() -> AsyncIterator[list[Receiver]]:
+    found = [Receiver() for _ in range(3)]
+    for receiver in found:
+        await receiver.start()
+    yield found
+    for receiver in found:
+        await receiver.stop()
+
+
+async def placed(client: Client, event_subject: str) -> None:
+    """Wait until an event about this has its place in the log."""
+    async with asyncio.timeout(PATIENCE_S):
+        while event_subject not in {e["subject"] for e in await client.events("*", client.key)}:
+            pass
+
+
+async def test_the_feed_shows_what_scopes_and_rules_let_a_caller_read(client: Client) -> None:
+    secret, shown = await client.note(text="secret", open=False), await client.note(open=True)
+    await client.ask("DELETE", f"/v1/collections/notes/records/{shown}")
+    await placed(client, shown)
+    _, feed_only = await client.make_key("events:read")
+    _, reader = await client.make_key("events:read", "records:read")
+    of_rule = await client.events("*", feed_only)
+    assert [(e["type"], e["subject"]) for e in of_rule] == [("records.record.created", shown)]
+    assert {e["subject"] for e in await client.events("records.*", reader)} == {secret, shown}
+    assert {e["type"] for e in await client.events("*", reader)} == {
+        "records.record.created", "records.record.deleted",
+    }  # fmt: skip
+    # A filter finds nothing out that the page does not show.
+    assert await client.events("*&filter=data.text%20==%20'secret'", feed_only) == []
+
+
+async def test_events_of_a_collection_that_is_gone_are_not_shown_by_its_successor(
+    client: Client,
+) -> None:
+    await client.note(text="secret", open=False)
+    await client.ask("DELETE", "/v1/collections/notes")
+    again = {
+        "name": "notes",
+        "fields": [{"name": "text", "type": "text"}],
+        "rules": {"view": "true"},
+    }
+    for _ in range(200):  # until its records are gone
+        status, answer = await client.status("POST", "/v1/collections", again)
+        if status == 201:
+            break
+    assert status == 201, answer
+    made = await client.note(text="for all")
+    await placed(client, made)
+    _, feed_only = await client.make_key("events:read")
+    assert {e["subject"] for e in await client.events("*", feed_only)} == {made}
+
+
+async def test_the_audit_trail_withholds_what_the_caller_may_not_read(client: Client) -> None:
+    secret = await client.note(text="secret", open=False)
+    await placed(client, secret)
+    _, auditor = await client.make_key("audit:read")
+    page = await client.ask("GET", "/v1/audit/entries?type=records.record.*", as_=auditor)
+    (entry,) = page["items"]
+    assert (entry["type"], entry["withheld"], entry["event"]) == (
+        "records.record.created", True, None,
+    )  # fmt: skip
+    proof = await client.ask("GET", f"/v1/audit/proofs/{entry['id']}", as_=auditor)
+    assert proof["leaf"] == entry["leaf"]
+    headers = {"Authorization": f"Bearer {auditor}"}
+    async with client.session.get(f"{client.url}/v1/audit/export", headers=headers) as response:
+        exported = await response.read()
+    assert b"secret" not in exported
+    report = verify(exported.splitlines(keepends=True))
+    assert ([p.kind for p in report.problems], report.withheld) == (["withheld"], report.events)
+    _, reader = await client.make_key("audit:read", "records:read")
+    page = await client.ask("GET", "/v1/audit/entries?type=records.record.*", as_=reader)
+    assert page["items"][0]["event"]["data"]["text"] == "secret"
+
+
+async def test_a_webhook_is_sent_what_its_maker_may_read(
+    client: Client, receivers: list[Receiver]
+) -> None:
+    plain, reading, admins = receivers
+    _, writer = await client.make_key("webhooks:write")
+    _, reader = await client.make_key("webhooks:write", "records:read")
+    plain_hook = await client.hook(plain, writer)
+    reading_hook = await client.hook(reading, reader)
+    await client.hook(admins)
+    secret, shown = await client.note(text="secret", open=False), await client.note(open=True)
+    seen = {(await reading.next()).event["subject"] for _ in range(2)}
+    assert seen == {secret, shown}
+    assert (await plain.next()).event["subject"] == shown
+    # Nor does a replay send more, nor pointing at oneself what acts for somebody else.
+    since = {"since": "2020-01-01T00:00:00Z"}
+    await client.ask("POST", f"/v1/webhooks/{plain_hook}:replay", since, as_=writer)
+    assert (await plain.next()).event["subject"] == shown
+    taken = {"url": plain.url("/taken")}
+    changed = await client.ask("PATCH", f"/v1/webhooks/{reading_hook}", taken, as_=writer)
+    assert changed["acts_for"] != ""
+    await client.ask("POST", f"/v1/webhooks/{reading_hook}:replay", since, as_=writer)
+    got = await plain.next()
+    assert (got.path, got.event["subject"]) == ("/taken", shown)
+    more = await client.note(text="secret", open=False)
+    async with asyncio.timeout(PATIENCE_S):
+        while (await admins.next()).event["subject"] != more:
+            pass
+    assert (await client.first(plain, plain_hook))["type"] == "webhooks.endpoint.tested"
+    path = f"/v1/webhooks/{plain_hook}/deliveries"
+    sent = (await client.ask("GET", path))["items"]
+    # The test's own delivery is recorded a moment after it arrived.
+    assert {d["type"] for d in sent} - {"webhooks.endpoint.tested"} == {"records.record.created"}
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["before", "retried"])
+async def test_a_webhook_ends_with_the_key_that_made_it(
+    client: Client, receivers: list[Receiver], waiting: bool
+) -> None:
+    mine, admins, _ = receivers
+    key_id, key = await client.make_key("webhooks:write", "records:read")
+    hook = await client.hook(mine, key, types=["records.*"])
+    await client.hook(admins, types=["webhooks.endpoint.disabled", "records.*"])
+    if waiting:
+        mine.answer(500)
+        waits = await client.note(text="first")
+        assert (await mine.next()).event["subject"] == waits
+        assert (await admins.next()).event["subject"] == waits
+    count = mine.count
+    await client.ask("DELETE", f"/v1/api_keys/{key_id}")
+    after = await client.note(text="after")
+    happened = [(await admins.next()).event for _ in range(2)]
+    assert {e["subject"] for e in happened} == {after, hook}
+    (ended,) = [e for e in happened if e["type"] == "webhooks.endpoint.disabled"]
+    assert ended["data"]["reason"] == "actor_gone"
+    shown = await client.ask("GET", f"/v1/webhooks/{hook}")
+    assert (shown["enabled"], shown["disabled_reason"], shown["acts_for"]) == (
+        False, "actor_gone", key_id,
+    )  # fmt: skip
+    # Whoever enables it is whom it acts for.
+    enabled = await client.ask("PATCH", f"/v1/webhooks/{hook}", {"enabled": True})
+    assert (enabled["disabled_reason"], enabled["acts_for"] != key_id) == (None, True)
+    assert mine.count == count
+
+
+class Stream:
+    """An open stream of server-sent events."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._content = response.content
+
+    async def next(self) -> Any:
+        async with asyncio.timeout(PATIENCE_S):
+            while line := await self._content.readline():
+                if line.startswith(b"data: "):
+                    return json.loads(line[6:])
+        return None
+
+
+async def somebody(client: Client, *scopes: str) -> tuple[str, str]:
+    """Sign somebody up with a role of these scopes; return their id and access token."""
+    await client.ask("POST", "/v1/roles", {"name": "reading", "scopes": [*scopes]})
+    new = {"email": "ada@example.com", "password": PASSWORD, "display_name": "Ada"}
+    user = await client.ask("POST", "/v1/users", new)
+    await client.ask("PATCH", f"/v1/users/{user['id']}", {"roles": ["reading"]})
+    log_in = {"email": "ada@example.com", "password": PASSWORD}
+    session = await client.ask("POST", "/v1/sessions", log_in)
+    return user["id"], session["access_token"]
+
+
+async def test_an_open_stream_shows_what_the_role_gives_now(client: Client) -> None:
+    scopes = ["events:read", "users:read", "records:read", "events:personal"]
+    user_id, token = await somebody(client, *scopes)
+    headers = {"Authorization": f"Bearer {token}"}
+    url = f"{client.url}/v1/events/stream?type=users.user.updated,records.record.created"
+    async with client.session.get(url, headers=headers) as response:
+        stream = Stream(response)
+        assert "position" in await stream.next()
+        rename = {"display_name": "Ada L."}
+        await client.ask("PATCH", f"/v1/users/{user_id}", rename)
+        assert (await stream.next())["data"]["display_name"] == "Ada L."
+        await client.ask("PATCH", "/v1/roles/reading", {"scopes": scopes[:2]})
+        await client.note(text="secret", open=False)
+        await client.ask("PATCH", f"/v1/users/{user_id}", {"display_name": "Ada M."})
+        item = await stream.next()
+        assert (item["type"], item["data"]["display_name"]) == ("users.user.updated", None)
+        assert "display_name" in item["sealedfields"]
+        await client.ask("PATCH", "/v1/roles/reading", {"scopes": ["users:read"]})
+        await client.ask("PATCH", f"/v1/users/{user_id}", {"display_name": "Ada N."})
+        assert await stream.next() is None
+
+
+async def test_people_read_what_happened_to_themselves(client: Client) -> None:
+    user_id, token = await somebody(client, "events:read")
+    await placed(client, user_id)
+    mine = await client.events("*", token)
+    assert {"users.user.created", "users.user.updated", "users.session.created"} <= {
+        e["type"] for e in mine
+    }
+    assert all(
+        user_id in (e["subject"], e["data"].get("user_id"), e["data"].get("owner_id")) for e in mine
+    )
