@@ -1,6 +1,7 @@
 """One job: enqueued, looked at, cancelled, retried."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Failure, Invalid, NotFound
+from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Query
 from mainspring.services.jobs.api import ListJobs, NewJob, NotInThatState
 from tests.services.jobs.chores import Doors, private
@@ -237,3 +239,17 @@ async def test_lists_are_filtered_and_paged(platform: Platform) -> None:
     ):
         page = await platform.value("jobs.list_all", query=query)
         assert len(page["items"]) == count
+
+
+async def test_a_page_of_large_jobs_ends_early(at_rest: Platform) -> None:
+    large = "x" * 300_000
+    made = [(await enqueue(at_rest, args={"what": f"{n:02}{large}"}))["id"] for n in range(15)]
+    found: list[str] = []
+    cursor, pages = None, 0
+    while pages == 0 or cursor is not None:
+        outcome = await at_rest.run("jobs.list_all", query=ListJobs(limit=500, cursor=cursor))
+        assert len(outcome.body) < PAGE_BYTES_MAX + 20_000
+        page = json.loads(outcome.body)
+        found += [job["id"] for job in page["items"]]
+        cursor, pages = page["next_cursor"], pages + 1
+    assert (found, pages) == (made, 3)

@@ -138,8 +138,8 @@ async def compute(call: Call, customer: str) -> None:
 @rfm.operation("GET /v1/rfm/customers", scope="rfm:read")
 async def list_customers(call: Call, query: After) -> Page[Customer]:
     """List customers and their figures, by customer."""
-    rows = await call.all(CUSTOMERS_AFTER, after=query.after, limit=query.limit)
-    return Page(rows, rows[-1].customer if len(rows) == query.limit else None)
+    rows = await call.page(CUSTOMERS_AFTER, after=query.after, limit=query.limit)
+    return Page.of(rows, lambda row: row, lambda row: row.customer)
 
 
 @rfm.operation("GET /v1/rfm/progress", scope="rfm:read")

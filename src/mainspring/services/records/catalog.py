@@ -3,14 +3,23 @@
 A call learns the version in the same query that reads its record, so no process serves an old one.
 """
 
+from collections.abc import AsyncIterator
+
 import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure, Forbidden, NotFound, Rerun, Unauthenticated
+from mainspring.kernel.page import PAGE_LIMIT_MAX
 from mainspring.runtime.registry import Registry
 from mainspring.services.records.fields import complete
 from mainspring.services.records.model import Compiled, Definition
-from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, CollectionRow, Head
+from mainspring.services.records.store import (
+    COLLECTION_BY_ID,
+    COLLECTIONS_PAGE,
+    HEAD,
+    CollectionRow,
+    Head,
+)
 
 CACHED_MAX = 512  # compiled collections in one process
 
@@ -75,6 +84,19 @@ async def confirm(call: Call, collection: Compiled) -> None:
         _heads.pop((call.use(Registry), call.tenant, collection.name), None)
         if call.reruns == 0:
             raise Rerun
+
+
+async def every(call: Call) -> AsyncIterator[CollectionRow]:
+    """Go through a tenant's collections by name, holding no more than a page of them."""
+    after, more = "", True
+    while more:
+        rows = await call.page(
+            COLLECTIONS_PAGE, tenant=call.tenant, after=after, limit=PAGE_LIMIT_MAX
+        )
+        for row in rows.items:
+            yield row
+            after = row.name
+        more = rows.more
 
 
 def read_definition(row: CollectionRow) -> Definition:

@@ -27,7 +27,7 @@ from mainspring.services.records.api import (
     StillReferenced,
     service,
 )
-from mainspring.services.records.catalog import compile_row, read_definition
+from mainspring.services.records.catalog import compile_row, every, read_definition
 from mainspring.services.records.fields import CEL_TYPES, bounds
 from mainspring.services.records.jobs import migrate_records, purge_collection
 from mainspring.services.records.model import (
@@ -156,9 +156,8 @@ async def delete_collection(call: Call, name: str) -> None:
     """Delete a collection and its records. Refused while another collection points at it."""
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
     call.require_match(f'"{row.version}"')
-    allowed = call.use(RecordsSettings).collections_max
-    for other in await call.all(COLLECTIONS_PAGE, tenant=call.tenant, after="", limit=allowed):
-        if other.id != row.id and row.id in compile_row(other).definition.targets.values():
+    async for other in every(call):
+        if other.id != row.id and row.id in read_definition(other).targets.values():
             raise StillReferenced(f"the collection {other.name!r} points at this one")
     call.write(COLLECTIONS.delete(row), HOLD_WRITERS())
     files = [f.name for f in compile_row(row).definition.fields if f.type == "file"]
