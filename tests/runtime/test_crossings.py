@@ -100,7 +100,7 @@ async def claim(runtime: Runtime) -> ClaimedJob:
 
 async def attempt(runtime: Runtime, job: ClaimedJob) -> str:
     call = runtime.dispatcher.call(SYSTEM, request_id=job.id, attempt=job.attempt)
-    return await runtime.workers._run("bulk", job, call)
+    return (await runtime.workers._run("bulk", job, call)).outcome
 
 
 async def test_a_cancelled_job_that_is_retried_while_it_runs_keeps_no_slot(
