@@ -175,7 +175,7 @@ class Platform:
             Sealer: self.sealer,
             Authority: authenticator,
         }
-        self.runtime = Runtime(
+        runtime = self.runtime = Runtime(
             self.database,
             services_of(user_app),
             keyring=self.keyring,
@@ -184,6 +184,7 @@ class Platform:
             clock=clock,
             entropy=entropy,
             concurrency=settings.of(QueueSettings).concurrency,
+            data_dir=self.data_dir,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
         self.gateway = Gateway(
@@ -208,9 +209,7 @@ class Platform:
             server=server,
             cors=settings.of(CorsSettings),
         )
-        Pages(
-            self.rest, self.runtime.registry, self.runtime, ready=self.failing, status=self.status
-        )
+        Pages(self.rest, runtime.registry, runtime, ready=self.failing, status=self.status)
         self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets)
 
     def _tail(self) -> Tail:
@@ -298,12 +297,7 @@ class Platform:
 
     async def failing(self) -> list[str]:
         """Name the parts that cannot serve; none when it is ready."""
-        try:
-            async with asyncio.timeout(2):
-                await self.database.version()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer
-            return [f"database: {type(error).__name__}"]
-        return []
+        return await self.runtime.health.failing()
 
     async def status(self) -> dict[str, Any]:
         """Versions, services and engines, for ``GET /v1/status``."""

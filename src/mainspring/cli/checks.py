@@ -1,6 +1,7 @@
 """What ``mainspring doctor`` looks at, one function per check."""
 
 import asyncio
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -10,7 +11,9 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +21,10 @@ from pathlib import Path
 import msgspec
 
 from mainspring.cli.running import find_running
-from mainspring.ports.database import Database, StartError
+from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.table import Write
+from mainspring.ports.database import Database, StartError, Transaction, Wakes
+from mainspring.runtime.health import TRY_TO_WRITE
 
 PYTHON_MIN = (3, 11)
 SQLITE_MIN = (3, 51, 3)  # earlier ones have a published WAL corruption bug
@@ -156,14 +162,46 @@ async def check_database(database: Database) -> Check:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await database.open()
             try:
+                await _write_and_undo(database)
                 return Check("database", Verdict.OK, await database.version())
             finally:
                 await database.close()
     except TimeoutError:
         found = f"no answer within {CONNECT_TIMEOUT_S:g} s"
-    except StartError as error:
+    except (StartError, Unavailable) as error:
         found = str(error)
     return Check("database", Verdict.FAIL, found, "check [database] url: mainspring config")
+
+
+async def _write_and_undo(database: Database) -> None:
+    """Find out whether the database takes writes, and leave nothing behind."""
+
+    async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+        await transaction.execute(TRY_TO_WRITE())
+        raise _Undone
+
+    with contextlib.suppress(_Undone):
+        await database.transact(body)
+
+
+class _Undone(Exception):
+    """Rolls back what a check wrote."""
+
+
+def check_running(url: str) -> Check:
+    """The platform that runs over this data directory says that it can serve."""
+    request = urllib.request.Request(url + "/readyz")  # noqa: S310 - http, from running.json
+    try:
+        with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S):  # noqa: S310
+            return Check("platform", Verdict.OK, f"ready at {url}")
+    except urllib.error.HTTPError as error:
+        try:
+            found = str(json.loads(error.read(1 << 16))["detail"])
+        except (ValueError, KeyError):
+            found = f"answers {error.code}"
+    except OSError as error:
+        found = f"does not answer at {url}: {error}"
+    return Check("platform", Verdict.FAIL, found, "look into its log")
 
 
 def as_json(checks: list[Check]) -> str:

@@ -43,7 +43,10 @@ def doctor(
     found = list(checks.local_checks(folder, server.host, server.port))
     url = database_url(settings)
     file = Path(url.removeprefix("sqlite:"))
-    if not url.startswith("sqlite:") or (file.is_file() and not find_running(folder)):
+    running = find_running(folder)
+    if running is not None:
+        found.append(checks.check_running(running.url))
+    if not url.startswith("sqlite:") or (file.is_file() and running is None):
         found.append(asyncio.run(checks.check_database(open_database(url))))
     if as_json:
         typer.echo(checks.as_json(found))

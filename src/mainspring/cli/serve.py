@@ -20,6 +20,7 @@ from mainspring.cli.workers import Crew
 from mainspring.gateway.settings import ServerSettings
 from mainspring.interfaces.server import bind
 from mainspring.kernel.app import App
+from mainspring.kernel.errors import Unavailable
 from mainspring.ports.database import StartError
 from mainspring.settings import DatabaseSettings, PlatformSettings, Settings
 
@@ -71,7 +72,7 @@ async def _serve(
         platform = await build(settings, user_app, sockets=[listener] if listener else ())
         started = False
         try:
-            started = await _unless(stop, platform.start())
+            started = await _unless(stop, _started(platform))
             if started:
                 database = await platform.database.version()
                 with announce(_where(platform, settings, database)):
@@ -83,6 +84,17 @@ async def _serve(
                 log.info("stopped")
             else:
                 await _abandon(platform)
+
+
+async def _started(platform: Platform) -> None:
+    """Start it. Raises StartError, also for a disk that is full or must not be written."""
+    try:
+        await platform.start()
+    except Unavailable as error:
+        raise StartError(error.detail) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise StartError(f"cannot start: {where}{error.strerror or error}") from error
 
 
 async def _abandon(platform: Platform) -> None:

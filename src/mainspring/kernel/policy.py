@@ -32,15 +32,19 @@ class RateClass(StrEnum):
     UNLIMITED = "unlimited"
 
 
+ATTEMPTS_DEFAULT = 20  # about a day: 1 s, 2 s, 4 s … then every six hours
+
+
 class RetryPolicy(msgspec.Struct, frozen=True):
     """When a failed attempt runs again: exponential from ``first_s`` to ``cap_s``, full jitter.
 
-    With ``schedule_s`` the delays are those, each with up to ``jitter`` (a fraction) added.
+    The default goes on for about a day, so that what fails because of a bad hour is not lost. With
+    ``schedule_s`` the delays are those, each with up to ``jitter`` (a fraction) added.
     """
 
-    max_attempts: int = 5
+    max_attempts: int = ATTEMPTS_DEFAULT
     first_s: float = 1.0
-    cap_s: float = 300.0
+    cap_s: float = 6 * 3600.0
     schedule_s: tuple[float, ...] = ()
     jitter: float = 0.2
 

@@ -17,7 +17,7 @@ from mainspring.kernel.operation import (
     Kind,
     Operation,
 )  # fmt: skip
-from mainspring.kernel.policy import RateClass, RetryPolicy
+from mainspring.kernel.policy import ATTEMPTS_DEFAULT, RateClass, RetryPolicy
 from mainspring.kernel.table import Table
 
 E = TypeVar("E")
@@ -194,7 +194,7 @@ class Service:
         self,
         *,
         queue: str = "default",
-        max_attempts: int = 5,
+        max_attempts: int = ATTEMPTS_DEFAULT,
         retry: RetryPolicy | None = None,
         timeout_s: float = JOB_TIMEOUT_S,
         coalesces: bool = False,

@@ -17,7 +17,7 @@ from mainspring.kernel.service import Consumer
 from mainspring.kernel.table import Command
 from mainspring.ports.database import Database
 from mainspring.runtime.containment import attempt, described, tell
-from mainspring.runtime.dispatch import Dispatcher
+from mainspring.runtime.dispatch import RERUNS_MAX, Dispatcher
 from mainspring.runtime.inbox import Inbox
 from mainspring.runtime.log import envelope
 from mainspring.runtime.supervisor import Supervisor
@@ -37,6 +37,7 @@ log = structlog.get_logger()
 BATCH_EVENTS = 256
 BATCH_BYTES = 4 << 20  # of their bodies
 HANDLE_TIMEOUT_S = 60.0  # of one event: a handler that hangs must not stop its consumer for good
+STUCK_S = 2 * HANDLE_TIMEOUT_S  # without a step: then a consumer is said to stand still
 CONSUMED = frozenset({"local:consumed"})
 STANDBY_S = 1.0  # how long another process may be silent before this one takes over
 POLL_S = 5.0  # a wake can be lost with its connection; the log never is
@@ -69,7 +70,18 @@ class Relay:
         self._clock = clock
         self._supervisor = Supervisor()
         self._listeners: list[AsideListener] = []
+        self._moved_s: dict[str, float] = {}
         self.lag_events: dict[str, int] = {}
+
+    def failing(self) -> list[str]:
+        """Name the consumers that fail or stand still, and why."""
+        now_s = self._clock.monotonic_s()
+        stuck = [
+            f"consumer {name}: has not moved for {now_s - moved_s:.0f} s"
+            for name, moved_s in self._moved_s.items()
+            if now_s - moved_s > STUCK_S
+        ]
+        return [*self._supervisor.failing(), *stuck]
 
     def on_aside(self, listener: AsideListener) -> None:
         """Call ``listener`` with each event that a consumer failed on, and why."""
@@ -105,6 +117,7 @@ class Relay:
     async def stop(self) -> None:
         """Stop following. What was not committed is taken again at the next start."""
         await self._supervisor.stop()
+        self._moved_s.clear()
 
     async def _head(self) -> int:
         return (await self._database.read(LAST_SEQ, ()))[0]
@@ -114,6 +127,7 @@ class Relay:
         with self._board.listen("events", "sequenced") as signal:
             while True:
                 signal.clear()
+                self._moved_s[consumer.name] = self._clock.monotonic_s()
                 try:
                     moved = await self._take(consumer, seq)
                 except Overtaken:
@@ -146,6 +160,7 @@ class Relay:
         with self._board.listen() as never:
             while (seq := await self._cursor(consumer)) != seen:
                 seen = seq
+                self._moved_s[consumer.name] = self._clock.monotonic_s()
                 never.clear()
                 await wait(never, STANDBY_S)
         return seq
@@ -187,7 +202,7 @@ class Relay:
 
     async def _take_one(self, consumer: Consumer, after: int, event: LoggedEvent) -> None:
         move = self._move(consumer, after, event.seq)
-        for _ in range(consumer.retry.max_attempts):
+        for _ in range(RERUNS_MAX):
             call = await self._handle(consumer, event)
             try:
                 await self._dispatcher.commit_all([call], also=[move], wakes=CONSUMED)
@@ -206,6 +221,7 @@ class Relay:
 
     async def _handle(self, consumer: Consumer, event: LoggedEvent) -> Call:
         """Run the handler; when it fails, the call holds the job that will try again."""
+        self._moved_s[consumer.name] = self._clock.monotonic_s()
         told = envelope(event.body, event.seq)
         call = self._call(consumer, event, told)
         try:

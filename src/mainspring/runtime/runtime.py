@@ -1,6 +1,7 @@
 """The runtime of one process over one database: what starts, and in which order it stops."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from mainspring.runtime.dispatch import Dispatcher
 from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.feed import Recent
 from mainspring.runtime.gauges import watch
+from mainspring.runtime.health import Health
 from mainspring.runtime.inbox import Inbox
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.registry import Registry
@@ -59,6 +61,7 @@ class Runtime:
         entropy: Entropy | None = None,
         concurrency: Mapping[str, int] | None = None,
         job_kept_ms: int = JOB_KEPT_MS,
+        data_dir: Path | None = None,
     ) -> None:
         self.database = database
         self.clock = clock or SystemClock()
@@ -83,14 +86,8 @@ class Runtime:
         context = Context(database, self.ids, self.resources, self.registry.event_types)
         metrics = self.resources.setdefault(Metrics, Metrics())
         self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer, metrics)
-        self.relay = Relay(
-            database,
-            self.dispatcher,
-            self.inbox,
-            list(self.registry.consumers.values()),
-            self.board,
-            self.clock,
-        )
+        consumers = list(self.registry.consumers.values())
+        self.relay = Relay(database, self.dispatcher, self.inbox, consumers, self.board, self.clock)
         queues = {**CONCURRENCY, **(concurrency or {})}
         for job in self.jobs.values():
             queues.setdefault(job.queue, CONCURRENCY["default"])
@@ -116,6 +113,11 @@ class Runtime:
         )
         self.sequencer = Sequencer(database, self.board)
         self._watchdog = Watchdog()
+        self.health = Health(database, self.clock, self._failing_loops, data_dir)
+
+    def _failing_loops(self) -> list[str]:
+        return [*self.workers.failing(), *self.relay.failing(), *self.scheduler.failing(),
+                *self.sequencer.failing()]  # fmt: skip
 
     async def migrate(self) -> int:
         """Bring the database to the schema of the services; return how many scripts ran."""

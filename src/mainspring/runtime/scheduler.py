@@ -9,6 +9,7 @@ from mainspring.kernel.clock import Clock
 from mainspring.kernel.ids import encode
 from mainspring.kernel.job import Schedule
 from mainspring.ports.database import Database, StartError
+from mainspring.runtime.answers import ANSWER_KEPT_MS
 from mainspring.runtime.dispatch import Dispatcher
 from mainspring.runtime.relay import consumer_caller
 from mainspring.runtime.supervisor import Supervisor
@@ -16,6 +17,8 @@ from mainspring.runtime.tables import (
     FORGET_ANSWER_BODIES,
     FORGET_ANSWERS,
     FORGET_JOBS,
+    HEAL_ANSWER_BODIES,
+    HEAL_ANSWERS,
     MOVE_SCHEDULE,
     SCHEDULE,
     SCHEDULES,
@@ -76,6 +79,10 @@ class Scheduler:
             self._supervisor.start("schedules", self._fire)
         self._supervisor.start("sweep", self._sweep)
 
+    def failing(self) -> list[str]:
+        """Name the loops that fail, and why."""
+        return self._supervisor.failing()
+
     async def stop(self) -> None:
         """Stop."""
         await self._supervisor.stop()
@@ -104,6 +111,10 @@ class Scheduler:
             row = ScheduleRow(schedule.name, following_ms)
             await self._database.commit([SCHEDULES.insert(row, taken=None)])
             return following_ms
+        if found[0] > following_ms:  # a clock that was wrong wrote it: no moment lies between
+            heal = MOVE_SCHEDULE(name=schedule.name, was_ms=found[0], next_ms=following_ms)
+            await self._database.commit([heal])
+            return following_ms
         if found[0] > now_ms:
             return found[0]
         call = self._dispatcher.call(
@@ -130,6 +141,8 @@ class Scheduler:
         now_ms = self._clock.now_ms()
         ended_ms = now_ms - self._job_kept_ms
         for command in (
+            HEAL_ANSWERS(latest_ms=now_ms + ANSWER_KEPT_MS, limit=SWEEP_MAX),
+            HEAL_ANSWER_BODIES(latest_ms=now_ms + 2 * ANSWER_KEPT_MS, limit=SWEEP_MAX),
             FORGET_ANSWERS(now_ms=now_ms, limit=SWEEP_MAX),
             FORGET_ANSWER_BODIES(now_ms=now_ms, limit=SWEEP_MAX),
             FORGET_JOBS(before=job_id_at(ended_ms), ended_ms=ended_ms, limit=SWEEP_MAX),

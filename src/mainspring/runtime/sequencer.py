@@ -55,6 +55,10 @@ class Sequencer:
         if self._database.dialect == "postgres":
             self._supervisor.start("sequencer", self._follow)
 
+    def failing(self) -> list[str]:
+        """Name the loops that fail, and why."""
+        return self._supervisor.failing()
+
     async def stop(self) -> None:
         """Stop. What has no number yet gets it at the next start, or in another process."""
         await self._supervisor.stop()

@@ -5,21 +5,25 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from mainspring.runtime.containment import contained, end
+from mainspring.kernel.errors import Unavailable
+from mainspring.runtime.containment import contained, described, end
 
 log = structlog.get_logger()
 
 RESTART_FIRST_S = 0.1
 RESTART_MAX_S = 5.0
+FAILURES_MIN = 2  # in a row, before a loop is said to fail
+WHY_CHARS_MAX = 200
 STOP_S = 10.0  # for a loop that runs user code: longer than that is given to end
 
 
 class Supervisor:
     """Runs named loops until stopped. A loop that returns is done; one that raises restarts."""
 
-    __slots__ = ("_stopping", "_tasks")
+    __slots__ = ("_failures", "_stopping", "_tasks")
 
     def __init__(self) -> None:
+        self._failures: dict[str, tuple[int, float, str]] = {}
         self._stopping = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -27,6 +31,15 @@ class Supervisor:
         """Run ``loop`` in the background."""
         self._stopping = False
         self._tasks[name] = asyncio.create_task(self._keep_running(name, loop), name=name)
+
+    def failing(self) -> list[str]:
+        """Name the loops that keep failing, and why: not those that failed just once."""
+        now_s = asyncio.get_running_loop().time()
+        return [
+            f"{name}: {why}"
+            for name, (times, at_s, why) in self._failures.items()
+            if times >= FAILURES_MIN and now_s - at_s <= RESTART_MAX_S * 1.5
+        ]
 
     async def stop(self) -> None:
         """Cancel every loop and wait until all have ended, but not for ever."""
@@ -42,14 +55,21 @@ class Supervisor:
             began_s = clock.time()
             try:
                 await contained(loop())
-            except (Exception, asyncio.CancelledError):
+            except (Exception, asyncio.CancelledError) as error:
                 if self._stopping:
                     raise
                 while (task := asyncio.current_task()) and task.cancelling():
                     task.uncancel()  # by its own code: nobody stops it
                 if clock.time() - began_s > RESTART_MAX_S:  # not the trouble of the last restart
                     delay_s = RESTART_FIRST_S
-                log.exception("loop_restarts", loop=name, delay_s=delay_s)
+                    self._failures.pop(name, None)
+                times = self._failures.get(name, (0, 0.0, ""))[0] + 1
+                self._failures[name] = (times, clock.time(), described(error)[:WHY_CHARS_MAX])
+                # A part that is away tells so itself, once for all the loops that need it.
+                known = isinstance(error, Unavailable)
+                (log.debug if known else log.error)(
+                    "loop_restarts", loop=name, delay_s=delay_s, exc_info=not known
+                )
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RESTART_MAX_S)
             else:

@@ -236,6 +236,18 @@ RECLAIM_JOBS = Statement(
     "worker = NULL, error = 'its worker died', updated_ms = :now_ms "
     "WHERE state = 'running' AND lease_until_ms <= :until_ms RETURNING queue",
 )
+# A clock that ran ahead wrote these: a retry waits as long as it was to, a lease ends soon.
+HEAL_RETRIES = Statement(
+    "runtime.heal_retries",
+    "UPDATE jobs SET run_at_ms = run_at_ms - (updated_ms - :now_ms), updated_ms = :now_ms "
+    "WHERE state = 'scheduled' AND updated_ms > :before_ms "
+    "AND (attempt > 0 OR name LIKE '%.again')",
+)
+HEAL_LEASES = Statement(
+    "runtime.heal_leases",
+    "UPDATE jobs SET lease_until_ms = :lease_until_ms "
+    "WHERE state = 'running' AND lease_until_ms > :before_ms",
+)
 _PROMOTE = """
 UPDATE jobs SET state = 'ready' WHERE id IN (
     SELECT id FROM jobs WHERE state = 'scheduled' AND run_at_ms <= :now_ms
@@ -255,6 +267,19 @@ FORGET_ANSWERS = Statement(
     "runtime.forget_answers",
     "DELETE FROM idempotency WHERE key_hash IN (SELECT key_hash FROM idempotency "
     "WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit) RETURNING 1",
+)
+# What a clock that ran ahead has written would else stay until that clock's time has come.
+HEAL_ANSWERS = Statement(
+    "runtime.heal_answers",
+    "UPDATE idempotency SET expires_ms = :latest_ms WHERE key_hash IN (SELECT key_hash "
+    "FROM idempotency WHERE expires_ms > :latest_ms ORDER BY expires_ms DESC LIMIT :limit) "
+    "RETURNING 1",
+)
+HEAL_ANSWER_BODIES = Statement(
+    "runtime.heal_answer_bodies",
+    "UPDATE answer_bodies SET expires_ms = :latest_ms WHERE digest IN (SELECT digest "
+    "FROM answer_bodies WHERE expires_ms > :latest_ms ORDER BY expires_ms DESC LIMIT :limit) "
+    "RETURNING 1",
 )
 FORGET_ANSWER_BODIES = Statement(
     "runtime.forget_answer_bodies",

@@ -31,6 +31,8 @@ from mainspring.runtime.tables import (
     CLAIM_JOBS,
     FINISH_JOB,
     HAND_BACK,
+    HEAL_LEASES,
+    HEAL_RETRIES,
     NEXT_DUE,
     PROMOTE_JOBS,
     RECLAIM_JOBS,
@@ -46,6 +48,7 @@ from mainspring.runtime.wakes import WakeBoard, wait
 log = structlog.get_logger()
 
 LEASE_S = 4.0
+CLOCK_SLACK_MS = 60_000  # a time this far ahead of the clock was written by one that was wrong
 NO_LEASE_MS = 2**63 - 1  # later than any lease ends
 HEARTBEAT_S = 1.0
 RECLAIM_S = 1.0
@@ -129,11 +132,19 @@ class Workers:
             # Whoever held these leases is gone: this process is the only one there can be.
             # However long a lease runs by the clock: that may have been set back since.
             await self._make_ready(RECLAIM_JOBS(now_ms=self._clock.now_ms(), until_ms=NO_LEASE_MS))
+        await self._heal_times(self._clock.now_ms())
         self._heartbeat.start()
         for queue in self._concurrency:
             self._supervisor.start(f"queue {queue}", partial(self._serve, queue))
         self._supervisor.start("scheduled jobs", self._promote)
         self._supervisor.start("expired leases", self._reclaim)
+
+    def failing(self) -> list[str]:
+        """Name the loops of the workers that fail, and why."""
+        found = [f"jobs, {why}" for why in self._supervisor.failing()]
+        if self._heartbeat.ident is not None and not self._heartbeat.is_alive():
+            found.append("jobs: the thread that keeps leases has ended")
+        return found
 
     async def stop(self, timeout_s: float) -> None:
         """Stop claiming, let running jobs finish for ``timeout_s``, hand the others back."""
@@ -423,11 +434,26 @@ class Workers:
         """Make jobs ready whose lease has ended; return when that was."""
         now_ms = self._clock.now_ms()
         running = list(self._running.values())
+        if now_ms < looked_ms - CLOCK_SLACK_MS:
+            await self._heal_times(now_ms)
         if running and now_ms - looked_ms >= LEASE_S * 1000:
             # This process slept, or the clock was moved: what runs here is well all the same.
             await self._database.commit(self._renewal(running))
         await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
         return now_ms
+
+    async def _heal_times(self, now_ms: int) -> None:
+        """Set right what was written by a clock that ran ahead: waits for a retry, and leases.
+
+        A retry waits as long as it was to wait, from now. A time that a caller chose stays.
+        """
+        before_ms = now_ms + CLOCK_SLACK_MS
+        await self._database.commit(
+            [
+                HEAL_RETRIES(now_ms=now_ms, before_ms=before_ms),
+                HEAL_LEASES(lease_until_ms=now_ms + int(LEASE_S * 1000), before_ms=before_ms),
+            ]
+        )
 
     async def _make_ready(self, command: Command) -> None:
         async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:

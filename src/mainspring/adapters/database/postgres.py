@@ -258,6 +258,8 @@ class PostgresDatabase:
     def _settle(self, units: Sequence[Unit], error: BaseException | None) -> None:
         """Answer the callers, then wake whoever listens."""
         self.waiting -= len(units)
+        if error is None:
+            self._target.writes.worked()
         for told in self._group_listeners:
             tell(told, len(units))
         wakes: set[str] = set()
@@ -341,7 +343,8 @@ class Poster:
 
     async def _commit(self, writes: Sequence[Write]) -> None:
         try:
-            if (error := await verdict(self._pool, writes, NO_WAKES)) is not None:
+            error = await verdict(self._pool, writes, NO_WAKES)
+            if error is not None and not isinstance(error, Unavailable):  # the pool told of that
                 log.warning("posted_write_failed", error=repr(error))
         finally:
             self._room.release()

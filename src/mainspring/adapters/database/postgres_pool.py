@@ -13,6 +13,7 @@ import structlog
 
 from mainspring.kernel.errors import Conflict, Failure, Invalid, Rerun, Unavailable
 from mainspring.ports.database import StartError
+from mainspring.runtime.outage import Outage
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ LOST = (
     OSError,
     TimeoutError,
 )
+CANNOT_WRITE = (asyncpg.DiskFullError, asyncpg.ReadOnlySQLTransactionError)
 CONTENDED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 
@@ -72,6 +74,8 @@ class Target:
         self.says_prepared = prepared is not None
         self.pooler = False
         self.probed = False
+        self.outage = Outage("database")
+        self.writes = Outage("database writes")
         self.shown = f"{query.get('host') or parts.hostname or 'localhost'}{parts.path}"
 
     async def connect(self) -> Connection:
@@ -100,6 +104,7 @@ class Target:
             raise StartError(f"cannot reach PostgreSQL at {self.shown}: {said(error)}") from error
         try:
             version = connection.get_server_version()
+            shown = connection.get_settings().server_version.split()[0]
             if version.major < OLDEST_MAJOR:
                 raise StartError(f"PostgreSQL {version.major} is too old: {OLDEST_MAJOR} or newer")
             await connection.execute("BEGIN")
@@ -114,7 +119,7 @@ class Target:
         if self.pooler and not self.says_prepared:
             self.prepared = False
             log.warning("postgres_pooler_found", prepared_statements=False, wakes="polled")
-        return f"PostgreSQL {version.major}.{version.minor}"
+        return f"PostgreSQL {shown}"
 
 
 class Pool:
@@ -189,6 +194,8 @@ class Pool:
                 if attempt == ATTEMPTS_MAX - 1:
                     raise
             except Exception as error:
+                if isinstance(error, CANNOT_WRITE):
+                    self._target.writes.failed(said(error))
                 if is_lost(error):
                     self._cut_idle()  # they reached the same server
                     self.drop(connection)
@@ -257,9 +264,10 @@ class Pool:
             delay_s = retry_delay_s(self._failures, self._jitter())
             self._failures += 1
             self._retry_at_s = loop.time() + delay_s
-            log.warning("postgres_unreachable", error=said(error), retry_in_s=round(delay_s, 3))
+            self._target.outage.failed(said(error))
             raise Unavailable("the database cannot be reached", retry_after_s=1) from error
         self._failures = 0
+        self._target.outage.worked()
         self._pids[connection] = connection.get_server_pid()
         return connection
 
@@ -312,6 +320,8 @@ def translated(error: BaseException) -> BaseException:
     """Turn what the driver raises into what the port promises; a defect becomes RuntimeError."""
     if isinstance(error, Failure | Rerun | StartError):
         return error
+    if isinstance(error, asyncpg.DiskFullError):
+        return Unavailable("the database cannot write: the disk is full", retry_after_s=1)
     if isinstance(error, LOST) or is_lost(error):
         return Unavailable("the database cannot be reached", retry_after_s=1)
     if isinstance(error, (*CONTENDED, asyncpg.LockNotAvailableError)):

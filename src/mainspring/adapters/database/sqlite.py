@@ -33,6 +33,7 @@ from mainspring.ports.database import (
     Wakes,
 )
 from mainspring.runtime.containment import described, tell
+from mainspring.runtime.outage import Outage
 
 R = TypeVar("R")
 log = structlog.get_logger()
@@ -64,6 +65,15 @@ _CANNOT_WRITE = (
     apsw.FullError, apsw.IOError, apsw.BusyError, apsw.CantOpenError, apsw.ReadOnlyError,
     apsw.ConnectionClosedError,
 )  # fmt: skip
+
+
+_WHY: dict[type, str] = {
+    apsw.FullError: "the disk is full",
+    apsw.ReadOnlyError: "its file is read-only",
+    apsw.IOError: "the disk refuses (I/O error)",
+    apsw.CantOpenError: "its file cannot be opened",
+    apsw.BusyError: "another process holds it",
+}
 
 
 class _Task:
@@ -137,6 +147,7 @@ class SqliteDatabase:
         self._waiting = 0
         self._listeners: list[Callable[[Wakes], None]] = []
         self._group_listeners: list[Callable[[int], None]] = []
+        self._outage = Outage("database")
         self._closing = False
         self.commits = 0
         self.calls_committed = 0
@@ -144,7 +155,12 @@ class SqliteDatabase:
     async def open(self) -> None:
         """Open the file and start the writer. Raises StartError."""
         self._loop = asyncio.get_running_loop()
-        self._lock = _locked(self._path.with_name(self._path.name + ".lock"))
+        try:
+            self._lock = _locked(self._path.with_name(self._path.name + ".lock"))
+        except OSError as error:
+            raise StartError(
+                f"cannot open the database {self._path}: {error.strerror or error}"
+            ) from error
         try:
             # SQLite gives its other files the mode of this one.
             os.close(private_file.opener(str(self._path), os.O_RDWR | os.O_CREAT))
@@ -152,7 +168,8 @@ class SqliteDatabase:
             self._reader = self._connect(readonly=True)
         except (apsw.Error, OSError) as error:
             self._lock.close()
-            raise StartError(f"cannot open the database {self._path}: {error}") from error
+            why = _WHY.get(type(error), str(error))
+            raise StartError(f"cannot open the database {self._path}: {why}") from error
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="mainspring-reader")
         self._local = threading.local()
         self._thread = threading.Thread(target=self._write_forever, name="mainspring-writer")
@@ -311,7 +328,7 @@ class SqliteDatabase:
 
         try:
             await self.transact(body)
-        except apsw.Error as error:
+        except (apsw.Error, Unavailable) as error:
             raise StartError(f"migration {name} failed: {error}") from error
         return applied
 
@@ -423,12 +440,17 @@ class SqliteDatabase:
         self.calls_committed += len(group)
         for told in self._group_listeners:
             tell(told, len(group))
+        away = [task.error for task in group if isinstance(task.error, Unavailable)]
+        if away:
+            self._outage.failed(away[0].detail)
+        elif any(task.error is None for task in group):
+            self._outage.worked()
         wakes: set[str] = set()
         for task in group:
             if task.error is None:
                 wakes |= task.wakes
             if task.future is None:
-                if task.error is not None:
+                if task.error is not None and not away:
                     log.warning("posted_write_failed", error=repr(task.error))
                 continue
             if task.future.done():
@@ -551,7 +573,8 @@ def _translated(error: BaseException) -> BaseException:
     if isinstance(error, Failure | Rerun | StartError) or not isinstance(error, apsw.Error):
         return error
     if isinstance(error, _CANNOT_WRITE):
-        return Unavailable(f"the database cannot write: {type(error).__name__}", retry_after_s=1)
+        why = _WHY.get(type(error), type(error).__name__)
+        return Unavailable(f"the database cannot write: {why}", retry_after_s=1)
     if isinstance(error, apsw.ConstraintError):
         return Conflict("a unique value is taken")
     if isinstance(error, apsw.TooBigError):

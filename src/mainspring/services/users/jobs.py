@@ -15,7 +15,7 @@ from mainspring.services.users.store import MAIL_TOKENS, SWEEPS, MailTokenRow, U
 
 SWEPT_MAX = 2_000  # rows of each kind that one sweep removes
 
-_MAILS = RetryPolicy(max_attempts=8, first_s=1.0, cap_s=600.0)
+_MAILS = RetryPolicy(max_attempts=20, first_s=1.0, cap_s=600.0)
 
 
 class Purpose(StrEnum):
