@@ -29,6 +29,7 @@ from mainspring.kernel.cel.syntax import parse
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.media import file_name, media_type
 from mainspring.kernel.operation import Input, Operation
+from mainspring.runtime.feed import read_cursor
 
 BYTES = 64 * 1024
 GROWTH_MAX = 9.0  # from n to 4n: linear is 4, quadratic 16
@@ -150,6 +151,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "path": _text(lambda text: ROUTER.find("/v1/" + text)),
     "segment": _text(decode_segment),
     "filter": _text(lambda text: parse(text, "/filter")),
+    "cursor": _text(lambda text: read_cursor(text, "/after")),
 }
 
 

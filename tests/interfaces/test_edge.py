@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import logging
 import resource
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from mainspring.gateway.pools import Pool
+from mainspring.gateway.settings import ServerSettings
 from mainspring.interfaces import server
 from mainspring.interfaces.rest import app, streams
 from mainspring.interfaces.server import connections_for, raise_open_files
@@ -19,6 +21,11 @@ from tests.interfaces.notes import put_file
 from tests.interfaces.test_protocol import GET, KEY, POST, Wire
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def beat(site: Site) -> None:
+    """Let the server, which is in this process, go on by one call."""
+    (await site.http.get("/healthz")).close()
 
 
 # Trailers and framing
@@ -280,6 +287,61 @@ async def test_one_caller_has_a_share_of_the_streams(
     async with asyncio.timeout(5):
         while (await site.http.get("/v1/ticks", headers=READER)).status == 429:
             pass  # the place is free once the server has let go of the first
+
+
+async def test_one_caller_has_a_share_of_the_memory_for_bodies(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.rest._memory, "share", 1_500)
+    part = b"[" + b"1," * 500
+    slow, other = await Wire.to(site), await Wire.to(site)
+    await slow.say(POST + b"Content-Length: 1004\r\nExpect: 100-continue\r\n\r\n")
+    async with asyncio.timeout(5):
+        assert b"100 Continue" in await slow.reader.readuntil(b"\r\n\r\n")
+        await slow.say(part)
+        while not site.rest._memory.taken:
+            await beat(site)
+    await other.say(POST + b"Content-Length: 1004\r\n\r\n" + part)
+    status, headers, body = await other.answer()
+    assert (status, headers["retry-after"]) == (429, "1")
+    assert b"bytes of bodies" in body
+    whole, _ = await site.ask("POST", "/v1/anything", part + b"1]")
+    assert whole.status == 200  # what comes at once waits for nobody
+    await slow.say(b"11]")
+    assert (await slow.answer())[0] == 200
+    async with asyncio.timeout(5):
+        while site.rest._memory.taken:
+            await beat(site)
+
+
+async def test_an_address_that_reads_nothing_is_answered_nothing_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "UNSENT_BYTES_SHARE", 100_000)
+    listener = server.bind("127.0.0.1", 0)
+    second = server.Server(site.rest, ServerSettings(), ids=site.runtime.ids, sockets=[listener])
+    await second.start()
+    body = b'"' + b"x" * 900_000 + b'"'
+    request = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    places = second._uvicorn.config.http_protocol_class.unsent  # type: ignore[union-attr]
+    deaf = [socket.create_connection(("127.0.0.1", int(second.url.rpartition(":")[2])))
+            for _ in range(8)]  # fmt: skip
+    async with asyncio.timeout(20):
+        for peer in deaf:
+            peer.setblocking(False)
+            await asyncio.get_running_loop().sock_sendall(peer, request * 6)
+            if places.taken > 100_000:
+                break
+        while places.taken <= 100_000:
+            await beat(site)
+        refused = await site.http.get(f"{second.url}/v1/public")
+        assert refused.status == 429
+        for peer in deaf:
+            peer.close()
+        while places.taken:
+            await beat(site)
+        assert (await site.http.get(f"{second.url}/v1/public")).status == 200
+    await second.drain(1)
 
 
 async def test_a_machine_without_room_is_503(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

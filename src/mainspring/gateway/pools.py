@@ -1,4 +1,4 @@
-"""Places that callers share, none of whom may take them all: uploads, streams, connections."""
+"""What callers share, and none of them may take all of: uploads, streams, connections, memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ RETRY_AFTER_S = 1
 
 
 class Pool:
-    """At most ``size`` places taken at once, and ``share`` of them by one holder.
+    """At most ``size`` places, or bytes, taken at once, and ``share`` of them by one holder.
 
     A holder is whoever the places count for: a caller, or the address of an unknown one. What it
     keeps is one number for each holder of a place, so it is bounded by its size.
@@ -24,24 +24,31 @@ class Pool:
         self.taken = 0
         self._held: dict[str, int] = {}
 
-    def take(self, holder: str) -> None:
-        """Take a place, to be given back. Raises Unavailable, and Limited beyond the share."""
-        if self.taken >= self.size:
+    def take(self, holder: str, count: int = 1) -> None:
+        """Take what will be given back. Raises Unavailable, and Limited beyond the share."""
+        self.check(holder, count)
+        self.note(holder, count)
+
+    def check(self, holder: str, count: int = 1) -> None:
+        """Raise what ``take`` would."""
+        if self.taken + count > self.size:
             raise Unavailable(f"too many {self.what} at once", retry_after_s=RETRY_AFTER_S)
-        held = self._held.get(holder, 0)
-        if held >= self.share:
+        if self._held.get(holder, 0) + count > self.share:
             raise Limited(
                 f"{self.share} {self.what} at once are one caller's share",
                 retry_after_s=RETRY_AFTER_S,
                 extra={"policy": self.what},
             )
-        self._held[holder] = held + 1
-        self.taken += 1
 
-    def give_back(self, holder: str) -> None:
-        """Give a place back that ``take`` gave."""
-        left = self._held[holder] - 1
-        self.taken -= 1
+    def note(self, holder: str, count: int) -> None:
+        """Count what is taken already, whether or not there is room for it."""
+        self._held[holder] = self._held.get(holder, 0) + count
+        self.taken += count
+
+    def give_back(self, holder: str, count: int = 1) -> None:
+        """Give back what ``take`` gave."""
+        left = self._held[holder] - count
+        self.taken -= count
         if left:
             self._held[holder] = left
         else:

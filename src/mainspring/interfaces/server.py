@@ -32,6 +32,8 @@ BACKLOG = 2_048
 LINGER_S = 5.0  # how long the rest of a body that was answered early may still arrive
 LINGER_BYTES_MAX = 8 << 20
 UNREAD_S = 60.0  # how long a closing connection may take nothing of its last answer
+UNSENT_BYTES_MAX = 1 << 30  # of answers that peers have not taken yet; beyond it calls are refused
+UNSENT_BYTES_SHARE = 256 << 20  # of them by one address
 FAREWELL_S = 1.0  # how long an endless answer may take to end once the server drains
 FRAMING_PER_BYTE_MAX = (
     16  # what chunking may add to a byte of a body: a chunk each, its size padded
@@ -107,6 +109,7 @@ class Protocol(HttpToolsProtocol):
     bounds: ServerSettings
     ids: IdMaker
     places: Pool
+    unsent: Pool
     proxies: Proxies
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -117,6 +120,7 @@ class Protocol(HttpToolsProtocol):
         self._body_bytes = self._framing_bytes = self._quiet_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._holder: str | None = None
+        self._unsent_bytes = 0
         super().connection_made(transport)
         try:
             self._take_place()
@@ -136,10 +140,28 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock, and leave the place to another."""
         self._disarm()
+        self._note_sent()
         if self._holder is not None:
             self.places.give_back(self._holder)
             self._holder = None
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Note what of an answer waits for its peer: an unread one stays in memory for a while."""
+        if self._holder is not None and not self._unsent_bytes:
+            self._unsent_bytes = self.transport.get_write_buffer_size()
+            self.unsent.note(self._holder, self._unsent_bytes)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Note that the peer has taken it."""
+        self._note_sent()
+        super().resume_writing()
+
+    def _note_sent(self) -> None:
+        if self._holder is not None and self._unsent_bytes:
+            self.unsent.give_back(self._holder, self._unsent_bytes)
+        self._unsent_bytes = 0
 
     def shutdown(self) -> None:
         """Begin to close: at once when idle, else after the answer, which is asked to end."""
@@ -214,6 +236,12 @@ class Protocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in VERSIONS:
             raise httptools.HttpParserError("another version of HTTP")
+        if self._holder is not None and self.unsent.taken:
+            try:
+                self.unsent.check(self._holder, 0)
+            except Failure as failure:
+                self._refuse(failure)
+                return
         self._in_head = False
         self._head_bytes = 0
         self._body_bytes = self._framing_bytes = self._quiet_bytes = 0
@@ -385,6 +413,7 @@ class Server:
                 "bounds": settings,
                 "ids": ids,
                 "places": self._places,
+                "unsent": Pool("unread bytes", UNSENT_BYTES_MAX, UNSENT_BYTES_SHARE),
                 "proxies": Proxies(settings.trusted_proxies),
             },
         )

@@ -42,6 +42,8 @@ VARY_CODING = (b"vary", b"Accept-Encoding")
 
 UPLOADS_MAX = 256  # bodies on their way into the blob store at once
 UPLOADS_SHARE = 32
+BODIES_BYTES_MAX = 256 << 20  # of bodies in memory that take a while to come
+BODIES_BYTES_SHARE = 64 << 20
 STREAMS_MAX = 5_000  # open at once
 STREAMS_SHARE = 1_000
 PACKING_MAX = 16  # large bodies being compressed at once; others go as they are
@@ -97,6 +99,7 @@ class RestApp:
         )
         self._log = structlog.get_logger("mainspring.rest")
         self._uploads = Pool("uploads", UPLOADS_MAX, UPLOADS_SHARE)
+        self._memory = Pool("bytes of bodies", BODIES_BYTES_MAX, BODIES_BYTES_SHARE)
         self._streams = Pool("streams", STREAMS_MAX, STREAMS_SHARE)
         self._refused_origins = Meter("refused_origins", REFUSED_ORIGINS_LOGGED, keys_max=2)
         self._unrouted: dict[str, RouteMeter] = {}
@@ -165,6 +168,7 @@ class RestApp:
         except BaseException as error:  # noqa: BLE001 - the last resort: whatever broke is answered
             await self._fail(exchange, self._broken(exchange, error))
         finally:
+            exchange.let_go()
             self.metrics.active_requests.value -= 1
             (meter or self._unrouted_meter(exchange.method)).observe(
                 exchange.status, self._clock.monotonic_s() - started_s
@@ -272,13 +276,13 @@ class RestApp:
     def _unary(self, operation: Operation, inputs: Inputs) -> Handle:
         gateway, scope, rate = self.gateway, operation.scope, operation.rate
         size_max, timeout_s = operation.body_bytes_max, self.settings.body_timeout_s
-        reads = operation.method == "GET"
+        reads, memory = operation.method == "GET", self._memory
 
         async def serve(exchange: Exchange) -> None:
             await gateway.admit(exchange, scope, rate)
             if exchange.body_unread and not reads:
                 exchange.check_coding()
-                exchange.body = await exchange.read_body(size_max, timeout_s)
+                exchange.body = await exchange.read_body(size_max, timeout_s, memory)
             outcome = await gateway.perform(operation, inputs, exchange)
             await answer(exchange, outcome, secret=operation.secret)
 
@@ -315,12 +319,15 @@ class RestApp:
 
     def _raw(self, operation: Operation, inputs: Inputs) -> Handle:
         gateway, timeout_s = self.gateway, self.settings.body_timeout_s
+        memory = self._memory
 
         async def serve(exchange: Exchange) -> None:
             await gateway.admit(exchange, operation.scope, operation.rate)
             if exchange.body_unread and operation.writes:
                 exchange.check_coding()
-                exchange.body = await exchange.read_body(operation.body_bytes_max, timeout_s)
+                exchange.body = await exchange.read_body(
+                    operation.body_bytes_max, timeout_s, memory
+                )
             args = inputs.read(
                 exchange.path_values, exchange.query, exchange.body, exchange.content_type
             )

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from mainspring.gateway.deadline import waiting_at_most
 from mainspring.gateway.hosts import Hosts
 from mainspring.gateway.pipeline import Ask
+from mainspring.gateway.pools import Pool
 from mainspring.kernel.errors import Malformed, Timeout, TooLarge, UnsupportedMedia
 
 Message = MutableMapping[str, Any]
@@ -42,8 +43,8 @@ class Exchange(Ask):
     """An HTTP request and the way to answer it."""
 
     __slots__ = (
-        "body_unread", "extra", "headers", "path", "peer", "receive", "route", "scheme", "scope",
-        "send", "started_s", "status", "trace",
+        "_held", "_memory", "body_unread", "extra", "headers", "path", "peer", "receive", "route",
+        "scheme", "scope", "send", "started_s", "status", "trace",
     )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
@@ -54,6 +55,8 @@ class Exchange(Ask):
         self.status = 0
         self.route = ""  # the template of the path, once it is known
         self.extra: Headers = ()
+        self._memory: Pool | None = None
+        self._held: tuple[str, int] = ("", 0)
         self.trace: tuple[bytes, bytes] | None = None
         self.method = scope["method"]
         self.query = scope["query_string"]
@@ -124,8 +127,11 @@ class Exchange(Ask):
             raise UnsupportedMedia("send the body without Content-Encoding",
                                    headers={"Accept-Encoding": "identity"})  # fmt: skip
 
-    async def read_body(self, size_max: int, timeout_s: float) -> bytes:
-        """Return the whole body. Raises TooLarge, unread where its length says so, and Timeout."""
+    async def read_body(self, size_max: int, timeout_s: float, memory: Pool) -> bytes:
+        """Return the whole body. Raises TooLarge, unread where its length says so, and Timeout.
+
+        One that takes a while to come holds ``memory`` until the call ends; raises what that does.
+        """
         if not self.body_unread:
             return b""
         self._check_length(size_max)
@@ -137,19 +143,36 @@ class Exchange(Ask):
                 raise _too_large(size_max)
             return body
         chunks = bytearray(message.get("body", b""))
+        self._memory = memory
+        self._hold(len(chunks))
         try:
             async with asyncio.timeout(timeout_s):
                 while message.get("more_body", False):
                     if len(chunks) > size_max:
                         raise _too_large(size_max)
                     message = await self._receive(timeout_s)
-                    chunks += message.get("body", b"")
+                    chunk = message.get("body", b"")
+                    self._hold(len(chunk))
+                    chunks += chunk
         except TimeoutError:
             raise Timeout(f"the body took longer than {timeout_s:g} s") from None
         self.body_unread = False
         if len(chunks) > size_max:
             raise _too_large(size_max)
         return bytes(chunks)
+
+    def _hold(self, size: int) -> None:
+        assert self._memory is not None  # whoever reads a body sets it
+        holder, held = self._held if self._held[1] else (self.holder, 0)
+        self._memory.take(holder, size)
+        self._held = (holder, held + size)
+
+    def let_go(self) -> None:
+        """Give back the memory that the body held: the call is over."""
+        holder, held = self._held
+        if held and self._memory is not None:
+            self._memory.give_back(holder, held)
+            self._held = ("", 0)
 
     async def body_chunks(self, size_max: int, idle_s: float) -> AsyncIterator[bytes]:
         """Stream the body; ``idle_s`` bounds the silence between two chunks.
