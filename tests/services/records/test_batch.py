@@ -151,3 +151,19 @@ async def test_all_ids_that_cannot_be_are_told(platform: Platform) -> None:
     assert [f.pointer for f in refused.value.faults] == [
         "/items/1/id", "/items/2/id", "/items/3/id",
     ]  # fmt: skip
+
+
+async def test_what_is_wrong_with_every_record_is_told(platform: Platform) -> None:
+    await platform.make("things", NAME, {"name": "n", "type": "integer"})
+    one = await platform.add("things", name="a")
+    items = [create(n="x", other=1), create(name="b"), update(one["id"], n=1.5), create(name=5)]
+    with pytest.raises(Invalid) as refused:
+        await batch(platform, *items)
+    assert [f.pointer for f in refused.value.faults] == [
+        "/items/0/data/n", "/items/0/data/other", "/items/2/data/n", "/items/3/data/name",
+    ]  # fmt: skip
+    assert await names(platform) == ["a"]
+    with pytest.raises(Invalid) as many:
+        await batch(platform, *[create(n="x", other=1) for _ in range(1_000)])
+    assert len(many.value.faults) + many.value.faults_more == 2_000
+    assert len(many.value.faults) <= 100

@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Failure, Fault, Faults, Invalid, NotFound
+from mainspring.kernel.errors import Failure, Faults, Invalid, NotFound
 from mainspring.kernel.operation import Answer
 from mainspring.services.records import access, shown, writing
 from mainspring.services.records.api import (
     BATCH_BYTES_MAX,
     Batch,
     BatchAnswer,
+    BatchItem,
     UniqueTaken,
     ViewRecord,
     service,
@@ -146,34 +147,52 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
     seen = writing.Handover(_changing(batch))
     stored_bytes = 0
     answers: list[msgspec.Raw | None] = []
+    faults = Faults()
     for i, item in enumerate(batch.items):
         pointer = f"/items/{i}"
         if i % ITEMS_AT_ONCE == ITEMS_AT_ONCE - 1:
             await asyncio.sleep(0)  # others are served meanwhile, also where no read waits
-        if item.action == "create":
-            access.rule_for(call, found, "create")
-            made, raw = await _create(call, found, item.data, f"{pointer}/data", seen)
-            answers.append(raw if access.may_view(call, found, made) else None)
+        try:
+            if item.id is None:
+                answers.append(await _create_item(call, found, item, pointer, seen))
+                continue
+            current = await current_record(call, collection, item.id, item.action, pointer)
+            answers.append(await _change_item(call, current, item, pointer, seen))
+        except Invalid as error:  # what is wrong with the others is told with it
+            for fault in error.faults:
+                faults.add(fault.pointer, fault.detail)
+            faults.more += error.faults_more
             continue
-        assert item.id is not None  # _check_item
-        current = await current_record(call, collection, item.id, item.action, pointer)
-        if item.action == "delete":
-            access.require(call, current.collection, "delete", current.record, pointer=pointer)
-            await writing.delete(call, current.collection, current.record, current.version)
-            seen.give(current.collection, current.record)
-            answers.append(None)
-        else:
-            values = _may_change(
-                call, current, item.data, current.collection.read_change, pointer, "/data"
-            )
-            answer = await change_record(call, current, values, f"{pointer}/data", seen)
-            answers.append(answer.body or None)
         stored_bytes += current.size_bytes
         if stored_bytes > BATCH_BYTES_MAX:
-            detail = f"from here on it changes more than {BATCH_BYTES_MAX} bytes of records"
-            raise Invalid("the batch cannot be", faults=(Fault(pointer, detail),))
+            faults.add(pointer, f"from here on more than {BATCH_BYTES_MAX} stored bytes change")
+            break
+    if faults:
+        raise Invalid("the batch cannot be", faults=faults)
     seen.settle(call, found)
     return BatchAnswer(answers)
+
+
+async def _create_item(
+    call: Call, collection: Compiled, item: BatchItem, pointer: str, seen: writing.Handover
+) -> msgspec.Raw | None:
+    access.rule_for(call, collection, "create")
+    made, raw = await _create(call, collection, item.data, f"{pointer}/data", seen)
+    return raw if access.may_view(call, collection, made) else None
+
+
+async def _change_item(
+    call: Call, current: Current, item: BatchItem, pointer: str, seen: writing.Handover
+) -> msgspec.Raw | None:
+    collection = current.collection
+    if item.action == "delete":
+        access.require(call, collection, "delete", current.record, pointer=pointer)
+        await writing.delete(call, collection, current.record, current.version)
+        seen.give(collection, current.record)
+        return None
+    values = _may_change(call, current, item.data, collection.read_change, pointer, "/data")
+    answer = await change_record(call, current, values, f"{pointer}/data", seen)
+    return answer.body or None
 
 
 def _changing(batch: Batch) -> set[str]:
