@@ -4,6 +4,7 @@ Nothing else knows which adapter fills which port.
 """
 
 import asyncio
+import difflib
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -27,8 +28,9 @@ from mainspring.interfaces.server import Server
 from mainspring.kernel.app import App
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
+from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.errors import Failure
-from mainspring.kernel.service import Service
+from mainspring.kernel.service import Service, pattern_covers
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.keyring import NoKeyring
@@ -65,11 +67,27 @@ SILENCE_MAX_MS = 1_000  # without word from other processes for longer, no ident
 
 
 def services_of(user_app: App | None) -> list[Service]:
-    """Built-in services and the user's own. Raises StartError on a clash of names."""
+    """Built-in services and the user's own. Raises Misdeclared when they do not fit together."""
     own = list(user_app.services) if user_app else []
     if clash := {s.name for s in own} & {s.name for s in BUILT_IN}:
-        raise StartError(f"the app names a service like a built-in one: {', '.join(sorted(clash))}")
-    return [*BUILT_IN, *own]
+        raise Misdeclared(
+            f"the app names a service like a built-in one: {', '.join(sorted(clash))}"
+        )
+    if clash := {s.name for s in own if s.settings} & {*OWN_SECTIONS, "server", "limits", "cors"}:
+        raise Misdeclared(
+            f"the settings of a service would be those of the platform: rename {min(clash)}"
+        )
+    services = [*BUILT_IN, *own]
+    types = [name for service in services for name in service.events]
+    for consumer in (c for service in own for c in service.consumers.values()):
+        for pattern in consumer.patterns:
+            if not any(pattern_covers(pattern, name) for name in types):
+                near = difflib.get_close_matches(pattern, types, n=1)
+                hint = f"did you mean {near[0]}?" if near else "GET /v1/events lists what there is"
+                raise Misdeclared(
+                    f"{place(consumer.handler)}: no service emits {pattern!r}; {hint}"
+                )
+    return services
 
 
 def sections(user_app: App | None) -> Mapping[str, type[msgspec.Struct]]:

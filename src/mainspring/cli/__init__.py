@@ -21,12 +21,15 @@ def main() -> None:
     What it writes is for its own user alone: keys, mails, a log of everything.
     """
     from mainspring.cli.commands import app
+    from mainspring.kernel.declaration import Misdeclared
     from mainspring.settings import SettingsError
 
     os.umask(0o077)
     try:
         app()
     except SettingsError as error:
+        _fail(str(error), EXIT_USAGE)
+    except Misdeclared as error:
         _fail(str(error), EXIT_USAGE)
     except StartError as error:
         _fail(str(error), EXIT_START)

@@ -3,16 +3,24 @@
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
 
 from mainspring.kernel.app import App
+from mainspring.kernel.declaration import Misdeclared
 from mainspring.ports.database import StartError
+
+_OURS = str(Path(__file__).parents[1])
+_LIBRARIES = {sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")}
 
 
 def load_app(name: str) -> App:
-    """Import it and return its App. Raises StartError with one line when there is none.
+    """Import it and return its App.
+
+    Raises StartError with one line when there is none, and Misdeclared with one that begins with
+    the place when the file itself is wrong.
 
     Without an attribute it is the module's ``app``, or its only App. The working directory (for a
     module) or the file's own (for a file) is put on the import path.
@@ -48,7 +56,7 @@ def _from_file(file: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise StartError(_why(str(file), error)) from error
+        raise _failed(str(file), error) from error
     return module
 
 
@@ -57,7 +65,7 @@ def _from_name(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise StartError(_why(name, error)) from error
+        raise _failed(name, error) from error
 
 
 def _put_on_path(folder: Path) -> None:
@@ -65,12 +73,20 @@ def _put_on_path(folder: Path) -> None:
         sys.path.insert(0, str(folder))
 
 
-def _why(name: str, error: BaseException) -> str:
-    """Say what failed and in which line: the innermost one outside the import machinery."""
+def _failed(name: str, error: BaseException) -> Exception:
+    """Say what failed and in which line of the user's: the innermost outside of libraries."""
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f"{Path(error.filename).name}:{error.lineno}"
+        return Misdeclared(f"{place}: {name} cannot be imported: SyntaxError: {error.msg}")
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "importlib" not in frame.filename and frame.filename != __file__
+        if not frame.filename.startswith((_OURS, "<"))
+        and not any(Path(frame.filename).is_relative_to(folder) for folder in _LIBRARIES)
     ]
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{name} cannot be imported: {type(error).__name__}: {error}{place}"
+    if not frames:
+        return StartError(f"{name} cannot be imported: {type(error).__name__}: {error}")
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+    if isinstance(error, Misdeclared):
+        return Misdeclared(f"{place}: {error}")
+    return Misdeclared(f"{place}: {name} cannot be imported: {type(error).__name__}: {error}")

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.service import Service
 
 Asgi = Callable[
@@ -28,12 +29,16 @@ class App:
     def add(self, service: Service) -> Service:
         """Add a service. Raises ValueError when its name is taken."""
         if any(s.name == service.name for s in self.services):
-            raise ValueError(f"a service named {service.name!r} is there already")
+            raise Misdeclared(f"a service named {service.name!r} is there already")
         self.services.append(service)
         return service
 
     def mount(self, prefix: str, asgi: Asgi, *, scope: str | None = None) -> None:
         """Serve an ASGI app under ``prefix``, behind the gateway; callers need ``scope``."""
         if not prefix.startswith("/") or prefix.endswith("/") or prefix.startswith("/v1"):
-            raise ValueError(f"{prefix!r} cannot be a mount: '/name', not under /v1")
+            raise Misdeclared(f"{prefix!r} cannot be a mount: '/name', not under /v1")
+        if prefix in self.mounts:
+            raise Misdeclared(f"{prefix} is mounted twice")
+        if not callable(asgi):
+            raise Misdeclared(f"{prefix}: {asgi!r} is no ASGI application")
         self.mounts[prefix] = (asgi, scope)

@@ -1,13 +1,14 @@
 """Jobs: durable work outside the call, staged with the write that needs it."""
 
 import inspect
-import typing
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from mainspring.kernel import declaration
+from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.policy import RetryPolicy
 
 JobHandler = Callable[..., Awaitable[None]]
@@ -71,17 +72,26 @@ class Job:
         self.retry = retry
         self.timeout_s = timeout_s
         self.doc = inspect.getdoc(handler) or ""
-        hints = typing.get_type_hints(handler, include_extras=True)
+        names, hints = declaration.signature(name, handler)
+        declaration.require_async(name, handler)
+        parameters = inspect.signature(handler).parameters
         fields: list[Any] = []
-        for parameter in list(inspect.signature(handler).parameters.values())[1:]:
-            annotation = hints[parameter.name]
-            if parameter.default is inspect.Parameter.empty:
-                fields.append((parameter.name, annotation))
+        for parameter in names:
+            declaration.require_json(name, hints[parameter], f"parameter {parameter!r}")
+            default = parameters[parameter].default
+            if default is inspect.Parameter.empty:
+                fields.append((parameter, hints[parameter]))
             else:
-                fields.append((parameter.name, annotation, parameter.default))
-        self.args: type[msgspec.Struct] = msgspec.defstruct(
-            f"{name}.args", fields, kw_only=True, forbid_unknown_fields=True
-        )
+                fields.append((parameter, hints[parameter], default))
+        try:
+            self.args: type[msgspec.Struct] = msgspec.defstruct(
+                f"{name}.args", fields, kw_only=True, forbid_unknown_fields=True
+            )
+            for _, kind, *default in fields:
+                for value in default:
+                    msgspec.convert(msgspec.to_builtins(value), kind)
+        except (TypeError, msgspec.ValidationError) as error:
+            raise Misdeclared(f"{name}: a default does not fit: {error}") from None
 
     async def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Run the handler directly."""

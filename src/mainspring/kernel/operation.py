@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from mainspring.kernel import declaration
+from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.policy import RateClass
 
 T = TypeVar("T")
@@ -20,6 +22,7 @@ TIMEOUT_S = 30.0
 WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 _SHAPE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/\S*)")
+_SCOPE = re.compile(r"[a-z][a-z0-9_]*:[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -127,7 +130,13 @@ class Operation:
     ) -> None:
         match = _SHAPE.fullmatch(shape)
         if match is None:
-            raise ValueError(f"{name}: {shape!r} is not 'METHOD /path'")
+            raise Misdeclared(
+                f"{name}: {shape!r} is not 'METHOD /path': write 'POST /v1/links', say"
+            )
+        if scope is not None and not _SCOPE.fullmatch(scope):
+            raise Misdeclared(
+                f"{name}: {scope!r} is no scope: write 'links:write', say, or None for everybody"
+            )
         self.name = name
         self.method, self.path = match[1], match[2]
         self.handler = handler
@@ -148,15 +157,22 @@ class Operation:
         self.status = status or (204 if self.response is type(None) else 200)
 
     def _read_signature(self) -> None:
-        hints = typing.get_type_hints(self.handler, include_extras=True)
-        placeholders = set(_PLACEHOLDER.findall(self.path))
+        parameters, hints = declaration.signature(self.name, self.handler)
+        declaration.require_async(self.name, self.handler, generator=self.kind is Kind.STREAM)
+        found = _PLACEHOLDER.findall(self.path)
+        placeholders = set(found)
+        if len(placeholders) < len(found) or set("{}") & set(_PLACEHOLDER.sub("", self.path)):
+            raise Misdeclared(
+                f"{self.name}: {self.path} is no path: write each {{parameter}} once, in small "
+                "letters and underscores"
+            )
         self.path_params: dict[str, Any] = {}
         self.query: Any = None
         self.query_param: str | None = None
         self.body: Any = None
         self.body_param: str | None = None
         self.upload_param: str | None = None
-        for parameter in list(inspect.signature(self.handler).parameters)[1:]:
+        for parameter in parameters:
             annotation = hints[parameter]
             if parameter in placeholders:
                 self.path_params[parameter] = annotation
@@ -167,13 +183,29 @@ class Operation:
             elif self.body_param is None and self.method in WRITING_METHODS:
                 self.body, self.body_param = annotation, parameter
             else:
-                raise TypeError(f"{self.name}: parameter {parameter!r} is bound to nothing")
-        if missing := placeholders - set(self.path_params):
-            raise TypeError(f"{self.name}: the handler takes no {sorted(missing)}")
+                raise Misdeclared(
+                    f"{self.name}: parameter {parameter!r} is bound to nothing: name it in the "
+                    f"path, as in {self.path}/{{{parameter}}}, or make it a field of query: Input"
+                )
+        if missing := sorted(placeholders - set(self.path_params)):
+            raise Misdeclared(
+                f"{self.name}: the path names {', '.join(missing)}, which the handler does not "
+                f"take: add {missing[0]}: str"
+            )
+        if self.query is not None and not _is_struct(self.query):
+            raise Misdeclared(f"{self.name}: query is a struct of its parameters (Input)")
+        if self.body_param is not None:
+            declaration.require_json(self.name, self.body, self.body_param)
         for part in (self.body, self.query):
             if _is_struct(part) and not part.__struct_config__.forbid_unknown_fields:
-                raise TypeError(f"{self.name}: {part.__name__} must refuse unknown fields (Input)")
-        response = hints.get("return", type(None))
+                raise Misdeclared(
+                    f"{self.name}: {part.__name__} must refuse unknown fields (Input)"
+                )
+        if "return" not in hints:
+            raise Misdeclared(f"{self.name} does not say what it answers: write -> None, say")
+        response = hints["return"]
+        if self.kind is Kind.RAW and response is not Raw:
+            raise Misdeclared(f"{self.name}: a raw operation answers Raw: write -> Raw")
         if typing.get_origin(response) is Answer:
             response = typing.get_args(response)[0]
         # ``Answer[User | None]``: those who may not read what they wrote are answered 204.
@@ -181,6 +213,8 @@ class Operation:
         self.may_be_silent = type(None) in parts
         if self.may_be_silent:
             (response,) = (part for part in parts if part is not type(None))
+        if self.kind in (Kind.UNARY, Kind.UPLOAD):
+            declaration.require_json(self.name, response, "what it answers")
         self.response: Any = response
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:

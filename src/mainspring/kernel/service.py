@@ -1,12 +1,17 @@
 """Service: a bounded context, declared with decorators. Built-in and user services are alike."""
 
+import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar
 
 import msgspec
+from cronsim import CronSim, CronSimError
 
+from mainspring.kernel import declaration
 from mainspring.kernel.call import Call
+from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.event import Envelope, EventType
 from mainspring.kernel.job import Job, JobHandler, Schedule
 from mainspring.kernel.operation import (
@@ -25,6 +30,7 @@ S = TypeVar("S")
 Handler = Callable[..., Any]
 Judge = Callable[[Call, Envelope], Awaitable[bool]]
 
+_PATTERN = re.compile(r"\*|[a-z0-9_]+(?:\.[a-z0-9_]+)?\.(?:\*|[a-z0-9_]+)")
 JOB_TIMEOUT_S = 300.0
 
 
@@ -64,7 +70,19 @@ class Service:
         settings: type[msgspec.Struct] | None = None,
     ) -> None:
         if not name.isidentifier() or name != name.lower():
-            raise ValueError(f"{name!r} cannot name a service")
+            raise Misdeclared(f"{name!r} cannot name a service: small letters, as in 'links'")
+        if migrations is not None and not (
+            isinstance(migrations, Traversable) and migrations.is_dir()
+        ):
+            raise Misdeclared(
+                f"{name}: {migrations} is no folder of migrations: make it, with 0001_{name}.sql "
+                "in it, and name it as Path(__file__).parent / 'migrations'"
+            )
+        if settings is not None:
+            try:
+                settings()
+            except TypeError as error:
+                raise Misdeclared(f"{name}: every setting has a default: {error}") from None
         self.name = name
         self.doc = doc
         self.tables = tables
@@ -155,7 +173,7 @@ class Service:
         def declare(handler: Handler) -> Operation:
             name = f"{self.name}.{handler.__name__}"
             if name in self.operations:
-                raise ValueError(f"operation {name} is declared twice")
+                raise Misdeclared(f"operation {name} is declared twice: rename this function")
             operation = Operation(name, shape, handler, kind=kind, **options)
             self.operations[name] = operation
             return operation
@@ -175,7 +193,16 @@ class Service:
 
         def declare(data: type[E]) -> type[E]:
             if not name.startswith(self.name + ".") or name.count(".") != 2:
-                raise ValueError(f"{name!r} is not '{self.name}.thing.happened'")
+                raise Misdeclared(f"{name!r} is not '{self.name}.thing.happened'")
+            if name in self.events:
+                raise Misdeclared(f"event {name} is declared twice")
+            if not (isinstance(data, type) and issubclass(data, msgspec.Struct)):
+                raise Misdeclared(f"{name}: its data is a msgspec.Struct")
+            for field in {subject, person} - {None}:
+                if field not in data.__struct_fields__:
+                    raise Misdeclared(
+                        f"{name} has no field {field!r}: it has {', '.join(data.__struct_fields__)}"
+                    )
             self.events[name] = EventType(name, data, subject=subject, person=person, scope=scope)
             return data
 
@@ -211,6 +238,8 @@ class Service:
 
         def declare(handler: JobHandler) -> Job:
             name = f"{self.name}.{handler.__name__}"
+            if name in self.jobs:
+                raise Misdeclared(f"job {name} is declared twice: rename this function")
             policy = retry or RetryPolicy(max_attempts=max_attempts)
             job = Job(
                 name, handler, queue=queue, retry=policy, timeout_s=timeout_s,
@@ -232,6 +261,17 @@ class Service:
 
         def declare(handler: Handler) -> Handler:
             name = f"{self.name}.{handler.__name__}"
+            if name in self.consumers:
+                raise Misdeclared(f"consumer {name} is declared twice: rename this function")
+            wrong = [p for p in patterns if not _PATTERN.fullmatch(p)]
+            if wrong or not patterns:
+                raise Misdeclared(
+                    f"{name}: {', '.join(map(repr, wrong)) or 'nothing'} names no events: write "
+                    "'orders.order.paid', 'orders.*' or '*'"
+                )
+            declaration.require_async(name, handler)
+            if len(declaration.signature(name, handler)[0]) != 1:
+                raise Misdeclared(f"{name} takes the call and the event, and nothing else")
             self.consumers[name] = Consumer(
                 name, patterns, handler, retry or RetryPolicy(), from_start
             )
@@ -249,4 +289,17 @@ class Service:
 
     def every(self, cron: str, job: Job) -> None:
         """Enqueue a job without arguments at every moment a cron line (UTC) names."""
+        if not isinstance(job, Job):
+            raise Misdeclared(f"every({cron!r}) takes a job: declare it with @{self.name}.job()")
+        try:
+            next(CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC)))
+        except (CronSimError, StopIteration) as error:
+            raise Misdeclared(
+                f"{cron!r} is no cron line: {error or 'it names no moment'}; write minute, hour, "
+                "day, month and weekday, as in '0 4 * * *'"
+            ) from None
+        try:
+            job.args()
+        except TypeError as error:
+            raise Misdeclared(f"{job.name} has no caller to give it arguments: {error}") from None
         self.schedules.append(Schedule(f"{job.name}@{cron}", cron, job))

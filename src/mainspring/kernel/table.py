@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.errors import Conflict, Failure
 
 R = TypeVar("R")
@@ -254,6 +255,15 @@ class Table(Generic[R]):
         self.key = key
         self.names: tuple[str, ...] = row.__struct_fields__  # type: ignore[attr-defined]
         self.columns = ", ".join(self.names)
+        if not key or not set(key) <= set(self.names):
+            raise Misdeclared(
+                f"table {name}: its key is one or more of {', '.join(self.names)}: key=('id',), say"
+            )
+        if strange := [f for f in self.names if _plain(hints[f]) not in _COLUMN_TYPES]:
+            raise Misdeclared(
+                f"table {name}: {strange[0]} can be no column: str, int, bool, float, bytes and "
+                "msgspec.Raw can"
+            )
         self.column_types: dict[str, ColumnType] = {
             field: _COLUMN_TYPES[_plain(hints[field])] for field in self.names
         }

@@ -1,12 +1,16 @@
 """Everything the services of an app declare, by name."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
+from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.event import EventType
 from mainspring.kernel.job import Job, Schedule
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.service import Consumer, Service
+
+_PARAMETER = re.compile(r"\{[^}]*\}")
 
 
 class Registry:
@@ -24,16 +28,20 @@ class Registry:
         self.jobs: dict[str, Job] = {}
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
-        shapes: dict[tuple[str, str], str] = {}
+        shapes: dict[tuple[str, str], Operation] = {}
         for service in services:
             if service.name in self.services:
-                raise ValueError(f"two services are named {service.name!r}")
+                raise Misdeclared(f"two services are named {service.name!r}: rename one")
             self.services[service.name] = service
             for operation in service.operations.values():
-                shape = (operation.method, operation.path)
-                if shape in shapes:
-                    raise ValueError(f"{operation.name} and {shapes[shape]} share {shape}")
-                shapes[shape] = operation.name
+                shape = (operation.method, _PARAMETER.sub("{}", operation.path))
+                if other := shapes.get(shape):
+                    raise Misdeclared(
+                        f"{place(operation.handler)}: {operation.name} and {other.name} "
+                        f"({place(other.handler)}) are both {operation.method} {operation.path}: "
+                        "give one another path"
+                    )
+                shapes[shape] = operation
             self.operations.update(service.operations)
             self.events.update(service.events)
             self.event_types.update({e.data: e for e in service.events.values()})
