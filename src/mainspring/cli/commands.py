@@ -8,8 +8,8 @@ from mainspring.cli import admin, audit, config, demo, doctor, keyring, up
 
 _EPILOG = (
     "Start with [bold]mainspring up[/bold]; see it at work with [bold]mainspring demo[/bold].\n\n"
-    "Exit codes: 0 well, 1 a check found something wrong, 2 the command line or a setting is "
-    "wrong, 3 it cannot start or be reached, 130 interrupted."
+    "Exit codes: 0 well, 1 a check found something wrong, 2 the command line, a setting or the "
+    "app is wrong, 3 it cannot start or be reached, 130 interrupted."
 )
 
 app = typer.Typer(

@@ -53,7 +53,7 @@ async def wait(call: Call, what: str) -> None:
 
 
 @chores.job()
-async def private(call: Call, secret: str) -> None:
+async def private(call: Call, secret: str = "") -> None:
     """Trusts its arguments."""
 
 
