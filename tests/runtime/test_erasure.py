@@ -41,7 +41,7 @@ class Erased(msgspec.Struct, frozen=True):
 
 
 @people.operation("POST /v1/people", scope=None)
-async def join(call) -> None:
+async def join(call) -> Joined:
     joined = Joined(ADA, "free", EMAIL)
     call.emit(joined)
     return joined

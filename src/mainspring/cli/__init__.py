@@ -1,7 +1,8 @@
 """The command line. Every command is a file here; what it needs is imported when it runs.
 
 Exit codes: 0 all is well; 1 a check found something wrong (doctor, demo, audit verify); 2 the
-command line, a setting or the app is wrong; 3 the platform cannot start or be reached; 130 interrupted.
+command line, a setting or the app is wrong; 3 the platform cannot start or be reached; 130
+interrupted.
 """
 
 import os
