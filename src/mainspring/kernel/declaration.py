@@ -4,7 +4,6 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ class Misdeclared(TypeError, ValueError):
 def place(handler: Callable[..., Any]) -> str:
     """Say where a handler is written: ``app.py:12``."""
     code = inspect.unwrap(handler).__code__
-    return f"{Path(code.co_filename).name}:{code.co_firstlineno}"
+    return f"{code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}"
 
 
 def signature(name: str, handler: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
