@@ -192,6 +192,22 @@ async def test_a_new_record_changes_what_is_not_its_default(platform: Platform) 
     assert await _refused(_batch(platform, ANNA, item)) is Forbidden
 
 
+async def test_a_state_may_go_one_way(platform: Platform) -> None:
+    state = {"name": "state", "type": "select", "values": ["draft", "published"]}
+    step = '"state" in request.changes && request.data.state == "published"'
+    rules = {"view": "true", "update": f'record.state == "draft" || ({step})'}
+    await platform.make("notes", *OWNED, state, rules=rules)
+    made = await platform.add("notes", text="a", state="draft")
+    one = {"collection": "notes", "id": made["id"]}
+    for body in ({"text": "b"}, {"state": "draft"}, {"text": "c", "state": "published"}):
+        assert (await platform.run("update_record", ANNA, **one, body=body)).status == 200
+    for body in ({"text": "d"}, {"state": "draft"}, {"text": "d", "state": "published"}):
+        update = platform.run("update_record", ANNA, **one, body=body)
+        assert await _refused(update) is Forbidden
+        replace = platform.run("replace_record", ANNA, **one, body={"text": "d", **body})
+        assert await _refused(replace) is Forbidden
+
+
 async def test_what_the_platform_sets_is_no_change_of_the_callers(platform: Platform) -> None:
     rules = {"view": "true", "update": "record.updated_at < now && size(request.changes) == 1"}
     await platform.make("notes", *OWNED, rules=rules)
