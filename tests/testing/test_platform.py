@@ -10,9 +10,9 @@ import pytest
 from mainspring import App, Invalid, Money, Service
 from mainspring.kernel.errors import Forbidden, PreconditionFailed, Unauthenticated
 from mainspring.ports.database import StartError
-from mainspring.ports.web import WebError
+from mainspring.ports.web import Web, WebError
 from mainspring.runtime.tracing import CURRENT_CALL
-from mainspring.testing import Platform, UnexpectedFailure
+from mainspring.testing import Outgoing, Platform, PostgresServer, UnexpectedFailure
 from tests.testing import workshop
 from tests.testing.workshop import app
 
@@ -349,6 +349,45 @@ async def test_settings_and_start_are_the_tests_own(monkeypatch: pytest.MonkeyPa
         assert (await platform.anonymous.get("/v1/greeting")).status == 429
     async with Platform(app) as platform:
         assert await platform.anonymous.call(workshop.greet) == "hello anonymous"
+
+
+async def test_a_port_may_be_filled_by_the_test() -> None:
+    class Deaf(Outgoing):
+        async def post(self, *args: Any, **named: Any) -> Any:
+            raise WebError("timed_out", "nobody hears")
+
+    async with Platform(app, ports={Web: Deaf()}) as platform:
+        await platform.enqueue(workshop.ring)
+        (failed,) = await platform.drain(failing=[workshop.ring])
+        assert str(failed.error) == "timed_out: nobody hears"
+
+
+async def test_a_server_is_as_good_as_its_url(postgres_server: PostgresServer) -> None:
+    databases = "SELECT count(*) FROM pg_database WHERE datname LIKE 'mainspring_test_%'"
+    before = postgres_server.psql(databases)
+    async with Platform(app, database=postgres_server) as platform:
+        await make(platform)
+        assert len(await platform.rows(workshop.ALL_TOOLS)) == 1
+        assert int(postgres_server.psql(databases)) == int(before) + 1
+    assert postgres_server.psql(databases) == before
+
+
+async def test_every_failure_is_counted(platform: Platform) -> None:
+    for _ in range(3):
+        await platform.enqueue(workshop.give_up)
+    with pytest.raises(UnexpectedFailure, match=r"give_up failed: JobFailed: no use \(and 2 more"):
+        await platform.drain()
+
+
+async def test_an_app_that_never_answers_is_told() -> None:
+    async def mute(scope: Any, receive: Any, send: Any) -> None:
+        """Say nothing."""
+
+    silent = App("silent")
+    silent.mount("/mute", mute)
+    async with Platform(silent) as platform:
+        with pytest.raises(AssertionError, match="GET /mute: the app ended before its answer did"):
+            await platform.anonymous.get("/mute")
 
 
 async def test_runs_are_alike_to_the_last_id(platform_server: str | None) -> None:

@@ -277,7 +277,12 @@ def in_process(asgi: Asgi) -> Send:
 
         async with asyncio.timeout(ANSWER_S):
             await asyncio.create_task(_run(asgi, scope, receive, take))
-        named = {name.decode(): value.decode() for name, value in started["headers"]}
+        if not answered.is_set():
+            raise AssertionError(f"{method} {path}: the app ended before its answer did")
+        named = {
+            name.decode("latin-1").lower(): value.decode("utf-8", "surrogateescape")
+            for name, value in started.get("headers", ())
+        }
         return HttpAnswer(started["status"], named, b"" if method == "HEAD" else b"".join(chunks))
 
     return send

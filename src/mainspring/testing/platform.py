@@ -315,10 +315,12 @@ class Platform:
         failed, self._failed = self._failed, []
         expected = {job if isinstance(job, str) else job.name for job in failing}
         names = {f.name.removesuffix(".again") for f in failed}
-        for failure in failed:
-            if failure.name.removesuffix(".again") not in expected:
-                why = f"{type(failure.error).__name__}: {failure.error}"
-                raise UnexpectedFailure(f"{failure.name} failed: {why}") from failure.error
+        unexpected = [f for f in failed if f.name.removesuffix(".again") not in expected]
+        if unexpected:
+            first, *others = unexpected
+            why = f"{first.name} failed: {type(first.error).__name__}: {first.error}"
+            more = f" (and {len(others)} more)" if others else ""
+            raise UnexpectedFailure(why + more) from first.error
         if missing := sorted(expected - names):
             raise UnexpectedFailure(f"{', '.join(missing)} did not fail")
         return failed
