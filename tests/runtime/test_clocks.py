@@ -22,12 +22,12 @@ async def test_a_schedule_goes_on_when_the_clock_is_right_again(
     job = Job("links.tick", tick, queue="bulk", retry=links.QUICK, timeout_s=1)
     schedule = Schedule("tick", "*/5 * * * *", job)
     clock.move(YEAR_S)
-    await runtime.scheduler._fire_due(schedule)
+    await runtime.scheduler.fire_due(schedule)
     clock.move(-YEAR_S)
     now_ms = clock.now_ms()
-    assert await runtime.scheduler._fire_due(schedule) == next_ms("*/5 * * * *", now_ms)
+    assert await runtime.scheduler.fire_due(schedule) == next_ms("*/5 * * * *", now_ms)
     clock.move(301)
-    await runtime.scheduler._fire_due(schedule)
+    await runtime.scheduler.fire_due(schedule)
     assert [job.name for job in await runtime.database.read(ALL_JOBS, ())] == ["links.tick"]
 
 
@@ -49,7 +49,7 @@ async def test_a_retry_waits_as_long_as_it_was_to(runtime: Runtime, clock: FakeC
 async def test_a_lease_of_a_wrong_clock_ends(runtime: Runtime, clock: FakeClock) -> None:
     await enqueue(runtime, links.rescan, link_id="x")
     clock.move(YEAR_S)
-    assert len(await runtime.workers._claim("bulk", 1)) == 1
+    assert len(await runtime.workers.claim("bulk", 1)) == 1
     clock.move(-YEAR_S)
     looked_ms = await runtime.workers._reclaim_expired(clock.now_ms() + YEAR_S * 1000)
     clock.move(5)

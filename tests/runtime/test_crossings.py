@@ -94,13 +94,13 @@ def job_of(runtime: Runtime, handler: object, name: str = "links.probe") -> Job:
 
 
 async def claim(runtime: Runtime) -> ClaimedJob:
-    (job,) = await runtime.workers._claim("bulk", 1)
+    (job,) = await runtime.workers.claim("bulk", 1)
     return job
 
 
 async def attempt(runtime: Runtime, job: ClaimedJob) -> str:
     call = runtime.dispatcher.call(SYSTEM, request_id=job.id, attempt=job.attempt)
-    return (await runtime.workers._run("bulk", job, call)).outcome
+    return (await runtime.workers.run_attempt("bulk", job, call)).outcome
 
 
 async def test_a_cancelled_job_that_is_retried_while_it_runs_keeps_no_slot(
@@ -274,7 +274,7 @@ async def test_an_event_whose_handler_hangs_is_set_aside(
     monkeypatch.setattr("mainspring.runtime.relay.HANDLE_TIMEOUT_S", 0.001)
     counting = runtime.registry.consumers["links.count"]
     hanging = msgspec.structs.replace(counting, handler=hang)
-    assert await runtime.relay._take(hanging, 0) == 1
+    assert await runtime.relay.take(hanging, 0) == 1
     assert [job.name for job in await jobs_in(runtime, "ready")] == ["links.count.again"]
 
 

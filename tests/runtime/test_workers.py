@@ -116,7 +116,7 @@ async def test_a_unique_key_is_held_until_the_job_is_done(runtime: Runtime) -> N
     for _ in range(3):
         await enqueue(runtime, links.rescan, link_id="x", unique_key="only")
     assert len(await runtime.database.read(ALL_JOBS, ())) == 1
-    claimed = await runtime.workers._claim("bulk", 10)
+    claimed = await runtime.workers.claim("bulk", 10)
     assert len(claimed) == 1
     await enqueue(runtime, links.rescan, link_id="x", unique_key="only")
     assert len(await runtime.database.read(ALL_JOBS, ())) == 1
@@ -128,7 +128,7 @@ async def test_a_coalescing_job_frees_its_key_when_it_starts(runtime: Runtime) -
     job = Job("links.scan", scan, queue="bulk", retry=links.QUICK, timeout_s=1, coalesces=True)
     for _ in range(3):
         await enqueue(runtime, job, link_id="x", unique_key="burst")
-    assert len(await runtime.workers._claim("bulk", 10)) == 1
+    assert len(await runtime.workers.claim("bulk", 10)) == 1
     for _ in range(3):
         await enqueue(runtime, job, link_id="x", unique_key="burst")
     assert len(await runtime.database.read(ALL_JOBS, ())) == 2
@@ -138,16 +138,16 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(
     runtime: Runtime, clock: object
 ) -> None:
     await enqueue(runtime, links.rescan, link_id="x")
-    first = (await runtime.workers._claim("bulk", 1))[0]
+    first = (await runtime.workers.claim("bulk", 1))[0]
     clock.move(60)  # type: ignore[attr-defined]
     await runtime.workers._make_ready(_reclaim(runtime))
-    second = (await runtime.workers._claim("bulk", 1))[0]
+    second = (await runtime.workers.claim("bulk", 1))[0]
     assert (first.id, first.attempt, second.attempt) == (second.id, 1, 2)
     call = runtime.dispatcher.call(SYSTEM, request_id=first.id, attempt=first.attempt)
-    await runtime.workers._run("bulk", first, call)
+    await runtime.workers.run_attempt("bulk", first, call)
     assert await runtime.database.read(HITS, ()) == []
     call = runtime.dispatcher.call(SYSTEM, request_id=second.id, attempt=second.attempt)
-    await runtime.workers._run("bulk", second, call)
+    await runtime.workers.run_attempt("bulk", second, call)
     assert await runtime.database.read(HITS, ()) == ["x"]
 
 
@@ -163,7 +163,7 @@ async def test_a_job_that_always_kills_its_worker_ends_in_the_dead_letters(
 ) -> None:
     await enqueue(runtime, links.rescan, link_id="x")
     for _ in range(links.QUICK.max_attempts):
-        assert len(await runtime.workers._claim("bulk", 1)) == 1
+        assert len(await runtime.workers.claim("bulk", 1)) == 1
         clock.move(60)  # type: ignore[attr-defined]
         await runtime.workers._make_ready(_reclaim(runtime))
     assert (await jobs_in(runtime, "dead"))[0].error == "its worker died"
@@ -173,13 +173,13 @@ async def test_a_paused_queue_hands_out_nothing(runtime: Runtime) -> None:
     await enqueue(runtime, links.rescan, link_id="x")
     pause = Statement("test.pause", "INSERT INTO queues VALUES ('bulk', :paused)")
     await execute(runtime.database, pause(paused=True))
-    assert await runtime.workers._claim("bulk", 1) == []
+    assert await runtime.workers.claim("bulk", 1) == []
 
 
 async def test_jobs_go_by_priority_then_age(runtime: Runtime) -> None:
     for name, priority in (("a", 0), ("b", 5), ("c", 5), ("d", 9)):
         await enqueue(runtime, links.rescan, link_id=name, priority=priority)
-    claimed = await runtime.workers._claim("bulk", 3)
+    claimed = await runtime.workers.claim("bulk", 3)
     assert [msgspec.json.decode(job.args)["link_id"] for job in claimed] == ["d", "b", "c"]
 
 
@@ -201,20 +201,20 @@ async def test_a_schedule_fires_each_moment_once(runtime: Runtime, clock: object
 
     job = Job("links.tick", tick, queue="bulk", retry=links.QUICK, timeout_s=1)
     schedule = Schedule("tick", "*/5 * * * *", job)
-    first_ms = await runtime.scheduler._fire_due(schedule)
+    first_ms = await runtime.scheduler.fire_due(schedule)
     assert first_ms == next_ms("*/5 * * * *", runtime.clock.now_ms())
     assert await runtime.database.read(ALL_JOBS, ()) == []
     clock.move(900)  # type: ignore[attr-defined]
     for _ in range(3):
-        await runtime.scheduler._fire_due(schedule)
+        await runtime.scheduler.fire_due(schedule)
     assert [job.name for job in await runtime.database.read(ALL_JOBS, ())] == ["links.tick"]
 
 
 async def test_the_sweep_removes_old_finished_jobs_only(runtime: Runtime, clock: object) -> None:
     await enqueue(runtime, links.rescan, link_id="x")
-    claimed = (await runtime.workers._claim("bulk", 1))[0]
+    claimed = (await runtime.workers.claim("bulk", 1))[0]
     call = runtime.dispatcher.call(SYSTEM, request_id=claimed.id, attempt=1)
-    await runtime.workers._run("bulk", claimed, call)
+    await runtime.workers.run_attempt("bulk", claimed, call)
     await enqueue(runtime, links.rescan, link_id="y")
     assert await runtime.scheduler.sweep() == 0
     clock.move(2 * 24 * 3600)  # type: ignore[attr-defined]

@@ -103,7 +103,7 @@ class Relay:
         batches = 0
         for consumer in self._consumers:
             seq = await self._cursor(consumer)
-            while (moved := await self._take(consumer, seq)) != seq:
+            while (moved := await self.take(consumer, seq)) != seq:
                 seq = moved
                 batches += 1
         return batches
@@ -129,7 +129,7 @@ class Relay:
                 signal.clear()
                 self._moved_s[consumer.name] = self._clock.monotonic_s()
                 try:
-                    moved = await self._take(consumer, seq)
+                    moved = await self.take(consumer, seq)
                 except Overtaken:
                     seq = await self._stand_by(consumer)
                     continue
@@ -165,7 +165,7 @@ class Relay:
                 await wait(never, STANDBY_S)
         return seq
 
-    async def _take(self, consumer: Consumer, after: int) -> int:
+    async def take(self, consumer: Consumer, after: int) -> int:
         """Take one batch of events; return how far the cursor is now."""
         events = (await self._database.page(EVENTS_AFTER, (after, BATCH_EVENTS), BATCH_BYTES)).items
         if not events:

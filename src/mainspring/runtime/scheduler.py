@@ -97,9 +97,9 @@ class Scheduler:
 
     async def run_due(self) -> dict[str, int]:
         """Fire every schedule whose moment has come; return the next moment of each by name."""
-        return {schedule.name: await self._fire_due(schedule) for schedule in self._schedules}
+        return {schedule.name: await self.fire_due(schedule) for schedule in self._schedules}
 
-    async def _fire_due(self, schedule: Schedule) -> int:
+    async def fire_due(self, schedule: Schedule) -> int:
         """Enqueue the job if its moment has come; return the next moment.
 
         Moments missed while nothing ran become one job.

@@ -171,14 +171,15 @@ class Workers:
                 await slots.acquire()
                 slots.release()
                 running = self.stats[queue].running
-                jobs = await self._claim(queue, min(free - running, CLAIM_MAX))
+                jobs = await self.claim(queue, min(free - running, CLAIM_MAX))
                 for job in jobs:
                     await slots.acquire()
                     self._run_in_background(queue, job, slots)
                 if not jobs:
                     await wait(signal, POLL_S)
 
-    async def _claim(self, queue: str, limit: int) -> list[ClaimedJob]:
+    async def claim(self, queue: str, limit: int) -> list[ClaimedJob]:
+        """Lease up to ``limit`` ready jobs of a queue: the most urgent, and the oldest of these."""
         now_ms = self._clock.now_ms()
         claim = CLAIM_JOBS(
             queue=queue,
@@ -236,7 +237,7 @@ class Workers:
         return [
             await asyncio.create_task(run(queue, job))  # whose log lines carry this job's ids only
             for queue in self._concurrency
-            for job in await self._claim(queue, CLAIM_MAX)
+            for job in await self.claim(queue, CLAIM_MAX)
         ]
 
     async def next_due_ms(self) -> int | None:
@@ -251,7 +252,7 @@ class Workers:
         started_s = self._clock.monotonic_s()
         outcome = "abandoned"
         try:
-            attempt = await self._run(queue, job, call)
+            attempt = await self.run_attempt(queue, job, call)
             outcome = attempt.outcome
             return attempt
         finally:
@@ -260,7 +261,7 @@ class Workers:
             stats.seconds += seconds
             stats.running -= 1
 
-    async def _run(self, queue: str, job: ClaimedJob, call: Call) -> Attempt:
+    async def run_attempt(self, queue: str, job: ClaimedJob, call: Call) -> Attempt:
         """Run one attempt and write down how it ended."""
         stats = self.stats[queue]
         try:
