@@ -74,6 +74,52 @@ def test_what_is_no_origin_is_refused(origin: str) -> None:
         CorsSettings(origins=(origin,))
 
 
+@pytest.mark.parametrize(
+    "origin",
+    ["https://*", "https://*.", "https://*.*.example", "https://a.*.example", "https://*example",
+     "https://App.example", "https://app.example:443", "http://app.example:80", "https://a b",
+     "https://u@app.example", "https://app.example?x", "*.example", "https://app..example", ""],
+)  # fmt: skip
+def test_what_no_browser_sends_is_refused_at_the_start(origin: str) -> None:
+    with pytest.raises(ValueError, match=r"is not an origin|browsers leave out"):
+        CorsSettings(origins=(origin,))
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        (b"https://a.example.com", True), (b"https://a.b.example.com", True),
+        (b"https://A.Example.com", True), (b"https://example.com", False),
+        (b"https://evilexample.com", False), (b"http://a.example.com", False),
+        (b"https://a.example.com:8443", False), (b"https://.example.com", False),
+        (b"https://evil.com/.example.com", False), (b"https://evil.com#.example.com", False),
+        (b"https://u@.example.com", False), (b"http://b.local:3000", True),
+        (b"http://b.local:3001", False), (b"http://[::1]:5173", True), (b"null", False),
+        (b"https://a\xe9.example.com", False), (b"", False),
+    ],
+)  # fmt: skip
+def test_a_star_stands_for_one_label_or_more(origin: bytes, allowed: bool) -> None:
+    patterns = ("https://*.example.com", "http://*.local:3000", "http://[::1]:5173")
+    cors = Cors(CorsSettings(origins=patterns))
+    assert (b"access-control-allow-origin" in dict(cors.headers(origin))) is allowed
+    assert cors.refuses(origin) is not allowed
+
+
+def test_names_of_headers_are_names() -> None:
+    CorsSettings(headers=("X-Mine",), exposed_headers=("X-Yours",))
+    for name in ("X Mine", "", "X:", "X\r\nY"):
+        with pytest.raises(ValueError, match="is not the name of a header"):
+            CorsSettings(headers=(name,))
+
+
+@pytest.mark.parametrize(
+    "host", ["Example.org", "example.org:80", "*", "*.", "https://x", "a b", "", "a.*.b", "::1"]
+)
+def test_what_is_no_host_is_refused_at_the_start(host: str) -> None:
+    with pytest.raises(ValueError, match="is no host"):
+        ServerSettings(hosts=(host,))
+
+
 def test_a_proxy_is_a_network() -> None:
     ServerSettings(trusted_proxies=("10.0.0.1", "fd00::/8"))
     with pytest.raises(ValueError, match="does not appear"):
