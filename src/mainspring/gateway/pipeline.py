@@ -15,7 +15,7 @@ from mainspring.gateway.limit import Headers, Limits, Refused
 from mainspring.gateway.replay import Replays
 from mainspring.gateway.settings import LimitSettings, ServerSettings
 from mainspring.gateway.validate import Args, Inputs
-from mainspring.kernel.call import Call, Caller
+from mainspring.kernel.call import ADDRESS_ACCOUNT, Call, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, Unauthenticated
 from mainspring.kernel.event import StagedEvent
@@ -167,7 +167,7 @@ class Gateway:
             correlation_id=ask.correlation_id,
             causation_id=ask.causation_id,
             if_match=ask.if_match,
-            account=ask.known.caller.id or bucket(ask.address),
+            account=ask.known.caller.id or ADDRESS_ACCOUNT + bucket(ask.address),
         )
 
     async def perform(self, operation: Operation, inputs: Inputs, ask: Ask) -> Outcome:

@@ -16,6 +16,7 @@ from mainspring.kernel.table import Command, Query, Rows, Update, Write
 T = TypeVar("T")
 
 TENANT_DEFAULT = "main"
+ADDRESS_ACCOUNT = "address "  # begins the account of a caller that is known by its address only
 STAGED_MAX = 5_000  # writes, events and jobs one call may stage together
 
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')

@@ -8,6 +8,12 @@ from mainspring.kernel.call import Call
 CURRENT_CALL: ContextVar[Call | None] = ContextVar("mainspring_current_call", default=None)
 
 
+def current_account() -> str:
+    """On whose account this task reads: that of its call, empty for the platform itself."""
+    call = CURRENT_CALL.get()
+    return "" if call is None else call.account
+
+
 def call_labels() -> dict[str, str]:
     """Ids of the current call: request, correlation and, when it is not the default, tenant."""
     call = CURRENT_CALL.get()

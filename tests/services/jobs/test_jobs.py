@@ -8,9 +8,10 @@ import pytest
 
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Failure, Invalid, NotFound
+from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound
 from mainspring.kernel.page import PAGE_BYTES_MAX
-from mainspring.kernel.table import Query
+from mainspring.kernel.table import Query, Statement
+from mainspring.runtime.workers import execute
 from mainspring.services.jobs.api import ListJobs, NewJob, NotInThatState
 from tests.services.jobs.chores import Doors, private
 from tests.services.running import Platform
@@ -253,3 +254,37 @@ async def test_a_page_of_large_jobs_ends_early(at_rest: Platform) -> None:
         found += [job["id"] for job in page["items"]]
         cursor, pages = page["next_cursor"], pages + 1
     assert (found, pages) == (made, 3)
+
+
+async def test_a_services_own_job_is_not_cancelled_by_those_who_may_write_jobs(
+    at_rest: Platform,
+) -> None:
+    call = at_rest.runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    job_id = call.enqueue(private, secret="hush", unique_key="user_ada")
+    await at_rest.runtime.dispatcher.commit(call)
+    writer = Caller("key", "key_1", scopes=frozenset({"jobs:read", "jobs:write", "jobs:admin"}))
+    for name in ("jobs.cancel", "jobs.retry"):
+        with pytest.raises(Forbidden, match=r"chores\.private .* takes chores:write too"):
+            await at_rest.run(name, caller=writer, job_id=job_id)
+    assert (await get(at_rest, job_id))["state"] == "ready"
+    seen = await at_rest.value("jobs.get", caller=writer, job_id=job_id)
+    assert seen["unique_key"] is None
+    both = Caller("key", "key_2", scopes=frozenset({"jobs:write", "chores:write"}))
+    assert (await at_rest.value("jobs.cancel", caller=both, job_id=job_id))["state"] == "cancelled"
+
+
+async def test_what_an_error_of_a_services_own_job_says_is_for_its_readers(
+    at_rest: Platform,
+) -> None:
+    call = at_rest.runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    job_id = call.enqueue(private, secret="hush")
+    await at_rest.runtime.dispatcher.commit(call)
+    fail = Statement("test.fail", "UPDATE jobs SET error = 'ValueError: ada@x.example'")
+    await execute(at_rest.runtime.database, fail())
+    reader = Caller("key", "key_1", scopes=frozenset({"jobs:read"}))
+    theirs = Caller("key", "key_2", scopes=frozenset({"jobs:read", "chores:read"}))
+    shown = [
+        (await at_rest.value("jobs.get", caller=who, job_id=job_id))["error"]
+        for who in (reader, theirs)
+    ]
+    assert shown == ["ValueError", "ValueError: ada@x.example"]

@@ -27,6 +27,7 @@ from mainspring.adapters.database.postgres_commit import (
 )
 from mainspring.adapters.database.postgres_pool import (
     LOST,
+    WAIT_TIMEOUT_S,
     Connection,
     Pool,
     Target,
@@ -37,6 +38,7 @@ from mainspring.adapters.database.postgres_pool import (
 )
 from mainspring.adapters.database.postgres_script import with_code_point_order
 from mainspring.adapters.database.postgres_wakes import Listener
+from mainspring.adapters.database.shares import Shares
 from mainspring.kernel.errors import NeedsIndex, Unavailable
 from mainspring.kernel.table import Query, Rows, Write
 from mainspring.ports.database import (
@@ -48,6 +50,7 @@ from mainspring.ports.database import (
     Wakes,
 )
 from mainspring.runtime.containment import tell
+from mainspring.runtime.tracing import current_account
 
 R = TypeVar("R")
 log = structlog.get_logger()
@@ -55,7 +58,7 @@ Body = Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 
 LANES = 2
 WRITERS = 4  # connections for calls that go alone
-SCANNERS = 2
+SCANNERS = 4
 CLOSE_WAIT_S = 30.0  # for transactions that run while the database closes
 MIGRATION_MAX_S = 3_600.0  # of one script, and of waiting for another process that migrates
 POSTS_MAX = 256  # commits posted from threads and not yet done; one more is dropped and logged
@@ -83,6 +86,7 @@ class PostgresDatabase:
         self._batches = Pool(self._target, LANES)
         self._writers = Pool(self._target, WRITERS)
         self._scanners = Pool(self._target, SCANNERS)
+        self._shares = Shares(SCANNERS)
         self._inserts = Lane(self._batches, self._settle)
         self._guarded = Lane(self._batches, self._settle)
         self._single: set[asyncio.Task[None]] = set()
@@ -172,10 +176,14 @@ class PostgresDatabase:
                 rows: list[Any] = await connection.fetch(sql, *values)
             return rows
 
+        account = current_account()
+        await self._shares.acquire(account, WAIT_TIMEOUT_S)
         try:
             return await self._scanners.run(work)
         except asyncpg.QueryCanceledError as error:
             raise NeedsIndex(f"{name} went over its budget") from error
+        finally:
+            self._shares.release(account)
 
     # Writing
 

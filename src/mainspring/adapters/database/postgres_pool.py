@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -11,16 +10,17 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 import structlog
 
+from mainspring.adapters.database.shares import Line
 from mainspring.kernel.errors import Conflict, Failure, Invalid, Rerun, Unavailable
 from mainspring.ports.database import StartError
 from mainspring.runtime.outage import Outage
+from mainspring.runtime.tracing import current_account
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
 POOL_SIZE = 8  # connections for reads and transactions, unless the URL says ``pool=N``
 POOL_SIZE_MAX = 100
-WAITERS_MAX = 4_096  # tasks waiting for a connection
 WAIT_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0  # after that a server that does not answer counts as gone
@@ -138,7 +138,7 @@ class Pool:
         self._limit = float(size)
         self._lent = 0
         self._idle: list[Connection] = []
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters = Line()
         self._pids: dict[Connection, int] = {}
         self._failures = 0
         self._retry_at_s = 0.0
@@ -231,28 +231,24 @@ class Pool:
             await close(connection)
 
     async def _wait_for_turn(self) -> None:
-        if len(self._waiters) >= WAITERS_MAX:
-            raise Unavailable("too many calls wait for a connection", retry_after_s=1)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(turn)
+        turn = self._waiters.join(current_account())
         try:
             async with asyncio.timeout(WAIT_TIMEOUT_S):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 self._end_turn()
+            turn.cancel()
             if isinstance(error, TimeoutError):
                 raise Unavailable("no database connection is free", retry_after_s=1) from None
             raise
 
     def _end_turn(self) -> None:
-        """Pass turns on to those who have waited longest."""
+        """Pass turns on, account by account."""
         self._lent -= 1
-        while self._waiters and self._lent < int(self._limit):
-            turn = self._waiters.popleft()
-            if not turn.done():
-                self._lent += 1
-                turn.set_result(None)
+        while self._lent < int(self._limit) and (found := self._waiters.next()) is not None:
+            self._lent += 1
+            found[1].set_result(None)
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()

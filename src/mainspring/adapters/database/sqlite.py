@@ -21,6 +21,7 @@ import apsw
 import structlog
 
 from mainspring.adapters import private_file
+from mainspring.adapters.database.shares import Shares
 from mainspring.kernel.errors import Conflict, Failure, Invalid, NeedsIndex, Rerun, Unavailable
 from mainspring.kernel.table import Command, Delete, Insert, Query, Rows, Update, Write
 from mainspring.ports.database import (
@@ -34,6 +35,7 @@ from mainspring.ports.database import (
 )
 from mainspring.runtime.containment import described, tell
 from mainspring.runtime.outage import Outage
+from mainspring.runtime.tracing import current_account
 
 R = TypeVar("R")
 log = structlog.get_logger()
@@ -41,6 +43,7 @@ Body = Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 
 GROUP_MAX = 256  # calls in one commit
 READERS = 4  # threads for scans
+SCAN_WAIT_S = 10.0  # for a thread, and for a scan in it on a machine that does other things
 STATEMENTS_CACHED = 512  # prepared statements per connection
 CHECKPOINT_PAGES = 4_000  # WAL pages before an automatic checkpoint
 STEPS_BETWEEN_CHECKS = 10_000
@@ -148,6 +151,7 @@ class SqliteDatabase:
         self._listeners: list[Callable[[Wakes], None]] = []
         self._group_listeners: list[Callable[[int], None]] = []
         self._outage = Outage("database")
+        self._shares = Shares(READERS)
         self._closing = False
         self.commits = 0
         self.calls_committed = 0
@@ -158,9 +162,7 @@ class SqliteDatabase:
         try:
             self._lock = _locked(self._path.with_name(self._path.name + ".lock"))
         except OSError as error:
-            raise StartError(
-                f"cannot open the database {self._path}: {error.strerror or error}"
-            ) from error
+            raise StartError(f"cannot open the database {self._path}: {error.strerror}") from error
         try:
             # SQLite gives its other files the mode of this one.
             os.close(private_file.opener(str(self._path), os.O_RDWR | os.O_CREAT))
@@ -224,30 +226,47 @@ class SqliteDatabase:
         self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None
     ) -> Rows[R]:
         if query.scans:
-            scan = self._loop.run_in_executor(self._pool, self._scan, query, values, bytes_max)
-            return await scan
+            return await self._scan_in_turn(query, values, bytes_max)
         try:
             rows = _fetched(self._reader, query, values, bytes_max)
         except apsw.Error as error:
             raise _translated(error) from error
         return _made(query, rows)
 
+    async def _scan_in_turn(
+        self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None
+    ) -> Rows[R]:
+        """Scan in a thread, once it is this account's turn; to wait costs no budget."""
+        account = current_account()
+        await self._shares.acquire(account, SCAN_WAIT_S)
+        scan = self._loop.run_in_executor(self._pool, self._scan, query, values, bytes_max)
+        # The thread goes on when its caller is gone, and so does its hold on the slot.
+        scan.add_done_callback(lambda _: self._shares.release(account))
+        return await asyncio.shield(scan)
+
     def _scan(self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None) -> Rows[R]:
         connection: apsw.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._connect(readonly=True)
         steps = 0
-        deadline_s = time.monotonic() + SCAN_DEADLINE_S
+        busy = False
+        # The time of this thread, and not of the clock on the wall: what others do at the same
+        # time is not the query's doing.
+        deadline_s = time.thread_time() + SCAN_DEADLINE_S
+        given_up_s = time.monotonic() + SCAN_WAIT_S
 
         def over_budget() -> bool:
-            nonlocal steps
+            nonlocal steps, busy
             steps += STEPS_BETWEEN_CHECKS
-            return steps > SCAN_STEPS_MAX or time.monotonic() > deadline_s
+            busy = time.monotonic() > given_up_s
+            return busy or steps > SCAN_STEPS_MAX or time.thread_time() > deadline_s
 
         connection.set_progress_handler(over_budget, STEPS_BETWEEN_CHECKS)
         try:
             rows = _fetched(connection, query, values, bytes_max)
         except apsw.InterruptError as error:
+            if busy:
+                raise Unavailable("the database is busy", retry_after_s=1) from error
             raise NeedsIndex(f"{query.sql.name} went over its budget") from error
         except apsw.Error as error:
             raise _translated(error) from error
@@ -445,10 +464,8 @@ class SqliteDatabase:
             self._outage.failed(away[0].detail)
         elif any(task.error is None for task in group):
             self._outage.worked()
-        wakes: set[str] = set()
+        wakes = {name for task in group if task.error is None for name in task.wakes}
         for task in group:
-            if task.error is None:
-                wakes |= task.wakes
             if task.future is None:
                 if task.error is not None and not away:
                     log.warning("posted_write_failed", error=repr(task.error))

@@ -41,6 +41,9 @@ class NewJob(Input, frozen=True):
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A job. ``args`` are null for a job that is a service's own affair.
 
+    Of such a job ``unique_key`` is null, and ``error`` its kind alone, for those without the
+    service's ``read`` scope.
+
     ``state`` is ``scheduled`` (waits for ``run_at``), ``ready``, ``running``, ``done``, ``dead``
     (its last attempt failed) or ``cancelled``. Done and cancelled ones are forgotten after a day.
     """

@@ -7,7 +7,7 @@ import msgspec
 from mainspring.gateway.faults import collect
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
-from mainspring.kernel.errors import Fault, Invalid, NotFound, Rerun
+from mainspring.kernel.errors import Fault, Forbidden, Invalid, NotFound, Rerun
 from mainspring.kernel.job import QUEUES, Job, JobState, StagedJob
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
@@ -89,8 +89,13 @@ async def get(call: Call, job_id: str) -> JobInfo:
 
 @service.operation("POST /v1/jobs/{job_id}:cancel", scope=WRITE, raises=(NotInThatState,))
 async def cancel(call: Call, job_id: str) -> JobInfo:
-    """Cancel a job. One that runs is not interrupted, but nothing it staged takes effect."""
+    """Cancel a job. One that runs is not interrupted, but nothing it staged takes effect.
+
+    A job that its service does not declare as public is that service's own affair, such as an
+    erasure: this takes the service's ``write`` scope too.
+    """
     row = await call.one(store.JOB, id=job_id, tenant=call.tenant)
+    _require_say(call, row)
     if row.state == _CANCELLED:
         return shown(call, row)
     if row.state == JobState.DONE:
@@ -105,8 +110,12 @@ async def cancel(call: Call, job_id: str) -> JobInfo:
 
 @service.operation("POST /v1/jobs/{job_id}:retry", scope=WRITE, raises=(NotInThatState,))
 async def retry(call: Call, job_id: str) -> JobInfo:
-    """Run a dead or cancelled job again with all its attempts, or a waiting one now."""
+    """Run a dead or cancelled job again with all its attempts, or a waiting one now.
+
+    One that its service does not declare as public takes the service's ``write`` scope too.
+    """
     row = await call.one(store.JOB, id=job_id, tenant=call.tenant)
+    _require_say(call, row)
     if row.state not in (_DEAD, _CANCELLED, _SCHEDULED):
         raise NotInThatState(f"the job is {row.state}")
     after = _make_ready(call, row)
@@ -194,22 +203,40 @@ async def list_schedules(call: Call) -> Page[ScheduleInfo]:
     )
 
 
-def shown(call: Call, row: JobRow) -> JobInfo:
-    """A job as callers see it; the arguments only of jobs that callers may give some."""
+def _is_public(call: Call, row: JobRow) -> bool:
     job = call.use(Registry).jobs.get(row.name)
+    return job is not None and job.public
+
+
+def _require_say(call: Call, row: JobRow) -> None:
+    """Raise Forbidden unless the caller may decide about this job."""
+    scope = f"{row.name.partition('.')[0]}:write"
+    if not _is_public(call, row) and not call.caller.allows(scope):
+        raise Forbidden(f"{row.name} is its service's own affair: this takes {scope} too")
+
+
+def shown(call: Call, row: JobRow) -> JobInfo:
+    """A job as callers see it; the arguments only of jobs that callers may give some.
+
+    Of a service's own job, key and error may say what only its readers may know: others see the
+    kind of the error.
+    """
+    public = _is_public(call, row)
+    open_ = public or call.caller.allows(f"{row.name.partition('.')[0]}:read")
+    error = row.error if open_ or row.error is None else row.error.partition(":")[0]
     return JobInfo(
         id=row.id,
         name=row.name,
         queue=row.queue,
         state=row.state,
         priority=row.priority,
-        args=msgspec.Raw(row.args.encode()) if job is not None and job.public else None,
-        unique_key=row.unique_key,
+        args=msgspec.Raw(row.args.encode()) if public else None,
+        unique_key=row.unique_key if open_ else None,
         run_at=rfc3339(row.run_at_ms),
         attempts=row.attempt,
         max_attempts=row.max_attempts,
         progress=row.progress,
-        error=row.error,
+        error=error,
         correlation_id=row.correlation_id,
         created_at=rfc3339(row.created_ms),
         updated_at=rfc3339(row.updated_ms),
