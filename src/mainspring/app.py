@@ -44,7 +44,13 @@ from mainspring.runtime.telemetry import Metrics
 from mainspring.services import audit, events, jobs, records, users, webhooks
 from mainspring.services.audit.api import AuditSettings
 from mainspring.services.audit.checkpoints import verifier_key
-from mainspring.services.users.admin import ensure_admin_key, new_key
+from mainspring.services.users.admin import (
+    Secret,
+    ensure_admin_key,
+    machine_claims,
+    new_key,
+    recover_key,
+)
 from mainspring.services.users.api import Passwords, UserAuthenticator
 from mainspring.services.webhooks.api import WebhookSettings
 from mainspring.settings import (
@@ -356,6 +362,33 @@ async def replace_keyring(settings: Settings) -> Path | None:
     finally:
         await platform.database.close()
     return kept
+
+
+async def recover_admin_key(settings: Settings, ask: Callable[[Secret, str], None] | None) -> Path:
+    """Make another key with every scope, and put it where the first one was; return the file.
+
+    ``ask`` asks the platform that runs, with a token that says which key this machine wants: of no
+    use to anybody else who gets hold of it. Without it the database is opened. Raises StartError.
+    """
+    platform = await build(settings)
+    text = new_key(platform.runtime.entropy)
+    secret = Secret.of(text)
+    if ask is None:
+        await platform.database.open()
+        try:
+            await platform.open_keyring()
+            await platform.runtime.migrate()
+            await recover_key(platform.runtime.dispatcher, secret)
+        finally:
+            await platform.database.close()
+    else:
+        await platform.keyring.open(create=False)
+        claims = machine_claims(secret, platform.runtime.clock.now_ms() // 1000)
+        await asyncio.to_thread(ask, secret, platform.keyring.sign_token(claims))
+    # Last: a key that nobody learned does no harm, a file without a key would.
+    file = platform.data_dir / "admin.key"
+    await asyncio.to_thread(private_file.write, file, f"{text}\n".encode())
+    return file
 
 
 def _put_aside(file: Path) -> Path | None:

@@ -112,6 +112,9 @@ def test_the_defaults_are_a_file_to_start_from(
             " typo: say where it is with --data-dir, or start one with mainspring up",
         ),
         (["config", "--data-dir", "typo"], EXIT_START, "mainspring: no platform has ever run over"),
+        (["admin", "key"], EXIT_START, "mainspring: say what the key is for"),
+        (["admin", "key", "--recover"], EXIT_START, "mainspring: no platform has ever run over "),
+        (["admin", "key", "x", "--recover"], EXIT_START, "mainspring: --recover goes with"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-import mainspring.app  # noqa: F401 - imports every service, and so every failure
+from mainspring.app import BUILT_IN  # imports every service, and so every failure
 from mainspring.cli.commands import app
 from mainspring.kernel.errors import Failure
 
@@ -26,6 +26,13 @@ def test_every_error_code_is_explained_with_its_status() -> None:
     assert listed == {(failure.status, failure.code) for failure in failures()}
 
 
+def test_every_scope_is_explained() -> None:
+    page = (REFERENCE / "scopes.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"`([a-z_]+:[a-z]+)`", page))
+    operations = [o for s in BUILT_IN for o in s.operations.values()]
+    assert {o.scope for o in operations if o.scope is not None} <= listed
+
+
 def commands(group: typer.Typer, path: str) -> Iterator[str]:
     for command in group.registered_commands:
         assert command.callback is not None
@@ -37,5 +44,5 @@ def commands(group: typer.Typer, path: str) -> Iterator[str]:
 
 def test_every_command_is_listed() -> None:
     page = (REFERENCE / "cli.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\| `(mainspring [a-z ]+[a-z])", page, re.MULTILINE))
+    listed = set(re.findall(r"^\| `(mainspring [a-z -]+[a-z])", page, re.MULTILINE))
     assert listed == set(commands(app, "mainspring"))

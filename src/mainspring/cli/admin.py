@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli.options import AsJson, DataDir, PlatformUrl, find_platform
+from mainspring.cli.options import AsJson, DataDir, PlatformUrl, find_platform, read_settings
 
 group = typer.Typer(
     help="Make API keys and users on a running platform.",
@@ -17,7 +17,10 @@ KEY_EPILOG = (
     "Examples:\n\n"
     "  [bold]mainspring admin key importer --scope records:write[/bold]\n\n"
     "  [bold]mainspring admin key auditor --scope audit:read --days 30[/bold]\n\n"
-    "The key is shown once. It uses DATA_DIR/admin.key, and can never grant more than that holds."
+    "  [bold]mainspring admin key --recover[/bold]  after the administrator's key was lost or"
+    " revoked\n\n"
+    "The key is shown once. It uses DATA_DIR/admin.key, never grants more than that holds, and ends"
+    " with it."
 )
 USER_EPILOG = (
     "Examples:\n\n"
@@ -32,7 +35,7 @@ AdminKey = Annotated[
 
 @group.command(epilog=KEY_EPILOG)
 def key(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="What it is for.")] = None,
     scope: Annotated[
         list[str] | None,
         typer.Option(metavar="SCOPE", help="May be given more than once. Default: every scope."),
@@ -41,17 +44,32 @@ def key(
         int | None,
         typer.Option(min=1, max=3650, metavar="N", help="Days until it expires. Default: never."),
     ] = None,
+    recover: Annotated[
+        bool,
+        typer.Option("--recover", help="Make DATA_DIR/admin.key anew, whatever became of it."),
+    ] = False,
     url: PlatformUrl = None,
     key_file: AdminKey = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an API key and print it."""
+    """Make an API key and print it; or bring the administrator's back, on the machine itself."""
     import json
     import time
 
     from mainspring.kernel.clock import rfc3339
+    from mainspring.ports.database import StartError
 
+    if recover:
+        from mainspring.cli.recovery import recover as recover_key
+
+        if name or scope or days or url or key_file:
+            raise StartError("--recover goes with --data-dir alone: it makes DATA_DIR/admin.key")
+        file = recover_key(read_settings(None, None, data_dir=data_dir, any_app=True))
+        typer.echo(json.dumps({"admin_key": str(file)}) if as_json else str(file))
+        return
+    if name is None:
+        raise StartError("say what the key is for: mainspring admin key NAME")
     wanted: dict[str, object] = {"name": name, "scopes": scope or ["*"]}
     if days is not None:
         wanted["expires_at"] = rfc3339(int((time.time() + days * 86_400) * 1000))

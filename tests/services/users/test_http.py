@@ -7,10 +7,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from mainspring.app import Platform, build, sections
+from mainspring.services.users.admin import Secret, machine_claims, new_key
 from mainspring.settings import load
 from tests.services.users.people import EMAIL, PASSWORD
 
@@ -116,6 +118,55 @@ async def test_a_role_counts_before_it_is_answered(anyone: Client, root: Client)
     assert (await me.ask("GET", "/v1/users"))[0] == 200
     assert (await root.ask("PATCH", "/v1/roles/reader", {"scopes": []}))[0] == 200
     assert (await me.ask("GET", "/v1/users"))[0] == 403
+
+
+async def test_a_machine_recovers_the_one_key_it_signed_for(
+    anyone: Client, root: Client, platform: Platform
+) -> None:
+    text = new_key(platform.runtime.entropy)
+    secret, other = Secret.of(text), Secret.of(new_key(platform.runtime.entropy))
+    now_s = platform.runtime.clock.now_ms() // 1000
+    machine = anyone.with_credential(platform.keyring.sign_token(machine_claims(secret, now_s)))
+
+    async def recover(caller: Client, wanted: Secret) -> int:
+        body = {"prefix": wanted.prefix, "key_hash": wanted.hash.hex()}
+        return int((await caller.ask("POST", "/v1/api_keys:recover", body))[0])
+
+    assert await recover(anyone, secret) == 401
+    assert await recover(root, secret) == 403
+    assert await recover(machine, other) == 403
+    assert (await machine.ask("GET", "/v1/api_keys"))[0] == 403
+    assert await recover(machine, secret) == 204
+    assert (await anyone.with_credential(text).ask("GET", "/v1/api_keys"))[0] == 200
+    late = machine_claims(secret, now_s - 61)
+    late_machine = anyone.with_credential(platform.keyring.sign_token(late))
+    assert await recover(late_machine, secret) == 401
+
+
+async def test_what_is_denied_leaves_a_log_line(anyone: Client, root: Client) -> None:
+    made = (await root.ask("POST", "/v1/api_keys", {"name": "x", "scopes": ["api_keys:own"]}))[1]
+    key = anyone.with_credential(made["key"])
+    with structlog.testing.capture_logs() as lines:
+        assert (await key.ask("GET", "/v1/users?email=ann@example.com"))[0] == 403
+        assert (await key.ask("POST", "/v1/api_keys", {"name": "x", "scopes": ["*"]}))[0] == 403
+    scope, held = [line for line in lines if line["event"] == "denied"]
+    assert (scope["caller"], scope["operation"], scope["scope"], scope["code"]) == (
+        made["id"], "users.list_users", "users:read", "forbidden",
+    )  # fmt: skip
+    assert (held["operation"], held["code"]) == ("users.create_api_key", "scope_not_held")
+    assert "ann@" not in str(lines)
+    assert made["key"] not in str(lines)
+
+
+async def test_a_wrong_password_leaves_a_log_line_without_it(anyone: Client) -> None:
+    await anyone.ask("POST", "/v1/users", {"email": EMAIL, "password": PASSWORD})
+    with structlog.testing.capture_logs() as lines:
+        login = {"email": EMAIL, "password": "wrong password"}
+        assert (await anyone.ask("POST", "/v1/sessions", login))[0] == 401
+    (line,) = [line for line in lines if line["event"] == "wrong_password"]
+    assert line["failures"] == 1
+    assert EMAIL not in str(lines)
+    assert "wrong password" not in str(lines)
 
 
 async def test_a_key_holds_until_it_is_revoked(anyone: Client, root: Client) -> None:

@@ -136,7 +136,7 @@ class RestApp:
         started_s = self._clock.monotonic_s()
         exchange = Exchange(scope, receive, send, self._ids.new("req"))
         self.metrics.active_requests.value += 1
-        meter = None
+        meter = route = None
         try:
             exchange.read_headers(self._hosts)
             if self._cors.on or self._hsts or self.gateway.proxies:
@@ -157,6 +157,8 @@ class RestApp:
                     exchange.route = route.template
                     await route.handle(exchange)
         except Failure as failure:
+            if failure.status == 403:
+                self._log_denial(exchange, failure, route)
             await self._fail(exchange, failure)
         except Gone:
             exchange.status = CLIENT_GONE
@@ -237,6 +239,22 @@ class RestApp:
                 exchange.headers.get(b"origin"), allow.encode()
             )
         await exchange.answer(204, headers, b"")
+
+    def _log_denial(self, exchange: Exchange, failure: Failure, route: Route | None) -> None:
+        """Say who was not allowed what. Callers' limits bound these lines too."""
+        operation = None if route is None else route.operation
+        self._log.warning(
+            "denied",
+            caller=exchange.known.caller.actor,
+            operation=None if operation is None else operation.name,
+            scope=None if operation is None else operation.scope,
+            code=failure.code,
+            detail=failure.detail,
+            method=exchange.method,
+            path=exchange.path,
+            address=exchange.address,
+            request_id=exchange.request_id,
+        )
 
     async def _fail(self, exchange: Exchange, failure: Failure) -> None:
         if exchange.status:

@@ -1,18 +1,30 @@
-"""The first administrator's key: made once per database, however often the first start is cut off.
+"""The administrator's key: made once per database, and made again for whoever holds the machine.
 
-Its own room because it is called before anybody can call: by the app, on start.
+Its own room because it is called before anybody can call: by the app on start, and by a command
+over a platform that is stopped.
 """
+
+from typing import Any
 
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import Entropy
 from mainspring.kernel.errors import Conflict
 from mainspring.runtime.dispatch import Dispatcher
 from mainspring.services.users import model, store
-from mainspring.services.users.operations.api_keys import NOBODY, stage_api_key
+from mainspring.services.users.authenticate import MACHINE
+from mainspring.services.users.operations.api_keys import (
+    NOBODY,
+    Secret,
+    stage_api_key,
+    stage_recovery,
+)
 from mainspring.services.users.store import FIRST_KEYS, FirstKeyRow
 
 NAME = "First administrator"
 REQUEST_ID = "start"
+RECOVERY_S = 60  # how long a machine's wish for a key holds
+
+__all__ = ["Secret", "ensure_admin_key", "machine_claims", "new_key", "recover_key"]
 
 
 async def ensure_admin_key(dispatcher: Dispatcher, text: str) -> bool:
@@ -24,13 +36,25 @@ async def ensure_admin_key(dispatcher: Dispatcher, text: str) -> bool:
     call = dispatcher.call(SYSTEM, request_id=REQUEST_ID)
     if await call.find(store.FIRST_KEY, tenant=call.tenant) is not None:
         return False
-    row = stage_api_key(call, text, NAME, ["*"], NOBODY, expires_ms=None)
+    row = stage_api_key(call, Secret.of(text), NAME, ["*"], NOBODY, expires_ms=None)
     call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), taken=Conflict))
     try:
         await dispatcher.commit(call)
     except Conflict:  # another process of the same start was first
         return False
     return True
+
+
+async def recover_key(dispatcher: Dispatcher, secret: Secret) -> None:
+    """Make a key with every scope over a platform that is stopped."""
+    call = dispatcher.call(SYSTEM, request_id="recovery")
+    stage_recovery(call, secret)
+    await dispatcher.commit(call)
+
+
+def machine_claims(secret: Secret, now_s: int) -> dict[str, Any]:
+    """Return what a token says with which a machine asks its own platform for this very key."""
+    return {"sub": MACHINE, "key": secret.hash.hex(), "iat": now_s, "exp": now_s + RECOVERY_S}
 
 
 def new_key(entropy: Entropy) -> str:

@@ -269,6 +269,13 @@ class NewApiKey(Input, frozen=True):
     expires_at: Instant | None = None
 
 
+class Recovery(Input, frozen=True):
+    """The key that a machine wants: how it begins, and its SHA-256 in hexadecimal."""
+
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^msk_[A-Za-z0-9_-]{8}$", max_length=12)]
+    key_hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+
+
 class NewRole(Input, frozen=True):
     """A role to be."""
 
@@ -398,6 +405,14 @@ class ApiKeyRevoked(msgspec.Struct, frozen=True):
 
     id: str
     owner_id: str | None
+
+
+@service.event("users.api_key.recovered", scope="api_keys:read")
+class ApiKeyRecovered(msgspec.Struct, frozen=True):
+    """An administrator's key was made on the machine itself (`mainspring admin key --recover`)."""
+
+    id: str
+    prefix: str
 
 
 @service.event("users.role.created", subject="name", scope="roles:read")

@@ -30,6 +30,11 @@ REVOKING = frozenset(
 )
 
 
+# Whoever holds the machine holds the keyring, and signs with it what they want: one certain key.
+MACHINE = "machine"
+RECOVER = "machine:recover"
+
+
 class UserAuthenticator:
     """Knows access tokens and API keys. Each is good only while its row is there."""
 
@@ -66,6 +71,9 @@ class UserAuthenticator:
             claims = self._keyring.verify_token(token, now_s=now_ms / 1000)
         except ValueError:
             raise _refused() from None
+        if claims["sub"] == MACHINE:
+            scopes = frozenset({RECOVER, f"{RECOVER}:{claims.get('key')}"})
+            return Identity(Caller(MACHINE, scopes=scopes), int(claims["exp"] * 1000))
         session_id, expires_ms = str(claims.get("sid")), int(claims["exp"] * 1000)
         bearer = await self._bearer(store.SESSION_BEARER, session_id, now_ms)
         if bearer.user_id != claims["sub"]:

@@ -6,7 +6,7 @@ import msgspec
 
 from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
-from mainspring.kernel.errors import Conflict, Fault, Invalid, NotFound, Unauthenticated
+from mainspring.kernel.errors import Conflict, Fault, Forbidden, Invalid, NotFound, Unauthenticated
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
@@ -15,18 +15,44 @@ from mainspring.services.users.api import (
     API_KEYS_MAX,
     ApiKey,
     ApiKeyCreated,
+    ApiKeyRecovered,
     ApiKeyRevoked,
     MadeApiKey,
     NewApiKey,
     PageQuery,
+    Recovery,
     ScopeNotHeld,
     TooManyApiKeys,
     service,
 )
-from mainspring.services.users.authenticate import identity_of
-from mainspring.services.users.store import API_KEYS, ApiKeyRow, Link
+from mainspring.services.users.authenticate import MACHINE, RECOVER, identity_of
+from mainspring.services.users.store import API_KEYS, FIRST_KEYS, ApiKeyRow, FirstKeyRow, Link
 
 KEYS_NAMED_MAX = 1_000  # keys that are named in events when they end together
+RECOVERED_NAME = "Recovered administrator"
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """What is kept of a key's text: how it begins, and its hash."""
+
+    prefix: str
+    hash: bytes
+
+    @classmethod
+    def of(cls, text: str) -> "Secret":
+        """Take it from the text."""
+        return cls(text[: model.KEY_SHOWN_CHARS], model.key_hash(text))
+
+
+class Maker(msgspec.Struct, frozen=True):
+    """Who makes a key, the user its line begins with, and when it can hold no more."""
+
+    id: str | None = None
+    owner_id: str | None = None
+    expires_ms: int | None = None
+
+
+NOBODY = Maker()
 
 
 @service.operation(
@@ -53,7 +79,7 @@ async def create_api_key(call: Call, new: NewApiKey) -> Answer[MadeApiKey]:
             raise TooManyApiKeys(f"a user has at most {API_KEYS_MAX}")
     text = model.key_text(call.use(Entropy).token(model.KEY_SECRET_BYTES))
     expires_ms = _expiry(call, new.expires_at, maker)
-    row = stage_api_key(call, text, new.name, new.scopes, maker, expires_ms)
+    row = stage_api_key(call, Secret.of(text), new.name, new.scopes, maker, expires_ms)
     made = MadeApiKey(**msgspec.structs.asdict(shown(row)), key=text)
     return Answer(made, etag=_etag(row))
 
@@ -109,6 +135,25 @@ async def delete_api_key(call: Call, id: str) -> None:
         call.emit(ApiKeyRevoked(key.id, key.owner_id))
 
 
+@service.operation("POST /v1/api_keys:recover", scope=RECOVER, status=204)
+async def recover_api_key(call: Call, wanted: Recovery) -> None:
+    """Make the key with every scope that the machine itself asks for.
+
+    Only `mainspring admin key --recover` can: no key or user is a machine, whatever they hold.
+    Emits users.api_key.created, users.api_key.recovered.
+    """
+    if call.caller.kind != MACHINE or not call.caller.allows(f"{RECOVER}:{wanted.key_hash}"):
+        raise Forbidden("only the machine the platform runs on can")
+    stage_recovery(call, Secret(wanted.prefix, bytes.fromhex(wanted.key_hash)))
+
+
+def stage_recovery(call: Call, secret: Secret) -> None:
+    """Stage a key with every scope that stands for itself, and what the log says of it."""
+    row = stage_api_key(call, secret, RECOVERED_NAME, ["*"], NOBODY, expires_ms=None)
+    call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), taken=None))
+    call.emit(ApiKeyRecovered(row.id, row.prefix))
+
+
 async def end_api_keys(call: Call, user_id: str) -> None:
     """Stage the end of every key a user has made, those made with these too."""
     keys = await call.all(
@@ -119,28 +164,17 @@ async def end_api_keys(call: Call, user_id: str) -> None:
     call.write(store.END_API_KEYS(tenant=call.tenant, owner_id=user_id))
 
 
-class Maker(msgspec.Struct, frozen=True):
-    """Who makes a key, the user its line begins with, and when it can hold no more."""
-
-    id: str | None = None
-    owner_id: str | None = None
-    expires_ms: int | None = None
-
-
-NOBODY = Maker()
-
-
 def stage_api_key(
-    call: Call, text: str, name: str, scopes: list[str], maker: Maker, expires_ms: int | None
+    call: Call, secret: Secret, name: str, scopes: list[str], maker: Maker, expires_ms: int | None
 ) -> ApiKeyRow:
-    """Stage a key whose text is known, and the event that says so without it."""
+    """Stage a key whose text somebody knows, and the event that says so without it."""
     row = ApiKeyRow(
         id=call.new_id("key"),
         tenant=call.tenant,
         version=1,
         name=name,
-        prefix=text[: model.KEY_SHOWN_CHARS],
-        hash=model.key_hash(text),
+        prefix=secret.prefix,
+        hash=secret.hash,
         scopes=model.stored(scopes),
         owner_id=maker.owner_id,
         created_ms=call.now_ms,
