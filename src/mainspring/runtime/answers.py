@@ -7,6 +7,7 @@ a bound per account: past it the oldest lose their bytes, and their calls are to
 effect.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import AnswerGone, KeyReused
-from mainspring.kernel.table import Write
+from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.tables import (
@@ -65,6 +66,20 @@ class Outcome(msgspec.Struct, frozen=True):
 
 class Taken(Exception):
     """Another call with the same idempotency key has committed first."""
+
+
+_USER_ID = re.compile(rb"\buser_[0-9a-z]{26}\b")
+_OF_PERSON = "FROM idempotency WHERE person IN (:person, '*')"
+_FORGET_BODIES = Statement(
+    "runtime.forget_answer_bodies_of",
+    f"DELETE FROM answer_bodies WHERE digest IN (SELECT digest {_OF_PERSON})",
+)
+# One that was stored in the clear counts as sealed from here on: without bytes, it is gone.
+_FORGET_PERSON = Statement(
+    "runtime.forget_answers_of",
+    "UPDATE idempotency SET body = NULL, sealed = true, headers = '[null,[]]' "
+    "WHERE person IN (:person, '*')",
+)
 
 
 class Answers:
@@ -118,6 +133,8 @@ class Answers:
         elif idempotency.secret or personal or not slices:
             sealed = self._keyring.seal(outcome.body, purpose=_PURPOSE)
             stored = msgspec.structs.replace(stored, body=sealed, sealed=True)
+        if stored.event_id is None:  # an event has the personal fields it holds sealed
+            stored = msgspec.structs.replace(stored, person=_person(call, outcome.body))
         return [ANSWERS.insert(stored, taken=Taken), *also]
 
     def _apart(self, call: Call, body: bytes, expires_ms: int) -> tuple[bytes, list[Write]]:
@@ -168,8 +185,9 @@ class Answers:
         body = await self._body(stored)
         if body is None:
             raise AnswerGone(
-                f"this call took effect and was answered {stored.status}; that answer was too "
-                "large to be kept until now: read what it changed",
+                f"this call took effect and was answered {stored.status}; that answer is not kept "
+                "any more, for its size or because somebody it tells of was erased: read what it "
+                "changed",
                 extra={"answered": stored.status},
             )
         etag, headers = _decode_headers(stored.headers)
@@ -185,7 +203,8 @@ class Answers:
             apart = await self._database.read(ANSWER_BODY, (stored.digest,))
             return self._keyring.unseal(apart[0], purpose=_PURPOSE) if apart else None
         if stored.sealed:
-            return self._keyring.unseal(stored.body or b"", purpose=_PURPOSE)
+            sealed = stored.body
+            return None if sealed is None else self._keyring.unseal(sealed, purpose=_PURPOSE)
         return stored.body or b""
 
     async def winners(self, idempotency: Idempotency | None, now_ms: int) -> Outcome | None:
@@ -199,6 +218,22 @@ class Answers:
             forget = FORGET_EXPIRED_ANSWER(key_hash=idempotency.key_hash, now_ms=now_ms)
             await self._database.commit([forget])
         return found
+
+
+def forget_person(person: str) -> list[Write]:
+    """Remove the bytes of every answer that tells of a person; that they were answered stays."""
+    return [_FORGET_BODIES(person=person), _FORGET_PERSON(person=person)]
+
+
+def _person(call: Call, body: bytes) -> str | None:
+    """Whom an answer tells of: those of its events, and whose ids stand in it."""
+    of_events = {
+        getattr(event.data, event.type.person)
+        for event in call.events
+        if event.type.person is not None
+    }
+    persons = of_events | {found.decode() for found in _USER_ID.findall(body)}
+    return "*" if len(persons) > 1 else next(iter(persons), None)
 
 
 def _slice(body: bytes, slices: Sequence[tuple[str, bytes]]) -> tuple[str, int] | None:

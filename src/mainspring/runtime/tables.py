@@ -37,7 +37,10 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class StoredAnswer(msgspec.Struct, frozen=True):
-    """An idempotency record. The body is here, a slice of an event's body, or apart."""
+    """An idempotency record. The body is here, a slice of an event's body, or apart.
+
+    ``person`` is whom it tells of, ``*`` where there are several; with their erasure it goes.
+    """
 
     key_hash: bytes
     fingerprint: bytes
@@ -50,6 +53,7 @@ class StoredAnswer(msgspec.Struct, frozen=True):
     sealed: bool
     expires_ms: int
     digest: bytes | None
+    person: str | None = None
 
 
 class AnswerBody(msgspec.Struct, frozen=True):

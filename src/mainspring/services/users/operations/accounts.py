@@ -9,6 +9,7 @@ from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
 from mainspring.kernel.policy import RateClass
+from mainspring.runtime.answers import forget_person
 from mainspring.runtime.erasure import erase
 from mainspring.runtime.tables import SUBJECT_KEY
 from mainspring.services.users import model, proof, store
@@ -338,7 +339,7 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
 
 
 def _erase(call: Call, user_id: str) -> None:
-    call.write(erase(call.tenant, user_id))
+    call.write(erase(call.tenant, user_id), *forget_person(user_id))
     call.emit(UserErased(user_id))
     call.enqueue(forget_mail, person=user_id)
     call.enqueue(scrub, unique_key="users.scrub")
