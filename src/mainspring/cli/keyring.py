@@ -28,21 +28,21 @@ LOSS = (
 )
 
 
-def rotate(config: ConfigFile = None, data_dir: DataDir = None) -> None:
+def rotate_keyring(config: ConfigFile = None, data_dir: DataDir = None) -> None:
     """Add a key to keyring.json that signs and seals from the next start on."""
     import asyncio
 
-    from mainspring.app import rotate_keyring
+    from mainspring import app
 
     settings = read_settings(None, config, data_dir=data_dir, any_app=True)
     find_folder(settings)
-    key, verifier = asyncio.run(rotate_keyring(settings))
+    key, verifier = asyncio.run(app.rotate_keyring(settings))
     typer.echo(f"added the key {key}")
     typer.echo("Restart every process of this platform, each with this keyring.json.")
     typer.echo(f"verifier key of the audit log from then on: {verifier}")
 
 
-def new(
+def new_keyring(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Do it, and lose what is told without this.")
     ] = False,
