@@ -1,9 +1,11 @@
 """Connections to PostgreSQL: kept open without being reset, replaced when they break."""
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -47,6 +49,7 @@ LOST = (
     OSError,
     TimeoutError,
 )
+VERIFIED = frozenset({"verify-ca", "verify-full"})  # what makes sure that it is the server
 CANNOT_WRITE = (asyncpg.DiskFullError, asyncpg.ReadOnlySQLTransactionError)
 CONTENDED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
@@ -74,6 +77,9 @@ class Target:
         self.says_prepared = prepared is not None
         self.pooler = False
         self.probed = False
+        hosts = (query.get("host") or parts.hostname or "localhost").split(",")
+        mode = query.get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
+        self.unverified = mode not in VERIFIED and not all(map(_is_near, hosts))
         self.outage = Outage("database")
         self.writes = Outage("database writes")
         self.shown = f"{query.get('host') or parts.hostname or 'localhost'}{parts.path}"
@@ -116,6 +122,13 @@ class Target:
         finally:
             connection.terminate()
         self.probed = True
+        if self.unverified:
+            log.warning(
+                "postgres_unverified",
+                server=self.shown,
+                advice="add sslmode=verify-full and sslrootcert=FILE to [database] url: without "
+                "them whoever is in between can read and change everything",
+            )
         if self.pooler and not self.says_prepared:
             self.prepared = False
             log.warning("postgres_pooler_found", prepared_statements=False, wakes="polled")
@@ -274,6 +287,16 @@ class Pool:
     def _cut(self, connection: Connection) -> None:
         connection.terminate()
         self._pids.pop(connection, None)
+
+
+def _is_near(host: str) -> bool:
+    """Tell whether a host is this machine: a socket's directory, or a loopback address."""
+    if host.startswith(("/", "@")) or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def retry_delay_s(failures: int, noise: float = 1.0) -> float:
