@@ -32,6 +32,22 @@ def test_two_updates_of_one_row_become_one_under_one_guard() -> None:
     assert staged.writes == [Update(ROWS, ("x",), ("a", "b"), (11, 20), 5)]
 
 
+def test_updates_join_wherever_they_stand() -> None:
+    staged = call()
+    rows = [Row(str(i), 0, 0, version=i) for i in range(3)]
+    staged.write(*[ROWS.update(row, a=1) for row in rows])
+    staged.write_first(ROWS.delete(Row("y", 0, 0)))
+    staged.write(ROWS.update(rows[1], b=2), ROWS.insert(Row("z", 0, 0)), ROWS.update(rows[2], b=3))
+    joined = [w for w in staged.writes if isinstance(w, Update)]
+    assert [(w.key, w.names) for w in joined] == [
+        (("0",), ("a",)), (("1",), ("a", "b")), (("2",), ("a", "b"))
+    ]  # fmt: skip
+    assert staged.writes[0] == ROWS.delete(Row("y", 0, 0))
+    staged.begin_again()
+    staged.write(ROWS.update(rows[0], b=1))
+    assert staged.writes == [ROWS.update(rows[0], b=1)]
+
+
 def test_a_rerun_forgets_what_was_staged_and_makes_the_same_ids() -> None:
     staged = call()
     first = [staged.new_id("a"), staged.new_id("b")]

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 TENANT_DEFAULT = "main"
 ADDRESS_ACCOUNT = "address "  # begins the account of a caller that is known by its address only
-STAGED_MAX = 5_000  # writes, events and jobs one call may stage together
+STAGED_MAX = 20_000  # writes, events and jobs one call may stage together
 
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 
@@ -81,9 +81,9 @@ class Call:
     """
 
     __slots__ = (
-        "_context", "_ids", "_ids_at", "account", "attempt", "caller", "causation_id", "committing",
-        "correlation_id", "events", "if_match", "jobs", "now_ms", "progress", "reader",
-        "renew", "request_id", "reruns", "wakes", "writes",
+        "_context", "_ids", "_ids_at", "_updated", "account", "attempt", "caller", "causation_id",
+        "committing", "correlation_id", "events", "if_match", "jobs", "now_ms", "progress",
+        "reader", "renew", "request_id", "reruns", "wakes", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +116,7 @@ class Call:
         self.renew: Renew | None = None  # set where a call lasts: a stream, a download
         self.reader: Reader = context.reader
         self.writes: list[Write] = []
+        self._updated: dict[tuple[object, tuple[Any, ...]], int] = {}  # where a row's update is
         self.events: list[StagedEvent] = []
         self.jobs: list[StagedJob] = []
         self.wakes: set[str] = set()
@@ -209,18 +210,19 @@ class Call:
         """Stage writes. A second update of a row joins the first, so one guard covers both."""
         for write in writes:
             if isinstance(write, Update):
-                for i, earlier in enumerate(self.writes):
-                    if (
-                        isinstance(earlier, Update)
-                        and earlier.table is write.table
-                        and earlier.key == write.key
-                    ):
-                        self.writes[i] = _join(earlier, write)
-                        break
-                else:
-                    self.writes.append(write)
-            else:
-                self.writes.append(write)
+                row = (write.table, write.key)
+                at = self._updated.setdefault(row, len(self.writes))
+                if at < len(self.writes):
+                    earlier = self.writes[at]
+                    assert isinstance(earlier, Update)  # only an update is noted
+                    self.writes[at] = _join(earlier, write)
+                    continue
+            self.writes.append(write)
+
+    def write_first(self, *writes: Write) -> None:
+        """Stage writes that come before all that is staged so far; for statements, not updates."""
+        self.writes[:0] = writes
+        self._updated = {row: at + len(writes) for row, at in self._updated.items()}
 
     def emit(self, data: object, *, subject: str | None = None) -> str:
         """Stage an event; its type is that of ``data``'s struct. Returns its id."""
@@ -273,6 +275,7 @@ class Call:
         self.reruns += 1
         self._ids_at = 0
         self.writes = []
+        self._updated = {}
         self.events = []
         self.jobs = []
         self.wakes = set()

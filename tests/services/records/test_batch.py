@@ -129,6 +129,17 @@ async def test_a_thousand_records_of_several_kilobytes_fit(platform: Platform) -
     assert len(answered) == 1_000
 
 
+async def test_a_thousand_records_change_their_relations(platform: Platform) -> None:
+    await platform.make("targets", NAME)
+    ends = [(await platform.add("targets"))["id"] for _ in range(2)]
+    relations = [{"name": n, "type": "relation", "collection": "targets"} for n in ("a", "b", "c")]
+    await platform.make("things", *relations)
+    made = await batch(platform, *[create(**dict.fromkeys("abc", ends[0])) for _ in range(1_000)])
+    changes = [update(record["id"], **dict.fromkeys("abc", ends[1])) for record in made]
+    changed = await batch(platform, *changes)
+    assert {record[name] for record in changed for name in "abc"} == {ends[1]}
+
+
 async def test_a_batch_changes_no_more_bytes_than_it_may_send(platform: Platform) -> None:
     await platform.make("things", {"name": "text", "type": "text", "max": 200_000},
                         {"name": "n", "type": "integer"})  # fmt: skip

@@ -336,6 +336,34 @@ async def test_a_field_without_values_goes_unasked(platform: Platform) -> None:
     assert "a" not in await platform.get("things", one["id"])
 
 
+@pytest.mark.parametrize(
+    ("asked", "change", "comes"),
+    [
+        ("records.present", {"fields": []}, {"a": "kept"}),
+        ("records.missing", {"fields": [{"name": "a", "type": "text", "required": True}]}, {}),
+    ],
+)
+async def test_what_is_written_while_a_change_is_judged_counts(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch,
+    asked: str, change: dict[str, Any], comes: dict[str, Any],
+) -> None:  # fmt: skip
+    await platform.make("things", {"name": "a", "type": "text"})
+    there = await platform.add("things", **({} if comes else {"a": "x"}))
+    really, made = type(platform.database).read, []
+
+    async def read_then_write(self: Any, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
+        rows: list[Any] = await really(self, query, values)
+        if query.sql.name == asked and not made:
+            made.append(there)
+            made.append(await platform.add("things", **comes))
+        return rows
+
+    monkeypatch.setattr(type(platform.database), "read", read_then_write)
+    with pytest.raises(SchemaChangeRefused):
+        await platform.run("update_collection", name="things", change=change)
+    assert await platform.get("things", made[1]["id"]) == made[1]
+
+
 async def test_where_values_cannot_be_looked_for_the_loss_is_confirmed(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

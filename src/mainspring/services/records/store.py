@@ -280,6 +280,11 @@ _MISSING = Template(
 _PRESENT = Template(
     "SELECT id FROM records_records WHERE collection = :collection AND $value IS NOT NULL LIMIT 1"
 )
+# In the commit of a schema change, once nobody else writes: what was found before still is so.
+_STILL = Template(
+    "UPDATE records_collections SET version = version WHERE id = :collection AND NOT EXISTS "
+    "(SELECT 1 FROM records_records WHERE collection = :collection AND $value $fault)"
+)
 _DOUBLE = Template(
     "SELECT count(*) FROM records_records WHERE collection = :collection AND $value IS NOT NULL "
     "GROUP BY $value HAVING count(*) > 1 LIMIT 1"
@@ -324,6 +329,24 @@ def present_query(value: Texts) -> Query[str]:
     """A record with a value that is not null. Takes ``collection``."""
     sqlite, postgres = (_PRESENT.substitute(value=text) for text in value)
     return Query("records.present", sqlite, str, postgres=postgres, scans=True)
+
+
+def still_empty(value: Texts) -> Statement:
+    """Change nothing, and no row at all where a record has the value by now. Takes ``collection``.
+
+    It reads the records while writers wait: a collection that takes long is not asked this.
+    """
+    return _still(value, "IS NOT NULL")
+
+
+def still_filled(value: Texts) -> Statement:
+    """Change nothing, and no row at all where a record lacks the value by now."""
+    return _still(value, "IS NULL")
+
+
+def _still(value: Texts, fault: str) -> Statement:
+    sqlite, postgres = (_STILL.substitute(value=text, fault=fault) for text in value)
+    return Statement("records.still", sqlite, postgres=postgres)
 
 
 def double_query(value: Texts) -> Query[int]:

@@ -205,7 +205,7 @@ class Handover:
         holders = sorted({holder for holder, _ in self._wanted.values()})
         if holders:
             ids = msgspec.json.encode(holders).decode()
-            call.writes.insert(0, RELEASE(collection=collection.id, ids=ids))
+            call.write_first(RELEASE(collection=collection.id, ids=ids))
 
 
 def _link(

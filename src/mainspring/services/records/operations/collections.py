@@ -6,10 +6,11 @@ from msgspec import UNSET
 from mainspring.kernel.call import Call
 from mainspring.kernel.cel import Names, Type, sql, tree
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Conflict, Fault, Invalid, NeedsIndex
+from mainspring.kernel.errors import Conflict, Fault, Invalid, NeedsIndex, Rerun
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
 from mainspring.kernel.same_json import same_json
+from mainspring.kernel.table import Command
 from mainspring.services.records.api import (
     ChangeCollection,
     Collection,
@@ -52,6 +53,8 @@ from mainspring.services.records.store import (
     double_query,
     missing_query,
     present_query,
+    still_empty,
+    still_filled,
 )
 
 COLLECTIONS_PATH = "/v1/collections"
@@ -126,11 +129,14 @@ async def update_collection(
     targets = await _targets(call, fields, {name: row.id})
     schema = row.schema_version + 1
     new = _define(fields, rules, indexes, targets, old)
+    checks: list[Command] = []
     if not same_json((new.fields, new.indexes), (old.fields, old.indexes)):
         if row.ready_version < old.layout:
             raise SchemaChangeRefused("the records are still being brought to the last change")
-        await _require_possible(call, row.id, old, new)
-        await _require_confirmed(call, row.id, old, new, query.confirm)
+        checks = [
+            *await _require_possible(call, row.id, old, new),
+            *await _require_confirmed(call, row.id, old, new, query.confirm),
+        ]
         new = msgspec.structs.replace(new, layout=schema)
         kept = {f.name for f in new.fields}
         files = [f.name for f in old.fields if f.type == "file" and f.name not in kept]
@@ -145,6 +151,7 @@ async def update_collection(
             row, definition=definition, schema_version=schema, problem=None, updated_ms=call.now_ms
         ),
         HOLD_WRITERS(),
+        *checks,
     )
     shown = view(changed)
     call.emit(CollectionUpdated(*msgspec.structs.astuple(shown)))
@@ -210,11 +217,17 @@ async def _targets(call: Call, fields: list[Field], known: dict[str, str]) -> di
     return found
 
 
-async def _require_possible(call: Call, collection: str, old: Definition, new: Definition) -> None:
-    """Raise SchemaChangeRefused when the stored records do not allow the change."""
+async def _require_possible(
+    call: Call, collection: str, old: Definition, new: Definition
+) -> list[Command]:
+    """Raise SchemaChangeRefused when the stored records do not allow the change.
+
+    Returns what asks again in the commit, when no record can come between.
+    """
     before = {f.name: f for f in old.fields}
+    checks: list[Command] = []
     if not await call.all(RECORDS_AFTER, collection=collection, after="", limit=1):
-        return
+        return checks
     for field in new.fields:
         was = before.get(field.name)
         if was is None:
@@ -225,38 +238,49 @@ async def _require_possible(call: Call, collection: str, old: Definition, new: D
             continue
         _require_wider(was, field)
         if field.required and not was.required and field.default is None:
-            await _require_none(call, collection, field)
+            checks.append(await _require_none(call, collection, field))
         if field.unique and not was.unique:
             await _require_distinct(call, collection, field)
+    return checks
 
 
 async def _require_confirmed(
     call: Call, collection: str, old: Definition, new: Definition, confirm: str | None
-) -> None:
-    """Raise SchemaChangeRefused for removed fields that lose values and are not confirmed."""
+) -> list[Command]:
+    """Raise SchemaChangeRefused for removed fields that lose values and are not confirmed.
+
+    Returns what asks again in the commit, when no value can come between.
+    """
     kept = {f.name for f in new.fields}
     removed = [f for f in old.fields if f.name not in kept]
     named = {name.strip() for name in (confirm or "").split(",") if name.strip()}
     if others := sorted(named - {f.name for f in removed}):
         fault = Fault("/confirm", f"{others[0]!r} is not removed by this change")
         raise Invalid("the query does not fit", faults=(fault,))
-    losing = [f for f in removed if f.name not in named and await _has_values(call, collection, f)]
+    unnamed = [f for f in removed if f.name not in named]
+    losing = [f for f in unnamed if await _has_values(call, collection, f)]
     if losing:
         names = ",".join(f.name for f in losing)
         raise SchemaChangeRefused(
             f"stored records would lose what they have in {names}: to keep it under another name, "
             f"add that field and copy it first; to lose it, repeat with ?confirm={names}"
         )
+    return [
+        still_empty(_as_text(field))(collection=collection).expect(1, Rerun) for field in unnamed
+    ]
 
 
 async def _has_values(call: Call, collection: str, field: Field) -> bool:
     """Whether a record has a value in a field; also where that cannot be found out in time."""
-    # Read as text whatever it is: nothing but null is null then.
-    value = sql.column(tree.Field(Type.TEXT, (field.name,)), "data")
     try:
-        return bool(await call.all(present_query(value), collection=collection))
+        return bool(await call.all(present_query(_as_text(field)), collection=collection))
     except NeedsIndex:
         return True
+
+
+def _as_text(field: Field) -> tuple[str, str]:
+    """A field read as text whatever it is: nothing but null is null then."""
+    return sql.column(tree.Field(Type.TEXT, (field.name,)), "data")
 
 
 def _require_wider(was: Field, field: Field) -> None:
@@ -276,12 +300,13 @@ def _require_wider(was: Field, field: Field) -> None:
         )
 
 
-async def _require_none(call: Call, collection: str, field: Field) -> None:
+async def _require_none(call: Call, collection: str, field: Field) -> Command:
     value = sql.column(tree.Field(CEL_TYPES[field.type], (field.name,)), "data")
     if await call.all(missing_query(value), collection=collection):
         raise SchemaChangeRefused(
             f"{field.name!r} cannot be required: stored records have no value in it"
         )
+    return still_filled(value)(collection=collection).expect(1, Rerun)
 
 
 async def _require_distinct(call: Call, collection: str, field: Field) -> None:
