@@ -59,5 +59,5 @@ def test_without_the_package_the_demo_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mainspring.cli.demo.data.PACKAGE", "no-such-package")
-    with pytest.raises(StartError, match=r"pip install 'mainspring\[demo\]'"):
+    with pytest.raises(StartError, match=r"pip install '\.\[demo\]' in a checkout"):
         find_file()

@@ -12,8 +12,8 @@ EPILOG = (
     "  [bold]mainspring demo --orders 2000[/bold]  a taste of it\n\n"
     "  [bold]mainspring demo --database postgresql://localhost/empty[/bold]  the same on "
     "PostgreSQL, in an empty database\n\n"
-    "Exits with 1 and names the figure when any of them is off. Needs the extra: "
-    "pip install 'mainspring\\[demo]'"
+    "Exits with 1 and names the figure when any of them is off. Needs the extra demo, which make "
+    "installs: pip install '.\\[demo]' in a checkout of Mainspring"
 )
 
 

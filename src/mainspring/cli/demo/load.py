@@ -7,9 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from mainspring.cli.demo.client import CallFailed, Client
+from mainspring.cli.demo.client import Client
 from mainspring.cli.demo.data import Order
-from mainspring.ports.database import StartError
 
 T = TypeVar("T")
 
@@ -44,14 +43,9 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 async def make_collections(client: Client) -> None:
-    """Declare what the records look like. Raises CallFailed, and StartError where they are."""
+    """Declare what the records look like. Raises CallFailed."""
     for collection in COLLECTIONS:
-        try:
-            await client.post("/v1/collections", collection, f"demo {collection['name']}")
-        except CallFailed as failed:
-            if failed.status not in (401, 409):  # its keys are not this keyring's, or it has them
-                raise
-            raise StartError("this database has been used: the demo needs an empty one") from None
+        await client.post("/v1/collections", collection, f"demo {collection['name']}")
 
 
 async def load(client: Client, orders: Iterable[Order], told: Callable[[str, int], None]) -> Loaded:

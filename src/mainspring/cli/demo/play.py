@@ -13,6 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from mainspring.app import open_database
 from mainspring.cli.demo import process
 from mainspring.cli.demo.board import Board
 from mainspring.cli.demo.client import CallFailed, Client, open_session
@@ -68,6 +69,7 @@ async def play(wanted: Play, *, as_json: bool) -> bool:
     folder = Path(tempfile.mkdtemp(prefix="mainspring-demo-"))
     console = Console(stderr=as_json)
     try:
+        await _require_empty(wanted.database)
         with Board(console) as board:
             figures, database = await _perform(wanted, orders, folder, board)
     except (CallFailed, ExceptionGroup) as error:
@@ -78,6 +80,19 @@ async def play(wanted: Play, *, as_json: bool) -> bool:
     result = Result(database, wanted.seed, str(folder) if wanted.keep else None, figures)
     show(result, as_json=as_json)
     return result.right
+
+
+async def _require_empty(url: str) -> None:
+    """Refuse a database that a platform was started over: its keyring is elsewhere."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        return  # SQLite in a new directory, or nothing that starts
+    database = open_database(url)
+    await database.open()
+    try:
+        if await database.applied():
+            raise StartError("this database has been used: the demo needs an empty one")
+    finally:
+        await database.close()
 
 
 def _first(error: BaseException) -> BaseException:
