@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -135,7 +134,9 @@ async def test_another_apps_database_is_refused(database: Database) -> None:
     check_schema(applied, [], database.dialect, ["links"])
 
 
-def test_a_migrations_folder_that_is_not_there_is_told() -> None:
-    shop = Service("shop", doc="Sells.", migrations=files("tests") / "nowhere")
-    with pytest.raises(StartError, match=r"migrations folder .*nowhere is not there"):
+def test_a_migrations_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    shop = Service("shop", doc="Sells.", migrations=tmp_path / "gone")
+    (tmp_path / "gone").rmdir()  # one that never was is told where the service is declared
+    with pytest.raises(StartError, match=r"migrations folder .*gone is not there"):
         check_schema([], [shop], "sqlite")

@@ -20,7 +20,7 @@ from mainspring.kernel.errors import (
 from mainspring.kernel.event import StagedEvent
 from mainspring.kernel.job import JobState, StagedJob
 from mainspring.kernel.operation import Answer, Operation
-from mainspring.kernel.table import Insert, Write
+from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, Wakes
 from mainspring.ports.database import Transaction as OpenTransaction
 from mainspring.ports.keyring import Keyring
@@ -32,7 +32,7 @@ from mainspring.runtime.telemetry import Metrics
 from mainspring.runtime.tracing import CURRENT_CALL
 from mainspring.runtime.turns import Turns, contested
 
-__all__ = ["CommitListener", "Dispatcher", "Idempotency", "Outcome", "answer", "job_insert"]
+__all__ = ["CommitListener", "Dispatcher", "Idempotency", "Outcome", "answer", "job_row"]
 
 RERUNS_MAX = 5
 EVENT_WAKES = frozenset({"events"})
@@ -333,7 +333,8 @@ class Dispatcher:
         writes.extend(call.writes)
         writes.extend(events)
         for job in call.jobs:
-            writes.append(job_insert(call, job))
+            # One with a unique key that waits or runs already is dropped.
+            writes.append(JOBS.insert(job_row(call, job), taken=None))
             wakes.add("jobs:" + job.queue if job.run_at_ms <= call.now_ms else "scheduled")
         return writes, EVENT_WAKES.union(wakes) if events else frozenset(wakes)
 
@@ -369,31 +370,28 @@ def answer(operation: Operation, value: Any) -> Outcome:
     return Outcome(status, body, etag, headers, inner)
 
 
-def job_insert(call: Call, staged: StagedJob) -> Insert:
-    """Write a staged job; one with a unique key that waits or runs already is dropped."""
+def job_row(call: Call, staged: StagedJob) -> JobRow:
+    """Return a staged job as it is stored."""
     ready = staged.run_at_ms <= call.now_ms
-    return JOBS.insert(
-        JobRow(
-            id=staged.id,
-            tenant=call.tenant,
-            queue=staged.queue,
-            name=staged.job.name,
-            args=staged.args,
-            state=JobState.READY if ready else JobState.SCHEDULED,
-            priority=staged.priority,
-            run_at_ms=staged.run_at_ms,
-            attempt=0,
-            max_attempts=staged.job.retry.max_attempts,
-            lease_until_ms=0,
-            worker=None,
-            unique_key=staged.unique_key,
-            coalesces=staged.job.coalesces,
-            progress=None,
-            error=None,
-            correlation_id=call.correlation_id,
-            causation_id=call.causation_id,
-            created_ms=call.now_ms,
-            updated_ms=call.now_ms,
-        ),
-        taken=None,
+    return JobRow(
+        id=staged.id,
+        tenant=call.tenant,
+        queue=staged.queue,
+        name=staged.job.name,
+        args=staged.args,
+        state=JobState.READY if ready else JobState.SCHEDULED,
+        priority=staged.priority,
+        run_at_ms=staged.run_at_ms,
+        attempt=0,
+        max_attempts=staged.job.retry.max_attempts,
+        lease_until_ms=0,
+        worker=None,
+        unique_key=staged.unique_key,
+        coalesces=staged.job.coalesces,
+        progress=None,
+        error=None,
+        correlation_id=call.correlation_id,
+        causation_id=call.causation_id,
+        created_ms=call.now_ms,
+        updated_ms=call.now_ms,
     )

@@ -68,7 +68,11 @@ class AnswerBody(msgspec.Struct, frozen=True):
 
 
 class JobRow(msgspec.Struct, frozen=True):
-    """A job as it is stored."""
+    """A job as it is stored.
+
+    ``actor`` is the caller for whom it runs, who needs ``scope`` when it starts; null for what a
+    service has done.
+    """
 
     id: str
     tenant: str
@@ -90,6 +94,8 @@ class JobRow(msgspec.Struct, frozen=True):
     causation_id: str | None
     created_ms: int
     updated_ms: int
+    actor: str | None = None
+    scope: str | None = None
 
 
 class CursorRow(msgspec.Struct, frozen=True):
@@ -180,6 +186,8 @@ class ClaimedJob(msgspec.Struct, frozen=True):
     correlation_id: str
     created_ms: int
     run_at_ms: int
+    actor: str | None
+    scope: str | None
 
 
 _CLAIMED = ", ".join(ClaimedJob.__struct_fields__)

@@ -43,6 +43,7 @@ from mainspring.runtime.tables import (
 )
 from mainspring.runtime.telemetry import Metrics
 from mainspring.runtime.turns import contested
+from mainspring.runtime.visibility import acting_for
 from mainspring.runtime.wakes import WakeBoard, wait
 
 log = structlog.get_logger()
@@ -290,6 +291,7 @@ class Workers:
         declared = self._jobs.get(job.name)
         if declared is None:
             raise JobFailed(f"no job is named {job.name}")
+        await _require_authority(job, call)
         if await self._commit_attempt(declared, job, call):
             return
         async with self._dispatcher.turns.of(contested(call.writes)):
@@ -462,6 +464,20 @@ class Workers:
             return (), frozenset(f"jobs:{row[0]}" for row in rows)
 
         await self._database.transact(body)
+
+
+async def _require_authority(job: ClaimedJob, call: Call) -> None:
+    """Ask what the caller for whom a job runs may do now. Raises JobFailed when that is too little.
+
+    Rights that were taken are gone for what was enqueued before as well.
+    """
+    if job.actor is None or job.scope is None:
+        return
+    acting = await acting_for(call, job.actor)
+    if acting is None:
+        raise JobFailed(f"not run: {job.actor}, who had it done, is revoked, deleted or expired")
+    if not acting.caller.allows(job.scope):
+        raise JobFailed(f"not run: {job.actor}, who had it done, does not hold {job.scope} now")
 
 
 def _fraction(progress: object) -> float | None:

@@ -42,7 +42,8 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A job. ``args`` are null for a job that is a service's own affair.
 
     Of such a job ``unique_key`` is null, and ``error`` its kind alone, for those without the
-    service's ``read`` scope.
+    service's ``read`` scope. ``acts_for`` is the user or key that had it done; null where a service
+    did.
 
     ``state`` is ``scheduled`` (waits for ``run_at``), ``ready``, ``running``, ``done``, ``dead``
     (its last attempt failed) or ``cancelled``. Done and cancelled ones are forgotten after a day.
@@ -61,6 +62,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     progress: float | None
     error: str | None
     correlation_id: str
+    acts_for: str | None
     created_at: Instant
     updated_at: Instant
 

@@ -12,9 +12,9 @@ from mainspring.kernel.job import QUEUES, Job, JobState, StagedJob
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
 from mainspring.kernel.table import Rows
-from mainspring.runtime.dispatch import job_insert
+from mainspring.runtime.dispatch import job_row
 from mainspring.runtime.registry import Registry
-from mainspring.runtime.tables import JobRow
+from mainspring.runtime.tables import JOBS, JobRow
 from mainspring.runtime.workers import Workers
 from mainspring.services.jobs import store
 from mainspring.services.jobs.api import (
@@ -43,7 +43,11 @@ _DEAD, _CANCELLED = JobState.DEAD.value, JobState.CANCELLED.value
 
 @service.operation("POST /v1/jobs", scope=WRITE, status=201, raises=(Invalid,))
 async def enqueue(call: Call, new: NewJob) -> Answer[JobInfo]:
-    """Have a job done. Where the ``unique_key`` is in use, answers 200 with the job that has it."""
+    """Have a job done. Where the ``unique_key`` is in use, answers 200 with the job that has it.
+
+    It runs while its caller may have jobs done: once that key or user is gone, or lost the scope,
+    it is dead instead.
+    """
     job = _public_job(call, new.name)
     queue = new.queue or job.queue
     if queue not in _queue_names(call):
@@ -60,10 +64,10 @@ async def enqueue(call: Call, new: NewJob) -> Answer[JobInfo]:
         job, call.new_id("job"), args, queue, new.priority, run_at_ms, new.unique_key
     )
     # Another call may take the unique key first: then this one runs again and finds its job.
-    insert = msgspec.structs.replace(job_insert(call, staged), taken=Rerun)
-    call.write(insert)
+    row = msgspec.structs.replace(job_row(call, staged), **_on_behalf(call, WRITE))
+    call.write(JOBS.insert(row, taken=Rerun))
     call.wake("scheduled" if run_at_ms > call.now_ms else f"jobs:{queue}")
-    return Answer(shown(call, JobRow(*insert.values)))
+    return Answer(shown(call, row))
 
 
 @service.operation("GET /v1/jobs", scope=READ)
@@ -112,13 +116,14 @@ async def cancel(call: Call, job_id: str) -> JobInfo:
 async def retry(call: Call, job_id: str) -> JobInfo:
     """Run a dead or cancelled job again with all its attempts, or a waiting one now.
 
-    One that its service does not declare as public takes the service's ``write`` scope too.
+    One that its service does not declare as public takes the service's ``write`` scope too. One
+    that a caller had done runs for you then.
     """
     row = await call.one(store.JOB, id=job_id, tenant=call.tenant)
     _require_say(call, row)
     if row.state not in (_DEAD, _CANCELLED, _SCHEDULED):
         raise NotInThatState(f"the job is {row.state}")
-    after = _make_ready(call, row)
+    after = _make_ready(call, row, WRITE)
     call.emit(JobRetried(row.id, row.name))
     return shown(call, after)
 
@@ -168,7 +173,8 @@ async def list_dead(call: Call, queue: str, query: ListDead) -> Page[JobInfo]:
 async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
     """Return dead letters to their queue, oldest first, with all their attempts.
 
-    One whose unique key is held by a job that waits or runs stays dead.
+    One whose unique key is held by a job that waits or runs stays dead. Those that callers had
+    done run for you then.
     """
     _require_queue(call, queue)
     rows = await call.page(store.REDRIVABLE, queue=queue, tenant=call.tenant, limit=batch.limit)
@@ -179,7 +185,7 @@ async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
             if (row.name, row.unique_key) in keys:
                 continue
             keys.add((row.name, row.unique_key))
-        _make_ready(call, row)
+        _make_ready(call, row, ADMIN)
         redriven += 1
     if redriven:
         call.emit(QueueRedriven(queue, redriven))
@@ -238,6 +244,7 @@ def shown(call: Call, row: JobRow) -> JobInfo:
         progress=row.progress,
         error=error,
         correlation_id=row.correlation_id,
+        acts_for=row.actor,
         created_at=rfc3339(row.created_ms),
         updated_at=rfc3339(row.updated_ms),
     )
@@ -278,15 +285,29 @@ def _fault(pointer: str, detail: str) -> Invalid:
     return Invalid(detail, faults=(Fault(pointer, detail),))
 
 
-def _make_ready(call: Call, row: JobRow) -> JobRow:
-    """Stage that a job runs now; one that had ended begins its attempts anew."""
+def _on_behalf(call: Call, scope: str) -> dict[str, str | None]:
+    """For whom a job runs that this call has done, and what that caller is asked for then."""
+    if call.caller.kind == "system":
+        return {"actor": None, "scope": None}
+    return {"actor": call.caller.actor, "scope": scope}
+
+
+def _make_ready(call: Call, row: JobRow, scope: str) -> JobRow:
+    """Stage that a job runs now; one that had ended begins its attempts anew.
+
+    Whoever says so answers for one that a caller had done. A service's stays the service's.
+    """
     attempts = row.attempt if row.state == _SCHEDULED else 0
-    command = store.MAKE_READY(id=row.id, was=row.state, attempts=attempts, now_ms=call.now_ms)
+    behalf = _on_behalf(call, scope)
+    command = store.MAKE_READY(
+        id=row.id, was=row.state, attempts=attempts, now_ms=call.now_ms, **behalf
+    )
     call.write(command.expect(1, Rerun))
     call.wake(f"jobs:{row.queue}")
-    return msgspec.structs.replace(
+    after = msgspec.structs.replace(
         row, state=_READY, attempt=attempts, run_at_ms=call.now_ms, updated_ms=call.now_ms
     )
+    return after if row.actor is None else msgspec.structs.replace(after, **behalf)
 
 
 def _queue_names(call: Call) -> set[str]:

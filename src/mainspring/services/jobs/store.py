@@ -69,7 +69,10 @@ CANCEL = Statement(
 MAKE_READY = Statement(
     "jobs.make_ready",
     "UPDATE jobs SET state = 'ready', attempt = :attempts, run_at_ms = :now_ms, worker = NULL, "
-    "updated_ms = :now_ms WHERE id = :id AND state = :was",
+    "updated_ms = :now_ms, "
+    "actor = CASE WHEN actor IS NULL THEN NULL ELSE CAST(:actor AS text) END, "
+    "scope = CASE WHEN actor IS NULL THEN NULL ELSE CAST(:scope AS text) END "
+    "WHERE id = :id AND state = :was",
 )
 DEPTHS = Query(
     "jobs.depths",
