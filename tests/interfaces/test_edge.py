@@ -314,6 +314,24 @@ async def test_one_caller_has_a_share_of_the_memory_for_bodies(
             await beat(site)
 
 
+async def test_requests_behind_a_running_one_are_held_as_they_came(site: Site) -> None:
+    listener = server.bind("127.0.0.1", 0)
+    second = server.Server(site.rest, ServerSettings(), ids=site.runtime.ids, sockets=[listener])
+    await second.start()
+    wire = Wire(*await asyncio.open_connection("127.0.0.1", listener.getsockname()[1]))
+    request, count = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 8_000
+    saying = asyncio.create_task(wire.say(request * count))
+    waiting, statuses = [], set()
+    for _ in range(count):
+        statuses.add((await wire.answer())[0])
+        waiting += [len(c.pipeline) for c in second._uvicorn.server_state.connections]  # type: ignore[union-attr]
+    await saying
+    assert statuses == {200}
+    assert 0 < max(waiting) <= server.PIECE_BYTES // len(request) + 1
+    wire.writer.close()
+    await second.drain(1)
+
+
 async def test_an_address_that_reads_nothing_is_answered_nothing_more(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

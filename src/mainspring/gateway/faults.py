@@ -7,7 +7,8 @@ most once and writes a pointer only for a fault that is told, so it is linear in
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -58,7 +59,9 @@ class _Walk:
         self._at = at
         self._strict = strict
         self._left = VALUES_MAX
+        # By the id of a type that is kept beside what it led to: its id is its own while it lives.
         self._readers: dict[int, tuple[Any, Callable[[Any], object]]] = {}
+        self._structs: dict[int, tuple[Any, dict[str, Any]]] = {}
 
     def value(self, value: Any, kind: Any, path: Path) -> None:
         self._left -= 1
@@ -71,21 +74,21 @@ class _Walk:
         elif isinstance(value, dict) and origin in (dict, Mapping):
             self._sizes(value, kind, path)
             names, values = typing.get_args(inner) or (str, Any)
-            for name, part in value.items():
+            for name, part in islice(value.items(), max(self._left, 0)):
                 if typing.get_origin(names) is Annotated:
                     self._alone(name, names, (path, name))
                 self.value(part, values, (path, name))
         elif isinstance(value, list) and _is_array(inner):
             self._sizes(value, kind, path)
             items = (typing.get_args(inner) or (Any,))[0]
-            for index, part in enumerate(value):
+            for index, part in enumerate(value[: max(self._left, 0)]):
                 self.value(part, items, (path, index))
         else:
             self._alone(value, kind, path)
 
     def _members(self, value: dict[str, Any], kind: Any, path: Path) -> None:
         config = (typing.get_origin(kind) or kind).__struct_config__
-        known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        known = self._known(kind)
         for name, part in value.items():
             if name in known:
                 self.value(part, known[name].type, (path, name))
@@ -94,6 +97,13 @@ class _Walk:
         for name, field in known.items():
             if field.required and name not in value:
                 self._add((path, name), "required")
+
+    def _known(self, kind: Any) -> dict[str, Any]:
+        found = self._structs.get(id(kind))
+        if found is None:
+            fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+            found = self._structs[id(kind)] = (kind, fields)
+        return found[1]
 
     def _sizes(self, value: dict[str, Any] | list[Any], kind: Any, path: Path) -> None:
         """Check how many items there may be, whatever they are."""
@@ -115,7 +125,6 @@ class _Walk:
     def _reader(self, kind: Any) -> Callable[[Any], object]:
         found = self._readers.get(id(kind))
         if found is None:
-            # Kept with its type, whose id is its own only while it lives.
             found = self._readers[id(kind)] = (kind, self._read_as(kind))
         return found[1]
 
@@ -139,24 +148,25 @@ def wrong_texts(value: Any, wrong: Callable[[str], bool], detail: str) -> Faults
     """
     faults = Faults()
 
-    def walk(value: Any, path: Path) -> None:
-        if isinstance(value, str):
-            if wrong(value):
+    def walk(value: dict[str, Any] | list[Any], path: Path) -> None:
+        parts: Iterable[tuple[str | int, Any]]
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for step, part in parts:  # most are no arrays or objects, and those need no path
+            if isinstance(step, str) and wrong(step):
                 add(path)
-        elif isinstance(value, dict):
-            for name, inner in value.items():
-                if wrong(name):
-                    add(path)
-                else:
-                    walk(inner, (path, name))
-        elif isinstance(value, list):
-            for index, inner in enumerate(value):
-                walk(inner, (path, index))
+            elif isinstance(part, str):
+                if wrong(part):
+                    add(None if faults.full else (path, step))
+            elif isinstance(part, dict | list):
+                walk(part, (path, step))
 
     def add(path: Path) -> None:
         faults.add("" if faults.full else _pointer(path), detail)
 
-    walk(value, None)
+    if isinstance(value, dict | list):
+        walk(value, None)
+    elif isinstance(value, str) and wrong(value):
+        add(None)
     return faults
 
 

@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -36,6 +37,8 @@ Args = dict[str, Any]
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")  # as signed bytes: one in, one out
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9.!#$&^_-]+\+json)")
 _ZERO = b"\\u0000"
 
@@ -252,14 +255,9 @@ def _refuse_body(body: bytes) -> None:
 
 def _bound_depth(body: bytes) -> None:
     """Raise Malformed when JSON nests too deep. It was decoded before: its strings all end."""
-    depth = 0
-    for byte in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
-        if byte in b"[{":
-            depth += 1
-            if depth > JSON_DEPTH_MAX:
-                raise Malformed(f"JSON is nested at most {JSON_DEPTH_MAX} deep")
-        else:
-            depth -= 1
+    steps = _STRING.sub(b"", body).translate(_STEPS, _NOT_BRACKETS)
+    if max(accumulate(memoryview(steps).cast("b")), default=0) > JSON_DEPTH_MAX:
+        raise Malformed(f"JSON is nested at most {JSON_DEPTH_MAX} deep")
 
 
 def _unfit(body: bytes, kind: Any, error: msgspec.ValidationError) -> Failure:
@@ -298,11 +296,7 @@ def _refuse_zeros(body: bytes) -> None:
 
 
 def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return text.isascii() or _SURROGATE.search(text) is None
 
 
 # What a type holds, asked once per operation

@@ -38,6 +38,7 @@ FAREWELL_S = 1.0  # how long an endless answer may take to end once the server d
 FRAMING_PER_BYTE_MAX = (
     16  # what chunking may add to a byte of a body: a chunk each, its size padded
 )
+PIECE_BYTES = 16_384  # parsed at a time: requests behind a running one are not held as objects
 VERSIONS = frozenset({"1.0", "1.1"})
 
 # Open files that connections leave to the database, blobs and what the platform asks of others.
@@ -121,6 +122,7 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._holder: str | None = None
         self._unsent_bytes = 0
+        self._unparsed = b""
         super().connection_made(transport)
         try:
             self._take_place()
@@ -170,9 +172,27 @@ class Protocol(HttpToolsProtocol):
             self.cycle.drain()
 
     def data_received(self, data: bytes) -> None:
-        """Parse. Raises nothing: what cannot be parsed is answered and the connection closed."""
+        """Take what came. Raises nothing: what cannot be parsed is answered and closed upon."""
+        self._unparsed = self._unparsed + data if self._unparsed else data
+        self._parse_on()
+
+    def _parse_on(self) -> None:
+        """Parse until a request has to wait for the one before it; the rest stays as it came.
+
+        A request of thirty bytes is thousands once it is parsed, and a peer may send any number
+        before it takes an answer.
+        """
+        while self._unparsed and not (self.pipeline or self.transport.is_closing()):
+            data, self._unparsed = self._unparsed[:PIECE_BYTES], self._unparsed[PIECE_BYTES:]
+            self._parse(data)
         if self.transport.is_closing():
-            return
+            self._unparsed = b""
+        elif self.pipeline:
+            self.flow.pause_reading()
+        elif self._in_head and self._head_bytes and self._timer is None:
+            self._arm(self.bounds.header_timeout_s, self._too_slow)
+
+    def _parse(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
         elif not self._bears_framing(len(data)):
@@ -190,11 +210,12 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         except (httptools.HttpParserError, UnicodeError):
             self._refuse(Malformed("this is not HTTP/1.1"))
-        if self._in_head and not self.transport.is_closing():
-            if self._head_bytes > self.bounds.header_bytes_max:
-                self._refuse(HeadersTooLarge(self._headers_max()))
-            elif self._timer is None and self._head_bytes:
-                self._arm(self.bounds.header_timeout_s, self._too_slow)
+        if (
+            self._in_head
+            and self._head_bytes > self.bounds.header_bytes_max
+            and not self.transport.is_closing()
+        ):
+            self._refuse(HeadersTooLarge(self._headers_max()))
 
     def _bears_framing(self, size: int) -> bool:
         """Bound what comes behind a head and is no body: chunk sizes, extensions, trailers.
@@ -315,6 +336,8 @@ class Protocol(HttpToolsProtocol):
         elif not self._in_head:
             self._unset_keepalive_if_required()
             self._arm(LINGER_S, self.transport.abort)
+        if self._unparsed or self._head_bytes or self.pipeline:
+            self._parse_on()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that asks for nothing more."""

@@ -213,7 +213,7 @@ def _read_sort_cursor(cursor: str, sort: Sort) -> tree.Node:
     """The condition that a record comes after the one the cursor names."""
     try:
         tag, values, last = _decode_sort_cursor(_open_cursor(cursor))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _bad_cursor() from None
     if tag != _sort_tag(sort) or len(values) != len(sort.parts) or "\0" in last:
         raise _bad_cursor()
