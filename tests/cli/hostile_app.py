@@ -18,6 +18,11 @@ async def leave(call: Call) -> None:
     sys.exit(3)
 
 
+@hostile.job(public=True)
+async def work(call: Call) -> None:
+    """Do nothing, and so succeed."""
+
+
 @hostile.operation("POST /v1/hostile/task", scope=None)
 async def task(call: Call) -> None:
     """Leave from a task of its own, a callback, and by stopping the loop."""

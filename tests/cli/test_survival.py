@@ -2,70 +2,12 @@
 
 import asyncio
 import os
-import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Any
 
-import aiohttp
 import msgspec
 import pytest
 
-from mainspring.cli.demo.process import environment
-from mainspring.cli.running import Running
-
-APP = Path(__file__).parent / "hostile_app.py"
-DEADLINE_S = 40.0
-
-
-class Site:
-    """A process of ``mainspring up``, and a session with its administrator's key."""
-
-    def __init__(
-        self, process: asyncio.subprocess.Process, running: Running, http: aiohttp.ClientSession
-    ) -> None:
-        self.process = process
-        self._url = running.url
-        self._http = http
-
-    async def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        async with self._http.request(method, self._url + path, json=body) as answer:
-            return answer.status, msgspec.json.decode(await answer.read() or b"null")
-
-    async def metric(self, name: str) -> float:
-        async with self._http.get(self._url + "/metrics") as answer:
-            lines = (await answer.text()).splitlines()
-        return float(next(line for line in lines if line.startswith(name)).split()[-1])
-
-    async def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(DEADLINE_S):
-            return await self.process.wait()
-
-
-@asynccontextmanager
-async def site(folder: Path, log: IO[bytes] | int) -> AsyncIterator[Site]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mainspring", "up", str(APP), "--port", "0", "--json",
-        env=environment(platform__drain_s="2"), cwd=folder,
-        stdout=asyncio.subprocess.PIPE, stderr=log,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            running = msgspec.json.decode(await process.stdout.readline(), type=Running)
-        key = Path(running.admin_key).read_text().strip()
-        timeout = aiohttp.ClientTimeout(DEADLINE_S)
-        async with aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {key}"}, timeout=timeout
-        ) as http:
-            yield Site(process, running, http)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+from tests.cli.site import DEADLINE_S, site
 
 
 async def test_an_app_that_exits_everywhere_takes_nobody_with_it(tmp_path: Path) -> None:

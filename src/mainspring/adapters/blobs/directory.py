@@ -6,6 +6,7 @@ SHA-256 begins with.
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -14,10 +15,14 @@ from pathlib import Path
 from typing import IO
 
 from mainspring.adapters import private_file
-from mainspring.kernel.errors import NotFound, TooLarge
+from mainspring.kernel.errors import NotFound, TooLarge, Unavailable
 from mainspring.ports.blobs import KEY_CHARS_MAX, Blob
+from mainspring.runtime.outage import Outage
 
 CHUNK_BYTES = 256 * 1024
+_CANNOT_WRITE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
+)
 _HALF = ".half"
 _KEY = re.compile(rf"[A-Za-z0-9_/-]{{1,{KEY_CHARS_MAX}}}")
 
@@ -27,9 +32,25 @@ class DirectoryBlobs:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._outage = Outage("blobs")
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes_max: int) -> Blob:
-        """Store durably. Raises TooLarge past ``size_bytes_max`` and leaves nothing then."""
+        """Store durably. Raises TooLarge past ``size_bytes_max``, and Unavailable of a full disk.
+
+        Then it leaves nothing.
+        """
+        try:
+            blob = await self._put(key, chunks, size_bytes_max)
+        except OSError as error:
+            if error.errno not in _CANNOT_WRITE:
+                raise
+            why = os.strerror(error.errno)
+            self._outage.failed(why)
+            raise Unavailable(f"files cannot be stored: {why}", retry_after_s=1) from error
+        self._outage.worked()
+        return blob
+
+    async def _put(self, key: str, chunks: AsyncIterator[bytes], size_bytes_max: int) -> Blob:
         path = self._path(key)
         half = path.with_name(path.name + _HALF)
         digest = hashlib.sha256()
