@@ -50,6 +50,7 @@ from mainspring.services.users.admin import (
     machine_claims,
     new_key,
     recover_key,
+    settle_addresses,
 )
 from mainspring.services.users.api import Passwords, UserAuthenticator
 from mainspring.services.webhooks.api import WebhookSettings
@@ -277,6 +278,7 @@ class Platform:
             self.new = await identity.establish(self.database, self.keyring, clock, entropy)
             # In a task of its own, so that what starts after it does not log the ids of its call.
             await asyncio.create_task(self._ensure_admin_key())
+            await asyncio.create_task(settle_addresses(self.runtime.dispatcher))
             await self.web.open()
         except BaseException:
             await self.close()

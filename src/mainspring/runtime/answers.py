@@ -228,9 +228,9 @@ def forget_person(person: str) -> list[Write]:
 def _person(call: Call, body: bytes) -> str | None:
     """Whom an answer tells of: those of its events, and whose ids stand in it."""
     of_events = {
-        getattr(event.data, event.type.person)
+        person
         for event in call.events
-        if event.type.person is not None
+        if event.type.person and (person := getattr(event.data, event.type.person)) is not None
     }
     persons = of_events | {found.decode() for found in _USER_ID.findall(body)}
     return "*" if len(persons) > 1 else next(iter(persons), None)

@@ -97,6 +97,8 @@ class Sealer:
             return _encode(data), []
         assert event.type.person is not None  # a type with personal fields says whose they are
         person = getattr(event.data, event.type.person)
+        if person is None:  # it tells of nobody
+            return _encode(data), []
         held = await self._key_for(person, call)
         for name in present:
             value = None

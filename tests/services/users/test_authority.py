@@ -1,10 +1,16 @@
 """What somebody may do now, asked by whatever acts after their call."""
 
+import pytest
+
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.call import SYSTEM, Call, Caller
-from mainspring.services.users.api import RoleChanges, UserChanges
-from tests.services.users.people import ERASE, People
+from mainspring.kernel.table import Query, Statement
+from mainspring.services.users.api import RoleChanges, ScopeNotHeld, UserChanges
+from tests.services.users.people import ERASE, KEEP, People
 from tests.services.users.test_api_keys import make, somebody
+
+GONE = Query("test.gone", "SELECT id FROM users_gone", str)
+FORGET_GONE = Statement("test.forget_gone", "DELETE FROM users_gone")
 
 
 async def current(people: People, id: str, tenant: str = "main") -> Caller | None:
@@ -47,3 +53,27 @@ async def test_nobody_has_authority_once_gone(people: People) -> None:
     assert await current(people, alone.id) is None
     for nobody in ("", "system", "anonymous", "sess_01jd0000000000000000000000", "user_x"):
         assert await current(people, nobody) is None
+
+
+async def test_who_was_deleted_is_erased_only_by_those_who_hold_as_much(people: People) -> None:
+    clerk = Caller("key", "key_1", scopes=frozenset({"users:write"}))
+    ann = await people.sign_up()
+    chief = await somebody(people, "jobs:admin", email="chief@example.com")
+    for id in (ann.id, chief.actor):
+        await people.ask("delete_user", caller=SYSTEM, id=id, query=KEEP)
+    await people.ask("delete_user", caller=clerk, id=ann.id, query=ERASE)
+    with pytest.raises(ScopeNotHeld):
+        await people.ask("delete_user", caller=clerk, id=chief.actor, query=ERASE)
+    peer = Caller("key", "key_2", scopes=frozenset({"users:write", "jobs:*"}))
+    await people.ask("delete_user", caller=peer, id=chief.actor, query=ERASE)
+    assert await people.all(GONE) == []
+
+
+async def test_of_whom_nothing_is_known_needs_every_scope(people: People) -> None:
+    ann = await people.sign_up()
+    await people.ask("delete_user", caller=SYSTEM, id=ann.id, query=KEEP)
+    await people.run(FORGET_GONE())  # as those who were deleted before this was written down
+    clerk = Caller("key", "key_1", scopes=frozenset({"users:*"}))
+    with pytest.raises(ScopeNotHeld):
+        await people.ask("delete_user", caller=clerk, id=ann.id, query=ERASE)
+    await people.ask("delete_user", caller=SYSTEM, id=ann.id, query=ERASE)

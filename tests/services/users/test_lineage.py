@@ -22,7 +22,8 @@ from mainspring.services.users.api import (
     UserChanges,
 )
 from mainspring.services.users.jobs import sweep
-from tests.services.users.people import KEEP, PASSWORD, People
+from mainspring.services.users.operations import api_keys
+from tests.services.users.people import ERASE, EVENT_BODIES, KEEP, PASSWORD, People
 from tests.services.users.test_api_keys import make, somebody
 
 NEW = "eleven blue elephants"
@@ -207,3 +208,33 @@ async def test_a_key_lists_and_ends_what_it_made(people: People) -> None:
         await make(people, caller, "records:write")
     await people.ask("delete_api_key", caller=caller, id=second.id)
     assert await holds(people, first)
+
+
+async def test_a_key_of_no_user_makes_so_many_and_no_more(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_keys, "LINE_KEYS_MAX", 3)
+    first, second, third = await line(people, SYSTEM, 3)
+    await make(people, await people.caller(first.key), *SCOPES)
+    for key in (first, second, third):
+        with pytest.raises(TooManyApiKeys, match="of no user"):
+            await make(people, await people.caller(key.key), *SCOPES)
+    await people.ask("delete_api_key", caller=SYSTEM, id=third.id)
+    await make(people, await people.caller(second.key), *SCOPES)
+
+
+async def test_the_name_of_a_key_is_erased_with_its_owner(people: People) -> None:
+    ann = await somebody(people, *SCOPES)
+    named = "Ann Lovelace's phone"
+    own = await make(people, ann, *SCOPES, name=named)
+    await make(people, await people.caller(own.key), *SCOPES, name=named)
+    await make(people, SYSTEM, *SCOPES, name="the shop's")
+
+    async def told() -> str:
+        return "".join([await people.sealer.reveal(b) for b in await people.all(EVENT_BODIES)])
+
+    assert named not in "".join(await people.all(EVENT_BODIES))
+    assert (await told()).count(named) == 2
+    await people.ask("delete_user", caller=SYSTEM, id=ann.id, query=ERASE)
+    assert named not in await told()
+    assert "the shop's" in await told()

@@ -4,6 +4,8 @@ import msgspec
 import pytest
 
 from mainspring.kernel.call import SYSTEM, Caller
+from mainspring.kernel.table import Statement
+from mainspring.services.users.admin import settle_addresses
 from mainspring.services.users.api import (
     EmailChange,
     EmailTaken,
@@ -18,6 +20,9 @@ from mainspring.services.users.api import (
 )
 from tests.services.users.people import EMAIL, PASSWORD, CountingPasswords, People
 
+SPELL = Statement(
+    "test.spell", "UPDATE users_users SET email = :email, email_key = :email_key WHERE id = :id"
+)
 OTHER = "sixteen tired tractors"
 
 
@@ -198,3 +203,30 @@ async def test_reading_oneself_leaves_none(people: People) -> None:
     await people.ask("read_user", caller=me, id=root.id)
     await people.ask("read_me", caller=me)
     assert "users.user.read" not in await people.events()
+
+
+async def test_an_address_that_was_stored_otherwise_is_one_account(people: People) -> None:
+    stored, key = "Ann@b\u00fccher.example", "ann@b\u00fccher.example"
+    ann = await people.sign_up("Ann@xn--bcher-kva.example")
+    await people.run(SPELL(id=ann.id, email=stored, email_key=key))  # as a former version did
+    bob = await people.sign_up("b\u00f6b@example.com")
+    two = await people.sign_up("two@example.com")
+    await people.run(SPELL(id=two.id, email="b\u00d6b@example.com", email_key="b\u00f6b@former"))
+    for _ in range(2):
+        await settle_addresses(people.runtime.dispatcher)
+        for email in (stored, "ANN@xn--bcher-kva.example"):
+            assert (await people.log_in(email)).user.id == ann.id
+            await people.sign_up(email, OTHER)
+    listed = (await people.ask("list_users", caller=SYSTEM)).value.items
+    assert [(user.id, user.email) for user in listed] == [
+        (ann.id, "Ann@xn--bcher-kva.example"),
+        (bob.id, "b\u00f6b@example.com"),
+        (two.id, "b\u00d6b@example.com"),  # has another's address: told in the log, left alone
+    ]
+
+
+async def test_a_domain_is_not_another_that_looks_alike(people: People) -> None:
+    ann = await people.sign_up("ann@strasse.example")
+    other = await people.sign_up("ann@stra\u00dfe.example", OTHER)
+    assert (await people.log_in("ann@stra\u00dfe.example", OTHER)).user.id == other.id
+    assert (await people.log_in("ann@strasse.example")).user.id == ann.id

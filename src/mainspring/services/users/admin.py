@@ -6,6 +6,8 @@ over a platform that is stopped.
 
 from typing import Any
 
+import structlog
+
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import Entropy
 from mainspring.kernel.errors import Conflict
@@ -20,11 +22,14 @@ from mainspring.services.users.operations.api_keys import (
 )
 from mainspring.services.users.store import FIRST_KEYS, FirstKeyRow
 
+log = structlog.get_logger()
+
 NAME = "First administrator"
 REQUEST_ID = "start"
+SETTLED_MAX = 200  # accounts in one commit
 RECOVERY_S = 60  # how long a machine's wish for a key holds
 
-__all__ = ["Secret", "ensure_admin_key", "machine_claims", "new_key", "recover_key"]
+__all__ = ["Secret", "ensure_admin_key", "machine_claims", "new_key", "recover_key", "settle_addresses"]
 
 
 async def ensure_admin_key(dispatcher: Dispatcher, text: str) -> bool:
@@ -43,6 +48,36 @@ async def ensure_admin_key(dispatcher: Dispatcher, text: str) -> bool:
     except Conflict:  # another process of the same start was first
         return False
     return True
+
+
+async def settle_addresses(dispatcher: Dispatcher) -> None:
+    """Store anew the addresses that were stored before domains were kept as DNS has them.
+
+    So an account is found by every spelling of its domain. Where another has the address by now,
+    the older account stays as it is, and a log line names both.
+    """
+    after = ""
+    while True:
+        call = dispatcher.call(SYSTEM, request_id=REQUEST_ID)
+        page = await call.all(store.SPELT_BEYOND_ASCII, after=after, limit=SETTLED_MAX)
+        for user in page:
+            key = model.email_key(user.email)
+            if key == user.email_key:
+                continue
+            of_key = {"tenant": user.tenant, "email_key": key}
+            holder = await call.find(store.USER_BY_EMAIL, **of_key)
+            if holder is not None:
+                log.warning("address_of_two_accounts", user_id=user.id, other_id=holder.id)
+                continue
+            email = model.email(user.email)
+            call.write(
+                store.RESPELL(id=user.id, email=email, email_key=key, was=user.email_key)
+            )
+        if call.writes:
+            await dispatcher.commit(call)
+        if len(page) < SETTLED_MAX:
+            return
+        after = page[-1].id
 
 
 async def recover_key(dispatcher: Dispatcher, secret: Secret) -> None:

@@ -386,12 +386,12 @@ class SessionRevoked(msgspec.Struct, frozen=True):
     reason: str
 
 
-@service.event("users.api_key.created", scope="api_keys:read")
+@service.event("users.api_key.created", person="owner_id", scope="api_keys:read")
 class ApiKeyCreated(msgspec.Struct, frozen=True):
-    """A key was made."""
+    """A key was made. Its name is its owner's to give, and erased with the owner."""
 
     id: str
-    name: str
+    name: Annotated[str, Personal]
     prefix: str
     scopes: list[str]
     owner_id: str | None

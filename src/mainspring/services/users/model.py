@@ -34,6 +34,8 @@ BUILT_IN_ROLES = frozenset({ADMIN_ROLE, USER_ROLE})
 ROLE_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
 SCOPE_PATTERN = r"^(\*|[a-z][a-z0-9_]{0,62}:(\*|[a-z0-9][a-z0-9_.:-]{0,126}))$"
 
+EVERYTHING = "*"  # held by those of whom nobody wrote down what they held
+
 KEY_PREFIX = "msk_"
 KEY_SECRET_BYTES = 32
 KEY_SHOWN_CHARS = 12

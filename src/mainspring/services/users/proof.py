@@ -40,11 +40,8 @@ def account_of(call: Call, email_key: str) -> bytes:
 
 async def find_user(call: Call, email: str) -> KnownUser | None:
     """Find a user by an address in any spelling."""
-    key, former = model.email_key(email), model.former_email_key(email)
-    user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=key)
-    if user is None and former != key:  # signed up before domains were kept as DNS has them
-        user = await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=former)
-    return user
+    key = model.email_key(email)
+    return await call.find(store.USER_BY_EMAIL, tenant=call.tenant, email_key=key)
 
 
 async def prove(call: Call, email_key: str, user: KnownUser | None, password: str) -> bool:

@@ -127,6 +127,14 @@ class ReadRow(msgspec.Struct, frozen=True):
     read_ms: int
 
 
+class GoneRow(msgspec.Struct, frozen=True):
+    """What somebody held, between spaces, who was deleted and not erased."""
+
+    tenant: str
+    id: str
+    scopes: str
+
+
 class Bearer(msgspec.Struct, frozen=True):
     """The user a session or an id stands for, with the roles held and the scopes these give."""
 
@@ -160,8 +168,10 @@ MAIL_TOKENS = Table("users_mail_tokens", MailTokenRow, key=("id",))
 FAILURES = Table("users_failures", FailureRow, key=("tenant", "account"))
 MAILED = Table("users_mails", MailedRow, key=("tenant", "account"))
 READS = Table("users_reads", ReadRow, key=("tenant", "reader", "person"))
+GONE = Table("users_gone", GoneRow, key=("tenant", "id"))
 TABLES = (
     USERS, ROLES, GRANTS, SESSIONS, API_KEYS, FIRST_KEYS, MAIL_TOKENS, FAILURES, MAILED, READS,
+    GONE,
 )  # fmt: skip
 LINE_MAX = 8  # keys that were made by one another in a row
 
@@ -201,6 +211,27 @@ USER_BEARER = Query(
     f"""SELECT u.id, u.tenant, NULL, {_held("u.tenant", "u.id")}
     FROM users_users u WHERE u.id = :id""",
     Bearer,
+)
+
+GONE_USER = Query(
+    "users.gone_user",
+    f"SELECT {GONE.columns} FROM users_gone WHERE tenant = :tenant AND id = :id",
+    GONE,
+)
+# Their key in the table may be one of before domains were kept as DNS has them.
+SPELT_BEYOND_ASCII = Query(
+    "users.spelt_beyond_ascii",
+    f"SELECT {USERS.columns} FROM users_users WHERE id > :after AND email GLOB '*[^ -~]*'"
+    " ORDER BY id LIMIT :limit",
+    USERS,
+    postgres=f"SELECT {USERS.columns} FROM users_users WHERE id > :after AND email ~ '[^ -~]'"
+    " ORDER BY id LIMIT :limit",
+    scans=True,
+)
+RESPELL = Statement(
+    "users.respell",
+    "UPDATE users_users SET email = :email, email_key = :email_key, version = version + 1"
+    " WHERE id = :id AND email_key = :was",
 )
 
 # Roles

@@ -40,7 +40,16 @@ from mainspring.services.users.api import (
 from mainspring.services.users.jobs import Purpose, forget_mail, mail, mail_wait_ms, mailed, scrub
 from mainspring.services.users.operations.api_keys import end_api_keys
 from mainspring.services.users.operations.sessions import end_sessions
-from mainspring.services.users.store import GRANTS, ROLES, USERS, GrantRow, KnownUser, UserRow
+from mainspring.services.users.store import (
+    GONE,
+    GRANTS,
+    ROLES,
+    USERS,
+    GoneRow,
+    GrantRow,
+    KnownUser,
+    UserRow,
+)
 
 
 @service.operation(
@@ -225,7 +234,8 @@ async def update_user(call: Call, id: str, changes: UserChanges) -> Answer[User 
 async def delete_user(call: Call, id: str, query: Removal) -> None:
     """Delete a user who may do no more than you, with all sessions and keys.
 
-    With ``erase`` the person's key is destroyed as well, also when the user was deleted before.
+    With ``erase`` the person's key is destroyed as well, also when the user was deleted before:
+    then what the user held at that time counts.
     Emits users.user.deleted, users.user.erased.
     """
     if not is_id(id, "user"):
@@ -239,6 +249,10 @@ async def delete_user(call: Call, id: str, query: Removal) -> None:
     key = await call.find(SUBJECT_KEY, tenant=call.tenant, person=id)
     if not query.erase or key is None or not key.sealed:
         raise NotFound()
+    gone = await call.find(store.GONE_USER, tenant=call.tenant, id=id)
+    proof.require_over(call, model.EVERYTHING if gone is None else gone.scopes)
+    if gone is not None:
+        call.write(GONE.delete_unguarded(gone))
     _erase(call, id)
 
 
@@ -336,6 +350,9 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
     call.emit(UserDeleted(user.id))
     if erases:
         _erase(call, user.id)
+    else:
+        held = model.stored(model.words(user.scopes))
+        call.write(GONE.insert(GoneRow(call.tenant, user.id, held), taken=None))
 
 
 def _erase(call: Call, user_id: str) -> None:

@@ -29,6 +29,7 @@ from mainspring.services.users.authenticate import MACHINE, RECOVER, identity_of
 from mainspring.services.users.store import API_KEYS, FIRST_KEYS, ApiKeyRow, FirstKeyRow, Link
 
 KEYS_NAMED_MAX = 1_000  # keys that are named in events when they end together
+LINE_KEYS_MAX = 1_000  # that were made with one that belongs to no user, those made with these too
 RECOVERED_NAME = "Recovered administrator"
 
 
@@ -243,6 +244,11 @@ async def _maker(call: Call) -> Maker:
     line = await call.all(store.KEY_LINE_BY_ID, id=caller.id)
     if len(line) >= store.LINE_MAX:
         raise TooManyApiKeys(f"at most {store.LINE_MAX} keys are made by one another in a row")
+    if line[-1].user_id is None:
+        of_first = {"tenant": call.tenant, "maker_id": line[-1].id}
+        made = await call.all(store.DESCENDANTS, **of_first, after="", limit=LINE_KEYS_MAX)
+        if len(made) >= LINE_KEYS_MAX:
+            raise TooManyApiKeys(f"at most {LINE_KEYS_MAX:,} keys are made with one of no user")
     call.write(store.HOLD_API_KEY(**of_caller).expect(1, gone))
     return Maker(caller.id, line[-1].user_id, identity_of(line, call.now_ms).expires_ms)
 
