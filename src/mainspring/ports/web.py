@@ -22,14 +22,19 @@ class WebAnswer(msgspec.Struct, frozen=True):
     public: bool = False
 
 
+NAME_NOT_RESOLVED = "name_not_resolved"
+
+
 class WebError(Exception):
     """No answer came back. ``code`` is stable and one of those below; ``detail`` is for people.
 
     Neither says more of the network than whoever chose the URL may know: what a name resolves to,
     or who listens there. That is in ``__cause__``.
 
-    ``url_refused`` and ``address_refused`` are the guard's; ``name_not_resolved``,
-    ``connect_failed``, ``tls_failed``, ``connection_lost`` and ``timed_out`` are the network's.
+    ``url_refused`` and ``address_refused`` are the guard's, for what the URL itself says;
+    ``name_not_resolved`` is a name without an address or with one the guard refuses, and nobody is
+    told which; ``connect_failed``, ``tls_failed``, ``connection_lost`` and ``timed_out`` are the
+    network's.
     """
 
     def __init__(self, code: str, detail: str) -> None:

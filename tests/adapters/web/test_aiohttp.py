@@ -156,7 +156,7 @@ async def test_a_name_that_rebinds_is_looked_up_once_and_never_reached_inside(
     # A later connection looks again, and is refused: nothing is connected at all.
     async with client(names, allow_private=False) as sender:
         error = await failure(sender, url)
-        assert error.code == "address_refused"
+        assert error.code == "name_not_resolved"
     assert wire.connected == [PUBLIC]
     assert receiver.requests == []
 
@@ -179,10 +179,18 @@ async def test_the_connection_goes_to_the_address_that_was_checked(
         ["64:ff9b::7f00:1"], ["100.64.0.1"],
     ],
 )  # fmt: skip
-async def test_a_name_with_any_private_address_is_refused(answer: list[str], wire: Wire) -> None:
-    async with client(Names(answer), allow_private=False) as sender:
-        error = await failure(sender, "http://hooks.example/")
-    assert error.code == "address_refused"
+async def test_a_name_with_any_private_address_is_like_one_that_is_not_there(
+    answer: list[str], wire: Wire
+) -> None:
+    async def unknown(host: str) -> Sequence[str]:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    told = []
+    for look_up in (Names(answer), unknown, Names([])):
+        async with client(look_up, allow_private=False) as sender:
+            error = await failure(sender, "http://hooks.example/")
+        told.append((error.code, error.detail))
+    assert told == [("name_not_resolved", told[0][1])] * 3
     assert wire.connected == []
 
 

@@ -13,7 +13,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from mainspring.adapters.web.addresses import NOT_PUBLIC, check_address, is_public, parse
-from mainspring.ports.web import ANSWER_BYTES_MAX, WebAnswer, WebError
+from mainspring.ports.web import ANSWER_BYTES_MAX, NAME_NOT_RESOLVED, WebAnswer, WebError
 
 CONNECTIONS_MAX = 512
 CONNECTIONS_PER_HOST_MAX = 32
@@ -48,18 +48,23 @@ class CheckedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises WebError when there is no address, or when one of them is refused."""
+        """Raises WebError when there is no address, or when one of them is refused.
+
+        Both are one answer: whoever chose the name is not told which names there are inside.
+        """
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S), self._running:
                 found = await self._look_up(host)
-        except TimeoutError:
-            raise WebError("name_not_resolved", f"looking up {host} took too long") from None
-        except (OSError, UnicodeError) as error:
-            raise WebError("name_not_resolved", f"{host} does not resolve") from error
+            addresses = [_address(text) for text in list(dict.fromkeys(found))[:ADDRESSES_MAX]]
+            for address in addresses:
+                check_address(address, allow_private=self._allow_private)
+            if not addresses:
+                raise OSError("no address")
+        except (OSError, UnicodeError, WebError) as error:  # a TimeoutError is an OSError
+            said = f"{host} leads to no address that may be reached"
+            raise WebError(NAME_NOT_RESOLVED, said) from error
         results = []
-        for text in list(dict.fromkeys(found))[:ADDRESSES_MAX]:
-            address = _address(text)
-            check_address(address, allow_private=self._allow_private)
+        for address in addresses:
             kind = socket.AF_INET if address.version == 4 else socket.AF_INET6
             results.append(
                 ResolveResult(
@@ -67,8 +72,6 @@ class CheckedResolver(AbstractResolver):
                     flags=socket.AI_NUMERICHOST,
                 )
             )  # fmt: skip
-        if not results:
-            raise WebError("name_not_resolved", f"{host} has no address")
         return results
 
     async def close(self) -> None:

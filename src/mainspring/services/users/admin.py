@@ -29,7 +29,14 @@ REQUEST_ID = "start"
 SETTLED_MAX = 200  # accounts in one commit
 RECOVERY_S = 60  # how long a machine's wish for a key holds
 
-__all__ = ["Secret", "ensure_admin_key", "machine_claims", "new_key", "recover_key", "settle_addresses"]
+__all__ = [
+    "Secret",
+    "ensure_admin_key",
+    "machine_claims",
+    "new_key",
+    "recover_key",
+    "settle_addresses",
+]
 
 
 async def ensure_admin_key(dispatcher: Dispatcher, text: str) -> bool:
@@ -70,9 +77,7 @@ async def settle_addresses(dispatcher: Dispatcher) -> None:
                 log.warning("address_of_two_accounts", user_id=user.id, other_id=holder.id)
                 continue
             email = model.email(user.email)
-            call.write(
-                store.RESPELL(id=user.id, email=email, email_key=key, was=user.email_key)
-            )
+            call.write(store.RESPELL(id=user.id, email=email, email_key=key, was=user.email_key))
         if call.writes:
             await dispatcher.commit(call)
         if len(page) < SETTLED_MAX:

@@ -7,7 +7,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Clock, Entropy, rfc3339
 from mainspring.kernel.job import JobFailed, Snooze
 from mainspring.ports.keyring import Keyring
-from mainspring.ports.web import Web, WebAnswer, WebError
+from mainspring.ports.web import NAME_NOT_RESOLVED, Web, WebAnswer, WebError
 from mainspring.runtime.erasure import Sealer
 from mainspring.runtime.log import envelope, with_seq
 from mainspring.runtime.telemetry import Metrics
@@ -121,6 +121,8 @@ async def _attempt(
         log.info(
             "webhook_unanswered", event_id=event_id, error=error.code, cause=repr(error.__cause__)
         )
+        if error.code == NAME_NOT_RESOLVED:
+            duration_ms = 0  # how long the look-up took tells whether a name is there
         return Attempt(at, duration_ms, error=error.code, excerpt=error.detail[:200]), None
     # A receiver may repeat what it was sent; personal fields are kept nowhere that erasure misses.
     kept = answer.public and not (due.personal and revealed != event)
