@@ -132,6 +132,10 @@ async def test_a_start_on_a_disk_that_takes_nothing_says_so_in_a_line(
     assert ended.returncode not in (0, None)
     assert len(ended.stderr.splitlines()) == 1
     assert "mainspring-data" in ended.stderr
+    if "read-only" in why:
+        assert "Read-only file system" in ended.stderr
+    else:
+        assert "No space left" in ended.stderr or "the disk is full" in ended.stderr
 
 
 async def _load(running: Site, stop: asyncio.Event, mine: int) -> list[str]:

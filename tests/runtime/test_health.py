@@ -66,7 +66,7 @@ async def test_those_who_ask_often_write_little(runtime: Runtime, database: Data
 async def test_a_file_that_may_not_be_written_is_named(tmp_path: Path, clock: FakeClock) -> None:
     database = SqliteDatabase(tmp_path / "mainspring.db")
     await database.open()
-    database._writer.execute("PRAGMA query_only = ON")
+    database._writer.connection.execute("PRAGMA query_only = ON")
     assert await Health(database, clock, list).failing() != []
     await database.close()
 

@@ -121,8 +121,8 @@ async def test_a_query_without_an_end_is_the_querys_fault(database: Database) ->
 async def test_time_that_others_take_is_not_the_querys_fault(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mainspring.adapters.database.sqlite.SCAN_WAIT_S", 0.05)
-    monkeypatch.setattr("mainspring.adapters.database.sqlite.SCAN_STEPS_MAX", 1 << 60)
+    monkeypatch.setattr("mainspring.adapters.database.sqlite_readers.SCAN_WAIT_S", 0.05)
+    monkeypatch.setattr("mainspring.adapters.database.sqlite_readers.SCAN_STEPS_MAX", 1 << 60)
     database = SqliteDatabase(tmp_path / "mainspring.db")
     await database.open()
     with pytest.raises(Unavailable, match="busy"):

@@ -44,8 +44,8 @@ async def test_a_writer_that_cannot_reopen_its_file_refuses_and_tries_again(
     commit = database.commit
     async with asyncio.timeout(TIMEOUT_S):
         with monkeypatch.context() as patched:
-            patched.setattr(database, "_connect", cannot_open)
-            database._writer.close(force=True)
+            patched.setattr(database._file, "connect", cannot_open)
+            database._writer.connection.close(force=True)
             for _ in range(2):
                 with pytest.raises(Unavailable):
                     await commit([NOTES.insert(Note("refused", ""))])

@@ -1,0 +1,105 @@
+"""Reading from SQLite: by key on the event loop, scans in threads, with a share for everybody."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import apsw
+
+from mainspring.adapters.database.shares import Shares
+from mainspring.adapters.database.sqlite_file import File, fetched, made, translated
+from mainspring.kernel.errors import NeedsIndex, Unavailable
+from mainspring.kernel.table import Query, Rows
+from mainspring.ports.database import SCAN_DEADLINE_S, SCAN_STEPS_MAX
+from mainspring.runtime.tracing import current_account
+
+R = TypeVar("R")
+
+READERS = 4  # threads for scans
+SCAN_WAIT_S = 10.0  # for a thread, and for a scan in it on a machine that does other things
+STEPS_BETWEEN_CHECKS = 10_000
+
+
+class Readers:
+    """One connection for the loop, and one in each thread of a pool."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._loop = asyncio.get_running_loop()
+        self._connection = file.connect(readonly=True)
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="mainspring-reader")
+        self._local = threading.local()
+        self._shares = Shares(READERS)
+
+    def close(self) -> None:
+        """Wait for the scans that run, then close."""
+        self._pool.shutdown(wait=True)
+        self._connection.close()
+
+    async def read(
+        self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None
+    ) -> Rows[R]:
+        """Return the rows, or the first that fit: on the loop, or in a thread when it scans."""
+        if query.scans:
+            return await self._scan_in_turn(query, values, bytes_max)
+        try:
+            rows = fetched(self._connection, query, values, bytes_max)
+        except apsw.Error as error:
+            raise translated(error) from error
+        return made(query, rows)
+
+    async def _scan_in_turn(
+        self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None
+    ) -> Rows[R]:
+        """Scan in a thread, once it is this account's turn; to wait costs no budget."""
+        account = current_account()
+        await self._shares.acquire(account, SCAN_WAIT_S)
+        scan = self._loop.run_in_executor(self._pool, self._scan, query, values, bytes_max)
+        # The thread goes on when its caller is gone, and so does its hold on the slot.
+        scan.add_done_callback(lambda _: self._shares.release(account))
+        return await asyncio.shield(scan)
+
+    def _scan(self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None) -> Rows[R]:
+        connection: apsw.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._file.connect(readonly=True)
+        steps = 0
+        busy = False
+        # The time of this thread, and not of the clock on the wall: what others do at the same
+        # time is not the query's doing.
+        deadline_s = time.thread_time() + SCAN_DEADLINE_S
+        given_up_s = time.monotonic() + SCAN_WAIT_S
+
+        def over_budget() -> bool:
+            nonlocal steps, busy
+            steps += STEPS_BETWEEN_CHECKS
+            busy = time.monotonic() > given_up_s
+            return busy or steps > SCAN_STEPS_MAX or time.thread_time() > deadline_s
+
+        connection.set_progress_handler(over_budget, STEPS_BETWEEN_CHECKS)
+        try:
+            rows = fetched(connection, query, values, bytes_max)
+        except apsw.InterruptError as error:
+            if busy:
+                raise Unavailable("the database is busy", retry_after_s=1) from error
+            raise NeedsIndex(f"{query.sql.name} went over its budget") from error
+        except apsw.Error as error:
+            raise translated(error) from error
+        finally:
+            connection.set_progress_handler(None)
+        return made(query, rows)
+
+    async def scrub(self) -> None:
+        """Empty the write-ahead log: it holds pages as they were before ``secure_delete``."""
+        await self._loop.run_in_executor(self._pool, self._empty_log)
+
+    def _empty_log(self) -> None:
+        connection = self._file.connect(readonly=True)
+        try:
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+        finally:
+            connection.close()
+        if busy:
+            raise Unavailable("readers keep the write-ahead log in use", retry_after_s=1)
