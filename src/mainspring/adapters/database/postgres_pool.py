@@ -1,17 +1,17 @@
 """Connections to PostgreSQL: kept open without being reset, replaced when they break."""
 
 import asyncio
-import os
 import random
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 import structlog
 
+from mainspring.adapters.database.postgres_trust import Trust
 from mainspring.adapters.database.shares import Line
 from mainspring.kernel.errors import Conflict, Failure, Invalid, Rerun, Unavailable
 from mainspring.ports.database import StartError
@@ -49,7 +49,6 @@ LOST = (
     OSError,
     TimeoutError,
 )
-VERIFIED = frozenset({"verify-ca", "verify-full"})  # what makes sure that it is the server
 CANNOT_WRITE = (asyncpg.DiskFullError, asyncpg.ReadOnlySQLTransactionError)
 CONTENDED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
@@ -71,15 +70,13 @@ class Target:
             raise StartError(f"database url: prepared is true or false, not {prepared!r}")
         if not pool.isdecimal() or not 1 <= int(pool) <= POOL_SIZE_MAX:
             raise StartError(f"database url: pool is 1 to {POOL_SIZE_MAX}, not {pool!r}")
-        self.dsn = urlunsplit(parts._replace(query=urlencode(query)))
+        self.trust = Trust(parts, query)
+        self.dsn = urlunsplit(parts._replace(query=urlencode(self.trust.query)))
         self.pool_size = int(pool)
         self.prepared = prepared != "false"
         self.says_prepared = prepared is not None
         self.pooler = False
         self.probed = False
-        hosts = (query.get("host") or parts.hostname or "localhost").split(",")
-        mode = query.get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
-        self.unverified = mode not in VERIFIED and not all(map(_is_near, hosts))
         self.outage = Outage("database")
         self.writes = Outage("database writes")
         self.shown = f"{query.get('host') or parts.hostname or 'localhost'}{parts.path}"
@@ -107,7 +104,8 @@ class Target:
         try:
             connection = await self.connect()
         except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            raise StartError(f"cannot reach PostgreSQL at {self.shown}: {said(error)}") from error
+            why = said(error) + self.trust.advice(error)
+            raise StartError(f"cannot reach PostgreSQL at {self.shown}: {why}") from error
         try:
             version = connection.get_server_version()
             shown = connection.get_settings().server_version.split()[0]
@@ -122,7 +120,7 @@ class Target:
         finally:
             connection.terminate()
         self.probed = True
-        if self.unverified:
+        if self.trust.unverified:
             log.warning(
                 "postgres_unverified",
                 server=self.shown,
@@ -289,16 +287,6 @@ class Pool:
         self._pids.pop(connection, None)
 
 
-def _is_near(host: str) -> bool:
-    """Tell whether a host is this machine: a socket's directory, or a loopback address."""
-    if host.startswith(("/", "@")) or host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def retry_delay_s(failures: int, noise: float = 1.0) -> float:
     """How long to wait before connecting again, after so many failures; noise is 0 to 1."""
     delay_s: float = min(BACKOFF_FIRST_S * 2 ** min(failures, 16), BACKOFF_MAX_S)
@@ -360,4 +348,8 @@ def said(error: BaseException) -> str:
     """What went wrong in one line; a PostgreSQL error's detail, which holds values, is left out."""
     if isinstance(error, asyncpg.PostgresError):
         return str(error.args[0]) if error.args else type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return str(error.args[0])
     return f"{type(error).__name__}: {error}".splitlines()[0]
