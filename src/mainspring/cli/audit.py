@@ -40,7 +40,8 @@ VERIFY_EPILOG = (
     "  [bold]mainspring audit verify new.ndjson --older old.ndjson[/bold]  also that nothing was "
     "cut off or rewritten since\n\n"
     "Exits with 1 when anything was changed, removed, reordered or truncated, and when events are "
-    "withheld that --allow-withheld does not expect."
+    "withheld that --allow-withheld does not expect. Only --key tells who signed it: without it "
+    "the best verdict is 'consistent, signer unknown', which a forgery made as a whole gets too."
 )
 
 
@@ -155,7 +156,8 @@ def verify(
 
 def _print(report: "Report") -> None:
     if report.ok:
-        typer.echo(f"intact: {report.events:,} events, checkpoint of {report.time}")
+        verdict = "intact" if report.trusted else "consistent, signer unknown"
+        typer.echo(f"{verdict}: {report.events:,} events, checkpoint of {report.time}")
         if report.withheld:
             typer.echo(
                 f"{report.withheld:,} of them are withheld: proved to be there, content not shown"
