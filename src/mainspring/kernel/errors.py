@@ -4,7 +4,7 @@ A handler raises one and the interface turns it into its own shape (RFC 9457 for
 a ``Failure`` is a defect: it is logged with its traceback and answered as a bare 500.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
 import msgspec
@@ -198,6 +198,25 @@ class Invalid(Failure):
     """Readable input that breaks a rule; ``faults`` point at each."""
 
     status, code, title = 422, "invalid", "Invalid input"
+
+
+def check_all(detail: str, *checks: Callable[[], object]) -> None:
+    """Run every check, and tell in one Invalid what all of them that raise one point at.
+
+    One that is alone in raising is raised as it is.
+    """
+    refused: list[Invalid] = []
+    for check in checks:
+        try:
+            check()
+        except Invalid as error:
+            refused.append(error)
+    if len(refused) == 1 or any(not error.faults for error in refused):
+        raise refused[0]
+    if refused:
+        faults = Faults(fault for error in refused for fault in error.faults)
+        faults.more += sum(error.faults_more for error in refused)
+        raise Invalid(detail, faults=faults)
 
 
 class KeyReused(Invalid):

@@ -84,6 +84,21 @@ async def test_what_cannot_be(platform: Platform, parts: dict[str, Any], pointer
     assert [f.pointer for f in refused.value.faults] == [pointer]
 
 
+async def test_all_that_cannot_be_is_told_at_once(platform: Platform) -> None:
+    number = {"type": "integer", "default": "x"}
+    new = {
+        "name": "posts",
+        "fields": [TITLE, {"name": "a", **number}, {"name": "b", **number}],
+        "rules": {"list": "((", "view": "nothing == 1", "create": "true"},
+        "indexes": [["other"], ["title"]],
+    }
+    with pytest.raises(Invalid) as refused:
+        await platform.run("create_collection", new=new)
+    assert [f.pointer for f in refused.value.faults] == [
+        "/fields/1/default", "/fields/2/default", "/indexes/0/0", "/rules/list", "/rules/view",
+    ]  # fmt: skip
+
+
 async def test_stored_records_follow_the_schema(platform: Platform) -> None:
     old = {"name": "old", "type": "text"}
     await platform.make("posts", TITLE, old, {"name": "count", "type": "integer"})

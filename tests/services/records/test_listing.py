@@ -254,6 +254,15 @@ async def test_what_cannot_be_asked(
     assert [f.pointer for f in refused.value.faults] == [pointer]
 
 
+async def test_all_that_cannot_be_asked_is_told_at_once(platform: Platform) -> None:
+    await platform.make("orders", *ORDERS)
+    wrong = {"filter": "((", "sort": "meta", "fields": "no,count,none", "expand": "customer"}
+    with pytest.raises(Invalid) as refused:
+        await platform.page("orders", **wrong)
+    told = [f.pointer for f in refused.value.faults]
+    assert told == ["/filter", "/sort", "/fields", "/fields", "/expand"]
+
+
 async def test_over_its_budget_a_list_names_the_index(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

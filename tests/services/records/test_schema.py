@@ -101,3 +101,13 @@ def test_what_is_required_is_what_has_no_default() -> None:
         body = {name: "t" for name in REQUIRED if name != missing}
         with pytest.raises(Failure):
             POSTS.read_new(msgspec.Raw(json.dumps(body).encode()))
+
+
+def test_what_is_answered_is_described_by_itself() -> None:
+    answered = {field.name: json_schema(field) for field in FIELDS}
+    assert "$ref" not in json.dumps(answered)
+    stored = {"blob": "b", "name": None, "media_type": "text/plain", "size_bytes": 1, "sha256": "0"}
+    validator = jsonschema_rs.validator_for(answered["file"])
+    assert validator.is_valid(stored)
+    assert validator.is_valid(None)
+    assert not validator.is_valid({**stored, "size_bytes": "1"})

@@ -89,6 +89,12 @@ async def test_a_bad_sign_up_changes_nothing(
     assert await people.events() == []
 
 
+async def test_an_address_and_a_password_are_refused_together(people: People) -> None:
+    with pytest.raises(Invalid) as refused:
+        await people.ask("create_user", new=NewUser("nobody", "aaaaaaaaaa"))
+    assert [fault.pointer for fault in refused.value.faults] == ["/email", "/password"]
+
+
 async def test_nobody_signs_up_with_roles_of_their_choice(people: People) -> None:
     for roles in (["admin"], ["user", "admin"], []):
         with pytest.raises(ScopeNotHeld):

@@ -96,6 +96,12 @@ class TestRefusals:
         assert [fault.pointer for fault in failure.faults] == ["/url"]
         assert await events(at_rest) == []
 
+    async def test_all_that_cannot_be_is_told_at_once(self, at_rest: Shop) -> None:
+        new = NewWebhook(url="ftp://a.example/", types=["shop.no.such"], filter="data.x >")
+        failure = await refusal(at_rest, "create", new=new)
+        assert isinstance(failure, Invalid)
+        assert [fault.pointer for fault in failure.faults] == ["/url", "/types/0", "/filter"]
+
     async def test_filters(self, at_rest: Shop) -> None:
         failure = await refusal(at_rest, "create", new=NewWebhook(url=URL, filter="data.x >"))
         assert isinstance(failure, Invalid)

@@ -195,7 +195,9 @@ def json_schema(field: Field, *, sent: bool = False) -> dict[str, Any]:
     """
     if field.type == "file":
         nothing = {"type": "null"}
-        return nothing if sent else {"anyOf": [msgspec.json.schema(StoredFile), nothing]}
+        # By itself, not behind a reference: it becomes a part of larger documents.
+        stored = msgspec.json.schema(StoredFile)["$defs"][StoredFile.__name__]
+        return nothing if sent else {"anyOf": [stored, nothing]}
     if field.type == "json":
         text = f"JSON of at most {JSON_BYTES_MAX} bytes and {JSON_DEPTH_MAX} levels"
         return {"description": text, **({"not": {"type": "null"}} if field.required else {})}

@@ -1,7 +1,7 @@
 """A collection as it runs: its definition checked, and compiled to decoders, rules and keys."""
 
 from collections.abc import Collection, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from mainspring.gateway.faults import collect
 from mainspring.gateway.validate import unreadable
 from mainspring.kernel.cel import RESERVED_WORDS, Names, Program, Type, compile_cel
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Failure, Fault, Faults, Invalid
+from mainspring.kernel.errors import Failure, Fault, Faults, Invalid, check_all
 from mainspring.kernel.ids import ALPHABET
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
@@ -294,12 +294,17 @@ def _default(field: Field) -> Any:
 
 def compile_rules(rules: Rules, names: Names) -> dict[str, Program]:
     """Compile the rules that are there. Raises Invalid pointing at ``/rules/...``."""
-    found = {action: getattr(rules, action) for action in rules.__struct_fields__}
-    return {
-        action: compile_cel(source, names, f"/rules/{action}")
-        for action, source in found.items()
-        if source is not None
-    }
+    found: dict[str, Program] = {}
+
+    def compile_rule(action: str, source: str) -> None:
+        found[action] = compile_cel(source, names, f"/rules/{action}")
+
+    given = {action: getattr(rules, action) for action in rules.__struct_fields__}
+    check_all(
+        "the rules cannot be",
+        *(partial(compile_rule, a, source) for a, source in given.items() if source is not None),
+    )
+    return found
 
 
 # Definitions
@@ -327,7 +332,12 @@ def check_fields(fields: list[Field], before: Collection[str] = ()) -> list[Fiel
         faults.append(Fault("/fields", f"more than {UNIQUES_MAX} unique fields"))
     if faults:
         raise Invalid("the fields cannot be", faults=tuple(faults))
-    return [_kept(field, f"/fields/{i}/default") for i, field in enumerate(fields)]
+    kept: list[Field] = []
+    check_all(
+        "the fields cannot be",
+        *(partial(_keep, kept, field, f"/fields/{i}/default") for i, field in enumerate(fields)),
+    )
+    return kept
 
 
 def _wrong(field: Field) -> list[tuple[str, str]]:
@@ -363,14 +373,15 @@ def _wrong(field: Field) -> list[tuple[str, str]]:
     return found
 
 
-def _kept(field: Field, pointer: str) -> Field:
+def _keep(kept: list[Field], field: Field, pointer: str) -> None:
     field = complete(field)
     if field.default is None:
-        return field
+        kept.append(field)
+        return
     if field.type in ("relation", "json") or field.unique:
         raise Invalid("the fields cannot be", faults=(Fault(pointer, "cannot have a default"),))
     try:
-        return msgspec.structs.replace(field, default=read_value(field, field.default))
+        kept.append(msgspec.structs.replace(field, default=read_value(field, field.default)))
     except ValueError as error:  # msgspec's own, too
         fault = Fault(pointer, str(error))
         raise Invalid("the fields cannot be", faults=(fault,)) from None

@@ -85,9 +85,8 @@ class _Related(msgspec.Struct, frozen=True):
 
 def _names(listed: str, pointer: str, known: set[str]) -> list[str]:
     names = [name.strip() for name in listed.split(",") if name.strip()]
-    for name in names:
-        if name not in known:
-            raise Invalid(
-                "the query does not fit", faults=(Fault(pointer, f"{name!r} cannot be named here"),)
-            )
+    unknown = [Fault(pointer, f"{name!r} cannot be named here") for name in names
+               if name not in known]  # fmt: skip
+    if unknown:
+        raise Invalid("the query does not fit", faults=unknown)
     return list(dict.fromkeys(names))

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
-from mainspring.kernel.errors import Conflict, Fault, Forbidden, Invalid
+from mainspring.kernel.errors import Conflict, Fault, Forbidden, Invalid, check_all
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
 from mainspring.kernel.table import Command
@@ -63,9 +63,8 @@ async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
     order and at least once: tell repeats by ``webhook-id``. What the caller may read is asked again
     for each event; once it is revoked the endpoint is disabled.
     """
+    _require_possible(call, new)
     url = _checked_url(call, new.url)
-    _check_types(call, new.types)
-    _check_filter(new.filter)
     _check_personal(call, new.personal)
     secret = call.use(Entropy).token(model.SECRET_BYTES)
     webhook_id = call.new_id("whk")
@@ -128,13 +127,12 @@ async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer
     row = await _endpoint(call, webhook_id)
     call.require_match(model.etag(row))
     new: dict[str, object] = {}
+    _require_possible(call, changes)
     if changes.url is not UNSET:
         new["url"] = _checked_url(call, changes.url)
     if changes.types is not UNSET:
-        _check_types(call, changes.types)
         new["types"] = _json(changes.types)
     if changes.filter is not UNSET:
-        _check_filter(changes.filter)
         new["filter"] = changes.filter
     if changes.description is not UNSET:
         new["description"] = changes.description
@@ -292,6 +290,17 @@ def _revise(call: Call) -> Command:
     return store.REVISE(tenant=call.tenant, revision=call.new_id("rev"))
 
 
+def _require_possible(call: Call, asked: NewWebhook | WebhookChanges) -> None:
+    """Raise Invalid, or UrlRefused, for all that an endpoint cannot have."""
+    url = asked.url
+    check_all(
+        "the webhook cannot be",
+        lambda: url is UNSET or _checked_url(call, url),
+        partial(_check_types, call, asked.types),
+        partial(_check_filter, asked.filter),
+    )
+
+
 def _checked_url(call: Call, url: str) -> str:
     try:
         return call.use(Web).check(url)
@@ -299,12 +308,13 @@ def _checked_url(call: Call, url: str) -> str:
         raise UrlRefused(error.detail, faults=(Fault("/url", error.detail),)) from None
 
 
-def _check_types(call: Call, types: Sequence[str]) -> None:
-    require_known(types, call.use(Registry).events, "/types/{at}")
+def _check_types(call: Call, types: Sequence[str] | UnsetType) -> None:
+    if types is not UNSET:
+        require_known(types, call.use(Registry).events, "/types/{at}")
 
 
-def _check_filter(source: str | None) -> None:
-    if source is not None:
+def _check_filter(source: str | UnsetType | None) -> None:
+    if source is not None and source is not UNSET:
         model.compile_filter(source)
 
 

@@ -6,7 +6,7 @@ from msgspec import UNSET
 from mainspring.kernel.call import Call
 from mainspring.kernel.cel import Names, Type, sql, tree
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Conflict, Fault, Invalid, NeedsIndex, Rerun
+from mainspring.kernel.errors import Conflict, Fault, Invalid, NeedsIndex, Rerun, check_all
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
 from mainspring.kernel.same_json import same_json
@@ -191,10 +191,14 @@ def _define(
     before: Definition,
 ) -> Definition:
     """Check a definition as a whole. Raises Invalid with pointers."""
+    known = {**SYSTEM, **{f.name: CEL_TYPES[f.type] for f in fields}}
+    check_all(
+        "the collection cannot be",
+        lambda: check_fields(fields, {f.name for f in before.fields}),
+        lambda: check_indexes(fields, indexes),
+        lambda: compile_rules(rules, Names(known, CONTEXT)),
+    )
     fields = check_fields(fields, {f.name for f in before.fields})
-    check_indexes(fields, indexes)
-    types = {**SYSTEM, **{f.name: CEL_TYPES[f.type] for f in fields}}
-    compile_rules(rules, Names(types, CONTEXT))
     return Definition(
         fields, rules, index_slots(indexes, before.indexes),
         unique_slots(fields, before.uniques), targets, before.layout,

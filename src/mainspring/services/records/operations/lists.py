@@ -9,7 +9,7 @@ from mainspring.gateway.conditional import tag_of
 from mainspring.kernel.call import Call
 from mainspring.kernel.cel import Type, evaluate, sql, tree
 from mainspring.kernel.cel.types import INTEGER_MAX
-from mainspring.kernel.errors import Fault, Invalid, NeedsIndex
+from mainspring.kernel.errors import Fault, Invalid, NeedsIndex, check_all
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
 from mainspring.kernel.table import Query
@@ -35,9 +35,13 @@ async def list_records(
     ``filter_needs_index`` and the index that would help when it goes over.
     """
     found = await named(call, collection, access.READ)
-    condition = visible(call, found, query.filter)
-    sort = read_sort(found, query.sort)
-    view = View(found, query.fields, query.expand) if query.fields or query.expand else None
+    try:
+        condition = visible(call, found, query.filter)
+        sort = read_sort(found, query.sort)
+        view = View(found, query.fields, query.expand) if query.fields or query.expand else None
+    except Invalid:
+        _require_readable(found, query)
+        raise
     if condition is tree.FALSE:
         return Answer(Page([]))
     plan = choose(found, condition, sort)
@@ -52,6 +56,17 @@ async def list_records(
     shown = await (view or View(found)).render(call, [_current(found, row) for row in rows])
     more = more or len(shown) < len(rows)
     return Answer(Page(shown, _next_cursor(plan, sort, rows[len(shown) - 1]) if more else None))
+
+
+def _require_readable(collection: Compiled, query: ListRecords) -> None:
+    """Raise Invalid for all of a query that does not fit its collection."""
+    check_all(
+        "the query does not fit",
+        lambda: query.filter is None or collection.filter(query.filter),
+        lambda: read_sort(collection, query.sort),
+        lambda: View(collection, query.fields),
+        lambda: View(collection, expand=query.expand),
+    )
 
 
 def _as_stored(collection: Compiled, rows: list[Listed], cursor: str | None) -> Answer[Any]:

@@ -1,10 +1,12 @@
 """Operations on users: sign-up, oneself, and what administrators do."""
 
+from functools import partial
+
 import msgspec
 from msgspec import UNSET
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Fault, Invalid, NotFound, Rerun
+from mainspring.kernel.errors import Fault, Invalid, NotFound, Rerun, check_all
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Answer
 from mainspring.kernel.page import Page
@@ -70,6 +72,11 @@ async def create_user(call: Call, new: NewUser) -> Answer[User]:
         raise SignUpClosed("ask an administrator for an account")
     if set(new.roles) != {model.USER_ROLE} and not administers:
         raise ScopeNotHeld("roles are given by those with the scope users:write")
+    check_all(
+        "the account cannot be",
+        partial(model.email, new.email),
+        partial(model.password, new.password, new.email),
+    )
     email = model.email(new.email)
     row = UserRow(
         id=call.new_id("user"),
