@@ -87,7 +87,7 @@ async def open_account(call: Call, new: NewAccount) -> Account:
     account = Account(call.new_id("account"), new.name, 0)
     call.write(ACCOUNTS.insert(account))
     call.emit(AccountOpened(account.id, account.name))
-    call.enqueue(stamp, unique_key=f"stamp {account.id}", account=account.id)
+    call.enqueue(stamp.configure(unique_key=f"stamp {account.id}"), account=account.id)
     return account
 
 

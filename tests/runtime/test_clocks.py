@@ -36,7 +36,7 @@ async def test_a_retry_waits_as_long_as_it_was_to(runtime: Runtime, clock: FakeC
     chosen_ms = clock.now_ms() + 2 * YEAR_S * 1000
     clock.move(YEAR_S)
     await enqueue(runtime, links.fail, link_id="x")
-    await enqueue(runtime, links.rescan, link_id="later", run_at_ms=chosen_ms)
+    await enqueue(runtime, links.rescan.configure(run_at_ms=chosen_ms), link_id="later")
     await runtime.run_due()
     clock.move(-YEAR_S)
     now_ms = clock.now_ms()

@@ -242,7 +242,7 @@ async def test_the_only_process_takes_every_lease_back_though_the_clock_was_set_
 async def test_a_unique_key_holds_for_jobs_of_its_name_only(runtime: Runtime) -> None:
     """A caller may choose the keys of public jobs, and must not block another's with them."""
     for job in (links.rescan, links.fail, links.rescan):
-        await enqueue(runtime, job, link_id="x", unique_key="shared")
+        await enqueue(runtime, job.configure(unique_key="shared"), link_id="x")
     assert [job.name for job in await jobs_in(runtime, "ready")] == ["links.rescan", "links.fail"]
 
 

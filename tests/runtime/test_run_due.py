@@ -59,7 +59,7 @@ async def test_jobs_run_in_their_order_and_again_when_they_failed(still: Runtime
 
 async def test_a_job_waits_for_its_time(still: Runtime, clock: FakeClock) -> None:
     call = still.dispatcher.call(SYSTEM, request_id="req_1")
-    call.enqueue(links.rescan, link_id="later", run_at_ms=call.now_ms + 60_000)
+    call.enqueue(links.rescan.configure(run_at_ms=call.now_ms + 60_000), link_id="later")
     await still.dispatcher.commit(call)
     assert await outcomes(still) == []
     assert await still.workers.next_due_ms() == clock.now_ms() + 60_000

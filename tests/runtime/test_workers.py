@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from mainspring.kernel.call import SYSTEM
-from mainspring.kernel.job import Job, Schedule
+from mainspring.kernel.job import ConfiguredJob, Job, Schedule
 from mainspring.kernel.table import Query, Statement
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.scheduler import next_ms
@@ -42,9 +42,9 @@ async def jobs_in(runtime: Runtime, state: str) -> list[JobRow]:
     return [job for job in await runtime.database.read(ALL_JOBS, ()) if job.state == state]
 
 
-async def enqueue(runtime: Runtime, job: Job, **args: object) -> str:
+async def enqueue(runtime: Runtime, job: Job[...] | ConfiguredJob[...], **args: object) -> str:
     call = runtime.dispatcher.call(SYSTEM, request_id="req_1")
-    job_id = call.enqueue(job, **args)  # type: ignore[arg-type]
+    job_id = call.enqueue(job, **args)
     await runtime.dispatcher.commit(call)
     return job_id
 
@@ -114,11 +114,11 @@ async def test_snoozing_and_giving_up_keep_what_was_staged(running: Runtime) -> 
 
 async def test_a_unique_key_is_held_until_the_job_is_done(runtime: Runtime) -> None:
     for _ in range(3):
-        await enqueue(runtime, links.rescan, link_id="x", unique_key="only")
+        await enqueue(runtime, links.rescan.configure(unique_key="only"), link_id="x")
     assert len(await runtime.database.read(ALL_JOBS, ())) == 1
     claimed = await runtime.workers.claim("bulk", 10)
     assert len(claimed) == 1
-    await enqueue(runtime, links.rescan, link_id="x", unique_key="only")
+    await enqueue(runtime, links.rescan.configure(unique_key="only"), link_id="x")
     assert len(await runtime.database.read(ALL_JOBS, ())) == 1
 
 
@@ -127,10 +127,10 @@ async def test_a_coalescing_job_frees_its_key_when_it_starts(runtime: Runtime) -
 
     job = Job("links.scan", scan, queue="bulk", retry=links.QUICK, timeout_s=1, coalesces=True)
     for _ in range(3):
-        await enqueue(runtime, job, link_id="x", unique_key="burst")
+        await enqueue(runtime, job.configure(unique_key="burst"), link_id="x")
     assert len(await runtime.workers.claim("bulk", 10)) == 1
     for _ in range(3):
-        await enqueue(runtime, job, link_id="x", unique_key="burst")
+        await enqueue(runtime, job.configure(unique_key="burst"), link_id="x")
     assert len(await runtime.database.read(ALL_JOBS, ())) == 2
 
 
@@ -178,14 +178,14 @@ async def test_a_paused_queue_hands_out_nothing(runtime: Runtime) -> None:
 
 async def test_jobs_go_by_priority_then_age(runtime: Runtime) -> None:
     for name, priority in (("a", 0), ("b", 5), ("c", 5), ("d", 9)):
-        await enqueue(runtime, links.rescan, link_id=name, priority=priority)
+        await enqueue(runtime, links.rescan.configure(priority=priority), link_id=name)
     claimed = await runtime.workers.claim("bulk", 3)
     assert [msgspec.json.decode(job.args)["link_id"] for job in claimed] == ["d", "b", "c"]
 
 
 async def test_a_scheduled_job_waits_for_its_time(running: Runtime, clock: object) -> None:
     run_at_ms = running.clock.now_ms() + 3_600_000
-    await enqueue(running, links.rescan, link_id="later", run_at_ms=run_at_ms)
+    await enqueue(running, links.rescan.configure(run_at_ms=run_at_ms), link_id="later")
     assert len(await jobs_in(running, "scheduled")) == 1
     clock.move(3600)  # type: ignore[attr-defined]
     running.board.wake(frozenset({"scheduled"}))

@@ -225,10 +225,10 @@ async def test_work_without_end_is_told(platform: Platform) -> None:
 
 async def test_a_unique_job_is_there_once(platform: Platform) -> None:
     for _ in range(3):
-        await platform.enqueue(workshop.sharpen, tool_id="x", unique_key="x")
+        await platform.enqueue(workshop.sharpen.configure(unique_key="x"), tool_id="x")
     assert len(await platform.jobs(workshop.sharpen)) == 1
     await platform.drain()
-    await platform.enqueue(workshop.sharpen, tool_id="x", unique_key="x")
+    await platform.enqueue(workshop.sharpen.configure(unique_key="x"), tool_id="x")
     await platform.drain()
     assert len(await platform.jobs(workshop.sharpen, state="done")) == 2
 

@@ -158,7 +158,7 @@ async def note(call: Call, event: ToolMade) -> None:
     """Sharpen each new tool, once."""
     if call.use(Switches).poison:
         raise ValueError("poisoned")
-    call.enqueue(sharpen, unique_key=event.id, tool_id=event.id)
+    call.enqueue(sharpen.configure(unique_key=event.id), tool_id=event.id)
 
 
 @workshop.job(

@@ -2,18 +2,19 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
 from mainspring.kernel.errors import NotFound, PreconditionFailed
 from mainspring.kernel.event import EventType, StagedEvent
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.job import PRIORITY_MAX, Job, StagedJob
+from mainspring.kernel.job import ConfiguredJob, Job, StagedJob
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Command, Query, Rows, Update, Write
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 TENANT_DEFAULT = "main"
 ADDRESS_ACCOUNT = "address "  # begins the account of a caller that is known by its address only
@@ -241,26 +242,18 @@ class Call:
         self.events.append(StagedEvent(self._context.event_types[kind], event_id, data, subject))
         return event_id
 
-    def enqueue(
-        self,
-        job: Job,
-        *,
-        queue: str | None = None,
-        priority: int = 0,
-        run_at_ms: int | None = None,
-        unique_key: str | None = None,
-        **args: Any,
-    ) -> str:
-        """Stage a job; dropped while one of its name and ``unique_key`` waits or runs."""
-        if not 0 <= priority <= PRIORITY_MAX:
-            raise ValueError(f"priority is 0 to {PRIORITY_MAX}, not {priority}")
+    def enqueue(self, job: Job[P] | ConfiguredJob[P], /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Stage a job with its arguments, and return its id. ``Job.configure`` says how it runs.
+
+        It is dropped while one of its name and ``unique_key`` waits or runs.
+        """
+        how = job if isinstance(job, ConfiguredJob) else job.configure()
         job_id = self.new_id("job")
+        run_at_ms = self.now_ms if how.run_at_ms is None else how.run_at_ms
+        text = how.job.encode(how.job.named(args, kwargs))
         self.jobs.append(
-            StagedJob(
-                job, job_id, job.encode(args), queue or job.queue, priority,
-                self.now_ms if run_at_ms is None else run_at_ms, unique_key,
-            )
-        )  # fmt: skip
+            StagedJob(how.job, job_id, text, how.queue, how.priority, run_at_ms, how.unique_key)
+        )
         return job_id
 
     def wake(self, name: str) -> None:

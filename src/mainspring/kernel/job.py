@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec
 
 import msgspec
 
@@ -11,7 +11,8 @@ from mainspring.kernel import declaration
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.policy import RetryPolicy
 
-JobHandler = Callable[..., Awaitable[None]]
+P = ParamSpec("P")  # what a job takes beside its call
+JobHandler = Callable[Concatenate[Any, P], Awaitable[None]]
 
 QUEUES = ("critical", "default", "bulk", "notifications", "webhooks")
 PRIORITY_MAX = 9
@@ -46,7 +47,7 @@ class Snooze(Exception):
         self.delay_s = delay_s
 
 
-class Job:
+class Job(Generic[P]):
     """A declared kind of job. Calling it calls its handler, so tests need no worker."""
 
     __slots__ = (
@@ -56,7 +57,7 @@ class Job:
     def __init__(
         self,
         name: str,
-        handler: JobHandler,
+        handler: JobHandler[P],
         *,
         queue: str,
         retry: RetryPolicy,
@@ -93,9 +94,31 @@ class Job:
         except (TypeError, msgspec.ValidationError) as error:
             raise Misdeclared(f"{name}: a default does not fit: {error}") from None
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> None:
+    async def __call__(self, call: Any, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run the handler directly."""
-        await self.handler(*args, **kwargs)
+        await self.handler(call, *args, **kwargs)
+
+    def configure(
+        self,
+        *,
+        queue: str | None = None,
+        priority: int = 0,
+        run_at_ms: int | None = None,
+        unique_key: str | None = None,
+    ) -> "ConfiguredJob[P]":
+        """Say how one run is enqueued: ``call.enqueue(rescan.configure(run_at_ms=…), link_id=…)``.
+
+        Apart from its arguments, which may have these names too. ``queue`` is the declared one
+        unless given, ``priority`` 0 to 9 (highest first), ``run_at_ms`` now unless given.
+        """
+        return ConfiguredJob(self, queue or self.queue, priority, run_at_ms, unique_key)
+
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Name positional arguments. Raises TypeError when they do not fit the signature."""
+        if not args:
+            return kwargs
+        bound = inspect.signature(self.handler).bind(None, *args, **kwargs)
+        return dict(list(bound.arguments.items())[1:])  # without the call
 
     def encode(self, args: dict[str, Any]) -> str:
         """Write arguments as JSON. Raises TypeError when they do not fit the signature."""
@@ -106,10 +129,32 @@ class Job:
         return msgspec.structs.asdict(msgspec.json.decode(text, type=self.args))
 
 
+class ConfiguredJob(Generic[P]):
+    """A job with how one run of it is enqueued. Made by ``Job.configure``."""
+
+    __slots__ = ("job", "priority", "queue", "run_at_ms", "unique_key")
+
+    def __init__(
+        self,
+        job: Job[P],
+        queue: str,
+        priority: int = 0,
+        run_at_ms: int | None = None,
+        unique_key: str | None = None,
+    ) -> None:
+        if not 0 <= priority <= PRIORITY_MAX:
+            raise ValueError(f"priority is 0 to {PRIORITY_MAX}, not {priority}")
+        self.job = job
+        self.queue = queue
+        self.priority = priority
+        self.run_at_ms = run_at_ms
+        self.unique_key = unique_key
+
+
 class StagedJob(msgspec.Struct, frozen=True):
     """A job as a handler staged it."""
 
-    job: Job
+    job: Job[...]
     id: str
     args: str
     queue: str
@@ -123,4 +168,4 @@ class Schedule(msgspec.Struct, frozen=True):
 
     name: str
     cron: str
-    job: Job
+    job: Job[[]]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.resources.abc import Traversable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from cronsim import CronSim, CronSimError
@@ -27,6 +27,7 @@ from mainspring.kernel.table import Table
 
 E = TypeVar("E")
 S = TypeVar("S")
+P = ParamSpec("P")
 Handler = Callable[..., Any]
 Judge = Callable[[Call, Envelope], Awaitable[bool]]
 
@@ -90,7 +91,7 @@ class Service:
         self.settings = settings
         self.operations: dict[str, Operation] = {}
         self.events: dict[str, EventType[Any]] = {}
-        self.jobs: dict[str, Job] = {}
+        self.jobs: dict[str, Job[...]] = {}
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
         self.states: list[type] = []
@@ -226,7 +227,7 @@ class Service:
         timeout_s: float = JOB_TIMEOUT_S,
         coalesces: bool = False,
         public: bool = False,
-    ) -> Callable[[JobHandler], Job]:
+    ) -> Callable[[JobHandler[P]], Job[P]]:
         """Declare a job. Delivered at least once; what its handler stages takes effect once.
 
         A ``unique_key`` is held until the job is done; where it ``coalesces``, only until it
@@ -236,7 +237,7 @@ class Service:
         arguments of their choice; the others are the service's own affair.
         """
 
-        def declare(handler: JobHandler) -> Job:
+        def declare(handler: JobHandler[P]) -> Job[P]:
             name = f"{self.name}.{handler.__name__}"
             if name in self.jobs:
                 raise Misdeclared(f"job {name} is declared twice: rename this function")
@@ -287,7 +288,7 @@ class Service:
         self.states.append(kind)
         return kind
 
-    def every(self, cron: str, job: Job) -> None:
+    def every(self, cron: str, job: Job[[]]) -> None:
         """Enqueue a job without arguments at every moment a cron line (UTC) names."""
         if not isinstance(job, Job):
             raise Misdeclared(f"every({cron!r}) takes a job: declare it with @{self.name}.job()")

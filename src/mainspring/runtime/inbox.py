@@ -44,14 +44,13 @@ class Inbox:
 
     def set_aside(self, call: Call, consumer: Consumer, event: LoggedEvent) -> None:
         """Stage the job that will try this event again."""
-        call.enqueue(
-            self.jobs[consumer.name],
+        retry = self.jobs[consumer.name].configure(
             unique_key=f"{consumer.name} {event.id}",
             run_at_ms=call.now_ms + int(consumer.retry.delay_s(1, 0.5) * 1000),
-            event_id=event.id,
         )
+        call.enqueue(retry, event_id=event.id)
 
-    def _job(self, consumer: Consumer) -> Job:
+    def _job(self, consumer: Consumer) -> Job[...]:
         async def consume(call: Call, event_id: str) -> None:
             found = await call.find(EVENT_BY_ID, id=event_id)
             if found is None:

@@ -25,7 +25,7 @@ class Registry:
         self.operations: dict[str, Operation] = {}
         self.events: dict[str, EventType[Any]] = {}
         self.event_types: dict[type, EventType[Any]] = {}
-        self.jobs: dict[str, Job] = {}
+        self.jobs: dict[str, Job[...]] = {}
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
         shapes: dict[tuple[str, str], Operation] = {}

@@ -120,7 +120,7 @@ class Scheduler:
         call = self._dispatcher.call(
             consumer_caller("main"), request_id=f"{schedule.name} {found[0]}"
         )
-        call.enqueue(schedule.job, unique_key=schedule.name)
+        call.enqueue(schedule.job.configure(unique_key=schedule.name))
         move = MOVE_SCHEDULE(name=schedule.name, was_ms=found[0], next_ms=following_ms)
         try:
             await self._dispatcher.commit(call, also=(move.expect(1, Overtaken),))

@@ -102,7 +102,7 @@ class Workers:
         self,
         database: Database,
         dispatcher: Dispatcher,
-        jobs: Mapping[str, Job],
+        jobs: Mapping[str, Job[...]],
         concurrency: Mapping[str, int],
         board: WakeBoard,
         clock: Clock,
@@ -301,7 +301,7 @@ class Workers:
                     return
         raise ConcurrentUpdate("others kept changing the rows this job reads")
 
-    async def _commit_attempt(self, declared: Job, job: ClaimedJob, call: Call) -> bool:
+    async def _commit_attempt(self, declared: Job[...], job: ClaimedJob, call: Call) -> bool:
         """Run the handler and commit with the completion; False when it must run again.
 
         The arguments are read anew each time: a handler may have changed those it was given.

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -22,7 +22,7 @@ from mainspring.kernel.app import App
 from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
 from mainspring.kernel.event import Envelope
-from mainspring.kernel.job import Job
+from mainspring.kernel.job import ConfiguredJob, Job
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.service import Consumer, pattern_covers
 from mainspring.kernel.table import Query
@@ -41,6 +41,7 @@ from mainspring.testing.outgoing import Outgoing
 from mainspring.testing.servers import PostgresServer
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of people who exist for one test
 ROUNDS_MAX = 1_000  # of work that makes more work, before a drain gives up
@@ -225,9 +226,11 @@ class Platform:
 
     # What moves
 
-    async def enqueue(self, job: Job, **args: Any) -> str:
+    async def enqueue(
+        self, job: Job[P] | ConfiguredJob[P], /, *args: P.args, **kwargs: P.kwargs
+    ) -> str:
         """Enqueue a job of an app; ``drain`` runs it. Takes what ``Call.enqueue`` takes."""
-        return await self._stage(lambda call: call.enqueue(job, **args))
+        return await self._stage(lambda call: call.enqueue(job, *args, **kwargs))
 
     async def emit(self, data: object, *, subject: str | None = None) -> str:
         """Have an event happen; ``drain`` hands it to consumers. Returns its id."""
@@ -246,7 +249,7 @@ class Platform:
         await self.place_events()
         return staged_id
 
-    async def drain(self, *, failing: Iterable[Job | str] = ()) -> list[Failed]:
+    async def drain(self, *, failing: Iterable[Job[...] | str] = ()) -> list[Failed]:
         """Run jobs and consumers, one after the other, until nothing is due at this moment.
 
         Returns what failed. Raises UnexpectedFailure when a job's attempt or a consumer failed that
@@ -262,7 +265,7 @@ class Platform:
         hours: float = 0,
         minutes: float = 0,
         seconds: float = 0,
-        failing: Iterable[Job | str] = (),
+        failing: Iterable[Job[...] | str] = (),
     ) -> list[Failed]:
         """Let time pass: what falls due on the way runs at its own moment, and is drained.
 
@@ -311,7 +314,7 @@ class Platform:
         if all((f.name, f.id) != (consumer.name, event.id) for f in self._failed):
             self._failed.append(Failed(consumer.name, event.id, error))
 
-    def _judged(self, failing: Iterable[Job | str]) -> list[Failed]:
+    def _judged(self, failing: Iterable[Job[...] | str]) -> list[Failed]:
         failed, self._failed = self._failed, []
         expected = {job if isinstance(job, str) else job.name for job in failing}
         names = {f.name.removesuffix(".again") for f in failed}
@@ -348,7 +351,7 @@ class Platform:
         return found
 
     async def jobs(
-        self, job: Job | str | None = None, *, state: str | None = None
+        self, job: Job[...] | str | None = None, *, state: str | None = None
     ) -> list[JobSeen]:
         """Jobs in the order they were made: of a kind, in a state."""
         name = job.name if isinstance(job, Job) else job

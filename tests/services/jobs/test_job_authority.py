@@ -119,7 +119,7 @@ async def test_whoever_has_it_run_again_answers_for_it(platform: Platform, scope
 
 async def test_what_a_service_has_done_is_its_own(platform: Platform) -> None:
     key = await platform.as_key("jobs:*", "chores:write")
-    await platform.enqueue(sweep, run_at_ms=platform.clock.now_ms() + 1000, what="floor")
+    await platform.enqueue(sweep.configure(run_at_ms=platform.clock.now_ms() + 1000), what="floor")
     (job,) = (await platform.admin.get("/v1/jobs?name=chores.sweep")).expect(200)["items"]
     assert job["acts_for"] is None
     (await key.post(f"/v1/jobs/{job['id']}:retry", {})).expect(200)

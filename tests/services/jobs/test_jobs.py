@@ -260,7 +260,7 @@ async def test_a_services_own_job_is_not_cancelled_by_those_who_may_write_jobs(
     at_rest: Platform,
 ) -> None:
     call = at_rest.runtime.dispatcher.call(SYSTEM, request_id="req_1")
-    job_id = call.enqueue(private, secret="hush", unique_key="user_ada")
+    job_id = call.enqueue(private.configure(unique_key="user_ada"), secret="hush")
     await at_rest.runtime.dispatcher.commit(call)
     writer = Caller("key", "key_1", scopes=frozenset({"jobs:read", "jobs:write", "jobs:admin"}))
     for name in ("jobs.cancel", "jobs.retry"):

@@ -111,12 +111,8 @@ async def note_order(call: Call, record: Created) -> None:
         return
     noted = NotedOrder(record.id, record.customer, record.placed_on, record.total_cents)
     call.write(ORDERS.insert(noted), NOTE_CUSTOMER(customer=record.customer))
-    call.enqueue(
-        compute,
-        unique_key=f"rfm {record.customer}",
-        run_at_ms=call.now_ms + BURST_MS,
-        customer=record.customer,
-    )
+    soon = compute.configure(unique_key=f"rfm {record.customer}", run_at_ms=call.now_ms + BURST_MS)
+    call.enqueue(soon, customer=record.customer)
 
 
 @rfm.job(queue="bulk")

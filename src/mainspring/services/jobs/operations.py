@@ -254,14 +254,14 @@ def _page(call: Call, rows: Rows[JobRow]) -> Page[JobInfo]:
     return Page.of(rows, lambda row: shown(call, row), lambda row: row.id)
 
 
-def _public_job(call: Call, name: str) -> Job:
+def _public_job(call: Call, name: str) -> Job[...]:
     job = call.use(Registry).jobs.get(name)
     if job is None or not job.public:
         raise _fault("/name", f"there is no public job {name!r}")
     return job
 
 
-def _arguments(job: Job, args: dict[str, Any]) -> dict[str, Any]:
+def _arguments(job: Job[...], args: dict[str, Any]) -> dict[str, Any]:
     try:
         return msgspec.structs.asdict(msgspec.convert(args, job.args))
     except msgspec.ValidationError as error:

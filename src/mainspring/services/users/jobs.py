@@ -125,7 +125,7 @@ async def forget_mail(call: Call, person: str, again: bool = True) -> None:
     await call.use(Mail).forget(person)
     if again:
         after_ms = call.now_ms + int(send_token.timeout_s * 1000)
-        call.enqueue(forget_mail, run_at_ms=after_ms, person=person, again=False)
+        call.enqueue(forget_mail.configure(run_at_ms=after_ms), person=person, again=False)
 
 
 @service.job(queue="default", max_attempts=10, coalesces=True)

@@ -150,9 +150,8 @@ def disable_for_nobody(call: Call, endpoint_id: str) -> None:
 
 
 def _enqueue_disable(call: Call, endpoint_id: str, reason: str) -> None:
-    call.enqueue(
-        disable, unique_key=f"disable {endpoint_id}", endpoint_id=endpoint_id, reason=reason
-    )
+    once = disable.configure(unique_key=f"disable {endpoint_id}")
+    call.enqueue(once, endpoint_id=endpoint_id, reason=reason)
 
 
 async def _may_have(acting: Call, due: store.DueRow, endpoint_id: str) -> bool:
@@ -206,13 +205,9 @@ def enqueue_delivery(
     call: Call, endpoint_id: str, event_id: str, *, run_at_ms: int | None = None
 ) -> None:
     """Stage the delivery of an event to an endpoint, unless one waits or runs already."""
-    call.enqueue(
-        deliver,
-        unique_key=delivery_key(endpoint_id, event_id),
-        run_at_ms=run_at_ms,
-        endpoint_id=endpoint_id,
-        event_id=event_id,
-    )
+    unique_key = delivery_key(endpoint_id, event_id)
+    once = deliver.configure(unique_key=unique_key, run_at_ms=run_at_ms)
+    call.enqueue(once, endpoint_id=endpoint_id, event_id=event_id)
 
 
 def delivery_key(endpoint_id: str, event_id: str) -> str:

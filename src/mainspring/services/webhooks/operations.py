@@ -170,7 +170,7 @@ async def delete(call: Call, webhook_id: str) -> None:
     call.emit(EndpointDeleted(row.id, model.host_of(row.url)))
     # What is being sent just now still writes its row.
     after_ms = call.now_ms + int(jobs.JOB_TIMEOUT_S * 1000)
-    call.enqueue(jobs.forget_deliveries, run_at_ms=after_ms, endpoint_id=row.id)
+    call.enqueue(jobs.forget_deliveries.configure(run_at_ms=after_ms), endpoint_id=row.id)
 
 
 @service.operation("POST /v1/webhooks/{webhook_id}:rotate_secret", scope=WRITE, secret=True)

@@ -366,4 +366,4 @@ def _erase(call: Call, user_id: str) -> None:
     call.write(erase(call.tenant, user_id), *forget_person(user_id))
     call.emit(UserErased(user_id))
     call.enqueue(forget_mail, person=user_id)
-    call.enqueue(scrub, unique_key="users.scrub")
+    call.enqueue(scrub.configure(unique_key="users.scrub"))

@@ -47,11 +47,9 @@ async def request_password_reset(call: Call, request: ResetRequest) -> None:
     """Mail a token to the address if somebody has signed up with it; the answer does not tell."""
     email_key = model.email_key(model.email(request.email))
     user = await proof.find_user(call, request.email)
-    call.enqueue(
-        start_reset,
-        unique_key="users.reset:" + proof.account_of(call, email_key).hex(),
-        user_id=None if user is None else user.id,
-    )
+    account = proof.account_of(call, email_key).hex()
+    once = start_reset.configure(unique_key=f"users.reset:{account}")
+    call.enqueue(once, user_id=None if user is None else user.id)
 
 
 @service.operation(
