@@ -428,6 +428,43 @@ async def test_draining_does_not_wait_for_a_follower_that_reads_nothing(
     wire.writer.close()
 
 
+@pytest.mark.parametrize("share", [1 << 30, 1])
+async def test_a_stream_that_nobody_reads_makes_nothing_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch, share: int
+) -> None:
+    monkeypatch.setattr(server, "UNSENT_BYTES_SHARE", share)
+    listener = server.bind("127.0.0.1", 0)
+    second = server.Server(site.rest, ServerSettings(), ids=site.runtime.ids, sockets=[listener])
+    await second.start()
+    connections = second._uvicorn.server_state.connections
+    made_while_paused: list[bool] = []
+
+    async def endless(*_: Any, **__: Any) -> AsyncIterator[streams.StreamItem]:
+        async def items() -> AsyncIterator[streams.StreamItem]:
+            while True:
+                yield streams.StreamItem(b"x" * 1_000_000)
+                paused = [c.flow.write_paused for c in connections]  # type: ignore[union-attr]
+                made_while_paused.append(any(paused))
+
+        return items()
+
+    monkeypatch.setattr(type(site.rest.gateway), "stream", endless)
+    with socket.create_connection(("127.0.0.1", listener.getsockname()[1])) as deaf:
+        deaf.sendall(b"GET /v1/ticks HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n")
+        async with asyncio.timeout(20):
+            while not connections:
+                await beat(site)
+            (connection,) = connections
+            while not connection.flow.write_paused and connection in connections:  # type: ignore[union-attr]
+                await beat(site)
+            for _ in range(10):
+                await beat(site)
+        assert not any(made_while_paused)
+        # Beyond its share it is cut off: it resumes where it was.
+        assert (connection in connections) is (share > 1)
+    await second.drain(1)
+
+
 # What is logged, and other origins
 
 

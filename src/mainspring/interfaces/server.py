@@ -59,6 +59,16 @@ class Cycle(RequestResponseCycle):
             self._endless.set()
         await self._endless.wait()
 
+    async def taken(self) -> None:
+        """Wait until the peer has taken most of what was written, or is gone."""
+        if not self.disconnected:
+            await self.flow.drain()
+
+    @property
+    def endless(self) -> bool:
+        """Whether this answer has no end of its own."""
+        return self._endless is not None
+
     def drain(self) -> None:
         """Ask an endless answer to end; cut it off when its peer does not take even that."""
         self._drains = True
@@ -149,11 +159,20 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Note what of an answer waits for its peer: an unread one stays in memory for a while."""
-        if self._holder is not None and not self._unsent_bytes:
-            self._unsent_bytes = self.transport.get_write_buffer_size()
-            self.unsent.note(self._holder, self._unsent_bytes)
+        """Note what of an answer waits for its peer: an unread one stays in memory for a while.
+
+        One without an end is cut off where that is too much: its follower resumes where it was.
+        """
         super().pause_writing()
+        if self._holder is None or self._unsent_bytes:
+            return
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self.unsent.note(self._holder, self._unsent_bytes)
+        if isinstance(self.cycle, Cycle) and self.cycle.endless:
+            try:
+                self.unsent.check(self._holder, 0)
+            except Failure:
+                self.cycle.abort()
 
     def resume_writing(self) -> None:
         """Note that the peer has taken it."""

@@ -248,10 +248,16 @@ class Exchange(Ask):
             raise self._cut_off() from None
 
     async def write(self, chunk: bytes, *, more: bool = True) -> None:
-        """Send a part of a streamed body. Raises Gone when nobody takes it."""
+        """Send a part of a streamed body. Raises Gone when nobody takes it.
+
+        Returns once most of it is taken, so that the next part is not made before.
+        """
+        cycle = self.scope.get(CYCLE)
         try:
             async with asyncio.timeout(SEND_IDLE_S):
                 await self.send({"type": "http.response.body", "body": chunk, "more_body": more})
+                if more and cycle is not None:
+                    await cycle.taken()
         except TimeoutError:
             raise self._cut_off() from None
 
