@@ -17,6 +17,9 @@ _RFC3339 = re.compile(
 )
 
 
+SKEW_MS = 60_000  # clocks of several machines, and calls that overlap, may differ by so much
+
+
 class Clock(Protocol):
     """Wall-clock time for facts, monotonic time for durations."""
 
@@ -49,6 +52,19 @@ class SystemClock:
     def monotonic_s(self) -> float:
         """Seconds on a clock that never goes back."""
         return time.monotonic()
+
+
+def is_ahead(moment_ms: int, now_ms: int) -> bool:
+    """Tell whether a moment that is past was written by a clock that was wrong then."""
+    return moment_ms > now_ms + SKEW_MS
+
+
+def elapsed_ms(moment_ms: int, now_ms: int) -> int:
+    """How long ago something was; what a clock wrote that was far ahead counts as long ago.
+
+    Whoever waits for a time to pass since then waits no longer for that clock's time to come.
+    """
+    return now_ms if is_ahead(moment_ms, now_ms) else now_ms - moment_ms
 
 
 class SystemEntropy:

@@ -115,6 +115,15 @@ async def test_checkpoints_are_published_at_most_once_a_second(platform):
     assert (await platform.ask("audit.checkpoint"))["size"] == 3
 
 
+async def test_a_clock_that_was_ahead_holds_no_checkpoint_back(platform):
+    platform.clock.move(365 * 24 * 3600)
+    await platform.write(1)
+    await platform.ask("audit.checkpoint")
+    platform.clock.move(-365 * 24 * 3600)
+    await platform.write(1)
+    assert (await platform.ask("audit.checkpoint"))["size"] == 2
+
+
 async def test_consistency_between_any_two_sizes(platform):
     await platform.write(300)
     for first, second in ((0, 300), (1, 300), (256, 257), (100, 299), (300, 300)):

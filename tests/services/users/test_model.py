@@ -78,6 +78,19 @@ def test_the_wait_doubles_is_bounded_and_always_ends() -> None:
     assert model.wait_ms(10**6, 0, model.FAILURES_FORGOTTEN_MS) == 0
 
 
+YEAR_MS = 365 * 24 * 3_600_000
+
+
+@pytest.mark.parametrize("ahead_ms", [3_600_000, YEAR_MS])
+def test_what_a_clock_that_was_ahead_wrote_makes_nobody_wait(ahead_ms: int) -> None:
+    now_ms = 2 * YEAR_MS
+    then_ms = now_ms + ahead_ms
+    assert model.wait_ms(10**6, then_ms, now_ms) == 0
+    assert model.mail_wait_ms(10**6, then_ms, now_ms, 60_000, 60_000) == 0
+    assert model.judge(4, 5, then_ms, now_ms) is Refresh.REVOKE  # nor is it tolerated for as long
+    assert model.wait_ms(10**6, now_ms + 30_000, now_ms) > 0  # two machines may differ a little
+
+
 @given(st.integers(0, 10**12 - 1), st.binary(min_size=32, max_size=32))
 def test_a_refresh_token_is_read_as_it_was_written(generation: int, proof: bytes) -> None:
     token = RefreshToken("sess_01jd0000000000000000000000", generation, proof)

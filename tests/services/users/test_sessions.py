@@ -295,6 +295,22 @@ async def test_wrong_passwords_make_the_account_wait_known_or_not(people: People
     assert await people.all(Query("test.f", "SELECT COUNT(*) FROM users_failures", int)) == [1]
 
 
+@pytest.mark.parametrize("ahead_s", [3_600, 365 * 24 * 3_600])
+async def test_a_clock_that_was_ahead_locks_nobody_out(people: People, ahead_s: int) -> None:
+    await people.sign_up()
+    people.clock.move(ahead_s)
+    for _ in range(5):
+        with pytest.raises(WrongCredentials):
+            await people.log_in(EMAIL, "wrong password")
+    people.clock.move(-ahead_s)
+    await people.log_in()
+    for _ in range(5):
+        with pytest.raises(WrongCredentials):
+            await people.log_in(EMAIL, "wrong password")
+    with pytest.raises(PasswordThrottled):
+        await people.log_in()
+
+
 async def test_failures_are_forgotten_after_an_hour(people: People) -> None:
     await people.sign_up()
     for _ in range(4):

@@ -144,6 +144,23 @@ async def test_a_success_ends_the_failing(platform: Shop, receiver: Receiver) ->
     assert (await platform.value("get", webhook_id=made["id"]))["failing_since"] is None
 
 
+async def test_failing_since_a_time_that_is_not_yet_is_since_now(
+    platform: Shop, receiver: Receiver
+) -> None:
+    receiver.answer(500)
+    made = await hook(platform, receiver, types=["shop.*"])
+    platform.clock.move(365 * 24 * 3600)
+    await platform.pay()
+    await receiver.next()
+    await platform.idle()
+    platform.clock.move(-365 * 24 * 3600)
+    await platform.pay()
+    await receiver.next()
+    await platform.idle()
+    failing_since = (await platform.value("get", webhook_id=made["id"]))["failing_since"]
+    assert failing_since == rfc3339(platform.clock.now_ms())
+
+
 async def test_retry_after_is_honoured_within_its_bound(platform: Shop, receiver: Receiver) -> None:
     receiver.answers = [
         (429, {"Retry-After": "120"}, b""),

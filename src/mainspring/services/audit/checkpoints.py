@@ -7,7 +7,7 @@ stored outside of any call's commit: it follows from events that are committed a
 
 from functools import partial
 
-from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.clock import elapsed_ms, rfc3339
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.merkle import extends
@@ -57,7 +57,8 @@ async def publish(
     """
     last = await latest(database)
     signed = last is not None and _is_signed(last.note, verifier_key(keyring, origin))
-    if last and signed and last.size >= at_least and now_ms - last.time_ms < PUBLISHED_EVERY_MS:
+    age_ms = elapsed_ms(last.time_ms, now_ms) if last else 0
+    if last and signed and last.size >= at_least and age_ms < PUBLISHED_EVERY_MS:
         return last
     tree = Tree(database)
     size = await tree.size()

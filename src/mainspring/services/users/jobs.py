@@ -4,6 +4,7 @@ import base64
 from enum import StrEnum
 
 from mainspring.kernel.call import Call
+from mainspring.kernel.clock import elapsed_ms
 from mainspring.kernel.errors import Rerun
 from mainspring.kernel.policy import RetryPolicy
 from mainspring.ports.database import Database
@@ -44,7 +45,7 @@ async def mail_wait_ms(call: Call, account: bytes, *, freely: bool = False) -> i
     first_ms = 0 if freely else every_ms
     wait_ms = model.mail_wait_ms(mails, mailed_ms, call.now_ms, first_ms, every_ms)
     if not wait_ms:
-        if call.now_ms - mailed_ms >= model.MAILS_FORGOTTEN_MS:
+        if elapsed_ms(mailed_ms, call.now_ms) >= model.MAILS_FORGOTTEN_MS:
             mails = 0
         count = store.COUNT_MAIL(
             tenant=call.tenant, account=account, now_ms=call.now_ms,

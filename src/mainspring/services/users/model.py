@@ -10,6 +10,7 @@ from enum import Enum
 import msgspec
 
 from mainspring.kernel import email_address
+from mainspring.kernel.clock import elapsed_ms
 from mainspring.kernel.errors import Fault, Invalid
 
 PASSWORD_CHARS_MIN = 8  # NIST SP 800-63B, section 5.1.1.2
@@ -101,11 +102,12 @@ def wait_ms(failures: int, failed_ms: int, now_ms: int) -> int:
 
     The wait doubles up to a quarter of an hour and always ends.
     """
-    if failures < FAILURES_FREE or now_ms - failed_ms >= FAILURES_FORGOTTEN_MS:
+    ago_ms = elapsed_ms(failed_ms, now_ms)
+    if failures < FAILURES_FREE or ago_ms >= FAILURES_FORGOTTEN_MS:
         return 0
     doublings = min(failures - FAILURES_FREE, 20)
     wait = min(FAILURE_WAIT_MS << doublings, FAILURE_WAIT_MAX_MS)
-    return max(0, failed_ms + wait - now_ms)
+    return max(0, wait - ago_ms)
 
 
 def mail_wait_ms(mails: int, mailed_ms: int, now_ms: int, first_ms: int, every_ms: int) -> int:
@@ -113,10 +115,11 @@ def mail_wait_ms(mails: int, mailed_ms: int, now_ms: int, first_ms: int, every_m
 
     ``first_ms`` lies between the first ones, then ``every_ms``, which doubles up to an hour.
     """
-    if mails == 0 or now_ms - mailed_ms >= MAILS_FORGOTTEN_MS:
+    ago_ms = elapsed_ms(mailed_ms, now_ms)
+    if mails == 0 or ago_ms >= MAILS_FORGOTTEN_MS:
         return 0
     wait = first_ms if mails < MAILS_FREE else every_ms << min(mails - MAILS_FREE, 20)
-    return max(0, mailed_ms + min(wait, max(every_ms, MAIL_WAIT_MAX_MS)) - now_ms)
+    return max(0, min(wait, max(every_ms, MAIL_WAIT_MAX_MS)) - ago_ms)
 
 
 def tells_of_failure(failures: int) -> bool:
@@ -172,7 +175,7 @@ def judge(generation: int, newest: int, rotated_ms: int, now_ms: int) -> Refresh
     """
     if generation == newest:
         return Refresh.ROTATE
-    if generation == newest - 1 and now_ms - rotated_ms <= PARENT_TOLERATED_MS:
+    if generation == newest - 1 and elapsed_ms(rotated_ms, now_ms) <= PARENT_TOLERATED_MS:
         return Refresh.REPEAT
     return Refresh.REVOKE
 

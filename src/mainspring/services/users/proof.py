@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import structlog
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.clock import rfc3339
+from mainspring.kernel.clock import elapsed_ms, rfc3339
 from mainspring.kernel.errors import Fault, Invalid, Rerun
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Answer
@@ -99,7 +99,7 @@ class Strangers:
 
     def tells(self, now_ms: int) -> bool:
         """Tell whether one more is told of in this hour, and count it."""
-        if now_ms - self._began_ms >= model.FAILURES_FORGOTTEN_MS:
+        if elapsed_ms(self._began_ms, now_ms) >= model.FAILURES_FORGOTTEN_MS:
             self._began_ms, self._told = now_ms, 0
         self._told += 1
         return self._told <= STRANGERS_TOLD_MAX
@@ -150,7 +150,7 @@ async def note_read(call: Call, person: str | None) -> None:
     if person == reader:
         return
     row = await call.find(store.READ, tenant=call.tenant, reader=reader, person=person or "")
-    if row is not None and call.now_ms - row.read_ms < model.READ_TOLD_MS:
+    if row is not None and elapsed_ms(row.read_ms, call.now_ms) < model.READ_TOLD_MS:
         return
     call.write(
         store.NOTE_READ(tenant=call.tenant, reader=reader, person=person or "", now_ms=call.now_ms)

@@ -4,7 +4,7 @@ import msgspec
 import structlog
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.clock import Clock, Entropy, rfc3339
+from mainspring.kernel.clock import SKEW_MS, Clock, Entropy, is_ahead, rfc3339
 from mainspring.kernel.job import JobFailed, Snooze
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.web import NAME_NOT_RESOLVED, Web, WebAnswer, WebError
@@ -135,8 +135,9 @@ def _note_failure(call: Call, endpoint_id: str, due: store.DueRow, attempt: Atte
     reason = None
     if attempt.status == 410:
         reason = "gone"
-    elif due.failing_since_ms is None:
-        call.write(store.MARK_FAILING(id=endpoint_id, now_ms=call.now_ms))
+    elif due.failing_since_ms is None or is_ahead(due.failing_since_ms, call.now_ms):
+        late_ms = call.now_ms + SKEW_MS
+        call.write(store.MARK_FAILING(id=endpoint_id, now_ms=call.now_ms, late_ms=late_ms))
     elif call.now_ms - due.failing_since_ms >= FAILING_MS_MAX:
         reason = "failing"
     if reason is not None:

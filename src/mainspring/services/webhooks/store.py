@@ -218,7 +218,7 @@ DELIVERY_PAGES = {
 MARK_FAILING = Statement(
     "webhooks.mark_failing",
     "UPDATE webhooks_endpoints SET failing_since_ms = :now_ms "
-    "WHERE id = :id AND failing_since_ms IS NULL",
+    "WHERE id = :id AND (failing_since_ms IS NULL OR failing_since_ms > :late_ms)",
 )
 MARK_WORKING = Statement(
     "webhooks.mark_working",
