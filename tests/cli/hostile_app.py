@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import threading
+from typing import Any
 
 import structlog
 
@@ -57,6 +58,27 @@ async def defect(call: Call) -> None:
     """Raise, with a line too long for a pipe that nobody reads."""
     structlog.get_logger().warning("long", text="x" * 10_000, odd="\ud800")
     raise ValueError("half \ud800 a letter")
+
+
+@hostile.operation("POST /v1/hostile/cancel", scope=None)
+async def cancel(call: Call) -> None:
+    """Cancel the task that answers."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+@hostile.operation("POST /v1/hostile/odd", scope=None)
+async def odd(call: Call) -> dict[str, Any]:
+    """Return what no JSON can say."""
+    return {"half": "\ud800 a letter", "thing": object()}
+
+
+@hostile.operation("POST /v1/hostile/half", scope=None)
+async def half(call: Call) -> dict[str, str]:
+    """Return text that no UTF-8 can say."""
+    return {"half": "\ud800 a letter"}
 
 
 @hostile.operation("POST /v1/hostile/exit", scope=None)

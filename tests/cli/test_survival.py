@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.cli.site import DEADLINE_S, site
+from tests.cli.site import DEADLINE_S, lines_of, site
 
 
 async def test_an_app_that_exits_everywhere_takes_nobody_with_it(tmp_path: Path) -> None:
@@ -28,6 +28,20 @@ async def test_an_app_that_exits_everywhere_takes_nobody_with_it(tmp_path: Path)
     assert [line for line in lines if line["message"] == "loop_broken_off"]
     defects = [line for line in lines if line["message"] == "defect"]
     assert [line["path"] for line in defects] == ["/v1/hostile/exit"]
+
+
+async def test_what_an_operation_does_to_its_own_answer_is_logged(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        async with site(tmp_path, log) as running:
+            for path, status in (("cancel", 503), ("odd", 500), ("half", 500)):
+                found, problem = await running.ask("POST", f"/v1/hostile/{path}")
+                assert (found, problem["status"]) == (status, status), path
+            assert (await running.ask("GET", "/readyz"))[0] == 200
+            assert await running.end() == 0
+    defects = [line for line in lines_of(tmp_path / "log") if line["message"] == "defect"]
+    assert [line["path"] for line in defects] == [
+        "/v1/hostile/cancel", "/v1/hostile/odd", "/v1/hostile/half",
+    ]  # fmt: skip
 
 
 async def test_tasks_and_threads_without_an_end_are_left_behind(tmp_path: Path) -> None:

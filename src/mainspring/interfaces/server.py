@@ -48,14 +48,14 @@ FILES_KEPT_MIN = 128
 class Cycle(RequestResponseCycle):
     """One request and its answer."""
 
-    _drains = False
+    drains = False  # nobody but a server that does cancels an answer
     _endless: asyncio.Event | None = None
 
     async def draining(self) -> None:
         """Wait until the server wants to end: for an answer that has no end of its own."""
         if self._endless is None:
             self._endless = asyncio.Event()
-        if self._drains:
+        if self.drains:
             self._endless.set()
         await self._endless.wait()
 
@@ -71,7 +71,7 @@ class Cycle(RequestResponseCycle):
 
     def drain(self) -> None:
         """Ask an endless answer to end; cut it off when its peer does not take even that."""
-        self._drains = True
+        self.drains = True
         if self._endless is not None:
             self._endless.set()
             asyncio.get_running_loop().call_later(FAREWELL_S, self._cut_off)

@@ -162,8 +162,11 @@ class RestApp:
             await self._fail(exchange, failure)
         except Gone:
             exchange.status = CLIENT_GONE
-        except asyncio.CancelledError:
-            # Only draining cancels, when its time is up. A commit may be on its way.
+        except asyncio.CancelledError as error:
+            # Only draining cancels, when its time is up; else the app cancelled its own task.
+            # A commit may be on its way in either case.
+            if not exchange.may_be_cancelled:
+                self._broken(exchange, error)
             await self._fail(exchange, Unavailable(CUT_OFF, retry_after_s=1))
         except GeneratorExit:
             raise

@@ -261,6 +261,12 @@ class Exchange(Ask):
         except TimeoutError:
             raise self._cut_off() from None
 
+    @property
+    def may_be_cancelled(self) -> bool:
+        """Whether the server may have cancelled this: it drains, or does not say."""
+        cycle = self.scope.get(CYCLE)
+        return cycle is None or bool(cycle.drains)
+
     async def draining(self) -> None:
         """Wait until the server drains; for ever where it does not say."""
         cycle = self.scope.get(CYCLE)
