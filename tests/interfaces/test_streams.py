@@ -212,6 +212,28 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    """Return without an answer."""
+
+
+async def leaves(scope: Any, receive: Any, send: Any) -> None:
+    """Cancel the task that answers."""
+    task = asyncio.current_task()
+    if scope["type"] == "http" and task is not None:
+        task.cancel()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("app", "status"), [(nothing, 500), (leaves, 503)])
+async def test_a_mounted_app_that_does_not_answer_is_answered_for(
+    start: Start, app: Any, status: int
+) -> None:
+    site = await start(mounts={"/bad": (app, None)})
+    answer, problem = await site.ask("GET", "/bad")
+    assert answer.status == status
+    assert problem["status"] == status
+
+
 async def test_a_mounted_app_is_behind_the_gateway(start: Start) -> None:
     mounted = Mounted()
     site = await start(

@@ -63,13 +63,25 @@ class Mounts:
         if mount.lifespan is not None:
             scope["state"] = {**scope.get("state", {}), **mount.lifespan.state}
 
+        whole = gone = False
+
+        async def receive() -> Message:
+            nonlocal gone
+            message = await exchange.receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
+
         async def send(message: Message) -> None:
+            nonlocal whole
             if message["type"] != "http.response.start":
                 await exchange.send(message)
+                whole = not message.get("more_body", False)
                 return
             await exchange.start(message["status"], list(message.get("headers", ())))
 
-        await contained(mount.asgi(scope, exchange.receive, send))
+        await contained(mount.asgi(scope, receive, send))
+        if not (whole or gone):
+            raise RuntimeError(f"{mount.prefix}: the app returned before its answer was whole")
 
     async def start(self) -> None:
         """Run the start of every app that has one. Raises RuntimeError when one fails."""
