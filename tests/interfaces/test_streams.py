@@ -262,3 +262,18 @@ async def test_a_mounted_app_is_behind_the_gateway(start: Start) -> None:
     assert statuses[-1] == 429
     await site.server.drain(1)
     assert mounted.stopped
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b'{"n":1}', [b'{"n":1}']),
+        (b"", [b""]),
+        (b"a\nb", [b"a", b"b"]),
+        (b"a\rb\r\nc\n", [b"a", b"b", b"c", b""]),
+        (b"\x0ba\xc2\x85b", [b"\x0ba\xc2\x85b"]),  # no ends of lines to an event stream
+    ],
+)
+def test_each_line_of_an_item_is_a_line_of_data(data: bytes, lines: list[bytes]) -> None:
+    sent = streams._sse(streams.StreamItem(data))
+    assert sent == b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"

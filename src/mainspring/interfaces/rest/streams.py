@@ -188,8 +188,13 @@ def _sse(item: StreamItem) -> bytes:
         lines.append(b"id: " + _one_line(item.id))
     if item.event is not None:
         lines.append(b"event: " + _one_line(item.event))
-    lines.extend(b"data: " + line for line in _LINES.split(item.data))
+    lines.extend(b"data: " + line for line in _lines(item.data))
     return b"\n".join(lines) + b"\n\n"
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Split at every end of a line. JSON has none, and a thousand may follow one large event."""
+    return _LINES.split(data) if b"\n" in data or b"\r" in data else [data]
 
 
 def _one_line(text: str) -> bytes:
