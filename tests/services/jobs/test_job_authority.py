@@ -106,7 +106,7 @@ async def test_whoever_has_it_run_again_answers_for_it(platform: Platform, scope
 
     async def again() -> None:
         if scope == "jobs:write":
-            (await second.post(f"/v1/jobs/{job['id']}:retry", {})).expect(200)
+            (await second.post(f"/v1/jobs/{job['id']}:retry", {})).expect(204)
         else:
             (await second.post("/v1/queues/bulk/dead:redrive", {})).expect(200)
 

@@ -269,7 +269,7 @@ async def test_a_services_own_job_is_not_cancelled_by_those_who_may_write_jobs(
     assert (await get(at_rest, job_id))["state"] == "ready"
     seen = await at_rest.value("jobs.get", caller=writer, job_id=job_id)
     assert seen["unique_key"] is None
-    both = Caller("key", "key_2", scopes=frozenset({"jobs:write", "chores:write"}))
+    both = Caller("key", "key_2", scopes=frozenset({"jobs:read", "jobs:write", "chores:write"}))
     assert (await at_rest.value("jobs.cancel", caller=both, job_id=job_id))["state"] == "cancelled"
 
 

@@ -202,7 +202,9 @@ async def test_personal_fields_go_where_their_reader_says(at_rest: Shop) -> None
     with pytest.raises(Forbidden):
         await at_rest.run("update", caller=plain, webhook_id=made["id"], changes=elsewhere)
     off = WebhookChanges(url="https://else.example", personal=False)
-    changed = await at_rest.value("update", caller=plain, webhook_id=made["id"], changes=off)
+    outcome = await at_rest.run("update", caller=plain, webhook_id=made["id"], changes=off)
+    assert (outcome.status, outcome.body, outcome.etag) == (204, b"", None)  # it may not read
+    changed = await at_rest.value("get", webhook_id=made["id"])
     assert changed["personal"] is False
     with pytest.raises(Forbidden):
         await at_rest.run(

@@ -42,8 +42,10 @@ _DEAD, _CANCELLED = JobState.DEAD.value, JobState.CANCELLED.value
 
 
 @service.operation("POST /v1/jobs", scope=WRITE, status=201, raises=(Invalid,))
-async def enqueue(call: Call, new: NewJob) -> Answer[JobInfo]:
+async def enqueue(call: Call, new: NewJob) -> Answer[JobInfo | None]:
     """Have a job done. Where the ``unique_key`` is in use, answers 200 with the job that has it.
+
+    That one is shown to those who may read jobs, others hear 204.
 
     It runs while its caller may have jobs done: once that key or user is gone, or lost the scope,
     it is dead instead.
@@ -59,7 +61,7 @@ async def enqueue(call: Call, new: NewJob) -> Answer[JobInfo]:
             store.LIVE_BY_KEY, tenant=call.tenant, unique_key=new.unique_key, name=job.name
         )
         if there is not None:
-            return Answer(shown(call, there), status=200)
+            return _answer_to(call, there)
     staged = StagedJob(
         job, call.new_id("job"), args, queue, new.priority, run_at_ms, new.unique_key
     )
@@ -92,8 +94,10 @@ async def get(call: Call, job_id: str) -> JobInfo:
 
 
 @service.operation("POST /v1/jobs/{job_id}:cancel", scope=WRITE, raises=(NotInThatState,))
-async def cancel(call: Call, job_id: str) -> JobInfo:
+async def cancel(call: Call, job_id: str) -> Answer[JobInfo | None]:
     """Cancel a job. One that runs is not interrupted, but nothing it staged takes effect.
+
+    It is answered to those who may read jobs, others hear 204.
 
     A job that its service does not declare as public is that service's own affair, such as an
     erasure: this takes the service's ``write`` scope too.
@@ -101,20 +105,21 @@ async def cancel(call: Call, job_id: str) -> JobInfo:
     row = await call.one(store.JOB, id=job_id, tenant=call.tenant)
     _require_say(call, row)
     if row.state == _CANCELLED:
-        return shown(call, row)
+        return _answer_to(call, row)
     if row.state == JobState.DONE:
         raise NotInThatState("the job is done")
     command = store.CANCEL(id=row.id, was=row.state, attempt=row.attempt, now_ms=call.now_ms)
     call.write(command.expect(1, Rerun))
     call.emit(JobCancelled(row.id, row.name))
-    return shown(
-        call, msgspec.structs.replace(row, state=_CANCELLED, worker=None, updated_ms=call.now_ms)
-    )
+    after = msgspec.structs.replace(row, state=_CANCELLED, worker=None, updated_ms=call.now_ms)
+    return _answer_to(call, after)
 
 
 @service.operation("POST /v1/jobs/{job_id}:retry", scope=WRITE, raises=(NotInThatState,))
-async def retry(call: Call, job_id: str) -> JobInfo:
+async def retry(call: Call, job_id: str) -> Answer[JobInfo | None]:
     """Run a dead or cancelled job again with all its attempts, or a waiting one now.
+
+    It is answered to those who may read jobs, others hear 204.
 
     One that its service does not declare as public takes the service's ``write`` scope too. One
     that a caller had done runs for you then.
@@ -125,7 +130,7 @@ async def retry(call: Call, job_id: str) -> JobInfo:
         raise NotInThatState(f"the job is {row.state}")
     after = _make_ready(call, row, WRITE)
     call.emit(JobRetried(row.id, row.name))
-    return shown(call, after)
+    return _answer_to(call, after)
 
 
 @service.operation("GET /v1/queues", scope=READ)
@@ -207,6 +212,13 @@ async def list_schedules(call: Call) -> Page[ScheduleInfo]:
             for schedule in sorted(call.use(Registry).schedules, key=lambda s: s.name)
         ]
     )
+
+
+def _answer_to(call: Call, row: JobRow) -> Answer[JobInfo | None]:
+    """Answer a write with the job it left, to those who may read jobs; else with nothing."""
+    if not call.caller.allows(READ):
+        return Answer(None, status=204)
+    return Answer(shown(call, row), status=200)
 
 
 def _is_public(call: Call, row: JobRow) -> bool:

@@ -118,11 +118,12 @@ async def get(call: Call, webhook_id: str) -> Answer[Webhook]:
 @service.operation(
     "PATCH /v1/webhooks/{webhook_id}", scope=WRITE, raises=(UrlRefused, Invalid, Forbidden)
 )
-async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer[Webhook]:
+async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer[Webhook | None]:
     """Change an endpoint. Deliveries that wait go to the new URL, or end when it is disabled.
 
     Whoever changes where it sends what, or enables it, is whom it acts for from then on: nobody has
-    sent to them what others may read.
+    sent to them what others may read. The endpoint is answered to those who may read endpoints,
+    others hear 204.
     """
     row = await _endpoint(call, webhook_id)
     call.require_match(model.etag(row))
@@ -150,12 +151,12 @@ async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer
     if new.keys() & _ACTING or new.get("enabled"):
         new["actor"] = call.caller.actor
     if not new:
-        return Answer(model.shown(row), etag=model.etag(row))
+        return _answer_to(call, row)
     new["updated_ms"] = call.now_ms
     after = msgspec.structs.replace(row, **new, version=row.version + 1)
     call.write(ENDPOINTS.update(row, **new), _revise(call))
     call.emit(EndpointUpdated(row.id, model.host_of(after.url), changed))
-    return Answer(model.shown(after), etag=model.etag(after))
+    return _answer_to(call, after)
 
 
 @service.operation("DELETE /v1/webhooks/{webhook_id}", scope=WRITE)
@@ -273,6 +274,12 @@ async def retry_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery
 def _shown_delivery(call: Call, row: DeliveryRow) -> Delivery:
     """A delivery; what was answered to an event may repeat it, so it takes the event's scope."""
     return model.shown_delivery(row, answers=Visibility(call).shows_type(row.type))
+
+
+def _answer_to(call: Call, row: EndpointRow) -> Answer[Webhook | None]:
+    if not call.caller.allows(READ):
+        return Answer(None, status=204)
+    return Answer(model.shown(row), etag=model.etag(row))
 
 
 async def _endpoint(call: Call, webhook_id: str) -> EndpointRow:

@@ -113,8 +113,10 @@ async def get_collection(call: Call, name: str) -> Answer[Collection]:
 @service.operation(f"PATCH {COLLECTIONS_PATH}/{{name}}", scope=WRITE, raises=(SchemaChangeRefused,))
 async def update_collection(
     call: Call, name: str, query: ChangeCollection, change: CollectionChange
-) -> Answer[Collection]:
+) -> Answer[Collection | None]:
     """Change fields, rules or indexes; what is left out stays.
+
+    The collection is answered to those who may read collections, others hear 204.
 
     Records that are stored are brought to the new schema in the background, and read under it at
     once. Refused, with the reason, when what is stored does not allow it. A field that is left out
@@ -155,6 +157,8 @@ async def update_collection(
     )
     shown = view(changed)
     call.emit(CollectionUpdated(*msgspec.structs.astuple(shown)))
+    if not call.caller.allows(READ):
+        return Answer(None, status=204)
     return Answer(shown, etag=f'"{changed.version}"')
 
 

@@ -1,0 +1,273 @@
+"""Every operation, asked by everybody there is: nothing private stands in any answer to a stranger.
+
+What is private carries a word of its own, so an answer is searched and not read: status, headers,
+body, faults. An operation that is new fails here until the table below says how it is asked.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from mainspring import App
+from mainspring.kernel.operation import Kind
+from mainspring.testing import Client, HttpAnswer, Platform
+from tests.services.jobs.chores import chores
+
+# The word, and the scopes that show what carries it.
+WORDS = {
+    "hiddenrecord": {"records:read"},
+    "hiddenfile": {"records:read"},
+    "hiddenperson": {"users:read"},
+    "hiddenjob": {"jobs:read"},
+    "hiddenhook": {"webhooks:read"},
+    "hiddenkey": {"api_keys:read"},
+    "hiddenrole": {"roles:read", "users:read"},  # a user is shown with its roles
+    "hiddenrule": {"collections:read"},
+}
+OWNER = "record.owner == caller.id"
+VAULT = {
+    "name": "vault",
+    "fields": [
+        {"name": "owner", "type": "text"},
+        {"name": "text", "type": "text", "unique": True},
+        {"name": "amount", "type": "integer"},
+        {"name": "scan", "type": "file"},
+    ],
+    "rules": {
+        "list": OWNER, "view": f'{OWNER} || record.text == "hiddenrule"', "create": "false",
+        "update": OWNER, "delete": OWNER,
+    },
+}  # fmt: skip
+SCOPES = [
+    *(f"{name}:read" for name in ("users", "roles", "api_keys", "records", "collections")),
+    *(f"{name}:write" for name in ("users", "roles", "api_keys", "records", "collections")),
+    "users:own", "api_keys:own", "jobs:read", "jobs:write", "jobs:admin", "webhooks:read",
+    "webhooks:write", "events:read", "events:personal", "audit:read", "metrics:read",
+]  # fmt: skip
+CALLERS = ["nobody", "user", "revoked", "maker lost it", *SCOPES]
+RECORDS = "/v1/collections/vault/records"
+# How each operation is asked: a path, and a body where it takes one. {…} is what was seeded.
+ASKED: dict[str, list[tuple[str, Any]]] = {
+    "records.list_records": [
+        (RECORDS, None),
+        (RECORDS + "?sort=-text", None),
+        (RECORDS + "?count=true", None),
+        (RECORDS + "?filter=text.startsWith('hidden')", None),
+    ],
+    "records.aggregate_records": [(RECORDS + ":aggregate?max=text&count=true&group=text", None)],
+    "records.get_record": [(RECORDS + "/{record}", None), (RECORDS + "/{record}?expand=x", None)],
+    "records.download_file": [(RECORDS + "/{record}/files/scan", None)],
+    "records.create_record": [(RECORDS, {"text": "hidden" + "record"}), (RECORDS, {"x": 1})],
+    "records.update_record": [(RECORDS + "/{record}", {}), (RECORDS + "/{record}", {"text": 1})],
+    "records.replace_record": [(RECORDS + "/{record}", {"text": "mine"})],
+    "records.batch_records": [
+        (RECORDS + ":batch", {"operations": [{"op": "update", "id": "{record}", "data": {}}]}),
+    ],
+    "records.upload_file": [(RECORDS + "/{record}/files/scan", b"other")],
+    "records.list_collections": [("/v1/collections", None)],
+    "records.get_collection": [("/v1/collections/vault", None)],
+    "records.create_collection": [("/v1/collections", {"name": "vault", "fields": []})],
+    "records.update_collection": [("/v1/collections/vault", {})],
+    "users.list_users": [("/v1/users", None), ("/v1/users?email={email}", None)],
+    "users.read_user": [("/v1/users/{user}", None)],
+    "users.read_me": [("/v1/users/me", None)],
+    "users.create_user": [("/v1/users", {"email": "{email}", "password": "long enough, yes"})],
+    "users.update_user": [("/v1/users/{user}", {}), ("/v1/users/{user}", {"email": "x"})],
+    "users.update_me": [("/v1/users/me", {})],
+    "users.change_email": [("/v1/users/me:change_email", {"email": "{email}", "password": "x"})],
+    "users.send_verification": [("/v1/users/me:send_verification", None)],
+    "users.verify_email": [("/v1/users:verify_email", {"token": "x"})],
+    "users.change_password": [
+        ("/v1/users/me:change_password", {"password": "x", "new_password": "long enough, yes"})
+    ],
+    "users.request_password_reset": [("/v1/users:request_password_reset", {"email": "{email}"})],
+    "users.reset_password": [("/v1/users:reset_password", {"token": "x", "password": "long, yes"})],
+    "users.create_session": [("/v1/sessions", {"email": "{email}", "password": "wrong, is it"})],
+    "users.refresh_session": [("/v1/sessions/refresh", {"refresh_token": "x"})],
+    "users.list_sessions": [("/v1/sessions", None)],
+    "users.delete_session": [("/v1/sessions/{session}", None)],
+    "users.read_jwks": [("/.well-known/jwks.json", None)],
+    "users.create_api_key": [("/v1/api_keys", {"name": "n", "scopes": ["users:read"]})],
+    "users.list_api_keys": [("/v1/api_keys", None)],
+    "users.read_api_key": [("/v1/api_keys/{key}", None)],
+    "users.recover_api_key": [
+        ("/v1/api_keys:recover", {"prefix": "msk_00000000", "key_hash": "0" * 64})
+    ],
+    "users.list_roles": [("/v1/roles", None)],
+    "users.read_role": [("/v1/roles/hiddenrole", None)],
+    "users.create_role": [("/v1/roles", {"name": "hidden" + "role", "scopes": []})],
+    "users.update_role": [("/v1/roles/hiddenrole", {"scopes": ["users:own"]})],
+    "jobs.enqueue": [("/v1/jobs", {"name": "chores.sweep", "args": {"what": 1}})],
+    "jobs.list_all": [("/v1/jobs", None), ("/v1/jobs?state=dead", None)],
+    "jobs.get": [("/v1/jobs/{job}", None)],
+    "jobs.retry": [("/v1/jobs/{job}:retry", None)],
+    "jobs.cancel": [("/v1/jobs/{job}:cancel", None)],
+    "jobs.list_queues": [("/v1/queues", None)],
+    "jobs.get_queue": [("/v1/queues/bulk", None)],
+    "jobs.pause": [("/v1/queues/bulk:pause", None)],
+    "jobs.resume": [("/v1/queues/bulk:resume", None)],
+    "jobs.list_dead": [("/v1/queues/bulk/dead", None)],
+    "jobs.redrive": [("/v1/queues/bulk/dead:redrive", {})],
+    "jobs.list_schedules": [("/v1/schedules", None)],
+    "webhooks.create": [("/v1/webhooks", {"url": "https://a.example/", "types": ["*"]})],
+    "webhooks.list_all": [("/v1/webhooks", None)],
+    "webhooks.get": [("/v1/webhooks/{hook}", None)],
+    "webhooks.update": [("/v1/webhooks/{hook}", {}), ("/v1/webhooks/{hook}", {"filter": "x("})],
+    "webhooks.rotate_secret": [("/v1/webhooks/{hook}:rotate_secret", None)],
+    "webhooks.test": [("/v1/webhooks/{hook}:test", None)],
+    "webhooks.replay": [("/v1/webhooks/{hook}:replay", {"after": 0})],
+    "webhooks.list_deliveries": [("/v1/webhooks/{hook}/deliveries", None)],
+    "webhooks.get_delivery": [("/v1/webhooks/{hook}/deliveries/{event}", None)],
+    "webhooks.retry_delivery": [("/v1/webhooks/{hook}/deliveries/{event}:retry", None)],
+    "events.read": [("/v1/events?limit=500", None), ("/v1/events?type=records.*", None)],
+    "events.stream": [("/v1/events/stream", None)],
+    "events.schema": [("/v1/events/schemas/users.user.created", None)],
+    "audit.entries": [("/v1/audit/entries?limit=500", None)],
+    "audit.checkpoint": [("/v1/audit/checkpoint", None)],
+    "audit.prove": [("/v1/audit/proofs/{event}", None)],
+    "audit.consistency": [("/v1/audit/consistency?first=1&second=3", None)],
+    "audit.export": [("/v1/audit/export", None)],
+    # Last, since these end things.
+    "webhooks.delete": [("/v1/webhooks/{hook}", None)],
+    "records.delete_record": [(RECORDS + "/{record}", None)],
+    "records.delete_collection": [("/v1/collections/vault", None)],
+    "users.delete_api_key": [("/v1/api_keys/{key}", None)],
+    "users.delete_role": [("/v1/roles/hiddenrole", None)],
+    "users.delete_user": [("/v1/users/{user}", None), ("/v1/users/{user}?erase=true", None)],
+    "users.delete_sessions": [("/v1/sessions", None)],
+    "users.delete_me": [("/v1/users/me", None)],
+}
+PAGES = ["/openapi.json", "/v1/status", "/healthz", "/readyz", "/metrics", "/", "/docs"]
+app = App("chores", services=[chores])
+
+
+@pytest.fixture
+async def platform(platform_server: str | None) -> AsyncIterator[Platform]:
+    async with Platform(app, database=platform_server) as platform:
+        yield platform
+
+
+async def seed(platform: Platform) -> dict[str, str]:
+    """Make one of everything, each with its word; return the ids."""
+    root = platform.admin
+    (await root.post("/v1/collections", VAULT)).expect(201)
+    (await root.post("/v1/roles", {"name": "hiddenrole", "scopes": ["users:own"]})).expect(201)
+    hook = {"url": "https://hook.example/hiddenhook", "types": ["records.*", "users.*"]}
+    made = {"hook": (await root.post("/v1/webhooks", hook)).expect(201)["id"]}
+    made["email"] = "hiddenperson@example.com"
+    person = await platform.as_user(made["email"], roles=["user", "hiddenrole"])
+    made["user"] = str(person.id)
+    (await person.patch("/v1/users/me", {"display_name": "hiddenperson"})).expect(200)
+    (session,) = (await person.get("/v1/sessions")).expect(200)["items"]
+    made["session"] = session["id"]
+    key = {"name": "hiddenkey", "scopes": ["users:own"]}
+    made["key"] = (await root.post("/v1/api_keys", key)).expect(201)["id"]
+    record = {"owner": person.id, "text": "hiddenrecord", "amount": 4_242}
+    made["record"] = (await root.post(RECORDS, record)).expect(201)["id"]
+    scan = {"content": b"hiddenfile", "content_type": "text/plain"}
+    named = {"content-disposition": 'attachment; filename="hiddenfile.txt"'}
+    path = f"{RECORDS}/{made['record']}/files/scan"
+    (await root.post(path, headers=named, **scan)).expect(201)
+    job = {"name": "chores.spill", "args": {"what": "hiddenjob"}}
+    made["job"] = (await root.post("/v1/jobs", job)).expect(201)["id"]
+    await platform.drain(failing=["chores.spill"])
+    (event,) = await platform.events("records.record.created")
+    return {**made, "event": event.id}
+
+
+async def caller_of(platform: Platform, name: str) -> Client:
+    if name == "nobody":
+        return platform.anonymous
+    if name == "user":
+        return await platform.as_user("other@example.com", roles=[])
+    if name == "revoked":
+        key = await platform.as_key("*")
+        assert (await key.get("/v1/users")).status == 200  # so it is remembered
+        (await platform.admin.delete(f"/v1/api_keys/{key.id}")).expect(204)
+        return key
+    if name == "maker lost it":
+        role = {"name": "chief", "scopes": ["*"]}
+        (await platform.admin.post("/v1/roles", role)).expect(201)
+        chief = await platform.as_user("chief@example.com", roles=["chief"])
+        made = (await chief.post("/v1/api_keys", {"name": "k", "scopes": ["*"]})).expect(201)
+        key = platform.as_bearer(made["key"])
+        assert (await key.get("/v1/users")).status == 200
+        (await platform.admin.patch("/v1/roles/chief", {"scopes": []})).expect(200)
+        return key
+    return await platform.as_key(name)
+
+
+def filled(value: Any, made: dict[str, str]) -> Any:
+    if isinstance(value, bytes) or value is None:
+        return value
+    text = msgspec.json.encode(value).decode()
+    for name, id in made.items():
+        text = text.replace("{" + name + "}", id)
+    return msgspec.json.decode(text)
+
+
+async def ask(who: Client, method: str, path: str, body: Any, key: str | None) -> HttpAnswer:
+    if isinstance(body, bytes):
+        named = {"content-disposition": 'attachment; filename="other.txt"'}
+        return await who.request(method, path, content=body, headers=named)
+    sent = {} if body is None else {"body": body}
+    return await who.request(method, path, **sent, idempotency_key=key)
+
+
+@pytest.mark.parametrize("name", CALLERS)
+async def test_nothing_private_is_shown(platform: Platform, name: str) -> None:
+    made = await seed(platform)
+    who = await caller_of(platform, name)
+    operations = platform.app.runtime.registry.operations
+    assert set(ASKED) == {o for o in operations if not o.startswith("chores.")}
+    faults = []
+    for asked, ways in ASKED.items():
+        operation = operations[asked]
+        allowed = operation.scope is None or operation.scope == name
+        if operation.kind is Kind.STREAM and allowed:
+            continue  # it has no end; it asks the feed's own judgement
+        for at, (path, body) in enumerate(ways):
+            key = f"{asked} {at}" if operation.method in ("POST", "PATCH") else None
+            path, body = filled(path, made), filled(body, made)
+            answer = await ask(who, operation.method, path, body, key)
+            where = f"{name}: {operation.method} {path}: {answer.status}"
+            if answer.status >= 500 or (not allowed and answer.status not in (401, 403)):
+                faults.append(where)
+            faults += [f"{where} shows {word}" for word in shown(answer, name, path, body)]
+    for path in PAGES:
+        answer = await who.get(path)
+        faults += [f"{name}: {path} shows {word}" for word in shown(answer, name, path, None)]
+    assert faults == []
+
+
+def shown(answer: HttpAnswer, name: str, path: str, body: Any) -> list[str]:
+    """The words in an answer that this caller neither may read nor has sent."""
+    told = repr(sorted(answer.headers.items())).encode() + answer.body
+    sent = f"{path} {body}"
+    return [
+        word
+        for word, scopes in WORDS.items()
+        if word.encode() in told and name not in scopes and word not in sent
+    ]
+
+
+async def test_stored_answers_end_with_the_right_to_them(platform: Platform) -> None:
+    made = await seed(platform)
+    role = {"name": "chief", "scopes": ["users:*", "records:*", "jobs:*", "roles:read"]}
+    (await platform.admin.post("/v1/roles", role)).expect(201)
+    chief = await platform.as_user("chief@example.com", roles=["chief"])
+    calls = [
+        ("PATCH", f"{RECORDS}/{made['record']}", {"amount": 5}, "hiddenrecord"),
+        ("PATCH", f"/v1/users/{made['user']}", {"display_name": "a"}, "hiddenperson"),
+        ("POST", f"/v1/jobs/{made['job']}:retry", None, "hiddenjob"),
+    ]
+    for method, path, body, word in calls:
+        assert word in (await ask(chief, method, path, body, "key " + path)).expect(200).__repr__()
+        assert word in (await ask(chief, method, path, body, "key " + path)).text
+    (await platform.admin.patch("/v1/roles/chief", {"scopes": []})).expect(200)
+    for method, path, body, word in calls:
+        answer = await ask(chief, method, path, body, "key " + path)
+        assert answer.status in (403, 404)
+        assert word not in answer.text
