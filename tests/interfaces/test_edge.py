@@ -5,13 +5,16 @@ import contextlib
 import logging
 import resource
 import socket
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from mainspring.gateway.pipeline import LARGE_BODIES_SHARE, LARGE_BODY_BYTES
 from mainspring.gateway.pools import Pool
 from mainspring.gateway.settings import ServerSettings
+from mainspring.gateway.validate import Inputs
 from mainspring.interfaces import server
 from mainspring.interfaces.rest import app, streams
 from mainspring.interfaces.server import connections_for, raise_open_files
@@ -533,3 +536,30 @@ async def test_a_body_that_may_be_missing_needs_no_media_type(site: Site) -> Non
         assert (bare.status, await bare.json()) == (200, {"limit": 7})
     async with site.http.post("/v1/notes", headers=WRITER) as missing:
         assert (missing.status, (await missing.json())["code"]) == (400, "malformed")
+
+
+async def test_a_large_body_is_read_beside_the_loop_and_within_a_share(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, threads, go_on = Inputs.read, [], threading.Event()
+
+    def slowly(self: Inputs, *parts: Any) -> Any:
+        threads.append(threading.get_ident())
+        if threads[-1] != threading.main_thread().ident:
+            assert go_on.wait(20)
+        return read(self, *parts)
+
+    monkeypatch.setattr(Inputs, "read", slowly)
+    large = ["x" * LARGE_BODY_BYTES]
+    asked = [
+        asyncio.create_task(site.ask("POST", "/v1/anything", large))
+        for _ in range(LARGE_BODIES_SHARE + 1)
+    ]
+    done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    assert [task.result()[0].status for task in done] == [429]
+    answer, body = await site.ask("POST", "/v1/anything", ["small"])  # while a large one is read
+    assert (answer.status, body) == (200, ["small"])
+    go_on.set()
+    for answer, body in await asyncio.gather(*waiting):
+        assert (answer.status, body) == (200, large)
+    assert threads.count(threading.get_ident()) == 1

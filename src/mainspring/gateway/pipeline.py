@@ -1,5 +1,6 @@
 """The stages in their order: identify, limit, authorise, validate, replay, dispatch."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
@@ -12,6 +13,7 @@ from mainspring.gateway.authorise import authorise
 from mainspring.gateway.deadline import within
 from mainspring.gateway.identify import NOBODY, Authenticator, Identities, Known
 from mainspring.gateway.limit import Headers, Limits, Refused
+from mainspring.gateway.pools import Pool
 from mainspring.gateway.replay import Replays
 from mainspring.gateway.settings import LimitSettings, ServerSettings
 from mainspring.gateway.validate import Args, Inputs
@@ -25,6 +27,10 @@ from mainspring.ports.keyring import Keyring
 from mainspring.runtime.containment import contained, contained_items
 from mainspring.runtime.dispatch import Dispatcher, Outcome
 from mainspring.runtime.telemetry import Metrics
+
+LARGE_BODY_BYTES = 256 << 10  # read off the loop, one such body at a time
+LARGE_BODIES_MAX = 64  # that wait to be read
+LARGE_BODIES_SHARE = 4  # of them by one caller
 
 
 class Ask:
@@ -66,8 +72,8 @@ class Ask:
 class Gateway:
     """One for the whole process; every interface calls operations through it."""
 
-    __slots__ = ("_clock", "_dispatcher", "_metrics", "_revoking", "identities", "limits",
-                 "proxies", "replays")  # fmt: skip
+    __slots__ = ("_clock", "_dispatcher", "_large_bodies", "_metrics", "_reading", "_revoking",
+                 "identities", "limits", "proxies", "replays")  # fmt: skip
 
     def __init__(
         self,
@@ -90,6 +96,8 @@ class Gateway:
         self.limits = Limits(limits or LimitSettings())
         self.proxies = Proxies(server.trusted_proxies)
         self.replays = Replays(keyring, required=server.idempotency_required)
+        self._large_bodies = Pool("large bodies", LARGE_BODIES_MAX, LARGE_BODIES_SHARE)
+        self._reading = asyncio.Semaphore(1)
         dispatcher.on_commit(self._committed)
 
     # Before the body is read
@@ -172,8 +180,20 @@ class Gateway:
 
     async def perform(self, operation: Operation, inputs: Inputs, ask: Ask) -> Outcome:
         """Validate, replay or dispatch a unary operation."""
-        args = inputs.read(ask.path_values, ask.query, ask.body, ask.content_type)
+        args = await self.read(inputs, ask)
         return await self.run(operation, ask, args, ask.body)
+
+    async def read(self, inputs: Inputs, ask: Ask) -> Args:
+        """Read what a call says. A large body is read by a thread: others need not wait for it.
+
+        Raises what ``Inputs.read`` does; Unavailable or Limited when too many large ones wait.
+        """
+        parts = ask.path_values, ask.query, ask.body, ask.content_type
+        if len(ask.body) <= LARGE_BODY_BYTES:
+            return inputs.read(*parts)
+        with self._large_bodies.place(ask.holder):
+            async with self._reading:
+                return await asyncio.to_thread(inputs.read, *parts)
 
     async def run(self, operation: Operation, ask: Ask, args: Args, content: bytes) -> Outcome:
         """Replay or dispatch with read arguments; ``content`` stands for the body's identity."""

@@ -349,9 +349,7 @@ class RestApp:
                 exchange.body = await exchange.read_body(
                     operation.body_bytes_max, timeout_s, memory
                 )
-            args = inputs.read(
-                exchange.path_values, exchange.query, exchange.body, exchange.content_type
-            )
+            args = await gateway.read(inputs, exchange)
             await answer_raw(exchange, await gateway.raw(operation, exchange, args))
 
         return serve
