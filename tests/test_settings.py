@@ -158,7 +158,7 @@ SHOWN = [
     ("postgresql://pw/pw@db/shop", "postgresql://********@db/shop"),
     ("postgresql://ann:12/34@db/shop", "postgresql://********@db/shop"),
     ("postgresql://ann:pw", "postgresql://********"),
-    ("postgresql://ann:pw/shop", "postgresql://********/shop"),
+    ("postgresql://ann:pw/shop", "postgresql://********"),
     ("redis://:p@ss/w0rd@cache:6379/0", "redis://********@cache:6379/0"),
     ("https://ann:p/w@hooks.example/x", "https://********@hooks.example/x"),
     ("https://hooks.example:8443/@ann", "https://hooks.example:8443/@ann"),
@@ -246,6 +246,9 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
             "postgresql://db/shop?password=********&pool_size=4",
         ),
         ("postgresql://ann:p:w@db/shop", "postgresql://ann:********@db/shop"),
+        ("postgresql://db/shop?user=ann&password=p@ss", "postgresql://********"),
+        ("postgresql://ann:pw/half", "postgresql://********"),
+        ("https://ann:/pw@db/shop", "https://********@db/shop"),
     ],
 )
 def test_a_mask_shows_where_a_url_leads_and_no_password(secret: str, seen: str) -> None:

@@ -4,9 +4,10 @@ import re
 
 _MASK = "********"
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
-_HOST = r"(?:\[[0-9a-f:.%]*\]|[^\s:/?#@\[\]]*)(?::[0-9]*)?"
+_HOST = r"(?:\[[0-9a-f:.%]*\]|[^\s:/?#@\[\]]*)(?::[0-9]+)?"
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*", re.IGNORECASE)
 _USER = re.compile(r"[^\s:/?#@]*")
+_PARAMETER = re.compile(r"[?&]([^=&]*)=")
 _WEB = frozenset({"http", "https", "ws", "wss"})
 _SECRET_NAME = re.compile(r"pass|secret|token|%", re.IGNORECASE)
 
@@ -35,19 +36,22 @@ def masked_url(url: str) -> str:
     """Hide the password of a URL, however badly it is written.
 
     A password with ``@``, ``/``, ``?`` or ``#`` in it that was not percent-encoded ends nobody
-    knows where: then nothing up to the last ``@`` is shown, nor what cannot be a host.
+    knows where: then nothing up to the last ``@`` is shown, and nothing behind what cannot be a
+    host or is the value of a secret parameter.
     """
     scheme, _, rest = url.partition("://")
     hosts = re.split(r"[/?#]", rest, maxsplit=1)[0]
     shown = ""
     if "@" in rest and not (scheme.lower() in _WEB and _HOSTS.fullmatch(hosts)):
         user, _, rest = rest.rpartition("@")
+        if any(_SECRET_NAME.search(name) for name in _PARAMETER.findall(user)):
+            return f"{scheme}://{_MASK}"
         name, colon, _ = user.partition(":")
         plain = _USER.fullmatch(name) and not re.search(r"[/?#@]", user)
         shown = (f"{name}:{_MASK}@" if colon else f"{name}@") if plain else f"{_MASK}@"
         hosts = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if not _HOSTS.fullmatch(hosts):
-        rest = _MASK + rest[len(hosts) :]
+        return f"{scheme}://{shown}{_MASK}"
     place, mark, parameters = rest.partition("?")
     return f"{scheme}://{shown}{place}{mark}{_masked_parameters(parameters)}"
 
