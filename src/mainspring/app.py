@@ -200,7 +200,7 @@ class Platform:
             Sealer: self.sealer,
             Authority: authenticator,
         }
-        runtime = self.runtime = Runtime(
+        self.runtime = Runtime(
             self.database,
             services_of(user_app),
             keyring=self.keyring,
@@ -234,8 +234,18 @@ class Platform:
             server=server,
             cors=settings.of(CorsSettings),
         )
-        Pages(self.rest, runtime.registry, runtime, ready=self.failing, status=self.status)
+        self._add_pages()
         self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets)
+
+    def _add_pages(self) -> None:
+        Pages(
+            self.rest,
+            self.runtime.registry,
+            self.runtime,
+            ready=self.failing,
+            status=self.status,
+            prove=lambda nonce: identity.prove(self.keyring, nonce, self.url),
+        )
 
     def _tail(self) -> Tail:
         """Hear of what other processes revoke."""
@@ -271,11 +281,13 @@ class Platform:
         """
         await self.database.open()
         try:
+            empty = not await self.database.applied()
             await self._check_schema()
             await self.open_keyring()
             await self.runtime.migrate()
             clock, entropy = self.runtime.clock, self.runtime.entropy
-            self.new = await identity.establish(self.database, self.keyring, clock, entropy)
+            made = await identity.establish(self.database, self.keyring, clock, entropy)
+            self.new = made and empty
             # In a task of its own, so that what starts after it does not log the ids of its call.
             await asyncio.create_task(self._ensure_admin_key())
             await asyncio.create_task(settle_addresses(self.runtime.dispatcher))
@@ -335,6 +347,13 @@ class Platform:
             "engines": {"database": await self.database.version()},
             "services": {s.name: s.doc for s in self.runtime.registry.services.values()},
         }
+
+
+async def prove(data_dir: Path, nonce: str, url: str) -> str:
+    """Return what the platform over this directory says to the nonce. Raises StartError."""
+    keyring = FileKeyring(data_dir / "keyring.json", clock=SystemClock(), entropy=SystemEntropy())
+    await keyring.open(create=False)
+    return identity.prove(keyring, nonce, url)
 
 
 async def rotate_keyring(settings: Settings) -> tuple[str, str]:

@@ -146,7 +146,15 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         async def status() -> dict[str, str]:
             return {"version": "0"}
 
-        Pages(rest, runtime.registry, runtime, ready=ready, status=status, title="Notes")
+        Pages(
+            rest,
+            runtime.registry,
+            runtime,
+            ready=ready,
+            status=status,
+            prove=str.upper,
+            title="Notes",
+        )
         http = Server(rest, settings, ids=runtime.ids)
         await http.start()
         site = Site(http, rest, runtime, keys, folder / "blobs")

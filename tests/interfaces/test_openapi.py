@@ -116,6 +116,14 @@ async def test_health_is_told(site: Site) -> None:
     assert status == {"version": "0"}
 
 
+async def test_a_nonce_is_answered_with_proof_and_nothing_else_is(site: Site) -> None:
+    for query in ("", "?nonce=ab", f"?nonce={'A' * 64}", f"?nonce={'a' * 65}"):
+        assert (await site.http.get(f"/v1/proof{query}")).status == 400
+    answer = await site.http.get(f"/v1/proof?nonce={'a' * 64}")
+    assert await answer.json() == {"proof": "A" * 64}
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
 async def test_metrics_need_a_scope_beyond_loopback(start: Start) -> None:
     assert (await (await start()).http.get("/metrics")).status == 200
     site = await start(server={"host": "0.0.0.0"})

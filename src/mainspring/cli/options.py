@@ -56,7 +56,7 @@ def find_platform(url: str | None, key_file: Path | None, data_dir: Path | None)
     Raises StartError when none runs or there is no key.
     """
     from mainspring.cli.remote import Remote, read_key
-    from mainspring.cli.running import find_running
+    from mainspring.cli.running import reach_running
 
     folder = Path(
         read_settings(None, None, data_dir=data_dir, any_app=True).of(PlatformSettings).data_dir
@@ -65,7 +65,7 @@ def find_platform(url: str | None, key_file: Path | None, data_dir: Path | None)
         require_platform(folder)
     key = read_key(key_file or folder / "admin.key")
     if url is None:
-        running = find_running(folder)
+        running = reach_running(folder)
         if running is None:
             raise StartError(f"no platform runs over {folder}: start it, or say where with --url")
         url = running.url

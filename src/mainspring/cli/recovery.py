@@ -9,7 +9,7 @@ from mainspring.app import recover_admin_key
 from mainspring.cli.loop import run_loop
 from mainspring.cli.options import find_folder
 from mainspring.cli.remote import Remote
-from mainspring.cli.running import find_running
+from mainspring.cli.running import reach_running
 from mainspring.services.users.admin import Secret
 from mainspring.settings import Settings
 
@@ -19,7 +19,7 @@ def recover(settings: Settings) -> Path:
 
     Raises StartError.
     """
-    running = find_running(find_folder(settings))
+    running = reach_running(find_folder(settings))
 
     def ask(secret: Secret, token: str) -> None:
         assert running is not None  # else nobody is asked

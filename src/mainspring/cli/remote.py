@@ -17,9 +17,9 @@ CHUNK_BYTES = 1 << 16
 
 
 class Remote:
-    """A platform that runs, and the key to use with it."""
+    """A platform that runs, and the key to use with it; None asks without one."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str | None) -> None:
         self.url = url.rstrip("/")
         self._key = key
 
@@ -28,7 +28,12 @@ class Remote:
         encoded = None if body is None else msgspec.json.encode(body)
         with self._answer(method, path, encoded) as answer:
             received = answer.read()
-        return msgspec.json.decode(received) if received else None
+        try:
+            return msgspec.json.decode(received) if received else None
+        except msgspec.DecodeError:
+            raise StartError(
+                f"what answers at {self.url} is no platform: it sent no JSON"
+            ) from None
 
     def download(self, path: str) -> Iterator[bytes]:
         """Yield the body of a GET in pieces. Raises StartError when it is refused."""
@@ -49,7 +54,9 @@ class Remote:
             )
         else:
             connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_S)
-        headers = {"Authorization": f"Bearer {self._key}", "Accept": "*/*"}
+        headers = {"Accept": "*/*"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:

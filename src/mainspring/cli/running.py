@@ -1,12 +1,17 @@
 """Where a platform runs: what ``up`` prints, and leaves for other commands to find."""
 
+import asyncio
 import contextlib
 import fcntl
+import hmac
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+
+from mainspring.ports.database import StartError
 
 RUNNING_FILE = "running.json"
 
@@ -71,6 +76,30 @@ def find_running(data_dir: Path) -> Running | None:
     except (OSError, msgspec.MsgspecError):
         return None
     return None
+
+
+def reach_running(data_dir: Path) -> Running | None:
+    """Return the platform over this directory once it has proved to have the same keyring.
+
+    A lock is seen by whoever shares the directory, an address only on the machine that listens:
+    from another container it may lead to anybody, who must not be sent a key. Raises StartError.
+    """
+    from mainspring.app import prove
+    from mainspring.cli.remote import Remote
+
+    running = find_running(data_dir)
+    if running is None:
+        return None
+    nonce = secrets.token_hex(32)
+    answer = Remote(running.url, None).call("GET", f"/v1/proof?nonce={nonce}")
+    proof = answer.get("proof") if isinstance(answer, dict) else None
+    wanted = asyncio.run(prove(data_dir, nonce, running.url))
+    if not isinstance(proof, str) or not hmac.compare_digest(proof.encode(), wanted.encode()):
+        raise StartError(
+            f"a platform runs over {data_dir}, and what answers at {running.url} is not it: ask "
+            "on the machine, or in the container, that it runs in, or say where it is with --url"
+        )
+    return running
 
 
 Announce = Callable[[Running], contextlib.AbstractContextManager[None]]

@@ -19,6 +19,7 @@ from mainspring.runtime.migrate import folders, scripts
 
 MIGRATION = "runtime/0005_identity"
 _PURPOSE = "identity"
+_PROOF_PURPOSE = "proof"
 _ID_BYTES = 16
 
 
@@ -166,6 +167,14 @@ async def _require_readable(database: Database, keyring: Keyring) -> None:
                 "keyring.json is not the keyring of this database: what is sealed in it cannot be "
                 "read; put the right one back from a backup"
             ) from None
+
+
+def prove(keyring: Keyring, nonce: str, url: str) -> str:
+    """Show whoever has the same keyring, and asked at this address, that a platform answers.
+
+    The nonce keeps an answer from being given again, the address from being fetched elsewhere.
+    """
+    return keyring.fingerprint(f"{nonce} {url}".encode(), purpose=_PROOF_PURPOSE).hex()
 
 
 def _fingerprint(keyring: Keyring) -> str:

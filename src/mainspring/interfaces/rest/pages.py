@@ -1,5 +1,6 @@
 """What is served beside the operations: health, metrics, status, and the reference."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
@@ -18,7 +19,7 @@ from mainspring.interfaces.openapi import Document
 from mainspring.interfaces.rest.app import RestApp, answer
 from mainspring.interfaces.rest.exchange import Exchange
 from mainspring.interfaces.rest.streams import shrinks
-from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.errors import Malformed, Unavailable
 from mainspring.kernel.operation import Shape
 from mainspring.kernel.policy import RateClass
 from mainspring.runtime.dispatch import Outcome
@@ -40,11 +41,15 @@ _FILES = {
     "/docs/docs.js": ("docs.js", b"text/javascript; charset=utf-8"),
     "/docs/docs.css": ("docs.css", b"text/css; charset=utf-8"),
 }
+_NONCE = re.compile(rb"nonce=([0-9a-f]{64})")
 _encode = msgspec.json.Encoder().encode
 
 
 class Pages:
-    """Adds the pages to a REST app. ``ready`` names the parts that fail, ``status`` tells all."""
+    """Adds the pages to a REST app.
+
+    ``ready`` names the parts that fail, ``status`` tells all, ``prove`` answers a nonce.
+    """
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class Pages:
         *,
         ready: Callable[[], Awaitable[Sequence[str]]],
         status: Callable[[], Awaitable[Any]],
+        prove: Callable[[str], str],
         title: str = "Mainspring",
     ) -> None:
         self._rest = rest
@@ -61,6 +67,7 @@ class Pages:
         self._runtime = runtime
         self._ready = ready
         self._status = status
+        self._prove = prove
         self._documents: OrderedDict[tuple[int, ...], _Written] = OrderedDict()
         self._documents_bytes = 0
         services = registry.services.values()
@@ -71,6 +78,7 @@ class Pages:
             ("/readyz", self._readyz),
             ("/metrics", self._metrics),
             ("/v1/status", self._show_status),
+            ("/v1/proof", self._show_proof),
             ("/openapi.json", self._openapi),
         ):
             rest.add("GET", path, handle)
@@ -117,6 +125,15 @@ class Pages:
     async def _show_status(self, exchange: Exchange) -> None:
         await self._rest.gateway.admit(exchange, None)
         await answer(exchange, Outcome(200, _encode(await self._status())), fresh=True)
+
+    async def _show_proof(self, exchange: Exchange) -> None:
+        """Prove to who has the keyring, before a key is sent, that this is its platform."""
+        await self._rest.gateway.admit(exchange, None)
+        nonce = _NONCE.fullmatch(exchange.query)
+        if nonce is None:
+            raise Malformed("ask with ?nonce= and 64 hexadecimal digits")
+        proof = self._prove(nonce[1].decode())
+        await answer(exchange, Outcome(200, _encode({"proof": proof})), fresh=True)
 
     async def _openapi(self, exchange: Exchange) -> None:
         await self._rest.gateway.admit(exchange, None)
