@@ -52,7 +52,7 @@ async def test_a_key_that_ends_soon_makes_none_that_lasts(people: People) -> Non
     soon_ms = people.clock.now_ms() + 3_000
     short = await make(people, SYSTEM, *SCOPES, expires_at=rfc3339(soon_ms))
     caller = await people.caller(short.key)
-    with pytest.raises(Invalid, match="") as refused:
+    with pytest.raises(Invalid) as refused:
         await make(people, caller, *SCOPES, expires_at=rfc3339(soon_ms + 1))
     assert refused.value.faults[0].pointer == "/expires_at"
     child = await make(people, caller, *SCOPES)
