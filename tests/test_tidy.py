@@ -138,7 +138,7 @@ def test_every_runtime_dependency_is_imported() -> None:
 
 # The rules
 
-SRC = "src/mainspring/runtime/relay.py"
+SRC = "src/mainspring/runtime/events/consumer_runner.py"
 STORE = "src/mainspring/services/links/store.py"
 TEST = "tests/test_links.py"
 

@@ -35,10 +35,12 @@ SQL = re.compile(
     r"|(CREATE|ALTER|DROP)\s+(UNIQUE\s+|VIRTUAL\s+)?(TABLE|INDEX)\s)"
 )
 SQL_ROOMS = re.compile(
-    r"src/mainspring/(services/\w+/store\.py|services/\w+/store/\w+\.py|runtime/\w+\.py"
-    r"|kernel/table\.py|adapters/database/.+|testing/.+|cli/demo/shop\.py)"
+    r"src/mainspring/(services/\w+/store\.py|services/\w+/store/\w+\.py|runtime/(\w+/)?\w+\.py"
+    r"|kernel/table\.py|adapters/database/.+|testing/.+|cli/demo/example_app\.py)"
 )
-BINDING_ROOMS = re.compile(r"src/mainspring/(services/\w+/store(\.py|/\w+\.py)|runtime/\w+\.py)")
+BINDING_ROOMS = re.compile(
+    r"src/mainspring/(services/\w+/store(\.py|/\w+\.py)|runtime/(\w+/)?\w+\.py)"
+)
 # What may stand in the braces of an SQL text: names that code declares, never a caller's value.
 DECLARED = re.compile(r"_?[A-Z][A-Z0-9_]*(\.(columns|name))?")
 

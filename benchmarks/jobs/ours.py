@@ -14,7 +14,7 @@ from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.app import open_database
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import SystemClock, SystemEntropy
-from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
 
 CALLERS = 64
@@ -41,7 +41,7 @@ async def main(jobs: int, where: str) -> None:
         database = open_database(where)
         await database.open()
         runtime = Runtime(
-            database, [bench], keyring=keyring, sealer=Sealer(database, keyring, entropy),
+            database, [bench], keyring=keyring, sealer=FieldEncryption(database, keyring, entropy),
             concurrency={"bulk": 256},
         )  # fmt: skip
         await runtime.migrate()

@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Meta
 
 from mainspring import (
-    Answer,
     App,
     Call,
     Conflict,
@@ -20,6 +19,7 @@ from mainspring import (
     NotFound,
     Page,
     Query,
+    Response,
     Service,
     Statement,
     Table,
@@ -145,18 +145,18 @@ class From(Input, frozen=True):
 
 
 @shop.operation("POST /v1/books", scope="bookshop:write", status=201, raises=(TitleTaken,))
-async def add_book(call: Call, new: NewBook) -> Answer[Book]:
+async def add_book(call: Call, new: NewBook) -> Response[Book]:
     """Add a book."""
     book = Book(call.new_id("book"), new.title, new.price_cents, new.stock)
-    call.write(BOOKS.insert(book, taken=TitleTaken))
-    return Answer(book, etag=f'"{book.version}"')
+    call.write(BOOKS.insert(book, on_conflict=TitleTaken))
+    return Response(book, etag=f'"{book.version}"')
 
 
 @shop.operation("GET /v1/books/{id}", scope="bookshop:read", raises=(NotFound,))
-async def get_book(call: Call, id: str) -> Answer[Book]:
+async def get_book(call: Call, id: str) -> Response[Book]:
     """Show a book and how many copies are left."""
     book = await call.one(BOOK, id=id)
-    return Answer(book, etag=f'"{book.version}"')
+    return Response(book, etag=f'"{book.version}"')
 
 
 @shop.operation("GET /v1/books", scope="bookshop:read")

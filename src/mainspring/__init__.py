@@ -9,7 +9,7 @@ from mainspring.kernel.clock import Instant, rfc3339
 from mainspring.kernel.errors import (
     Conflict,
     Failure,
-    Fault,
+    FieldError,
     Forbidden,
     Gone,
     Invalid,
@@ -26,7 +26,7 @@ from mainspring.kernel.money import (
     MoneyInvalid,
     Rounding,
 )
-from mainspring.kernel.operation import Answer, Input, Operation, Raw, StreamItem, Upload
+from mainspring.kernel.operation import Input, Operation, Raw, Response, StreamItem, Upload
 from mainspring.kernel.page import Page
 from mainspring.kernel.policy import RateClass, RetryPolicy
 from mainspring.kernel.service import Service
@@ -34,7 +34,6 @@ from mainspring.kernel.table import Query, Statement, Table
 
 __all__ = [
     "AmountOutOfRange",
-    "Answer",
     "App",
     "Call",
     "Caller",
@@ -42,7 +41,7 @@ __all__ = [
     "CurrencyMismatch",
     "Envelope",
     "Failure",
-    "Fault",
+    "FieldError",
     "Forbidden",
     "Gone",
     "Input",
@@ -59,6 +58,7 @@ __all__ = [
     "RateClass",
     "Raw",
     "Rerun",
+    "Response",
     "RetryPolicy",
     "Rounding",
     "Service",

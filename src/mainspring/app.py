@@ -17,9 +17,9 @@ import msgspec
 from mainspring.adapters import private_file
 from mainspring.adapters.blobs.directory import DirectoryBlobs
 from mainspring.adapters.database.sqlite import SqliteDatabase
+from mainspring.adapters.http_client.lazy import LazyHttpClient
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.adapters.mail.sandbox import SandboxMail
-from mainspring.adapters.web.late import LateWeb
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.settings import CorsSettings, LimitSettings, ServerSettings
 from mainspring.interfaces.rest.app import RestApp
@@ -33,14 +33,14 @@ from mainspring.kernel.errors import Failure
 from mainspring.kernel.service import Service, pattern_covers
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database, StartError
+from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import NoKeyring
 from mainspring.ports.mail import Mail
-from mainspring.ports.web import Web
 from mainspring.runtime import identity
-from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.events.field_encryption import FieldEncryption
+from mainspring.runtime.events.tail import Tail
+from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.runtime import Runtime
-from mainspring.runtime.tail import Tail
-from mainspring.runtime.telemetry import Metrics
 from mainspring.services import audit, events, jobs, records, users, webhooks
 from mainspring.services.audit.api import AuditSettings
 from mainspring.services.audit.checkpoints import verifier_key
@@ -140,7 +140,7 @@ def _ports(
     private = settings.of(WebhookSettings).allow_private_addresses
     named: dict[type, Callable[[], Any]] = {
         Database: lambda: open_database(database_url(settings)),
-        Web: lambda: LateWeb(allow_private=private),
+        HttpClient: lambda: LazyHttpClient(allow_private=private),
         Mail: lambda: SandboxMail(data_dir / "mail"),
         Passwords: lambda: Passwords(entropy),
     }
@@ -187,17 +187,17 @@ class Platform:
         self.keyring = FileKeyring(self.data_dir / "keyring.json", clock=clock, entropy=entropy)
         filled = _ports(ports, settings, self.data_dir, entropy)
         self.database: Database = filled[Database]
-        self.web: Web = filled[Web]
+        self.web: HttpClient = filled[HttpClient]
         self.passwords: Passwords = filled[Passwords]
         self.blobs = DirectoryBlobs(self.data_dir / "blobs")
-        self.sealer = Sealer(self.database, self.keyring, entropy, clock)
+        self.sealer = FieldEncryption(self.database, self.keyring, entropy, clock)
         authenticator = UserAuthenticator(self.database, self.keyring)
         resources: dict[type, Any] = {
             **{type(section): section for section in settings.sections.values()},
             **filled,
             Blobs: self.blobs,
             Metrics: self.metrics,
-            Sealer: self.sealer,
+            FieldEncryption: self.sealer,
             Authority: authenticator,
         }
         self.runtime = Runtime(

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from mainspring.cli.demo.process import environment
-from mainspring.cli.running import Running
+from mainspring.cli.instance_file import Running
 
 APP = Path(__file__).parent / "hostile_app.py"
 DEADLINE_S = 40.0

@@ -13,7 +13,7 @@ import pytest
 
 from mainspring.cli import checks
 from mainspring.cli.checks import Check, Verdict
-from mainspring.cli.running import Running, told
+from mainspring.cli.instance_file import Running, told
 
 
 def test_this_machine_runs_it(tmp_path: Path) -> None:

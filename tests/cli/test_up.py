@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from mainspring.cli.demo.process import environment, run
-from mainspring.cli.running import RUNNING_FILE, Running
+from mainspring.cli.instance_file import RUNNING_FILE, Running
 
 DEADLINE_S = 40.0
 

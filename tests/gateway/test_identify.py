@@ -7,7 +7,7 @@ import pytest
 from mainspring.gateway import identify
 from mainspring.gateway.identify import Identities, Identity
 from mainspring.kernel.call import Caller
-from mainspring.kernel.errors import Limited, Unauthenticated, Unavailable
+from mainspring.kernel.errors import RateLimited, Unauthenticated, Unavailable
 from mainspring.testing.clock import FakeClock
 
 HEADER = b"Bearer msk_one"
@@ -42,7 +42,7 @@ def of(name: str, *tags: str, expires_ms: int | None = None) -> Identity:
     return Identity(Caller("key", name), expires_ms, tags)
 
 
-async def known(identities: Identities, slow: Slow, identity: Identity) -> identify.Known:
+async def known(identities: Identities, slow: Slow, identity: Identity) -> identify.CachedIdentity:
     looking = asyncio.create_task(identities.look_up(HEADER, ADDRESS))
     (await slow.next()).set_result(identity)
     return await looking
@@ -194,7 +194,7 @@ async def test_one_address_has_a_share_of_the_lookups_in_flight() -> None:
         for number in range(identify.LOOKUPS_SHARE)
     ]
     await slow.next()
-    with pytest.raises(Limited):
+    with pytest.raises(RateLimited):
         await identities.look_up(b"Bearer one-more", ADDRESS)
     other = asyncio.create_task(identities.look_up(b"Bearer other", "192.0.2.2"))
     while len(slow.answers) <= identify.LOOKUPS_SHARE:

@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from mainspring.gateway.identify import NOBODY, Known
-from mainspring.gateway.limit import Limits, Meter, Refused
+from mainspring.gateway.identify import ANONYMOUS_IDENTITY, CachedIdentity
+from mainspring.gateway.limit import GcraLimiter, Limits, Refused
 from mainspring.gateway.settings import LimitSettings
 from mainspring.kernel.call import Caller
 from mainspring.kernel.policy import Rate, RateClass
 
 
-def passes(meter: Meter, key: str, now_s: float) -> bool:
+def passes(meter: GcraLimiter, key: str, now_s: float) -> bool:
     try:
         meter.take(key, now_s)
     except Refused:
@@ -20,7 +20,7 @@ def passes(meter: Meter, key: str, now_s: float) -> bool:
 
 
 def test_a_burst_passes_then_one_per_interval() -> None:
-    meter = Meter("m", Rate.parse("10/s"), keys_max=1_024)
+    meter = GcraLimiter("m", Rate.parse("10/s"), keys_max=1_024)
     assert [passes(meter, "k", 100.0) for _ in range(12)] == [True] * 10 + [False] * 2
     assert not passes(meter, "k", 100.05)
     assert passes(meter, "k", 100.1)
@@ -29,7 +29,7 @@ def test_a_burst_passes_then_one_per_interval() -> None:
 
 
 def test_headers_name_the_policy_and_count_down() -> None:
-    meter = Meter("login", Rate.parse("3/m"), keys_max=1_024)
+    meter = GcraLimiter("login", Rate.parse("3/m"), keys_max=1_024)
     (policy, left) = meter.take("k", 0.0)
     assert policy == (b"ratelimit-policy", b'"login";q=3;w=60')
     assert left == (b"ratelimit", b'"login";r=2;t=20')
@@ -39,12 +39,12 @@ def test_headers_name_the_policy_and_count_down() -> None:
         meter.take("k", 0.5)
     assert caught.value.policy == "login"
     assert caught.value.retry_after_s == pytest.approx(19.5)
-    assert caught.value.standing[1] == (b"ratelimit", b'"login";r=0;t=20')
+    assert caught.value.rate_limit_headers[1] == (b"ratelimit", b'"login";r=0;t=20')
 
 
 def test_over_any_time_no_more_passes_than_the_rate_and_one_burst(seed: int) -> None:
     chance = random.Random(seed)
-    meter = Meter("m", Rate(7, 2.0), keys_max=1_024)
+    meter = GcraLimiter("m", Rate(7, 2.0), keys_max=1_024)
     now_s, times = 1_000.0, []
     for _ in range(5_000):
         now_s += chance.expovariate(12)
@@ -56,7 +56,7 @@ def test_over_any_time_no_more_passes_than_the_rate_and_one_burst(seed: int) -> 
 
 
 def test_a_call_given_back_was_never_counted() -> None:
-    meter = Meter("m", Rate.parse("2/s"), keys_max=1_024)
+    meter = GcraLimiter("m", Rate.parse("2/s"), keys_max=1_024)
     for _ in range(20):
         meter.take("k", 5.0)
         meter.give_back("k")
@@ -66,7 +66,7 @@ def test_a_call_given_back_was_never_counted() -> None:
 
 
 def test_flooding_the_table_resets_nobody_and_stays_bounded() -> None:
-    meter = Meter("m", Rate.parse("5/m"), keys_max=1_024)
+    meter = GcraLimiter("m", Rate.parse("5/m"), keys_max=1_024)
     now_s = 10.0
     while passes(meter, "abuser", now_s):
         pass
@@ -86,7 +86,7 @@ def test_flooding_the_table_resets_nobody_and_stays_bounded() -> None:
 
 
 def test_state_survives_the_change_of_generations() -> None:
-    meter = Meter("m", Rate.parse("2/h"), keys_max=64)
+    meter = GcraLimiter("m", Rate.parse("2/h"), keys_max=64)
     meter.take("k", 0.0)
     meter.take("k", 0.0)
     for i in range(40):  # fills the young generation: it becomes the old one
@@ -98,14 +98,16 @@ def test_state_survives_the_change_of_generations() -> None:
 
 def test_who_counts_against_what() -> None:
     limits = Limits(LimitSettings(default="5/s", anonymous="2/s", login="1/m"))
-    caller = Known(Caller("key", "key_1"), 1 << 60, ())
-    assert limits.take(RateClass.UNLIMITED, NOBODY, "192.0.2.1", 1.0) == ()
+    caller = CachedIdentity(Caller("key", "key_1"), 1 << 60, ())
+    assert limits.take(RateClass.UNLIMITED, ANONYMOUS_IDENTITY, "192.0.2.1", 1.0) == ()
     assert b'"default"' in limits.take(RateClass.DEFAULT, caller, "192.0.2.1", 1.0)[0][1]
-    assert b'"anonymous"' in limits.take(RateClass.DEFAULT, NOBODY, "192.0.2.1", 1.0)[0][1]
+    assert (
+        b'"anonymous"' in limits.take(RateClass.DEFAULT, ANONYMOUS_IDENTITY, "192.0.2.1", 1.0)[0][1]
+    )
     assert b'"login"' in limits.take(RateClass.LOGIN, caller, "2001:db8::1", 1.0)[0][1]
     with pytest.raises(Refused):
-        limits.take(RateClass.LOGIN, NOBODY, "2001:db8::2", 1.0)
-    other = Known(Caller("key", "key_1", tenant="other"), 1 << 60, ())
+        limits.take(RateClass.LOGIN, ANONYMOUS_IDENTITY, "2001:db8::2", 1.0)
+    other = CachedIdentity(Caller("key", "key_1", tenant="other"), 1 << 60, ())
     assert caller.limit_key != other.limit_key
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
+from mainspring.cel.syntax import parse
 from mainspring.gateway.address import Proxies
 from mainspring.gateway.compress import accepts_gzip
 from mainspring.gateway.conditional import not_modified
@@ -26,11 +27,10 @@ from mainspring.gateway.validate import Inputs, decode_segment, require_json
 from mainspring.interfaces.rest.exchange import Exchange
 from mainspring.interfaces.rest.router import Router
 from mainspring.kernel.call import Call, tag_matches
-from mainspring.kernel.cel.syntax import parse
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.media import file_name, media_type
 from mainspring.kernel.operation import Input, Operation
-from mainspring.runtime.feed import read_cursor
+from mainspring.runtime.events.feed import read_cursor
 
 BYTES = 64 * 1024
 GROWTH_MAX = 9.0  # from n to 4n: linear is 4, quadratic 16

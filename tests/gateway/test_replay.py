@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.gateway.replay import Replays, parse_key
+from mainspring.gateway.replay import IdempotencyKeys, parse_key
 from mainspring.kernel.call import ANONYMOUS, Call, Caller
 from mainspring.kernel.errors import InFlight, KeyRequired, Malformed
 from mainspring.kernel.operation import Operation
@@ -22,10 +22,10 @@ REQUEST = (b"POST", b"/v1/one", b"", b"{}")
 
 
 @pytest.fixture
-async def replays(tmp_path: Path) -> Replays:
+async def replays(tmp_path: Path) -> IdempotencyKeys:
     keyring = FileKeyring(tmp_path / "k.json", clock=FakeClock(), entropy=SeededEntropy(1))
     await keyring.open()
-    return Replays(keyring, required=False)
+    return IdempotencyKeys(keyring, required=False)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_what_is_no_key_is_malformed(header: str) -> None:
         parse_key(header)
 
 
-def test_the_scope_of_a_key_is_tenant_caller_operation_and_key(replays: Replays) -> None:
+def test_the_scope_of_a_key_is_tenant_caller_operation_and_key(replays: IdempotencyKeys) -> None:
     def key_hash(operation: Operation = ONE, caller: Caller = ADA, key: str = "k") -> bytes:
         found = replays.identify(operation, caller, key, *REQUEST)
         assert found is not None
@@ -63,7 +63,7 @@ def test_the_scope_of_a_key_is_tenant_caller_operation_and_key(replays: Replays)
     assert len({key_hash(), *others}) == 7
 
 
-def test_every_part_of_the_request_is_fingerprinted(replays: Replays) -> None:
+def test_every_part_of_the_request_is_fingerprinted(replays: IdempotencyKeys) -> None:
     def fingerprint(*request: bytes) -> bytes:
         found = replays.identify(ONE, ADA, "k", *request)
         assert found is not None
@@ -75,7 +75,7 @@ def test_every_part_of_the_request_is_fingerprinted(replays: Replays) -> None:
     assert len({fingerprint(*request) for request in requests}) == len(requests)
 
 
-def test_an_anonymous_key_belongs_to_its_request(replays: Replays) -> None:
+def test_an_anonymous_key_belongs_to_its_request(replays: IdempotencyKeys) -> None:
     one = replays.identify(ONE, ANONYMOUS, "k", *REQUEST)
     other = replays.identify(ONE, ANONYMOUS, "k", *REQUEST[:3], b"other")
     assert one is not None
@@ -83,20 +83,20 @@ def test_an_anonymous_key_belongs_to_its_request(replays: Replays) -> None:
     assert one.key_hash != other.key_hash
 
 
-def test_a_secret_answer_says_so(replays: Replays) -> None:
+def test_a_secret_answer_says_so(replays: IdempotencyKeys) -> None:
     secret = replays.identify(OTHER, ADA, "k", *REQUEST)
     assert secret is not None
     assert secret.secret
 
 
-def test_a_key_may_be_required(replays: Replays) -> None:
+def test_a_key_may_be_required(replays: IdempotencyKeys) -> None:
     assert replays.identify(ONE, ADA, None, *REQUEST) is None
-    strict = Replays(replays._keyring, required=True)
+    strict = IdempotencyKeys(replays._keyring, required=True)
     with pytest.raises(KeyRequired):
         strict.identify(ONE, ADA, None, *REQUEST)
 
 
-def test_one_call_per_key_runs(replays: Replays) -> None:
+def test_one_call_per_key_runs(replays: IdempotencyKeys) -> None:
     found = replays.identify(ONE, ADA, "k", *REQUEST)
     assert found is not None
     with replays.running(found), pytest.raises(InFlight) as caught, replays.running(found):

@@ -20,9 +20,9 @@ from mainspring.interfaces.server import Server
 from mainspring.kernel.call import Caller
 from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.kernel.errors import Unauthenticated
-from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.events.field_encryption import FieldEncryption
+from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.runtime import Runtime
-from mainspring.runtime.telemetry import Metrics
 from tests.interfaces.notes import Gates, notes
 
 WRITER = {"Authorization": "Bearer msk_writer"}
@@ -123,7 +123,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         keyring = FileKeyring(folder / "keyring.json", clock=clock, entropy=entropy)
         await keyring.open()
         runtime = Runtime(
-            database, [notes], keyring=keyring, sealer=Sealer(database, keyring, entropy),
+            database, [notes], keyring=keyring, sealer=FieldEncryption(database, keyring, entropy),
             resources={Gates: Gates()},
         )  # fmt: skip
         await runtime.migrate()

@@ -9,7 +9,7 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Conflict, Forbidden, NotFound
-from mainspring.kernel.operation import Answer, Input, Raw, StreamItem, Upload
+from mainspring.kernel.operation import Input, Raw, Response, StreamItem, Upload
 from mainspring.kernel.page import Cursor, Limit, Page
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.service import Service
@@ -82,29 +82,29 @@ class Gates:
 
 
 @notes.operation("POST /v1/notes", scope="notes:write", status=201, raises=(Conflict,))
-async def create(call: Call, new: NewNote) -> Answer[Note]:
+async def create(call: Call, new: NewNote) -> Response[Note]:
     """Write a note."""
     note = Note(call.new_id("note"), new.title)
     call.write(NOTES.insert(note))
     call.emit(NoteCreated(note.id, note.title))
-    return Answer(note, etag='"1"', headers=(("Location", f"/v1/notes/{note.id}"),))
+    return Response(note, etag='"1"', headers=(("Location", f"/v1/notes/{note.id}"),))
 
 
 @notes.operation("GET /v1/notes/{id}", scope="notes:read")
-async def get(call: Call, id: str) -> Answer[Note]:
+async def get(call: Call, id: str) -> Response[Note]:
     """Read a note."""
     note = await call.one(BY_ID, id=id)
-    return Answer(note, etag=f'"{note.version}"')
+    return Response(note, etag=f'"{note.version}"')
 
 
 @notes.operation("PATCH /v1/notes/{id}", scope="notes:write")
-async def change(call: Call, id: str, new: NoteChange) -> Answer[Note]:
+async def change(call: Call, id: str, new: NoteChange) -> Response[Note]:
     """Change a note."""
     note = await call.one(BY_ID, id=id)
     call.require_match(f'"{note.version}"')
     call.write(NOTES.update(note, title=new.title))
     changed = msgspec.structs.replace(note, title=new.title, version=note.version + 1)
-    return Answer(changed, etag=f'"{changed.version}"')
+    return Response(changed, etag=f'"{changed.version}"')
 
 
 @notes.operation("DELETE /v1/notes/{id}", scope="notes:write")

@@ -18,7 +18,7 @@ from mainspring.gateway.validate import Inputs
 from mainspring.interfaces import server
 from mainspring.interfaces.rest import app, streams
 from mainspring.interfaces.server import connections_for, raise_open_files
-from mainspring.kernel.errors import Limited, Unavailable
+from mainspring.kernel.errors import RateLimited, Unavailable
 from tests.interfaces.conftest import READER, WRITER, Site, Start
 from tests.interfaces.notes import put_file
 from tests.interfaces.test_protocol import GET, KEY, POST, Wire
@@ -199,7 +199,7 @@ async def test_a_proxy_that_speaks_an_older_http_is_no_operator(site: Site) -> N
 def test_nobody_takes_more_than_a_share_of_a_pool() -> None:
     pool = Pool("places", 3, 2)
     with pool.place("a"), pool.place("a"):
-        with pytest.raises(Limited, match="share"):
+        with pytest.raises(RateLimited, match="share"):
             pool.take("a")
         with pool.place("b"), pytest.raises(Unavailable, match="too many places"):
             pool.take("c")

@@ -12,7 +12,7 @@ import pytest
 
 from mainspring.gateway.validate import Inputs
 from mainspring.interfaces.openapi import Document
-from mainspring.kernel.operation import Shape
+from mainspring.kernel.operation import OperationVariant
 from tests.interfaces.conftest import Site, Start
 from tests.interfaces.notes import notes
 
@@ -63,7 +63,7 @@ def test_an_operation_tells_its_scope_statuses_and_headers(document: dict[str, A
 
 def test_a_shape_stands_for_its_operation() -> None:
     body = {"type": "object", "properties": {"x": {"type": "string"}}}
-    shape = Shape("notes.get", "posts", {"id": "posts"}, body, body, public=True)
+    shape = OperationVariant("notes.get", "posts", {"id": "posts"}, body, body, public=True)
     built = Document([notes], title="Notes", version="1").build([shape])
     assert "get" not in built["paths"]["/v1/notes/{id}"]
     shaped = built["paths"]["/v1/notes/posts"]["get"]
@@ -88,9 +88,11 @@ async def test_the_document_is_served_to_anyone(site: Site) -> None:
 async def test_shapes_are_shown_to_those_who_may_see_them(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def describe(call: Any) -> list[Shape]:
+    async def describe(call: Any) -> list[OperationVariant]:
         return [
-            Shape("notes.get", name, {"id": name}, None, {"type": "object"}, public=name == "open")
+            OperationVariant(
+                "notes.get", name, {"id": name}, None, {"type": "object"}, public=name == "open"
+            )
             for name in ("open", "closed")
         ]
 

@@ -296,7 +296,7 @@ async def test_a_peer_that_takes_no_answer_is_cut_off(monkeypatch: pytest.Monkey
     asked = exchange.Exchange(scope, never, never, "req_1")
     for answer in (asked.answer(200, [], b"x"), asked.write(b"x")):
         stuck.aborted = False
-        with pytest.raises(exchange.Gone):
+        with pytest.raises(exchange.PeerGone):
             await answer
         assert stuck.aborted
 

@@ -43,7 +43,7 @@ def test_updates_join_wherever_they_stand() -> None:
         (("0",), ("a",)), (("1",), ("a", "b")), (("2",), ("a", "b"))
     ]  # fmt: skip
     assert staged.writes[0] == ROWS.delete(Row("y", 0, 0))
-    staged.begin_again()
+    staged.reset()
     staged.write(ROWS.update(rows[0], b=1))
     assert staged.writes == [ROWS.update(rows[0], b=1)]
 
@@ -52,7 +52,7 @@ def test_a_rerun_forgets_what_was_staged_and_makes_the_same_ids() -> None:
     staged = call()
     first = [staged.new_id("a"), staged.new_id("b")]
     staged.write(ROWS.delete(Row("x", 1, 2)))
-    staged.begin_again()
+    staged.reset()
     assert staged.writes == []
     assert [staged.new_id("a"), staged.new_id("b")] == first
     assert staged.new_id("a") not in first

@@ -6,7 +6,7 @@ import pytest
 
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.ports.database import Database
-from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.clock import FakeClock, SeededEntropy
 from tests.runtime.links import links
@@ -26,7 +26,7 @@ async def runtime(database: Database, tmp_path: Path, clock: FakeClock) -> Runti
         database,
         [links],
         keyring=keyring,
-        sealer=Sealer(database, keyring, entropy),
+        sealer=FieldEncryption(database, keyring, entropy),
         clock=clock,
         entropy=entropy,
     )

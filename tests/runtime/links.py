@@ -7,7 +7,7 @@ import msgspec
 from mainspring.kernel.call import Call, Transaction
 from mainspring.kernel.errors import Conflict, Forbidden
 from mainspring.kernel.job import JobFailed, Snooze
-from mainspring.kernel.operation import Answer, Input
+from mainspring.kernel.operation import Input, Response
 from mainspring.kernel.policy import RetryPolicy
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query, Statement, Table
@@ -53,7 +53,7 @@ class SlugTaken(Conflict):
 
 class Locked(Forbidden):
     code = "locked"
-    keeps_staged = True
+    commits_on_failure = True
 
 
 class NewLink(Input):
@@ -69,11 +69,11 @@ class LinkCreated(msgspec.Struct, frozen=True):
 
 
 @links.operation("POST /v1/links", scope="links:write", status=201, raises=(SlugTaken,))
-async def create(call: Call, new: NewLink) -> Answer[Link]:
+async def create(call: Call, new: NewLink) -> Response[Link]:
     link = Link(call.new_id("link"), new.slug, 0)
-    call.write(LINKS.insert(link, taken=SlugTaken))
+    call.write(LINKS.insert(link, on_conflict=SlugTaken))
     call.emit(LinkCreated(link.id, link.slug, 0))
-    return Answer(link, etag='"1"')
+    return Response(link, etag='"1"')
 
 
 @links.operation("POST /v1/links/{id}:hit", scope="links:write")

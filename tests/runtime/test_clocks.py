@@ -2,13 +2,13 @@
 
 from mainspring.kernel.job import Job, Schedule
 from mainspring.kernel.table import Query
-from mainspring.runtime.answers import ANSWER_KEPT_MS
+from mainspring.runtime.invoke.stored_answers import ANSWER_KEPT_MS
+from mainspring.runtime.jobs.scheduler import next_ms
 from mainspring.runtime.runtime import Runtime
-from mainspring.runtime.scheduler import next_ms
 from mainspring.testing.clock import FakeClock
 from tests.runtime import links
-from tests.runtime.test_dispatch import key, new_link, run
-from tests.runtime.test_workers import ALL_JOBS, enqueue, jobs_in
+from tests.runtime.invoke.test_dispatcher import key, new_link, run
+from tests.runtime.jobs.test_workers import ALL_JOBS, enqueue, jobs_in
 
 YEAR_S = 365 * 24 * 3600
 EXPIRES = Query("test.expires", "SELECT expires_ms FROM idempotency", int)

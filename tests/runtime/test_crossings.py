@@ -11,13 +11,13 @@ from mainspring.kernel.job import Job, JobState, Schedule, Snooze
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import StartError
+from mainspring.runtime.jobs.scheduler import Scheduler
 from mainspring.runtime.runtime import Runtime
-from mainspring.runtime.scheduler import Scheduler
 from mainspring.runtime.tables import ClaimedJob
 from mainspring.testing.clock import FakeClock
 from tests.runtime import links
-from tests.runtime.test_dispatch import EVENT_COUNT, count, key, new_link, run
-from tests.runtime.test_workers import DEADLINE_S, HITS, enqueue, jobs_in, until
+from tests.runtime.invoke.test_dispatcher import EVENT_COUNT, count, key, new_link, run
+from tests.runtime.jobs.test_workers import DEADLINE_S, HITS, enqueue, jobs_in, until
 
 ADD_HIT = Statement("test.add_hit", "INSERT INTO links_hits (id, link) VALUES (:id, :link)")
 TOUCH = Statement("test.touch", "UPDATE links_links SET hits = hits WHERE id = :id")
@@ -266,15 +266,15 @@ async def test_an_event_whose_handler_hangs_is_set_aside(
     async def hang(call: Call, event: links.LinkCreated) -> None:
         await asyncio.Event().wait()
 
-    await runtime.relay.start()
-    await runtime.relay.stop()
+    await runtime.consumer_runner.start()
+    await runtime.consumer_runner.stop()
     await new_link(runtime)
     if runtime.database.dialect == "postgres":
         await runtime.sequencer.sequence()
-    monkeypatch.setattr("mainspring.runtime.relay.HANDLE_TIMEOUT_S", 0.001)
+    monkeypatch.setattr("mainspring.runtime.events.consumer_runner.HANDLE_TIMEOUT_S", 0.001)
     counting = runtime.registry.consumers["links.count"]
     hanging = msgspec.structs.replace(counting, handler=hang)
-    assert await runtime.relay.take(hanging, 0) == 1
+    assert await runtime.consumer_runner.take(hanging, 0) == 1
     assert [job.name for job in await jobs_in(runtime, "ready")] == ["links.count.again"]
 
 

@@ -13,13 +13,13 @@ from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.kernel.errors import Unavailable
 from mainspring.ports.database import Database
 from mainspring.runtime import outage, supervisor
+from mainspring.runtime.events.consumer_runner import STUCK_S
 from mainspring.runtime.health import ASK_EVERY_S, DISK_FREE_BYTES_MIN, Health
 from mainspring.runtime.outage import Outage
-from mainspring.runtime.relay import STUCK_S
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.testing.clock import FakeClock
-from tests.runtime.test_dispatch import new_link
+from tests.runtime.invoke.test_dispatcher import new_link
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -87,9 +87,11 @@ async def test_a_full_disk_is_named(
 async def test_a_consumer_that_stands_still_is_named(runtime: Runtime, clock: FakeClock) -> None:
     await runtime.start()
     await new_link(runtime)
-    runtime.relay._moved_s["links.count"] = clock.monotonic_s()
+    runtime.consumer_runner._moved_s["links.count"] = clock.monotonic_s()
     clock.move(STUCK_S + 1)
-    assert [line.partition(":")[0] for line in runtime.relay.failing()] == ["consumer links.count"]
+    assert [line.partition(":")[0] for line in runtime.consumer_runner.failing()] == [
+        "consumer links.count"
+    ]
     await runtime.stop(1.0)
 
 

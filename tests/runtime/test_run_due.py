@@ -6,8 +6,8 @@ from mainspring.kernel.call import SYSTEM
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.clock import FakeClock
 from tests.runtime import links
-from tests.runtime.test_dispatch import count, new_link
-from tests.runtime.test_workers import HITS, enqueue, jobs_in
+from tests.runtime.invoke.test_dispatcher import count, new_link
+from tests.runtime.jobs.test_workers import HITS, enqueue, jobs_in
 
 
 @pytest.fixture
@@ -34,7 +34,9 @@ async def test_a_round_gives_events_to_consumers(still: Runtime) -> None:
 
 async def test_a_failing_consumer_is_told_of_and_set_aside(still: Runtime) -> None:
     told = []
-    still.relay.on_aside(lambda consumer, event, error: told.append((consumer.name, str(error))))
+    still.consumer_runner.on_aside(
+        lambda consumer, event, error: told.append((consumer.name, str(error)))
+    )
     await new_link(still, "poison")
     await new_link(still, "sound")
     await still.run_due()

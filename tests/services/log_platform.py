@@ -11,10 +11,10 @@ from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.event import Personal
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
-from mainspring.runtime.erasure import Sealer, erase
+from mainspring.runtime.audit.merkle_store import Tree
+from mainspring.runtime.events.field_encryption import FieldEncryption, erase
+from mainspring.runtime.notifier import wait
 from mainspring.runtime.runtime import Runtime
-from mainspring.runtime.tree import Tree
-from mainspring.runtime.wakes import wait
 from mainspring.services.audit import service as audit
 from mainspring.services.audit.api import AuditSettings
 from mainspring.services.audit.export import export
@@ -53,7 +53,7 @@ class LogPlatform:
         self.clock = FakeClock()
         entropy = SeededEntropy(1)
         self.keyring = FileKeyring(folder / "keyring.json", clock=self.clock, entropy=entropy)
-        self.sealer = Sealer(database, self.keyring, entropy, self.clock)
+        self.sealer = FieldEncryption(database, self.keyring, entropy, self.clock)
         self.runtime = Runtime(
             database,
             [notes, audit, events],
@@ -61,7 +61,7 @@ class LogPlatform:
             sealer=self.sealer,
             resources={
                 Database: database,
-                Sealer: self.sealer,
+                FieldEncryption: self.sealer,
                 AuditSettings: AuditSettings(origin=ORIGIN),
             },
             clock=self.clock,

@@ -13,11 +13,11 @@ from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
-from mainspring.runtime.dispatch import Outcome
-from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.events.field_encryption import FieldEncryption
+from mainspring.runtime.invoke.dispatcher import Outcome
+from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tables import JobRow
-from mainspring.runtime.telemetry import Metrics
 from mainspring.testing.clock import FakeClock, SeededEntropy
 
 DEADLINE_S = 20.0
@@ -100,13 +100,13 @@ async def platform_of(
     clock, entropy = FakeClock(time.time_ns() // 1_000_000), SeededEntropy(1)
     keyring = FileKeyring(folder / "keyring.json", clock=clock, entropy=entropy)
     await keyring.open()
-    sealer = Sealer(database, keyring, entropy)
+    sealer = FieldEncryption(database, keyring, entropy)
     runtime = Runtime(
         database,
         services,
         keyring=keyring,
         sealer=sealer,
-        resources={Sealer: sealer, Metrics: Metrics(), **resources},
+        resources={FieldEncryption: sealer, Metrics: Metrics(), **resources},
         clock=clock,
         entropy=entropy,
         concurrency=concurrency,

@@ -10,8 +10,8 @@ import pytest
 from mainspring import App, Invalid, Money, Service
 from mainspring.kernel.errors import Forbidden, PreconditionFailed, Unauthenticated
 from mainspring.ports.database import StartError
-from mainspring.ports.web import Web, WebError
-from mainspring.runtime.tracing import CURRENT_CALL
+from mainspring.ports.http_client import HttpClient, WebError
+from mainspring.runtime.invoke.tracing import CURRENT_CALL
 from mainspring.testing import Outgoing, Platform, PostgresServer, UnexpectedFailure
 from tests.testing import workshop
 from tests.testing.workshop import app
@@ -356,7 +356,7 @@ async def test_a_port_may_be_filled_by_the_test() -> None:
         async def post(self, *args: Any, **named: Any) -> Any:
             raise WebError("timed_out", "nobody hears")
 
-    async with Platform(app, ports={Web: Deaf()}) as platform:
+    async with Platform(app, ports={HttpClient: Deaf()}) as platform:
         await platform.enqueue(workshop.ring)
         (failed,) = await platform.drain(failing=[workshop.ring])
         assert str(failed.error) == "timed_out: nobody hears"

@@ -23,7 +23,7 @@ from mainspring import (
     Table,
     Upload,
 )
-from mainspring.ports.web import Web
+from mainspring.ports.http_client import HttpClient
 
 
 class WorkshopSettings(msgspec.Struct, frozen=True):
@@ -101,7 +101,7 @@ workshop.state(Switches)
 async def make(call: Call, new: NewTool) -> Shown:
     """Make a tool."""
     tool = Tool(call.new_id("tool"), new.name, new.price.amount, new.price.currency)
-    call.write(TOOLS.insert(tool, taken=NameTaken))
+    call.write(TOOLS.insert(tool, on_conflict=NameTaken))
     call.emit(ToolMade(tool.id, tool.name))
     return Shown(tool.id, tool.name, new.price)
 
@@ -194,7 +194,9 @@ async def again(call: Call) -> None:
 @workshop.job()
 async def ring(call: Call) -> None:
     """Ring another's bell."""
-    await call.use(Web).post("https://bell.example/ring", b"{}", {"X-Bell": "1"}, timeout_s=1)
+    await call.use(HttpClient).post(
+        "https://bell.example/ring", b"{}", {"X-Bell": "1"}, timeout_s=1
+    )
 
 
 @workshop.job()

@@ -61,7 +61,7 @@ def export(
     """
     import asyncio
 
-    from mainspring.cli.running import find_running
+    from mainspring.cli.instance_file import find_running
     from mainspring.ports.database import StartError
     from mainspring.settings import PlatformSettings
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from mainspring.cli.running import find_running
+from mainspring.cli.instance_file import find_running
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, StartError, Transaction, Wakes

@@ -29,7 +29,7 @@ def doctor(
 
     from mainspring.app import open_database
     from mainspring.cli import EXIT_FOUND, checks
-    from mainspring.cli.running import find_running
+    from mainspring.cli.instance_file import find_running
     from mainspring.cli.user_app import load_app
     from mainspring.gateway.settings import ServerSettings
     from mainspring.settings import PlatformSettings, database_url

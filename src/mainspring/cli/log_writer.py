@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from mainspring.runtime.telemetry import LOG_LINES_DROPPED
+from mainspring.runtime.metrics.telemetry import LOG_LINES_DROPPED
 
 PENDING_BYTES_MAX = 8 << 20  # lines that wait for the thread
 LINE_BYTES_MAX = 256 << 10  # of one line; the rest is cut off

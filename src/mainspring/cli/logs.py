@@ -19,7 +19,7 @@ from structlog.typing import Processor
 
 from mainspring.cli.log_writer import LogWriter
 from mainspring.kernel.settings import masked_urls
-from mainspring.runtime.tracing import call_labels
+from mainspring.runtime.invoke.tracing import call_labels
 from mainspring.settings import LogSettings
 
 HIDDEN = "********"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from mainspring.runtime.containment import described, end
+from mainspring.runtime.invoke.containment import described, end
 
 T = TypeVar("T")
 

@@ -55,8 +55,8 @@ def find_platform(url: str | None, key_file: Path | None, data_dir: Path | None)
 
     Raises StartError when none runs or there is no key.
     """
+    from mainspring.cli.instance_file import reach_running
     from mainspring.cli.remote import Remote, read_key
-    from mainspring.cli.running import reach_running
 
     folder = Path(
         read_settings(None, None, data_dir=data_dir, any_app=True).of(PlatformSettings).data_dir

@@ -14,9 +14,9 @@ from types import FrameType
 import structlog
 
 from mainspring.app import Platform, build
+from mainspring.cli.instance_file import Announce, Running, told
 from mainspring.cli.loop import leave, serve_loop
-from mainspring.cli.running import Announce, Running, told
-from mainspring.cli.workers import Crew
+from mainspring.cli.prefork import Prefork
 from mainspring.gateway.settings import ServerSettings
 from mainspring.interfaces.server import bind
 from mainspring.kernel.app import App
@@ -57,7 +57,7 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
 
     server = settings.of(ServerSettings)
     with bind(server.host, server.port) as listener:
-        Crew(workers, listener, serve).run(announce)
+        Prefork(workers, listener, serve).run(announce)
 
 
 async def _serve(

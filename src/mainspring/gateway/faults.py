@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import inspect
 
-from mainspring.kernel.errors import FAULT_CHARS_MAX, Faults
+from mainspring.kernel.errors import FAULT_CHARS_MAX, FieldErrors
 
 VALUES_MAX = 20_000  # values of one input that are looked at; of the rest no fault is told
 
@@ -35,7 +35,7 @@ def collect(
     *,
     at: str = "",
     strict: bool = True,
-) -> Faults:
+) -> FieldErrors:
     """Tell all that keeps a decoded value from being a ``kind``, in the order it was sent.
 
     ``error`` is what msgspec said of it; it is told alone where no value is given, or where the
@@ -55,7 +55,7 @@ class _Walk:
     """One walk over a value and its type."""
 
     def __init__(self, at: str, strict: bool) -> None:
-        self.faults = Faults()
+        self.faults = FieldErrors()
         self._at = at
         self._strict = strict
         self._left = VALUES_MAX
@@ -141,12 +141,12 @@ class _Walk:
             self.faults.add(self._at + _pointer(path) + below, detail)
 
 
-def wrong_texts(value: Any, wrong: Callable[[str], bool], detail: str) -> Faults:
+def wrong_texts(value: Any, wrong: Callable[[str], bool], detail: str) -> FieldErrors:
     """Point at every text in decoded JSON, names of members included, that is wrong.
 
     Raises RecursionError where it nests too deep.
     """
-    faults = Faults()
+    faults = FieldErrors()
 
     def walk(value: dict[str, Any] | list[Any], path: Path) -> None:
         parts: Iterable[tuple[str | int, Any]]

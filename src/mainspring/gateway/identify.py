@@ -48,7 +48,7 @@ class Authenticator(Protocol):
         ...
 
 
-class Known:
+class CachedIdentity:
     """A remembered identity. Once it is ``dropped`` it must be looked up again.
 
     ``size_bytes`` is about what remembering it takes.
@@ -72,7 +72,7 @@ class _Lookup:
 
     def __init__(self) -> None:
         self.forgotten: set[str] = set()
-        self.task: asyncio.Task[Known] | None = None
+        self.task: asyncio.Task[CachedIdentity] | None = None
 
 
 class Identities:
@@ -112,12 +112,12 @@ class Identities:
         self._asking = Pool("log-ins being checked", LOOKUPS_MAX, LOOKUPS_SHARE)
         self._silence_max_ms = silence_max_ms
         self._heard_ms = clock.now_ms()
-        self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self._known: OrderedDict[bytes, CachedIdentity] = OrderedDict()
         self._by_tag: dict[str, set[bytes]] = {}
         self._by_caller: dict[str, OrderedDict[bytes, None]] = {}
         self._lookups: dict[bytes, _Lookup] = {}
 
-    def recall(self, header: bytes, now_ms: int) -> Known | None:
+    def recall(self, header: bytes, now_ms: int) -> CachedIdentity | None:
         """Return what is remembered and still holds."""
         key = _key(_token(header))
         known = self._known.get(key)
@@ -129,7 +129,7 @@ class Identities:
         self._by_caller[known.limit_key].move_to_end(key)
         return known
 
-    async def look_up(self, header: bytes, holder: str) -> Known:
+    async def look_up(self, header: bytes, holder: str) -> CachedIdentity:
         """Ask the authenticator, together with everyone who asks for the same credential.
 
         Refusals are not remembered. ``holder`` is whose share of those who ask this takes. Raises
@@ -147,7 +147,7 @@ class Identities:
         # Shielded: one asker that gives up must not take the answer from the others.
         return await asyncio.shield(lookup.task)
 
-    async def _ask(self, key: bytes, credential: str, lookup: _Lookup) -> Known:
+    async def _ask(self, key: bytes, credential: str, lookup: _Lookup) -> CachedIdentity:
         try:
             for _ in range(LOOKUP_ATTEMPTS_MAX):
                 lookup.forgotten.clear()
@@ -163,14 +163,14 @@ class Identities:
         finally:
             del self._lookups[key]
 
-    def _remember(self, key: bytes, identity: Identity, now_ms: int) -> Known:
+    def _remember(self, key: bytes, identity: Identity, now_ms: int) -> CachedIdentity:
         until_ms = now_ms + REMEMBERED_MS
         if identity.expires_ms is not None:
             until_ms = min(until_ms, identity.expires_ms)
             if until_ms <= now_ms:
                 raise Unauthenticated("the credential has expired")
         self._drop(key)
-        known = Known(identity.caller, until_ms, identity.tags)
+        known = CachedIdentity(identity.caller, until_ms, identity.tags)
         own = self._by_caller.get(known.limit_key)
         if own is not None and len(own) >= CREDENTIALS_SHARE:
             self._drop(next(iter(own)))
@@ -263,4 +263,4 @@ def challenge() -> Unauthenticated:
     return Unauthenticated("send Authorization: Bearer TOKEN", headers=_CHALLENGE)
 
 
-NOBODY = Known(ANONYMOUS, 1 << 62, ())
+ANONYMOUS_IDENTITY = CachedIdentity(ANONYMOUS, 1 << 62, ())

@@ -6,9 +6,9 @@ Exact within one process; N processes together allow up to N times the rate.
 import math
 
 from mainspring.gateway.address import bucket
-from mainspring.gateway.identify import Known
+from mainspring.gateway.identify import CachedIdentity
 from mainspring.gateway.settings import LimitSettings
-from mainspring.kernel.errors import Limited
+from mainspring.kernel.errors import RateLimited
 from mainspring.kernel.policy import Rate, RateClass
 
 SHARED_SLOTS = 1_024  # what keys share once a table is full of busy ones
@@ -16,20 +16,20 @@ SHARED_SLOTS = 1_024  # what keys share once a table is full of busy ones
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-class Refused(Limited):
+class Refused(RateLimited):
     """A limit refused the call; ``standing`` holds the headers that tell the caller where it is."""
 
-    def __init__(self, policy: str, retry_after_s: float, standing: Headers) -> None:
+    def __init__(self, policy: str, retry_after_s: float, rate_limit_headers: Headers) -> None:
         super().__init__(
             f"the limit {policy!r} refused the call",
             retry_after_s=retry_after_s,
             extra={"policy": policy},
         )
         self.policy = policy
-        self.standing = standing
+        self.rate_limit_headers = rate_limit_headers
 
 
-class Meter:
+class GcraLimiter:
     """One policy's table: for each key the moment at which its bucket will be empty again.
 
     The table is two generations, ``keys_max`` together and half as many again at worst. An entry
@@ -115,11 +115,11 @@ class Meter:
 
     def _refusal(self, ahead_s: float) -> Refused:
         wait_s = ahead_s - self._window
-        standing = (
+        rate_limit_headers = (
             self.policy,
             (b"ratelimit", b'"%b";r=0;t=%d' % (self.name.encode(), math.ceil(wait_s))),
         )
-        return Refused(self.name, wait_s, standing)
+        return Refused(self.name, wait_s, rate_limit_headers)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old) + len(self._shared)
@@ -132,11 +132,11 @@ class Limits:
 
     def __init__(self, settings: LimitSettings) -> None:
         keys = settings.keys_max
-        self.default = Meter("default", Rate.parse(settings.default), keys_max=keys)
-        self.anonymous = Meter("anonymous", Rate.parse(settings.anonymous), keys_max=keys)
-        self.login = Meter("login", Rate.parse(settings.login), keys_max=keys)
+        self.default = GcraLimiter("default", Rate.parse(settings.default), keys_max=keys)
+        self.anonymous = GcraLimiter("anonymous", Rate.parse(settings.anonymous), keys_max=keys)
+        self.login = GcraLimiter("login", Rate.parse(settings.login), keys_max=keys)
 
-    def take(self, rate: RateClass, known: Known, address: str, now_s: float) -> Headers:
+    def take(self, rate: RateClass, known: CachedIdentity, address: str, now_s: float) -> Headers:
         """Count a call against its policy. Raises Refused."""
         if rate is RateClass.UNLIMITED:
             return ()

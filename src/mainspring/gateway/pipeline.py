@@ -11,10 +11,15 @@ import msgspec
 from mainspring.gateway.address import Proxies, bucket
 from mainspring.gateway.authorise import authorise
 from mainspring.gateway.deadline import within
-from mainspring.gateway.identify import NOBODY, Authenticator, Identities, Known
+from mainspring.gateway.identify import (
+    ANONYMOUS_IDENTITY,
+    Authenticator,
+    CachedIdentity,
+    Identities,
+)
 from mainspring.gateway.limit import Headers, Limits, Refused
 from mainspring.gateway.pools import Pool
-from mainspring.gateway.replay import Replays
+from mainspring.gateway.replay import IdempotencyKeys
 from mainspring.gateway.settings import LimitSettings, ServerSettings
 from mainspring.gateway.validate import Args, Inputs
 from mainspring.kernel.call import ADDRESS_ACCOUNT, Call, Caller
@@ -24,9 +29,9 @@ from mainspring.kernel.event import StagedEvent
 from mainspring.kernel.operation import Operation, Raw, StreamItem
 from mainspring.kernel.policy import RateClass
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.containment import contained, contained_items
-from mainspring.runtime.dispatch import Dispatcher, Outcome
-from mainspring.runtime.telemetry import Metrics
+from mainspring.runtime.invoke.containment import contained, contained_items
+from mainspring.runtime.invoke.dispatcher import Dispatcher, Outcome
+from mainspring.runtime.metrics.telemetry import Metrics
 
 LARGE_BODY_BYTES = 256 << 10  # read off the loop, one such body at a time
 LARGE_BODIES_MAX = 64  # that wait to be read
@@ -40,9 +45,22 @@ class Ask:
     """
 
     __slots__ = (
-        "address", "authorization", "body", "causation_id", "content_type", "correlation_id",
-        "idempotency_key", "if_match", "known", "method", "path_values", "query", "request_id",
-        "resume_after", "standing", "target",
+        "address",
+        "authorization",
+        "body",
+        "causation_id",
+        "content_type",
+        "correlation_id",
+        "idempotency_key",
+        "if_match",
+        "known",
+        "method",
+        "path_values",
+        "query",
+        "rate_limit_headers",
+        "request_id",
+        "resume_after",
+        "target",
     )  # fmt: skip
 
     def __init__(self, request_id: str) -> None:
@@ -60,8 +78,8 @@ class Ask:
         self.idempotency_key: str | None = None
         self.if_match: str | None = None
         self.resume_after: str | None = None
-        self.known: Known = NOBODY
-        self.standing: Headers = ()
+        self.known: CachedIdentity = ANONYMOUS_IDENTITY
+        self.rate_limit_headers: Headers = ()
 
     @property
     def holder(self) -> str:
@@ -95,7 +113,7 @@ class Gateway:
         self.identities = Identities(authenticator, clock, silence_max_ms=silence_max_ms)
         self.limits = Limits(limits or LimitSettings())
         self.proxies = Proxies(server.trusted_proxies)
-        self.replays = Replays(keyring, required=server.idempotency_required)
+        self.replays = IdempotencyKeys(keyring, required=server.idempotency_required)
         self._large_bodies = Pool("large bodies", LARGE_BODIES_MAX, LARGE_BODIES_SHARE)
         self._reading = asyncio.Semaphore(1)
         dispatcher.on_commit(self._committed)
@@ -113,15 +131,17 @@ class Gateway:
                 self._metrics.auth_hits.value += 1
             ask.known = known
         else:
-            known = NOBODY
+            known = ANONYMOUS_IDENTITY
         try:
-            ask.standing = self.limits.take(rate, known, ask.address, self._clock.monotonic_s())
+            ask.rate_limit_headers = self.limits.take(
+                rate, known, ask.address, self._clock.monotonic_s()
+            )
         except Refused as refused:
             self._refused(ask, refused)
             raise
         authorise(scope, known.caller)
 
-    async def _look_up(self, ask: Ask, header: bytes, rate: RateClass) -> Known:
+    async def _look_up(self, ask: Ask, header: bytes, rate: RateClass) -> CachedIdentity:
         """Look a credential up, on the account of its address until it proves to be good.
 
         A log-in or a refresh often still carries the token it is about to replace; one that does
@@ -130,7 +150,7 @@ class Gateway:
         self._metrics.auth_misses.value += 1
         account = bucket(ask.address)
         try:
-            ask.standing = self.limits.anonymous.take(account, self._clock.monotonic_s())
+            ask.rate_limit_headers = self.limits.anonymous.take(account, self._clock.monotonic_s())
         except Refused as refused:
             self._refused(ask, refused)
             raise
@@ -139,18 +159,20 @@ class Gateway:
         except Unauthenticated:
             if rate is not RateClass.LOGIN:
                 raise
-            known = NOBODY
+            known = ANONYMOUS_IDENTITY
         self.limits.anonymous.give_back(account)
         return known
 
     def _refused(self, ask: Ask, refused: Refused) -> None:
-        ask.standing = refused.standing
+        ask.rate_limit_headers = refused.rate_limit_headers
         self._metrics.limited.of(refused.policy).add()
 
     async def still_holds(self, ask: Ask, scope: str | None) -> bool:
         """Identify and authorise an open stream again; False when it must end."""
         known = ask.known
-        if known is NOBODY or not (known.dropped or known.until_ms <= self._clock.now_ms()):
+        if known is ANONYMOUS_IDENTITY or not (
+            known.dropped or known.until_ms <= self._clock.now_ms()
+        ):
             return True
         header, now_ms = ask.authorization, self._clock.now_ms()
         assert header is not None  # it made the caller known

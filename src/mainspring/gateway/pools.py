@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mainspring.kernel.errors import Limited, Unavailable
+from mainspring.kernel.errors import RateLimited, Unavailable
 
 RETRY_AFTER_S = 1
 
@@ -34,7 +34,7 @@ class Pool:
         if self.taken + count > self.size:
             raise Unavailable(f"too many {self.what} at once", retry_after_s=RETRY_AFTER_S)
         if self._held.get(holder, 0) + count > self.share:
-            raise Limited(
+            raise RateLimited(
                 f"{self.share} {self.what} at once are one caller's share",
                 retry_after_s=RETRY_AFTER_S,
                 extra={"policy": self.what},

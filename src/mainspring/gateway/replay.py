@@ -8,7 +8,7 @@ from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import InFlight, KeyRequired, Malformed
 from mainspring.kernel.operation import Operation
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.dispatch import Idempotency
+from mainspring.runtime.invoke.dispatcher import Idempotency
 
 KEY_CHARS_MAX = 255
 RETRY_AFTER_S = 1
@@ -27,7 +27,7 @@ def parse_key(header: str) -> str:
     return key
 
 
-class Replays:
+class IdempotencyKeys:
     """Makes the identity of a call from its key, and lets one call per key run at a time."""
 
     __slots__ = ("_keyring", "_required", "_running")

@@ -20,8 +20,8 @@ import msgspec
 from mainspring.gateway.faults import collect, escape, wrong_texts
 from mainspring.kernel.errors import (
     Failure,
-    Fault,
-    Faults,
+    FieldError,
+    FieldErrors,
     Invalid,
     Malformed,
     NotFound,
@@ -125,7 +125,7 @@ class Inputs:
                 fields[name] = text
         if resume_after is not None and self.resumes:
             fields["after"] = resume_after
-        read, faults = None, Faults()
+        read, faults = None, FieldErrors()
         try:
             read = msgspec.convert(fields, self._query_type, strict=False)
         except msgspec.ValidationError as error:
@@ -226,12 +226,14 @@ def _query_text(raw: bytes) -> str:
     except UnicodeDecodeError:
         raise Invalid("the query is not UTF-8") from None
     if "\0" in text:
-        raise Invalid("text has no NUL", faults=(Fault("", "query parameter: has a NUL"),))
+        raise Invalid("text has no NUL", faults=(FieldError("", "query parameter: has a NUL"),))
     return text
 
 
-def _query_refused(wrong: Sequence[tuple[str, str]], also: Faults | None = None) -> Invalid:
-    faults = Faults(Fault("/" + escape(name), f"query parameter: {what}") for name, what in wrong)
+def _query_refused(wrong: Sequence[tuple[str, str]], also: FieldErrors | None = None) -> Invalid:
+    faults = FieldErrors(
+        FieldError("/" + escape(name), f"query parameter: {what}") for name, what in wrong
+    )
     if also is not None:
         for fault in also.told:
             faults.add(fault.pointer, f"query parameter: {fault.detail}")
@@ -250,7 +252,7 @@ def _refuse_body(body: bytes) -> None:
     """An operation without input bears an empty body or an empty object."""
     if body.strip() in {b"", b"{}"}:
         return
-    raise Invalid("this operation takes no body", faults=(Fault("", "takes no body"),))
+    raise Invalid("this operation takes no body", faults=(FieldError("", "takes no body"),))
 
 
 def _bound_depth(body: bytes) -> None:
@@ -282,7 +284,7 @@ def unreadable(body: bytes, error: Exception) -> Failure:
             json.loads(body), lambda text: not _is_unicode(text), "has a lone surrogate"
         )
     except (ValueError, RecursionError):
-        faults = Faults()
+        faults = FieldErrors()
     if not faults:
         return Malformed(f"the body is not JSON: {error}")
     return Invalid("text is valid Unicode", faults=faults)

@@ -13,8 +13,8 @@ import msgspec
 
 from mainspring.gateway.validate import absent_body
 from mainspring.kernel import errors
-from mainspring.kernel.errors import Failure, Fault
-from mainspring.kernel.operation import Kind, Operation, Shape
+from mainspring.kernel.errors import Failure, FieldError
+from mainspring.kernel.operation import Kind, Operation, OperationVariant
 from mainspring.kernel.service import Service
 
 Json = dict[str, Any]
@@ -39,7 +39,7 @@ class Problem(msgspec.Struct, frozen=True):
     instance: str
     code: str
     request_id: str
-    errors: tuple[Fault, ...] = ()
+    errors: tuple[FieldError, ...] = ()
     errors_more: int = 0
 
 
@@ -65,16 +65,16 @@ class Document:
         schemas, components = msgspec.json.schema_components(
             types, ref_template=REF, schema_hook=lambda kind: {}
         )
-        ours = {"Problem", "Fault"}  # their pointers repeat whatever a request held
+        ours = {"Problem", "FieldError"}  # their pointers repeat whatever a request held
         self._components = {
             name: schema if name in ours else _plain(schema) for name, schema in components.items()
         }
         self._components["Json"] = _JSON
         self._schemas = {(name, part): _plain(schemas[i]) for name, part, i in slots}
 
-    def build(self, shapes: Iterable[Shape] = ()) -> Json:
+    def build(self, shapes: Iterable[OperationVariant] = ()) -> Json:
         """Return the whole document; a shape stands in place of its operation's general form."""
-        shaped: dict[str, list[Shape]] = {}
+        shaped: dict[str, list[OperationVariant]] = {}
         for shape in shapes:
             shaped.setdefault(shape.operation, []).append(shape)
         paths: dict[str, Json] = {}
@@ -109,7 +109,9 @@ class Document:
             ],
         }
 
-    def _operation(self, operation: Operation, service: str, shape: Shape | None) -> Json:
+    def _operation(
+        self, operation: Operation, service: str, shape: OperationVariant | None
+    ) -> Json:
         described: Json = {
             "operationId": operation.name if shape is None else f"{operation.name}.{shape.name}",
             "tags": [service],
@@ -132,7 +134,7 @@ class Document:
             described["requestBody"] = body
         return described
 
-    def _body(self, operation: Operation, shape: Shape | None) -> Json | None:
+    def _body(self, operation: Operation, shape: OperationVariant | None) -> Json | None:
         if operation.kind is Kind.UPLOAD:
             # Without a body it is an empty file.
             return {"required": False, "content": {"application/octet-stream": {}}}
@@ -144,7 +146,7 @@ class Document:
         required = absent_body(operation) is msgspec.UNSET
         return {"required": required, "content": {"application/json": {"schema": schema}}}
 
-    def _responses(self, operation: Operation, shape: Shape | None) -> Json:
+    def _responses(self, operation: Operation, shape: OperationVariant | None) -> Json:
         answers: Json = {}
         if operation.kind is Kind.STREAM:
             content: Json = {"text/event-stream": {}, "application/x-ndjson": {}}
@@ -191,7 +193,7 @@ def _success(operation: Operation, schema: Json | None, note: str) -> Json:
     return answer
 
 
-def _parameters(operation: Operation, shape: Shape | None) -> list[Json]:
+def _parameters(operation: Operation, shape: OperationVariant | None) -> list[Json]:
     fixed = {} if shape is None else shape.values
     found: list[Json] = []
     for name, kind in operation.path_params.items():
@@ -281,7 +283,7 @@ def _filled(path: str, values: Mapping[str, str]) -> str:
 def _possible(operation: Operation) -> list[type[Failure]]:
     """Every failure the pipeline can answer for this operation, and those it declares."""
     found: list[type[Failure]] = [errors.Malformed, errors.Unauthenticated, errors.Forbidden,
-                                  errors.NotFound, errors.Limited, errors.HeadersTooLarge,
+                                  errors.NotFound, errors.RateLimited, errors.HeadersTooLarge,
                                   errors.Unavailable, errors.DeadlineExceeded]  # fmt: skip
     if operation.kind is Kind.STREAM:
         found.append(errors.NotAcceptable)

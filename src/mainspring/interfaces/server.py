@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from mainspring.gateway import secure
+from mainspring.gateway import security_headers
 from mainspring.gateway.address import Proxies, bucket
 from mainspring.gateway.pools import Pool
 from mainspring.gateway.settings import ServerSettings
@@ -412,7 +412,7 @@ class Protocol(HttpToolsProtocol):
             headers = [
                 (b"content-type", MEDIA_TYPE), (b"content-length", b"%d" % len(body)),
                 (b"request-id", request_id.encode()), (b"connection", b"close"),
-                secure.NO_STORE, *secure.API, *headers_of(failure),
+                security_headers.NO_STORE, *security_headers.API, *headers_of(failure),
             ]  # fmt: skip
             head = b"".join(b"%b: %b\r\n" % header for header in headers)
             self.transport.write(STATUS_LINE[failure.status] + head + b"\r\n" + body)

@@ -263,7 +263,7 @@ class Call:
         """
         self.wakes.add(name)
 
-    def begin_again(self) -> None:
+    def reset(self) -> None:
         """Forget what was staged, for a re-run."""
         self.reruns += 1
         self._ids_at = 0

@@ -14,20 +14,20 @@ FAULTS_BYTES_MAX = 16_384  # of all that are told
 FAULT_CHARS_MAX = 1_000  # of one pointer or detail: it may quote what the caller sent
 
 
-class Fault(msgspec.Struct, frozen=True):
+class FieldError(msgspec.Struct, frozen=True):
     """One thing wrong with the input: where (RFC 6901 JSON Pointer) and what."""
 
     pointer: str
     detail: str
 
 
-class Faults:
+class FieldErrors:
     """What is wrong with one input, within a bound: the first ones, and how many ``more``."""
 
     __slots__ = ("_bytes_left", "more", "told")
 
-    def __init__(self, faults: Iterable[Fault] = ()) -> None:
-        self.told: list[Fault] = []
+    def __init__(self, faults: Iterable[FieldError] = ()) -> None:
+        self.told: list[FieldError] = []
         self.more = 0
         self._bytes_left = FAULTS_BYTES_MAX
         for fault in faults:
@@ -43,7 +43,7 @@ class Faults:
         if self.full:
             self.more += 1
             return
-        fault = Fault(_cut(pointer), _cut(detail))
+        fault = FieldError(_cut(pointer), _cut(detail))
         self._bytes_left -= len(fault.pointer.encode()) + len(fault.detail.encode())
         self.told.append(fault)
 
@@ -59,7 +59,7 @@ def _cut(text: str) -> str:
 
 
 class Failure(Exception):
-    """An expected failure. ``keeps_staged`` commits what the handler staged before it raised.
+    """An expected failure. ``commits_on_failure`` commits what the handler staged before it raised.
 
     However many ``faults`` it is given, it tells of a bounded part and counts ``faults_more``.
     """
@@ -67,20 +67,20 @@ class Failure(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
-    keeps_staged: ClassVar[bool] = False
+    commits_on_failure: ClassVar[bool] = False
 
     def __init__(
         self,
         detail: str = "",
         *,
-        faults: Iterable[Fault] | Faults = (),
+        faults: Iterable[FieldError] | FieldErrors = (),
         retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, object] | None = None,
     ) -> None:
         self.detail = _cut(detail) or self.title
         super().__init__(self.detail)
-        found = faults if isinstance(faults, Faults) else Faults(faults)
+        found = faults if isinstance(faults, FieldErrors) else FieldErrors(faults)
         self.faults = tuple(found.told)
         self.faults_more = found.more
         self.retry_after_s = retry_after_s
@@ -214,7 +214,7 @@ def check_all(detail: str, *checks: Callable[[], object]) -> None:
     if len(refused) == 1 or any(not error.faults for error in refused):
         raise refused[0]
     if refused:
-        faults = Faults(fault for error in refused for fault in error.faults)
+        faults = FieldErrors(fault for error in refused for fault in error.faults)
         faults.more += sum(error.faults_more for error in refused)
         raise Invalid(detail, faults=faults)
 
@@ -231,7 +231,7 @@ class NeedsIndex(Invalid):
     code, title = "filter_needs_index", "The query needs an index"
 
 
-class Limited(Failure):
+class RateLimited(Failure):
     """Too many calls; ``retry_after_s`` says when the next one fits."""
 
     status, code, title = 429, "rate_limited", "Too many requests"

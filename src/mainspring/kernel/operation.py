@@ -39,7 +39,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What a request body or query is made of: unknown fields are refused."""
 
 
-class Answer(msgspec.Struct, Generic[T], frozen=True):
+class Response(msgspec.Struct, Generic[T], frozen=True):
     """A response with more than its body: status, entity tag, headers.
 
     ``etag`` is the strong tag with its quotes.
@@ -87,7 +87,7 @@ class Operation:
         "body_param",
         "doc",
         "handler",
-        "inside",
+        "in_transaction",
         "kind",
         "may_be_silent",
         "method",
@@ -121,7 +121,7 @@ class Operation:
         status: int | None = None,
         rate: RateClass = RateClass.DEFAULT,
         secret: bool = False,
-        inside: bool = False,
+        in_transaction: bool = False,
         raises: tuple[type, ...] = (),
         body_bytes_max: int = BODY_BYTES_MAX,
         timeout_s: float = TIMEOUT_S,
@@ -144,7 +144,7 @@ class Operation:
         self.scope = scope
         self.rate = rate
         self.secret = secret
-        self.inside = inside
+        self.in_transaction = in_transaction
         self.raises = raises
         self.body_bytes_max = body_bytes_max
         self.timeout_s = timeout_s
@@ -206,9 +206,9 @@ class Operation:
         response = hints["return"]
         if self.kind is Kind.RAW and response is not Raw:
             raise Misdeclared(f"{self.name}: a raw operation answers Raw: write -> Raw")
-        if typing.get_origin(response) is Answer:
+        if typing.get_origin(response) is Response:
             response = typing.get_args(response)[0]
-        # ``Answer[User | None]``: those who may not read what they wrote are answered 204.
+        # ``Response[User | None]``: those who may not read what they wrote are answered 204.
         parts = typing.get_args(response) if isinstance(response, types.UnionType) else ()
         self.may_be_silent = type(None) in parts
         if self.may_be_silent:
@@ -226,7 +226,7 @@ def _is_struct(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-class Shape(msgspec.Struct, frozen=True):
+class OperationVariant(msgspec.Struct, frozen=True):
     """A face of an operation that only the data knows: one collection of records, say.
 
     Interfaces that describe operations (OpenAPI, GraphQL) show it instead of the general form.
@@ -242,4 +242,4 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 # Given a call; it answers the same list for as long as nothing in it has changed.
-Describe = Callable[[Any], Awaitable[list[Shape]]]
+Describe = Callable[[Any], Awaitable[list[OperationVariant]]]

@@ -135,7 +135,7 @@ class Service:
     ) -> Callable[[Handler], Operation]:
         """Declare a unary operation whose handler runs inside the database's transaction."""
         return self._declare(
-            shape, Kind.UNARY, scope=scope, status=status, raises=raises, inside=True
+            shape, Kind.UNARY, scope=scope, status=status, raises=raises, in_transaction=True
         )
 
     def stream(self, shape: str, *, scope: str | None) -> Callable[[Handler], Operation]:

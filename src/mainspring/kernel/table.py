@@ -179,7 +179,7 @@ class Insert(msgspec.Struct, frozen=True):
 
     table: "Table[Any]"
     values: Values
-    taken: Failure | type[Exception] | None
+    on_conflict: Failure | type[Exception] | None
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -271,12 +271,12 @@ class Table(Generic[R]):
         self._raws = any(_plain(hints[field]) is msgspec.Raw for field in self.names)
         self._sql: dict[object, Sql] = {}
 
-    def insert(self, row: R, taken: Failure | type[Exception] | None = Conflict) -> Insert:
+    def insert(self, row: R, on_conflict: Failure | type[Exception] | None = Conflict) -> Insert:
         """Stage a new row; a unique conflict fails the call with ``taken`` (None: is ignored)."""
         values = msgspec.structs.astuple(row)  # type: ignore[arg-type]
         if self._raws:
             values = tuple([_cell(value) for value in values])
-        return Insert(self, values, taken)
+        return Insert(self, values, on_conflict)
 
     def update(self, row: R, **changes: Any) -> Update:
         """Stage changes to a row that was read, guarded by the version it was read at."""

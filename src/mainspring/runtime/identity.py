@@ -100,7 +100,7 @@ async def establish(database: Database, keyring: Keyring, clock: Clock, entropy:
         await _require_readable(database, keyring)
         name = entropy.token(_ID_BYTES).hex()
         row = IdentityRow(1, name, 1, ours, _joined(keyring.key_ids()), clock.now_ms())
-        await database.commit([IDENTITIES.insert(row, taken=None)])
+        await database.commit([IDENTITIES.insert(row, on_conflict=None)])
         rows = await database.read(_FIND, ())
         made = rows[0].id == name
     check_keyring(rows[0], keyring)
@@ -149,7 +149,9 @@ async def accept_loss(database: Database, keyring: Keyring, clock: Clock, entrop
     name = entropy.token(_ID_BYTES).hex()
     await database.commit(
         [
-            IDENTITIES.insert(IdentityRow(1, name, 0, ours, keys, clock.now_ms()), taken=None),
+            IDENTITIES.insert(
+                IdentityRow(1, name, 0, ours, keys, clock.now_ms()), on_conflict=None
+            ),
             _TAKE_KEYRING(keyring=ours, keys=keys),
             _LOSE_PERSONS(none=b""),
             _LOSE_ANSWERS(),

@@ -12,21 +12,21 @@ from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.containment import Watchdog
-from mainspring.runtime.dispatch import Dispatcher
-from mainspring.runtime.erasure import Sealer
-from mainspring.runtime.feed import Recent
-from mainspring.runtime.gauges import watch
+from mainspring.runtime.events.consumer_retry import ConsumerRetry
+from mainspring.runtime.events.consumer_runner import ConsumerRunner
+from mainspring.runtime.events.feed import Recent
+from mainspring.runtime.events.field_encryption import FieldEncryption
+from mainspring.runtime.events.sequencer import BATCH_EVENTS, Sequencer
 from mainspring.runtime.health import Health
-from mainspring.runtime.inbox import Inbox
+from mainspring.runtime.invoke.containment import Watchdog
+from mainspring.runtime.invoke.dispatcher import Dispatcher
+from mainspring.runtime.jobs.scheduler import JOB_KEPT_MS, Scheduler
+from mainspring.runtime.jobs.workers import Attempt, Workers
+from mainspring.runtime.metrics.gauges import watch
+from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.migrate import migrate
+from mainspring.runtime.notifier import Notifier
 from mainspring.runtime.registry import Registry
-from mainspring.runtime.relay import Relay
-from mainspring.runtime.scheduler import JOB_KEPT_MS, Scheduler
-from mainspring.runtime.sequencer import BATCH_EVENTS, Sequencer
-from mainspring.runtime.telemetry import Metrics
-from mainspring.runtime.wakes import WakeBoard
-from mainspring.runtime.workers import Attempt, Workers
 
 CONCURRENCY = {"critical": 32, "default": 64, "bulk": 16, "notifications": 128, "webhooks": 128}
 
@@ -43,7 +43,7 @@ class Round(msgspec.Struct, frozen=True):
 
 
 class Runtime:
-    """Dispatcher, relay, workers, scheduler and sequencer over one open database.
+    """Dispatcher, consumer runner, workers, scheduler and sequencer over one open database.
 
     ``resources`` are what handlers reach with ``call.use``: ports and settings by their type. They
     go before what services declare as their state.
@@ -55,7 +55,7 @@ class Runtime:
         services: Iterable[Service],
         *,
         keyring: Keyring,
-        sealer: Sealer,
+        sealer: FieldEncryption,
         resources: Mapping[type, Any] | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
@@ -68,15 +68,15 @@ class Runtime:
         self.entropy = entropy or SystemEntropy()
         self.registry = Registry(services)
         self.ids = IdMaker(self.clock, self.entropy)
-        self.board = WakeBoard()
+        self.board = Notifier()
         database.on_wake(self.board.wake)
-        self.inbox = Inbox(self.registry.consumers.values(), sealer)
-        self.jobs = {**self.registry.jobs, **{j.name: j for j in self.inbox.jobs.values()}}
+        self.consumer_retry = ConsumerRetry(self.registry.consumers.values(), sealer)
+        self.jobs = {**self.registry.jobs, **{j.name: j for j in self.consumer_retry.jobs.values()}}
         self.resources: dict[type, Any] = {
             **{kind: kind() for s in self.registry.services.values() for kind in s.states},
             **(resources or {}),
             Registry: self.registry,
-            WakeBoard: self.board,
+            Notifier: self.board,
             Recent: Recent(database, self.board),
             Database: database,
             Clock: self.clock,
@@ -87,7 +87,9 @@ class Runtime:
         metrics = self.resources.setdefault(Metrics, Metrics())
         self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer, metrics)
         consumers = list(self.registry.consumers.values())
-        self.relay = Relay(database, self.dispatcher, self.inbox, consumers, self.board, self.clock)
+        self.consumer_runner = ConsumerRunner(
+            database, self.dispatcher, self.consumer_retry, consumers, self.board, self.clock
+        )
         queues = {**CONCURRENCY, **(concurrency or {})}
         for job in self.jobs.values():
             queues.setdefault(job.queue, CONCURRENCY["default"])
@@ -116,7 +118,7 @@ class Runtime:
         self.health = Health(database, self.clock, self._failing_loops, data_dir)
 
     def _failing_loops(self) -> list[str]:
-        return [*self.workers.failing(), *self.relay.failing(), *self.scheduler.failing(),
+        return [*self.workers.failing(), *self.consumer_runner.failing(), *self.scheduler.failing(),
                 *self.sequencer.failing()]  # fmt: skip
 
     async def migrate(self) -> int:
@@ -132,7 +134,7 @@ class Runtime:
         await self.scheduler.run_due()
         while await self.sequencer.sequence() == BATCH_EVENTS:
             pass  # so that a new consumer begins after what is there
-        await self.relay.prepare()
+        await self.consumer_runner.prepare()
 
     async def run_due(self) -> Round:
         """Do once, in one order, what the loops would do now. Call until nothing was done.
@@ -142,14 +144,14 @@ class Runtime:
         next_ms = await self.scheduler.run_due()
         while await self.sequencer.sequence() == BATCH_EVENTS:
             pass
-        batches = await self.relay.run_due()
+        batches = await self.consumer_runner.run_due()
         return Round(batches, await self.workers.run_due(), next_ms)
 
     async def start(self) -> None:
         """Start everything that moves."""
         self._watchdog.start()
         await self.sequencer.start()
-        await self.relay.start()
+        await self.consumer_runner.start()
         await self.workers.start()
         await self.scheduler.start()
 
@@ -157,6 +159,6 @@ class Runtime:
         """Stop taking work, let jobs finish for ``timeout_s``, hand the others back."""
         await self.scheduler.stop()
         await self.workers.stop(timeout_s)
-        await self.relay.stop()
+        await self.consumer_runner.stop()
         await self.sequencer.stop()
         self._watchdog.stop()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from mainspring.kernel.errors import Unavailable
-from mainspring.runtime.containment import contained, described, end
+from mainspring.runtime.invoke.containment import contained, described, end
 
 log = structlog.get_logger()
 

@@ -11,11 +11,11 @@ import msgspec
 from msgspec import UNSET
 
 from mainspring.gateway.faults import explain
-from mainspring.gateway.identify import Known
+from mainspring.gateway.identify import CachedIdentity
 from mainspring.gateway.pipeline import Ask
 from mainspring.kernel.app import Asgi
 from mainspring.kernel.call import SYSTEM
-from mainspring.kernel.errors import Failure, Fault, Invalid
+from mainspring.kernel.errors import Failure, FieldError, Invalid
 from mainspring.kernel.operation import Kind, Operation
 from mainspring.services.users.api import RefreshRequest, Tokens
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ADDRESS = "127.0.0.1"
 ANSWER_S = 30.0  # an answer in process that has not ended by then is a stream without end
-_SYSTEM = Known(SYSTEM, 1 << 62, ())
+_SYSTEM = CachedIdentity(SYSTEM, 1 << 62, ())
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):
@@ -235,7 +235,7 @@ def _checked(value: Any, kind: Any) -> Any:
         return msgspec.json.decode(_encoded(value), type=kind)
     except msgspec.ValidationError as error:
         pointer, detail = explain(error, kind)
-        raise Invalid("the arguments do not fit", faults=(Fault(pointer, detail),)) from None
+        raise Invalid("the arguments do not fit", faults=(FieldError(pointer, detail),)) from None
 
 
 def _encoded(value: Any) -> bytes:

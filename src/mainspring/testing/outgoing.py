@@ -5,8 +5,8 @@ from typing import Any, overload
 
 import msgspec
 
-from mainspring.adapters.web.addresses import parse
-from mainspring.ports.web import WebAnswer, WebError
+from mainspring.adapters.http_client.addresses import parse
+from mainspring.ports.http_client import WebAnswer, WebError
 
 Reply = int | WebAnswer | WebError
 

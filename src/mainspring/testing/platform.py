@@ -27,9 +27,9 @@ from mainspring.kernel.operation import Operation
 from mainspring.kernel.service import Consumer, pattern_covers
 from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
+from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail, Message
-from mainspring.ports.web import Web
-from mainspring.runtime.log import envelope
+from mainspring.runtime.events.log import envelope
 from mainspring.runtime.tables import EVENTS_AFTER, LoggedEvent
 from mainspring.services.users.api import Login, MadeApiKey, NewApiKey, NewUser, Passwords
 from mainspring.services.webhooks.api import WebhookSettings
@@ -154,7 +154,7 @@ class Platform:
         self._mail = SandboxMail(folder / "mail")
         ports = {
             Database: database,
-            Web: self.outgoing,
+            HttpClient: self.outgoing,
             Mail: self._mail,
             # Real hashes, at a price that a test can pay.
             Passwords: Passwords(self._entropy, memory_kib=8, passes=1, threads=1),
@@ -165,7 +165,7 @@ class Platform:
         )
         await self.app.open()
         stack.push_async_callback(self.app.close)
-        self.app.runtime.relay.on_aside(self._set_aside)
+        self.app.runtime.consumer_runner.on_aside(self._set_aside)
         await self.app.runtime.prepare()
         key = (folder / "admin.key").read_text().strip()
         self.admin = Client(self, credential=key)

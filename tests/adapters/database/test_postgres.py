@@ -10,7 +10,7 @@ from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.kernel.errors import Invalid, Unavailable
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import StartError, Wakes
-from mainspring.testing.conformance.database.things import (
+from mainspring.testing.conformance.database.fixtures import (
     GROW,
     NOTE_COUNT,
     NOTES,

@@ -16,7 +16,7 @@ from mainspring.kernel.errors import NeedsIndex, Unavailable
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
-from mainspring.runtime.tracing import CURRENT_CALL
+from mainspring.runtime.invoke.tracing import CURRENT_CALL
 
 SLOW = Query(
     "test.slow",

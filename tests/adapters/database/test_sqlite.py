@@ -10,7 +10,7 @@ import pytest
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.kernel.errors import Conflict, Unavailable
 from mainspring.kernel.table import Statement
-from mainspring.testing.conformance.database.things import (
+from mainspring.testing.conformance.database.fixtures import (
     NOTE_COUNT,
     NOTES,
     SCRIPT,

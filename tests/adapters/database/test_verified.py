@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from mainspring.adapters.database.postgres_pool import Target
+from mainspring.adapters.database.postgres_pool import PostgresTarget
 from mainspring.ports.database import StartError
 from mainspring.testing.servers import PostgresServer, system_postgres
 
@@ -51,7 +51,7 @@ def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_a_server_elsewhere_is_verified_unless_the_url_says_otherwise(
     url: str, sslmode: str, unverified: bool
 ) -> None:
-    target = Target(url)
+    target = PostgresTarget(url)
     assert (target.trust.sslmode, target.trust.unverified) == (sslmode, unverified)
     assert ("sslmode=verify-full" in target.dsn) is (sslmode == "verify-full")
     assert "secret" not in target.shown
@@ -59,14 +59,14 @@ def test_a_server_elsewhere_is_verified_unless_the_url_says_otherwise(
 
 def test_the_environment_counts_as_libpq_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.internal")
-    assert Target("postgresql:///shop").trust.sslmode == "verify-full"
+    assert PostgresTarget("postgresql:///shop").trust.sslmode == "verify-full"
     monkeypatch.setenv("PGSSLMODE", "require")
-    assert Target("postgresql:///shop").trust.unverified
+    assert PostgresTarget("postgresql:///shop").trust.unverified
 
 
 async def test_without_an_authority_the_start_says_what_to_do() -> None:
     with pytest.raises(StartError, match=r"root\.crt.*sslrootcert=FILE.*sslmode=require") as raised:
-        await Target(NOT_THERE).probe()
+        await PostgresTarget(NOT_THERE).probe()
     assert len(str(raised.value).splitlines()) == 1
 
 
@@ -160,21 +160,21 @@ async def test_only_the_server_that_the_authority_names_is_taken(
 
     async def refusal(**query: str) -> str:
         with pytest.raises(StartError) as raised:
-            await Target(secure.url(**query)).probe()
+            await PostgresTarget(secure.url(**query)).probe()
         (line,) = str(raised.value).splitlines()
         return line
 
     secure.show(*ours.server(x509.IPAddress(ip_address(secure.address))))
     assert (
-        await Target(secure.url(sslmode="verify-full", sslrootcert=str(known))).probe()
+        await PostgresTarget(secure.url(sslmode="verify-full", sslrootcert=str(known))).probe()
     ).startswith("PostgreSQL 15")
     said = await refusal(sslmode="verify-full", sslrootcert=str(foreign))
     assert "its certificate is not accepted" in said
     assert "sslrootcert=FILE" in said
     assert "root.crt" in await refusal(sslmode="verify-full")
-    assert await Target(secure.url(sslmode="require")).probe()
+    assert await PostgresTarget(secure.url(sslmode="require")).probe()
 
     secure.show(*ours.server(x509.DNSName("db.internal")))
     said = await refusal(sslmode="verify-full", sslrootcert=str(known))
     assert f"not valid for '{secure.address}'" in said
-    assert await Target(secure.url(sslmode="verify-ca", sslrootcert=str(known))).probe()
+    assert await PostgresTarget(secure.url(sslmode="verify-ca", sslrootcert=str(known))).probe()

@@ -10,8 +10,8 @@ import pytest
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Invalid, NotFound
 from mainspring.kernel.table import Statement
-from mainspring.runtime import merkle
-from mainspring.runtime.tree import LogDamaged
+from mainspring.runtime.audit import merkle
+from mainspring.runtime.audit.merkle_store import LogDamaged
 from mainspring.services.audit.checkpoints import PUBLISHED_EVERY_MS
 from mainspring.services.audit.jobs import publish_checkpoint
 from mainspring.services.audit.model import VerifierKey, open_note

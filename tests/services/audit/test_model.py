@@ -31,7 +31,7 @@ def test_a_note_signed_by_go_is_verified():
     with pytest.raises(BadNote, match="a checkpoint is"):
         open_note(GO_NOTE, VerifierKey.parse(GO_KEY))
     with pytest.raises(BadNote, match="does not hold"):
-        open_note(GO_NOTE.replace("answer", "Answer"), VerifierKey.parse(GO_KEY))
+        open_note(GO_NOTE.replace("answer", "Response"), VerifierKey.parse(GO_KEY))
 
 
 def test_a_checkpoint_comes_back_from_its_note():

@@ -9,8 +9,8 @@ import pytest
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Invalid, NotFound
 from mainspring.kernel.table import Statement
-from mainspring.runtime.feed import PAGE_BYTES_MAX, PositionGone
-from mainspring.runtime.tail import Tail
+from mainspring.runtime.events.feed import PAGE_BYTES_MAX, PositionGone
+from mainspring.runtime.events.tail import Tail
 from mainspring.services.events.api import SCANNED_MAX, StreamQuery
 from mainspring.services.events.operations import stream
 from tests.services.log_platform import PATIENCE_S, Burnt, LogPlatform, Named, Written

@@ -11,7 +11,7 @@ from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Query, Statement
-from mainspring.runtime.workers import execute
+from mainspring.runtime.jobs.workers import execute
 from mainspring.services.jobs.api import ListJobs, NewJob, NotInThatState
 from tests.services.jobs.chores import Doors, private
 from tests.services.running import Platform

@@ -6,7 +6,7 @@ from mainspring.adapters.blobs.directory import DirectoryBlobs
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database
-from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
 from mainspring.services.records import service
 from mainspring.services.records.api import RecordsSettings
@@ -34,7 +34,7 @@ async def _platform(database: Database, directory: Path, seed: int) -> Platform:
         database,
         [service],
         keyring=keyring,
-        sealer=Sealer(database, keyring, entropy),
+        sealer=FieldEncryption(database, keyring, entropy),
         resources={
             RecordsSettings: RecordsSettings(),
             Blobs: DirectoryBlobs(directory / "blobs"),

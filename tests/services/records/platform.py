@@ -9,7 +9,7 @@ import msgspec
 from mainspring.kernel.call import SYSTEM, Call, Caller
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.table import Query, Statement
-from mainspring.runtime.dispatch import Outcome
+from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.runtime.runtime import Runtime
 from mainspring.services.records import service
 from mainspring.testing.clock import FakeClock

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.kernel.cel import Type
+from mainspring.cel import Type
 from mainspring.services.records.keys import after, beginning, component, unique_key
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)

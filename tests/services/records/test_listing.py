@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from mainspring.kernel.cel import Names, Type, compile_cel
+from mainspring.cel import Names, Type, compile_cel
 from mainspring.kernel.errors import Invalid, NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Query
 from mainspring.services.records.api import ListRecords
-from mainspring.services.records.catalog import named
 from mainspring.services.records.operations.lists import _statement, visible
-from mainspring.services.records.plan import choose, read_sort
+from mainspring.services.records.query_planner import choose, read_sort
+from mainspring.services.records.schema_cache import named
 from tests.services.records.platform import ANNA, BERT, Platform, read
 
 ORDERS = (

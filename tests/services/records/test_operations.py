@@ -9,7 +9,7 @@ import pytest
 
 from mainspring.kernel.errors import Invalid, NotFound, PreconditionFailed
 from mainspring.kernel.table import Query
-from mainspring.runtime.dispatch import Idempotency
+from mainspring.runtime.invoke.dispatcher import Idempotency
 from mainspring.services.records import service
 from mainspring.services.records.api import StillReferenced, UniqueTaken
 from tests.services.records.platform import KEY, Platform, read

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from mainspring.cel import RESERVED_WORDS
 from mainspring.kernel.call import Caller
-from mainspring.kernel.cel import RESERVED_WORDS
 from mainspring.kernel.errors import (
     Failure,
     Forbidden,
@@ -16,7 +16,7 @@ from mainspring.kernel.errors import (
     Unauthenticated,
 )
 from mainspring.kernel.table import Statement
-from mainspring.runtime.dispatch import Idempotency, Outcome
+from mainspring.runtime.invoke.dispatcher import Idempotency, Outcome
 from mainspring.services.records import service
 from mainspring.services.records.api import Batch, BatchItem, StillReferenced
 from tests.services.records.platform import ANNA, BERT, KEY, NOBODY, Platform, read

@@ -18,7 +18,7 @@ from mainspring.kernel.errors import (
 )
 from mainspring.kernel.operation import Upload
 from mainspring.ports.blobs import Blobs
-from mainspring.runtime.dispatch import Idempotency, Outcome
+from mainspring.runtime.invoke.dispatcher import Idempotency, Outcome
 from mainspring.services.records import service
 from mainspring.services.records.api import StillReferenced
 from tests.services.records.platform import ANNA, BERT, KEY, NOBODY, Platform, read

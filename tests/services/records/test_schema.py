@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mainspring.kernel.errors import Failure
 from mainspring.services.records.api import Field, Rules
 from mainspring.services.records.fields import json_schema
-from mainspring.services.records.model import Compiled, Definition, check_fields
+from mainspring.services.records.model import CompiledCollection, Definition, check_fields
 
 FIELDS = check_fields(
     [
@@ -34,7 +34,9 @@ FIELDS = check_fields(
         Field("other", "relation", collection="posts"),
     ]
 )
-POSTS = Compiled("coll_1", "posts", 1, 1, True, Definition(FIELDS, Rules(), [], [], {}, 1))
+POSTS = CompiledCollection(
+    "coll_1", "posts", 1, 1, True, Definition(FIELDS, Rules(), [], [], {}, 1)
+)
 PROPERTIES = {f.name: json_schema(f, sent=True) for f in FIELDS}
 REQUIRED = [f.name for f in FIELDS if f.required and f.default is None]
 VALIDATORS = {

@@ -10,7 +10,7 @@ from mainspring.kernel.authority import Authority
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.ports.mail import Mail
-from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
 from mainspring.services import users
 from mainspring.services.users.api import Passwords, UserAuthenticator, UsersSettings
@@ -39,11 +39,11 @@ async def people(
     passwords: Passwords,
     seed: int,
 ) -> AsyncIterator[People]:
-    """The service at rest: relay and workers do not run."""
+    """The service at rest: consumers and workers do not run."""
     clock, entropy = FakeClock(), SeededEntropy(seed)
     keyring = FileKeyring(tmp_path / "keyring.json", clock=clock, entropy=entropy)
     await keyring.open()
-    sealer = Sealer(database, keyring, entropy, clock)
+    sealer = FieldEncryption(database, keyring, entropy, clock)
     mail = Mailbox(tmp_path / "mail")
     authenticator = UserAuthenticator(database, keyring)
     runtime = Runtime(

@@ -11,8 +11,8 @@ from mainspring.adapters.mail.sandbox import SandboxMail
 from mainspring.kernel.call import ANONYMOUS, SYSTEM, Caller, Reader
 from mainspring.kernel.table import Query, Rows, Statement
 from mainspring.ports.mail import Message
-from mainspring.runtime.dispatch import Outcome
-from mainspring.runtime.erasure import Sealer
+from mainspring.runtime.events.field_encryption import FieldEncryption
+from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.runtime.runtime import Runtime
 from mainspring.services.users import service
 from mainspring.services.users.api import (
@@ -101,7 +101,7 @@ class People:
         clock: FakeClock,
         mail: Mailbox,
         authenticator: UserAuthenticator,
-        sealer: Sealer,
+        sealer: FieldEncryption,
     ) -> None:
         self.runtime = runtime
         self.clock = clock

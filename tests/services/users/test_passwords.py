@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mainspring.kernel.clock import SystemEntropy
-from mainspring.kernel.errors import Limited, Unavailable
+from mainspring.kernel.errors import RateLimited, Unavailable
 from mainspring.services.users.api import Passwords
 
 
@@ -68,7 +68,7 @@ async def test_a_full_queue_refuses_and_frees_its_places() -> None:
 async def test_one_share_is_refused_before_others_wait() -> None:
     passwords = small(share_max=3)
     asked = await ask(passwords, *["greedy"] * 4)
-    with pytest.raises(Limited):
+    with pytest.raises(RateLimited):
         await passwords.hash("x", share="greedy")
     others = await ask(passwords, *(f"other {i}" for i in range(50)))
     done, _ = await asyncio.wait({*asked, *others}, timeout=20)

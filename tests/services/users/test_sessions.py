@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mainspring.kernel.call import SYSTEM, Call
-from mainspring.kernel.errors import Limited, NotFound, Rerun, Unauthenticated
+from mainspring.kernel.errors import NotFound, RateLimited, Rerun, Unauthenticated
 from mainspring.kernel.table import Query
 from mainspring.services.users import store
 from mainspring.services.users.api import (
@@ -330,7 +330,7 @@ async def test_a_burst_of_guesses_gains_nothing(people: People) -> None:
     outcomes = await asyncio.gather(
         *(people.log_in(EMAIL, guess) for guess in guesses), return_exceptions=True
     )
-    assert isinstance(outcomes[-1], Limited)
+    assert isinstance(outcomes[-1], RateLimited)
     assert await people.all(SESSIONS) == [0]
     (failures,) = await people.all(Query("test.f", "SELECT failures FROM users_failures", int))
     assert failures >= 5

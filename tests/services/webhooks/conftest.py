@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.adapters.web.aiohttp import AiohttpWeb
+from mainspring.adapters.http_client.aiohttp import AiohttpWeb
 from mainspring.ports.database import Database
-from mainspring.ports.web import Web
+from mainspring.ports.http_client import HttpClient
 from mainspring.services.webhooks.api import WebhookSettings
 from tests.services.running import platform_of
 from tests.services.webhooks.receiver import SERVICES, Receiver, Shop
@@ -34,7 +34,7 @@ async def shop(
 ) -> AsyncIterator[Shop]:
     web = AiohttpWeb(allow_private=settings.allow_private_addresses)
     await web.open()
-    resources = {Web: web, WebhookSettings: settings}
+    resources = {HttpClient: web, WebhookSettings: settings}
     async with platform_of(
         SERVICES, database, folder, resources, running=running, concurrency=concurrency
     ) as found:
@@ -46,7 +46,7 @@ async def shop(
 async def at_rest(
     database: Database, tmp_path: Path, settings: WebhookSettings
 ) -> AsyncIterator[Shop]:
-    """A platform whose relay and workers do not run."""
+    """A platform whose consumers and workers do not run."""
     async with shop(database, tmp_path, settings, running=False) as found:
         yield found
 

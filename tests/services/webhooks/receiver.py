@@ -11,7 +11,7 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from mainspring.kernel.call import SYSTEM, Caller
-from mainspring.runtime.dispatch import Outcome
+from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.services.webhooks import service as webhooks
 from tests.services.running import DEADLINE_S, Platform
 from tests.services.webhooks.shop import NewOrder, shop

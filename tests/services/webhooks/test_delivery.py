@@ -9,7 +9,7 @@ import pytest
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Conflict, NotFound
 from mainspring.kernel.table import Query
-from mainspring.ports.web import Web, WebAnswer
+from mainspring.ports.http_client import HttpClient, WebAnswer
 from mainspring.services.webhooks.api import (
     ListDeliveries,
     NewWebhook,
@@ -434,7 +434,7 @@ class TestQueuesThatAreFull:
 class FromOutside:
     """The real client, as it would tell of answers that came from public addresses."""
 
-    def __init__(self, web: Web) -> None:
+    def __init__(self, web: HttpClient) -> None:
         self._web = web
 
     async def post(self, *args: Any, **options: Any) -> WebAnswer:
@@ -448,7 +448,7 @@ async def test_only_what_a_public_address_answers_is_shown(
     made = await hook(platform, receiver, types=["shop.*"])
     await platform.pay()
     await platform.idle()
-    platform.runtime.resources[Web] = FromOutside(platform.runtime.resources[Web])
+    platform.runtime.resources[HttpClient] = FromOutside(platform.runtime.resources[HttpClient])
     await platform.pass_time(5)
     (delivery,) = await deliveries(platform, made["id"])
     inside, outside = delivery["attempts"]  # type: ignore[misc]
@@ -476,7 +476,7 @@ async def test_a_restart_loses_nothing(at_rest: Shop, receiver: Receiver) -> Non
     """The job is the durable intent: it is there before anything was sent."""
     made = await hook(at_rest, receiver, types=["shop.*"])
     await at_rest.runtime.sequencer.start()
-    await at_rest.runtime.relay.start()
+    await at_rest.runtime.consumer_runner.start()
     event_id = await at_rest.pay()
 
     async def routed() -> bool:
@@ -484,7 +484,7 @@ async def test_a_restart_loses_nothing(at_rest: Shop, receiver: Receiver) -> Non
 
     await at_rest.until(routed)
     assert await deliveries(at_rest, made["id"]) == []
-    await at_rest.runtime.relay.stop()
+    await at_rest.runtime.consumer_runner.stop()
     await at_rest.runtime.sequencer.stop()
     await at_rest.runtime.start()
     async with asyncio.timeout(20):

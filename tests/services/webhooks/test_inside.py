@@ -2,7 +2,7 @@
 
 import pytest
 
-from mainspring.ports.web import Web, WebAnswer, WebError
+from mainspring.ports.http_client import HttpClient, WebAnswer, WebError
 from mainspring.testing import Outgoing, Platform
 from mainspring.testing.clock import FakeClock
 
@@ -23,7 +23,7 @@ class Slow(Outgoing):
 @pytest.mark.parametrize(("code", "shown_ms"), [("name_not_resolved", 0), ("timed_out", 1500)])
 async def test_how_long_a_look_up_took_is_not_shown(code: str, shown_ms: int) -> None:
     web = Slow(code)
-    async with Platform(ports={Web: web}) as platform:
+    async with Platform(ports={HttpClient: web}) as platform:
         web.clock = platform.clock
         hook = {"url": "https://db.corp.example/in", "types": ["jobs.*"]}
         made = (await platform.admin.post("/v1/webhooks", hook)).expect(201)

@@ -67,8 +67,8 @@ async def test_a_consumer_past_the_end_says_so_and_is_fed_again(
     """A log that was restored without the cursors: routing would wait there for ever."""
     await at_rest.run("create", new=NewWebhook(url=receiver.url(), types=["shop.*"]))
     await at_rest.runtime.sequencer.start()
-    await at_rest.runtime.relay.start()
-    await at_rest.runtime.relay.stop()
+    await at_rest.runtime.consumer_runner.start()
+    await at_rest.runtime.consumer_runner.stop()
     await at_rest.runtime.database.commit([SET_CURSORS()])
 
     async def at_the_end() -> bool:

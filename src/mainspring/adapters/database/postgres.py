@@ -17,8 +17,8 @@ import structlog
 
 from mainspring.adapters.database.postgres_batch import can_join, only_inserts
 from mainspring.adapters.database.postgres_commit import (
+    CommitLane,
     Inside,
-    Lane,
     Unit,
     apply,
     notify,
@@ -30,7 +30,7 @@ from mainspring.adapters.database.postgres_pool import (
     WAIT_TIMEOUT_S,
     Connection,
     Pool,
-    Target,
+    PostgresTarget,
     is_lost,
     said,
     transaction,
@@ -49,8 +49,8 @@ from mainspring.ports.database import (
     Transaction,
     Wakes,
 )
-from mainspring.runtime.containment import tell
-from mainspring.runtime.tracing import current_account
+from mainspring.runtime.invoke.containment import tell
+from mainspring.runtime.invoke.tracing import current_account
 
 R = TypeVar("R")
 log = structlog.get_logger()
@@ -80,15 +80,15 @@ class PostgresDatabase:
     exclusive = False
 
     def __init__(self, url: str, *, queue_max: int = COMMIT_QUEUE_MAX) -> None:
-        self._target = Target(url)
+        self._target = PostgresTarget(url)
         self._queue_max = queue_max
         self._readers = Pool(self._target, self._target.pool_size)
         self._batches = Pool(self._target, LANES)
         self._writers = Pool(self._target, WRITERS)
         self._scanners = Pool(self._target, SCANNERS)
         self._shares = Shares(SCANNERS)
-        self._inserts = Lane(self._batches, self._settle)
-        self._guarded = Lane(self._batches, self._settle)
+        self._inserts = CommitLane(self._batches, self._settle)
+        self._guarded = CommitLane(self._batches, self._settle)
         self._single: set[asyncio.Task[None]] = set()
         self._listener = Listener(self._target, self._deliver, self._is_ours)
         self._listeners: list[Callable[[Wakes], None]] = []
@@ -332,7 +332,7 @@ class PostgresDatabase:
 class Poster:
     """A thread with a loop and a connection of its own, made by the first post."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: PostgresTarget) -> None:
         self._pool = Pool(target, 1)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mainspring-poster")

@@ -35,7 +35,7 @@ def can_join(writes: Sequence[Write]) -> bool:
     changed = {write.table for write in writes if isinstance(write, Update | Delete)}
     for position, write in enumerate(writes):
         if isinstance(write, Insert):
-            if write.taken is None and (
+            if write.on_conflict is None and (
                 write.table in changed or re.search(rf"\b{write.table.name}\b", own_sql)
             ):
                 return False
@@ -70,7 +70,7 @@ class Batch:
         """Add the writes of one call."""
         for write in writes:
             if type(write) is Insert:
-                table = (write.table, write.taken is not None)
+                table = (write.table, write.on_conflict is not None)
                 self._inserts.setdefault(table, []).append(write.values)
             elif type(write) is Update:
                 row = (*write.values, *write.key, write.version)

@@ -21,7 +21,7 @@ from mainspring.adapters.database.postgres_pool import Connection, Pool, transac
 from mainspring.kernel.errors import Rerun, Unavailable
 from mainspring.kernel.table import Command, Insert, Query, Rows, Update, Write
 from mainspring.ports.database import LOCAL_WAKE, Wakes
-from mainspring.runtime.wakes import ALL_WAKES
+from mainspring.runtime.notifier import ALL_WAKES
 
 R = TypeVar("R")
 
@@ -51,7 +51,7 @@ class Unit:
 Settle = Callable[[Sequence[Unit], BaseException | None], None]
 
 
-class Lane:
+class CommitLane:
     """Takes queued calls as they come and commits them batch by batch on one connection.
 
     While one batch is on its way the next gathers: the busier it is, the larger they are.
@@ -239,7 +239,7 @@ async def apply(connection: Connection, writes: Sequence[Write]) -> None:
 
 def _kind(write: Write) -> tuple[type, Any, bool]:
     if isinstance(write, Insert):
-        return Insert, write.table, write.taken is not None
+        return Insert, write.table, write.on_conflict is not None
     return type(write), None, False
 
 
@@ -253,8 +253,8 @@ async def _insert(connection: Connection, table: Any, rows: list[Insert], checke
     for row in rows:
         key = tuple([row.values[position] for position in positions])
         if not added[key]:
-            assert row.taken is not None
-            raise fresh(row.taken)
+            assert row.on_conflict is not None
+            raise fresh(row.on_conflict)
         added[key] -= 1
 
 

@@ -15,8 +15,8 @@ from mainspring.adapters.database.postgres_trust import Trust
 from mainspring.adapters.database.shares import Line
 from mainspring.kernel.errors import Conflict, Failure, Invalid, Rerun, Unavailable
 from mainspring.ports.database import StartError
+from mainspring.runtime.invoke.tracing import current_account
 from mainspring.runtime.outage import Outage
-from mainspring.runtime.tracing import current_account
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ CANNOT_WRITE = (asyncpg.DiskFullError, asyncpg.ReadOnlySQLTransactionError)
 CONTENDED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 
-class Target:
+class PostgresTarget:
     """What a database URL says: where PostgreSQL is, and how to speak to it.
 
     Beside libpq's own parameters the URL takes ``pool=N`` and ``prepared=true|false``: prepared
@@ -141,7 +141,7 @@ class Pool:
     """
 
     def __init__(
-        self, target: Target, size: int, *, jitter: Callable[[], float] = random.random
+        self, target: PostgresTarget, size: int, *, jitter: Callable[[], float] = random.random
     ) -> None:
         self._target = target
         self._size = size

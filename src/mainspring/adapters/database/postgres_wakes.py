@@ -9,12 +9,12 @@ from mainspring.adapters.database.postgres_batch import CHANNEL
 from mainspring.adapters.database.postgres_pool import (
     LOST,
     Connection,
-    Target,
+    PostgresTarget,
     close,
     retry_delay_s,
 )
 from mainspring.ports.database import Wakes
-from mainspring.runtime.wakes import ALL_WAKES
+from mainspring.runtime.notifier import ALL_WAKES
 
 CHECK_S = 15.0  # how often a silent connection is asked whether it still lives
 
@@ -27,7 +27,10 @@ class Listener:
     """
 
     def __init__(
-        self, target: Target, deliver: Callable[[Wakes], None], is_ours: Callable[[int], bool]
+        self,
+        target: PostgresTarget,
+        deliver: Callable[[Wakes], None],
+        is_ours: Callable[[int], bool],
     ) -> None:
         self._target = target
         self._deliver = deliver

@@ -153,8 +153,8 @@ def apply_write(connection: apsw.Connection, write: Write) -> None:
     """Run one write. Raises what was promised for a guard that fails."""
     if type(write) is Insert:
         connection.execute(write.table.insert_sql().sqlite, write.values)
-        if connection.changes() != 1 and write.taken is not None:
-            raise _fresh(write.taken)
+        if connection.changes() != 1 and write.on_conflict is not None:
+            raise _fresh(write.on_conflict)
     elif type(write) is Update:
         guarded = write.version is not None
         sql = write.table.update_sql(write.names, guarded).sqlite

@@ -13,7 +13,7 @@ from mainspring.adapters.database.sqlite_file import File, fetched, made, transl
 from mainspring.kernel.errors import NeedsIndex, Unavailable
 from mainspring.kernel.table import Query, Rows
 from mainspring.ports.database import SCAN_DEADLINE_S, SCAN_STEPS_MAX
-from mainspring.runtime.tracing import current_account
+from mainspring.runtime.invoke.tracing import current_account
 
 R = TypeVar("R")
 

@@ -21,7 +21,7 @@ from mainspring.adapters.database.sqlite_file import (
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Command, Query, Rows, Write
 from mainspring.ports.database import COMMIT_QUEUE_MAX, NO_WAKES, Transaction, Wakes
-from mainspring.runtime.containment import described, tell
+from mainspring.runtime.invoke.containment import described, tell
 from mainspring.runtime.outage import Outage
 
 R = TypeVar("R")

@@ -33,7 +33,7 @@ def demo(
     """Load real orders through the HTTP API with a faulty client, and check every figure."""
     from mainspring.cli import EXIT_FOUND
     from mainspring.cli.demo.data import find_file
-    from mainspring.cli.demo.play import Play, play
+    from mainspring.cli.demo.run import Play, play
     from mainspring.cli.loop import run_loop
 
     wanted = Play(find_file(), orders, database, seed, keep)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from mainspring.cli.running import Running
+from mainspring.cli.instance_file import Running
 from mainspring.ports.database import StartError
 
 START_TIMEOUT_S = 60.0

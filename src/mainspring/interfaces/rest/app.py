@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 
-from mainspring.gateway import secure
+from mainspring.gateway import security_headers
 from mainspring.gateway.compress import (
     CODING,
     SIZE_BYTES_MIN,
@@ -16,12 +16,12 @@ from mainspring.gateway.compress import (
 from mainspring.gateway.conditional import not_modified, tag_of, with_suffix
 from mainspring.gateway.cors import Cors
 from mainspring.gateway.hosts import Hosts
-from mainspring.gateway.limit import Meter, Refused
+from mainspring.gateway.limit import GcraLimiter, Refused
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.pools import Pool
 from mainspring.gateway.settings import CorsSettings, ServerSettings
 from mainspring.gateway.validate import Inputs
-from mainspring.interfaces.rest.exchange import Exchange, Gone, Message, Receive, Send, field
+from mainspring.interfaces.rest.exchange import Exchange, Message, PeerGone, Receive, Send, field
 from mainspring.interfaces.rest.mounts import Mounts
 from mainspring.interfaces.rest.problem import MEDIA_TYPE, Defect, body_of, headers_of
 from mainspring.interfaces.rest.router import Router
@@ -29,13 +29,13 @@ from mainspring.interfaces.rest.streams import answer_raw, answer_stream, shrink
 from mainspring.interfaces.rest.uploads import content_of, read_upload
 from mainspring.kernel.app import Asgi
 from mainspring.kernel.clock import Clock
-from mainspring.kernel.errors import Failure, Limited, MethodNotAllowed, NotFound, Unavailable
+from mainspring.kernel.errors import Failure, MethodNotAllowed, NotFound, RateLimited, Unavailable
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.operation import Kind, Operation
 from mainspring.kernel.policy import Rate
 from mainspring.ports.blobs import Blobs
-from mainspring.runtime.dispatch import Outcome
-from mainspring.runtime.telemetry import Metrics, RouteMeter
+from mainspring.runtime.invoke.dispatcher import Outcome
+from mainspring.runtime.metrics.telemetry import Metrics, RouteMeter
 
 JSON = (b"content-type", b"application/json")
 VARY_CODING = (b"vary", b"Accept-Encoding")
@@ -94,14 +94,14 @@ class RestApp:
         self._blobs = blobs
         self._cors = Cors(cors or CorsSettings())
         self._hosts = Hosts(self.settings.hosts)
-        self._hsts = secure.hsts(
+        self._hsts = security_headers.hsts(
             self.settings.hsts_max_age_s, subdomains=self.settings.hsts_subdomains
         )
         self._log = structlog.get_logger("mainspring.rest")
         self._uploads = Pool("uploads", UPLOADS_MAX, UPLOADS_SHARE)
         self._memory = Pool("bytes of bodies", BODIES_BYTES_MAX, BODIES_BYTES_SHARE)
         self._streams = Pool("streams", STREAMS_MAX, STREAMS_SHARE)
-        self._refused_origins = Meter("refused_origins", REFUSED_ORIGINS_LOGGED, keys_max=2)
+        self._refused_origins = GcraLimiter("refused_origins", REFUSED_ORIGINS_LOGGED, keys_max=2)
         self._unrouted: dict[str, RouteMeter] = {}
         self.router: Router[Route] = Router()
         self.mounts = Mounts(mounts or {}, gateway)
@@ -160,7 +160,7 @@ class RestApp:
             if failure.status == 403:
                 self._log_denial(exchange, failure, route)
             await self._fail(exchange, failure)
-        except Gone:
+        except PeerGone:
             exchange.status = CLIENT_GONE
         except asyncio.CancelledError as error:
             # Only draining cancels, when its time is up; else the app cancelled its own task.
@@ -268,7 +268,7 @@ class RestApp:
             instance=exchange.target.decode("ascii", "replace"),
             request_id=exchange.request_id,
         )
-        headers = [(b"content-type", MEDIA_TYPE), secure.NO_STORE, *secure.API]
+        headers = [(b"content-type", MEDIA_TYPE), security_headers.NO_STORE, *security_headers.API]
         headers.extend(headers_of(failure))
         await exchange.answer(failure.status, headers, body)
 
@@ -394,7 +394,7 @@ async def answer(
     )
     if method in {"GET", "HEAD"} and status == 200 and not (secret or fresh):
         if all(name.lower() != "cache-control" for name, _ in outcome.headers):
-            headers.append(secure.REVALIDATE)
+            headers.append(security_headers.REVALIDATE)
         headers.append(VARY_CODING)
         if etag is None:
             etag = tag_of(body)
@@ -405,7 +405,7 @@ async def answer(
             await exchange.answer(304, headers, b"")
             return
     else:
-        headers.append(secure.NO_STORE)
+        headers.append(security_headers.NO_STORE)
     if coded:
         packed = packed or await _packed(exchange, body)
         if packed is not None:
@@ -416,7 +416,7 @@ async def answer(
         headers.append((b"etag", etag.encode("latin-1")))
     if body:
         headers.append(JSON)
-    headers.extend(secure.API)
+    headers.extend(security_headers.API)
     await exchange.answer(status, headers, body)
 
 
@@ -429,7 +429,7 @@ async def _packed(exchange: Exchange, body: bytes) -> bytes | None:
         return gzip(body)
     try:
         _packing.take(exchange.holder)
-    except (Limited, Unavailable):
+    except (RateLimited, Unavailable):
         return None
     try:
         return await asyncio.to_thread(gzip, body)

@@ -35,7 +35,7 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})
                           rb"([0-9a-f]{2})(?:-.*)?")  # fmt: skip
 
 
-class Gone(Exception):
+class PeerGone(Exception):
     """The peer went away, or reads nothing any more. Nobody is left to be answered."""
 
 
@@ -211,7 +211,7 @@ class Exchange(Ask):
         except TimeoutError:
             raise Timeout(f"nothing of the body came for {timeout_s:g} s") from None
         if message["type"] == "http.disconnect":
-            raise Gone
+            raise PeerGone
         return message
 
     # The answer
@@ -222,7 +222,7 @@ class Exchange(Ask):
         headers.append((b"request-id", self.request_id.encode()))
         if self.trace is not None:
             headers.append(self.trace)
-        headers.extend(self.standing)
+        headers.extend(self.rate_limit_headers)
         headers.extend(self.extra)
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
@@ -272,12 +272,12 @@ class Exchange(Ask):
         cycle = self.scope.get(CYCLE)
         await (asyncio.Event().wait() if cycle is None else cycle.draining())
 
-    def _cut_off(self) -> Gone:
+    def _cut_off(self) -> PeerGone:
         """Let go of a peer that takes nothing: closing would wait for it for ever."""
         cycle = self.scope.get(CYCLE)
         if cycle is not None:
             cycle.abort()
-        return Gone()
+        return PeerGone()
 
 
 def field(name: str, text: str) -> tuple[bytes, bytes]:

@@ -10,7 +10,7 @@ from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.rest.exchange import Exchange, Message, Receive, Send
 from mainspring.kernel.app import Asgi
 from mainspring.kernel.errors import Unauthenticated
-from mainspring.runtime.containment import contained
+from mainspring.runtime.invoke.containment import contained
 
 LIFESPAN_S = 30.0  # how long a mounted app may take to start or to stop
 _MESSAGES_MAX = 2  # of the lifespan protocol each way: startup and shutdown

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.gateway import secure
+from mainspring.gateway import security_headers
 from mainspring.gateway.address import is_loopback
 from mainspring.gateway.compress import gzip
 from mainspring.gateway.conditional import not_modified, tag_of
@@ -20,12 +20,12 @@ from mainspring.interfaces.rest.app import RestApp, answer
 from mainspring.interfaces.rest.exchange import Exchange
 from mainspring.interfaces.rest.streams import shrinks
 from mainspring.kernel.errors import Malformed, Unavailable
-from mainspring.kernel.operation import Shape
+from mainspring.kernel.operation import OperationVariant
 from mainspring.kernel.policy import RateClass
-from mainspring.runtime.dispatch import Outcome
+from mainspring.runtime.invoke.dispatcher import Outcome
+from mainspring.runtime.metrics.telemetry import TEXT_TYPE
 from mainspring.runtime.registry import Registry
 from mainspring.runtime.runtime import Runtime
-from mainspring.runtime.telemetry import TEXT_TYPE
 
 METRICS_SCOPE = "metrics:read"
 DOCUMENTS_BYTES_MAX = 32 << 20  # of OpenAPI documents kept, one per set of shapes somebody may see
@@ -102,7 +102,11 @@ class Pages:
         scope = None if self._asked_from_here(exchange) else METRICS_SCOPE
         await self._rest.gateway.admit(exchange, scope, RateClass.UNLIMITED)
         text = await self._rest.metrics.text()
-        headers = [(b"content-type", TEXT_TYPE.encode()), secure.NO_STORE, *secure.API]
+        headers = [
+            (b"content-type", TEXT_TYPE.encode()),
+            security_headers.NO_STORE,
+            *security_headers.API,
+        ]
         await exchange.answer(200, headers, text)
 
     def _asked_from_here(self, exchange: Exchange) -> bool:
@@ -143,7 +147,7 @@ class Pages:
         packed = written.packed if shrinks(exchange, written.plain, "application/json") else None
         await answer(exchange, Outcome(200, written.plain, etag=written.etag), packed=packed)
 
-    async def _shapes(self, exchange: Exchange) -> list[Sequence[Shape]]:
+    async def _shapes(self, exchange: Exchange) -> list[Sequence[OperationVariant]]:
         """What the data adds, of each service.
 
         A service gives the same list while nothing has changed, so nothing is compiled and nothing
@@ -153,7 +157,7 @@ class Pages:
         services = self._registry.services.values()
         return [await s.describe(call) for s in services if s.describe is not None]
 
-    def _document_of(self, shapes: list[Sequence[Shape]], *, known: bool) -> "_Written":
+    def _document_of(self, shapes: list[Sequence[OperationVariant]], *, known: bool) -> "_Written":
         """The document with these shapes: all of them for a known caller, else what is public.
 
         It is written at the first call that asks for it; nothing is awaited, so only by that one.
@@ -176,7 +180,7 @@ class _Written:
 
     __slots__ = ("etag", "packed", "plain", "shapes", "size_bytes")
 
-    def __init__(self, plain: bytes, shapes: list[Sequence[Shape]]) -> None:
+    def __init__(self, plain: bytes, shapes: list[Sequence[OperationVariant]]) -> None:
         self.plain = plain
         self.packed = gzip(plain)
         self.etag = tag_of(plain)
@@ -186,7 +190,7 @@ class _Written:
 
 async def _to_docs(exchange: Exchange) -> None:
     """Lead whoever opens the bare address to the reference."""
-    headers = [(b"location", b"/docs"), secure.NO_STORE, *secure.API]
+    headers = [(b"location", b"/docs"), security_headers.NO_STORE, *security_headers.API]
     await exchange.answer(302, headers, b"")
 
 
@@ -197,7 +201,7 @@ def _file(path: str) -> Callable[[Exchange], Awaitable[None]]:
 
     async def serve(exchange: Exchange) -> None:
         headers = [
-            (b"etag", etag.encode()), (b"cache-control", b"max-age=300"), *secure.PAGE,
+            (b"etag", etag.encode()), (b"cache-control", b"max-age=300"), *security_headers.PAGE,
         ]  # fmt: skip
         if_none_match = exchange.headers.get(b"if-none-match")
         if if_none_match is not None and not_modified(if_none_match.decode("latin-1"), etag):

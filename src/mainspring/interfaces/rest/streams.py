@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 from typing import Any
 
-from mainspring.gateway import secure
+from mainspring.gateway import security_headers
 from mainspring.gateway.compress import (
     CODING,
     SIZE_BYTES_MIN,
@@ -40,7 +40,7 @@ async def answer_raw(exchange: Exchange, raw: Raw) -> None:
     named = {name for name, _ in headers}
     if b"content-type" not in named and raw.body:
         headers.append((b"content-type", raw.media_type.encode("latin-1")))
-    defaults = (secure.NO_STORE, *secure.API)
+    defaults = (security_headers.NO_STORE, *security_headers.API)
     headers.extend(header for header in defaults if header[0] not in named)
     if raw.status == 200 and _has_already(exchange, headers):
         await exchange.answer(304, [h for h in headers if h[0] not in _OF_THE_BODY], b"")
@@ -92,7 +92,7 @@ async def answer_stream(
     When the server drains the stream ends too: its follower resumes at another, or after the start.
     """
     media_type = _media_type(exchange.headers.get(b"accept", b"*/*"))
-    headers = [(b"content-type", media_type), secure.NO_STORE, *secure.API]
+    headers = [(b"content-type", media_type), security_headers.NO_STORE, *security_headers.API]
     headers.append((b"x-accel-buffering", b"no"))
     if exchange.method == "HEAD":
         await exchange.start(200, headers)

@@ -10,8 +10,8 @@ from functools import partial
 from mainspring.kernel.clock import elapsed_ms, rfc3339
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.merkle import extends
-from mainspring.runtime.tree import LogDamaged, Tree
+from mainspring.runtime.audit.merkle import extends
+from mainspring.runtime.audit.merkle_store import LogDamaged, Tree
 from mainspring.services.audit.model import (
     SIGNATURES_MAX,
     BadNote,
@@ -80,5 +80,5 @@ async def publish(
     if last and size == last.size:  # from before the newest key
         await database.commit([CHECKPOINTS.update_unguarded(last, time_ms=now_ms, note=note)])
     else:
-        await database.commit([CHECKPOINTS.insert(row, taken=None)])
+        await database.commit([CHECKPOINTS.insert(row, on_conflict=None)])
     return (await database.read(OF_SIZE, (size,)))[0]

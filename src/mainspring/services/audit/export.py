@@ -15,8 +15,8 @@ import msgspec
 
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.feed import CHUNK_EVENTS, LogEntry, entries_after
-from mainspring.runtime.tree import LogDamaged, Tree
+from mainspring.runtime.audit.merkle_store import LogDamaged, Tree
+from mainspring.runtime.events.feed import CHUNK_EVENTS, LogEntry, entries_after
 from mainspring.services.audit.checkpoints import publish, verifier_key
 
 FORMAT = 1

@@ -6,17 +6,17 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Fault, Invalid, NotFound, Unauthenticated, Unavailable
+from mainspring.kernel.errors import FieldError, Invalid, NotFound, Unauthenticated, Unavailable
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Raw
 from mainspring.kernel.page import Page
 from mainspring.kernel.service import pattern_covers
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime import feed
+from mainspring.runtime.audit.merkle_store import Tree
+from mainspring.runtime.events import feed
+from mainspring.runtime.events.visibility import Visibility
 from mainspring.runtime.registry import Registry
-from mainspring.runtime.tree import Tree
-from mainspring.runtime.visibility import Visibility
 from mainspring.services.audit import checkpoints
 from mainspring.services.audit.api import (
     SCANNED_MAX,
@@ -102,7 +102,7 @@ async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
     else:
         second = await _checked(tree, query.second, "/second", at_least=0)
     if not 0 <= query.first <= second:
-        raise Invalid(faults=(Fault("/first", f"from 0 to {second}"),))
+        raise Invalid(faults=(FieldError("/first", f"from 0 to {second}"),))
     return ConsistencyProof(
         query.first,
         second,
@@ -159,5 +159,5 @@ async def _checked(tree: Tree, size: int, pointer: str, *, at_least: int) -> int
     """Return a size the log has had. Raises Invalid."""
     now = await tree.size()
     if not at_least <= size <= now:
-        raise Invalid(faults=(Fault(pointer, f"from {at_least} to {now}"),))
+        raise Invalid(faults=(FieldError(pointer, f"from {at_least} to {now}"),))
     return size

@@ -8,13 +8,13 @@ import msgspec
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import NotFound
 from mainspring.kernel.operation import StreamItem
-from mainspring.runtime import feed
-from mainspring.runtime.erasure import Sealer
-from mainspring.runtime.log import with_seq
+from mainspring.runtime.events import feed
+from mainspring.runtime.events.field_encryption import FieldEncryption
+from mainspring.runtime.events.log import with_seq
+from mainspring.runtime.events.visibility import Visibility
+from mainspring.runtime.notifier import Notifier, wait
 from mainspring.runtime.registry import Registry
 from mainspring.runtime.tables import LAST_SEQ
-from mainspring.runtime.visibility import Visibility
-from mainspring.runtime.wakes import WakeBoard, wait
 from mainspring.services.events.api import (
     SCANNED_MAX,
     Feed,
@@ -69,7 +69,7 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
     position = await _start(call, query)
     await feed.require_held(call.reader, position)
     recent = call.use(feed.Recent)
-    with call.use(WakeBoard).listen("events", "sequenced") as signal:
+    with call.use(Notifier).listen("events", "sequenced") as signal:
         yield StreamItem(b'{"position":%d}' % position, id=str(position), event="ready")
         while True:
             signal.clear()
@@ -117,5 +117,5 @@ async def _start(call: Call, query: StreamQuery) -> int:
 
 async def _shown(call: Call, entry: feed.LogEntry) -> bytes:
     allowed = Visibility(call).personal
-    body = await call.use(Sealer).reveal(entry.body, allowed=allowed)
+    body = await call.use(FieldEncryption).reveal(entry.body, allowed=allowed)
     return with_seq(body, entry.seq).encode()

@@ -7,15 +7,15 @@ import msgspec
 from mainspring.gateway.faults import collect
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
-from mainspring.kernel.errors import Fault, Forbidden, Invalid, NotFound, Rerun
+from mainspring.kernel.errors import FieldError, Forbidden, Invalid, NotFound, Rerun
 from mainspring.kernel.job import QUEUES, Job, JobState, StagedJob
-from mainspring.kernel.operation import Answer
+from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.kernel.table import Rows
-from mainspring.runtime.dispatch import job_row
+from mainspring.runtime.invoke.dispatcher import job_row
+from mainspring.runtime.jobs.workers import Workers
 from mainspring.runtime.registry import Registry
 from mainspring.runtime.tables import JOBS, JobRow
-from mainspring.runtime.workers import Workers
 from mainspring.services.jobs import store
 from mainspring.services.jobs.api import (
     AHEAD_MS_MAX,
@@ -42,7 +42,7 @@ _DEAD, _CANCELLED = JobState.DEAD.value, JobState.CANCELLED.value
 
 
 @service.operation("POST /v1/jobs", scope=WRITE, status=201, raises=(Invalid,))
-async def enqueue(call: Call, new: NewJob) -> Answer[JobInfo | None]:
+async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
     """Have a job done. Where the ``unique_key`` is in use, answers 200 with the job that has it.
 
     That one is shown to those who may read jobs, others hear 204.
@@ -67,9 +67,9 @@ async def enqueue(call: Call, new: NewJob) -> Answer[JobInfo | None]:
     )
     # Another call may take the unique key first: then this one runs again and finds its job.
     row = msgspec.structs.replace(job_row(call, staged), **_on_behalf(call, WRITE))
-    call.write(JOBS.insert(row, taken=Rerun))
+    call.write(JOBS.insert(row, on_conflict=Rerun))
     call.wake("scheduled" if run_at_ms > call.now_ms else f"jobs:{queue}")
-    return Answer(shown(call, row))
+    return Response(shown(call, row))
 
 
 @service.operation("GET /v1/jobs", scope=READ)
@@ -94,7 +94,7 @@ async def get(call: Call, job_id: str) -> JobInfo:
 
 
 @service.operation("POST /v1/jobs/{job_id}:cancel", scope=WRITE, raises=(NotInThatState,))
-async def cancel(call: Call, job_id: str) -> Answer[JobInfo | None]:
+async def cancel(call: Call, job_id: str) -> Response[JobInfo | None]:
     """Cancel a job. One that runs is not interrupted, but nothing it staged takes effect.
 
     It is answered to those who may read jobs, others hear 204.
@@ -116,7 +116,7 @@ async def cancel(call: Call, job_id: str) -> Answer[JobInfo | None]:
 
 
 @service.operation("POST /v1/jobs/{job_id}:retry", scope=WRITE, raises=(NotInThatState,))
-async def retry(call: Call, job_id: str) -> Answer[JobInfo | None]:
+async def retry(call: Call, job_id: str) -> Response[JobInfo | None]:
     """Run a dead or cancelled job again with all its attempts, or a waiting one now.
 
     It is answered to those who may read jobs, others hear 204.
@@ -214,11 +214,11 @@ async def list_schedules(call: Call) -> Page[ScheduleInfo]:
     )
 
 
-def _answer_to(call: Call, row: JobRow) -> Answer[JobInfo | None]:
+def _answer_to(call: Call, row: JobRow) -> Response[JobInfo | None]:
     """Answer a write with the job it left, to those who may read jobs; else with nothing."""
     if not call.caller.allows(READ):
-        return Answer(None, status=204)
-    return Answer(shown(call, row), status=200)
+        return Response(None, status=204)
+    return Response(shown(call, row), status=200)
 
 
 def _is_public(call: Call, row: JobRow) -> bool:
@@ -294,7 +294,7 @@ def _moment(call: Call, text: str | None) -> int:
 
 
 def _fault(pointer: str, detail: str) -> Invalid:
-    return Invalid(detail, faults=(Fault(pointer, detail),))
+    return Invalid(detail, faults=(FieldError(pointer, detail),))
 
 
 def _on_behalf(call: Call, scope: str) -> dict[str, str | None]:

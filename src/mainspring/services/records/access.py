@@ -5,12 +5,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from mainspring.cel import Program
 from mainspring.kernel.call import Call, Caller
-from mainspring.kernel.cel import Program
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Forbidden, Hidden
-from mainspring.services.records.catalog import denied
-from mainspring.services.records.model import Compiled, changed
+from mainspring.services.records.model import CompiledCollection, changed
+from mainspring.services.records.schema_cache import denied
 
 READ, WRITE = "records:read", "records:write"
 Action = Literal["list", "view", "create", "update", "delete"]
@@ -23,7 +23,7 @@ def scope_of(action: Action) -> str:
     return READ if action in ("list", "view") else WRITE
 
 
-def rule_for(call: Call, collection: Compiled, action: Action) -> Program | None:
+def rule_for(call: Call, collection: CompiledCollection, action: Action) -> Program | None:
     """The rule this caller has to pass; None when the scope lets it in.
 
     Raises Unauthenticated or Forbidden when there is neither.
@@ -78,7 +78,7 @@ def _decoded(body: msgspec.Raw | None) -> Any:
 
 def require(
     call: Call,
-    collection: Compiled,
+    collection: CompiledCollection,
     action: Action,
     record: Mapping[str, Any],
     *,
@@ -100,7 +100,7 @@ def require(
 
 def require_change(
     call: Call,
-    collection: Compiled,
+    collection: CompiledCollection,
     record: Mapping[str, Any],
     values: Mapping[str, Any],
     *,
@@ -128,7 +128,7 @@ def nowhere(pointer: str = "") -> str:
     return f"no such record{pointer and f' ({pointer})'}"
 
 
-def may_view(call: Call, collection: Compiled, record: Mapping[str, Any]) -> bool:
+def may_view(call: Call, collection: CompiledCollection, record: Mapping[str, Any]) -> bool:
     """Tell whether the caller may see this record."""
     if call.caller.allows(READ):
         return True

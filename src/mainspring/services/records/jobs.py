@@ -11,8 +11,14 @@ from mainspring.kernel.errors import Rerun
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import keys
 from mainspring.services.records.api import CollectionUpdated, service
-from mainspring.services.records.catalog import compile_row
-from mainspring.services.records.model import Compiled, Definition, UniqueSlot, decode, encode
+from mainspring.services.records.model import (
+    CompiledCollection,
+    Definition,
+    UniqueSlot,
+    decode,
+    encode,
+)
+from mainspring.services.records.schema_cache import compile_row
 from mainspring.services.records.store import (
     COLLECTION,
     COLLECTIONS,
@@ -140,7 +146,7 @@ async def purge_collection(call: Call, collection: str, files: list[str]) -> Non
 
 async def _taken(
     call: Call,
-    collection: Compiled,
+    collection: CompiledCollection,
     record: dict[str, object],
     seen: dict[tuple[str, bytes], str],
 ) -> str | None:
@@ -182,7 +188,9 @@ def _take_back(
     )
 
 
-def _rewrite(call: Call, collection: Compiled, stored: Stored, record: dict[str, object]) -> None:
+def _rewrite(
+    call: Call, collection: CompiledCollection, stored: Stored, record: dict[str, object]
+) -> None:
     data = encode(record)
     columns = dict.fromkeys((*KEY_COLUMNS, *UNIQUE_COLUMNS)) | collection.columns(record)
     call.write(
@@ -198,7 +206,9 @@ def _rewrite(call: Call, collection: Compiled, stored: Stored, record: dict[str,
     )
 
 
-def _drop_removed(call: Call, collection: Compiled, stored: Stored, files: Sequence[str]) -> None:
+def _drop_removed(
+    call: Call, collection: CompiledCollection, stored: Stored, files: Sequence[str]
+) -> None:
     """Unlink what a removed relation pointed at; delete the file of a removed file field."""
     for name, value in decode(stored.data).items():
         if name not in collection.types:

@@ -10,7 +10,7 @@ import hashlib
 import struct
 from typing import Any
 
-from mainspring.kernel.cel import Type
+from mainspring.cel import Type
 
 _TURN = bytes(255 - b for b in range(256))
 _pack = struct.Struct(">d").pack

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from mainspring.cel import RESERVED_WORDS, Names, Program, Type, compile_cel
 from mainspring.gateway.faults import collect
 from mainspring.gateway.validate import unreadable
-from mainspring.kernel.cel import RESERVED_WORDS, Names, Program, Type, compile_cel
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Failure, Fault, Faults, Invalid, check_all
+from mainspring.kernel.errors import Failure, FieldError, FieldErrors, Invalid, check_all
 from mainspring.kernel.ids import ALPHABET
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
@@ -88,7 +88,7 @@ class KeyPart(msgspec.Struct, frozen=True):
     descending: bool
 
 
-class Compiled:
+class CompiledCollection:
     """One version of a collection, ready to decode, judge, encode and index records. Immutable."""
 
     def __init__(
@@ -155,7 +155,7 @@ class Compiled:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unreadable(bytes(body), error) from None
         values = {name: value for name, value in read.items() if value is not UNSET}
-        faults = Faults()
+        faults = FieldErrors()
         for name in self._required:
             if name in values and values[name] is None:
                 faults.add(f"{pointer}/{name}", "required")
@@ -315,21 +315,21 @@ def check_fields(fields: list[Field], before: Collection[str] = ()) -> list[Fiel
 
     Raises Invalid for those that cannot be, pointing at each; ``before`` are those there are.
     """
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     seen: set[str] = set()
     for i, field in enumerate(fields):
         where = f"/fields/{i}"
         if field.name in RESERVED:
-            faults.append(Fault(f"{where}/name", "reserved"))
+            faults.append(FieldError(f"{where}/name", "reserved"))
         if field.name in RESERVED_WORDS and field.name not in before:
-            faults.append(Fault(f"{where}/name", "reserved: CEL, which filters and rules are in, "
-                                                 "has no such name"))  # fmt: skip
+            detail = "reserved: CEL, which filters and rules are in, has no such name"
+            faults.append(FieldError(f"{where}/name", detail))
         if field.name in seen:
-            faults.append(Fault(f"{where}/name", "there are two of it"))
+            faults.append(FieldError(f"{where}/name", "there are two of it"))
         seen.add(field.name)
-        faults.extend(Fault(f"{where}/{part}", detail) for part, detail in _wrong(field))
+        faults.extend(FieldError(f"{where}/{part}", detail) for part, detail in _wrong(field))
     if sum(f.unique for f in fields) > UNIQUES_MAX:
-        faults.append(Fault("/fields", f"more than {UNIQUES_MAX} unique fields"))
+        faults.append(FieldError("/fields", f"more than {UNIQUES_MAX} unique fields"))
     if faults:
         raise Invalid("the fields cannot be", faults=tuple(faults))
     kept: list[Field] = []
@@ -379,18 +379,20 @@ def _keep(kept: list[Field], field: Field, pointer: str) -> None:
         kept.append(field)
         return
     if field.type in ("relation", "json") or field.unique:
-        raise Invalid("the fields cannot be", faults=(Fault(pointer, "cannot have a default"),))
+        raise Invalid(
+            "the fields cannot be", faults=(FieldError(pointer, "cannot have a default"),)
+        )
     try:
         kept.append(msgspec.structs.replace(field, default=read_value(field, field.default)))
     except ValueError as error:  # msgspec's own, too
-        fault = Fault(pointer, str(error))
+        fault = FieldError(pointer, str(error))
         raise Invalid("the fields cannot be", faults=(fault,)) from None
 
 
 def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
     """Raise Invalid for indexes over what cannot be indexed, pointing at each."""
     known = {f.name: f for f in fields}
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     for i, index in enumerate(indexes):
         names = [name.removeprefix("-") for name in index]
         size = 0
@@ -399,16 +401,16 @@ def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
             if name == "updated_at":
                 size += 64
             elif field is None or CEL_TYPES[field.type] is Type.JSON:
-                faults.append(Fault(f"/indexes/{i}/{j}", f"{name} cannot be indexed"))
+                faults.append(FieldError(f"/indexes/{i}/{j}", f"{name} cannot be indexed"))
             elif CEL_TYPES[field.type] in (Type.TEXT, Type.TIME):
                 size += keys.text_bytes_max(text_chars(field))
             else:
                 size += keys.NUMBER_BYTES
         if len(set(names)) != len(names) or index in indexes[:i]:
-            faults.append(Fault(f"/indexes/{i}", "there are two of one"))
+            faults.append(FieldError(f"/indexes/{i}", "there are two of one"))
         if size > KEY_BYTES_MAX:
             detail = "its keys may be too long: give its text fields a smaller max (255, say)"
-            faults.append(Fault(f"/indexes/{i}", detail))
+            faults.append(FieldError(f"/indexes/{i}", detail))
     if faults:
         raise Invalid("the indexes cannot be", faults=tuple(faults))
 
@@ -421,7 +423,7 @@ def index_slots(wanted: list[list[str]], before: list[IndexSlot]) -> list[IndexS
     for fields in wanted:
         column = kept.get(tuple(fields)) or (free.pop(0) if free else None)
         if column is None:
-            fault = Fault("/indexes", "remove an index first and add this one afterwards")
+            fault = FieldError("/indexes", "remove an index first and add this one afterwards")
             raise Invalid("there is no room for another index", faults=(fault,))
         slots.append(IndexSlot(column, fields))
     return slots
@@ -436,7 +438,7 @@ def unique_slots(fields: list[Field], before: list[UniqueSlot]) -> list[UniqueSl
         if field.unique:
             column = kept.get(field.name) or (free.pop(0) if free else None)
             if column is None:
-                fault = Fault("/fields", "make another field not unique first")
+                fault = FieldError("/fields", "make another field not unique first")
                 raise Invalid("there is no room for another unique field", faults=(fault,))
             slots.append(UniqueSlot(column, field.name))
     return slots

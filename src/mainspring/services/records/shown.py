@@ -10,10 +10,10 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import PreconditionFailed
-from mainspring.kernel.operation import Answer
+from mainspring.kernel.operation import Response
 from mainspring.services.records import access
-from mainspring.services.records.catalog import compiled
-from mainspring.services.records.model import Compiled
+from mainspring.services.records.model import CompiledCollection
+from mainspring.services.records.schema_cache import compiled
 from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, RECORDS_BY_ID
 
 NOTHING = msgspec.Raw(b"")
@@ -30,22 +30,24 @@ _decode_batch = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
 
 def written(
     call: Call,
-    collection: Compiled,
+    collection: CompiledCollection,
     record: dict[str, Any],
     raw: msgspec.Raw,
     version: int,
     headers: tuple[tuple[str, str], ...] = (),
-) -> Answer[msgspec.Raw]:
+) -> Response[msgspec.Raw]:
     """Answer with a record as it is now, its text being ``raw``; with 204 to who may not view it.
 
     Those get no tag either: it would tell of changes that are not theirs.
     """
     if access.may_view(call, collection, record):
-        return Answer(raw, etag=f'"{version}"', headers=headers)
-    return Answer(NOTHING, status=204, headers=headers)
+        return Response(raw, etag=f'"{version}"', headers=headers)
+    return Response(NOTHING, status=204, headers=headers)
 
 
-def require_match(call: Call, collection: Compiled, record: dict[str, Any], version: int) -> None:
+def require_match(
+    call: Call, collection: CompiledCollection, record: dict[str, Any], version: int
+) -> None:
     """Compare ``If-Match`` with a record's version, which only who may view the record is told."""
     try:
         call.require_match(f'"{version}"')

@@ -1,6 +1,6 @@
 """The records service's tables and all its SQL: what is always the same, and what a list makes.
 
-The parts of a list's text are names of columns, and fragments that ``kernel.cel.sql`` wrote from a
+The parts of a list's text are names of columns, and fragments that ``cel.sql`` wrote from a
 checked tree; what callers send is in the parameters.
 """
 

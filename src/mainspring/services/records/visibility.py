@@ -9,7 +9,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.event import Envelope
 from mainspring.services.records import access
 from mainspring.services.records.api import service
-from mainspring.services.records.catalog import compiled
+from mainspring.services.records.schema_cache import compiled
 from mainspring.services.records.store import HEAD
 
 RECORD_EVENTS = "records.record."

@@ -11,7 +11,7 @@ import structlog
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import Entropy
 from mainspring.kernel.errors import Conflict
-from mainspring.runtime.dispatch import Dispatcher
+from mainspring.runtime.invoke.dispatcher import Dispatcher
 from mainspring.services.users import model, store
 from mainspring.services.users.authenticate import MACHINE
 from mainspring.services.users.operations.api_keys import (
@@ -49,7 +49,7 @@ async def ensure_admin_key(dispatcher: Dispatcher, text: str) -> bool:
     if await call.find(store.FIRST_KEY, tenant=call.tenant) is not None:
         return False
     row = stage_api_key(call, Secret.of(text), NAME, ["*"], NOBODY, expires_ms=None)
-    call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), taken=Conflict))
+    call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), on_conflict=Conflict))
     try:
         await dispatcher.commit(call)
     except Conflict:  # another process of the same start was first

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from mainspring.kernel.clock import Instant
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX
-from mainspring.kernel.errors import Conflict, Forbidden, Invalid, Limited, Unauthenticated
+from mainspring.kernel.errors import Conflict, Forbidden, Invalid, RateLimited, Unauthenticated
 from mainspring.kernel.event import Personal
 from mainspring.kernel.operation import Input
 from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Cursor, Limit
@@ -457,23 +457,23 @@ class WrongCredentials(Unauthenticated):
     """No such address, or not its password: nobody learns which. It is counted."""
 
     code, title = "wrong_credentials", "Wrong e-mail address or password"
-    keeps_staged = True
+    commits_on_failure = True
 
 
 class WrongPassword(Forbidden):
     """Not the caller's password. It is counted."""
 
     code, title = "wrong_password", "Wrong password"
-    keeps_staged = True
+    commits_on_failure = True
 
 
-class PasswordThrottled(Limited):
+class PasswordThrottled(RateLimited):
     """Too many wrong passwords for this address; it waits, whoever asks."""
 
     code, title = "password_throttled", "Too many wrong passwords"
 
 
-class MailThrottled(Limited):
+class MailThrottled(RateLimited):
     """You had mails sent to too many addresses."""
 
     code, title = "mail_throttled", "Too many mails"
@@ -489,7 +489,7 @@ class RefreshTokenReused(Unauthenticated):
     """An old refresh token came back: two parties hold it, so its session is ended."""
 
     code, title = "refresh_token_reused", "The refresh token was used before"
-    keeps_staged = True
+    commits_on_failure = True
 
 
 class BadMailToken(Invalid):

@@ -11,7 +11,7 @@ import msgspec
 
 from mainspring.kernel import email_address
 from mainspring.kernel.clock import elapsed_ms
-from mainspring.kernel.errors import Fault, Invalid
+from mainspring.kernel.errors import FieldError, Invalid
 
 PASSWORD_CHARS_MIN = 8  # NIST SP 800-63B, section 5.1.1.2
 PASSWORD_CHARS_MAX = 128
@@ -52,7 +52,7 @@ def email(text: str, pointer: str = "/email") -> str:
     try:
         return email_address.email_address(text)
     except ValueError as error:
-        raise Invalid(faults=(Fault(pointer, str(error)),)) from None
+        raise Invalid(faults=(FieldError(pointer, str(error)),)) from None
 
 
 def email_key(text: str) -> str:
@@ -77,15 +77,15 @@ def password(text: str, address: str, pointer: str = "/password") -> str:
     normal = unicodedata.normalize("NFC", text)
     if not PASSWORD_CHARS_MIN <= len(normal) <= PASSWORD_CHARS_MAX:
         detail = f"a password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters"
-        raise Invalid(faults=(Fault(pointer, detail),))
+        raise Invalid(faults=(FieldError(pointer, detail),))
     folded = normal.casefold()
     if len(set(folded)) < PASSWORD_DIFFERENT_CHARS_MIN:
-        raise Invalid(faults=(Fault(pointer, "the same characters over and over"),))
+        raise Invalid(faults=(FieldError(pointer, "the same characters over and over"),))
     name = email_key(address).partition("@")[0]
     left = folded.replace(email_key(address), "").replace(former_email_key(address), "")
     left = left.replace(name, "") if len(name) >= 3 else left
     if left != folded and len(left) < PASSWORD_CHARS_MIN:
-        raise Invalid(faults=(Fault(pointer, "too close to the e-mail address"),))
+        raise Invalid(faults=(FieldError(pointer, "too close to the e-mail address"),))
     return normal
 
 

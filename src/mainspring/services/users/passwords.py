@@ -15,7 +15,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from mainspring.kernel.clock import Entropy
-from mainspring.kernel.errors import Limited, Unavailable
+from mainspring.kernel.errors import RateLimited, Unavailable
 
 T = TypeVar("T")
 _NONE: "deque[_Turn]" = deque()
@@ -122,7 +122,7 @@ class Passwords:
     def _queue(self, share: str, turn: _Turn) -> None:
         turns = self._shares.get(share, _NONE)
         if len(turns) >= self._share_max:
-            raise Limited("too many of your passwords are being checked", retry_after_s=1)
+            raise RateLimited("too many of your passwords are being checked", retry_after_s=1)
         if sum(map(len, self._shares.values())) >= self._waiting_max:
             longest = max(self._shares.values(), key=len)
             refusal = Unavailable("too many passwords are being checked", retry_after_s=1)

@@ -10,9 +10,9 @@ import structlog
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import elapsed_ms, rfc3339
-from mainspring.kernel.errors import Fault, Invalid, Rerun
+from mainspring.kernel.errors import FieldError, Invalid, Rerun
 from mainspring.kernel.ids import is_id
-from mainspring.kernel.operation import Answer
+from mainspring.kernel.operation import Response
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
 from mainspring.services.users.api import (
@@ -137,7 +137,7 @@ async def new_password(call: Call, text: str, address: str, pointer: str = "/pas
     passwords = call.use(Passwords)
     normal = model.password(text, address, pointer)
     if await passwords.is_common(normal, share=call.account):
-        raise Invalid(faults=(Fault(pointer, "one of the most used passwords"),))
+        raise Invalid(faults=(FieldError(pointer, "one of the most used passwords"),))
     return await passwords.hash(normal, share=call.account)
 
 
@@ -197,11 +197,11 @@ def require_over(call: Call, held: str) -> None:
         raise ScopeNotHeld("they hold scopes that you do not")
 
 
-def answer_to(call: Call, user: KnownUser, status: int | None = None) -> Answer[User | None]:
+def answer_to(call: Call, user: KnownUser, status: int | None = None) -> Response[User | None]:
     """Answer a write with the user it left, for those who may read it; else with nothing."""
     if user.id != call.caller.id and not call.caller.allows("users:read"):
-        return Answer(None, status=204)
-    return Answer(shown(user), status=status, etag=etag(user))
+        return Response(None, status=204)
+    return Response(shown(user), status=status, etag=etag(user))
 
 
 def etag(user: KnownUser) -> str:
@@ -228,5 +228,5 @@ def after(cursor: str | None, prefix: str) -> str:
     if not cursor:
         return ""
     if not is_id(cursor, prefix):
-        raise Invalid(faults=(Fault("/cursor", "not a next_cursor of this list"),))
+        raise Invalid(faults=(FieldError("/cursor", "not a next_cursor of this list"),))
     return cursor

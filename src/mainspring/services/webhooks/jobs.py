@@ -6,12 +6,12 @@ import structlog
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import SKEW_MS, Clock, Entropy, is_ahead, rfc3339
 from mainspring.kernel.job import JobFailed, Snooze
+from mainspring.ports.http_client import NAME_NOT_RESOLVED, HttpClient, WebAnswer, WebError
 from mainspring.ports.keyring import Keyring
-from mainspring.ports.web import NAME_NOT_RESOLVED, Web, WebAnswer, WebError
-from mainspring.runtime.erasure import Sealer
-from mainspring.runtime.log import envelope, with_seq
-from mainspring.runtime.telemetry import Metrics
-from mainspring.runtime.visibility import Visibility, acting_for
+from mainspring.runtime.events.field_encryption import FieldEncryption
+from mainspring.runtime.events.log import envelope, with_seq
+from mainspring.runtime.events.visibility import Visibility, acting_for
+from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.services.webhooks import model, store
 from mainspring.services.webhooks.acting import allowed
 from mainspring.services.webhooks.api import (
@@ -96,7 +96,7 @@ async def _attempt(
     if due.old_secret is not None and call.now_ms < due.old_secret_until_ms:
         secrets.append(keyring.unseal(due.old_secret, purpose=PURPOSE))
     event = with_seq(due.body, due.seq)
-    revealed = await call.use(Sealer).reveal(event, allowed=due.personal)
+    revealed = await call.use(FieldEncryption).reveal(event, allowed=due.personal)
     body = revealed.encode()
     timestamp_s = clock.now_ms() // 1000
     headers = {
@@ -109,7 +109,9 @@ async def _attempt(
     started_s = clock.monotonic_s()
     answer, error = None, None
     try:
-        answer = await call.use(Web).post(due.url, body, headers, timeout_s=settings.timeout_s)
+        answer = await call.use(HttpClient).post(
+            due.url, body, headers, timeout_s=settings.timeout_s
+        )
     except WebError as failure:
         error = failure
     duration_s = clock.monotonic_s() - started_s
@@ -187,7 +189,7 @@ def _record(
     if due.created_ms is None:
         # Two jobs for one delivery cannot run at once (they share a unique key): a row that is
         # there all the same is kept, rather than the event sent once more.
-        call.write(store.DELIVERIES.insert(row, taken=None))
+        call.write(store.DELIVERIES.insert(row, on_conflict=None))
     else:
         call.write(
             store.DELIVERIES.update(

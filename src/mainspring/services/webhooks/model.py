@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from mainspring.kernel.cel import Program, compile_cel
+from mainspring.cel import Program, compile_cel
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Invalid
 from mainspring.kernel.event import Envelope
 from mainspring.kernel.ids import encode
 from mainspring.kernel.service import pattern_covers
-from mainspring.runtime.feed import EVENT_NAMES
+from mainspring.runtime.events.feed import EVENT_NAMES
 from mainspring.services.webhooks.api import (
     ATTEMPTS_SHOWN,
     EXCERPT_BYTES_MAX,

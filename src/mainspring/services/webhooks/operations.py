@@ -8,15 +8,15 @@ from msgspec import UNSET, UnsetType
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
-from mainspring.kernel.errors import Conflict, Fault, Forbidden, Invalid, check_all
-from mainspring.kernel.operation import Answer
+from mainspring.kernel.errors import Conflict, FieldError, Forbidden, Invalid, check_all
+from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.kernel.table import Command
+from mainspring.ports.http_client import HttpClient, WebError
 from mainspring.ports.keyring import Keyring
-from mainspring.ports.web import Web, WebError
-from mainspring.runtime.feed import require_known
+from mainspring.runtime.events.feed import require_known
+from mainspring.runtime.events.visibility import PERSONAL_SCOPE, Visibility
 from mainspring.runtime.registry import Registry
-from mainspring.runtime.visibility import PERSONAL_SCOPE, Visibility
 from mainspring.services.webhooks import jobs, model, store
 from mainspring.services.webhooks.api import (
     SECRET_OVERLAP_MS,
@@ -56,7 +56,7 @@ _ACTING = frozenset({"url", "types", "filter", "personal"})  # whose change says
     secret=True,
     raises=(UrlRefused, TooManyEndpoints, Invalid, Forbidden),
 )
-async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
+async def create(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
     """Have events sent to a URL, signed with a secret that only this answer shows.
 
     Every event whose type and filter match and which the caller may read is sent, in no promised
@@ -94,7 +94,7 @@ async def create(call: Call, new: NewWebhook) -> Answer[WebhookWithSecret]:
     )
     call.write(count_in.expect(1, TooManyEndpoints()), ENDPOINTS.insert(row))
     shown = msgspec.structs.asdict(model.shown(row))
-    return Answer(
+    return Response(
         WebhookWithSecret(**shown, secret=model.show_secret(secret)), etag=model.etag(row)
     )
 
@@ -109,16 +109,16 @@ async def list_all(call: Call, query: ListWebhooks) -> Page[Webhook]:
 
 
 @service.operation("GET /v1/webhooks/{webhook_id}", scope=READ)
-async def get(call: Call, webhook_id: str) -> Answer[Webhook]:
+async def get(call: Call, webhook_id: str) -> Response[Webhook]:
     """Show an endpoint. Its secret is not shown again."""
     row = await _endpoint(call, webhook_id)
-    return Answer(model.shown(row), etag=model.etag(row))
+    return Response(model.shown(row), etag=model.etag(row))
 
 
 @service.operation(
     "PATCH /v1/webhooks/{webhook_id}", scope=WRITE, raises=(UrlRefused, Invalid, Forbidden)
 )
-async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Answer[Webhook | None]:
+async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Response[Webhook | None]:
     """Change an endpoint. Deliveries that wait go to the new URL, or end when it is disabled.
 
     Whoever changes where it sends what, or enables it, is whom it acts for from then on: nobody has
@@ -218,7 +218,7 @@ async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplaySta
     since_ms = _moment(window.since, "/since")
     until_ms = call.now_ms if window.until is None else _moment(window.until, "/until")
     if since_ms > until_ms:
-        raise Invalid("until is before since", faults=(Fault("/until", "is before since"),))
+        raise Invalid("until is before since", faults=(FieldError("/until", "is before since"),))
     job_id = call.enqueue(
         jobs.replay,
         endpoint_id=row.id,
@@ -276,10 +276,10 @@ def _shown_delivery(call: Call, row: DeliveryRow) -> Delivery:
     return model.shown_delivery(row, answers=Visibility(call).shows_type(row.type))
 
 
-def _answer_to(call: Call, row: EndpointRow) -> Answer[Webhook | None]:
+def _answer_to(call: Call, row: EndpointRow) -> Response[Webhook | None]:
     if not call.caller.allows(READ):
-        return Answer(None, status=204)
-    return Answer(model.shown(row), etag=model.etag(row))
+        return Response(None, status=204)
+    return Response(model.shown(row), etag=model.etag(row))
 
 
 async def _endpoint(call: Call, webhook_id: str) -> EndpointRow:
@@ -310,9 +310,9 @@ def _require_possible(call: Call, asked: NewWebhook | WebhookChanges) -> None:
 
 def _checked_url(call: Call, url: str) -> str:
     try:
-        return call.use(Web).check(url)
+        return call.use(HttpClient).check(url)
     except WebError as error:
-        raise UrlRefused(error.detail, faults=(Fault("/url", error.detail),)) from None
+        raise UrlRefused(error.detail, faults=(FieldError("/url", error.detail),)) from None
 
 
 def _check_types(call: Call, types: Sequence[str] | UnsetType) -> None:
@@ -335,7 +335,7 @@ def _moment(text: str, pointer: str) -> int:
     try:
         return epoch_ms(text)
     except ValueError as error:
-        raise Invalid(str(error), faults=(Fault(pointer, str(error)),)) from None
+        raise Invalid(str(error), faults=(FieldError(pointer, str(error)),)) from None
 
 
 def _json(value: object) -> str:

@@ -4,17 +4,17 @@ from typing import Any
 
 from msgspec import UNSET
 
+from mainspring.cel import Type, ast, sql
 from mainspring.kernel.call import Call
-from mainspring.kernel.cel import Type, sql, tree
-from mainspring.kernel.errors import Fault, Invalid, NeedsIndex
+from mainspring.kernel.errors import FieldError, Invalid, NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.services.records import access
 from mainspring.services.records.api import GROUPS_MAX, Aggregation, Group, Groups, service
-from mainspring.services.records.catalog import named
-from mainspring.services.records.model import Compiled
+from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.lists import visible
 from mainspring.services.records.operations.records import RECORDS_PATH
-from mainspring.services.records.plan import Sort, advice, choose
+from mainspring.services.records.query_planner import Sort, advice, choose
+from mainspring.services.records.schema_cache import named
 from mainspring.services.records.store import groups_query
 
 COLUMNS_MAX = 20  # values computed by one call
@@ -27,7 +27,7 @@ async def aggregate_records(call: Call, collection: str, query: Aggregation) -> 
     found = await named(call, collection, access.READ)
     condition = visible(call, found, query.filter)
     wanted = _Wanted(found, query)
-    if condition is tree.FALSE:
+    if condition is ast.FALSE:
         return Groups([] if wanted.groups else [wanted.group((0, *[None] * wanted.columns))])
     plan = choose(found, condition, Sort([], None))
     tests = ["collection = :collection"]
@@ -48,7 +48,9 @@ async def aggregate_records(call: Call, collection: str, query: Aggregation) -> 
     if rows.more:
         raise Invalid(
             f"more than {GROUPS_MAX} groups, or more than {PAGE_BYTES_MAX} bytes of text in them",
-            faults=(Fault("/group", "too many groups, or too long: group by less, or filter"),),
+            faults=(
+                FieldError("/group", "too many groups, or too long: group by less, or filter"),
+            ),
         )
     return Groups([wanted.group(row) for row in rows.items])
 
@@ -56,7 +58,7 @@ async def aggregate_records(call: Call, collection: str, query: Aggregation) -> 
 class _Wanted:
     """What one call computes: group columns, then a count, then each value."""
 
-    def __init__(self, collection: Compiled, query: Aggregation) -> None:
+    def __init__(self, collection: CompiledCollection, query: Aggregation) -> None:
         self._types = collection.types
         self.groups = self._names(query.group, "/group", None)
         numbers = (Type.INT, Type.FLOAT)
@@ -82,7 +84,7 @@ class _Wanted:
         for name in names:
             kind = self._types.get(name)
             if kind is None or kind is Type.JSON or (kinds is not None and kind not in kinds):
-                fault = Fault(pointer, f"{name!r} cannot be named here")
+                fault = FieldError(pointer, f"{name!r} cannot be named here")
                 raise Invalid("the query does not fit", faults=(fault,))
         return list(dict.fromkeys(names))
 
@@ -90,7 +92,7 @@ class _Wanted:
         """The columns and the grouping, for SQLite (0) or PostgreSQL (1)."""
 
         def value(name: str) -> str:
-            return sql.column(tree.Field(self._types[name], (name,)), "data")[engine]
+            return sql.column(ast.Field(self._types[name], (name,)), "data")[engine]
 
         columns = [value(name) for name in self.groups]
         order = ", ".join(f"{text}{' ASC NULLS FIRST' if engine else ''}" for text in columns)

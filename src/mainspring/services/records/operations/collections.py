@@ -3,11 +3,11 @@
 import msgspec
 from msgspec import UNSET
 
+from mainspring.cel import Names, Type, ast, sql
 from mainspring.kernel.call import Call
-from mainspring.kernel.cel import Names, Type, sql, tree
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Conflict, Fault, Invalid, NeedsIndex, Rerun, check_all
-from mainspring.kernel.operation import Answer
+from mainspring.kernel.errors import Conflict, FieldError, Invalid, NeedsIndex, Rerun, check_all
+from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.kernel.same_json import same_json
 from mainspring.kernel.table import Command
@@ -28,7 +28,6 @@ from mainspring.services.records.api import (
     StillReferenced,
     service,
 )
-from mainspring.services.records.catalog import compile_row, every, read_definition
 from mainspring.services.records.fields import CEL_TYPES, bounds
 from mainspring.services.records.jobs import migrate_records, purge_collection
 from mainspring.services.records.model import (
@@ -42,6 +41,7 @@ from mainspring.services.records.model import (
     index_slots,
     unique_slots,
 )
+from mainspring.services.records.schema_cache import compile_row, every, read_definition
 from mainspring.services.records.store import (
     COLLECTION,
     COLLECTIONS,
@@ -71,10 +71,10 @@ _WIDER = {
 
 
 @service.operation(f"POST {COLLECTIONS_PATH}", scope=WRITE, status=201, raises=(NameTaken,))
-async def create_collection(call: Call, new: NewCollection) -> Answer[Collection]:
+async def create_collection(call: Call, new: NewCollection) -> Response[Collection]:
     """Create a collection: its fields, access rules and indexes."""
     if new.name in RESERVED_COLLECTIONS:
-        fault = Fault("/name", "reserved")
+        fault = FieldError("/name", "reserved")
         raise Invalid("the collection cannot be", faults=(fault,))
     allowed = call.use(RecordsSettings).collections_max
     if await call.one(COLLECTIONS_COUNT, tenant=call.tenant) >= allowed:
@@ -87,11 +87,13 @@ async def create_collection(call: Call, new: NewCollection) -> Answer[Collection
         call.tenant, new.name, collection_id, msgspec.json.encode(definition).decode(),
         1, 1, None, call.now_ms, call.now_ms,
     )  # fmt: skip
-    call.write(COLLECTIONS.insert(row, taken=NameTaken(f"there is a collection {new.name!r}")))
+    call.write(
+        COLLECTIONS.insert(row, on_conflict=NameTaken(f"there is a collection {new.name!r}"))
+    )
     shown = view(row)
     call.emit(CollectionCreated(*msgspec.structs.astuple(shown)))
     location = f"{COLLECTIONS_PATH}/{new.name}"
-    return Answer(shown, etag='"1"', headers=(("Location", location),))
+    return Response(shown, etag='"1"', headers=(("Location", location),))
 
 
 @service.operation(f"GET {COLLECTIONS_PATH}", scope=READ)
@@ -104,16 +106,16 @@ async def list_collections(call: Call, query: ListCollections) -> Page[Collectio
 
 
 @service.operation(f"GET {COLLECTIONS_PATH}/{{name}}", scope=READ)
-async def get_collection(call: Call, name: str) -> Answer[Collection]:
+async def get_collection(call: Call, name: str) -> Response[Collection]:
     """Return a collection."""
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
-    return Answer(view(row), etag=f'"{row.version}"')
+    return Response(view(row), etag=f'"{row.version}"')
 
 
 @service.operation(f"PATCH {COLLECTIONS_PATH}/{{name}}", scope=WRITE, raises=(SchemaChangeRefused,))
 async def update_collection(
     call: Call, name: str, query: ChangeCollection, change: CollectionChange
-) -> Answer[Collection | None]:
+) -> Response[Collection | None]:
     """Change fields, rules or indexes; what is left out stays.
 
     The collection is answered to those who may read collections, others hear 204.
@@ -158,8 +160,8 @@ async def update_collection(
     shown = view(changed)
     call.emit(CollectionUpdated(*msgspec.structs.astuple(shown)))
     if not call.caller.allows(READ):
-        return Answer(None, status=204)
-    return Answer(shown, etag=f'"{changed.version}"')
+        return Response(None, status=204)
+    return Response(shown, etag=f'"{changed.version}"')
 
 
 @service.operation(f"DELETE {COLLECTIONS_PATH}/{{name}}", scope=WRITE, raises=(StillReferenced,))
@@ -218,7 +220,7 @@ async def _targets(call: Call, fields: list[Field], known: dict[str, str]) -> di
         if field.collection not in known:
             row = await call.find(COLLECTION, tenant=call.tenant, name=field.collection)
             if row is None:
-                fault = Fault(f"/fields/{i}/collection", "there is no such collection")
+                fault = FieldError(f"/fields/{i}/collection", "there is no such collection")
                 raise Invalid("the fields cannot be", faults=(fault,))
             known[field.collection] = row.id
         found[field.name] = known[field.collection]
@@ -263,7 +265,7 @@ async def _require_confirmed(
     removed = [f for f in old.fields if f.name not in kept]
     named = {name.strip() for name in (confirm or "").split(",") if name.strip()}
     if others := sorted(named - {f.name for f in removed}):
-        fault = Fault("/confirm", f"{others[0]!r} is not removed by this change")
+        fault = FieldError("/confirm", f"{others[0]!r} is not removed by this change")
         raise Invalid("the query does not fit", faults=(fault,))
     unnamed = [f for f in removed if f.name not in named]
     losing = [f for f in unnamed if await _has_values(call, collection, f)]
@@ -288,7 +290,7 @@ async def _has_values(call: Call, collection: str, field: Field) -> bool:
 
 def _as_text(field: Field) -> tuple[str, str]:
     """A field read as text whatever it is: nothing but null is null then."""
-    return sql.column(tree.Field(Type.TEXT, (field.name,)), "data")
+    return sql.column(ast.Field(Type.TEXT, (field.name,)), "data")
 
 
 def _require_wider(was: Field, field: Field) -> None:
@@ -309,7 +311,7 @@ def _require_wider(was: Field, field: Field) -> None:
 
 
 async def _require_none(call: Call, collection: str, field: Field) -> Command:
-    value = sql.column(tree.Field(CEL_TYPES[field.type], (field.name,)), "data")
+    value = sql.column(ast.Field(CEL_TYPES[field.type], (field.name,)), "data")
     if await call.all(missing_query(value), collection=collection):
         raise SchemaChangeRefused(
             f"{field.name!r} cannot be required: stored records have no value in it"
@@ -318,6 +320,6 @@ async def _require_none(call: Call, collection: str, field: Field) -> Command:
 
 
 async def _require_distinct(call: Call, collection: str, field: Field) -> None:
-    value = sql.column(tree.Field(CEL_TYPES[field.type], (field.name,)), "data")
+    value = sql.column(ast.Field(CEL_TYPES[field.type], (field.name,)), "data")
     if await call.all(double_query(value), collection=collection):
         raise SchemaChangeRefused(f"{field.name!r} cannot be unique: stored records share a value")

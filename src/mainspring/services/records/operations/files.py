@@ -5,13 +5,13 @@ import msgspec
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import NotFound
 from mainspring.kernel.media import attachment
-from mainspring.kernel.operation import Answer, Raw, Upload
+from mainspring.kernel.operation import Raw, Response, Upload
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import access, shown
 from mainspring.services.records.api import service
 from mainspring.services.records.fields import StoredFile
 from mainspring.services.records.jobs import files_of
-from mainspring.services.records.model import Compiled
+from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.records import (
     RECORD_PATH,
     Current,
@@ -31,7 +31,7 @@ async def may_upload(call: Call, collection: str, id: str, field: str) -> str:
 @service.upload(f"POST {FILE_PATH}", scope=None, prepare=may_upload, shows=shown.record_again)
 async def upload_file(
     call: Call, collection: str, id: str, field: str, upload: Upload
-) -> Answer[msgspec.Raw]:
+) -> Response[msgspec.Raw]:
     """Put a file into a file field, in the place of the one that was there.
 
     The body is the file itself; ``Content-Disposition`` may name it. It takes what an update takes,
@@ -78,6 +78,6 @@ async def _changeable(call: Call, collection: str, id: str, field: str) -> Curre
     return current
 
 
-def _require_file_field(collection: Compiled, field: str) -> None:
+def _require_file_field(collection: CompiledCollection, field: str) -> None:
     if field not in collection.files:
         raise NotFound(f"there is no file field {field!r}")

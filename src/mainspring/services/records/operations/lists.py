@@ -5,22 +5,22 @@ from typing import Any
 
 import msgspec
 
+from mainspring.cel import Type, ast, evaluate, sql
+from mainspring.cel.types import INTEGER_MAX
 from mainspring.gateway.conditional import tag_of
 from mainspring.kernel.call import Call
-from mainspring.kernel.cel import Type, evaluate, sql, tree
-from mainspring.kernel.cel.types import INTEGER_MAX
-from mainspring.kernel.errors import Fault, Invalid, NeedsIndex, check_all
-from mainspring.kernel.operation import Answer
+from mainspring.kernel.errors import FieldError, Invalid, NeedsIndex, check_all
+from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.kernel.table import Query
 from mainspring.services.records import access
 from mainspring.services.records.api import CURSOR_CHARS_MAX, ListRecords, service
-from mainspring.services.records.catalog import named
-from mainspring.services.records.model import Compiled, decode
+from mainspring.services.records.model import CompiledCollection, decode
 from mainspring.services.records.operations.records import RECORDS_PATH
-from mainspring.services.records.plan import Plan, Sort, advice, choose, read_sort
+from mainspring.services.records.projection import View
+from mainspring.services.records.query_planner import Plan, Sort, advice, choose, read_sort
+from mainspring.services.records.schema_cache import named
 from mainspring.services.records.store import Listed, page_query
-from mainspring.services.records.view import View
 
 _decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
 
@@ -28,7 +28,7 @@ _decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
 @service.operation(f"GET {RECORDS_PATH}", scope=None)
 async def list_records(
     call: Call, collection: str, query: ListRecords
-) -> Answer[Page[msgspec.Raw]]:
+) -> Response[Page[msgspec.Raw]]:
     """List the records that pass the filter and that the caller may see.
 
     A filter or order that no index covers is scanned for under a budget, and refused with
@@ -42,8 +42,8 @@ async def list_records(
     except Invalid:
         _require_readable(found, query)
         raise
-    if condition is tree.FALSE:
-        return Answer(Page([]))
+    if condition is ast.FALSE:
+        return Response(Page([]))
     plan = choose(found, condition, sort)
     statement, params = _statement(found, plan, sort, query)
     try:
@@ -55,10 +55,10 @@ async def list_records(
         return _as_stored(found, rows, _next_cursor(plan, sort, rows[-1]) if more else None)
     shown = await (view or View(found)).render(call, [_current(found, row) for row in rows])
     more = more or len(shown) < len(rows)
-    return Answer(Page(shown, _next_cursor(plan, sort, rows[len(shown) - 1]) if more else None))
+    return Response(Page(shown, _next_cursor(plan, sort, rows[len(shown) - 1]) if more else None))
 
 
-def _require_readable(collection: Compiled, query: ListRecords) -> None:
+def _require_readable(collection: CompiledCollection, query: ListRecords) -> None:
     """Raise Invalid for all of a query that does not fit its collection."""
     check_all(
         "the query does not fit",
@@ -69,7 +69,9 @@ def _require_readable(collection: Compiled, query: ListRecords) -> None:
     )
 
 
-def _as_stored(collection: Compiled, rows: list[Listed], cursor: str | None) -> Answer[Any]:
+def _as_stored(
+    collection: CompiledCollection, rows: list[Listed], cursor: str | None
+) -> Response[Any]:
     """A page of records as they are stored: their text is joined, not read and written again.
 
     Ids and versions tell a page from another one, at a twentieth of its bytes.
@@ -79,10 +81,10 @@ def _as_stored(collection: Compiled, rows: list[Listed], cursor: str | None) -> 
     body = f'{{"items":[{items}],"next_cursor":{following}}}'
     told = "".join([f"{row.id}{row.version}," for row in rows])
     seen = f"{collection.id}{collection.version},{told}{following}"
-    return Answer(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()))
+    return Response(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()))
 
 
-def visible(call: Call, collection: Compiled, source: str | None) -> tree.Node:
+def visible(call: Call, collection: CompiledCollection, source: str | None) -> ast.Node:
     """The condition of a list: its filter, and the rule where the caller has no scope."""
     rule = access.rule_for(call, collection, "list")
     program = None if source is None else collection.filter(source)
@@ -90,16 +92,16 @@ def visible(call: Call, collection: Compiled, source: str | None) -> tree.Node:
     names = frozenset[str]().union(*(p.asks_context for p in asked))
     known = access.context(call, "list", names)
     parts = tuple(p.residual(known) for p in asked)
-    return parts[0] if len(parts) == 1 else evaluate.fold(tree.All(parts), known)
+    return parts[0] if len(parts) == 1 else evaluate.fold(ast.All(parts), known)
 
 
-def _current(collection: Compiled, row: Listed) -> dict[str, Any]:
+def _current(collection: CompiledCollection, row: Listed) -> dict[str, Any]:
     record = decode(row.data)
     return record if row.schema_version >= collection.layout else collection.upgrade(record)
 
 
 def _statement(
-    collection: Compiled, plan: Plan, sort: Sort, query: ListRecords
+    collection: CompiledCollection, plan: Plan, sort: Sort, query: ListRecords
 ) -> tuple[Query[Listed], dict[str, Any]]:
     params: dict[str, Any] = {"collection": collection.id}
     tests = ["collection = :collection"]
@@ -107,11 +109,11 @@ def _statement(
     if query.cursor is None or not plan.ordered:
         tests += _range(plan, params)
         if query.cursor is not None:
-            rest = evaluate.fold(tree.All((rest, _read_sort_cursor(query.cursor, sort))), {})
+            rest = evaluate.fold(ast.All((rest, _read_sort_cursor(query.cursor, sort))), {})
     else:
         tests += _range_after(plan, _read_key_cursor(query.cursor, plan), params)
     sqlite = postgres = " AND ".join(tests)
-    if rest is not tree.TRUE:
+    if rest is not ast.TRUE:
         extra = sql.fragment(rest, "data")
         sqlite, postgres = f"{sqlite} AND {extra.sqlite}", f"{postgres} AND {extra.postgres}"
         params.update(extra.params)
@@ -163,7 +165,7 @@ def _orders(plan: Plan, sort: Sort) -> tuple[str, str]:
         return text, text
     sqlite, postgres = [], []
     for part in sort.parts:
-        first, second = sql.column(tree.Field(part.type, (part.name,)), "data")
+        first, second = sql.column(ast.Field(part.type, (part.name,)), "data")
         sqlite.append(f"{first} {'DESC' if part.descending else 'ASC'}")
         postgres.append(f"{second} {'DESC NULLS LAST' if part.descending else 'ASC NULLS FIRST'}")
     word = "DESC" if _ties_descend(sort) else "ASC"
@@ -208,7 +210,7 @@ def _open_cursor(cursor: str) -> bytes:
 
 
 def _bad_cursor() -> Invalid:
-    fault = Fault("/cursor", "not a cursor of this list")
+    fault = FieldError("/cursor", "not a cursor of this list")
     return Invalid("the query does not fit", faults=(fault,))
 
 
@@ -224,7 +226,7 @@ def _read_key_cursor(cursor: str, plan: Plan) -> tuple[bytes, str]:
     return key, text
 
 
-def _read_sort_cursor(cursor: str, sort: Sort) -> tree.Node:
+def _read_sort_cursor(cursor: str, sort: Sort) -> ast.Node:
     """The condition that a record comes after the one the cursor names."""
     try:
         tag, values, last = _decode_sort_cursor(_open_cursor(cursor))
@@ -232,17 +234,17 @@ def _read_sort_cursor(cursor: str, sort: Sort) -> tree.Node:
         raise _bad_cursor() from None
     if tag != _sort_tag(sort) or len(values) != len(sort.parts) or "\0" in last:
         raise _bad_cursor()
-    condition: tree.Node = tree.Order(
+    condition: ast.Node = ast.Order(
         "<" if _ties_descend(sort) else ">",
-        tree.Field(Type.TEXT, ("id",)),
-        tree.Const(Type.TEXT, last),
+        ast.Field(Type.TEXT, ("id",)),
+        ast.Const(Type.TEXT, last),
     )
     for part, value in zip(reversed(sort.parts), reversed(values), strict=True):
         if not _could_be(value, part.type):
             raise _bad_cursor()
-        field, at = tree.Field(part.type, (part.name,)), tree.Const(part.type, value)
-        condition = tree.Any(
-            (_beyond(field, at, part.descending), tree.All((tree.Same(field, at), condition)))
+        field, at = ast.Field(part.type, (part.name,)), ast.Const(part.type, value)
+        condition = ast.Any(
+            (_beyond(field, at, part.descending), ast.All((ast.Same(field, at), condition)))
         )
     return condition
 
@@ -257,11 +259,11 @@ def _could_be(value: Any, kind: Type) -> bool:
     return value is None or evaluate.as_type(value, kind) is not None
 
 
-def _beyond(field: tree.Field, at: tree.Const, descending: bool) -> tree.Node:
+def _beyond(field: ast.Field, at: ast.Const, descending: bool) -> ast.Node:
     """Strictly after ``at`` in an order where null is the smallest."""
-    null = tree.Same(field, tree.Const(Type.NULL, None))
+    null = ast.Same(field, ast.Const(Type.NULL, None))
     if at.value is None:
-        return tree.FALSE if descending else tree.Not(null)
+        return ast.FALSE if descending else ast.Not(null)
     if descending:
-        return tree.Any((tree.Order("<", field, at), null))
-    return tree.Order(">", field, at)
+        return ast.Any((ast.Order("<", field, at), null))
+    return ast.Order(">", field, at)

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Failure, Faults, Invalid, NotFound
-from mainspring.kernel.operation import Answer
-from mainspring.services.records import access, shown, writing
+from mainspring.kernel.errors import Failure, FieldErrors, Invalid, NotFound
+from mainspring.kernel.operation import Response
+from mainspring.services.records import access, mutations, shown
 from mainspring.services.records.api import (
     BATCH_BYTES_MAX,
     Batch,
@@ -19,11 +19,11 @@ from mainspring.services.records.api import (
     ViewRecord,
     service,
 )
-from mainspring.services.records.catalog import compiled, confirm, expected, missing, named
 from mainspring.services.records.fields import RECORD_PREFIX
-from mainspring.services.records.model import Compiled, changed, created_ms
+from mainspring.services.records.model import CompiledCollection, changed, created_ms
+from mainspring.services.records.projection import View
+from mainspring.services.records.schema_cache import compiled, confirm, expected, missing, named
 from mainspring.services.records.store import RECORD
-from mainspring.services.records.view import View
 
 RECORDS_PATH = "/v1/collections/{collection}/records"
 RECORD_PATH = RECORDS_PATH + "/{id}"
@@ -33,7 +33,7 @@ ITEMS_AT_ONCE = 50  # of a batch, without letting others be served
 class Current(msgspec.Struct, frozen=True):
     """A record as it was read: under its collection's schema of now."""
 
-    collection: Compiled
+    collection: CompiledCollection
     version: int
     record: dict[str, Any]
     size_bytes: int
@@ -42,7 +42,7 @@ class Current(msgspec.Struct, frozen=True):
 @service.operation(
     f"POST {RECORDS_PATH}", scope=None, status=201, raises=(UniqueTaken,), shows=shown.record_again
 )
-async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Answer[msgspec.Raw]:
+async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Response[msgspec.Raw]:
     """Create a record.
 
     The collection's schema says what it holds. Callers without the scope ``records:write`` need a
@@ -62,7 +62,7 @@ async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Answe
 @service.operation(f"GET {RECORD_PATH}", scope=None)
 async def get_record(
     call: Call, collection: str, id: str, query: ViewRecord
-) -> Answer[msgspec.Raw]:
+) -> Response[msgspec.Raw]:
     """Return a record. One that the caller may not see is not found."""
     found = await call.find(RECORD, tenant=call.tenant, name=collection, id=id)
     if found is None:
@@ -77,17 +77,17 @@ async def get_record(
     )
     if as_stored and (rule is None or not rule.asks_record):
         access.require(call, own, "view", {})
-        return Answer(msgspec.Raw(found.data.encode()), etag=etag)
+        return Response(msgspec.Raw(found.data.encode()), etag=etag)
     record = own.read(found.data, found.schema_version)
     access.require(call, own, "view", record)
     if as_stored:
-        return Answer(msgspec.Raw(found.data.encode()), etag=etag)
+        return Response(msgspec.Raw(found.data.encode()), etag=etag)
     if query.fields is None and query.expand is None:
-        return Answer(_raw(record), etag=etag)
+        return Response(_raw(record), etag=etag)
     view = View(own, query.fields, query.expand)
     # What is expanded changes without this record's version: then the tag is made of the answer.
     tag = etag if query.expand is None else None
-    return Answer((await view.render(call, [record]))[0], etag=tag)
+    return Response((await view.render(call, [record]))[0], etag=tag)
 
 
 @service.operation(
@@ -95,7 +95,7 @@ async def get_record(
 )
 async def update_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
-) -> Answer[msgspec.Raw]:
+) -> Response[msgspec.Raw]:
     """Change the fields that are sent (RFC 7396); null empties one that may be empty.
 
     An update rule must hold for the record as it is and as it becomes. Who may not view what it
@@ -112,7 +112,7 @@ async def update_record(
 )
 async def replace_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
-) -> Answer[msgspec.Raw]:
+) -> Response[msgspec.Raw]:
     """Replace every field; one that is left out gets its default, or null. Judged as a PATCH is."""
     current = await current_record(call, collection, id, "update")
     values = _may_change(call, current, body, current.collection.read_new)
@@ -126,7 +126,7 @@ async def delete_record(call: Call, collection: str, id: str) -> None:
     current = await current_record(call, collection, id, "delete")
     access.require(call, current.collection, "delete", current.record)
     shown.require_match(call, current.collection, current.record, current.version)
-    await writing.delete(call, current.collection, current.record, current.version)
+    await mutations.delete(call, current.collection, current.record, current.version)
 
 
 @service.operation(
@@ -144,10 +144,10 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
     by itself; one that the caller may not view is answered with null.
     """
     found = await named(call, collection, access.WRITE)
-    seen = writing.Handover(_changing(batch))
+    seen = mutations.Handover(_changing(batch))
     stored_bytes = 0
     answers: list[msgspec.Raw | None] = []
-    faults = Faults()
+    faults = FieldErrors()
     for i, item in enumerate(batch.items):
         pointer = f"/items/{i}"
         if i % ITEMS_AT_ONCE == ITEMS_AT_ONCE - 1:
@@ -174,7 +174,11 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
 
 
 async def _create_item(
-    call: Call, collection: Compiled, item: BatchItem, pointer: str, seen: writing.Handover
+    call: Call,
+    collection: CompiledCollection,
+    item: BatchItem,
+    pointer: str,
+    seen: mutations.Handover,
 ) -> msgspec.Raw | None:
     access.rule_for(call, collection, "create")
     made, raw = await _create(call, collection, item.data, f"{pointer}/data", seen)
@@ -182,12 +186,12 @@ async def _create_item(
 
 
 async def _change_item(
-    call: Call, current: Current, item: BatchItem, pointer: str, seen: writing.Handover
+    call: Call, current: Current, item: BatchItem, pointer: str, seen: mutations.Handover
 ) -> msgspec.Raw | None:
     collection = current.collection
     if item.action == "delete":
         access.require(call, collection, "delete", current.record, pointer=pointer)
-        await writing.delete(call, collection, current.record, current.version)
+        await mutations.delete(call, collection, current.record, current.version)
         seen.give(collection, current.record)
         return None
     values = _may_change(call, current, item.data, collection.read_change, pointer, "/data")
@@ -198,7 +202,7 @@ async def _change_item(
 def _changing(batch: Batch) -> set[str]:
     """Return the ids that a batch updates or deletes. Raises Invalid where they cannot be."""
     changing: set[str] = set()
-    faults = Faults()
+    faults = FieldErrors()
     for i, item in enumerate(batch.items):
         if (item.action == "create") != (item.id is None):
             faults.add(f"/items/{i}/id", "create takes no id, update and delete do")
@@ -213,20 +217,20 @@ def _changing(batch: Batch) -> set[str]:
 
 async def _create(
     call: Call,
-    collection: Compiled,
+    collection: CompiledCollection,
     body: msgspec.Raw,
     pointer: str = "",
-    seen: writing.Handover | None = None,
+    seen: mutations.Handover | None = None,
 ) -> tuple[dict[str, Any], msgspec.Raw]:
     values = collection.read_new(body, pointer)
     record = collection.represent(call.new_id(RECORD_PREFIX), None, values)
     given = changed(collection.unset, values)
     access.require(call, collection, "create", record, body=body, changes=given)
-    await writing.require_targets(call, collection, record, pointer=pointer)
+    await mutations.require_targets(call, collection, record, pointer=pointer)
     # The insert finds a taken value for nothing; only a re-run has to ask which one it was.
     ask = call.reruns > 0
-    await writing.require_unique(call, collection, record, pointer=pointer, seen=seen, ask=ask)
-    return record, writing.insert(call, collection, record, pointer)
+    await mutations.require_unique(call, collection, record, pointer=pointer, seen=seen, ask=ask)
+    return record, mutations.insert(call, collection, record, pointer)
 
 
 def _may_change(
@@ -253,8 +257,8 @@ async def change_record(
     current: Current,
     values: dict[str, Any],
     pointer: str = "",
-    seen: writing.Handover | None = None,
-) -> Answer[msgspec.Raw]:
+    seen: mutations.Handover | None = None,
+) -> Response[msgspec.Raw]:
     """Stage new values of a record's fields, unless they are the old ones."""
     old, collection = current.record, current.collection
     if not changed(old, values):
@@ -262,11 +266,11 @@ async def change_record(
     merged = {**old, **values}
     updated_ms = max(call.now_ms, created_ms(old["id"]))
     new = collection.represent(old["id"], updated_ms, merged)
-    await writing.require_targets(call, collection, new, old=old, pointer=pointer)
-    await writing.require_unique(call, collection, new, old=old, pointer=pointer, seen=seen)
+    await mutations.require_targets(call, collection, new, old=old, pointer=pointer)
+    await mutations.require_unique(call, collection, new, old=old, pointer=pointer, seen=seen)
     if seen is not None:
         seen.give(collection, old, new)
-    raw = writing.update(call, collection, current.version, old, new, pointer)
+    raw = mutations.update(call, collection, current.version, old, new, pointer)
     return shown.written(call, collection, new, raw, current.version + 1)
 
 

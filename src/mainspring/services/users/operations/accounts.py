@@ -6,13 +6,13 @@ import msgspec
 from msgspec import UNSET
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Fault, Invalid, NotFound, Rerun, check_all
+from mainspring.kernel.errors import FieldError, Invalid, NotFound, Rerun, check_all
 from mainspring.kernel.ids import is_id
-from mainspring.kernel.operation import Answer
+from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.kernel.policy import RateClass
-from mainspring.runtime.answers import forget_person
-from mainspring.runtime.erasure import erase
+from mainspring.runtime.events.field_encryption import erase
+from mainspring.runtime.invoke.stored_answers import forget_person
 from mainspring.runtime.tables import SUBJECT_KEY
 from mainspring.services.users import model, proof, store
 from mainspring.services.users.api import (
@@ -61,7 +61,7 @@ from mainspring.services.users.store import (
     rate=RateClass.LOGIN,
     raises=(EmailTaken, SignUpClosed, ScopeNotHeld),
 )
-async def create_user(call: Call, new: NewUser) -> Answer[User]:
+async def create_user(call: Call, new: NewUser) -> Response[User]:
     """Sign up. A mail to prove the address is on its way. Emits users.user.created.
 
     Where somebody has the address already, the answer is the same and nobody is made; the mail says
@@ -98,7 +98,7 @@ async def create_user(call: Call, new: NewUser) -> Answer[User]:
     if holder is not None:
         await mail(call, holder, Purpose.ADDRESS_TAKEN)
         return _answer(user)
-    call.write(USERS.insert(row, taken=Rerun))
+    call.write(USERS.insert(row, on_conflict=Rerun))
     await _grant(call, user.id, roles, free={model.USER_ROLE})
     call.emit(UserCreated(**msgspec.structs.asdict(proof.shown(user))))
     await mail(call, user, Purpose.VERIFY_EMAIL)
@@ -106,7 +106,7 @@ async def create_user(call: Call, new: NewUser) -> Answer[User]:
 
 
 @service.operation("GET /v1/users/me", scope="users:own", raises=(SessionNeeded,))
-async def read_me(call: Call) -> Answer[User]:
+async def read_me(call: Call) -> Response[User]:
     """Read yourself; with an API key, its owner."""
     if call.caller.kind == "key":
         owner = await proof.owner_id(call)
@@ -117,7 +117,7 @@ async def read_me(call: Call) -> Answer[User]:
 
 
 @service.operation("PATCH /v1/users/me", scope="users:own", raises=(SessionNeeded,))
-async def update_me(call: Call, changes: OwnChanges) -> Answer[User]:
+async def update_me(call: Call, changes: OwnChanges) -> Response[User]:
     """Change your name. Emits users.user.updated."""
     user = await proof.myself(call)
     call.require_match(proof.etag(user))
@@ -177,7 +177,7 @@ async def verify_email(call: Call, given: EmailProof) -> None:
     One that was asked for takes the place of the former; every session and API key of the user
     ends then.
     """
-    refusal = BadMailToken(faults=(Fault("/token", "unknown, used or expired"),))
+    refusal = BadMailToken(faults=(FieldError("/token", "unknown, used or expired"),))
     token = await call.find(
         store.MAIL_TOKEN_BY_HASH, tenant=call.tenant, hash=model.token_hash(given.token)
     )
@@ -213,7 +213,7 @@ async def list_users(call: Call, query: UserQuery) -> Page[User]:
 
 
 @service.operation("GET /v1/users/{id}", scope="users:read")
-async def read_user(call: Call, id: str) -> Answer[User]:
+async def read_user(call: Call, id: str) -> Response[User]:
     """Read a user. Emits users.user.read once an hour for each reader and user."""
     user = await _user(call, id)
     await proof.note_read(call, user.id)
@@ -225,7 +225,7 @@ async def read_user(call: Call, id: str) -> Answer[User]:
     scope="users:write",
     raises=(EmailTaken, ScopeNotHeld),
 )
-async def update_user(call: Call, id: str, changes: UserChanges) -> Answer[User | None]:
+async def update_user(call: Call, id: str, changes: UserChanges) -> Response[User | None]:
     """Change a user who may do no more than you. Emits users.user.updated.
 
     Another address must be proved anew. Roles are given and taken only by those who hold every
@@ -263,8 +263,8 @@ async def delete_user(call: Call, id: str, query: Removal) -> None:
     _erase(call, id)
 
 
-def _answer(user: KnownUser) -> Answer[User]:
-    return Answer(proof.shown(user), etag=proof.etag(user))
+def _answer(user: KnownUser) -> Response[User]:
+    return Response(proof.shown(user), etag=proof.etag(user))
 
 
 async def _user(call: Call, id: str) -> KnownUser:
@@ -329,10 +329,10 @@ async def _grant(
     for at, name in enumerate(sorted(names)):
         role = await call.find(store.ROLE, tenant=call.tenant, name=name)
         if role is None:
-            raise Invalid(faults=(Fault(f"/roles/{at}", f"there is no role {name}"),))
+            raise Invalid(faults=(FieldError(f"/roles/{at}", f"there is no role {name}"),))
         if name not in free:
             proof.require_held(call, [role.scopes])
-        call.write(GRANTS.insert(GrantRow(call.tenant, user_id, name), taken=None))
+        call.write(GRANTS.insert(GrantRow(call.tenant, user_id, name), on_conflict=None))
         if name not in model.BUILT_IN_ROLES:
             call.write(ROLES.update(role))
 
@@ -359,7 +359,7 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
         _erase(call, user.id)
     else:
         held = model.stored(model.words(user.scopes))
-        call.write(GONE.insert(GoneRow(call.tenant, user.id, held), taken=None))
+        call.write(GONE.insert(GoneRow(call.tenant, user.id, held), on_conflict=None))
 
 
 def _erase(call: Call, user_id: str) -> None:

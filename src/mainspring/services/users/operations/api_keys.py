@@ -6,9 +6,16 @@ import msgspec
 
 from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
-from mainspring.kernel.errors import Conflict, Fault, Forbidden, Invalid, NotFound, Unauthenticated
+from mainspring.kernel.errors import (
+    Conflict,
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Unauthenticated,
+)
 from mainspring.kernel.ids import is_id
-from mainspring.kernel.operation import Answer
+from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.services.users import model, proof, store
 from mainspring.services.users.api import (
@@ -63,7 +70,7 @@ NOBODY = Maker()
     secret=True,
     raises=(ScopeNotHeld, TooManyApiKeys),
 )
-async def create_api_key(call: Call, new: NewApiKey) -> Answer[MadeApiKey]:
+async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
     """Make an API key; the key itself is shown this once. Emits users.api_key.created.
 
     It never does more than its maker may, now or later, and ends with its maker: a key when that
@@ -82,7 +89,7 @@ async def create_api_key(call: Call, new: NewApiKey) -> Answer[MadeApiKey]:
     expires_ms = _expiry(call, new.expires_at, maker)
     row = stage_api_key(call, Secret.of(text), new.name, new.scopes, maker, expires_ms)
     made = MadeApiKey(**msgspec.structs.asdict(shown(row)), key=text)
-    return Answer(made, etag=_etag(row))
+    return Response(made, etag=_etag(row))
 
 
 @service.operation("GET /v1/api_keys", scope="api_keys:own")
@@ -107,10 +114,10 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
 
 
 @service.operation("GET /v1/api_keys/{id}", scope="api_keys:own")
-async def read_api_key(call: Call, id: str) -> Answer[ApiKey]:
+async def read_api_key(call: Call, id: str) -> Response[ApiKey]:
     """Read what is known of an API key; the key itself is not."""
     row = await _reachable(call, id, "api_keys:read")
-    return Answer(shown(row), etag=_etag(row))
+    return Response(shown(row), etag=_etag(row))
 
 
 @service.operation("DELETE /v1/api_keys/{id}", scope="api_keys:own", raises=(ScopeNotHeld,))
@@ -151,7 +158,7 @@ async def recover_api_key(call: Call, wanted: Recovery) -> None:
 def stage_recovery(call: Call, secret: Secret) -> None:
     """Stage a key with every scope that stands for itself, and what the log says of it."""
     row = stage_api_key(call, secret, RECOVERED_NAME, ["*"], NOBODY, expires_ms=None)
-    call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), taken=None))
+    call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), on_conflict=None))
     call.emit(ApiKeyRecovered(row.id, row.prefix))
 
 
@@ -183,7 +190,7 @@ def stage_api_key(
         maker_id=maker.id,
     )
     key = shown(row)
-    call.write(API_KEYS.insert(row, taken=Conflict))
+    call.write(API_KEYS.insert(row, on_conflict=Conflict))
     call.emit(
         ApiKeyCreated(
             key.id, key.name, key.prefix, key.scopes, key.owner_id, key.expires_at, key.maker_id
@@ -260,10 +267,10 @@ def _expiry(call: Call, text: str | None, maker: Maker) -> int | None:
     try:
         moment_ms = epoch_ms(text)
     except ValueError as error:
-        raise Invalid(faults=(Fault("/expires_at", str(error)),)) from None
+        raise Invalid(faults=(FieldError("/expires_at", str(error)),)) from None
     if moment_ms <= call.now_ms:
-        raise Invalid(faults=(Fault("/expires_at", "is in the past"),))
+        raise Invalid(faults=(FieldError("/expires_at", "is in the past"),))
     if maker.expires_ms is not None and moment_ms > maker.expires_ms:
         ends = rfc3339(maker.expires_ms)
-        raise Invalid(faults=(Fault("/expires_at", f"is after your own key's end, {ends}"),))
+        raise Invalid(faults=(FieldError("/expires_at", f"is after your own key's end, {ends}"),))
     return moment_ms

@@ -1,7 +1,7 @@
 """Operations on passwords: changing one that is known, resetting one that is not."""
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Fault
+from mainspring.kernel.errors import FieldError
 from mainspring.kernel.policy import RateClass
 from mainspring.services.users import model, proof, store
 from mainspring.services.users.api import (
@@ -60,7 +60,7 @@ async def reset_password(call: Call, reset: PasswordReset) -> None:
 
     The address counts as proved. Emits users.password.changed.
     """
-    refusal = BadMailToken(faults=(Fault("/token", "unknown, used or expired"),))
+    refusal = BadMailToken(faults=(FieldError("/token", "unknown, used or expired"),))
     token = await call.find(
         store.MAIL_TOKEN_BY_HASH,
         tenant=call.tenant,

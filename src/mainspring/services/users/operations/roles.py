@@ -6,8 +6,8 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Fault, Invalid, NotFound
-from mainspring.kernel.operation import Answer
+from mainspring.kernel.errors import FieldError, Invalid, NotFound
+from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.services.users import model, proof, store
 from mainspring.services.users.api import (
@@ -31,10 +31,10 @@ _NAME = re.compile(model.ROLE_PATTERN.removesuffix("$"))
 @service.operation(
     "POST /v1/roles", scope="roles:write", status=201, raises=(RoleTaken, ScopeNotHeld)
 )
-async def create_role(call: Call, new: NewRole) -> Answer[Role]:
+async def create_role(call: Call, new: NewRole) -> Response[Role]:
     """Make a role of scopes that you hold yourself. Emits users.role.created."""
     if _NAME.fullmatch(new.name) is None:
-        raise Invalid(faults=(Fault("/name", f"does not match {model.ROLE_PATTERN}"),))
+        raise Invalid(faults=(FieldError("/name", f"does not match {model.ROLE_PATTERN}"),))
     proof.require_held(call, new.scopes)
     row = RoleRow(
         id=call.new_id("role"),
@@ -45,7 +45,7 @@ async def create_role(call: Call, new: NewRole) -> Answer[Role]:
         created_ms=call.now_ms,
         updated_ms=call.now_ms,
     )
-    call.write(ROLES.insert(row, taken=RoleTaken))
+    call.write(ROLES.insert(row, on_conflict=RoleTaken))
     call.emit(RoleCreated(row.name, model.words(row.scopes)))
     return _answer(row)
 
@@ -60,7 +60,7 @@ async def list_roles(call: Call, query: PageQuery) -> Page[Role]:
 
 
 @service.operation("GET /v1/roles/{name}", scope="roles:read")
-async def read_role(call: Call, name: str) -> Answer[Role]:
+async def read_role(call: Call, name: str) -> Response[Role]:
     """Read a role."""
     return _answer(await _role(call, name))
 
@@ -68,7 +68,7 @@ async def read_role(call: Call, name: str) -> Answer[Role]:
 @service.operation(
     "PATCH /v1/roles/{name}", scope="roles:write", raises=(RoleBuiltIn, ScopeNotHeld)
 )
-async def update_role(call: Call, name: str, changes: RoleChanges) -> Answer[Role | None]:
+async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[Role | None]:
     """Give a role other scopes; its holders have them at once. Emits users.role.updated.
 
     The role is answered to those who may read roles, others hear 204.
@@ -84,8 +84,8 @@ async def update_role(call: Call, name: str, changes: RoleChanges) -> Answer[Rol
     row = msgspec.structs.replace(row, version=row.version + 1, **changed)
     call.emit(RoleUpdated(row.name, model.words(row.scopes)))
     if not call.caller.allows("roles:read"):
-        return Answer(None, status=204)
-    return Answer(shown(row), etag=_etag(row))
+        return Response(None, status=204)
+    return Response(shown(row), etag=_etag(row))
 
 
 @service.operation(
@@ -108,8 +108,8 @@ def shown(row: RoleRow) -> Role:
     return Role(row.name, model.words(row.scopes), rfc3339(row.created_ms), rfc3339(row.updated_ms))
 
 
-def _answer(row: RoleRow) -> Answer[Role]:
-    return Answer(shown(row), etag=_etag(row))
+def _answer(row: RoleRow) -> Response[Role]:
+    return Response(shown(row), etag=_etag(row))
 
 
 def _etag(row: RoleRow) -> str:

@@ -8,7 +8,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import NotFound
 from mainspring.kernel.ids import is_id
-from mainspring.kernel.operation import Answer
+from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.kernel.policy import RateClass
 from mainspring.ports.keyring import Keyring
@@ -45,7 +45,7 @@ JWKS_KEPT_S = 300  # how long others may keep our public keys
     secret=True,
     raises=(WrongCredentials, PasswordThrottled),
 )
-async def create_session(call: Call, login: Login) -> Answer[Tokens]:
+async def create_session(call: Call, login: Login) -> Response[Tokens]:
     """Log in. Emits users.session.created.
 
     A wrong password and an unknown address are answered alike, and counted; after five in a row the
@@ -75,7 +75,7 @@ async def create_session(call: Call, login: Login) -> Answer[Tokens]:
     )
     for oldest in crowd:
         revoke(call, oldest, "too_many")
-    return Answer(_tokens(call, user, session))
+    return Response(_tokens(call, user, session))
 
 
 @service.operation(
@@ -160,10 +160,10 @@ async def delete_session(call: Call, id: str) -> None:
 
 
 @service.operation("GET /.well-known/jwks.json", scope=None, rate=RateClass.UNLIMITED)
-async def read_jwks(call: Call) -> Answer[Jwks]:
+async def read_jwks(call: Call) -> Response[Jwks]:
     """Read the public keys that access tokens are signed with (RFC 7517)."""
     keys = msgspec.convert(call.use(Keyring).jwks(), Jwks)
-    return Answer(keys, headers=(("Cache-Control", f"public, max-age={JWKS_KEPT_S}"),))
+    return Response(keys, headers=(("Cache-Control", f"public, max-age={JWKS_KEPT_S}"),))
 
 
 def revoke(call: Call, session: SessionRow, reason: str) -> None:

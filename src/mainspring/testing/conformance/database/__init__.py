@@ -9,12 +9,12 @@
 
 from collections.abc import Awaitable, Callable
 
-from mainspring.testing.conformance.database import calls, crowds, life, pages
-from mainspring.testing.conformance.database.things import Opener
+from mainspring.testing.conformance.database import calls, concurrency, lifecycle, pages
+from mainspring.testing.conformance.database.fixtures import Opener
 
 CHECKS: tuple[Callable[[Opener], Awaitable[None]], ...] = tuple(
     check
-    for room in (calls, crowds, life, pages)
+    for room in (calls, concurrency, lifecycle, pages)
     for name, check in vars(room).items()
     if name.startswith("check_")
 )

@@ -1,7 +1,7 @@
 """One call: its values, its order, and what it fails with."""
 
 from mainspring.kernel.errors import Conflict, Rerun
-from mainspring.testing.conformance.database.things import (
+from mainspring.testing.conformance.database.fixtures import (
     CLOSE,
     FORGET,
     GROW,

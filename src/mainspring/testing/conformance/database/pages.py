@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.table import Query, Rows, Write
 from mainspring.ports.database import NO_WAKES, Database, Transaction, Wakes
-from mainspring.testing.conformance.database.things import (
+from mainspring.testing.conformance.database.fixtures import (
     ENDLESS,
     THINGS,
     Opener,

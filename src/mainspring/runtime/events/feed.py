@@ -1,0 +1,245 @@
+"""Reading the log by its order: what the feed, the audit trail and an export page through."""
+
+import asyncio
+import difflib
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
+from itertools import islice
+
+import msgspec
+
+from mainspring.cel import Names, Type
+from mainspring.kernel.call import Reader
+from mainspring.kernel.errors import FieldError, Gone, Invalid
+from mainspring.kernel.page import PAGE_BYTES_MAX
+from mainspring.kernel.service import pattern_covers
+from mainspring.kernel.table import Query, Rows
+from mainspring.runtime.notifier import Notifier
+from mainspring.runtime.tables import LAST_SEQ
+
+CHUNK_EVENTS = 256  # events in one read, at most
+CHUNK_EVENTS_FIRST = 32
+CHUNK_BYTES = 1 << 20  # of bodies in one read
+RECENT_EVENTS_MAX = 1_024  # held in memory for those who follow
+RECENT_BYTES_MAX = 8 << 20
+SEQ_DIGITS_MAX = 18
+TYPES_SUGGESTED_MAX = 5
+
+# What a filter over events may name. Personal fields are sealed to it: no filter finds them out.
+EVENT_NAMES = Names(
+    record={
+        "id": Type.TEXT,
+        "type": Type.TEXT,
+        "source": Type.TEXT,
+        "subject": Type.TEXT,
+        "time": Type.TIME,
+        "actor": Type.TEXT,
+        "correlationid": Type.TEXT,
+        "causationid": Type.TEXT,
+        "seq": Type.INT,
+        "data": Type.JSON,
+    }
+)
+
+
+class PositionGone(Gone):
+    """A reader is past the end of the log: it was restored, or fell back, to an earlier state."""
+
+    code, title = "position_gone", "The log does not reach there any more"
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """An event with its place in the log and the leaf it has in the tree."""
+
+    seq: int
+    id: str
+    tenant: str
+    type: str
+    leaf: bytes
+    body: str
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """Some wanted entries, and how far the log was read to find them.
+
+    ``at_end`` says that the log ended there; otherwise there may be more from ``position`` on.
+    """
+
+    entries: list[LogEntry]
+    position: int
+    at_end: bool
+
+
+Source = Callable[[int, int], Awaitable[Rows[LogEntry]]]  # entries after a seq, at most so many
+
+_ENTRIES_AFTER = Query(
+    "runtime.entries_after",
+    "SELECT seq, id, tenant, type, leaf, body FROM events"
+    " WHERE seq > :after ORDER BY seq LIMIT :limit",
+    LogEntry,
+)
+ENTRY_BY_ID = Query(
+    "runtime.entry_by_id",
+    "SELECT COALESCE(seq, 0), id, tenant, type, leaf, body FROM events WHERE id = :id",
+    LogEntry,
+)
+
+
+def source_of(reader: Reader) -> Source:
+    """Read straight from the database."""
+    return partial(entries_after, reader)
+
+
+async def entries_after(reader: Reader, after: int, limit: int) -> Rows[LogEntry]:
+    """Return the next entries, gapless and in order of ``seq``: a chunk of them."""
+    rows = await reader.page(_ENTRIES_AFTER, (after, limit + 1), CHUNK_BYTES)
+    return rows if len(rows.items) <= limit else Rows(rows.items[:limit], more=True)
+
+
+class Recent:
+    """The newest entries, read once for all who follow the log in this process."""
+
+    __slots__ = ("_begin", "_bytes", "_entries", "_listening", "_reader", "_reading", "_woken")
+
+    def __init__(self, reader: Reader, board: Notifier) -> None:
+        self._reader = reader
+        self._listening = board.listen("events", "sequenced")  # ends with this object
+        self._woken = self._listening.__enter__()
+        self._entries: deque[LogEntry] = deque()
+        self._begin = 0  # the entries held are those after this seq
+        self._bytes = 0
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def end(self) -> int:
+        """How far the log was read."""
+        return self._begin + len(self._entries)
+
+    def look_again(self) -> None:
+        """Read from the database at the next question, whatever woke or did not."""
+        self._woken.set()
+
+    async def after(self, position: int, limit: int) -> Rows[LogEntry]:
+        """Return the next entries: everything that was in the log when its wake came."""
+        for _ in range(2):  # a read that runs already may have begun before that
+            if self._reading is None:
+                if not self._woken.is_set():
+                    break
+                self._woken.clear()
+                self._reading = asyncio.create_task(self._read_on())
+            await asyncio.shield(self._reading)
+        if position < self._begin:
+            return await entries_after(self._reader, position, limit)
+        at = position - self._begin
+        return Rows(list(islice(self._entries, at, at + limit)), len(self._entries) > at + limit)
+
+    async def _read_on(self) -> None:
+        try:
+            last = (await self._reader.read(LAST_SEQ, ()))[0]
+            if not -1 < last - self.end <= RECENT_EVENTS_MAX:  # also where the log fell back
+                self._entries.clear()
+                self._begin, self._bytes = last, 0
+            while (seen := self.end) < last:
+                for entry in (await entries_after(self._reader, seen, CHUNK_EVENTS)).items:
+                    self._entries.append(entry)
+                    self._bytes += len(entry.body)
+                self._let_go()
+        except BaseException:
+            self._woken.set()
+            raise
+        finally:
+            self._reading = None
+
+    def _let_go(self) -> None:
+        entries = self._entries
+        while len(entries) > RECENT_EVENTS_MAX or self._bytes > RECENT_BYTES_MAX:
+            self._bytes -= len(entries.popleft().body)
+            self._begin += 1
+
+
+async def scan(
+    source: Source,
+    after: int,
+    *,
+    limit: int,
+    scanned_max: int,
+    wanted: Callable[[LogEntry], bool],
+    shown: Callable[[LogEntry], Awaitable[bool]] | None = None,
+) -> Slice:
+    """Find up to ``limit`` wanted entries after ``after``, reading at most ``scanned_max``.
+
+    Of what is wanted, ``shown`` says what the reader may have.
+    """
+    found: list[LogEntry] = []
+    found_bytes = 0
+    position = after
+    count = CHUNK_EVENTS_FIRST
+    while scanned_max > 0:
+        count = min(count, scanned_max)
+        entries = await source(position, count)
+        for entry in entries.items:
+            if wanted(entry) and (shown is None or await shown(entry)):
+                found_bytes += len(entry.body.encode())
+                if found and found_bytes > PAGE_BYTES_MAX:
+                    return Slice(found, position, at_end=False)
+                found.append(entry)
+            position = entry.seq
+            if len(found) == limit:
+                return Slice(found, position, not entries.more and entry is entries.items[-1])
+        if not entries.more:
+            return Slice(found, position, at_end=True)
+        scanned_max -= len(entries.items)
+        count = min(CHUNK_EVENTS, count * 2)
+    return Slice(found, position, at_end=False)
+
+
+def read_cursor(cursor: str | None, pointer: str = "/cursor") -> int:
+    """Read where a page starts: a ``seq``, which is what a ``next_cursor`` is. Raises Invalid."""
+    if cursor is None:
+        return 0
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > SEQ_DIGITS_MAX:
+        raise Invalid(faults=(FieldError(pointer, "a seq, or the next_cursor of a page before"),))
+    return int(cursor)
+
+
+async def require_held(reader: Reader, position: int) -> None:
+    """Raise PositionGone when the log does not reach to this position.
+
+    Nobody was ever given a position past the end of this log, so it is one of another state of it:
+    a reader that waited there would pass by what happens from now on.
+    """
+    last = (await reader.read(LAST_SEQ, ()))[0] if position else 0
+    if position > last:
+        raise gone(position, last)
+
+
+def gone(position: int, last: int) -> PositionGone:
+    """Tell a reader where the log ends instead."""
+    return PositionGone(
+        f"the log ends at {last}, before {position}: it was restored to an earlier state. Read "
+        f"what you hold anew, or go on with after={last}",
+        extra={"position": last},
+    )
+
+
+def require_known(patterns: Sequence[str], known: Collection[str], pointer: str) -> None:
+    """Raise Invalid, pointing at each pattern that no known type of event fits."""
+    faults = tuple(
+        FieldError(
+            pointer.format(at=at), f"no type of event fits {pattern!r}: {_nearest(pattern, known)}"
+        )
+        for at, pattern in enumerate(patterns)
+        if pattern != "*" and not any(pattern_covers(pattern, name) for name in known)
+    )
+    if faults:
+        raise Invalid("no such type of event", faults=faults)
+
+
+def _nearest(pattern: str, known: Collection[str]) -> str:
+    """Name the types and prefixes that are spelt most like a pattern, or else every service's."""
+    prefixes = {".".join([*name.split(".")[:parts], "*"]) for name in known for parts in (1, 2)}
+    if near := difflib.get_close_matches(pattern, sorted({*known, *prefixes}), TYPES_SUGGESTED_MAX):
+        return f"do you mean {' or '.join(near)}?"
+    services = sorted({name.partition(".")[0] + ".*" for name in known})
+    return f"there are {', '.join(services)}"

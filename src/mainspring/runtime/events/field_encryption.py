@@ -1,0 +1,259 @@
+"""Personal fields of events: sealed under a key per person, so that destroying it erases them.
+
+A sealed value stands where the field's value stood: ``{"sealed": BASE64, "person": ID}``, the text
+being a random nonce and AES-256-GCM of the value's JSON, bound to the tenant, the person, the event
+and the field. It is sealed before the event is hashed, so erasure changes no byte of the log.
+
+A destroyed key leaves its row as a tombstone. Later events about that person keep nothing in their
+personal fields (``"sealed": null``): nobody comes back into the log by a late job.
+"""
+
+import base64
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import Clock, Entropy, SystemClock
+from mainspring.kernel.errors import Rerun
+from mainspring.kernel.event import Envelope, StagedEvent
+from mainspring.kernel.table import Statement, Write
+from mainspring.ports.database import Database
+from mainspring.ports.keyring import Keyring
+from mainspring.runtime.tables import SUBJECT_KEY
+
+E = TypeVar("E")
+
+ERASING_TYPES = frozenset({"users.user.erased"})  # their subject is the person
+KEYS_HELD_MAX = 10_000  # unsealed keys in memory
+KEY_HELD_S = 1.0  # how long another process may still use a key after it was destroyed
+SEALED_FIELDS = "sealedfields"  # CloudEvents extension: which fields a reader is not shown
+
+_PURPOSE = "personal"
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+_DESTROYED = b""
+_MARK = '{"sealed":'
+
+# Succeeds for a new key and again for the same key, so each event that used one carries it along.
+_KEEP_KEY = Statement(
+    "runtime.keep_subject_key",
+    "INSERT INTO subject_keys (tenant, person, sealed) VALUES (:tenant, :person, :sealed)"
+    " ON CONFLICT (tenant, person) DO UPDATE SET sealed = excluded.sealed"
+    " WHERE subject_keys.sealed = excluded.sealed",
+)
+_DESTROY_KEY = Statement(
+    "runtime.destroy_subject_key",
+    "INSERT INTO subject_keys (tenant, person, sealed) VALUES (:tenant, :person, :destroyed)"
+    " ON CONFLICT (tenant, person) DO UPDATE SET sealed = excluded.sealed",
+)
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.decode
+_Person = tuple[str, str]
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """An unsealed key; ``sealed`` is set while its row is not known to be stored."""
+
+    key: bytes
+    until_s: float
+    sealed: bytes | None = None
+
+
+class FieldEncryption:
+    """Seals and reveals the personal fields of one database's events."""
+
+    __slots__ = ("_clock", "_database", "_drops", "_entropy", "_held", "_keyring", "_new")
+
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        entropy: Entropy,
+        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
+    ) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._clock = clock
+        self._entropy = entropy
+        self._held: dict[_Person, _Held] = {}
+        self._new: dict[_Person, _Held] = {}
+        self._drops = 0
+
+    async def encode(self, event: StagedEvent, call: Call) -> tuple[bytes, list[Write]]:
+        """Return the event's data as JSON with personal fields sealed, and the writes of the key.
+
+        A person's first event makes the key. The call's commit raises Rerun when another process
+        made or destroyed it meanwhile.
+        """
+        data: dict[str, Any] = msgspec.to_builtins(event.data)
+        named = {f.name: f.encode_name for f in msgspec.structs.fields(event.data)}
+        present = [named[name] for name in event.type.personal if data.get(named[name]) is not None]
+        if not present:
+            return _encode(data), []
+        assert event.type.person is not None  # a type with personal fields says whose they are
+        person = getattr(event.data, event.type.person)
+        if person is None:  # it tells of nobody
+            return _encode(data), []
+        held = await self._key_for(person, call)
+        for name in present:
+            value = None
+            if held is not None:
+                bound = _bound(call.tenant, person, event.id, name)
+                nonce = self._entropy.token(_NONCE_BYTES)
+                sealed = nonce + AESGCM(held.key).encrypt(nonce, _encode(data[name]), bound)
+                value = base64.b64encode(sealed).decode()
+            data[name] = {"sealed": value, "person": person}
+        if held is None or held.sealed is None:
+            return _encode(data), []
+        keep = _KEEP_KEY(tenant=call.tenant, person=person, sealed=held.sealed)
+        return _encode(data), [keep.expect(1, Rerun)]
+
+    async def reveal(self, body: str, *, allowed: bool = True) -> str:
+        """Return an event with its personal fields readable again.
+
+        A field that may not be shown (``allowed`` is false) or whose key was destroyed is null, and
+        the extension ``sealedfields`` names it. Events without such fields come back as they are.
+        """
+        if _MARK not in body:
+            return body
+        event: dict[str, Any] = _decode(body)
+        data = event.get("data")
+        if not isinstance(data, dict):
+            return body
+        withheld = await self._open_all(data, event["tenant"], event["id"], allowed=allowed)
+        if withheld:
+            seq = event.pop("seq", None)
+            del event["data"]
+            event |= {SEALED_FIELDS: ",".join(withheld), "data": data}
+            if seq is not None:
+                event["seq"] = seq
+        return _encode(event).decode()
+
+    async def read(self, event: Envelope, data: type[E]) -> E:
+        """Decode an event's data into its struct, personal fields readable again.
+
+        One whose key was destroyed is null, or empty where the struct takes nothing but text.
+        """
+        if _MARK.encode() not in bytes(event.data):
+            return event.read(data)
+        values: dict[str, Any] = _decode(event.data)
+        erased = await self._open_all(values, event.tenant, event.id, allowed=True)
+        try:
+            return msgspec.convert(values, data)
+        except msgspec.ValidationError:
+            if not erased:
+                raise
+            return msgspec.convert(values | dict.fromkeys(erased, ""), data)
+
+    async def is_erased(self, tenant: str, person: str) -> bool:
+        """Tell whether this person's key was destroyed."""
+        rows = await self._database.read(SUBJECT_KEY, (tenant, person))
+        return bool(rows) and rows[0].sealed == _DESTROYED
+
+    def forget(self, tenant: str, person: str) -> None:
+        """Drop a person's key from memory."""
+        self._drops += 1
+        self._held.pop((tenant, person), None)
+        self._new.pop((tenant, person), None)
+
+    def on_commit(self, call: Call, events: Sequence[StagedEvent]) -> None:
+        """Drop the keys of those a commit of this process has erased."""
+        for event in events:
+            if event.type.name in ERASING_TYPES:
+                self.forget(call.tenant, event.subject)
+
+    async def _open_all(
+        self, data: dict[str, Any], tenant: str, event_id: str, *, allowed: bool
+    ) -> list[str]:
+        """Put values in the place of sealed ones, null where that cannot be; name the nulls."""
+        withheld = []
+        for name, value in data.items():
+            if not _is_sealed(value):
+                continue
+            try:
+                plain = await self._open(tenant, event_id, name, value) if allowed else None
+            except (ValueError, InvalidTag):
+                continue  # somebody's own data that looks like ours
+            data[name] = plain
+            if plain is None:
+                withheld.append(name)
+        return withheld
+
+    async def _open(self, tenant: str, event_id: str, name: str, value: dict[str, Any]) -> Any:
+        """Unseal one value; None when its key is gone. Raises when it was not sealed for here."""
+        person = value["person"]
+        if value["sealed"] is None or (key := await self._key(tenant, person)) is None:
+            return None
+        sealed = base64.b64decode(value["sealed"], validate=True)
+        nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        bound = _bound(tenant, person, event_id, name)
+        return _decode(AESGCM(key).decrypt(nonce, rest, bound))
+
+    async def _key(self, tenant: str, person: str) -> bytes | None:
+        if (held := self._fresh(tenant, person)) is not None:
+            return held.key
+        drops = self._drops
+        rows = await self._database.read(SUBJECT_KEY, (tenant, person))
+        if not rows or rows[0].sealed == _DESTROYED:
+            return None
+        return self._hold(tenant, person, rows[0].sealed, drops).key
+
+    async def _key_for(self, person: str, call: Call) -> _Held | None:
+        """Return the key to seal with; None when it was destroyed."""
+        if (held := self._fresh(call.tenant, person)) is not None:
+            return held
+        drops = self._drops
+        # Through the call: inside a transaction nothing else may be read.
+        row = await call.find(SUBJECT_KEY, tenant=call.tenant, person=person)
+        if row is not None and row.sealed == _DESTROYED:
+            return None
+        if row is not None:
+            self._new.pop((call.tenant, person), None)
+            return self._hold(call.tenant, person, row.sealed, drops)
+        made = self._new.get((call.tenant, person))
+        if made is None:
+            key = self._entropy.token(_KEY_BYTES)
+            made = _Held(key, 0.0, self._keyring.seal(key, purpose=_PURPOSE))
+            _put(self._new, (call.tenant, person), made)
+        return made
+
+    def _fresh(self, tenant: str, person: str) -> _Held | None:
+        held = self._held.get((tenant, person))
+        return held if held is not None and self._clock.monotonic_s() < held.until_s else None
+
+    def _hold(self, tenant: str, person: str, sealed: bytes, drops: int) -> _Held:
+        key = self._keyring.unseal(sealed, purpose=_PURPOSE)
+        held = _Held(key, self._clock.monotonic_s() + KEY_HELD_S)
+        if drops == self._drops:  # else the row may have been read before somebody's erasure
+            _put(self._held, (tenant, person), held)
+        return held
+
+
+def erase(tenant: str, person: str) -> Write:
+    """Destroy a person's key, for good; staged with the event that says so."""
+    return _DESTROY_KEY(tenant=tenant, person=person, destroyed=_DESTROYED)
+
+
+def _put(keys: dict[_Person, _Held], at: _Person, held: _Held) -> None:
+    if len(keys) >= KEYS_HELD_MAX:
+        keys.clear()  # in one step, because calls inside a transaction come from another thread
+    keys[at] = held
+
+
+def _is_sealed(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"sealed", "person"}
+        and isinstance(value["person"], str)
+        and isinstance(value["sealed"], str | None)
+    )
+
+
+def _bound(tenant: str, person: str, event_id: str, field: str) -> bytes:
+    """What a sealed value is tied to: copied anywhere else it does not open."""
+    return _encode((tenant, person, event_id, field))

@@ -1,0 +1,96 @@
+"""Who may read which event: the one place that the feed, webhooks and the audit trail ask.
+
+The scope of an operation (``events:read``, ``audit:read``, ``webhooks:write``) lets a caller in. It
+shows nothing of what happened elsewhere: for that the caller holds the scope which the type of an
+event declares, or passes the judgement of the service it comes from.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from mainspring.kernel.authority import Authority
+from mainspring.kernel.call import SYSTEM, Call, Caller
+from mainspring.kernel.event import Envelope, EventType
+from mainspring.runtime.events.log import envelope
+from mainspring.runtime.registry import Registry
+
+PERSONAL_SCOPE = "events:personal"  # who has it sees personal fields of what it may read
+
+
+class Logged(Protocol):
+    """An event as far as it takes to judge it."""
+
+    @property
+    def seq(self) -> int:
+        """Its place."""
+        ...
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """What happened."""
+        ...
+
+    @property
+    def body(self) -> str:
+        """The event without its place."""
+        ...
+
+
+class Visibility:
+    """What the caller of a call may read. What lasts makes a new one whenever it asks again."""
+
+    __slots__ = ("_by_type", "_call", "_registry")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._registry = call.use(Registry)
+        self._by_type: dict[str, bool] = {}  # as many as there are types of event
+
+    @property
+    def personal(self) -> bool:
+        """Whether personal fields are shown."""
+        return self._call.caller.allows(PERSONAL_SCOPE)
+
+    def shows_type(self, event_type: str) -> bool:
+        """Tell whether a scope shows every event of this type."""
+        shown = self._by_type.get(event_type)
+        if shown is None:
+            scope = scope_of(self._registry.events, event_type)
+            shown = self._by_type[event_type] = self._call.caller.allows(scope)
+        return shown
+
+    async def shows(self, event: Logged | Envelope) -> bool:
+        """Tell whether a scope, or the judgement of the event's service, shows this one."""
+        if event.tenant != self._call.tenant:
+            return False
+        if self.shows_type(event.type):
+            return True
+        service = self._registry.services.get(event.type.partition(".")[0])
+        if service is None or service.judge is None:
+            return False
+        told = event if isinstance(event, Envelope) else envelope(event.body, event.seq or None)
+        return await service.judge(self._call, told)
+
+
+def scope_of(events: Mapping[str, EventType[object]], event_type: str) -> str:
+    """Return the scope that shows events of a type; one that nobody declares is its service's."""
+    declared = events.get(event_type)
+    return declared.scope if declared else f"{event_type.partition('.')[0]}:read"
+
+
+async def acting_for(call: Call, actor: str) -> Call | None:
+    """Return a call, to read with, of somebody who acts later; None once there is no such caller.
+
+    What the platform itself does, it does as before.
+    """
+    caller: Caller | None
+    if actor == SYSTEM.actor:
+        caller = Caller("system", tenant=call.tenant, scopes=SYSTEM.scopes)
+    else:
+        caller = await call.use(Authority).current(actor, call.tenant, call.now_ms)
+    return None if caller is None else call.of(caller)

@@ -1,0 +1,406 @@
+"""The commit: runs a handler and makes everything it staged durable in one transaction."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from mainspring.kernel.call import STAGED_MAX, Call, Caller, Context, Transaction
+from mainspring.kernel.clock import Clock
+from mainspring.kernel.errors import (
+    ConcurrentUpdate,
+    Failure,
+    Forbidden,
+    Hidden,
+    Invalid,
+    Rerun,
+    Unauthenticated,
+    Unavailable,
+)
+from mainspring.kernel.event import StagedEvent
+from mainspring.kernel.job import JobState, StagedJob
+from mainspring.kernel.operation import Operation, Response
+from mainspring.kernel.table import Write
+from mainspring.ports.database import Database, Wakes
+from mainspring.ports.database import Transaction as OpenTransaction
+from mainspring.ports.keyring import Keyring
+from mainspring.runtime.events.log import event_row
+from mainspring.runtime.invoke.containment import contained, tell
+from mainspring.runtime.invoke.keyed_locks import KeyedLocks, contested
+from mainspring.runtime.invoke.stored_answers import Answers, Idempotency, KeyTaken, Outcome
+from mainspring.runtime.invoke.tracing import CURRENT_CALL
+from mainspring.runtime.metrics.telemetry import Metrics
+from mainspring.runtime.tables import EVENTS, JOBS, JobRow
+
+__all__ = ["CommitListener", "Dispatcher", "Idempotency", "Outcome", "answer", "job_row"]
+
+RERUNS_MAX = 5
+EVENT_WAKES = frozenset({"events"})
+
+_encode = msgspec.json.Encoder().encode
+
+CommitListener = Callable[[Call, Sequence[StagedEvent]], None]
+
+
+class EventEncoder(Protocol):
+    """Writes an event's data as JSON with its personal fields sealed."""
+
+    async def encode(self, event: StagedEvent, call: Call) -> tuple[bytes, list[Write]]:
+        """Return the JSON, and the writes that keep a new person's key."""
+        ...
+
+
+class Dispatcher:
+    """Runs operations, and everything else that stages: consumers and jobs commit through it."""
+
+    __slots__ = (
+        "_answers",
+        "_clock",
+        "_context",
+        "_database",
+        "_listeners",
+        "_metrics",
+        "_sealer",
+        "keyed_locks",
+    )
+
+    def __init__(
+        self,
+        database: Database,
+        context: Context,
+        clock: Clock,
+        keyring: Keyring,
+        sealer: EventEncoder,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._database = database
+        self._context = context
+        self._clock = clock
+        self._answers = Answers(database, keyring)
+        self._sealer = sealer
+        self._metrics = metrics or Metrics()
+        self._listeners: list[CommitListener] = []
+        self.keyed_locks = KeyedLocks()
+
+    def on_commit(self, listener: CommitListener) -> None:
+        """Call ``listener`` after each commit with events and before its call is answered."""
+        self._listeners.append(listener)
+
+    async def _counted(self, commit: Awaitable[None]) -> None:
+        """Count a commit by its outcome, and time the ones that held."""
+        started_s = self._clock.monotonic_s()
+        try:
+            await commit
+        except BaseException as error:
+            self._metrics.commits.of(_outcome(error)).add()
+            raise
+        self._metrics.committed.value += 1
+        self._metrics.commit_seconds.observe(self._clock.monotonic_s() - started_s)
+
+    def call(
+        self,
+        caller: Caller,
+        *,
+        request_id: str,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        if_match: str | None = None,
+        attempt: int = 1,
+        account: str = "",
+    ) -> Call:
+        """Make the call a handler is given; this task's log lines carry its ids from here on."""
+        call = Call(
+            self._context,
+            caller,
+            now_ms=self._clock.now_ms(),
+            request_id=request_id,
+            correlation_id=correlation_id,
+            causation_id=causation_id,
+            if_match=if_match,
+            attempt=attempt,
+            account=account,
+        )
+        CURRENT_CALL.set(call)
+        return call
+
+    async def run(
+        self,
+        operation: Operation,
+        call: Call,
+        args: dict[str, Any],
+        idempotency: Idempotency | None = None,
+    ) -> Outcome:
+        """Run a unary or upload operation and commit what it staged, once.
+
+        A guard that fails re-runs the handler at most ``RERUNS_MAX`` times, then raises
+        ConcurrentUpdate. Where a call with the same idempotency key has committed before, its
+        answer is returned: most calls are no repeats, so it is looked for only when the commit
+        meets the key, or the handler fails. It is looked for first where the handler is dear (its
+        answer holds a secret) or runs inside the transaction. Raises KeyReused when the request was
+        another one. A Failure that keeps what was staged is raised after the commit.
+        """
+        outcome = await self._run(operation, call, args, idempotency)
+        if not outcome.replayed or operation.shows is None or not outcome.body:
+            return outcome
+        body = await operation.shows(call, outcome.body, **args)
+        if body:
+            return msgspec.structs.replace(outcome, body=body)
+        return msgspec.structs.replace(outcome, status=204, body=b"", etag=None)
+
+    async def _run(
+        self,
+        operation: Operation,
+        call: Call,
+        args: dict[str, Any],
+        idempotency: Idempotency | None,
+    ) -> Outcome:
+        if idempotency is not None and (operation.secret or operation.in_transaction):
+            stored = await self.replay(idempotency, call.now_ms)
+            if stored is not None:
+                return stored
+        if operation.in_transaction:
+            return await self._run_inside(operation, call, args, idempotency)
+        outcome = await self._attempt(operation, call, args, idempotency)
+        if outcome is not None:
+            return outcome
+        async with self.keyed_locks.of(contested(call.writes)):
+            for _ in range(RERUNS_MAX):
+                call.reset()
+                outcome = await self._attempt(operation, call, args, idempotency)
+                if outcome is not None:
+                    return outcome
+        raise ConcurrentUpdate()
+
+    async def _attempt(
+        self,
+        operation: Operation,
+        call: Call,
+        args: dict[str, Any],
+        idempotency: Idempotency | None,
+    ) -> Outcome | None:
+        """Run the handler once and commit; None when it must run again."""
+        try:
+            value = await contained(operation.handler(call, **args))
+            outcome = answer(operation, value)
+            # A key remembers the answer of a call that changed nothing too: when it is repeated,
+            # it must not take effect over what others did since.
+            if call.writes or call.events or call.jobs or idempotency is not None:
+                await self.commit(call, outcome=outcome, idempotency=idempotency)
+            return outcome
+        except Rerun:
+            return await self._stored(idempotency, call)
+        except KeyTaken:
+            await self._ask_again(operation, call, args)
+            return await self._answers.winners(idempotency, call.now_ms)
+        except Failure as failure:
+            if not _denies(failure):
+                stored = await self._stored(idempotency, call)
+                if stored is not None:
+                    return stored
+            if failure.commits_on_failure and not await self._keep(call):
+                return None
+            raise
+
+    async def replay(self, idempotency: Idempotency, now_ms: int) -> Outcome | None:
+        """Return the stored answer of an earlier call with this key, as ``Answers.replay`` does."""
+        return await self._answers.replay(idempotency, now_ms)
+
+    async def _ask_again(self, operation: Operation, call: Call, args: dict[str, Any]) -> None:
+        """Raise when the caller may do this no more; the handler may have gone by what it knew."""
+        call.reset()
+        try:
+            await contained(operation.handler(call, **args))
+        except Failure as failure:
+            if _denies(failure):
+                raise
+        except Rerun:
+            pass
+
+    async def _stored(self, idempotency: Idempotency | None, call: Call) -> Outcome | None:
+        """Return what an earlier call with this key was answered, if there was one."""
+        return None if idempotency is None else await self.replay(idempotency, call.now_ms)
+
+    async def _keep(self, call: Call) -> bool:
+        """Commit what a failure keeps. Returns False when a guard failed: run again."""
+        try:
+            await self.commit(call)
+        except Rerun:
+            return False
+        return True
+
+    async def commit(
+        self,
+        call: Call,
+        *,
+        outcome: Outcome | None = None,
+        idempotency: Idempotency | None = None,
+        also: Sequence[Write] = (),
+        wakes: Wakes = frozenset(),
+    ) -> None:
+        """Commit what a call staged, ``also`` included. Raises what the database port raises."""
+        writes, woken = await self._to_writes(call, outcome, idempotency)
+        call.committing = True
+        try:
+            await self._counted(self._database.commit([*also, *writes], woken | wakes))
+        finally:
+            call.committing = False
+        self.tell(call)
+
+    async def commit_all(
+        self, calls: Sequence[Call], *, also: Sequence[Write] = (), wakes: Wakes = frozenset()
+    ) -> None:
+        """Commit what several calls staged in one transaction, or none of it."""
+        writes: list[Write] = list(also)
+        names: set[str] = set(wakes)
+        for call in calls:
+            staged, woken = await self._to_writes(call, None, None)
+            writes.extend(staged)
+            names |= woken
+        await self._counted(self._database.commit(writes, frozenset(names)))
+        for call in calls:
+            self.tell(call)
+
+    def tell(self, call: Call) -> None:
+        """Tell the listeners of this process about a call that has committed."""
+        if call.events:
+            for listener in self._listeners:
+                tell(listener, call, call.events)
+
+    async def _run_inside(
+        self,
+        operation: Operation,
+        call: Call,
+        args: dict[str, Any],
+        idempotency: Idempotency | None,
+    ) -> Outcome:
+        inner = Transaction(
+            self._context,
+            call.caller,
+            now_ms=call.now_ms,
+            request_id=call.request_id,
+            correlation_id=call.correlation_id,
+            causation_id=call.causation_id,
+            if_match=call.if_match,
+            account=call.account,
+        )
+        outcome: Outcome | None = None
+        ran = False
+
+        async def body(transaction: OpenTransaction) -> tuple[Sequence[Write], Wakes]:
+            nonlocal outcome, ran
+            if ran:  # whether or not it came to its end
+                inner.reset()
+            ran = True
+            inner.reader = transaction
+            outcome = answer(operation, await contained(operation.handler(inner, **args)))
+            return await self._to_writes(inner, outcome, idempotency)
+
+        for _ in range(RERUNS_MAX):
+            call.committing = True
+            try:
+                await self._counted(self._database.transact(body))
+            except Rerun:
+                continue
+            except KeyTaken:
+                if (found := await self._answers.winners(idempotency, call.now_ms)) is not None:
+                    return found
+                continue
+            except Failure:
+                if (stored := await self._stored(idempotency, call)) is not None:
+                    return stored
+                raise
+            finally:
+                call.committing = False
+            self.tell(inner)
+            assert outcome is not None  # the body has run
+            return outcome
+        raise ConcurrentUpdate()
+
+    async def _to_writes(
+        self, call: Call, outcome: Outcome | None, idempotency: Idempotency | None
+    ) -> tuple[list[Write], Wakes]:
+        """Turn what a call staged into writes of the system tables and its own."""
+        if len(call.writes) + len(call.events) + len(call.jobs) > STAGED_MAX:
+            raise Invalid(f"one call may stage {STAGED_MAX} writes, events and jobs together")
+        writes: list[Write] = []
+        wakes = set(call.wakes)
+        slices: list[tuple[str, bytes]] = []
+        events: list[Write] = []
+        for event in call.events:
+            if event.type.personal:
+                data, keys = await self._sealer.encode(event, call)
+                writes.extend(keys)
+            else:
+                data = bytes(event.data) if type(event.data) is msgspec.Raw else _encode(event.data)
+            row = event_row(call, event, data)
+            events.append(EVENTS.insert(row))
+            slices.append((row.id, data))
+        if idempotency is not None and outcome is not None:
+            writes.extend(self._answers.remember(call, outcome, idempotency, slices))
+        writes.extend(call.writes)
+        writes.extend(events)
+        for job in call.jobs:
+            # One with a unique key that waits or runs already is dropped.
+            writes.append(JOBS.insert(job_row(call, job), on_conflict=None))
+            wakes.add("jobs:" + job.queue if job.run_at_ms <= call.now_ms else "scheduled")
+        return writes, EVENT_WAKES.union(wakes) if events else frozenset(wakes)
+
+
+def _denies(failure: Failure) -> bool:
+    """Tell whether the caller may not: one who lost a right lost its stored answers with it.
+
+    A wrong password says nothing of rights, and the call that stored an answer may have changed it.
+    """
+    return (
+        isinstance(failure, Unauthenticated | Forbidden | Hidden) and not failure.commits_on_failure
+    )
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, Rerun):
+        return "rerun"
+    expected = isinstance(error, Exception) and not isinstance(error, Unavailable)
+    return "refused" if expected else "failed"
+
+
+def answer(operation: Operation, value: Any) -> Outcome:
+    """Encode what a handler returned."""
+    if type(value) is Response:
+        status, etag, headers = value.status or operation.status, value.etag, value.headers
+        inner = value.body
+    else:
+        status, etag, headers, inner = operation.status, None, (), value
+    if inner is None:
+        body = b""
+    elif type(inner) is msgspec.Raw:
+        body = bytes(inner)
+    else:
+        body = _encode(inner)
+    return Outcome(status, body, etag, headers, inner)
+
+
+def job_row(call: Call, staged: StagedJob) -> JobRow:
+    """Return a staged job as it is stored."""
+    ready = staged.run_at_ms <= call.now_ms
+    return JobRow(
+        id=staged.id,
+        tenant=call.tenant,
+        queue=staged.queue,
+        name=staged.job.name,
+        args=staged.args,
+        state=JobState.READY if ready else JobState.SCHEDULED,
+        priority=staged.priority,
+        run_at_ms=staged.run_at_ms,
+        attempt=0,
+        max_attempts=staged.job.retry.max_attempts,
+        lease_until_ms=0,
+        worker=None,
+        unique_key=staged.unique_key,
+        coalesces=staged.job.coalesces,
+        progress=None,
+        error=None,
+        correlation_id=call.correlation_id,
+        causation_id=call.causation_id,
+        created_ms=call.now_ms,
+        updated_ms=call.now_ms,
+    )

@@ -1,0 +1,244 @@
+"""Stored answers: what a call with an idempotency key was answered, for whoever asks again.
+
+An answer is a slice of an event of the same commit where one has it. Otherwise a small one stands
+in its record, and so does a secret one for the short time it is kept. A larger one stands apart,
+once for all the calls of an account that were answered with the same bytes. What stands apart has
+a bound per account: past it the oldest lose their bytes, and their calls are told that they took
+effect.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.errors import AnswerGone, KeyReused
+from mainspring.kernel.table import Statement, Write
+from mainspring.ports.database import Database
+from mainspring.ports.keyring import Keyring
+from mainspring.runtime.tables import (
+    ANSWER,
+    ANSWER_BODIES,
+    ANSWER_BODY,
+    ANSWERS,
+    EVENT_BODY,
+    FORGET_EXPIRED_ANSWER,
+    TRIM_ANSWER_BODIES,
+    AnswerBody,
+    StoredAnswer,
+)
+
+ANSWER_KEPT_MS = 24 * 3600 * 1000
+SECRET_ANSWER_KEPT_MS = 10 * 60 * 1000
+INLINE_BYTES_MAX = 4_096  # of an answer that stands in its record
+ANSWER_BYTES_MAX = 4 << 20  # of one answer; the bytes of a larger one are not kept
+SHARE_BYTES_MAX = 64 << 20  # of one account's answers that stand apart
+TRIM_EVERY_BYTES = SHARE_BYTES_MAX // 8  # written by an account: then its share is looked at
+ACCOUNTS_MAX = 10_000  # whose bytes are counted at a time
+
+_PURPOSE = "answers"
+
+_encode = msgspec.json.Encoder().encode
+_Headers = tuple[tuple[str, str], ...]
+_decode_headers = msgspec.json.Decoder(tuple[str | None, _Headers]).decode
+
+
+class Idempotency(msgspec.Struct, frozen=True):
+    """What identifies a repeated call: a keyed hash of its key's scope, and of the request."""
+
+    key_hash: bytes
+    fingerprint: bytes
+    secret: bool = False
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a call is answered with. ``value`` is None where a stored answer is replayed."""
+
+    status: int
+    body: bytes
+    etag: str | None = None
+    headers: _Headers = ()
+    value: Any = None
+    replayed: bool = False
+
+
+class KeyTaken(Exception):
+    """Another call with the same idempotency key has committed first."""
+
+
+_USER_ID = re.compile(rb"\buser_[0-9a-z]{26}\b")
+_OF_PERSON = "FROM idempotency WHERE person IN (:person, '*')"
+_FORGET_BODIES = Statement(
+    "runtime.forget_answer_bodies_of",
+    f"DELETE FROM answer_bodies WHERE digest IN (SELECT digest {_OF_PERSON})",
+)
+# One that was stored in the clear counts as sealed from here on: without bytes, it is gone.
+_FORGET_PERSON = Statement(
+    "runtime.forget_answers_of",
+    "UPDATE idempotency SET body = NULL, sealed = true, headers = '[null,[]]' "
+    "WHERE person IN (:person, '*')",
+)
+
+
+class Answers:
+    """Makes the writes that keep an answer, and reads it back."""
+
+    __slots__ = ("_database", "_keyring", "_untrimmed")
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._untrimmed: dict[bytes, int] = {}
+
+    def remember(
+        self,
+        call: Call,
+        outcome: Outcome,
+        idempotency: Idempotency,
+        slices: Sequence[tuple[str, bytes]],
+    ) -> list[Write]:
+        """Write down the answer, for the commit it belongs to. Its insert may raise Taken.
+
+        ``slices`` are the ids and data of the call's events. What is not a slice is sealed when it
+        is secret, may repeat what its events seal, or has no event that says it holds nothing
+        personal; a body that stands apart always is.
+        """
+        kept_ms = SECRET_ANSWER_KEPT_MS if idempotency.secret else ANSWER_KEPT_MS
+        stored = StoredAnswer(
+            idempotency.key_hash,
+            idempotency.fingerprint,
+            outcome.status,
+            _encode((outcome.etag, outcome.headers)).decode(),
+            outcome.body,
+            event_id=None,
+            body_from=0,
+            body_to=0,
+            sealed=False,
+            expires_ms=call.now_ms + kept_ms,
+            digest=None,
+        )
+        personal = any(event.type.personal for event in call.events)
+        also: list[Write] = []
+        if (found := _slice(outcome.body, slices)) and not idempotency.secret and not personal:
+            event_id, body_from = found
+            # Offsets count bytes from the end, where the data stands: ``...data}``.
+            stored = msgspec.structs.replace(
+                stored, body=None, event_id=event_id, body_from=body_from, body_to=1
+            )
+        elif len(outcome.body) > INLINE_BYTES_MAX and not idempotency.secret:
+            digest, also = self._apart(call, outcome.body, stored.expires_ms)
+            stored = msgspec.structs.replace(stored, body=None, digest=digest)
+        elif idempotency.secret or personal or not slices:
+            sealed = self._keyring.seal(outcome.body, purpose=_PURPOSE)
+            stored = msgspec.structs.replace(stored, body=sealed, sealed=True)
+        if stored.event_id is None:  # an event has the personal fields it holds sealed
+            stored = msgspec.structs.replace(stored, person=_person(call, outcome.body))
+        return [ANSWERS.insert(stored, on_conflict=KeyTaken), *also]
+
+    def _apart(self, call: Call, body: bytes, expires_ms: int) -> tuple[bytes, list[Write]]:
+        """Keep a body under its digest. Its row lasts until the end of the day of its expiry.
+
+        The day is part of the digest, so a row that is there already lasts long enough and no
+        write has to move its end.
+        """
+        account = self._keyring.fingerprint(
+            _encode((call.tenant, call.account)), purpose="answers.account"
+        )
+        day = expires_ms // ANSWER_KEPT_MS
+        digest = self._keyring.fingerprint(
+            b"%d:%b:%b" % (day, account, body), purpose="answers.body"
+        )
+        if len(body) > ANSWER_BYTES_MAX:
+            return digest, []
+        row = AnswerBody(
+            digest,
+            account,
+            len(body),
+            self._keyring.seal(body, purpose=_PURPOSE),
+            call.now_ms,
+            (day + 1) * ANSWER_KEPT_MS,
+        )
+        keep: list[Write] = [ANSWER_BODIES.insert(row, on_conflict=None)]
+        untrimmed = self._untrimmed.pop(account, 0) + len(body)
+        if untrimmed >= TRIM_EVERY_BYTES:
+            keep.append(TRIM_ANSWER_BODIES(account=account, share=SHARE_BYTES_MAX))
+            untrimmed = 0
+        if len(self._untrimmed) >= ACCOUNTS_MAX:
+            self._untrimmed.clear()
+        self._untrimmed[account] = untrimmed
+        return digest, keep
+
+    async def replay(self, idempotency: Idempotency, now_ms: int) -> Outcome | None:
+        """Return the stored answer of an earlier call with this key; None when there is none.
+
+        A stored 201 comes back as 200. Raises KeyReused when the request was another one,
+        AnswerGone when the call took effect and the bytes of its answer are not kept.
+        """
+        rows = await self._database.read(ANSWER, (idempotency.key_hash,))
+        if not rows or rows[0].expires_ms <= now_ms:
+            return None
+        stored = rows[0]
+        if stored.fingerprint != idempotency.fingerprint:
+            raise KeyReused("this key came with another request: send a new one with a new key")
+        body = await self._body(stored)
+        if body is None:
+            raise AnswerGone(
+                f"this call took effect and was answered {stored.status}; that answer is not kept "
+                "any more, for its size or because somebody it tells of was erased: read what it "
+                "changed",
+                extra={"answered": stored.status},
+            )
+        etag, headers = _decode_headers(stored.headers)
+        status = 200 if stored.status == 201 else stored.status
+        return Outcome(status, body, etag, headers, replayed=True)
+
+    async def _body(self, stored: StoredAnswer) -> bytes | None:
+        if stored.event_id is not None:
+            bodies = await self._database.read(EVENT_BODY, (stored.event_id,))
+            text = bodies[0].encode()
+            return text[len(text) - stored.body_from : len(text) - stored.body_to]
+        if stored.digest is not None:
+            apart = await self._database.read(ANSWER_BODY, (stored.digest,))
+            return self._keyring.unseal(apart[0], purpose=_PURPOSE) if apart else None
+        if stored.sealed:
+            sealed = stored.body
+            return None if sealed is None else self._keyring.unseal(sealed, purpose=_PURPOSE)
+        return stored.body or b""
+
+    async def winners(self, idempotency: Idempotency | None, now_ms: int) -> Outcome | None:
+        """Return what the call that took the key answered; None when its record has expired.
+
+        An expired record that no sweep has taken yet is removed here, so the next attempt fits.
+        """
+        assert idempotency is not None  # only its insert raises Taken
+        found = await self.replay(idempotency, now_ms)
+        if found is None:
+            forget = FORGET_EXPIRED_ANSWER(key_hash=idempotency.key_hash, now_ms=now_ms)
+            await self._database.commit([forget])
+        return found
+
+
+def forget_person(person: str) -> list[Write]:
+    """Remove the bytes of every answer that tells of a person; that they were answered stays."""
+    return [_FORGET_BODIES(person=person), _FORGET_PERSON(person=person)]
+
+
+def _person(call: Call, body: bytes) -> str | None:
+    """Whom an answer tells of: those of its events, and whose ids stand in it."""
+    of_events = {
+        person
+        for event in call.events
+        if event.type.person and (person := getattr(event.data, event.type.person)) is not None
+    }
+    persons = of_events | {found.decode() for found in _USER_ID.findall(body)}
+    return "*" if len(persons) > 1 else next(iter(persons), None)
+
+
+def _slice(body: bytes, slices: Sequence[tuple[str, bytes]]) -> tuple[str, int] | None:
+    """Find the event whose data is this body: its id, and where the data begins from the end."""
+    for event_id, data in slices:
+        if data == body:
+            return event_id, len(data) + 1
+    return None

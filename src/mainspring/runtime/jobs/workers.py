@@ -1,0 +1,504 @@
+"""Workers: claim jobs, run them, and commit what they staged together with their completion.
+
+A claimed job is leased. The lease is renewed by a thread, so a job that blocks the event loop keeps
+it; completion is fenced by the attempt, so a worker that lost its lease changes nothing.
+"""
+
+import asyncio
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.clock import Clock, Entropy
+from mainspring.kernel.errors import ConcurrentUpdate, Failure, Rerun, Unavailable
+from mainspring.kernel.job import Job, JobFailed, Snooze
+from mainspring.kernel.table import Command, Write
+from mainspring.ports.database import Database, Transaction, Wakes
+from mainspring.runtime.events.consumer_runner import consumer_caller
+from mainspring.runtime.events.visibility import acting_for
+from mainspring.runtime.invoke.containment import attempt as attempt_alone
+from mainspring.runtime.invoke.containment import described, end
+from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
+from mainspring.runtime.invoke.keyed_locks import contested
+from mainspring.runtime.metrics.sliding_window import SlidingWindow
+from mainspring.runtime.metrics.telemetry import Metrics
+from mainspring.runtime.notifier import Notifier, wait
+from mainspring.runtime.supervisor import Supervisor
+from mainspring.runtime.tables import (
+    BURY_JOB,
+    CLAIM_JOBS,
+    FINISH_JOB,
+    HAND_BACK,
+    HEAL_LEASES,
+    HEAL_RETRIES,
+    NEXT_DUE,
+    PROMOTE_JOBS,
+    RECLAIM_JOBS,
+    RENEW_LEASES,
+    RETRY_JOB,
+    SHOW_PROGRESS,
+    ClaimedJob,
+)
+
+log = structlog.get_logger()
+
+LEASE_S = 4.0
+CLOCK_SLACK_MS = 60_000  # a time this far ahead of the clock was written by one that was wrong
+NO_LEASE_MS = 2**63 - 1  # later than any lease ends
+HEARTBEAT_S = 1.0
+RECLAIM_S = 1.0
+POLL_S = 5.0  # a wake can be lost with its connection; the table never is
+FINISHED = frozenset({"local:finished"})
+CLAIM_MAX = 128  # jobs in one claim
+PROMOTE_MAX = 500  # scheduled jobs made ready in one commit
+ERROR_MAX_CHARS = 2_000
+CANCEL_WAIT_S = 10.0  # for attempts that are cut off at the end: longer than each is given alone
+DELAY_S_MAX = 10 * 365 * 24 * 3600.0  # of a retry; a longer one asked for is cut down to this
+
+
+class LeaseLost(Exception):
+    """The job is no longer this worker's: it was reclaimed or cancelled. Nothing was committed."""
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """How one attempt of a job ended, and with what error where one was raised.
+
+    ``outcome`` is done, snoozed, failed, lost (the job was another's by then) or refused (nothing
+    could be written down: its lease runs out and it is claimed again).
+    """
+
+    job: ClaimedJob
+    outcome: str
+    error: Exception | None = None
+
+
+class QueueStats:
+    """What one queue of this process has done."""
+
+    __slots__ = (
+        "buried", "done", "failed", "last_minute", "running", "seconds", "wait_seconds",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.done = 0
+        self.failed = 0
+        self.buried = 0
+        self.last_minute = SlidingWindow()  # of those that are done
+        self.seconds = 0.0
+        self.wait_seconds = 0.0
+
+
+class Workers:
+    """Runs the jobs of some queues, each with its own concurrency, or a round with ``run_due``."""
+
+    def __init__(
+        self,
+        database: Database,
+        dispatcher: Dispatcher,
+        jobs: Mapping[str, Job[...]],
+        concurrency: Mapping[str, int],
+        board: Notifier,
+        clock: Clock,
+        entropy: Entropy,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._database = database
+        self._dispatcher = dispatcher
+        self._jobs = jobs
+        self._concurrency = concurrency
+        self._board = board
+        self._clock = clock
+        self._entropy = entropy
+        self._metrics = metrics or Metrics()
+        self._name = entropy.token(8).hex()
+        self._supervisor = Supervisor()
+        # By task, not by job: one that was cancelled and retried can run here twice at a time.
+        self._running: dict[asyncio.Task[None], Call] = {}
+        self._stop_heartbeat = threading.Event()
+        self._heartbeat = threading.Thread(
+            target=self._beat, name="mainspring-heartbeat", daemon=True
+        )
+        self.stats = {queue: QueueStats() for queue in concurrency}
+
+    async def start(self) -> None:
+        """Start claiming."""
+        if self._database.exclusive:
+            # Whoever held these leases is gone: this process is the only one there can be.
+            # However long a lease runs by the clock: that may have been set back since.
+            await self._make_ready(RECLAIM_JOBS(now_ms=self._clock.now_ms(), until_ms=NO_LEASE_MS))
+        await self._heal_times(self._clock.now_ms())
+        self._heartbeat.start()
+        for queue in self._concurrency:
+            self._supervisor.start(f"queue {queue}", partial(self._serve, queue))
+        self._supervisor.start("scheduled jobs", self._promote)
+        self._supervisor.start("expired leases", self._reclaim)
+
+    def failing(self) -> list[str]:
+        """Name the loops of the workers that fail, and why."""
+        found = [f"jobs, {why}" for why in self._supervisor.failing()]
+        if self._heartbeat.ident is not None and not self._heartbeat.is_alive():
+            found.append("jobs: the thread that keeps leases has ended")
+        return found
+
+    async def stop(self, timeout_s: float) -> None:
+        """Stop claiming, let running jobs finish for ``timeout_s``, hand the others back."""
+        await self._supervisor.stop()
+        tasks = list(self._running)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=timeout_s)
+            await end(late, CANCEL_WAIT_S)
+        self._stop_heartbeat.set()
+        await asyncio.to_thread(self._heartbeat.join)
+        try:
+            await self._database.commit([HAND_BACK(worker=self._name)])
+        except Unavailable as error:  # then their leases run out
+            log.warning("jobs_not_handed_back", error=repr(error))
+
+    # Claiming
+
+    async def _serve(self, queue: str) -> None:
+        slots = asyncio.Semaphore(self._concurrency[queue])
+        free = self._concurrency[queue]
+        with self._board.listen(f"jobs:{queue}") as signal:
+            while True:
+                signal.clear()
+                await slots.acquire()
+                slots.release()
+                running = self.stats[queue].running
+                jobs = await self.claim(queue, min(free - running, CLAIM_MAX))
+                for job in jobs:
+                    await slots.acquire()
+                    self._run_in_background(queue, job, slots)
+                if not jobs:
+                    await wait(signal, POLL_S)
+
+    async def claim(self, queue: str, limit: int) -> list[ClaimedJob]:
+        """Lease up to ``limit`` ready jobs of a queue: the most urgent, and the oldest of these."""
+        now_ms = self._clock.now_ms()
+        claim = CLAIM_JOBS(
+            queue=queue,
+            limit=limit,
+            worker=self._name,
+            now_ms=now_ms,
+            lease_until_ms=now_ms + int(LEASE_S * 1000),
+        )
+        rows = await execute(self._database, claim)
+        jobs = [ClaimedJob(*row) for row in rows]
+        jobs.sort(key=lambda job: (-job.priority, job.id))
+        return jobs
+
+    def _run_in_background(self, queue: str, job: ClaimedJob, slots: asyncio.Semaphore) -> None:
+        call = self._begin(queue, job)
+
+        async def run() -> None:
+            try:
+                await self._run_timed(queue, job, call)
+            finally:
+                del self._running[task]
+                slots.release()
+
+        task = asyncio.create_task(run())
+        self._running[task] = call
+
+    def _begin(self, queue: str, job: ClaimedJob) -> Call:
+        """Make the call of an attempt, and count it as running."""
+        call = self._dispatcher.call(
+            consumer_caller(job.tenant),
+            request_id=job.id,
+            correlation_id=job.correlation_id,
+            causation_id=job.id,
+            attempt=job.attempt,
+            account=f"job {job.name}",
+        )
+        stats = self.stats[queue]
+        stats.running += 1
+        stats.wait_seconds += max(0, call.now_ms - max(job.created_ms, job.run_at_ms)) / 1000
+        return call
+
+    async def run_due(self) -> list[Attempt]:
+        """Run what is due now, one job after the other; return how each attempt ended.
+
+        For a process in which nothing moves by itself: ``start`` was not called. What those jobs
+        enqueue is due the next time; there is nothing left when none is returned.
+        """
+        now_ms = self._clock.now_ms()
+        await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
+        await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
+
+        async def run(queue: str, job: ClaimedJob) -> Attempt:
+            return await self._run_timed(queue, job, self._begin(queue, job))
+
+        return [
+            await asyncio.create_task(run(queue, job))  # whose log lines carry this job's ids only
+            for queue in self._concurrency
+            for job in await self.claim(queue, CLAIM_MAX)
+        ]
+
+    async def next_due_ms(self) -> int | None:
+        """Return when the next of the jobs that wait for their time is due."""
+        due = await self._database.read(NEXT_DUE, ())
+        return due[0] if due else None
+
+    # Running
+
+    async def _run_timed(self, queue: str, job: ClaimedJob, call: Call) -> Attempt:
+        stats = self.stats[queue]
+        started_s = self._clock.monotonic_s()
+        outcome = "abandoned"
+        try:
+            attempt = await self.run_attempt(queue, job, call)
+            outcome = attempt.outcome
+            return attempt
+        finally:
+            seconds = self._clock.monotonic_s() - started_s
+            self._metrics.job_seconds.of(job.name, outcome).observe(seconds)
+            stats.seconds += seconds
+            stats.running -= 1
+
+    async def run_attempt(self, queue: str, job: ClaimedJob, call: Call) -> Attempt:
+        """Run one attempt and write down how it ended."""
+        stats = self.stats[queue]
+        try:
+            try:
+                await self._attempt(job, call)
+            except LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - logged, and written to the job
+                outcome = await self._failed(queue, job, call, error)
+                stats.failed += outcome == "failed"
+                return Attempt(job, outcome, error)
+        except LeaseLost as error:
+            log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
+            return Attempt(job, "lost", error)
+        except Exception as error:
+            log.warning(
+                "job_not_committed", job=job.id, name=job.name, attempt=job.attempt,
+                error=described(error), exc_info=not isinstance(error, Unavailable),
+            )  # fmt: skip
+            return Attempt(job, "refused", error)
+        stats.done += 1
+        stats.last_minute.add(self._clock.now_ms())
+        return Attempt(job, "done")
+
+    async def _attempt(self, job: ClaimedJob, call: Call) -> None:
+        declared = self._jobs.get(job.name)
+        if declared is None:
+            raise JobFailed(f"no job is named {job.name}")
+        await _require_authority(job, call)
+        if await self._commit_attempt(declared, job, call):
+            return
+        async with self._dispatcher.keyed_locks.of(contested(call.writes)):
+            for _ in range(RERUNS_MAX):
+                call.reset()
+                if await self._commit_attempt(declared, job, call):
+                    return
+        raise ConcurrentUpdate("others kept changing the rows this job reads")
+
+    async def _commit_attempt(self, declared: Job[...], job: ClaimedJob, call: Call) -> bool:
+        """Run the handler and commit with the completion; False when it must run again.
+
+        The arguments are read anew each time: a handler may have changed those it was given.
+        """
+        try:
+            args = declared.decode(job.args)
+        except msgspec.MsgspecError as error:
+            raise JobFailed(f"its arguments do not fit: {error}") from error
+
+        async def handle() -> None:
+            await declared.handler(call, **args)
+
+        await attempt_alone(
+            handle(), declared.timeout_s, f"job {job.name} {job.id} attempt {job.attempt}"
+        )
+        finish = FINISH_JOB(id=job.id, attempt=job.attempt, now_ms=self._clock.now_ms())
+        try:
+            await self._dispatcher.commit(call, also=(finish.expect(1, LeaseLost),), wakes=FINISHED)
+        except Rerun:
+            return False
+        return True
+
+    async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> str:
+        """Write down that an attempt failed, with what it keeps. Raises LeaseLost, Unavailable.
+
+        Returns its outcome: snoozed or failed.
+        """
+        keeps = isinstance(error, JobFailed | Snooze) or (
+            isinstance(error, Failure) and error.commits_on_failure
+        )
+        if not keeps:
+            call.reset()
+        last = job.attempt >= job.max_attempts or isinstance(error, JobFailed)
+        text = storable(described(error)[:ERROR_MAX_CHARS])
+        snoozed = isinstance(error, Snooze) and not last
+        level = log.error if last else log.debug if snoozed else log.warning
+        level(
+            "job_snoozed" if snoozed else "job_failed",
+            job=job.id,
+            name=job.name,
+            attempt=job.attempt,
+            last=last,
+            error=text,
+            correlation_id=job.correlation_id,
+            exc_info=not isinstance(error, Snooze | JobFailed),
+        )
+        outcome = self._bury(job, text) if last else self._retry(job, error, text)
+        try:
+            await self._dispatcher.commit(
+                call, also=(outcome.expect(1, LeaseLost),), wakes=FINISHED | {"scheduled"}
+            )
+        except (LeaseLost, Unavailable):
+            raise
+        except Exception as unkept:
+            if not keeps:
+                raise
+            # Then this was an attempt like any that failed, and runs again.
+            why = ConcurrentUpdate(f"what it staged could not be kept: {type(unkept).__name__}")
+            return await self._failed(queue, job, call, why)
+        self.stats[queue].buried += last
+        return "snoozed" if snoozed else "failed"
+
+    def _bury(self, job: ClaimedJob, text: str) -> Command:
+        return BURY_JOB(id=job.id, attempt=job.attempt, error=text, now_ms=self._clock.now_ms())
+
+    def _retry(self, job: ClaimedJob, error: Exception, text: str) -> Command:
+        now_ms = self._clock.now_ms()
+        delay_s = getattr(error, "delay_s", None) if isinstance(error, Snooze) else None
+        if not isinstance(delay_s, int | float) or math.isnan(delay_s):
+            noise = int.from_bytes(self._entropy.token(4), "big") / 2**32
+            delay_s = self._jobs[job.name].retry.delay_s(job.attempt, noise)
+        delay_s = min(max(delay_s, 0.0), DELAY_S_MAX)
+        return RETRY_JOB(
+            id=job.id,
+            attempt=job.attempt,
+            run_at_ms=now_ms + int(delay_s * 1000),
+            error=text,
+            now_ms=now_ms,
+        )
+
+    # Time
+
+    def _beat(self) -> None:
+        """In its own thread: keep the leases of whatever runs, however busy the loop is."""
+        while not self._stop_heartbeat.wait(HEARTBEAT_S):
+            running = list(self._running.values())
+            if not running:
+                continue
+            try:
+                self._database.post(self._renewal(running))
+            except Exception:  # a thread that ended would lose every lease
+                log.exception("heartbeat_failed")
+
+    def _renewal(self, running: Sequence[Call]) -> list[Write]:
+        """Write that these jobs still run, and how far they are."""
+        renew = RENEW_LEASES(
+            worker=self._name,
+            ids=msgspec.json.encode([call.request_id for call in running]).decode(),
+            lease_until_ms=self._clock.now_ms() + int(LEASE_S * 1000),
+        )
+        return [
+            renew,
+            *[
+                SHOW_PROGRESS(id=call.request_id, attempt=call.attempt, progress=progress)
+                for call in running
+                if (progress := _fraction(call.progress)) is not None
+            ],
+        ]
+
+    async def _promote(self) -> None:
+        """Make scheduled jobs ready when their time comes."""
+        with self._board.listen("scheduled") as signal:
+            while True:
+                signal.clear()
+                due_ms = await self.next_due_ms()
+                now_ms = self._clock.now_ms()
+                if due_ms is not None and due_ms <= now_ms:
+                    await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
+                    continue
+                delay_s = POLL_S if due_ms is None else (due_ms - now_ms) / 1000
+                await wait(signal, min(delay_s, POLL_S))
+
+    async def _reclaim(self) -> None:
+        """Take jobs back from workers that died."""
+        looked_ms = self._clock.now_ms()
+        with self._board.listen() as never:
+            never.clear()
+            while True:
+                looked_ms = await self._reclaim_expired(looked_ms)
+                await wait(never, RECLAIM_S)
+
+    async def _reclaim_expired(self, looked_ms: int) -> int:
+        """Make jobs ready whose lease has ended; return when that was."""
+        now_ms = self._clock.now_ms()
+        running = list(self._running.values())
+        if now_ms < looked_ms - CLOCK_SLACK_MS:
+            await self._heal_times(now_ms)
+        if running and now_ms - looked_ms >= LEASE_S * 1000:
+            # This process slept, or the clock was moved: what runs here is well all the same.
+            await self._database.commit(self._renewal(running))
+        await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
+        return now_ms
+
+    async def _heal_times(self, now_ms: int) -> None:
+        """Set right what was written by a clock that ran ahead: waits for a retry, and leases.
+
+        A retry waits as long as it was to wait, from now. A time that a caller chose stays.
+        """
+        before_ms = now_ms + CLOCK_SLACK_MS
+        await self._database.commit(
+            [
+                HEAL_RETRIES(now_ms=now_ms, before_ms=before_ms),
+                HEAL_LEASES(lease_until_ms=now_ms + int(LEASE_S * 1000), before_ms=before_ms),
+            ]
+        )
+
+    async def _make_ready(self, command: Command) -> None:
+        async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+            rows = await transaction.execute(command)
+            return (), frozenset(f"jobs:{row[0]}" for row in rows)
+
+        await self._database.transact(body)
+
+
+async def _require_authority(job: ClaimedJob, call: Call) -> None:
+    """Ask what the caller for whom a job runs may do now. Raises JobFailed when that is too little.
+
+    Rights that were taken are gone for what was enqueued before as well.
+    """
+    if job.actor is None or job.scope is None:
+        return
+    acting = await acting_for(call, job.actor)
+    if acting is None:
+        raise JobFailed(f"not run: {job.actor}, who had it done, is revoked, deleted or expired")
+    if not acting.caller.allows(job.scope):
+        raise JobFailed(f"not run: {job.actor}, who had it done, does not hold {job.scope} now")
+
+
+def _fraction(progress: object) -> float | None:
+    """Read how far a job says it is; None for what is no number from 0 to 1."""
+    if isinstance(progress, int | float) and 0 <= progress <= 1:
+        return float(progress)
+    return None
+
+
+def storable(text: str) -> str:
+    """Return text as every engine stores it: valid Unicode without NUL."""
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
+async def execute(database: Database, command: Command) -> list[tuple[Any, ...]]:
+    """Run one statement in a commit of its own and return its rows."""
+    rows: list[tuple[Any, ...]] = []
+
+    async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+        rows[:] = await transaction.execute(command)
+        return (), frozenset()
+
+    await database.transact(body)
+    return rows

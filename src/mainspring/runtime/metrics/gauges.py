@@ -1,0 +1,58 @@
+"""Gauges that only the database knows, read when somebody scrapes."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from mainspring.kernel.table import Query
+from mainspring.ports.database import Database
+from mainspring.runtime.metrics.telemetry import Metrics
+from mainspring.runtime.tables import CURSORS, LAST_SEQ
+
+_STATES = ("scheduled", "ready", "running", "dead")
+
+
+class JobCount(msgspec.Struct, frozen=True):
+    """How many jobs of a queue are in a state."""
+
+    queue: str
+    state: str
+    jobs: int
+
+
+ALL_CURSORS = Query("runtime.all_cursors", f"SELECT {CURSORS.columns} FROM cursors", CURSORS)
+JOB_COUNTS = Query(
+    "runtime.job_counts",
+    " UNION ALL ".join(
+        f"SELECT queue, '{state}' AS state, COUNT(*) AS jobs FROM jobs "
+        f"WHERE state = '{state}' GROUP BY queue"
+        for state in _STATES
+    ),
+    JobCount,
+    scans=True,
+)
+
+
+def watch(
+    metrics: Metrics, database: Database, *, queues: Iterable[str], consumers: Iterable[str]
+) -> None:
+    """Keep the gauges of commits, consumers and queues: each scrape reads them anew."""
+    known = set(consumers)
+    database.on_group(metrics.commit_batch.observe)
+    for queue in queues:
+        for state in _STATES:
+            metrics.jobs.of(queue, state)
+
+    async def refresh() -> None:
+        metrics.commit_queue.set(database.waiting)
+        last = (await database.read(LAST_SEQ, ()))[0]
+        for cursor in await database.read(ALL_CURSORS, ()):
+            if cursor.consumer in known:
+                metrics.event_lag.of(cursor.consumer).set(max(0, last - cursor.seq))
+        counts = {(c.queue, c.state): c.jobs for c in await database.read(JOB_COUNTS, ())}
+        for labels, _ in metrics.jobs.series():
+            metrics.jobs.of(*labels).set(0)
+        for labels, jobs in counts.items():
+            metrics.jobs.of(*labels).set(jobs)
+
+    metrics.before_scrape(refresh)

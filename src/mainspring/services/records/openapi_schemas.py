@@ -1,0 +1,101 @@
+"""How each collection looks to those who describe the API: JSON Schemas of its records."""
+
+from collections import OrderedDict
+from typing import Any
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.operation import OperationVariant
+from mainspring.runtime.registry import Registry
+from mainspring.services.records.access import Action, scope_of
+from mainspring.services.records.api import RecordsSettings, service
+from mainspring.services.records.fields import json_schema
+from mainspring.services.records.model import CompiledCollection
+from mainspring.services.records.operations.collections import READ
+from mainspring.services.records.schema_cache import compile_row
+from mainspring.services.records.store import COLLECTIONS_EPOCH, COLLECTIONS_PAGE, Epoch
+
+DESCRIBED_MAX = 64  # lists kept: one for each tenant and each set of scopes that matter here
+
+# What the collections of a tenant look like to those with the same scopes, and when: see the query.
+_described: OrderedDict[
+    tuple[Registry, str, tuple[bool, ...]], tuple[Epoch, list[OperationVariant]]
+]
+_described = OrderedDict()
+
+_OPERATIONS: dict[str, Action] = {
+    "create_record": "create", "get_record": "view", "list_records": "list",
+    "update_record": "update", "replace_record": "update", "delete_record": "delete",
+}  # fmt: skip
+
+
+async def describe(call: Call) -> list[OperationVariant]:
+    """Return the shape of every operation on a collection that the caller may get through.
+
+    That is one with a rule or with its scope; who may read collections sees them all.
+    """
+    scopes = (READ, *map(scope_of, sorted(set(_OPERATIONS.values()))))
+    sees = tuple(call.caller.allows(scope) for scope in scopes)
+    epoch = await call.one(COLLECTIONS_EPOCH, tenant=call.tenant)
+    key = (call.use(Registry), call.tenant, sees)
+    found = _described.get(key)
+    if found is not None and found[0] == epoch:
+        _described.move_to_end(key)
+        return found[1]
+    allowed = call.use(RecordsSettings).collections_max
+    rows = await call.all(COLLECTIONS_PAGE, tenant=call.tenant, after="", limit=allowed)
+    found = _described.get(key)
+    if found is not None and found[0] == epoch:
+        return found[1]  # another call was first, while this one read
+    shapes = [shape for row in rows for shape in _shapes(call, compile_row(row))]
+    _described[key] = (epoch, shapes)
+    while len(_described) > DESCRIBED_MAX:
+        _described.popitem(last=False)
+    return shapes
+
+
+def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant]:
+    everything = call.caller.allows(READ)
+    properties = {f.name: json_schema(f) for f in collection.definition.fields}
+    required = [f.name for f in collection.definition.fields if f.required and f.default is None]
+    sent = {f.name: json_schema(f, sent=True) for f in collection.definition.fields}
+    change = {"type": "object", "properties": sent, "additionalProperties": False}
+    whole = {**change, "required": required}
+    record = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "collection": {"const": collection.name},
+            "created_at": {"type": "string", "format": "date-time"},
+            "updated_at": {"type": "string", "format": "date-time"},
+            **properties,
+        },
+        "required": ["id", "collection", "created_at", "updated_at", *properties],
+    }
+    read = {name: part for name, part in record.items() if name != "required"}  # see ``?fields=``
+    page = {
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": read},
+            "next_cursor": {"type": ["string", "null"]},
+        },
+        "required": ["items", "next_cursor"],
+    }
+    bodies: dict[str, Any] = {
+        "create_record": whole, "replace_record": whole, "update_record": change,
+    }  # fmt: skip
+    responses = {"delete_record": None, "list_records": page, "get_record": read}
+    return [
+        OperationVariant(
+            operation=f"records.{operation}",
+            name=collection.name,
+            values={"collection": collection.name},
+            body=bodies.get(operation),
+            response=responses.get(operation, record),
+            public=collection.definition.rules.__getattribute__(action) == "true",
+        )
+        for operation, action in _OPERATIONS.items()
+        if everything or action in collection.rules or call.caller.allows(scope_of(action))
+    ]
+
+
+service.describe = describe

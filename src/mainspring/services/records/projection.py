@@ -1,0 +1,92 @@
+"""What of a record is answered: chosen fields, and the records its relations point at."""
+
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.errors import FieldError, Invalid
+from mainspring.kernel.page import PAGE_BYTES_MAX
+from mainspring.services.records import access
+from mainspring.services.records.api import EXPANDED_MAX
+from mainspring.services.records.model import CompiledCollection, decode
+from mainspring.services.records.schema_cache import compiled
+from mainspring.services.records.store import COLLECTION_BY_ID, RECORDS_BY_ID
+
+Record = dict[str, Any]
+
+
+class View:
+    """``?fields=`` and ``?expand=`` of one call, checked. Raises Invalid pointing at them."""
+
+    def __init__(
+        self, collection: CompiledCollection, fields: str | None = None, expand: str | None = None
+    ) -> None:
+        self._collection = collection
+        self._fields = None if fields is None else _names(fields, "/fields", set(collection.types))
+        relations = {f.name for f in collection.relations}
+        self._expand = [] if expand is None else _names(expand, "/expand", relations)
+        if len(self._expand) > EXPANDED_MAX:
+            fault = FieldError("/expand", f"more than {EXPANDED_MAX} relations")
+            raise Invalid("the query does not fit", faults=(fault,))
+
+    async def render(self, call: Call, records: list[Record]) -> list[msgspec.Raw]:
+        """Write records as they are answered. Related ones the caller may not view are null.
+
+        As many of the first records are written as one page may hold, with what they point at, and
+        one of them however long it gets.
+        """
+        related = {name: await self._related(call, name, records) for name in self._expand}
+        written: list[msgspec.Raw] = []
+        size = 0
+        for record in records:
+            shown = record
+            if self._fields is not None:
+                shown = {name: record[name] for name in self._fields}
+            if self._expand:
+                if any(record[name] in related[name].unread for name in self._expand):
+                    break
+                pointed = {name: related[name].records.get(record[name]) for name in self._expand}
+                shown = {**shown, "expand": pointed}
+            text = msgspec.json.encode(shown)
+            size += len(text)
+            if written and size > PAGE_BYTES_MAX:
+                break
+            written.append(msgspec.Raw(text))
+        return written
+
+    async def _related(self, call: Call, name: str, records: list[Record]) -> "_Related":
+        """Read what a relation points at, of the first records first, as far as a page holds it."""
+        ids = list(dict.fromkeys(r[name] for r in records if r[name] is not None))
+        target = self._collection.definition.targets[name]
+        row = await call.find(COLLECTION_BY_ID, id=target)
+        if row is None or not ids:
+            return _Related({}, frozenset())
+        other = await compiled(call, row.id, row.version)
+        wanted = msgspec.json.encode(ids).decode()
+        found = await call.page(RECORDS_BY_ID, collection=target, ids=wanted, limit=len(ids))
+        unread = ids[ids.index(found.items[-1].id) + 1 :] if found.more else []
+        made = {}
+        for stored in found.items:
+            record = decode(stored.data)
+            if stored.schema_version < other.layout:
+                record = other.upgrade(record)
+            if access.may_view(call, other, record):
+                made[stored.id] = record
+        return _Related(made, frozenset(unread))
+
+
+class _Related(msgspec.Struct, frozen=True):
+    """Records that one relation points at, and the ids that there was no room for."""
+
+    records: dict[str, Record]
+    unread: frozenset[str]
+
+
+def _names(listed: str, pointer: str, known: set[str]) -> list[str]:
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    unknown = [FieldError(pointer, f"{name!r} cannot be named here") for name in names
+               if name not in known]  # fmt: skip
+    if unknown:
+        raise Invalid("the query does not fit", faults=unknown)
+    return list(dict.fromkeys(names))

@@ -1,0 +1,125 @@
+"""Collections as they run, cached by id and version: what a version compiles to never changes.
+
+A call learns the version in the same query that reads its record, so no process serves an old one.
+"""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from mainspring.kernel.call import Call
+from mainspring.kernel.errors import Failure, Forbidden, NotFound, Rerun, Unauthenticated
+from mainspring.kernel.page import PAGE_LIMIT_MAX
+from mainspring.runtime.registry import Registry
+from mainspring.services.records.fields import complete
+from mainspring.services.records.model import CompiledCollection, Definition
+from mainspring.services.records.store import (
+    COLLECTION_BY_ID,
+    COLLECTIONS_PAGE,
+    HEAD,
+    CollectionRow,
+    Head,
+)
+
+CACHED_MAX = 512  # compiled collections in one process
+
+# The app is part of the key: two in one process, in tests say, may have made the same id.
+_cached: dict[tuple[Registry, str, int], CompiledCollection] = {}
+_heads: dict[tuple[Registry, str, str], Head] = {}
+_definition = msgspec.json.Decoder(Definition).decode
+
+
+async def compiled(call: Call, collection: str, version: int) -> CompiledCollection:
+    """Return this version of a collection, or a newer one if there is. Raises NotFound.
+
+    What was read under the older one is brought to the newer, and writes are guarded by it.
+    """
+    key = (call.use(Registry), collection, version)
+    found = _cached.get(key)
+    if found is not None:
+        return found
+    row = await call.find(COLLECTION_BY_ID, id=collection)
+    if row is None:
+        raise NotFound("no such collection")
+    while len(_cached) >= CACHED_MAX:
+        _cached.pop(next(iter(_cached)))
+    made = _cached[(key[0], row.id, row.version)] = compile_row(row)
+    return made
+
+
+async def named(call: Call, name: str, scope: str) -> CompiledCollection:
+    """Return the collection of this name.
+
+    Raises NotFound; to callers without the scope, what they are told of one without a rule.
+    """
+    head = await call.find(HEAD, tenant=call.tenant, name=name)
+    if head is None:
+        raise missing(call, scope)
+    if len(_heads) >= CACHED_MAX:
+        _heads.clear()
+    _heads[(call.use(Registry), call.tenant, name)] = head
+    return await compiled(call, head.id, head.version)
+
+
+async def expected(call: Call, name: str, scope: str) -> CompiledCollection:
+    """Return the collection as this process saw it last, without a read.
+
+    Only for writes: the database takes none under another version than the current one, and then
+    the handler runs again and reads. Before it fails for another reason it must ``confirm``.
+    """
+    if call.reruns == 0:
+        registry = call.use(Registry)
+        head = _heads.get((registry, call.tenant, name))
+        if head is not None:
+            found = _cached.get((registry, head.id, head.version))
+            if found is not None:
+                return found
+    return await named(call, name, scope)
+
+
+async def confirm(call: Call, collection: CompiledCollection) -> None:
+    """Raise Rerun when ``expected`` was wrong."""
+    head = await call.find(HEAD, tenant=call.tenant, name=collection.name)
+    if head is None or (head.id, head.version) != (collection.id, collection.version):
+        _heads.pop((call.use(Registry), call.tenant, collection.name), None)
+        if call.reruns == 0:
+            raise Rerun
+
+
+async def every(call: Call) -> AsyncIterator[CollectionRow]:
+    """Go through a tenant's collections by name, holding no more than a page of them."""
+    after, more = "", True
+    while more:
+        rows = await call.page(
+            COLLECTIONS_PAGE, tenant=call.tenant, after=after, limit=PAGE_LIMIT_MAX
+        )
+        for row in rows.items:
+            yield row
+            after = row.name
+        more = rows.more
+
+
+def read_definition(row: CollectionRow) -> Definition:
+    """Read what is stored of a collection, without compiling it."""
+    definition = _definition(row.definition)
+    fields = [complete(field) for field in definition.fields]
+    return msgspec.structs.replace(definition, fields=fields)
+
+
+def compile_row(row: CollectionRow) -> CompiledCollection:
+    """Compile a stored collection."""
+    definition = read_definition(row)
+    ready = row.ready_version >= definition.layout
+    return CompiledCollection(row.id, row.name, row.version, row.schema_version, ready, definition)
+
+
+def missing(call: Call, scope: str) -> Failure:
+    """Why there is nothing here, without telling strangers which collections there are."""
+    return NotFound("no such collection") if call.caller.allows(scope) else denied(call, scope)
+
+
+def denied(call: Call, scope: str) -> Failure:
+    """Refuse a caller that neither a scope nor a rule lets in."""
+    if call.caller.kind == "anonymous":
+        return Unauthenticated("log in, or send an API key")
+    return Forbidden(f"this takes the scope {scope}, or a rule of the collection")

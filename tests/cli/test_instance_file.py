@@ -1,0 +1,80 @@
+"""Whom a command beside the platform sends a key to: only who proves to have the same keyring."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mainspring.cli.demo.process import environment, run
+from mainspring.cli.instance_file import RUNNING_FILE
+from tests.cli.test_up import up
+
+
+class Thief(BaseHTTPRequestHandler):
+    """Answers 200 to everything, and notes what it is told."""
+
+    said = b'{"proof": "0000"}'
+    heard: list[tuple[str, str | None]]
+
+    def do_GET(self) -> None:
+        self.heard.append((self.path, self.headers["Authorization"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.said)))
+        self.end_headers()
+        self.wfile.write(self.said)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(params=[b'{"proof": "0000"}', b'{"proof": 1}', b"[]", b"<html>", b""])
+def thief(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    heard: list[tuple[str, str | None]] = []
+    handler = type("Handler", (Thief,), {"said": request.param, "heard": heard})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", heard
+        server.shutdown()
+        thread.join()
+
+
+async def test_who_has_the_port_elsewhere_is_sent_no_key(
+    tmp_path: Path, thief: tuple[str, list[tuple[str, str | None]]]
+) -> None:
+    url, heard = thief
+    file = tmp_path / "mainspring-data" / RUNNING_FILE
+    async with up(tmp_path) as running:
+        await running.announced()
+        where = msgspec.json.decode(file.read_bytes())
+        with file.open("r+b") as held:  # the lock stays with the file
+            held.write(msgspec.json.encode({**where, "url": url}))
+            held.truncate()
+        for command in ["key", "mine"], ["key", "--recover"], ["user", "a@example.com"]:
+            code, said = await run("admin", *command, environ=environment(), folder=tmp_path)
+            assert code == 3
+            assert url in said
+            assert "Traceback" not in said
+        with file.open("r+b") as held:
+            held.write(msgspec.json.encode(where))
+            held.truncate()
+        code, said = await run("admin", "key", "mine", environ=environment(), folder=tmp_path)
+        assert (code, said[:4]) == (0, "msk_")
+    assert [authorization for _, authorization in heard] == [None] * 3
+    assert all(path.startswith("/v1/proof?nonce=") for path, _ in heard)
+
+
+async def test_a_proof_is_good_at_its_own_address_alone(tmp_path: Path) -> None:
+    """So nobody has a platform elsewhere answer the nonce for them."""
+    file = tmp_path / "mainspring-data" / RUNNING_FILE
+    async with up(tmp_path) as running:
+        await running.announced()
+        where = msgspec.json.decode(file.read_bytes())
+        other = where["url"].replace("127.0.0.1", "localhost")
+        file.write_bytes(msgspec.json.encode({**where, "url": other}))
+        code, said = await run("admin", "key", "mine", environ=environment(), folder=tmp_path)
+        assert code == 3
+        assert "is not it" in said

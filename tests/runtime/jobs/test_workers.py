@@ -1,0 +1,222 @@
+"""Consumers, jobs and schedules: each effect once, nothing lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import msgspec
+import pytest
+
+from mainspring.kernel.call import SYSTEM
+from mainspring.kernel.job import ConfiguredJob, Job, Schedule
+from mainspring.kernel.table import Query, Statement
+from mainspring.runtime.jobs.scheduler import next_ms
+from mainspring.runtime.jobs.workers import execute
+from mainspring.runtime.runtime import Runtime
+from mainspring.runtime.tables import CURSOR, JobRow
+from tests.runtime import links
+from tests.runtime.invoke.test_dispatcher import count, new_link
+
+JOB_COLUMNS = ", ".join(JobRow.__struct_fields__)
+ALL_JOBS = Query("test.all_jobs", f"SELECT {JOB_COLUMNS} FROM jobs ORDER BY id", JobRow)
+HITS = Query("test.all_hits", "SELECT link FROM links_hits ORDER BY id", str)
+DEADLINE_S = 10.0
+
+
+@pytest.fixture
+async def running(runtime: Runtime) -> AsyncIterator[Runtime]:
+    await runtime.start()
+    yield runtime
+    await runtime.stop(1.0)
+
+
+async def until(runtime: Runtime, holds: Callable[[], Awaitable[bool]]) -> None:
+    """Look again after every commit of a consumer or a job, until it holds."""
+    with runtime.board.listen("local:consumed", "local:finished") as signal:
+        async with asyncio.timeout(DEADLINE_S):
+            while not await holds():
+                await signal.wait()
+                signal.clear()
+
+
+async def jobs_in(runtime: Runtime, state: str) -> list[JobRow]:
+    return [job for job in await runtime.database.read(ALL_JOBS, ()) if job.state == state]
+
+
+async def enqueue(runtime: Runtime, job: Job[...] | ConfiguredJob[...], **args: object) -> str:
+    call = runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    job_id = call.enqueue(job, **args)
+    await runtime.dispatcher.commit(call)
+    return job_id
+
+
+async def test_a_consumer_takes_every_event_once(running: Runtime) -> None:
+    made = [await new_link(running, f"slug-{n}") for n in range(30)]
+
+    async def all_counted() -> bool:
+        return await count(running, links.HIT_COUNT) == 30
+
+    await until(running, all_counted)
+    assert sorted(await running.database.read(HITS, ())) == sorted(link.id for link in made)
+    assert (await running.database.read(CURSOR, ("links.count",)))[0] == 30
+
+
+async def test_an_event_that_fails_is_set_aside_and_the_others_go_on(running: Runtime) -> None:
+    await new_link(running, "before")
+    await new_link(running, "poison")
+    await new_link(running, "after")
+
+    async def others_counted_and_poison_buried() -> bool:
+        dead = await jobs_in(running, "dead")
+        return await count(running, links.HIT_COUNT) == 2 and len(dead) == 1
+
+    await until(running, others_counted_and_poison_buried)
+    dead = (await jobs_in(running, "dead"))[0]
+    assert dead.name == "links.count.again"
+    assert dead.attempt == links.QUICK.max_attempts
+    assert dead.error == "ValueError: this one never works"
+
+
+async def test_a_job_commits_with_its_completion(running: Runtime) -> None:
+    job_id = await enqueue(running, links.rescan, link_id="link_x")
+
+    async def done() -> bool:
+        return bool(await jobs_in(running, "done"))
+
+    await until(running, done)
+    job = (await jobs_in(running, "done"))[0]
+    assert (job.id, job.attempt, job.progress) == (job_id, 1, 1.0)
+    assert await running.database.read(HITS, ()) == ["link_x"]
+
+
+async def test_a_failing_job_is_retried_then_buried_and_leaves_nothing(running: Runtime) -> None:
+    await enqueue(running, links.fail, link_id="link_x")
+
+    async def buried() -> bool:
+        return bool(await jobs_in(running, "dead"))
+
+    await until(running, buried)
+    assert (await jobs_in(running, "dead"))[0].attempt == 3
+    assert await running.database.read(HITS, ()) == []
+
+
+async def test_snoozing_and_giving_up_keep_what_was_staged(running: Runtime) -> None:
+    await enqueue(running, links.snooze, link_id="x")
+
+    async def buried() -> bool:
+        return bool(await jobs_in(running, "dead"))
+
+    await until(running, buried)
+    assert await running.database.read(HITS, ()) == ["x 1", "x 2", "x 3"]
+    # To ask for another attempt is no failure; to have used up the last one is.
+    done = running.workers.stats["bulk"]
+    assert (done.failed, done.buried) == (1, 1)
+
+
+async def test_a_unique_key_is_held_until_the_job_is_done(runtime: Runtime) -> None:
+    for _ in range(3):
+        await enqueue(runtime, links.rescan.configure(unique_key="only"), link_id="x")
+    assert len(await runtime.database.read(ALL_JOBS, ())) == 1
+    claimed = await runtime.workers.claim("bulk", 10)
+    assert len(claimed) == 1
+    await enqueue(runtime, links.rescan.configure(unique_key="only"), link_id="x")
+    assert len(await runtime.database.read(ALL_JOBS, ())) == 1
+
+
+async def test_a_coalescing_job_frees_its_key_when_it_starts(runtime: Runtime) -> None:
+    async def scan(call: object, link_id: str) -> None: ...
+
+    job = Job("links.scan", scan, queue="bulk", retry=links.QUICK, timeout_s=1, coalesces=True)
+    for _ in range(3):
+        await enqueue(runtime, job.configure(unique_key="burst"), link_id="x")
+    assert len(await runtime.workers.claim("bulk", 10)) == 1
+    for _ in range(3):
+        await enqueue(runtime, job.configure(unique_key="burst"), link_id="x")
+    assert len(await runtime.database.read(ALL_JOBS, ())) == 2
+
+
+async def test_a_worker_that_lost_its_lease_changes_nothing(
+    runtime: Runtime, clock: object
+) -> None:
+    await enqueue(runtime, links.rescan, link_id="x")
+    first = (await runtime.workers.claim("bulk", 1))[0]
+    clock.move(60)  # type: ignore[attr-defined]
+    await runtime.workers._make_ready(_reclaim(runtime))
+    second = (await runtime.workers.claim("bulk", 1))[0]
+    assert (first.id, first.attempt, second.attempt) == (second.id, 1, 2)
+    call = runtime.dispatcher.call(SYSTEM, request_id=first.id, attempt=first.attempt)
+    await runtime.workers.run_attempt("bulk", first, call)
+    assert await runtime.database.read(HITS, ()) == []
+    call = runtime.dispatcher.call(SYSTEM, request_id=second.id, attempt=second.attempt)
+    await runtime.workers.run_attempt("bulk", second, call)
+    assert await runtime.database.read(HITS, ()) == ["x"]
+
+
+def _reclaim(runtime: Runtime):  # type: ignore[no-untyped-def]
+    from mainspring.runtime.tables import RECLAIM_JOBS
+
+    now_ms = runtime.clock.now_ms()
+    return RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms)
+
+
+async def test_a_job_that_always_kills_its_worker_ends_in_the_dead_letters(
+    runtime: Runtime, clock: object
+) -> None:
+    await enqueue(runtime, links.rescan, link_id="x")
+    for _ in range(links.QUICK.max_attempts):
+        assert len(await runtime.workers.claim("bulk", 1)) == 1
+        clock.move(60)  # type: ignore[attr-defined]
+        await runtime.workers._make_ready(_reclaim(runtime))
+    assert (await jobs_in(runtime, "dead"))[0].error == "its worker died"
+
+
+async def test_a_paused_queue_hands_out_nothing(runtime: Runtime) -> None:
+    await enqueue(runtime, links.rescan, link_id="x")
+    pause = Statement("test.pause", "INSERT INTO queues VALUES ('bulk', :paused)")
+    await execute(runtime.database, pause(paused=True))
+    assert await runtime.workers.claim("bulk", 1) == []
+
+
+async def test_jobs_go_by_priority_then_age(runtime: Runtime) -> None:
+    for name, priority in (("a", 0), ("b", 5), ("c", 5), ("d", 9)):
+        await enqueue(runtime, links.rescan.configure(priority=priority), link_id=name)
+    claimed = await runtime.workers.claim("bulk", 3)
+    assert [msgspec.json.decode(job.args)["link_id"] for job in claimed] == ["d", "b", "c"]
+
+
+async def test_a_scheduled_job_waits_for_its_time(running: Runtime, clock: object) -> None:
+    run_at_ms = running.clock.now_ms() + 3_600_000
+    await enqueue(running, links.rescan.configure(run_at_ms=run_at_ms), link_id="later")
+    assert len(await jobs_in(running, "scheduled")) == 1
+    clock.move(3600)  # type: ignore[attr-defined]
+    running.board.wake(frozenset({"scheduled"}))
+
+    async def done() -> bool:
+        return bool(await jobs_in(running, "done"))
+
+    await until(running, done)
+
+
+async def test_a_schedule_fires_each_moment_once(runtime: Runtime, clock: object) -> None:
+    async def tick(call: object) -> None: ...
+
+    job = Job("links.tick", tick, queue="bulk", retry=links.QUICK, timeout_s=1)
+    schedule = Schedule("tick", "*/5 * * * *", job)
+    first_ms = await runtime.scheduler.fire_due(schedule)
+    assert first_ms == next_ms("*/5 * * * *", runtime.clock.now_ms())
+    assert await runtime.database.read(ALL_JOBS, ()) == []
+    clock.move(900)  # type: ignore[attr-defined]
+    for _ in range(3):
+        await runtime.scheduler.fire_due(schedule)
+    assert [job.name for job in await runtime.database.read(ALL_JOBS, ())] == ["links.tick"]
+
+
+async def test_the_sweep_removes_old_finished_jobs_only(runtime: Runtime, clock: object) -> None:
+    await enqueue(runtime, links.rescan, link_id="x")
+    claimed = (await runtime.workers.claim("bulk", 1))[0]
+    call = runtime.dispatcher.call(SYSTEM, request_id=claimed.id, attempt=1)
+    await runtime.workers.run_attempt("bulk", claimed, call)
+    await enqueue(runtime, links.rescan, link_id="y")
+    assert await runtime.scheduler.sweep() == 0
+    clock.move(2 * 24 * 3600)  # type: ignore[attr-defined]
+    assert await runtime.scheduler.sweep() == 1
+    assert [job.state for job in await runtime.database.read(ALL_JOBS, ())] == ["ready"]
