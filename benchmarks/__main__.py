@@ -1,11 +1,14 @@
 """``make bench``: everything beside its peer, in one run."""
 
 import argparse
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from benchmarks import jobs, web
 from benchmarks.report import Row, save, show
-from benchmarks.servers import Mainspring, PocketBase
+from benchmarks.servers import EarlierMainspring, Mainspring, PocketBase
 
 
 def main() -> None:
@@ -15,19 +18,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the large table")
     parser.add_argument("--only", choices=["web", "jobs", "start"], default=None)
+    parser.add_argument(
+        "--earlier", type=Path, metavar="CHECKOUT",
+        help="compare with Mainspring in another checkout, made ready by make, not with the peers",
+    )  # fmt: skip
     options = parser.parse_args()
+    earlier: Path | None = options.earlier and options.earlier.resolve()
+    make_peer: web.MakePeer = PocketBase
+    if earlier is not None:
+        make_peer = partial(EarlierMainspring, checkout=earlier)
     rows: list[Row] = []
     if options.only in (None, "web"):
-        for row in web.measure(options.seconds, options.rounds, (1_000, options.rows)):
+        for row in web.measure(make_peer, options.seconds, options.rounds, (1_000, options.rows)):
             print(f"{row.workload}: {row.ratio:.2f}", flush=True)
             rows.append(row)
     if options.only in (None, "jobs"):
-        rows += jobs.measure(options.rounds)
+        rows += jobs.measure(options.rounds, earlier)
     if options.only in (None, "start"):
-        rows += web.starting(options.rounds)
+        rows += web.starting(make_peer, options.rounds)
+    if earlier is not None:
+        rows = [msgspec.structs.replace(row, goal=0.0) for row in rows]
     show(rows)
-    versions = [kind(Path("unused")).version() for kind in (Mainspring, PocketBase)]
-    print(f"written to {save(rows, versions)}")
+    if earlier is None:  # what is kept is what compares with the peers
+        versions = [kind(Path("unused")).version() for kind in (Mainspring, PocketBase)]
+        print(f"written to {save(rows, versions)}")
 
 
 if __name__ == "__main__":

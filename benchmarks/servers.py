@@ -29,6 +29,7 @@ class Server(Protocol):
     """A server that holds posts: started, filled, then asked."""
 
     name: str
+    label: str  # as the table shows it
     port: int
     start_s: float
 
@@ -58,6 +59,10 @@ class Server(Protocol):
 
     def create(self, number: int) -> bytes:
         """The request of a logged-in user for a new post."""
+        ...
+
+    def memory_mb(self) -> float:
+        """Resident memory of the process and its children."""
         ...
 
 
@@ -129,9 +134,11 @@ class Mainspring(_Process):
     """``mainspring up`` on SQLite as it comes, but for the limits of calls per second."""
 
     name = "mainspring"
+    label = "Mainspring"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, python: str = sys.executable) -> None:
         super().__init__(directory, "/readyz")
+        self._python = python
 
     def version(self) -> str:
         """What is measured."""
@@ -142,7 +149,7 @@ class Mainspring(_Process):
     def start(self) -> None:
         """Start on this directory."""
         self.launch(
-            [sys.executable, "-m", "mainspring", "up", "--port", str(self.port),
+            [self._python, "-m", "mainspring", "up", "--port", str(self.port),
              "--data-dir", str(self.directory / "data")],
             {"MAINSPRING_LIMITS__DEFAULT": "1000000/s"},
         )  # fmt: skip
@@ -190,10 +197,21 @@ class Mainspring(_Process):
         return request("POST", "/v1/collections/posts/records", headers, body)
 
 
+class EarlierMainspring(Mainspring):
+    """``mainspring up`` of another checkout, by the interpreter of its ``.venv``."""
+
+    name = "earlier"
+    label = "earlier checkout"
+
+    def __init__(self, directory: Path, checkout: Path) -> None:
+        super().__init__(directory, str(checkout / ".venv" / "bin" / "python"))
+
+
 class PocketBase(_Process):
     """``pocketbase serve`` as it comes."""
 
     name = "pocketbase"
+    label = "PocketBase"
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, "/api/health")

@@ -1,4 +1,4 @@
-"""Reads, lists and creates beside PocketBase: alternating rounds, the median of each."""
+"""Reads, lists and creates beside a peer: alternating rounds, the median of each."""
 
 import statistics
 import subprocess
@@ -11,10 +11,12 @@ import msgspec
 
 from benchmarks.load import Plan, Result
 from benchmarks.report import Row
-from benchmarks.servers import LOAD_CORE, Mainspring, PocketBase
+from benchmarks.servers import LOAD_CORE, Mainspring, Server
 
 CONNECTIONS = 32
 CREATES_MAX = 120_000
+
+MakePeer = Callable[[Path], Server]
 
 
 def fire(port: int, requests: list[bytes], seconds: float, *, repeat: bool = True) -> Result:
@@ -37,6 +39,7 @@ def fire(port: int, requests: list[bytes], seconds: float, *, repeat: bool = Tru
 def paired(
     name: str,
     goal: float,
+    peer: Server,
     ours: Callable[[], Result],
     peers: Callable[[], Result],
     rounds: int,
@@ -52,7 +55,7 @@ def paired(
     return Row(
         workload=name,
         ours_per_s=statistics.median(r.per_second for r in mine),
-        peer="PocketBase",
+        peer=peer.label,
         peer_per_s=statistics.median(r.per_second for r in theirs),
         ratio=statistics.median(ratios),
         ratio_low=min(ratios),
@@ -63,12 +66,14 @@ def paired(
     )
 
 
-def measure(seconds: float, rounds: int, sizes: tuple[int, ...]) -> Iterator[Row]:
+def measure(
+    make_peer: MakePeer, seconds: float, rounds: int, sizes: tuple[int, ...]
+) -> Iterator[Row]:
     """Yield a row per workload."""
     with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as root:
         for size in sizes:
             mine = Mainspring(Path(root) / f"mainspring-{size}")
-            peer = PocketBase(Path(root) / f"pocketbase-{size}")
+            peer = make_peer(Path(root) / f"peer-{size}")
             mine.start()
             peer.start()
             try:
@@ -86,7 +91,7 @@ def measure(seconds: float, rounds: int, sizes: tuple[int, ...]) -> Iterator[Row
 
 def _reads(
     mine: Mainspring,
-    peer: PocketBase,
+    peer: Server,
     my_ids: list[str],
     peer_ids: list[str],
     seconds: float,
@@ -97,6 +102,7 @@ def _reads(
     return paired(
         f"read by id, logged in ({len(my_ids):,} rows)",
         4.0,
+        peer,
         lambda: fire(mine.port, my_requests, seconds),
         lambda: fire(peer.port, peer_requests, seconds),
         rounds,
@@ -104,19 +110,20 @@ def _reads(
 
 
 def _lists(
-    mine: Mainspring, peer: PocketBase, size: int, seconds: float, rounds: int, *, total: bool
+    mine: Mainspring, peer: Server, size: int, seconds: float, rounds: int, *, total: bool
 ) -> Row:
     how = "with its total" if total else "skipTotal"
     return paired(
         f"list of 30 of {size:,} rows (peer: {how})",
         4.0,
+        peer,
         lambda: fire(mine.port, [mine.page(total=total)], seconds),
         lambda: fire(peer.port, [peer.page(total=total)], seconds),
         rounds,
     )
 
 
-def _creates(mine: Mainspring, peer: PocketBase, seconds: float, rounds: int) -> Row:
+def _creates(mine: Mainspring, peer: Server, seconds: float, rounds: int) -> Row:
     made = 0
 
     def fresh(create: Callable[[int], bytes]) -> list[bytes]:
@@ -128,36 +135,39 @@ def _creates(mine: Mainspring, peer: PocketBase, seconds: float, rounds: int) ->
     return paired(
         "create (ours: event, audit leaf, idempotency key)",
         2.0,
+        peer,
         lambda: fire(mine.port, fresh(mine.create), seconds, repeat=False),
         lambda: fire(peer.port, fresh(peer.create), seconds, repeat=False),
         rounds,
     )
 
 
-def starting(rounds: int) -> list[Row]:
+def starting(make_peer: MakePeer, rounds: int) -> list[Row]:
     """Time to the first 200 on an empty directory, and memory at rest after it."""
-    times: dict[str, list[float]] = {"mainspring": [], "pocketbase": []}
-    memory: dict[str, list[float]] = {"mainspring": [], "pocketbase": []}
+    times: list[list[float]] = [[], []]
+    memory: list[list[float]] = [[], []]
     with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as root:
         for number in range(rounds):
-            for kind in (Mainspring, PocketBase):
-                server = kind(Path(root) / f"{kind.name}-start-{number}")
+            servers = (
+                Mainspring(Path(root) / f"ours-{number}"),
+                make_peer(Path(root) / f"peer-{number}"),
+            )
+            for which, server in enumerate(servers):
                 server.start()
-                times[server.name].append(server.start_s)
-                memory[server.name].append(server.memory_mb())
+                times[which].append(server.start_s)
+                memory[which].append(server.memory_mb())
                 server.stop()
     rows = []
     for name, values, unit in (
         ("start to first 200", times, "s"),
         ("memory at rest", memory, "MB"),
     ):
-        ours = statistics.median(values["mainspring"])
-        theirs = statistics.median(values["pocketbase"])
+        ours, theirs = (statistics.median(of) for of in values)
         rows.append(
             Row(
                 workload=f"{name} ({unit})",
                 ours_per_s=ours,
-                peer="PocketBase",
+                peer=servers[1].label,
                 peer_per_s=theirs,
                 ratio=ours / theirs,
                 ratio_low=ours / theirs,

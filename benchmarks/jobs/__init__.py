@@ -9,6 +9,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 
 from benchmarks.report import Row
@@ -18,14 +20,15 @@ from mainspring.testing.servers import PostgresServer, embedded_postgres
 JOBS = 10_000
 
 
-def run(contestant: str, *arguments: str) -> dict[str, float]:
-    """Run one contestant on the server core."""
+def run(contestant: str, *arguments: str, checkout: Path | None = None) -> dict[str, float]:
+    """Run one contestant on the server core; of another checkout when one is given."""
+    python = sys.executable if checkout is None else str(checkout / ".venv" / "bin" / "python")
     said = subprocess.run(
         [
             "taskset",
             "-c",
             str(SERVER_CORE),
-            sys.executable,
+            python,
             "-m",
             f"benchmarks.jobs.{contestant}",
             str(JOBS),
@@ -35,6 +38,7 @@ def run(contestant: str, *arguments: str) -> dict[str, float]:
         text=True,
         check=False,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        cwd=checkout,
     )
     if said.returncode != 0:
         raise RuntimeError(f"{contestant}: {said.stderr[-2_000:]}")
@@ -42,27 +46,50 @@ def run(contestant: str, *arguments: str) -> dict[str, float]:
     return figures
 
 
-def measure(rounds: int) -> list[Row]:
-    """Return two rows per engine: enqueued and done per second."""
-    rows = []
+def measure(rounds: int, earlier: Path | None = None) -> list[Row]:
+    """Return two rows per engine: enqueued and done per second.
+
+    Beside the peers, or beside an earlier checkout of our own.
+    """
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as root:
-        mine = [run("ours", str(Path(root) / f"{n}.db")) for n in range(rounds)]
-        huey = [run("huey_sqlite", str(Path(root) / f"huey{n}.db")) for n in range(rounds)]
-        rows += _rows("SQLite", "Huey", mine, huey)
+        databases = count()
+
+        def fresh() -> str:
+            return str(Path(root) / f"{next(databases)}.db")
+
+        rows += _beside("SQLite", ("Huey", "huey_sqlite"), fresh, rounds, earlier)
     binaries = embedded_postgres()
     if binaries is not None:
         server = PostgresServer(binaries, durable=True)
         try:
-            mine = [run("ours", server.create_database()) for _ in range(rounds)]
-            peer = [run("pgqueuer_postgres", server.create_database()) for _ in range(rounds)]
+            peer = ("PgQueuer", "pgqueuer_postgres")
+            rows += _beside(server.version, peer, server.create_database, rounds, earlier)
         finally:
             server.close()
-        rows += _rows(server.version, "PgQueuer", mine, peer)
     return rows
 
 
+def _beside(
+    engine: str,
+    peer: tuple[str, str],
+    fresh: Callable[[], str],
+    rounds: int,
+    earlier: Path | None,
+) -> list[Row]:
+    label, contestant = ("earlier checkout", "ours") if earlier else peer
+    pairs = [
+        (run("ours", fresh()), run(contestant, fresh(), checkout=earlier)) for _ in range(rounds)
+    ]
+    mine, theirs = zip(*pairs, strict=True)
+    return _rows(engine, label, mine, theirs)
+
+
 def _rows(
-    engine: str, peer: str, mine: list[dict[str, float]], theirs: list[dict[str, float]]
+    engine: str,
+    peer: str,
+    mine: Sequence[dict[str, float]],
+    theirs: Sequence[dict[str, float]],
 ) -> list[Row]:
     rows = []
     for figure, goal in (("enqueued", 0.0), ("done", 1.0)):
