@@ -4,12 +4,12 @@ import gzip as reference
 
 import pytest
 
-from mainspring.gateway.authorise import authorise
 from mainspring.gateway.compress import accepts_gzip, compressible, gzip
 from mainspring.gateway.conditional import not_modified, tag_of, with_suffix
 from mainspring.gateway.cors import Cors
 from mainspring.gateway.security_headers import hsts
 from mainspring.gateway.settings import CorsSettings, ServerSettings
+from mainspring.kernel.authority import authorise
 from mainspring.kernel.call import ANONYMOUS, Caller
 from mainspring.kernel.errors import Forbidden, Unauthenticated
 

@@ -21,9 +21,7 @@ from mainspring.gateway.conditional import not_modified
 from mainspring.gateway.cors import Cors
 from mainspring.gateway.hosts import Hosts
 from mainspring.gateway.identify import read_credential
-from mainspring.gateway.replay import parse_key
 from mainspring.gateway.settings import CorsSettings
-from mainspring.gateway.validate import Inputs, decode_segment, require_json
 from mainspring.interfaces.rest.exchange import Exchange
 from mainspring.interfaces.rest.router import Router
 from mainspring.kernel.call import Call, tag_matches
@@ -31,6 +29,8 @@ from mainspring.kernel.errors import Failure
 from mainspring.kernel.media import file_name, media_type
 from mainspring.kernel.operation import Input, Operation
 from mainspring.runtime.events.feed import read_cursor
+from mainspring.runtime.invoke.idempotency import parse_key
+from mainspring.runtime.invoke.validate import Inputs, decode_segment, require_json
 
 BYTES = 64 * 1024
 GROWTH_MAX = 9.0  # from n to 4n: linear is 4, quadratic 16

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from mainspring.gateway.pipeline import LARGE_BODIES_SHARE, LARGE_BODY_BYTES
-from mainspring.gateway.pools import Pool
 from mainspring.gateway.settings import ServerSettings
-from mainspring.gateway.validate import Inputs
 from mainspring.interfaces import server
 from mainspring.interfaces.rest import app, streams
 from mainspring.interfaces.server import connections_for, raise_open_files
 from mainspring.kernel.errors import RateLimited, Unavailable
+from mainspring.kernel.pool import Pool
+from mainspring.runtime.invoke.validate import Inputs
 from tests.interfaces.conftest import READER, WRITER, Site, Start
 from tests.interfaces.notes import put_file
 from tests.interfaces.test_protocol import GET, KEY, POST, Wire

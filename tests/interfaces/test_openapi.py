@@ -10,9 +10,9 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from mainspring.gateway.validate import Inputs
 from mainspring.interfaces.openapi import Document
 from mainspring.kernel.operation import OperationVariant
+from mainspring.runtime.invoke.validate import Inputs
 from tests.interfaces.conftest import Site, Start
 from tests.interfaces.notes import notes
 

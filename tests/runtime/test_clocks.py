@@ -2,7 +2,7 @@
 
 from mainspring.kernel.job import Job, Schedule
 from mainspring.kernel.table import Query
-from mainspring.runtime.invoke.stored_answers import ANSWER_KEPT_MS
+from mainspring.runtime.invoke.idempotency import ANSWER_KEPT_MS
 from mainspring.runtime.jobs.scheduler import next_ms
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.clock import FakeClock

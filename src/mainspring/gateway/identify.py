@@ -8,10 +8,10 @@ from typing import Protocol
 
 import msgspec
 
-from mainspring.gateway.pools import Pool
 from mainspring.kernel.call import ANONYMOUS, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Unauthenticated, Unavailable
+from mainspring.kernel.pool import Pool
 
 IDENTITIES_BYTES_MAX = 64 << 20  # of remembered credentials together, by ``Known.size_bytes``
 CREDENTIALS_SHARE = 256  # remembered of one caller
@@ -21,7 +21,6 @@ LOOKUPS_SHARE = 256  # of them by one address
 CREDENTIAL_BYTES_MAX = 8_192
 LOOKUP_ATTEMPTS_MAX = 4  # of one credential that keeps being revoked and renewed meanwhile
 
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mainspring"'}
 _B64TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
 _BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _BAD_TOKEN = {"WWW-Authenticate": 'Bearer realm="mainspring", error="invalid_token"'}
@@ -256,11 +255,6 @@ def _is_canonical(part: bytes) -> bool:
 def _key(token: bytes) -> bytes:
     """What a credential is remembered by: not itself, for memory is read by whoever has a dump."""
     return blake2b(token, digest_size=16).digest()
-
-
-def challenge() -> Unauthenticated:
-    """The failure of an anonymous caller that must say who it is."""
-    return Unauthenticated("send Authorization: Bearer TOKEN", headers=_CHALLENGE)
 
 
 ANONYMOUS_IDENTITY = CachedIdentity(ANONYMOUS, 1 << 62, ())

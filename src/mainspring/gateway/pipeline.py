@@ -9,8 +9,6 @@ from typing import Any
 import msgspec
 
 from mainspring.gateway.address import Proxies, bucket
-from mainspring.gateway.authorise import authorise
-from mainspring.gateway.deadline import within
 from mainspring.gateway.identify import (
     ANONYMOUS_IDENTITY,
     Authenticator,
@@ -18,19 +16,21 @@ from mainspring.gateway.identify import (
     Identities,
 )
 from mainspring.gateway.limit import Headers, Limits, Refused
-from mainspring.gateway.pools import Pool
-from mainspring.gateway.replay import IdempotencyKeys
 from mainspring.gateway.settings import LimitSettings, ServerSettings
-from mainspring.gateway.validate import Args, Inputs
+from mainspring.kernel.authority import authorise
 from mainspring.kernel.call import ADDRESS_ACCOUNT, Call, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, Unauthenticated
 from mainspring.kernel.event import StagedEvent
 from mainspring.kernel.operation import Operation, Raw, StreamItem
 from mainspring.kernel.policy import RateClass
+from mainspring.kernel.pool import Pool
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.invoke.containment import contained, contained_items
+from mainspring.runtime.invoke.deadline import within
 from mainspring.runtime.invoke.dispatcher import Dispatcher, Outcome
+from mainspring.runtime.invoke.idempotency import IdempotencyKeys
+from mainspring.runtime.invoke.validate import Args, Inputs
 from mainspring.runtime.metrics.telemetry import Metrics
 
 LARGE_BODY_BYTES = 256 << 10  # read off the loop, one such body at a time

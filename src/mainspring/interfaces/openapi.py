@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from mainspring.gateway.validate import absent_body
 from mainspring.kernel import errors
 from mainspring.kernel.errors import Failure, FieldError
 from mainspring.kernel.operation import Kind, Operation, OperationVariant
 from mainspring.kernel.service import Service
+from mainspring.runtime.invoke.validate import absent_body
 
 Json = dict[str, Any]
 

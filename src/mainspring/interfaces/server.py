@@ -19,13 +19,13 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from mainspring.gateway import security_headers
 from mainspring.gateway.address import Proxies, bucket
-from mainspring.gateway.pools import Pool
 from mainspring.gateway.settings import ServerSettings
 from mainspring.interfaces.rest.exchange import AUTHORITY, CYCLE
 from mainspring.interfaces.rest.problem import MEDIA_TYPE, body_of, headers_of
 from mainspring.kernel.app import Asgi
 from mainspring.kernel.errors import Failure, HeadersTooLarge, Malformed, Timeout
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.pool import Pool
 from mainspring.ports.database import StartError
 
 BACKLOG = 2_048

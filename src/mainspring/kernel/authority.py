@@ -1,8 +1,11 @@
-"""Authority that outlasts a call: what somebody may do now, asked again whenever it is used."""
+"""What a caller may do: by the scopes it brings, and asked again where it outlasts a call."""
 
 from typing import Protocol
 
-from mainspring.kernel.call import Caller
+from mainspring.kernel.caller import Caller
+from mainspring.kernel.errors import Forbidden, Unauthenticated
+
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mainspring"'}
 
 
 class Authority(Protocol):
@@ -19,3 +22,22 @@ class Authority(Protocol):
         made it is.
         """
         ...
+
+
+def authorise(scope: str | None, caller: Caller) -> None:
+    """Let the caller pass when it holds the scope; None lets anyone pass.
+
+    Raises Unauthenticated for an anonymous caller and Forbidden for a known one (RFC 6750).
+    """
+    if scope is None or caller.allows(scope):
+        return
+    if caller.kind == "anonymous":
+        raise Unauthenticated("send Authorization: Bearer TOKEN", headers=_CHALLENGE)
+    raise Forbidden(
+        f"this needs the scope {scope}",
+        headers={
+            "WWW-Authenticate": (
+                f'Bearer realm="mainspring", error="insufficient_scope", scope="{scope}"'
+            )
+        },
+    )

@@ -6,6 +6,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
+from mainspring.kernel.caller import ADDRESS_ACCOUNT, ANONYMOUS, SYSTEM, TENANT_DEFAULT, Caller
 from mainspring.kernel.errors import NotFound, PreconditionFailed
 from mainspring.kernel.event import EventType, StagedEvent
 from mainspring.kernel.ids import IdMaker
@@ -13,38 +14,17 @@ from mainspring.kernel.job import ConfiguredJob, Job, StagedJob
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Command, Query, Rows, Update, Write
 
+__all__ = [
+    "ADDRESS_ACCOUNT", "ANONYMOUS", "STAGED_MAX", "SYSTEM", "TENANT_DEFAULT", "Call", "Caller",
+    "Context", "Reader", "Renew", "Transaction", "tag_matches",
+]  # fmt: skip
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
-TENANT_DEFAULT = "main"
-ADDRESS_ACCOUNT = "address "  # begins the account of a caller that is known by its address only
 STAGED_MAX = 20_000  # writes, events and jobs one call may stage together
 
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
-
-
-class Caller(msgspec.Struct, frozen=True, weakref=True):
-    """Whoever a call is made for. ``id`` is null for anonymous callers."""
-
-    kind: str  # "anonymous", "user", "key" or "system"
-    id: str | None = None
-    tenant: str = TENANT_DEFAULT
-    scopes: frozenset[str] = frozenset()
-    session_id: str | None = None
-
-    def allows(self, scope: str) -> bool:
-        """Tell whether the scopes hold this one: itself, its ``service:*``, or ``*``."""
-        scopes = self.scopes
-        return scope in scopes or "*" in scopes or scope.split(":", 1)[0] + ":*" in scopes
-
-    @property
-    def actor(self) -> str:
-        """How events name this caller."""
-        return self.id or self.kind
-
-
-ANONYMOUS = Caller("anonymous")
-SYSTEM = Caller("system", scopes=frozenset({"*"}))
 
 
 class Reader(Protocol):

@@ -18,9 +18,7 @@ from mainspring.gateway.cors import Cors
 from mainspring.gateway.hosts import Hosts
 from mainspring.gateway.limit import GcraLimiter, Refused
 from mainspring.gateway.pipeline import Gateway
-from mainspring.gateway.pools import Pool
 from mainspring.gateway.settings import CorsSettings, ServerSettings
-from mainspring.gateway.validate import Inputs
 from mainspring.interfaces.rest.exchange import Exchange, Message, PeerGone, Receive, Send, field
 from mainspring.interfaces.rest.mounts import Mounts
 from mainspring.interfaces.rest.problem import MEDIA_TYPE, Defect, body_of, headers_of
@@ -33,8 +31,10 @@ from mainspring.kernel.errors import Failure, MethodNotAllowed, NotFound, RateLi
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.operation import Kind, Operation
 from mainspring.kernel.policy import Rate
+from mainspring.kernel.pool import Pool
 from mainspring.ports.blobs import Blobs
 from mainspring.runtime.invoke.dispatcher import Outcome
+from mainspring.runtime.invoke.validate import Inputs
 from mainspring.runtime.metrics.telemetry import Metrics, RouteMeter
 
 JSON = (b"content-type", b"application/json")

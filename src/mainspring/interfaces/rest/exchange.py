@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
-from mainspring.gateway.deadline import waiting_at_most
 from mainspring.gateway.hosts import Hosts
 from mainspring.gateway.pipeline import Ask
-from mainspring.gateway.pools import Pool
 from mainspring.kernel.errors import Malformed, Timeout, TooLarge, UnsupportedMedia
+from mainspring.kernel.pool import Pool
+from mainspring.runtime.invoke.deadline import waiting_at_most
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
-from mainspring.gateway.validate import decode_segment
+from mainspring.runtime.invoke.validate import decode_segment
 
 R = TypeVar("R")
 

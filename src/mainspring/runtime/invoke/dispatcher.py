@@ -26,8 +26,8 @@ from mainspring.ports.database import Transaction as OpenTransaction
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.events.log import event_row
 from mainspring.runtime.invoke.containment import contained, tell
+from mainspring.runtime.invoke.idempotency import Answers, Idempotency, KeyTaken, Outcome
 from mainspring.runtime.invoke.keyed_locks import KeyedLocks, contested
-from mainspring.runtime.invoke.stored_answers import Answers, Idempotency, KeyTaken, Outcome
 from mainspring.runtime.invoke.tracing import CURRENT_CALL
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.tables import EVENTS, JOBS, JobRow

@@ -11,7 +11,7 @@ from mainspring.kernel.job import Schedule
 from mainspring.ports.database import Database, StartError
 from mainspring.runtime.events.consumer_runner import consumer_caller
 from mainspring.runtime.invoke.dispatcher import Dispatcher
-from mainspring.runtime.invoke.stored_answers import ANSWER_KEPT_MS
+from mainspring.runtime.invoke.idempotency import ANSWER_KEPT_MS
 from mainspring.runtime.jobs.workers import execute
 from mainspring.runtime.notifier import Notifier, wait
 from mainspring.runtime.supervisor import Supervisor

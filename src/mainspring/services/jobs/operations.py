@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
-from mainspring.gateway.faults import collect
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
 from mainspring.kernel.errors import FieldError, Forbidden, Invalid, NotFound, Rerun
+from mainspring.kernel.field_errors import collect
 from mainspring.kernel.job import QUEUES, Job, JobState, StagedJob
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page

@@ -8,11 +8,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mainspring.cel import RESERVED_WORDS, Names, Program, Type, compile_cel
-from mainspring.gateway.faults import collect
-from mainspring.gateway.validate import unreadable
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Failure, FieldError, FieldErrors, Invalid, check_all
+from mainspring.kernel.field_errors import collect
 from mainspring.kernel.ids import ALPHABET
+from mainspring.kernel.json_reader import unreadable
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
 from mainspring.services.records.api import UNIQUES_MAX, Field, Rules

@@ -12,7 +12,7 @@ from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.kernel.policy import RateClass
 from mainspring.runtime.events.field_encryption import erase
-from mainspring.runtime.invoke.stored_answers import forget_person
+from mainspring.runtime.invoke.idempotency import forget_person
 from mainspring.runtime.tables import SUBJECT_KEY
 from mainspring.services.users import model, proof, store
 from mainspring.services.users.api import (

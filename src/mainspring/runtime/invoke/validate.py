@@ -5,21 +5,16 @@ finite: ``NaN`` is not JSON, and what a double cannot hold is refused.
 """
 
 import contextlib
-import json
 import math
 import re
-import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from mainspring.gateway.faults import collect, escape, wrong_texts
 from mainspring.kernel.errors import (
-    Failure,
     FieldError,
     FieldErrors,
     Invalid,
@@ -27,28 +22,24 @@ from mainspring.kernel.errors import (
     NotFound,
     UnsupportedMedia,
 )
+from mainspring.kernel.field_errors import collect, escape
+from mainspring.kernel.json_reader import JsonReader, fields_of, holds
 from mainspring.kernel.operation import Kind, Operation
 
-JSON_DEPTH_MAX = 64  # arrays and objects inside each other
 QUERY_BYTES_MAX = 16_384
 QUERY_FIELDS_MAX = 128
 
 Args = dict[str, Any]
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")  # as signed bytes: one in, one out
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9.!#$&^_-]+\+json)")
-_ZERO = b"\\u0000"
 
 
 class Inputs:
     """The readers of one operation, made once when the platform starts."""
 
     __slots__ = (
-        "_body_absent", "_body_decoder", "_body_loose", "_body_param", "_body_raw", "_floats",
-        "_lists", "_no_query", "_path", "_query_param", "_query_type", "_texts", "resumes",
+        "_body_absent", "_body_param", "_body_reader", "_floats", "_lists",
+        "_no_query", "_path", "_query_param", "_query_type", "_texts", "resumes",
     )  # fmt: skip
 
     def __init__(self, operation: Operation) -> None:
@@ -57,19 +48,15 @@ class Inputs:
         )
         self._query_param = operation.query_param
         self._query_type = operation.query
-        fields = _fields(operation.query)
-        self._lists = frozenset(name for name, kind in fields.items() if _holds(kind, _is_list))
-        self._floats = tuple(name for name, kind in fields.items() if _holds(kind, _is_float))
-        self._texts = frozenset(name for name, kind in fields.items() if _holds(kind, _is_text))
+        fields = fields_of(operation.query)
+        self._lists = frozenset(name for name, kind in fields.items() if holds(kind, _is_list))
+        self._floats = tuple(name for name, kind in fields.items() if holds(kind, _is_float))
+        self._texts = frozenset(name for name, kind in fields.items() if holds(kind, _is_text))
         self._no_query: Any = None if self._query_type is None else self._defaults()
         self.resumes = operation.kind is Kind.STREAM and "after" in fields
         self._body_param = operation.body_param
         self._body_absent = absent_body(operation)
-        self._body_loose = _holds(operation.body, _is_loose)
-        self._body_raw = _holds(operation.body, _is_raw)
-        self._body_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-            Any if operation.body is None else operation.body
-        )
+        self._body_reader = JsonReader(Any if operation.body is None else operation.body)
 
     def _defaults(self) -> Any:
         """What an empty query reads as; None where it does not fit. Inputs are frozen."""
@@ -151,20 +138,7 @@ class Inputs:
                 raise Malformed("a JSON body is required")
             return self._body_absent
         require_json(media_type)
-        try:
-            read = self._body_decoder.decode(body)
-            if self._body_raw:
-                body.decode()  # what is raw was only scanned for its syntax
-            # Decoding is linear in whatever came; only what it let through is looked at again.
-            if self._body_loose and body.count(b"{") + body.count(b"[") > JSON_DEPTH_MAX:
-                _bound_depth(body)
-            if _ZERO in body:
-                _refuse_zeros(body)
-        except msgspec.ValidationError as error:
-            raise _unfit(body, self._body_decoder.type, error) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise unreadable(body, error) from None
-        return read
+        return self._body_reader.read(body)
 
 
 def absent_body(operation: Operation) -> Any:
@@ -173,9 +147,9 @@ def absent_body(operation: Operation) -> Any:
     A POST whose members may all be left out may leave out the whole. A change, or a replacement,
     without a word of what to change is a mistake.
     """
-    if _holds(operation.body, _is_none):
+    if holds(operation.body, _is_none):
         return None
-    if operation.method == "POST" and _fields(operation.body):
+    if operation.method == "POST" and fields_of(operation.body):
         with contextlib.suppress(msgspec.ValidationError):
             return msgspec.convert({}, operation.body)
     return msgspec.UNSET
@@ -255,70 +229,6 @@ def _refuse_body(body: bytes) -> None:
     raise Invalid("this operation takes no body", faults=(FieldError("", "takes no body"),))
 
 
-def _bound_depth(body: bytes) -> None:
-    """Raise Malformed when JSON nests too deep. It was decoded before: its strings all end."""
-    steps = _STRING.sub(b"", body).translate(_STEPS, _NOT_BRACKETS)
-    if max(accumulate(memoryview(steps).cast("b")), default=0) > JSON_DEPTH_MAX:
-        raise Malformed(f"JSON is nested at most {JSON_DEPTH_MAX} deep")
-
-
-def _unfit(body: bytes, kind: Any, error: msgspec.ValidationError) -> Failure:
-    """Tell all that is wrong with a body, not only what the reader met first."""
-    try:
-        faults = collect(error, kind, msgspec.json.decode(body))
-    except msgspec.ValidationError:  # a number that nothing can hold
-        faults = collect(error, kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as worse:
-        return unreadable(body, worse)
-    return Invalid("the body does not fit", faults=faults)
-
-
-def unreadable(body: bytes, error: Exception) -> Failure:
-    """Name why a body is no JSON; a lone surrogate is readable, and no text."""
-    if isinstance(error, RecursionError):
-        return Malformed(f"JSON is nested at most {JSON_DEPTH_MAX} deep")
-    if isinstance(error, UnicodeDecodeError):
-        return Malformed("JSON is UTF-8")
-    try:
-        faults = wrong_texts(
-            json.loads(body), lambda text: not _is_unicode(text), "has a lone surrogate"
-        )
-    except (ValueError, RecursionError):
-        faults = FieldErrors()
-    if not faults:
-        return Malformed(f"the body is not JSON: {error}")
-    return Invalid("text is valid Unicode", faults=faults)
-
-
-def _refuse_zeros(body: bytes) -> None:
-    value = msgspec.json.decode(body)
-    faults = wrong_texts(value, lambda text: "\0" in text, "has a NUL")
-    if faults:
-        raise Invalid("text has no NUL", faults=faults)
-
-
-def _is_unicode(text: str) -> bool:
-    return text.isascii() or _SURROGATE.search(text) is None
-
-
-# What a type holds, asked once per operation
-
-
-def _fields(kind: Any) -> dict[str, Any]:
-    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        return {}
-    return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-
-
-def _holds(kind: Any, test: Callable[[Any], bool]) -> bool:
-    """Whether a type, or a member of its union, passes the test."""
-    if typing.get_origin(kind) is typing.Annotated:
-        return _holds(typing.get_args(kind)[0], test)
-    if typing.get_origin(kind) in {typing.Union, types.UnionType}:
-        return any(_holds(member, test) for member in typing.get_args(kind))
-    return test(kind)
-
-
 def _is_list(kind: Any) -> bool:
     return (typing.get_origin(kind) or kind) in {list, tuple, set, frozenset}
 
@@ -333,20 +243,3 @@ def _is_text(kind: Any) -> bool:
 
 def _is_none(kind: Any) -> bool:
     return kind is type(None)
-
-
-def _is_loose(kind: Any) -> bool:
-    """Whether its JSON may nest further than the type itself does."""
-    return kind in {Any, object, msgspec.Raw, dict, list} or _inside(kind, _is_loose)
-
-
-def _is_raw(kind: Any) -> bool:
-    """Whether a part of its JSON is passed on unread."""
-    return kind is msgspec.Raw or _inside(kind, _is_raw)
-
-
-def _inside(kind: Any, test: Callable[[Any], bool]) -> bool:
-    """Whether the arguments of a generic type, or the fields of a struct, hold what passes."""
-    if typing.get_origin(kind) is not None:
-        return any(_holds(inner, test) for inner in typing.get_args(kind))
-    return any(_holds(inner, test) for inner in _fields(kind).values() if inner != kind)

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from mainspring.gateway.deadline import within
 from mainspring.kernel.errors import DeadlineExceeded, NotFound
+from mainspring.runtime.invoke.deadline import within
 
 
 class Flag:

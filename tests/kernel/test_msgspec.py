@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from mainspring.gateway.faults import explain
+from mainspring.kernel.field_errors import explain
 
 
 class Inner(msgspec.Struct, forbid_unknown_fields=True):

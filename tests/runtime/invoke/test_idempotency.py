@@ -6,8 +6,8 @@ from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.errors import AnswerGone
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.table import Query
-from mainspring.runtime.invoke import stored_answers
-from mainspring.runtime.invoke.stored_answers import ANSWER_KEPT_MS, Idempotency, Outcome
+from mainspring.runtime.invoke import idempotency
+from mainspring.runtime.invoke.idempotency import ANSWER_KEPT_MS, Idempotency, Outcome
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.clock import FakeClock
 from tests.runtime.invoke.test_dispatcher import count, key
@@ -58,8 +58,8 @@ async def test_callers_do_not_share_what_is_stored(runtime: Runtime) -> None:
 async def test_an_accounts_oldest_answers_go_first_and_its_calls_took_effect(
     runtime: Runtime, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored_answers, "SHARE_BYTES_MAX", 4 * LARGE_BYTES)
-    monkeypatch.setattr(stored_answers, "TRIM_EVERY_BYTES", LARGE_BYTES)
+    monkeypatch.setattr(idempotency, "SHARE_BYTES_MAX", 4 * LARGE_BYTES)
+    monkeypatch.setattr(idempotency, "TRIM_EVERY_BYTES", LARGE_BYTES)
     await ask(runtime, "b" * LARGE_BYTES, key("bob"), "bob")
     for n in range(10):
         clock.move(1)
@@ -75,7 +75,7 @@ async def test_an_accounts_oldest_answers_go_first_and_its_calls_took_effect(
 async def test_one_answer_over_the_bound_is_not_stored(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored_answers, "ANSWER_BYTES_MAX", LARGE_BYTES)
+    monkeypatch.setattr(idempotency, "ANSWER_BYTES_MAX", LARGE_BYTES)
     first = await ask(runtime, "x" * (LARGE_BYTES + 1), key("k"))
     assert first.status == 200
     assert await stored_bytes(runtime) == 0

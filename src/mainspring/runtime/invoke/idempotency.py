@@ -1,4 +1,4 @@
-"""Stored answers: what a call with an idempotency key was answered, for whoever asks again.
+"""Idempotency: what identifies a repeated call, and what it was answered the first time.
 
 An answer is a slice of an event of the same commit where one has it. Otherwise a small one stands
 in its record, and so does a secret one for the short time it is kept. A larger one stands apart,
@@ -8,13 +8,15 @@ effect.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import AnswerGone, KeyReused
+from mainspring.kernel.call import Call, Caller
+from mainspring.kernel.errors import AnswerGone, InFlight, KeyRequired, KeyReused, Malformed
+from mainspring.kernel.operation import Operation
 from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
@@ -30,6 +32,8 @@ from mainspring.runtime.tables import (
     StoredAnswer,
 )
 
+KEY_CHARS_MAX = 255
+RETRY_AFTER_S = 1
 ANSWER_KEPT_MS = 24 * 3600 * 1000
 SECRET_ANSWER_KEPT_MS = 10 * 60 * 1000
 INLINE_BYTES_MAX = 4_096  # of an answer that stands in its record
@@ -39,6 +43,8 @@ TRIM_EVERY_BYTES = SHARE_BYTES_MAX // 8  # written by an account: then its share
 ACCOUNTS_MAX = 10_000  # whose bytes are counted at a time
 
 _PURPOSE = "answers"
+_QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
+_BARE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 _encode = msgspec.json.Encoder().encode
 _Headers = tuple[tuple[str, str], ...]
@@ -62,6 +68,71 @@ class Outcome(msgspec.Struct, frozen=True):
     headers: _Headers = ()
     value: Any = None
     replayed: bool = False
+
+
+def parse_key(header: str) -> str:
+    """Read ``Idempotency-Key``, bare or as a quoted string (RFC 9651). Raises Malformed."""
+    header = header.strip(" \t")
+    quoted = _QUOTED.fullmatch(header)
+    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted is not None else header
+    if not 1 <= len(key) <= KEY_CHARS_MAX or (quoted is None and _BARE.fullmatch(key) is None):
+        raise Malformed(f"Idempotency-Key is 1 to {KEY_CHARS_MAX} printable ASCII characters")
+    return key
+
+
+class IdempotencyKeys:
+    """Makes the identity of a call from its key, and lets one call per key run at a time."""
+
+    __slots__ = ("_keyring", "_required", "_running")
+
+    def __init__(self, keyring: Keyring, *, required: bool) -> None:
+        self._keyring = keyring
+        self._required = required
+        self._running: set[bytes] = set()
+
+    def identify(
+        self,
+        operation: Operation,
+        caller: Caller,
+        header: str | None,
+        *request: bytes,
+    ) -> Idempotency | None:
+        """Return what identifies this call, or None when it carries no key.
+
+        ``request`` is method, path, query and body, or the body's digest. An anonymous caller has
+        no identity of its own, so the request itself is part of its key's scope. Raises
+        KeyRequired, Malformed.
+        """
+        if header is None:
+            if self._required:
+                raise KeyRequired("send Idempotency-Key with every write")
+            return None
+        key = parse_key(header)
+        fingerprint = self._keyring.fingerprint(_framed(*request), purpose="idempotency.request")
+        scope = [caller.tenant, caller.kind, caller.id or "", operation.name, key]
+        parts = [part.encode() for part in scope]
+        if caller.id is None:
+            parts.append(fingerprint)
+        key_hash = self._keyring.fingerprint(_framed(*parts), purpose="idempotency.key")
+        return Idempotency(key_hash, fingerprint, operation.secret)
+
+    @contextmanager
+    def running(self, idempotency: Idempotency) -> Iterator[None]:
+        """Hold the key while its call runs. Raises InFlight when another one does."""
+        key_hash = idempotency.key_hash
+        if key_hash in self._running:
+            raise InFlight(retry_after_s=RETRY_AFTER_S)
+        self._running.add(key_hash)
+        try:
+            yield
+        finally:
+            self._running.discard(key_hash)
+
+
+def _framed(*parts: bytes) -> bytes:
+    """Join parts so that no two different lists of parts give the same bytes."""
+    lengths = b",".join([b"%d" % len(part) for part in parts])
+    return b"".join([lengths, b":", *parts])
 
 
 class KeyTaken(Exception):

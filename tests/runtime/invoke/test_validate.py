@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from mainspring.gateway.faults import escape
-from mainspring.gateway.validate import Inputs, decode_segment
 from mainspring.interfaces.rest.problem import body_of
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure, Invalid, Malformed, NotFound, UnsupportedMedia
+from mainspring.kernel.field_errors import escape
 from mainspring.kernel.operation import Input, Operation
+from mainspring.runtime.invoke.validate import Inputs, decode_segment
 
 JSON = "application/json"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.gateway.replay import IdempotencyKeys, parse_key
 from mainspring.kernel.call import ANONYMOUS, Call, Caller
 from mainspring.kernel.errors import InFlight, KeyRequired, Malformed
 from mainspring.kernel.operation import Operation
+from mainspring.runtime.invoke.idempotency import IdempotencyKeys, parse_key
 from mainspring.testing.clock import FakeClock, SeededEntropy
 
 

@@ -1,0 +1,30 @@
+"""Whoever a call is made for."""
+
+import msgspec
+
+TENANT_DEFAULT = "main"
+ADDRESS_ACCOUNT = "address "  # begins the account of a caller that is known by its address only
+
+
+class Caller(msgspec.Struct, frozen=True, weakref=True):
+    """Whoever a call is made for. ``id`` is null for anonymous callers."""
+
+    kind: str  # "anonymous", "user", "key" or "system"
+    id: str | None = None
+    tenant: str = TENANT_DEFAULT
+    scopes: frozenset[str] = frozenset()
+    session_id: str | None = None
+
+    def allows(self, scope: str) -> bool:
+        """Tell whether the scopes hold this one: itself, its ``service:*``, or ``*``."""
+        scopes = self.scopes
+        return scope in scopes or "*" in scopes or scope.split(":", 1)[0] + ":*" in scopes
+
+    @property
+    def actor(self) -> str:
+        """How events name this caller."""
+        return self.id or self.kind
+
+
+ANONYMOUS = Caller("anonymous")
+SYSTEM = Caller("system", scopes=frozenset({"*"}))
