@@ -8,7 +8,7 @@ import msgspec
 
 from mainspring.kernel.caller import ADDRESS_ACCOUNT, ANONYMOUS, SYSTEM, TENANT_DEFAULT, Caller
 from mainspring.kernel.errors import NotFound, PreconditionFailed
-from mainspring.kernel.event import EventType, StagedEvent
+from mainspring.kernel.event import EventType, StagedEvent, require_size
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.job import ConfiguredJob, Job, StagedJob
 from mainspring.kernel.page import PAGE_BYTES_MAX
@@ -24,6 +24,7 @@ P = ParamSpec("P")
 
 STAGED_MAX = 20_000  # writes, events and jobs one call may stage together
 
+_encode = msgspec.json.Encoder().encode
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
@@ -206,20 +207,26 @@ class Call:
         self._updated = {row: at + len(writes) for row, at in self._updated.items()}
 
     def emit(self, data: object, *, subject: str | None = None) -> str:
-        """Stage an event; its type is that of ``data``'s struct. Returns its id."""
+        """Stage an event; its type is that of ``data``'s struct. Returns its id.
+
+        Raises EventTooLarge.
+        """
         event = self._context.event_types[type(data)]
-        event_id = self.new_id("evt")
         about = subject if subject is not None else getattr(data, event.subject)
-        self.events.append(StagedEvent(event, event_id, data, about))
-        return event_id
+        return self._emit(event, data, about, _encode(data))
 
     def emit_json(self, kind: type, data: msgspec.Raw, *, subject: str) -> str:
         """Stage an event of the type declared by ``kind`` whose data is JSON already.
 
-        For data with members that only a schema of the user's knows. Returns its id.
+        For data with members that only a schema of the user's knows. Returns its id. Raises
+        EventTooLarge.
         """
+        return self._emit(self._context.event_types[kind], data, subject, bytes(data))
+
+    def _emit(self, event: EventType[Any], data: object, subject: str, json: bytes) -> str:
+        require_size(event.name, len(json))
         event_id = self.new_id("evt")
-        self.events.append(StagedEvent(self._context.event_types[kind], event_id, data, subject))
+        self.events.append(StagedEvent(event, event_id, data, subject, json))
         return event_id
 
     def enqueue(self, job: Job[P] | ConfiguredJob[P], /, *args: P.args, **kwargs: P.kwargs) -> str:

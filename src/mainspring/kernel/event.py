@@ -6,10 +6,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from mainspring.kernel.clock import Instant
+from mainspring.kernel.errors import TooLarge
 
 E = TypeVar("E")
 
 SPEC_VERSION = "1.0"
+EVENT_BYTES_MAX = 1_000_000  # as it is logged: Kafka takes 1,048,576 in a message, headers included
 
 
 class Personal:
@@ -24,11 +26,12 @@ class EventType(Generic[E]):
     """A declared type of event: its name, the struct of its ``data`` and who it is about.
 
     ``subject`` names the field of the struct that holds the resource's id; ``person`` the field
-    that holds the id of the person whose key seals the fields marked ``Personal``. ``scope`` is
-    what a caller holds to read every event of this type.
+    that holds the id of the person whose key seals the fields marked ``Personal``. ``erases`` is
+    the field that holds the id of a person whose key was destroyed with it. ``scope`` is what a
+    caller holds to read every event of this type.
     """
 
-    __slots__ = ("data", "doc", "name", "person", "personal", "scope", "subject")
+    __slots__ = ("data", "doc", "erases", "name", "person", "personal", "scope", "subject")
 
     def __init__(
         self,
@@ -37,12 +40,14 @@ class EventType(Generic[E]):
         *,
         subject: str,
         person: str | None,
+        erases: str | None = None,
         scope: str | None = None,
     ) -> None:
         self.name = name
         self.data = data
         self.subject = subject
         self.person = person
+        self.erases = erases
         self.scope = scope or f"{name.partition('.')[0]}:read"
         self.doc = (data.__doc__ or "").strip()
         self.personal = personal_fields(data)
@@ -73,13 +78,29 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.json.decode(self.data, type=data)
 
 
+class EventTooLarge(TooLarge):
+    """What the call would tell of is longer than an event can be; nothing was committed."""
+
+    code, title = "event_too_large", "Event too large"
+
+
+def require_size(event_type: str, size_bytes: int) -> None:
+    """Raise EventTooLarge when an event has more than ``EVENT_BYTES_MAX``."""
+    if size_bytes > EVENT_BYTES_MAX:
+        raise EventTooLarge(
+            f"an event {event_type} of this would have {size_bytes:,} bytes, of at most "
+            f"{EVENT_BYTES_MAX:,}: change less at once, or keep what is long in a file"
+        )
+
+
 class StagedEvent(msgspec.Struct, frozen=True):
-    """An event as a handler staged it, before it has an envelope."""
+    """An event as a handler staged it, without envelope. ``json`` is its data, not sealed yet."""
 
     type: EventType[Any]
     id: str
     data: Any
     subject: str
+    json: bytes
 
 
 def personal_fields(data: type) -> tuple[str, ...]:

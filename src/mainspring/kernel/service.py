@@ -184,12 +184,19 @@ class Service:
     # Events, jobs, consumers, schedules
 
     def event(
-        self, name: str, *, subject: str = "id", person: str | None = None, scope: str | None = None
+        self,
+        name: str,
+        *,
+        subject: str = "id",
+        person: str | None = None,
+        erases: str | None = None,
+        scope: str | None = None,
     ) -> Callable[[type[E]], type[E]]:
         """Declare the struct below as the data of events of type ``service.thing.happened``.
 
         ``scope`` lets a caller read them in the feed, in the audit trail and through webhooks; by
-        default ``service:read``.
+        default ``service:read``. ``erases`` names the field with the id of a person whose key is
+        destroyed in the same commit: every process forgets it.
         """
 
         def declare(data: type[E]) -> type[E]:
@@ -199,12 +206,14 @@ class Service:
                 raise Misdeclared(f"event {name} is declared twice")
             if not (isinstance(data, type) and issubclass(data, msgspec.Struct)):
                 raise Misdeclared(f"{name}: its data is a msgspec.Struct")
-            for field in {subject, person} - {None}:
+            for field in {subject, person, erases} - {None}:
                 if field not in data.__struct_fields__:
                     raise Misdeclared(
                         f"{name} has no field {field!r}: it has {', '.join(data.__struct_fields__)}"
                     )
-            self.events[name] = EventType(name, data, subject=subject, person=person, scope=scope)
+            self.events[name] = EventType(
+                name, data, subject=subject, person=person, erases=erases, scope=scope
+            )
             return data
 
         return declare

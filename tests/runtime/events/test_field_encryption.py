@@ -35,9 +35,10 @@ class Joined(msgspec.Struct, frozen=True):
     address: Annotated[dict[str, str] | None, Personal] = None
 
 
-@people.event("users.user.erased", subject="user_id")
+@people.event("users.person.forgotten", subject="by", erases="user_id")
 class Erased(msgspec.Struct, frozen=True):
     user_id: str
+    by: str = "staff"
 
 
 @people.operation("POST /v1/people", scope=None)

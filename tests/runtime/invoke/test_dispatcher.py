@@ -7,6 +7,7 @@ import pytest
 
 from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.errors import ConcurrentUpdate, KeyReused, NotFound
+from mainspring.kernel.event import EVENT_BYTES_MAX, EventTooLarge
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.table import Query
 from mainspring.runtime.invoke.dispatcher import Idempotency, Outcome
@@ -164,3 +165,30 @@ async def test_listeners_hear_of_a_commit_before_its_call_is_answered(runtime: R
     runtime.dispatcher.on_commit(lambda call, events: heard.extend(e.type.name for e in events))
     await new_link(runtime)
     assert heard == ["links.link.created"]
+
+
+async def test_an_event_that_no_bus_would_carry_is_refused_where_it_is_emitted(
+    runtime: Runtime,
+) -> None:
+    with pytest.raises(EventTooLarge, match=r"links\.link\.created of this would have 1,000,"):
+        await run(runtime, links.create, key("k"), new=links.NewLink(slug="x" * EVENT_BYTES_MAX))
+    assert await count(runtime, EVENT_COUNT) == 0
+
+
+async def test_an_event_that_is_too_long_in_its_envelope_is_refused_by_the_commit(
+    runtime: Runtime,
+) -> None:
+    call = runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    call.emit(links.LinkCreated("link_1", "x" * (EVENT_BYTES_MAX - 100), 0))
+    call.write(links.LINKS.insert(links.Link("link_1", "a", 0)))
+    with pytest.raises(EventTooLarge):
+        await runtime.dispatcher.commit(call)
+    assert await count(runtime, EVENT_COUNT) == 0
+    assert await runtime.database.read(links.BY_SLUG, ("a",)) == []
+
+
+async def test_the_longest_event_is_taken(runtime: Runtime) -> None:
+    call = runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    call.emit(links.LinkCreated("link_1", "x" * (EVENT_BYTES_MAX - 1_000), 0))
+    await runtime.dispatcher.commit(call)
+    assert await count(runtime, EVENT_COUNT) == 1

@@ -27,7 +27,6 @@ from mainspring.runtime.tables import SUBJECT_KEY
 
 E = TypeVar("E")
 
-ERASING_TYPES = frozenset({"users.user.erased"})  # their subject is the person
 KEYS_HELD_MAX = 10_000  # unsealed keys in memory
 KEY_HELD_S = 1.0  # how long another process may still use a key after it was destroyed
 SEALED_FIELDS = "sealedfields"  # CloudEvents extension: which fields a reader is not shown
@@ -94,11 +93,11 @@ class FieldEncryption:
         named = {f.name: f.encode_name for f in msgspec.structs.fields(event.data)}
         present = [named[name] for name in event.type.personal if data.get(named[name]) is not None]
         if not present:
-            return _encode(data), []
+            return event.json, []
         assert event.type.person is not None  # a type with personal fields says whose they are
         person = getattr(event.data, event.type.person)
         if person is None:  # it tells of nobody
-            return _encode(data), []
+            return event.json, []
         held = await self._key_for(person, call)
         for name in present:
             value = None
@@ -164,8 +163,8 @@ class FieldEncryption:
     def on_commit(self, call: Call, events: Sequence[StagedEvent]) -> None:
         """Drop the keys of those a commit of this process has erased."""
         for event in events:
-            if event.type.name in ERASING_TYPES:
-                self.forget(call.tenant, event.subject)
+            if event.type.erases is not None:
+                self.forget(call.tenant, getattr(event.data, event.type.erases))
 
     async def _open_all(
         self, data: dict[str, Any], tenant: str, event_id: str, *, allowed: bool

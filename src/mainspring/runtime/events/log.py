@@ -10,7 +10,7 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.event import SPEC_VERSION, Envelope, StagedEvent
+from mainspring.kernel.event import SPEC_VERSION, Envelope, StagedEvent, require_size
 from mainspring.runtime.tables import EventRow
 
 _encode = msgspec.json.Encoder().encode
@@ -22,7 +22,8 @@ _LEAF_PREFIX = b"\x00"  # RFC 6962, section 2.1
 def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
     """Write a staged event as its row; ``data`` is its JSON, personal fields already sealed.
 
-    ``data`` stands in the body byte for byte and last, so that it can be found again.
+    ``data`` stands in the body byte for byte and last, so that it can be found again. Raises
+    EventTooLarge.
     """
     name = event.type.name
     head = _encode(
@@ -42,6 +43,7 @@ def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
         }
     )
     body = b'%b,"data":%b}' % (head[:-1], data)
+    require_size(name, len(body))
     return EventRow(
         event.id,
         call.tenant,

@@ -331,7 +331,7 @@ class Dispatcher:
                 data, keys = await self._sealer.encode(event, call)
                 writes.extend(keys)
             else:
-                data = bytes(event.data) if type(event.data) is msgspec.Raw else _encode(event.data)
+                data = event.json
             row = event_row(call, event, data)
             events.append(EVENTS.insert(row))
             slices.append((row.id, data))

@@ -322,7 +322,7 @@ class UserDeleted(msgspec.Struct, frozen=True):
     id: str
 
 
-@service.event("users.user.erased")
+@service.event("users.user.erased", erases="id")
 class UserErased(msgspec.Struct, frozen=True):
     """A person's key was destroyed: what events held of them can no longer be read."""
 
