@@ -13,6 +13,7 @@ import pytest
 
 from tests import tidy_rules as rules
 from tests.tidy_rules import Finding, Rule, Source
+from tests.tree_rules import TREE_RULES, TreeRule, nothing_is_dead
 
 ROOT = Path(__file__).parents[1]
 CODE = ("src", "tests", "benchmarks", "examples")
@@ -55,6 +56,12 @@ def found(rule: Rule, path: str, text: str) -> list[Finding]:
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
 def test_the_tree_keeps(rule: Rule) -> None:
     wrong = [str(finding) for source in sources() for finding in rule(source)]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("rule", TREE_RULES, ids=lambda rule: rule.__name__)
+def test_the_whole_tree_keeps(rule: TreeRule) -> None:
+    wrong = [str(finding) for finding in rule(list(sources()))]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
@@ -321,9 +328,49 @@ def test_the_rule_tells_right_from_wrong(rule: Rule, path: str, text: str, accep
     assert (not found(rule, path, text)) is accepted
 
 
+CALLED = "print(one_hit())"
+
+TREE_EXAMPLES: list[tuple[TreeRule, dict[str, str], bool]] = [
+    (nothing_is_dead, {SRC: "def one_hit(): ...", STORE: CALLED}, True),
+    (nothing_is_dead, {SRC: "def one_hit(): ..."}, False),
+    (nothing_is_dead, {SRC: "def one_hit(): ...", TEST: CALLED}, False),
+    (nothing_is_dead, {SRC: "HITS_MAX = 5", TEST: "print(HITS_MAX)"}, False),
+    (nothing_is_dead, {SRC: "class Hits:\n def __init__(self):\n  self.hits = 0\nHits()"}, False),
+    (nothing_is_dead, {SRC: "def one_hit(): ...  # used by uvicorn"}, True),
+    (nothing_is_dead, {SRC: "class Hit(msgspec.Struct):\n hits: int\nHit(1)"}, True),
+    (nothing_is_dead, {SRC: "@links.job()\ndef one_hit(): ..."}, True),
+    (nothing_is_dead, {SRC: "class Hits:\n @property\n def one(self): ...\nHits()"}, False),
+    (nothing_is_dead, {"src/mainspring/testing/hits.py": "def one_hit(): ..."}, True),
+    (
+        nothing_is_dead,
+        {
+            "src/mainspring/__init__.py": "from mainspring.kernel.hits import Hits\nprint(Hits)",
+            "src/mainspring/kernel/hits.py": "class Hits:\n def one_hit(self): ...",
+        },
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "tree", "accepted"),
+    TREE_EXAMPLES,
+    ids=[
+        f"{rule.__name__}-{'accepts' if accepted else 'rejects'}-{i}"
+        for i, (rule, _, accepted) in enumerate(TREE_EXAMPLES)
+    ],
+)
+def test_the_tree_rule_tells_right_from_wrong(
+    rule: TreeRule, tree: dict[str, str], accepted: bool
+) -> None:
+    assert (not list(rule([Source(path, text) for path, text in tree.items()]))) is accepted
+
+
 def test_every_rule_has_an_example_of_either_kind() -> None:
     shown = {(rule, accepted) for rule, _, _, accepted in EXAMPLES}
     assert shown == {(rule, accepted) for rule in rules.RULES for accepted in (True, False)}
+    on_trees = {(rule, accepted) for rule, _, accepted in TREE_EXAMPLES}
+    assert on_trees == {(rule, accepted) for rule in TREE_RULES for accepted in (True, False)}
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,6 @@ class Platform:
         Pages(
             self.rest,
             self.runtime.registry,
-            self.runtime,
             ready=self.failing,
             status=self.status,
             prove=lambda nonce: identity.prove(self.keyring, nonce, self.url),

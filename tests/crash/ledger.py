@@ -52,7 +52,6 @@ STAMPS_AFTER = Query(
 ledger = Service(
     "ledger",
     doc="Accounts and deposits.",
-    tables=(ACCOUNTS, SEEN, STAMPS),
     migrations=Path(__file__).parent / "ledger_migrations",
 )
 

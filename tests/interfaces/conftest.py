@@ -149,7 +149,6 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         Pages(
             rest,
             runtime.registry,
-            runtime,
             ready=ready,
             status=status,
             prove=str.upper,

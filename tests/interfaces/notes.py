@@ -57,7 +57,6 @@ ALL = Query("notes.all", f"SELECT {NOTES.columns} FROM notes_notes ORDER BY id",
 notes = Service(
     "notes",
     doc="Notes, for tests.",
-    tables=(NOTES,),
     migrations=Path(__file__).with_name("notes_migrations"),
 )
 

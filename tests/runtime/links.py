@@ -42,7 +42,6 @@ TAKE_NUMBER = Statement(
 links = Service(
     "links",
     doc="Links, for tests.",
-    tables=(LINKS, HITS),
     migrations=Path(__file__).parent / "links_migrations",
 )
 

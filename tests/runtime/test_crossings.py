@@ -237,6 +237,7 @@ async def test_the_only_process_takes_every_lease_back_though_the_clock_was_set_
         await until(runtime, done)
     finally:
         await runtime.stop(1.0)
+    assert (await jobs_in(runtime, "done"))[0].attempt == 2
 
 
 async def test_a_unique_key_holds_for_jobs_of_its_name_only(runtime: Runtime) -> None:

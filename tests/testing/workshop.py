@@ -49,7 +49,6 @@ ALL_TOOLS = Query(
 workshop = Service(
     "workshop",
     doc="Tools, for the tests of the harness.",
-    tables=(TOOLS,),
     migrations=Path(__file__).with_name("workshop_migrations"),
     settings=WorkshopSettings,
 )

@@ -5,7 +5,7 @@ condition is closed with ``IS TRUE``, except where null and false are the same: 
 and under the ANDs and ORs of one.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -14,8 +14,6 @@ from mainspring.cel.types import NUMBERS, Type
 
 TEXT_CHARS_MAX = 50_000  # of the SQL of one expression
 _LIST_MEASURED = 100  # items a list of the context counts for in that
-
-Dialect = Literal["sqlite", "postgres"]
 
 _POSTGRES_TYPES = {
     Type.BOOL: "boolean", Type.INT: "bigint", Type.FLOAT: "float8", Type.TEXT: "text",

@@ -95,7 +95,8 @@ class _Lines:
         """Write a line."""
         self._put(line)
 
-    debug = info = warning = warn = error = err = critical = fatal = exception = log = msg
+    debug = info = warning = error = exception = log = msg
+    warn = err = critical = fatal = msg  # used by structlog
 
 
 class _Memory:
@@ -188,7 +189,7 @@ def _route_standard_library(
     for name in list(logging.root.manager.loggerDict):
         logger = logging.getLogger(name)
         logger.handlers.clear()
-        logger.propagate = True
+        logger.propagate = True  # used by logging
     # What these say of an ordinary day the platform says itself.
     for name in ("uvicorn", "uvicorn.access", "uvicorn.error", "asyncio"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

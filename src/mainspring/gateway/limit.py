@@ -40,12 +40,11 @@ class GcraLimiter:
 
     __slots__ = (
         "_interval", "_keys_max", "_old", "_rotated_s", "_shared", "_telling", "_told",
-        "_window", "_young", "name", "policy", "quota",
+        "_window", "_young", "name", "policy",
     )  # fmt: skip
 
     def __init__(self, name: str, rate: Rate, *, keys_max: int) -> None:
         self.name = name
-        self.quota = rate.count
         self._window = rate.window_s
         self._interval = rate.window_s / rate.count
         self._keys_max = keys_max // 2

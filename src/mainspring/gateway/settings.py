@@ -8,7 +8,6 @@ import msgspec
 from mainspring.gateway import hosts, origins
 from mainspring.kernel.policy import Rate
 
-Bytes = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 
 

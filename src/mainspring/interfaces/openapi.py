@@ -49,7 +49,6 @@ class Document:
     def __init__(self, services: Iterable[Service], *, title: str, version: str) -> None:
         self._services = list(services)
         operations = [o for s in self._services for o in s.operations.values()]
-        self._operations = {operation.name: operation for operation in operations}
         self._read_schemas(operations)
         self._info = {"title": title, "version": version, "description": _ABOUT}
         self._failures = _failures(operations)

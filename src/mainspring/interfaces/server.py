@@ -101,7 +101,7 @@ class Cycle(RequestResponseCycle):
             raise RuntimeError("a header holds a line break")
         self.transport.write(head + b"\r\n" + (b"" if self.scope["method"] == "HEAD" else body))
         self.response_started = self.response_complete = True
-        self.waiting_for_100_continue = False
+        self.waiting_for_100_continue = False  # used by uvicorn
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
@@ -190,7 +190,7 @@ class Protocol(HttpToolsProtocol):
         if isinstance(self.cycle, Cycle) and not self.cycle.response_complete:
             self.cycle.drain()
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:  # used by asyncio
         """Take what came. Raises nothing: what cannot be parsed is answered and closed upon."""
         self._unparsed = self._unparsed + data if self._unparsed else data
         self._parse_on()
@@ -267,7 +267,7 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = max(1, self._head_bytes)
         super().on_message_begin()
 
-    def on_headers_complete(self) -> None:
+    def on_headers_complete(self) -> None:  # used by httptools
         """Check the size of what was parsed, then hand the request over."""
         if self._head_bytes > self.bounds.header_bytes_max:
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
@@ -363,10 +363,10 @@ class Protocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
         self._drop_unread()
 
-    def _should_upgrade(self) -> bool:
+    def _should_upgrade(self) -> bool:  # used by uvicorn
         return False
 
-    def _should_upgrade_to_ws(self) -> bool:
+    def _should_upgrade_to_ws(self) -> bool:  # used by uvicorn
         return False
 
     # Timers and refusals
@@ -423,7 +423,7 @@ class Protocol(HttpToolsProtocol):
 
 
 class _Uvicorn(uvicorn.Server):
-    @contextlib.contextmanager
+    @contextlib.contextmanager  # used by uvicorn
     def capture_signals(self) -> Iterator[None]:
         """Signals belong to the process, not to the server in it."""
         yield
@@ -500,8 +500,8 @@ class Server:
         if self._running is None:
             return
         # Typed as whole seconds, and used as any number of them.
-        self._uvicorn.config.timeout_graceful_shutdown = seconds  # type: ignore[assignment]
-        self._uvicorn.should_exit = True
+        self._uvicorn.config.timeout_graceful_shutdown = seconds  # type: ignore[assignment]  # used by uvicorn
+        self._uvicorn.should_exit = True  # used by uvicorn
         await asyncio.gather(self._running, return_exceptions=True)
         self._running = None
 

@@ -9,7 +9,6 @@ import re
 from mainspring.kernel.clock import Clock, Entropy
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-PREFIX_MAX_CHARS = 63
 
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 _PATTERN = re.compile(r"(?:([a-z](?:[a-z_]{0,61}[a-z])?)_)([0-7][0-9a-hjkmnp-tv-z]{25})")

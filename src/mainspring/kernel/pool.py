@@ -62,7 +62,3 @@ class Pool:
             yield
         finally:
             self.give_back(holder)
-
-    def held_by(self, holder: str) -> int:
-        """How many places a holder has."""
-        return self._held.get(holder, 0)

@@ -23,7 +23,6 @@ from mainspring.kernel.operation import (
     Operation,
 )  # fmt: skip
 from mainspring.kernel.policy import ATTEMPTS_DEFAULT, RateClass, RetryPolicy
-from mainspring.kernel.table import Table
 
 E = TypeVar("E")
 S = TypeVar("S")
@@ -66,7 +65,6 @@ class Service:
         name: str,
         *,
         doc: str,
-        tables: tuple[Table[Any], ...] = (),
         migrations: Traversable | None = None,
         settings: type[msgspec.Struct] | None = None,
     ) -> None:
@@ -86,7 +84,6 @@ class Service:
                 raise Misdeclared(f"{name}: every setting has a default: {error}") from None
         self.name = name
         self.doc = doc
-        self.tables = tables
         self.migrations = migrations
         self.settings = settings
         self.operations: dict[str, Operation] = {}

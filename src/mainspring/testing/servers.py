@@ -170,7 +170,6 @@ class PgBouncer:
         program = shutil.which("pgbouncer")
         if program is None:
             raise RuntimeError("no pgbouncer on PATH")
-        self._server = server
         self.directory = _private_directory("mainspring-pgb-")
         (self.directory / "users").write_text('"postgres" ""\n')
         (self.directory / "ini").write_text(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.runtime.audit import merkle
+from tests.runtime.audit.inclusion import includes
 
 # The reference log of certificate-transparency: eight entries and the root after each.
 CT_ENTRIES = [
@@ -119,7 +120,7 @@ def test_paths_are_those_of_certificate_transparency(leaf, size, path):
     ours = hashes(merkle.inclusion_spans(leaf - 1, size), leaves)
     assert [h.hex() for h in ours] == path
     root = bytes.fromhex(CT_ROOTS[size - 1])
-    assert merkle.includes(leaves[leaf - 1], leaf - 1, size, ours, root)
+    assert includes(leaves[leaf - 1], leaf - 1, size, ours, root)
 
 
 @pytest.mark.parametrize(("first", "second", "proof"), CT_CONSISTENCIES)
@@ -133,7 +134,7 @@ def test_the_empty_tree():
     assert merkle.root_of([]) == merkle.EMPTY_ROOT == mth([])
     assert merkle.extends(0, merkle.EMPTY_ROOT, 5, mth(LEAVES[:5]), [])
     assert not merkle.extends(0, LEAVES[0], 5, mth(LEAVES[:5]), [])
-    assert not merkle.includes(LEAVES[0], 0, 0, [], merkle.EMPTY_ROOT)
+    assert not includes(LEAVES[0], 0, 0, [], merkle.EMPTY_ROOT)
 
 
 def test_every_root_up_to_400():
@@ -148,7 +149,7 @@ def test_every_proof_of_every_tree_up_to_70():
         root = mth(LEAVES[:size])
         for at in range(size):
             path = hashes(merkle.inclusion_spans(at, size), LEAVES)
-            assert merkle.includes(LEAVES[at], at, size, path, root)
+            assert includes(LEAVES[at], at, size, path, root)
             proof = hashes(merkle.consistency_spans(at, size), LEAVES)
             assert merkle.extends(at, mth(LEAVES[:at]), size, root, proof)
 
@@ -159,22 +160,20 @@ def test_a_path_proves_its_leaf_and_nothing_else(data):
     index = data.draw(st.integers(0, size - 1))
     root = mth(LEAVES[:size])
     path = hashes(merkle.inclusion_spans(index, size), LEAVES)
-    assert merkle.includes(LEAVES[index], index, size, path, root)
+    assert includes(LEAVES[index], index, size, path, root)
 
     other = data.draw(
         st.integers(0, size - 1).filter(lambda i: i != index) if size > 1 else st.just(-1)
     )
-    assert not merkle.includes(LEAVES[index], other, size, path, root)
-    assert not merkle.includes(LEAVES[other], index, size, path, root)
-    assert not merkle.includes(LEAVES[index], index, size, [*path, root], root)
-    assert not merkle.includes(
-        LEAVES[index], index, size, path, LEAVES[0] if size > 1 else root[::-1]
-    )
+    assert not includes(LEAVES[index], other, size, path, root)
+    assert not includes(LEAVES[other], index, size, path, root)
+    assert not includes(LEAVES[index], index, size, [*path, root], root)
+    assert not includes(LEAVES[index], index, size, path, LEAVES[0] if size > 1 else root[::-1])
     if path:
-        assert not merkle.includes(LEAVES[index], index, size, path[:-1], root)
+        assert not includes(LEAVES[index], index, size, path[:-1], root)
         at = data.draw(st.integers(0, len(path) - 1))
         changed = [*path[:at], path[at][::-1], *path[at + 1 :]]
-        assert not merkle.includes(LEAVES[index], index, size, changed, root)
+        assert not includes(LEAVES[index], index, size, changed, root)
 
 
 @given(st.data())

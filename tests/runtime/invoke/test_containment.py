@@ -248,6 +248,7 @@ async def test_a_loop_that_fails_runs_again(how: str, monkeypatch: pytest.Monkey
     async with asyncio.timeout(5):
         await again.wait()
     await loops.stop()
+    assert runs == [how, how]
 
 
 async def test_a_job_that_does_not_stop_at_its_limit_is_left_behind(

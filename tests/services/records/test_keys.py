@@ -16,7 +16,7 @@ def _before(a: Any, b: Any) -> bool:
     return a != b and (a is None or (b is not None and a < b))
 
 
-def _holds(a: Any, b: Any, kind: Type) -> None:
+def _assert_keys_order(a: Any, b: Any, kind: Type) -> None:
     for descending in (False, True):
         x, y = component(a, kind, descending), component(b, kind, descending)
         assert (x == y) == (a == b)
@@ -28,17 +28,17 @@ def _holds(a: Any, b: Any, kind: Type) -> None:
 
 @given(st.none() | TEXTS, st.none() | TEXTS)
 def test_text(a: str | None, b: str | None) -> None:
-    _holds(a, b, Type.TEXT)
+    _assert_keys_order(a, b, Type.TEXT)
 
 
 @given(st.none() | NUMBERS, st.none() | NUMBERS)
 def test_numbers(a: float | None, b: float | None) -> None:
-    _holds(a, b, Type.FLOAT)
+    _assert_keys_order(a, b, Type.FLOAT)
 
 
 @given(st.none() | st.booleans(), st.none() | st.booleans())
 def test_booleans(a: bool | None, b: bool | None) -> None:
-    _holds(a, b, Type.BOOL)
+    _assert_keys_order(a, b, Type.BOOL)
 
 
 @given(TEXTS.filter(bool), TEXTS)

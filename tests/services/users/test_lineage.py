@@ -197,6 +197,7 @@ async def test_what_holds_no_more_may_be_revoked(people: People) -> None:
     await people.ask("update_user", caller=SYSTEM, id=ann.actor, changes=UserChanges(roles=[]))
     clerk = await people.caller((await make(people, SYSTEM, "api_keys:*")).key)
     await people.ask("delete_api_key", caller=clerk, id=key.id)
+    assert not await holds(people, key)
 
 
 async def test_a_key_lists_and_ends_what_it_made(people: People) -> None:

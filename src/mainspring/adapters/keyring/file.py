@@ -74,7 +74,7 @@ class _OnlyOurs(JWSRegistry):
     The library warns of the old name at every use; here it is meant.
     """
 
-    def get_alg(self, name: str) -> Any:
+    def get_alg(self, name: str) -> Any:  # used by joserfc
         """Return the algorithm. Raises UnsupportedAlgorithmError for every other name."""
         if name != ALGORITHM:
             raise UnsupportedAlgorithmError(f"{name!r} is not {ALGORITHM}")

@@ -14,8 +14,6 @@ from mainspring.ports.database import StartError
 
 PACKAGE = "lifetimes"
 FILE = "lifetimes/datasets/CDNOW_master.txt"
-ORDERS_IN_FILE = 69_659
-CUSTOMERS_IN_FILE = 23_570
 LAST_DAY = "1998-06-30"  # recency counts back from here
 
 

@@ -25,7 +25,6 @@ from mainspring.kernel.policy import RateClass
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.runtime.metrics.telemetry import TEXT_TYPE
 from mainspring.runtime.registry import Registry
-from mainspring.runtime.runtime import Runtime
 
 METRICS_SCOPE = "metrics:read"
 DOCUMENTS_BYTES_MAX = 32 << 20  # of OpenAPI documents kept, one per set of shapes somebody may see
@@ -55,7 +54,6 @@ class Pages:
         self,
         rest: RestApp,
         registry: Registry,
-        runtime: Runtime,
         *,
         ready: Callable[[], Awaitable[Sequence[str]]],
         status: Callable[[], Awaitable[Any]],
@@ -64,7 +62,6 @@ class Pages:
     ) -> None:
         self._rest = rest
         self._registry = registry
-        self._runtime = runtime
         self._ready = ready
         self._status = status
         self._prove = prove

@@ -71,7 +71,6 @@ class ConsumerRunner:
         self._supervisor = Supervisor()
         self._listeners: list[AsideListener] = []
         self._moved_s: dict[str, float] = {}
-        self.lag_events: dict[str, int] = {}
 
     def failing(self) -> list[str]:
         """Name the consumers that fail or stand still, and why."""
@@ -169,11 +168,9 @@ class ConsumerRunner:
         """Take one batch of events; return how far the cursor is now."""
         events = (await self._database.page(EVENTS_AFTER, (after, BATCH_EVENTS), BATCH_BYTES)).items
         if not events:
-            self.lag_events[consumer.name] = 0
             return after
         wanted = [event for event in events if consumer.takes(event.type)]
         last = events[-1].seq
-        self.lag_events[consumer.name] = len(wanted)
         calls = [await self._handle(consumer, event) for event in wanted]
         try:
             await self._dispatcher.commit_all(

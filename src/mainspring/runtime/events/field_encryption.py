@@ -149,11 +149,6 @@ class FieldEncryption:
                 raise
             return msgspec.convert(values | dict.fromkeys(erased, ""), data)
 
-    async def is_erased(self, tenant: str, person: str) -> bool:
-        """Tell whether this person's key was destroyed."""
-        rows = await self._database.read(SUBJECT_KEY, (tenant, person))
-        return bool(rows) and rows[0].sealed == _DESTROYED
-
     def forget(self, tenant: str, person: str) -> None:
         """Drop a person's key from memory."""
         self._drops += 1

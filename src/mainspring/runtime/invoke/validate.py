@@ -65,11 +65,6 @@ class Inputs:
         except msgspec.ValidationError:
             return None
 
-    @property
-    def takes_body(self) -> bool:
-        """Whether the operation reads a body of JSON."""
-        return self._body_param is not None
-
     def read(
         self,
         path: Sequence[str],

@@ -82,17 +82,14 @@ class QueueStats:
     """What one queue of this process has done."""
 
     __slots__ = (
-        "buried", "done", "failed", "last_minute", "running", "seconds", "wait_seconds",
+        "done", "failed", "last_minute", "running",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.running = 0
         self.done = 0
         self.failed = 0
-        self.buried = 0
         self.last_minute = SlidingWindow()  # of those that are done
-        self.seconds = 0.0
-        self.wait_seconds = 0.0
 
 
 class Workers:
@@ -219,7 +216,6 @@ class Workers:
         )
         stats = self.stats[queue]
         stats.running += 1
-        stats.wait_seconds += max(0, call.now_ms - max(job.created_ms, job.run_at_ms)) / 1000
         return call
 
     async def run_due(self) -> list[Attempt]:
@@ -259,7 +255,6 @@ class Workers:
         finally:
             seconds = self._clock.monotonic_s() - started_s
             self._metrics.job_seconds.of(job.name, outcome).observe(seconds)
-            stats.seconds += seconds
             stats.running -= 1
 
     async def run_attempt(self, queue: str, job: ClaimedJob, call: Call) -> Attempt:
@@ -361,7 +356,6 @@ class Workers:
             # Then this was an attempt like any that failed, and runs again.
             why = ConcurrentUpdate(f"what it staged could not be kept: {type(unkept).__name__}")
             return await self._failed(queue, job, call, why)
-        self.stats[queue].buried += last
         return "snoozed" if snoozed else "failed"
 
     def _bury(self, job: ClaimedJob, text: str) -> Command:

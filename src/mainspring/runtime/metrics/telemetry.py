@@ -109,11 +109,6 @@ class Family(Generic[C]):
             series = self._series.setdefault(labels, self._make())
         return series
 
-    def keep_only(self, labels: set[Labels]) -> None:
-        """Drop the series that are not named: of queues and consumers that are gone."""
-        for gone in self._series.keys() - labels:
-            del self._series[gone]
-
     def series(self) -> Iterator[tuple[Labels, C]]:
         """Every series with its label values."""
         yield from list(self._series.items())
@@ -206,7 +201,7 @@ class Metrics:
             ("job", "outcome"),
             WORK_SECONDS,
         )
-        self.log_dropped = self._declare(
+        self._declare(
             Family(
                 "mainspring_log_lines_dropped",
                 "Log lines that could not be written: the reader was slow or gone, the disk full.",

@@ -9,7 +9,6 @@ from mainspring.kernel.event import Envelope
 from mainspring.kernel.operation import Input
 from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Cursor, Limit
 from mainspring.kernel.service import Service
-from mainspring.services.audit.store import CHECKPOINTS
 
 SCANNED_MAX = 5_000  # events read for one page
 
@@ -30,7 +29,6 @@ class AuditSettings(msgspec.Struct, frozen=True):
 service = Service(
     "audit",
     doc="The audit trail: every event in a verifiable, append-only log.",
-    tables=(CHECKPOINTS,),
     migrations=files("mainspring.services.audit") / "migrations",
     settings=AuditSettings,
 )

@@ -85,7 +85,6 @@ DEPTHS = Query(
     scans=True,
 )
 QUEUES = Query("jobs.queues", "SELECT name, paused FROM queues", QueueRow)
-PAUSED = Query("jobs.paused", "SELECT paused FROM queues WHERE name = :name", bool)
 SET_PAUSED = Statement(
     "jobs.set_paused",
     "INSERT INTO queues (name, paused) VALUES (:name, :paused) "

@@ -11,7 +11,6 @@ from mainspring.kernel.errors import Conflict
 from mainspring.kernel.operation import Input
 from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Limit
 from mainspring.kernel.service import Service
-from mainspring.services.records.store import COLLECTIONS, LINKS, RECORDS
 
 FIELDS_MAX = 100
 INDEXES_MAX = 8  # of one collection: the columns k1 to k8
@@ -58,7 +57,6 @@ class RecordsSettings(msgspec.Struct, frozen=True):
 service = Service(
     "records",
     doc="Records in collections with a schema, access rules, filters and indexes.",
-    tables=(COLLECTIONS, RECORDS, LINKS),
     migrations=files("mainspring.services.records") / "migrations",
     settings=RecordsSettings,
 )

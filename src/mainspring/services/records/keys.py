@@ -42,11 +42,6 @@ def beginning(text: str, descending: bool) -> bytes:
     return made.translate(_TURN) if descending else made
 
 
-def turned(key: bytes, descending: bool) -> bytes:
-    """Turn every bit of a component that is descending."""
-    return key.translate(_TURN) if descending else key
-
-
 def after(prefix: bytes) -> bytes:
     """The smallest bytes that come after everything that starts with ``prefix``."""
     kept = prefix.rstrip(b"\xff")

@@ -22,7 +22,6 @@ from mainspring.services.users.model import (
     USER_ROLE,
 )
 from mainspring.services.users.passwords import Passwords
-from mainspring.services.users.store import TABLES
 
 __all__ = ["Passwords", "UserAuthenticator"]
 
@@ -62,7 +61,6 @@ class UsersSettings(msgspec.Struct, frozen=True):
 service = Service(
     "users",
     doc="Users, their sessions, API keys and roles.",
-    tables=TABLES,
     migrations=files("mainspring.services.users") / "migrations",
     settings=UsersSettings,
 )

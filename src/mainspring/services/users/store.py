@@ -169,10 +169,6 @@ FAILURES = Table("users_failures", FailureRow, key=("tenant", "account"))
 MAILED = Table("users_mails", MailedRow, key=("tenant", "account"))
 READS = Table("users_reads", ReadRow, key=("tenant", "reader", "person"))
 GONE = Table("users_gone", GoneRow, key=("tenant", "id"))
-TABLES = (
-    USERS, ROLES, GRANTS, SESSIONS, API_KEYS, FIRST_KEYS, MAIL_TOKENS, FAILURES, MAILED, READS,
-    GONE,
-)  # fmt: skip
 LINE_MAX = 8  # keys that were made by one another in a row
 
 

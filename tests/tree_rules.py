@@ -1,0 +1,79 @@
+"""The rules of the house that hold for the tree as a whole, each from its files to what is wrong.
+
+As in ``tidy_rules``, ``test_tidy.py`` shows each a tree to accept and one to reject.
+"""
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from vulture import Vulture  # type: ignore[import-untyped]
+
+from tests.tidy_rules import Finding, Source, dotted
+
+# Exported for users, whose tests are its callers.
+HARNESS = "src/mainspring/testing/"
+PUBLIC = "src/mainspring/__init__.py"
+# Decorators that only change what a name does. Any other hands it to somebody, who calls it.
+CHANGING = frozenset({
+    "property", "staticmethod", "classmethod", "cached_property", "functools.cached_property",
+    "lru_cache", "functools.lru_cache", "contextmanager", "contextlib.contextmanager",
+    "asynccontextmanager", "contextlib.asynccontextmanager", "overload", "override", "dataclass",
+})  # fmt: skip
+
+TreeRule = Callable[[Sequence[Source]], Iterator[Finding]]
+
+
+def nothing_is_dead(sources: Sequence[Source]) -> Iterator[Finding]:
+    """No name in ``src`` that is used in tests only, or nowhere; vulture compares by name.
+
+    Spared are fields of a struct, the harness, what the public API exports, what a decorator hands
+    on, and a line that says ``# used by ...``: a library calls it.
+    """
+    shipped = {source.path: source for source in sources if source.shipped}
+    public = _exported(shipped.get(PUBLIC))
+    search = Vulture()
+    for source in shipped.values():
+        search.scan(source.text, filename=Path(source.path))
+    for item in search.get_unused_code():
+        path = item.filename.as_posix()
+        source = shipped[path]
+        if path.startswith(HARNESS) or item.first_lineno in _spared(source, public):
+            continue
+        if "# used by " not in source.text.splitlines()[item.first_lineno - 1]:
+            yield Finding(path, item.first_lineno, f"{item.message}, but for tests")
+
+
+def _exported(source: Source | None) -> frozenset[str]:
+    if source is None:
+        return frozenset()
+    names = [n for n in source.tree.body if isinstance(n, ast.ImportFrom)]
+    return frozenset(alias.name for node in names for alias in node.names)
+
+
+def _spared(source: Source, public: frozenset[str]) -> frozenset[int]:
+    lines: set[int] = set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ClassDef):
+            if node.bases or node.decorator_list:
+                lines.update(n.lineno for n in node.body if isinstance(n, ast.AnnAssign))
+            if node.name in public:
+                lines.update(_first_line(n) for n in node.body if isinstance(n, _DEFINED))
+        if isinstance(node, _DEFINED) and _handed_on(node):
+            lines.add(_first_line(node))
+    return frozenset(lines)
+
+
+_DEFINED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+
+
+def _handed_on(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    names = [dotted(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list]
+    return any(name not in CHANGING and not name.endswith(".setter") for name in names)
+
+
+TREE_RULES: tuple[TreeRule, ...] = (nothing_is_dead,)
