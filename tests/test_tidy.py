@@ -312,8 +312,38 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
     ),
     (
         rules.declarations_have_their_room,
+        "src/mainspring/services/links/api.py",
+        "@service.contract.job()\nasync def rescan(call): ...",
+        True,
+    ),
+    (
+        rules.declarations_have_their_room,
+        "src/mainspring/services/links/jobs.py",
+        "@service.contract.job()\nasync def rescan(call): ...",
+        False,
+    ),
+    (
+        rules.declarations_have_their_room,
         "src/mainspring/services/links/operations.py",
         "@service.event('links.link.created')\nclass LinkCreated: ...",
+        False,
+    ),
+    (
+        rules.words_stand_in_the_contract,
+        "src/mainspring/services/links/operations.py",
+        "@handles(api.get)\nasync def get(call): ...\ndef told():\n    'Tell.'\ndef _own(): ...",
+        True,
+    ),
+    (
+        rules.words_stand_in_the_contract,
+        "src/mainspring/services/links/operations/links.py",
+        "@handles(api.get)\nasync def get(call):\n    'Show a link.'",
+        False,
+    ),
+    (
+        rules.words_stand_in_the_contract,
+        "src/mainspring/services/links/jobs.py",
+        "def told(): ...",
         False,
     ),
 ]

@@ -46,6 +46,7 @@ DECLARED = re.compile(r"_?[A-Z][A-Z0-9_]*(\.(columns|name))?")
 
 # A service's decorators and the one file (or folder of that name) they are used in.
 DECLARATIONS = {
+    "contract": "api",
     "event": "api",
     "operation": "operations",
     "transaction": "operations",
@@ -368,10 +369,28 @@ def declarations_have_their_room(source: Source) -> Iterator[Finding]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             for decorator in node.decorator_list:
                 name = dotted(decorator.func) if isinstance(decorator, ast.Call) else ""
-                owner, _, kind = name.rpartition(".")
+                owner, kind = [*name.split("."), ""][:2]
                 if owner == "service" and DECLARATIONS.get(kind, room) != room:
                     what = f"@{name} belongs in {DECLARATIONS[kind]}.py"
                     yield Finding(source.path, node.lineno, what)
+
+
+def words_stand_in_the_contract(source: Source) -> Iterator[Finding]:
+    """What a contract describes is described there alone; every other public function says it."""
+    if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
+        return
+    if source.parts[4].removesuffix(".py") not in ("jobs", "operations"):
+        return
+    for node in source.tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        calls = [d for d in node.decorator_list if isinstance(d, ast.Call)]
+        handles = any(dotted(decorator.func) == "handles" for decorator in calls)
+        described = ast.get_docstring(node) is not None
+        if handles and described:
+            yield Finding(source.path, node.lineno, f"{node.name} is described by its contract")
+        if not (handles or described or node.name.startswith("_")):
+            yield Finding(source.path, node.lineno, f"{node.name} has no doc")
 
 
 def missing_from_service(names: set[str]) -> list[str]:
@@ -442,4 +461,5 @@ RULES: tuple[Rule, ...] = (
     sql_takes_parameters,
     siblings_meet_at_the_api,
     declarations_have_their_room,
+    words_stand_in_the_contract,
 )

@@ -29,7 +29,7 @@ from mainspring.kernel.money import (
 from mainspring.kernel.operation import Input, Operation, Raw, Response, StreamItem, Upload
 from mainspring.kernel.page import Page
 from mainspring.kernel.policy import RateClass, RetryPolicy
-from mainspring.kernel.service import Service
+from mainspring.kernel.service import Service, handles
 from mainspring.kernel.table import Query, Statement, Table
 
 __all__ = [
@@ -69,5 +69,6 @@ __all__ = [
     "Transaction",
     "Unavailable",
     "Upload",
+    "handles",
     "rfc3339",
 ]

@@ -85,6 +85,8 @@ def services_of(user_app: App | None) -> list[Service]:
             f"the settings of a service would be those of the platform: rename {min(clash)}"
         )
     services = [*BUILT_IN, *own]
+    for service in services:
+        service.load()
     types = [name for service in services for name in service.events]
     for consumer in (c for service in own for c in service.consumers.values()):
         for pattern in consumer.patterns:

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, Generic, ParamSpec
 import msgspec
 
 from mainspring.kernel import declaration
+from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.policy import RetryPolicy
 
@@ -47,17 +48,15 @@ class Snooze(Exception):
         self.delay_s = delay_s
 
 
-class Job(Generic[P]):
+class Job(Contract[P]):
     """A declared kind of job. Calling it calls its handler, so tests need no worker."""
 
-    __slots__ = (
-        "args", "coalesces", "doc", "handler", "name", "public", "queue", "retry", "timeout_s",
-    )  # fmt: skip
+    __slots__ = ("args", "coalesces", "public", "queue", "retry", "timeout_s")
 
     def __init__(
         self,
         name: str,
-        handler: JobHandler[P],
+        declared: JobHandler[P],
         *,
         queue: str,
         retry: RetryPolicy,
@@ -65,17 +64,15 @@ class Job(Generic[P]):
         coalesces: bool = False,
         public: bool = False,
     ) -> None:
+        super().__init__(name, declared)
         self.coalesces = coalesces
         self.public = public
-        self.name = name
-        self.handler = handler
         self.queue = queue
         self.retry = retry
         self.timeout_s = timeout_s
-        self.doc = inspect.getdoc(handler) or ""
-        names, hints = declaration.signature(name, handler)
-        declaration.require_async(name, handler)
-        parameters = inspect.signature(handler).parameters
+        names, hints = declaration.signature(name, declared)
+        declaration.require_async(name, declared)
+        parameters = inspect.signature(declared).parameters
         fields: list[Any] = []
         for parameter in names:
             declaration.require_json(name, hints[parameter], f"parameter {parameter!r}")
@@ -93,6 +90,11 @@ class Job(Generic[P]):
                     msgspec.convert(msgspec.to_builtins(value), kind)
         except (TypeError, msgspec.ValidationError) as error:
             raise Misdeclared(f"{name}: a default does not fit: {error}") from None
+
+    def attach(self, handler: JobHandler[P]) -> None:
+        """Have this function do it. Raises Misdeclared where it does not fit, or one does it."""
+        declaration.require_async(self.name, handler)
+        super().attach(handler)
 
     async def __call__(self, call: Any, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run the handler directly."""
@@ -112,13 +114,6 @@ class Job(Generic[P]):
         unless given, ``priority`` 0 to 9 (highest first), ``run_at_ms`` now unless given.
         """
         return ConfiguredJob(self, queue or self.queue, priority, run_at_ms, unique_key)
-
-    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Name positional arguments. Raises TypeError when they do not fit the signature."""
-        if not args:
-            return kwargs
-        bound = inspect.signature(self.handler).bind(None, *args, **kwargs)
-        return dict(list(bound.arguments.items())[1:])  # without the call
 
     def encode(self, args: dict[str, Any]) -> str:
         """Write arguments as JSON. Raises TypeError when they do not fit the signature."""

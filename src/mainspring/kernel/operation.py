@@ -1,20 +1,29 @@
 """Operations: typed request to typed response, with scope, rate class, limits and HTTP shape."""
 
-import inspect
 import re
 import types
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from mainspring.kernel import declaration
+from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.policy import RateClass
 
 T = TypeVar("T")
+if TYPE_CHECKING:  # ``Operation`` alone is any operation
+    from typing_extensions import ParamSpec
+    from typing_extensions import TypeVar as DefaultedTypeVar
+
+    P = ParamSpec("P", default=...)
+    R = DefaultedTypeVar("R", default=Any)
+else:
+    P = typing.ParamSpec("P")
+    R = TypeVar("R")
 
 BODY_BYTES_MAX = 1 << 20
 UPLOAD_BYTES_MAX = 64 << 20
@@ -78,20 +87,20 @@ class StreamItem(msgspec.Struct, frozen=True):
     event: str | None = None
 
 
-class Operation:
-    """A declared operation. Calling it calls its handler, so tests need no database."""
+class Operation(Contract[P], Generic[P, R]):
+    """A declared operation: what it takes beside its call, and what its handler returns.
+
+    Calling it calls its handler, so tests need no database.
+    """
 
     __slots__ = (
         "body",
         "body_bytes_max",
         "body_param",
-        "doc",
-        "handler",
         "in_transaction",
         "kind",
         "may_be_silent",
         "method",
-        "name",
         "path",
         "path_params",
         "prepare",
@@ -114,7 +123,7 @@ class Operation:
         self,
         name: str,
         shape: str,
-        handler: Callable[..., Any],
+        declared: Callable[..., Any],
         *,
         kind: Kind = Kind.UNARY,
         scope: str | None,
@@ -128,6 +137,7 @@ class Operation:
         prepare: Callable[..., Awaitable[str]] | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> None:
+        super().__init__(name, declared)
         match = _SHAPE.fullmatch(shape)
         if match is None:
             raise Misdeclared(
@@ -137,9 +147,7 @@ class Operation:
             raise Misdeclared(
                 f"{name}: {scope!r} is no scope: write 'links:write', say, or None for everybody"
             )
-        self.name = name
         self.method, self.path = match[1], match[2]
-        self.handler = handler
         self.kind = kind
         self.scope = scope
         self.rate = rate
@@ -151,14 +159,14 @@ class Operation:
         self.prepare = prepare
         self.shows = shows
         self.writes = self.method in WRITING_METHODS
-        self.doc = inspect.getdoc(handler) or ""
         self.summary = self.doc.partition("\n")[0]
         self._read_signature()
         self.status = status or (204 if self.response is type(None) else 200)
 
     def _read_signature(self) -> None:
-        parameters, hints = declaration.signature(self.name, self.handler)
-        declaration.require_async(self.name, self.handler, generator=self.kind is Kind.STREAM)
+        parameters, hints = declaration.signature(self.name, self.declared)
+        if self.kind is not Kind.STREAM:
+            declaration.require_async(self.name, self.declared)
         found = _PLACEHOLDER.findall(self.path)
         placeholders = set(found)
         if len(placeholders) < len(found) or set("{}") & set(_PLACEHOLDER.sub("", self.path)):
@@ -217,9 +225,22 @@ class Operation:
             declaration.require_json(self.name, response, "what it answers")
         self.response: Any = response
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the handler directly."""
-        return await self.handler(*args, **kwargs)
+    def attach(
+        self,
+        handler: Callable[..., Any],
+        *,
+        prepare: Callable[..., Awaitable[str]] | None = None,
+        shows: Callable[..., Awaitable[bytes]] | None = None,
+    ) -> None:
+        """Have this function do it. Raises Misdeclared where it does not fit, or one does it."""
+        declaration.require_async(self.name, handler, generator=self.kind is Kind.STREAM)
+        super().attach(handler)
+        self.prepare, self.shows = prepare or self.prepare, shows or self.shows
+
+    async def __call__(self, call: Any, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the handler of a unary operation directly."""
+        answer: R = await self.handler(call, *args, **kwargs)
+        return answer
 
 
 def _is_struct(kind: object) -> bool:

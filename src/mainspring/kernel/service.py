@@ -1,16 +1,18 @@
 """Service: a bounded context, declared with decorators. Built-in and user services are alike."""
 
+import importlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.resources.abc import Traversable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 import msgspec
 from cronsim import CronSim, CronSimError
 
 from mainspring.kernel import declaration
 from mainspring.kernel.call import Call
+from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.event import Envelope, EventType
 from mainspring.kernel.job import Job, JobHandler, Schedule
@@ -21,13 +23,19 @@ from mainspring.kernel.operation import (
     Describe,
     Kind,
     Operation,
+    Raw,
+    StreamItem,
 )  # fmt: skip
 from mainspring.kernel.policy import ATTEMPTS_DEFAULT, RateClass, RetryPolicy
 
 E = TypeVar("E")
 S = TypeVar("S")
 P = ParamSpec("P")
+R = TypeVar("R")
 Handler = Callable[..., Any]
+Streamed = AsyncIterator[StreamItem]
+Unary = Callable[Concatenate[Any, P], Awaitable[R]]
+Streaming = Callable[Concatenate[Any, P], Streamed]
 Judge = Callable[[Call, Envelope], Awaitable[bool]]
 
 _PATTERN = re.compile(r"\*|[a-z0-9_]+(?:\.[a-z0-9_]+)?\.(?:\*|[a-z0-9_]+)")
@@ -57,8 +65,183 @@ def pattern_covers(pattern: str, event_type: str) -> bool:
     return pattern == event_type
 
 
-class Service:
-    """Owns its tables, operations, events, jobs and consumers."""
+class Contracts:
+    """Declares operations and jobs of a service by a signature and a doc, without a body.
+
+    ``handles`` attaches the handlers elsewhere, so that whoever calls needs not import them.
+    """
+
+    _with_handlers = False
+
+    def __init__(self, service: str) -> None:
+        self.name = service
+        self.operations: dict[str, Operation] = {}
+        self.jobs: dict[str, Job[...]] = {}
+
+    def operation(
+        self,
+        shape: str,
+        *,
+        scope: str | None,
+        status: int | None = None,
+        rate: RateClass = RateClass.DEFAULT,
+        secret: bool = False,
+        raises: tuple[type, ...] = (),
+        body_bytes_max: int = BODY_BYTES_MAX,
+        timeout_s: float = TIMEOUT_S,
+        shows: Callable[..., Awaitable[bytes]] | None = None,
+    ) -> Callable[[Unary[P, R]], Operation[P, R]]:
+        """Declare a unary operation. ``scope=None`` lets anyone call it.
+
+        ``secret`` says the answer holds a secret: its idempotency record is sealed and kept 10 min.
+        ``shows`` as for ``handles``.
+        """
+        return self._operation(
+            shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret,
+            raises=raises, body_bytes_max=body_bytes_max, timeout_s=timeout_s, shows=shows,
+        )  # fmt: skip
+
+    def transaction(
+        self,
+        shape: str,
+        *,
+        scope: str | None,
+        status: int | None = None,
+        raises: tuple[type, ...] = (),
+    ) -> Callable[[Unary[P, R]], Operation[P, R]]:
+        """Declare a unary operation whose handler runs inside the database's transaction."""
+        return self._operation(
+            shape, Kind.UNARY, scope=scope, status=status, raises=raises, in_transaction=True
+        )
+
+    def stream(
+        self, shape: str, *, scope: str | None
+    ) -> Callable[[Streaming[P]], Operation[P, Streamed]]:
+        """Declare a stream: an async generator of ``StreamItem`` that only reads.
+
+        Without a body it is a plain ``def`` that returns an ``AsyncIterator[StreamItem]``.
+        """
+        return self._operation(shape, Kind.STREAM, scope=scope)
+
+    def upload(
+        self,
+        shape: str,
+        *,
+        scope: str | None,
+        status: int | None = 201,
+        body_bytes_max: int = UPLOAD_BYTES_MAX,
+        raises: tuple[type, ...] = (),
+        prepare: Callable[..., Awaitable[str]] | None = None,
+        shows: Callable[..., Awaitable[bytes]] | None = None,
+    ) -> Callable[[Unary[P, R]], Operation[P, R]]:
+        """Declare an upload: the blob is durable before the handler runs with its ``Upload``.
+
+        ``prepare`` and ``shows`` as for ``handles``.
+        """
+        return self._operation(
+            shape, Kind.UPLOAD, scope=scope, status=status, body_bytes_max=body_bytes_max,
+            raises=raises, prepare=prepare, shows=shows,
+        )  # fmt: skip
+
+    def raw(
+        self, shape: str, *, scope: str | None, rate: RateClass = RateClass.DEFAULT
+    ) -> Callable[[Unary[P, Raw]], Operation[P, Raw]]:
+        """Declare a raw operation: it answers ``Raw`` (redirects, downloads)."""
+        return self._operation(shape, Kind.RAW, scope=scope, rate=rate)
+
+    def _operation(
+        self, shape: str, kind: Kind, **options: Any
+    ) -> Callable[[Callable[..., Any]], Any]:
+        def declare(function: Callable[..., Any]) -> Operation:
+            name = f"{self.name}.{function.__name__}"
+            if name in self.operations:
+                raise Misdeclared(f"operation {name} is declared twice: rename this function")
+            operation = Operation(name, shape, function, kind=kind, **options)
+            if self._with_handlers:
+                operation.attach(function)
+            self.operations[name] = operation
+            return operation
+
+        return declare
+
+    def job(
+        self,
+        *,
+        queue: str = "default",
+        max_attempts: int = ATTEMPTS_DEFAULT,
+        retry: RetryPolicy | None = None,
+        timeout_s: float = JOB_TIMEOUT_S,
+        coalesces: bool = False,
+        public: bool = False,
+    ) -> Callable[[JobHandler[P]], Job[P]]:
+        """Declare a job. Delivered at least once; what its handler stages takes effect once.
+
+        A ``unique_key`` is held until the job is done; where it ``coalesces``, only until it
+        starts: a burst becomes one run, and what comes during that run gets another.
+
+        Callers with the scope ``jobs:write`` may enqueue a ``public`` job through the API with
+        arguments of their choice; the others are the service's own affair.
+        """
+
+        def declare(function: JobHandler[P]) -> Job[P]:
+            name = f"{self.name}.{function.__name__}"
+            if name in self.jobs:
+                raise Misdeclared(f"job {name} is declared twice: rename this function")
+            policy = retry or RetryPolicy(max_attempts=max_attempts)
+            job = Job(
+                name, function, queue=queue, retry=policy, timeout_s=timeout_s,
+                coalesces=coalesces, public=public,
+            )  # fmt: skip
+            if self._with_handlers:
+                job.attach(function)
+            self.jobs[name] = job
+            return job
+
+        return declare
+
+
+@overload
+def handles(  # type: ignore[overload-overlap]
+    contract: Operation[P, Streamed], /
+) -> Callable[[Streaming[P]], Streaming[P]]: ...
+@overload
+def handles(
+    contract: Operation[P, R],
+    /,
+    *,
+    prepare: Callable[..., Awaitable[str]] | None = None,
+    shows: Callable[..., Awaitable[bytes]] | None = None,
+) -> Callable[[Unary[P, R]], Unary[P, R]]: ...
+@overload
+def handles(contract: Job[P], /) -> Callable[[JobHandler[P]], JobHandler[P]]: ...
+def handles(contract: Contract[...], /, **options: Any) -> Any:
+    """Attach the function below to an operation or a job that was declared without a body.
+
+    It takes what the contract takes, by the same names, and returns what it returns.
+
+    ``prepare`` is for uploads: given what the handler is before the body is read, it raises for
+    whoever may not upload here, and returns what the blob's key begins with. The handler asks
+    again. ``shows`` is for answers that not everybody who may make the call may see: given the
+    call, the body of a stored answer and what the handler is given, it returns the body to show
+    now, empty for 204. What is answered the first time is the handler's to decide.
+    """
+
+    def attach(handler: Handler) -> Handler:
+        contract.attach(handler, **options)
+        return handler
+
+    return attach
+
+
+class Service(Contracts):
+    """Owns its tables, operations, events, jobs and consumers.
+
+    Its decorators declare and attach a handler at once. ``contract`` has the same ones for what is
+    declared apart, in an ``api.py`` that is cheap to import; ``handlers`` names the modules, by
+    their full names, that attach the handlers then. They are imported when the service starts.
+    """
+
+    _with_handlers = True
 
     def __init__(
         self,
@@ -67,6 +250,7 @@ class Service:
         doc: str,
         migrations: Traversable | None = None,
         settings: type[msgspec.Struct] | None = None,
+        handlers: tuple[str, ...] = (),
     ) -> None:
         if not name.isidentifier() or name != name.lower():
             raise Misdeclared(f"{name!r} cannot name a service: small letters, as in 'links'")
@@ -82,103 +266,28 @@ class Service:
                 settings()
             except TypeError as error:
                 raise Misdeclared(f"{name}: every setting has a default: {error}") from None
-        self.name = name
+        super().__init__(name)
+        self.contract = Contracts(name)
+        self.contract.operations, self.contract.jobs = self.operations, self.jobs
         self.doc = doc
         self.migrations = migrations
         self.settings = settings
-        self.operations: dict[str, Operation] = {}
+        self.handlers = handlers
         self.events: dict[str, EventType[Any]] = {}
-        self.jobs: dict[str, Job[...]] = {}
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
         self.states: list[type] = []
         self.describe: Describe | None = None
         self.judge: Judge | None = None
 
-    # Operations, by kind
+    def load(self) -> None:
+        """Import what attaches the handlers. Raises Misdeclared when one is missing."""
+        for module in self.handlers:
+            importlib.import_module(module)
+        for contract in (*self.operations.values(), *self.jobs.values()):
+            contract.require_handler()
 
-    def operation(
-        self,
-        shape: str,
-        *,
-        scope: str | None,
-        status: int | None = None,
-        rate: RateClass = RateClass.DEFAULT,
-        secret: bool = False,
-        raises: tuple[type, ...] = (),
-        body_bytes_max: int = BODY_BYTES_MAX,
-        timeout_s: float = TIMEOUT_S,
-        shows: Callable[..., Awaitable[bytes]] | None = None,
-    ) -> Callable[[Handler], Operation]:
-        """Declare a unary operation. ``scope=None`` lets anyone call it.
-
-        ``secret`` says the answer holds a secret: its idempotency record is sealed and kept 10 min.
-        ``shows`` is for answers that not everybody who may make the call may see: given the call,
-        the body of a stored answer and what the handler is given, it returns the body to show now,
-        empty for 204. What is answered the first time is the handler's to decide.
-        """
-        return self._declare(
-            shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret,
-            raises=raises, body_bytes_max=body_bytes_max, timeout_s=timeout_s, shows=shows,
-        )  # fmt: skip
-
-    def transaction(
-        self,
-        shape: str,
-        *,
-        scope: str | None,
-        status: int | None = None,
-        raises: tuple[type, ...] = (),
-    ) -> Callable[[Handler], Operation]:
-        """Declare a unary operation whose handler runs inside the database's transaction."""
-        return self._declare(
-            shape, Kind.UNARY, scope=scope, status=status, raises=raises, in_transaction=True
-        )
-
-    def stream(self, shape: str, *, scope: str | None) -> Callable[[Handler], Operation]:
-        """Declare a stream: an async generator of ``StreamItem`` that only reads."""
-        return self._declare(shape, Kind.STREAM, scope=scope)
-
-    def upload(
-        self,
-        shape: str,
-        *,
-        scope: str | None,
-        status: int | None = 201,
-        body_bytes_max: int = UPLOAD_BYTES_MAX,
-        raises: tuple[type, ...] = (),
-        prepare: Callable[..., Awaitable[str]] | None = None,
-        shows: Callable[..., Awaitable[bytes]] | None = None,
-    ) -> Callable[[Handler], Operation]:
-        """Declare an upload: the blob is durable before the handler runs with its ``Upload``.
-
-        ``prepare`` is given what the handler is, before the body is read: it raises for whoever may
-        not upload here, and returns what the blob's key begins with. The handler asks again.
-        ``shows`` as for ``operation``.
-        """
-        return self._declare(
-            shape, Kind.UPLOAD, scope=scope, status=status, body_bytes_max=body_bytes_max,
-            raises=raises, prepare=prepare, shows=shows,
-        )  # fmt: skip
-
-    def raw(
-        self, shape: str, *, scope: str | None, rate: RateClass = RateClass.DEFAULT
-    ) -> Callable[[Handler], Operation]:
-        """Declare a raw operation: it answers ``Raw`` (redirects, downloads)."""
-        return self._declare(shape, Kind.RAW, scope=scope, rate=rate)
-
-    def _declare(self, shape: str, kind: Kind, **options: Any) -> Callable[[Handler], Operation]:
-        def declare(handler: Handler) -> Operation:
-            name = f"{self.name}.{handler.__name__}"
-            if name in self.operations:
-                raise Misdeclared(f"operation {name} is declared twice: rename this function")
-            operation = Operation(name, shape, handler, kind=kind, **options)
-            self.operations[name] = operation
-            return operation
-
-        return declare
-
-    # Events, jobs, consumers, schedules
+    # Events, consumers, schedules
 
     def event(
         self,
@@ -223,39 +332,6 @@ class Service:
         """
         self.judge = judge
         return judge
-
-    def job(
-        self,
-        *,
-        queue: str = "default",
-        max_attempts: int = ATTEMPTS_DEFAULT,
-        retry: RetryPolicy | None = None,
-        timeout_s: float = JOB_TIMEOUT_S,
-        coalesces: bool = False,
-        public: bool = False,
-    ) -> Callable[[JobHandler[P]], Job[P]]:
-        """Declare a job. Delivered at least once; what its handler stages takes effect once.
-
-        A ``unique_key`` is held until the job is done; where it ``coalesces``, only until it
-        starts: a burst becomes one run, and what comes during that run gets another.
-
-        Callers with the scope ``jobs:write`` may enqueue a ``public`` job through the API with
-        arguments of their choice; the others are the service's own affair.
-        """
-
-        def declare(handler: JobHandler[P]) -> Job[P]:
-            name = f"{self.name}.{handler.__name__}"
-            if name in self.jobs:
-                raise Misdeclared(f"job {name} is declared twice: rename this function")
-            policy = retry or RetryPolicy(max_attempts=max_attempts)
-            job = Job(
-                name, handler, queue=queue, retry=policy, timeout_s=timeout_s,
-                coalesces=coalesces, public=public,
-            )  # fmt: skip
-            self.jobs[name] = job
-            return job
-
-        return declare
 
     def on(
         self, *patterns: str, retry: RetryPolicy | None = None, from_start: bool = False

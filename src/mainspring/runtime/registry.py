@@ -33,12 +33,13 @@ class Registry:
             if service.name in self.services:
                 raise Misdeclared(f"two services are named {service.name!r}: rename one")
             self.services[service.name] = service
+            service.load()
             for operation in service.operations.values():
                 shape = (operation.method, _PARAMETER.sub("{}", operation.path))
                 if other := shapes.get(shape):
                     raise Misdeclared(
-                        f"{place(operation.handler)}: {operation.name} and {other.name} "
-                        f"({place(other.handler)}) are both {operation.method} {operation.path}: "
+                        f"{place(operation.declared)}: {operation.name} and {other.name} "
+                        f"({place(other.declared)}) are both {operation.method} {operation.path}: "
                         "give one another path"
                     )
                 shapes[shape] = operation

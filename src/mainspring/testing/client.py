@@ -216,7 +216,7 @@ def _arguments(
     operation: Operation, args: tuple[Any, ...], named: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Bind arguments to the handler's parameters, and check each as HTTP's would be."""
-    parameters = list(inspect.signature(operation.handler).parameters.values())[1:]
+    parameters = list(inspect.signature(operation.declared).parameters.values())[1:]
     bound = inspect.Signature(parameters).bind_partial(*args, **named).arguments
     kinds: dict[str | None, Any] = {
         operation.query_param: operation.query, operation.body_param: operation.body,

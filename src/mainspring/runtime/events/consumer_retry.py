@@ -58,13 +58,15 @@ class ConsumerRetry:
             await self.handle(consumer, call, envelope(found.body, found.seq))
 
         consume.__doc__ = f"Give {consumer.name} an event that it failed on before."
-        return Job(
+        job = Job(
             f"{consumer.name}.again",
             consume,
             queue="default",
             retry=consumer.retry,
             timeout_s=CONSUME_TIMEOUT_S,
         )
+        job.attach(consume)
+        return job
 
 
 def _second_type(consumer: Consumer) -> Any:
