@@ -1,6 +1,6 @@
 """The typed tree: what ``check`` makes of an expression and what is evaluated or written as SQL.
 
-Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Order``, ``Among``, ``Affix``, ``Present``) are
+Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Ordering``, ``Among``, ``Affix``, ``Present``) are
 true or false, never null. Other nodes are null where a field is absent or arithmetic has no result.
 """
 
@@ -18,7 +18,7 @@ class Const(msgspec.Struct, frozen=True):
     value: object
 
 
-class Field(msgspec.Struct, frozen=True):
+class FieldValue(msgspec.Struct, frozen=True):
     """A field of the record, or a path into a JSON field read as ``type`` (else null)."""
 
     type: Type
@@ -26,8 +26,8 @@ class Field(msgspec.Struct, frozen=True):
     json: bool = False
 
 
-class Context(msgspec.Struct, frozen=True):
-    """A name that is the same for the whole call; ``json`` as in ``Field``."""
+class ContextValue(msgspec.Struct, frozen=True):
+    """A name that is the same for the whole call; ``json`` as in ``FieldValue``."""
 
     type: Type
     path: tuple[str, ...]
@@ -59,7 +59,7 @@ class Same(msgspec.Struct, frozen=True):
     right: "Node"
 
 
-class Order(msgspec.Struct, frozen=True):
+class Ordering(msgspec.Struct, frozen=True):
     """``< <= > >=``; false when a side is null. Text is ordered by code point."""
 
     sign: Literal["<", "<=", ">", ">="]
@@ -71,7 +71,7 @@ class Among(msgspec.Struct, frozen=True):
     """True when the value is the same as an item; ``items`` are nodes, or one list of text."""
 
     value: "Node"
-    items: "tuple[Node, ...] | Context | Const"
+    items: "tuple[Node, ...] | ContextValue | Const"
 
 
 class Affix(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ class Affix(msgspec.Struct, frozen=True):
 class Present(msgspec.Struct, frozen=True):
     """True when the call knows a value under this name."""
 
-    of: Context
+    of: ContextValue
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -115,9 +115,9 @@ class Pick(msgspec.Struct, frozen=True):
     no: "Node"
 
 
-Condition = All | Any | Not | Same | Order | Among | Affix | Present
-Node = Const | Field | Context | Condition | Size | Arithmetic | Pick
-CONDITIONS = (All, Any, Not, Same, Order, Among, Affix, Present)
+Condition = All | Any | Not | Same | Ordering | Among | Affix | Present
+Node = Const | FieldValue | ContextValue | Condition | Size | Arithmetic | Pick
+CONDITIONS = (All, Any, Not, Same, Ordering, Among, Affix, Present)
 TRUE = Const(Type.BOOL, True)
 FALSE = Const(Type.BOOL, False)
 
@@ -145,7 +145,7 @@ def children(node: Node) -> "tuple[Node, ...]":
             return parts
         case Not(part):
             return (part,)
-        case Same(left, right) | Order(_, left, right) | Affix(_, left, right):
+        case Same(left, right) | Ordering(_, left, right) | Affix(_, left, right):
             return (left, right)
         case Arithmetic(_, _, left, right):
             return (left, right)

@@ -50,14 +50,14 @@ def _among(value: ast.Node, items: tuple[ast.Node, ...]) -> ast.Node:
     return _where_known(_expected(value), ast.Any(tuple(found)))
 
 
-def _where_known(names: Iterable[ast.Context], condition: ast.Node) -> ast.Node:
+def _where_known(names: Iterable[ast.ContextValue], condition: ast.Node) -> ast.Node:
     present = tuple(ast.Present(name) for name in names)
     return ast.All((*present, condition)) if present else condition
 
 
-def _expected(node: ast.Node) -> dict[ast.Context, None]:
+def _expected(node: ast.Node) -> dict[ast.ContextValue, None]:
     """The names of the call without which the node is unknown, in order of appearance."""
-    if isinstance(node, ast.Context):
+    if isinstance(node, ast.ContextValue):
         # What a caller sends may be left out, as ``request.data`` may: that is JSON.
         plain = node.json or node.type in (Type.JSON, Type.CALLER)
         return {} if plain else {node: None}

@@ -51,17 +51,17 @@ class Checker:
     def read_json(self, node: ast.Node, wanted: Type) -> ast.Node:
         """Read a JSON path as the type that is asked for."""
         wanted = Type.FLOAT if wanted is Type.INT else wanted
-        if isinstance(node, ast.Field):
-            return ast.Field(wanted, node.path, json=True)
-        assert isinstance(node, ast.Context)  # nothing else is JSON
-        return ast.Context(wanted, node.path, json=True)
+        if isinstance(node, ast.FieldValue):
+            return ast.FieldValue(wanted, node.path, json=True)
+        assert isinstance(node, ast.ContextValue)  # nothing else is JSON
+        return ast.ContextValue(wanted, node.path, json=True)
 
     def node(self, node: syntax.Node) -> ast.Node:
         """Type any node."""
         match node:
             case syntax.Constant(value):
                 return self.literal(value, node.at)
-            case syntax.Name(path):
+            case syntax.Identifier(path):
                 return self.name(path, node.at)
             case syntax.Chain(sign, operands):
                 parts = tuple(self.condition(o) for o in operands)
@@ -94,13 +94,13 @@ class Checker:
             return ast.Const(Type.INT, value)
         return ast.Const(Type.TEXT if isinstance(value, str) else Type.FLOAT, value)
 
-    def name(self, path: tuple[str, ...], at: int) -> ast.Field | ast.Context:
+    def name(self, path: tuple[str, ...], at: int) -> ast.FieldValue | ast.ContextValue:
         """Find what a dotted name stands for."""
         for known, make, skip in (
-            (self.names.context, ast.Context, 0),
-            (self.names.record, ast.Field, 1 if path[0] == "record" else 0),
+            (self.names.context, ast.ContextValue, 0),
+            (self.names.record, ast.FieldValue, 1 if path[0] == "record" else 0),
         ):
-            if make is ast.Field and not skip and not self.names.bare:
+            if make is ast.FieldValue and not skip and not self.names.bare:
                 continue
             own = path[skip:]
             for length in range(len(own), 0, -1):
@@ -122,7 +122,7 @@ class Checker:
             return ast.FALSE
         if Type.BOOL in kinds:
             raise self._fail("a boolean has no order", at)
-        return ast.Order(sign, a, b)  # type: ignore[arg-type]
+        return ast.Ordering(sign, a, b)  # type: ignore[arg-type]
 
     def alike(self, a: ast.Node, b: ast.Node, at: int) -> tuple[ast.Node, ast.Node]:
         """Bring two operands to types that compare."""
@@ -159,7 +159,7 @@ class Checker:
         value = self.node(left)
         if not isinstance(right, syntax.Items):
             found = self.node(right)
-            if not isinstance(found, ast.Context) or found.type is not Type.TEXTS:
+            if not isinstance(found, ast.ContextValue) or found.type is not Type.TEXTS:
                 raise self._fail("a list is expected after 'in'", right.at)
             return ast.Among(self.as_type(left, Type.TEXT), found)
         items = [(self.node(item), item.at) for item in right.items]
@@ -200,10 +200,10 @@ class Checker:
                 of = self.as_type(operands[0], Type.TEXT)
             return ast.Size(of)
         if function == "has" and target is None and len(args) == 1:
-            if not isinstance(args[0], syntax.Name):
+            if not isinstance(args[0], syntax.Identifier):
                 raise self._fail("has() takes a name", at)
             named = self.node(args[0])
-            if isinstance(named, ast.Context):
+            if isinstance(named, ast.ContextValue):
                 return ast.Present(named)
             return ast.Not(ast.Same(named, ast.Const(Type.NULL, None)))
         if function == "timestamp" and target is None and len(args) == 1:
@@ -218,7 +218,7 @@ class Checker:
     def number(self, node: syntax.Node) -> ast.Node:
         """Type an operand of arithmetic."""
         typed = self.as_type(node, Type.FLOAT)
-        if isinstance(typed, (ast.Field, ast.Context)) and typed.json:
+        if isinstance(typed, (ast.FieldValue, ast.ContextValue)) and typed.json:
             raise self._fail("arithmetic takes typed fields: JSON numbers have no bounds", node.at)
         return typed
 
@@ -257,8 +257,8 @@ def span(node: ast.Node) -> Range:
             if kind is Type.INT:
                 return (a if sign == "/" else min(a, b)), 1.0
             return a / b_small, a_small / b if b else math.inf
-        case ast.Field(Type.FLOAT) | ast.Context(Type.FLOAT):
+        case ast.FieldValue(Type.FLOAT) | ast.ContextValue(Type.FLOAT):
             return FLOAT_MAX, 1 / FLOAT_MAX
-        case ast.Field(Type.INT) | ast.Context(Type.INT):
+        case ast.FieldValue(Type.INT) | ast.ContextValue(Type.INT):
             return INTEGER_MAX, 1.0
     return 0.0, math.inf

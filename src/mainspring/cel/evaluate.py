@@ -24,9 +24,9 @@ def closure(node: ast.Node) -> Evaluate:
     match node:
         case ast.Const(_, value):
             return lambda record, context: value
-        case ast.Field(kind, path, json):
+        case ast.FieldValue(kind, path, json):
             return _path(kind, path, json, 0)
-        case ast.Context(kind, path, json):
+        case ast.ContextValue(kind, path, json):
             return _path(kind, path, json, 1)
         case ast.All(parts):
             return _all([closure(p) for p in parts])
@@ -37,7 +37,7 @@ def closure(node: ast.Node) -> Evaluate:
             return lambda record, context: not inner(record, context)
         case ast.Same(left, right):
             return _same(left, right)
-        case ast.Order(sign, left, right):
+        case ast.Ordering(sign, left, right):
             return _order(_ORDERS[sign], left, right)
         case ast.Among(value, items):
             return _among(value, items)
@@ -151,7 +151,7 @@ def _order(compare: Callable[[Any, Any], bool], left: ast.Node, right: ast.Node)
     return against
 
 
-def _among(value: ast.Node, items: tuple[ast.Node, ...] | ast.Context | ast.Const) -> Evaluate:
+def _among(value: ast.Node, items: tuple[ast.Node, ...] | ast.ContextValue | ast.Const) -> Evaluate:
     a = closure(value)
     if not isinstance(items, tuple):
         listed = closure(items)
@@ -217,19 +217,19 @@ _DOUBLE: dict[str, Callable[[Any, Any], Any]] = {
 
 def uses_record(node: ast.Node) -> bool:
     """Tell whether a node's value depends on the record."""
-    return isinstance(node, ast.Field) or any(uses_record(n) for n in ast.children(node))
+    return isinstance(node, ast.FieldValue) or any(uses_record(n) for n in ast.children(node))
 
 
 def context_names(node: ast.Node) -> frozenset[str]:
     """The names of the context that a node's value depends on."""
-    if isinstance(node, ast.Context):
+    if isinstance(node, ast.ContextValue):
         return frozenset({node.path[0]})
     return frozenset().union(*(context_names(inner) for inner in ast.children(node)))
 
 
 def fold(node: ast.Node, context: Document) -> ast.Node:
     """Work out everything that does not depend on the record; short-circuit what that decides."""
-    if isinstance(node, (ast.Const, ast.Field)):
+    if isinstance(node, (ast.Const, ast.FieldValue)):
         return node
     if not uses_record(node):
         value = closure(node)({}, context)
@@ -245,8 +245,8 @@ def fold(node: ast.Node, context: Document) -> ast.Node:
             return ast.Not(fold(part, context))
         case ast.Same(left, right):
             return ast.Same(fold(left, context), fold(right, context))
-        case ast.Order(sign, left, right):
-            return ast.Order(sign, fold(left, context), fold(right, context))
+        case ast.Ordering(sign, left, right):
+            return ast.Ordering(sign, fold(left, context), fold(right, context))
         case ast.Affix(kind, text, part):
             return ast.Affix(kind, fold(text, context), fold(part, context))
         case ast.Among(value, items):

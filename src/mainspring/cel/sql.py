@@ -74,7 +74,7 @@ class _Writer:
     def parameter(self, name: str, kind: Type) -> str:
         raise AssertionError
 
-    def field(self, field: ast.Field) -> str:
+    def field(self, field: ast.FieldValue) -> str:
         raise AssertionError
 
     def affix(self, kind: str, text: str, part: str) -> str:
@@ -122,7 +122,7 @@ class _Writer:
                 return self.equal(left, right, wherever_true)
             case ast.Among(value, items):
                 return self.among(value, items, wherever_true)
-            case ast.Order(sign, left, right):
+            case ast.Ordering(sign, left, right):
                 kind = ast.type_of(left)
                 text = f"({self.ordered(self.value(left), kind)} {sign} {self.value(right)})"
             case ast.Affix(kind_of_test, text_node, part):
@@ -154,7 +154,7 @@ class _Writer:
     def among(
         self,
         value: ast.Node,
-        items: tuple[ast.Node, ...] | ast.Context | ast.Const,
+        items: tuple[ast.Node, ...] | ast.ContextValue | ast.Const,
         wherever_true: bool,
     ) -> str:
         if not isinstance(items, tuple):  # only to be measured: folding makes it a tuple
@@ -175,9 +175,9 @@ class _Writer:
         match node:
             case ast.Const():
                 return self.const(node)
-            case ast.Field():
+            case ast.FieldValue():
                 return self.field(node)
-            case ast.Context(kind):  # only to be measured: folding makes it a constant
+            case ast.ContextValue(kind):  # only to be measured: folding makes it a constant
                 return self.parameter(self.prefix + "000", kind)
             case ast.Size(of):
                 return f"length({self.value(of)})"
@@ -202,7 +202,7 @@ class _Sqlite(_Writer):
     def parameter(self, name: str, kind: Type) -> str:
         return f":{name}"
 
-    def field(self, field: ast.Field) -> str:
+    def field(self, field: ast.FieldValue) -> str:
         path = "$" + "".join(f'."{part}"' for part in field.path)
         text = f"({self.column} ->> '{path}')"
         if not field.json:
@@ -241,7 +241,7 @@ class _Postgres(_Writer):
     def null(self, kind: Type) -> str:
         return f"(NULL::{_POSTGRES_TYPES[kind]})"
 
-    def field(self, field: ast.Field) -> str:
+    def field(self, field: ast.FieldValue) -> str:
         path = ",".join(f'"{part}"' for part in field.path)  # quoted: null alone is no key
         text = f"({self.column}::jsonb #>> '{{{path}}}')"
         if field.type is Type.JSON:
@@ -285,7 +285,7 @@ def _widest(known: list[ast.Const]) -> Type:
     return Type.FLOAT if len(kinds) > 1 else kinds.pop()
 
 
-def column(field: ast.Field, column: str) -> tuple[str, str]:
+def column(field: ast.FieldValue, column: str) -> tuple[str, str]:
     """Write a field's value for SQLite and for PostgreSQL, to order or group by."""
     sqlite = _Sqlite(column, "p", {}, {})
     postgres = _Postgres(column, "p", {}, {})

@@ -54,7 +54,7 @@ class Constant(msgspec.Struct, frozen=True):
     at: int
 
 
-class Name(msgspec.Struct, frozen=True):
+class Identifier(msgspec.Struct, frozen=True):
     """An identifier and what is selected from it: ``caller.id``."""
 
     path: tuple[str, ...]
@@ -111,7 +111,7 @@ class Items(msgspec.Struct, frozen=True):
     at: int
 
 
-Node = Constant | Name | Unary | Binary | Chain | Choice | Apply | Items
+Node = Constant | Identifier | Unary | Binary | Chain | Choice | Apply | Items
 
 
 def refusal(source_pointer: str, detail: str, at: int | None = None) -> Invalid:
@@ -251,8 +251,8 @@ class Parser:
             self._count()
             if self._take("("):
                 node = Apply(token.text, node, self._arguments(")"), token.at)
-            elif isinstance(node, Name):
-                node = Name((*node.path, token.text), node.at)
+            elif isinstance(node, Identifier):
+                node = Identifier((*node.path, token.text), node.at)
             else:
                 raise self._fail("only a name has parts", token.at)
         if self.tokens[self.next].text == "[" and self.tokens[self.next].kind == "sign":
@@ -308,7 +308,7 @@ class Parser:
             raise self._fail("'in' is a reserved word", token.at)
         if self._take("("):
             return Apply(token.text, None, self._arguments(")"), token.at)
-        return Name((token.text,), token.at)
+        return Identifier((token.text,), token.at)
 
     def _text(self, token: _Token) -> str:
         raw = token.text[0] in "rR"

@@ -105,15 +105,19 @@ def _bounds(parts: Iterable[ast.Node]) -> Bounds:
     found: Bounds = {}
     for part in parts:
         match part:
-            case ast.Same(ast.Field() as field, ast.Const(_, value)):
+            case ast.Same(ast.FieldValue() as field, ast.Const(_, value)):
                 sign = "=="
-            case ast.Same(ast.Const(_, value), ast.Field() as field):
+            case ast.Same(ast.Const(_, value), ast.FieldValue() as field):
                 sign = "=="
-            case ast.Order(sign, ast.Field() as field, ast.Const(_, value)) if value is not None:
+            case ast.Ordering(sign, ast.FieldValue() as field, ast.Const(_, value)) if (
+                value is not None
+            ):
                 pass
-            case ast.Order(sign, ast.Const(_, value), ast.Field() as field) if value is not None:
+            case ast.Ordering(sign, ast.Const(_, value), ast.FieldValue() as field) if (
+                value is not None
+            ):
                 sign = _FLIPPED[sign]
-            case ast.Affix("startsWith", ast.Field() as field, ast.Const(_, value)) if value:
+            case ast.Affix("startsWith", ast.FieldValue() as field, ast.Const(_, value)) if value:
                 sign = "startsWith"
             case _:
                 continue

@@ -92,7 +92,7 @@ class _Wanted:
         """The columns and the grouping, for SQLite (0) or PostgreSQL (1)."""
 
         def value(name: str) -> str:
-            return sql.column(ast.Field(self._types[name], (name,)), "data")[engine]
+            return sql.column(ast.FieldValue(self._types[name], (name,)), "data")[engine]
 
         columns = [value(name) for name in self.groups]
         order = ", ".join(f"{text}{' ASC NULLS FIRST' if engine else ''}" for text in columns)

@@ -290,7 +290,7 @@ async def _has_values(call: Call, collection: str, field: Field) -> bool:
 
 def _as_text(field: Field) -> tuple[str, str]:
     """A field read as text whatever it is: nothing but null is null then."""
-    return sql.column(ast.Field(Type.TEXT, (field.name,)), "data")
+    return sql.column(ast.FieldValue(Type.TEXT, (field.name,)), "data")
 
 
 def _require_wider(was: Field, field: Field) -> None:
@@ -311,7 +311,7 @@ def _require_wider(was: Field, field: Field) -> None:
 
 
 async def _require_none(call: Call, collection: str, field: Field) -> Command:
-    value = sql.column(ast.Field(CEL_TYPES[field.type], (field.name,)), "data")
+    value = sql.column(ast.FieldValue(CEL_TYPES[field.type], (field.name,)), "data")
     if await call.all(missing_query(value), collection=collection):
         raise SchemaChangeRefused(
             f"{field.name!r} cannot be required: stored records have no value in it"
@@ -320,6 +320,6 @@ async def _require_none(call: Call, collection: str, field: Field) -> Command:
 
 
 async def _require_distinct(call: Call, collection: str, field: Field) -> None:
-    value = sql.column(ast.Field(CEL_TYPES[field.type], (field.name,)), "data")
+    value = sql.column(ast.FieldValue(CEL_TYPES[field.type], (field.name,)), "data")
     if await call.all(double_query(value), collection=collection):
         raise SchemaChangeRefused(f"{field.name!r} cannot be unique: stored records share a value")

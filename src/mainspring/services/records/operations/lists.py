@@ -165,7 +165,7 @@ def _orders(plan: Plan, sort: Sort) -> tuple[str, str]:
         return text, text
     sqlite, postgres = [], []
     for part in sort.parts:
-        first, second = sql.column(ast.Field(part.type, (part.name,)), "data")
+        first, second = sql.column(ast.FieldValue(part.type, (part.name,)), "data")
         sqlite.append(f"{first} {'DESC' if part.descending else 'ASC'}")
         postgres.append(f"{second} {'DESC NULLS LAST' if part.descending else 'ASC NULLS FIRST'}")
     word = "DESC" if _ties_descend(sort) else "ASC"
@@ -234,15 +234,15 @@ def _read_sort_cursor(cursor: str, sort: Sort) -> ast.Node:
         raise _bad_cursor() from None
     if tag != _sort_tag(sort) or len(values) != len(sort.parts) or "\0" in last:
         raise _bad_cursor()
-    condition: ast.Node = ast.Order(
+    condition: ast.Node = ast.Ordering(
         "<" if _ties_descend(sort) else ">",
-        ast.Field(Type.TEXT, ("id",)),
+        ast.FieldValue(Type.TEXT, ("id",)),
         ast.Const(Type.TEXT, last),
     )
     for part, value in zip(reversed(sort.parts), reversed(values), strict=True):
         if not _could_be(value, part.type):
             raise _bad_cursor()
-        field, at = ast.Field(part.type, (part.name,)), ast.Const(part.type, value)
+        field, at = ast.FieldValue(part.type, (part.name,)), ast.Const(part.type, value)
         condition = ast.Any(
             (_beyond(field, at, part.descending), ast.All((ast.Same(field, at), condition)))
         )
@@ -259,11 +259,11 @@ def _could_be(value: Any, kind: Type) -> bool:
     return value is None or evaluate.as_type(value, kind) is not None
 
 
-def _beyond(field: ast.Field, at: ast.Const, descending: bool) -> ast.Node:
+def _beyond(field: ast.FieldValue, at: ast.Const, descending: bool) -> ast.Node:
     """Strictly after ``at`` in an order where null is the smallest."""
     null = ast.Same(field, ast.Const(Type.NULL, None))
     if at.value is None:
         return ast.FALSE if descending else ast.Not(null)
     if descending:
-        return ast.Any((ast.Order("<", field, at), null))
-    return ast.Order(">", field, at)
+        return ast.Any((ast.Ordering("<", field, at), null))
+    return ast.Ordering(">", field, at)
