@@ -13,7 +13,7 @@ import pytest
 
 from tests import tidy_rules as rules
 from tests.tidy_rules import Finding, Rule, Source
-from tests.tree_rules import TREE_RULES, TreeRule, nothing_is_dead
+from tests.tree_rules import TREE_RULES, TreeRule, nothing_is_dead, one_class_has_a_name
 
 ROOT = Path(__file__).parents[1]
 CODE = ("src", "tests", "benchmarks", "examples")
@@ -379,6 +379,12 @@ TREE_EXAMPLES: list[tuple[TreeRule, dict[str, str], bool]] = [
         },
         True,
     ),
+    (one_class_has_a_name, {SRC: "class Lane: ...", STORE: "class Road: ..."}, True),
+    (one_class_has_a_name, {SRC: "class Lane: ...", STORE: "class Lane: ..."}, False),
+    (one_class_has_a_name, {SRC: "class Lane: ...", STORE: "Lane = Annotated[str, 1]"}, False),
+    (one_class_has_a_name, {SRC: "class _Lane: ...", STORE: "class _Lane: ..."}, True),
+    (one_class_has_a_name, {SRC: "class Lane: ...", TEST: "class Lane: ..."}, True),
+    (one_class_has_a_name, {SRC: "Lane = str", STORE: "Lane = str"}, True),
 ]
 
 

@@ -4,6 +4,7 @@ As in ``tidy_rules``, ``test_tidy.py`` shows each a tree to accept and one to re
 """
 
 import ast
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -76,4 +77,24 @@ def _handed_on(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> b
     return any(name not in CHANGING and not name.endswith(".setter") for name in names)
 
 
-TREE_RULES: tuple[TreeRule, ...] = (nothing_is_dead,)
+def one_class_has_a_name(sources: Sequence[Source]) -> Iterator[Finding]:
+    """What a public class is called, no other class or type in ``src`` is called."""
+    declared: dict[str, list[tuple[Source, ast.stmt]]] = defaultdict(list)
+    for source in sources:
+        for node in source.tree.body if source.shipped else ():
+            if isinstance(node, ast.ClassDef):
+                declared[node.name].append((source, node))
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                declared[node.targets[0].id].append((source, node))
+    for name, places in declared.items():
+        classes = [place for place in places if isinstance(place[1], ast.ClassDef)]
+        if name.startswith("_") or not classes or len(places) == 1:
+            continue
+        first = classes[0]
+        for source, node in places:
+            if node is not first[1]:
+                where = f"{first[0].path}:{first[1].lineno}"
+                yield Finding(source.path, node.lineno, f"{name} is a class of {where} already")
+
+
+TREE_RULES: tuple[TreeRule, ...] = (nothing_is_dead, one_class_has_a_name)

@@ -45,7 +45,7 @@ from mainspring.services import audit, events, jobs, records, users, webhooks
 from mainspring.services.audit.api import AuditSettings
 from mainspring.services.audit.checkpoints import verifier_key
 from mainspring.services.users.admin import (
-    Secret,
+    StoredSecret,
     ensure_admin_key,
     machine_claims,
     new_key,
@@ -157,18 +157,18 @@ async def build(
     entropy: Entropy | None = None,
     sockets: Sequence[socket.socket] = (),
     ports: Mapping[type, Any] | None = None,
-) -> "Platform":
+) -> "Instance":
     """Put a platform together; nothing runs yet. Raises StartError.
 
     ``sockets`` that listen already are served instead of the address in the settings. ``ports``
     (Database, Web, Mail, Passwords) are taken instead of what the settings name.
     """
-    return Platform(
+    return Instance(
         settings, user_app, clock or SystemClock(), entropy or SystemEntropy(), sockets, ports or {}
     )
 
 
-class Platform:
+class Instance:
     """Everything in one process over one database."""
 
     def __init__(
@@ -386,7 +386,9 @@ async def replace_keyring(settings: Settings) -> Path | None:
     return kept
 
 
-async def recover_admin_key(settings: Settings, ask: Callable[[Secret, str], None] | None) -> Path:
+async def recover_admin_key(
+    settings: Settings, ask: Callable[[StoredSecret, str], None] | None
+) -> Path:
     """Make another key with every scope, and put it where the first one was; return the file.
 
     ``ask`` asks the platform that runs, with a token that says which key this machine wants: of no
@@ -394,7 +396,7 @@ async def recover_admin_key(settings: Settings, ask: Callable[[Secret, str], Non
     """
     platform = await build(settings)
     text = new_key(platform.runtime.entropy)
-    secret = Secret.of(text)
+    secret = StoredSecret.of(text)
     if ask is None:
         await platform.database.open()
         try:

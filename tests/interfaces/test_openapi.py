@@ -10,7 +10,7 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from mainspring.interfaces.openapi import Document
+from mainspring.interfaces.openapi import OpenApiDocument
 from mainspring.kernel.operation import OperationVariant
 from tests.interfaces.conftest import Site, Start
 from tests.interfaces.notes import notes
@@ -20,7 +20,7 @@ DOCS = Path(__file__).parents[2] / "src/mainspring/interfaces/docs"
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    return Document([notes], title="Notes", version="1").build()
+    return OpenApiDocument([notes], title="Notes", version="1").build()
 
 
 def test_every_operation_is_there_once(document: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def test_an_operation_tells_its_scope_statuses_and_headers(document: dict[str, A
 def test_a_shape_stands_for_its_operation() -> None:
     body = {"type": "object", "properties": {"x": {"type": "string"}}}
     shape = OperationVariant("notes.get", "posts", {"id": "posts"}, body, body, public=True)
-    built = Document([notes], title="Notes", version="1").build([shape])
+    built = OpenApiDocument([notes], title="Notes", version="1").build([shape])
     assert "get" not in built["paths"]["/v1/notes/{id}"]
     shaped = built["paths"]["/v1/notes/posts"]["get"]
     assert shaped["operationId"] == "notes.get.posts"

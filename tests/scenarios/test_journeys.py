@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from mainspring.ports.mail import Message
+from mainspring.ports.mail import MailMessage
 from mainspring.testing import Client, Platform, Sent
 from tests.testing.workshop import Switches, app
 
@@ -55,7 +55,7 @@ async def log_in(platform: Platform, email: str, password: str) -> Client:
     return platform.as_bearer(tokens["access_token"])
 
 
-def token_in(mail: Message) -> str:
+def token_in(mail: MailMessage) -> str:
     found = re.search(r"^[A-Za-z0-9_-]{43}$", mail.text, re.MULTILINE)
     assert found is not None, mail.text
     return found[0]

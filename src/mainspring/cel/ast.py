@@ -1,7 +1,8 @@
 """The typed tree: what ``check`` makes of an expression and what is evaluated or written as SQL.
 
-Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Ordering``, ``Among``, ``Affix``, ``Present``) are
-true or false, never null. Other nodes are null where a field is absent or arithmetic has no result.
+Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Ordering``, ``Among``, ``Affix``, ``Present``)
+are true or false, never null. Other nodes are null where a field is absent or arithmetic has no
+result.
 """
 
 from typing import Literal

@@ -23,7 +23,7 @@ import msgspec
 from mainspring.cli.instance_file import find_running
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Write
-from mainspring.ports.database import Database, StartError, Transaction, Wakes
+from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
 from mainspring.runtime.health import TRY_TO_WRITE
 
 PYTHON_MIN = (3, 11)
@@ -176,7 +176,7 @@ async def check_database(database: Database) -> Check:
 async def _write_and_undo(database: Database) -> None:
     """Find out whether the database takes writes, and leave nothing behind."""
 
-    async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         await transaction.execute(TRY_TO_WRITE())
         raise _Undone
 

@@ -10,7 +10,7 @@ from mainspring.cli.instance_file import reach_running
 from mainspring.cli.loop import run_loop
 from mainspring.cli.options import find_folder
 from mainspring.cli.remote import Remote
-from mainspring.services.users.admin import Secret
+from mainspring.services.users.admin import StoredSecret
 from mainspring.settings import Settings
 
 
@@ -21,7 +21,7 @@ def recover(settings: Settings) -> Path:
     """
     running = reach_running(find_folder(settings))
 
-    def ask(secret: Secret, token: str) -> None:
+    def ask(secret: StoredSecret, token: str) -> None:
         assert running is not None  # else nobody is asked
         wanted = {"prefix": secret.prefix, "key_hash": secret.hash.hex()}
         Remote(running.url, token).call("POST", "/v1/api_keys:recover", wanted)

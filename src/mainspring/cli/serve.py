@@ -13,7 +13,7 @@ from types import FrameType
 
 import structlog
 
-from mainspring.app import Platform, build
+from mainspring.app import Instance, build
 from mainspring.cli.instance_file import Announce, Running, told
 from mainspring.cli.loop import leave, serve_loop
 from mainspring.cli.prefork import Prefork
@@ -86,7 +86,7 @@ async def _serve(
                 await _abandon(platform)
 
 
-async def _started(platform: Platform) -> None:
+async def _started(platform: Instance) -> None:
     """Start it. Raises StartError, also for a disk that is full or must not be written."""
     try:
         await platform.start()
@@ -97,7 +97,7 @@ async def _started(platform: Platform) -> None:
         raise StartError(f"cannot start: {where}{error.strerror or error}") from error
 
 
-async def _abandon(platform: Platform) -> None:
+async def _abandon(platform: Instance) -> None:
     """Let go of a platform that did not start: parts that were never opened may say so."""
     for close in (platform.drain(0), platform.database.close()):
         try:
@@ -146,7 +146,7 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _where(platform: Platform, settings: Settings, database: str) -> Running:
+def _where(platform: Instance, settings: Settings, database: str) -> Running:
     data_dir = Path(settings.of(PlatformSettings).data_dir).resolve()
     return Running(
         url=platform.url,

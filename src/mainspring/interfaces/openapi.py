@@ -43,7 +43,7 @@ class Problem(msgspec.Struct, frozen=True):
     errors_more: int = 0
 
 
-class Document:
+class OpenApiDocument:
     """Builds the document. The part that the code knows is made once, shapes are added to it."""
 
     def __init__(self, services: Iterable[Service], *, title: str, version: str) -> None:

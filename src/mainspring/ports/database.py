@@ -15,7 +15,7 @@ SCAN_STEPS_MAX = 20_000_000  # virtual machine steps of one unbounded query (SQL
 SCAN_DEADLINE_S = 2.0
 
 
-class Transaction(Protocol):
+class DatabaseTransaction(Protocol):
     """An open transaction: its reads see its own statements."""
 
     async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
@@ -93,7 +93,7 @@ class Database(Protocol):
         ...
 
     async def transact(
-        self, body: Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
+        self, body: Callable[[DatabaseTransaction], Awaitable[tuple[Sequence[Write], Wakes]]]
     ) -> None:
         """Run ``body`` inside one transaction, apply the writes it returns, and commit.
 

@@ -5,7 +5,7 @@ from typing import Protocol
 import msgspec
 
 
-class Message(msgspec.Struct, frozen=True):
+class MailMessage(msgspec.Struct, frozen=True):
     """A plain text message. A provider may drop a second one with the same ``id``.
 
     ``person`` is whom it is to, as ``forget`` names them; it is not sent.
@@ -25,7 +25,7 @@ class MailError(Exception):
 class Mail(Protocol):
     """Hands messages to a provider, at least once. Only jobs send: it is an outside effect."""
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: MailMessage) -> None:
         """Return once the provider has taken the message. Raises MailError."""
         ...
 

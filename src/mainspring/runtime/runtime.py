@@ -21,7 +21,7 @@ from mainspring.runtime.health import Health
 from mainspring.runtime.invoke.containment import Watchdog
 from mainspring.runtime.invoke.dispatcher import Dispatcher
 from mainspring.runtime.jobs.scheduler import JOB_KEPT_MS, Scheduler
-from mainspring.runtime.jobs.workers import Attempt, Workers
+from mainspring.runtime.jobs.workers import JobAttempt, Workers
 from mainspring.runtime.metrics.gauges import watch
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.migrate import migrate
@@ -38,7 +38,7 @@ class Round(msgspec.Struct, frozen=True):
     """
 
     batches: int
-    attempts: list[Attempt]
+    attempts: list[JobAttempt]
     schedules: dict[str, int]
 
 

@@ -16,8 +16,7 @@ import msgspec
 from yarl import URL
 
 from mainspring.adapters.mail.sandbox import SandboxMail
-from mainspring.app import BUILT_IN, build, sections
-from mainspring.app import Platform as Composed
+from mainspring.app import BUILT_IN, Instance, build, sections
 from mainspring.kernel.app import App
 from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
@@ -28,7 +27,7 @@ from mainspring.kernel.service import Consumer, pattern_covers
 from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
 from mainspring.ports.http_client import HttpClient
-from mainspring.ports.mail import Mail, Message
+from mainspring.ports.mail import Mail, MailMessage
 from mainspring.runtime.events.log import envelope
 from mainspring.runtime.tables import EVENTS_AFTER, LoggedEvent
 from mainspring.services.users.api import Login, MadeApiKey, NewApiKey, NewUser, Passwords
@@ -160,7 +159,7 @@ class Platform:
             Passwords: Passwords(self._entropy, memory_kib=8, passes=1, threads=1),
             **self._ports,
         }
-        self.app: Composed = await build(
+        self.app: Instance = await build(
             settings, self._user_app, clock=self.clock, entropy=self._entropy, ports=ports
         )
         await self.app.open()
@@ -365,7 +364,7 @@ class Platform:
             if name in (None, row.name) and state in (None, row.state)
         ]  # fmt: skip
 
-    async def mails(self, to: str | None = None) -> list[Message]:
+    async def mails(self, to: str | None = None) -> list[MailMessage]:
         """Mails that jobs sent, the oldest first."""
         return [mail for mail in await self._mail.sent() if to in (None, mail.to)]
 

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from mainspring.adapters.mail.sandbox import SandboxMail
-from mainspring.ports.mail import Mail, MailError, Message
+from mainspring.ports.mail import Mail, MailError, MailMessage
 
 
-def message(number: int) -> Message:
-    return Message(f"job_{number:03d}", "ann@example.com", f"No. {number}", "Hello,\nAnn")
+def message(number: int) -> MailMessage:
+    return MailMessage(f"job_{number:03d}", "ann@example.com", f"No. {number}", "Hello,\nAnn")
 
 
 async def test_a_message_is_recorded_for_its_owner_only(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ async def test_a_disk_that_refuses_is_a_mail_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".x", "a" * 200])
 async def test_an_id_cannot_leave_the_directory(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="cannot name"):
-        await SandboxMail(tmp_path / "mail").send(Message(name, "a@example.com", "s", "t"))
+        await SandboxMail(tmp_path / "mail").send(MailMessage(name, "a@example.com", "s", "t"))
 
 
 async def test_a_persons_messages_are_forgotten(tmp_path: Path) -> None:

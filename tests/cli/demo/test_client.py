@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from mainspring.cli.demo import client as client_file
-from mainspring.cli.demo.client import CallFailed, Client, open_session
+from mainspring.cli.demo.client import CallFailed, DemoClient, open_session
 from mainspring.cli.demo.load import at_once
 
 
@@ -52,7 +52,7 @@ async def test_every_fault_happens_and_none_has_a_second_effect(
     served, url = shop
     made: dict[int, str] = {}
     async with open_session(32) as session:
-        client = Client(session, url, "key", seed)
+        client = DemoClient(session, url, "key", seed)
 
         async def create(number: int) -> None:
             made[number] = await client.create("/things", b"{}", f"k{number}")
@@ -71,7 +71,7 @@ async def test_every_fault_happens_and_none_has_a_second_effect(
 
 async def test_a_seed_repeats_the_faults(shop: tuple[Shop, str]) -> None:
     async with open_session(1) as session:
-        one, other = (Client(session, shop[1], "key", 7) for _ in range(2))
+        one, other = (DemoClient(session, shop[1], "key", 7) for _ in range(2))
         assert [one._draw() for _ in range(500)] == [other._draw() for _ in range(500)]
 
 
@@ -79,14 +79,14 @@ async def test_a_busy_platform_is_asked_again(shop: tuple[Shop, str]) -> None:
     served, url = shop
     served.refuse_first = True
     async with open_session(1) as session:
-        client = Client(session, url, "key", 7)
+        client = DemoClient(session, url, "key", 7)
         assert await client.post("/things", {}, "k") == {"id": "rec_0"}
     assert served.sent["k"] == 2
 
 
 async def test_a_refusal_ends_the_call(shop: tuple[Shop, str]) -> None:
     async with open_session(1) as session:
-        client = Client(session, shop[1], "key", 7)
+        client = DemoClient(session, shop[1], "key", 7)
         with pytest.raises(CallFailed, match="POST /nowhere: 404"):
             await client.post("/nowhere", {}, "k")
         with pytest.raises(CallFailed, match="GET /things: 405"):

@@ -7,7 +7,7 @@ import msgspec
 from mainspring.cli.demo.data import Order
 from mainspring.cli.demo.figures import (
     Figure,
-    Stored,
+    StoredFigures,
     dollars,
     event_figures,
     job_figures,
@@ -22,8 +22,8 @@ ORDERS = [
 ]
 
 
-def stored() -> Stored:
-    return Stored(
+def stored() -> StoredFigures:
+    return StoredFigures(
         customers=[{"id": "rec_a", "number": "00001"}, {"id": "rec_b", "number": "00002"}],
         orders=[_order(1, "rec_a"), _order(2, "rec_b"), _order(3, "rec_b")],
         rfm=[

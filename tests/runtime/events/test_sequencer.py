@@ -10,7 +10,7 @@ import pytest
 from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Query, Statement, Write
-from mainspring.ports.database import NO_WAKES, Database, Transaction, Wakes
+from mainspring.ports.database import NO_WAKES, Database, DatabaseTransaction, Wakes
 from mainspring.runtime.events.sequencer import BATCH_EVENTS, TAKE_TURN, Sequencer
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier, wait
@@ -60,7 +60,7 @@ class Process:
 async def write_late(database: Database, key: str, gate: asyncio.Event, commits: bool) -> None:
     """Insert at once, so take an ordinal early; commit, or not, when the gate opens."""
 
-    async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         await transaction.execute(INSERT(id=key))
         await gate.wait()
         if not commits:
@@ -161,7 +161,7 @@ async def test_one_process_numbers_at_a_time(processes: list[PostgresDatabase]) 
     await first.commit([event("a")], WAKE_EVENTS)
     taken, release = asyncio.Event(), asyncio.Event()
 
-    async def hold(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def hold(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         assert await transaction.execute(TAKE_TURN()) == [(True,)]
         taken.set()
         await release.wait()

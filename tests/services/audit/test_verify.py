@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.runtime.audit import merkle
-from mainspring.services.audit.export import FORMAT, End, Entry, Header, Milestone
+from mainspring.services.audit.export import FORMAT, End, ExportedEvent, Header, Milestone
 from mainspring.services.audit.model import BadNote, Checkpoint, VerifierKey, sign
 from mainspring.services.audit.verify import PROBLEMS_SHOWN_MAX, verify, verify_file
 
@@ -24,7 +24,9 @@ def checkpoint_of(bodies, time="2026-01-31T12:00:00.000Z"):
 
 
 def entry(seq, body):
-    return msgspec.json.encode(Entry(seq, merkle.leaf_hash(body), msgspec.Raw(body))) + b"\n"
+    return (
+        msgspec.json.encode(ExportedEvent(seq, merkle.leaf_hash(body), msgspec.Raw(body))) + b"\n"
+    )
 
 
 def export_of(bodies):
@@ -192,8 +194,8 @@ def test_a_changed_milestone_does_not_accuse_the_events(lines):
 
 def test_a_changed_leaf_beside_an_untouched_body(lines):
     i = at(lines, 9)
-    old = msgspec.json.decode(lines[i], type=Entry)
-    lines[i] = msgspec.json.encode(Entry(9, bytes(32), old.body)) + b"\n"
+    old = msgspec.json.decode(lines[i], type=ExportedEvent)
+    lines[i] = msgspec.json.encode(ExportedEvent(9, bytes(32), old.body)) + b"\n"
     assert found(lines) == [("changed", 9, 9), ("changed", 1, 256)]
 
 
@@ -207,8 +209,8 @@ def test_a_milestone_that_is_missing_or_there_twice_is_named(lines):
 def test_withheld_bodies_are_counted_and_still_proved(lines):
     for seq in (3, 4):
         i = at(lines, seq)
-        leaf = msgspec.json.decode(lines[i], type=Entry).leaf
-        lines[i] = msgspec.json.encode(Entry(seq, leaf)) + b"\n"
+        leaf = msgspec.json.decode(lines[i], type=ExportedEvent).leaf
+        lines[i] = msgspec.json.encode(ExportedEvent(seq, leaf)) + b"\n"
     report = verify(lines, str(KEY), allow_withheld=True)
     assert report.ok
     assert report.withheld == 2
@@ -217,9 +219,13 @@ def test_withheld_bodies_are_counted_and_still_proved(lines):
 
 def test_an_export_stripped_of_every_body_is_not_intact(lines):
     stripped = [
-        msgspec.json.encode(Entry(e.seq, e.leaf)) + b"\n" if isinstance(e, Entry) else line
+        msgspec.json.encode(ExportedEvent(e.seq, e.leaf)) + b"\n"
+        if isinstance(e, ExportedEvent)
+        else line
         for line in lines
-        for e in [msgspec.json.decode(line, type=Entry) if line.startswith(b'{"seq"') else None]
+        for e in [
+            msgspec.json.decode(line, type=ExportedEvent) if line.startswith(b'{"seq"') else None
+        ]
     ]
     report = verify(stripped, str(KEY))
     assert (report.ok, report.withheld) == (False, SIZE)
@@ -228,9 +234,9 @@ def test_an_export_stripped_of_every_body_is_not_intact(lines):
     # What is withheld still cannot be put in another's place.
     moved = list(stripped)
     i, j = at(moved, 3), at(moved, 4)
-    three, four = (msgspec.json.decode(moved[k], type=Entry) for k in (i, j))
-    moved[i] = msgspec.json.encode(Entry(3, four.leaf)) + b"\n"
-    moved[j] = msgspec.json.encode(Entry(4, three.leaf)) + b"\n"
+    three, four = (msgspec.json.decode(moved[k], type=ExportedEvent) for k in (i, j))
+    moved[i] = msgspec.json.encode(ExportedEvent(3, four.leaf)) + b"\n"
+    moved[j] = msgspec.json.encode(ExportedEvent(4, three.leaf)) + b"\n"
     assert found(moved, allow_withheld=True) == [("changed", 1, 256)]
 
 

@@ -10,7 +10,7 @@ import msgspec
 from mainspring.adapters.mail.sandbox import SandboxMail
 from mainspring.kernel.call import ANONYMOUS, SYSTEM, Caller, Reader
 from mainspring.kernel.table import Query, Rows, Statement
-from mainspring.ports.mail import Message
+from mainspring.ports.mail import MailMessage
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.runtime.runtime import Runtime
@@ -45,9 +45,9 @@ class Mailbox(SandboxMail):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.arrived: asyncio.Queue[Message] = asyncio.Queue()
+        self.arrived: asyncio.Queue[MailMessage] = asyncio.Queue()
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: MailMessage) -> None:
         await super().send(message)
         self.arrived.put_nowait(message)
 
@@ -189,7 +189,7 @@ class People:
         await self.runtime.database.commit([statement])
 
 
-def token_in(message: Message) -> str:
+def token_in(message: MailMessage) -> str:
     """Find the token in a mail's text."""
     found = re.search(r"^[A-Za-z0-9_-]{43}$", message.text, re.MULTILINE)
     assert found is not None, message.text

@@ -27,7 +27,7 @@ OPEN_JOBS = Query(
 
 
 @pytest.fixture
-async def platform(database_url: str, tmp_path: Path) -> AsyncIterator[app.Platform]:
+async def platform(database_url: str, tmp_path: Path) -> AsyncIterator[app.Instance]:
     environ = {
         "MAINSPRING_PLATFORM__DATA_DIR": str(tmp_path / "data"),
         "MAINSPRING_DATABASE__URL": database_url,
@@ -47,7 +47,7 @@ def files_with(folder: Path, *words: str) -> list[str]:
     ]
 
 
-async def tables_with(platform: app.Platform, *words: str) -> list[str]:
+async def tables_with(platform: app.Instance, *words: str) -> list[str]:
     found = []
     for table in await platform.database.read(TABLES, ()):
         rows = await platform.database.read(
@@ -58,7 +58,7 @@ async def tables_with(platform: app.Platform, *words: str) -> list[str]:
 
 
 async def test_nothing_that_was_stored_tells_of_an_erased_person(
-    platform: app.Platform, tmp_path: Path
+    platform: app.Instance, tmp_path: Path
 ) -> None:
     admin = (tmp_path / "data/admin.key").read_text().strip()
     headers = {"Authorization": f"Bearer {admin}"}

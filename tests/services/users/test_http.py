@@ -11,7 +11,7 @@ import structlog
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from mainspring.app import Platform, build, sections
+from mainspring.app import Instance, build, sections
 from mainspring.services.users.admin import Secret, machine_claims, new_key
 from mainspring.settings import load
 from tests.services.users.people import EMAIL, PASSWORD
@@ -49,7 +49,7 @@ class Client:
 
 
 @pytest.fixture
-async def platform(database_url: str, tmp_path: Path) -> AsyncIterator[Platform]:
+async def platform(database_url: str, tmp_path: Path) -> AsyncIterator[Instance]:
     environ = {
         "MAINSPRING_PLATFORM__DATA_DIR": str(tmp_path / "data"),
         "MAINSPRING_DATABASE__URL": database_url.replace("sqlite:///", "sqlite:/"),
@@ -62,13 +62,13 @@ async def platform(database_url: str, tmp_path: Path) -> AsyncIterator[Platform]
 
 
 @pytest.fixture
-async def anyone(platform: Platform) -> AsyncIterator[Client]:
+async def anyone(platform: Instance) -> AsyncIterator[Client]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as http:
         yield Client(http, platform.url, None)
 
 
 @pytest.fixture
-def root(anyone: Client, platform: Platform) -> Client:
+def root(anyone: Client, platform: Instance) -> Client:
     return anyone.with_credential((platform.data_dir / "admin.key").read_text().strip())
 
 
@@ -121,7 +121,7 @@ async def test_a_role_counts_before_it_is_answered(anyone: Client, root: Client)
 
 
 async def test_a_machine_recovers_the_one_key_it_signed_for(
-    anyone: Client, root: Client, platform: Platform
+    anyone: Client, root: Client, platform: Instance
 ) -> None:
     text = new_key(platform.runtime.entropy)
     secret, other = Secret.of(text), Secret.of(new_key(platform.runtime.entropy))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mainspring.kernel.errors import Invalid
 from mainspring.services.users import model
-from mainspring.services.users.model import Refresh, RefreshToken
+from mainspring.services.users.model import RefreshDecision, RefreshToken
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,7 @@ def test_the_wait_doubles_is_bounded_and_always_ends() -> None:
     assert model.wait_ms(10**6, 0, model.FAILURES_FORGOTTEN_MS) == 0
 
 
+ROTATE, REPEAT, REVOKE = RefreshDecision
 YEAR_MS = 365 * 24 * 3_600_000
 
 
@@ -87,7 +88,7 @@ def test_what_a_clock_that_was_ahead_wrote_makes_nobody_wait(ahead_ms: int) -> N
     then_ms = now_ms + ahead_ms
     assert model.wait_ms(10**6, then_ms, now_ms) == 0
     assert model.mail_wait_ms(10**6, then_ms, now_ms, 60_000, 60_000) == 0
-    assert model.judge(4, 5, then_ms, now_ms) is Refresh.REVOKE  # nor is it tolerated for as long
+    assert model.judge(4, 5, then_ms, now_ms) is REVOKE  # nor is it tolerated for as long
     assert model.wait_ms(10**6, now_ms + 30_000, now_ms) > 0  # two machines may differ a little
 
 
@@ -106,13 +107,12 @@ def test_garbage_is_no_refresh_token(text: str) -> None:
 @pytest.mark.parametrize(
     ("generation", "age_ms", "verdict"),
     [
-        (5, 0, Refresh.ROTATE), (5, 10**9, Refresh.ROTATE), (4, 0, Refresh.REPEAT),
-        (4, 10_000, Refresh.REPEAT), (4, 10_001, Refresh.REVOKE), (3, 0, Refresh.REVOKE),
-        (1, 0, Refresh.REVOKE),
+        (5, 0, ROTATE), (5, 10**9, ROTATE), (4, 0, REPEAT), (4, 10_000, REPEAT),
+        (4, 10_001, REVOKE), (3, 0, REVOKE), (1, 0, REVOKE),
     ],
 )  # fmt: skip
 def test_only_the_newest_rotates_and_only_its_parent_repeats(
-    generation: int, age_ms: int, verdict: Refresh
+    generation: int, age_ms: int, verdict: RefreshDecision
 ) -> None:
     assert model.judge(generation, 5, 1_000, 1_000 + age_ms) is verdict
 

@@ -29,7 +29,7 @@ from mainspring.adapters.database.postgres_pool import (
     LOST,
     WAIT_TIMEOUT_S,
     Connection,
-    Pool,
+    ConnectionPool,
     PostgresTarget,
     is_lost,
     said,
@@ -45,8 +45,8 @@ from mainspring.ports.database import (
     COMMIT_QUEUE_MAX,
     NO_WAKES,
     SCAN_DEADLINE_S,
+    DatabaseTransaction,
     StartError,
-    Transaction,
     Wakes,
 )
 from mainspring.runtime.invoke.containment import tell
@@ -54,7 +54,7 @@ from mainspring.runtime.invoke.tracing import current_account
 
 R = TypeVar("R")
 log = structlog.get_logger()
-Body = Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
+Body = Callable[[DatabaseTransaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 
 LANES = 2
 WRITERS = 4  # connections for calls that go alone
@@ -82,10 +82,10 @@ class PostgresDatabase:
     def __init__(self, url: str, *, queue_max: int = COMMIT_QUEUE_MAX) -> None:
         self._target = PostgresTarget(url)
         self._queue_max = queue_max
-        self._readers = Pool(self._target, self._target.pool_size)
-        self._batches = Pool(self._target, LANES)
-        self._writers = Pool(self._target, WRITERS)
-        self._scanners = Pool(self._target, SCANNERS)
+        self._readers = ConnectionPool(self._target, self._target.pool_size)
+        self._batches = ConnectionPool(self._target, LANES)
+        self._writers = ConnectionPool(self._target, WRITERS)
+        self._scanners = ConnectionPool(self._target, SCANNERS)
         self._shares = Shares(SCANNERS)
         self._inserts = CommitLane(self._batches, self._settle)
         self._guarded = CommitLane(self._batches, self._settle)
@@ -333,7 +333,7 @@ class Poster:
     """A thread with a loop and a connection of its own, made by the first post."""
 
     def __init__(self, target: PostgresTarget) -> None:
-        self._pool = Pool(target, 1)
+        self._pool = ConnectionPool(target, 1)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mainspring-poster")
         self._starting = threading.Lock()

@@ -54,7 +54,7 @@ def touched(writes: Sequence[Write]) -> Iterable[tuple[Any, ...]]:
             yield (write.table, *write.key)
 
 
-class Batch:
+class BatchStatement:
     """One statement under construction, and its parameters."""
 
     def __init__(self) -> None:

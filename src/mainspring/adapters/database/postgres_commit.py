@@ -11,13 +11,18 @@ import asyncpg
 
 from mainspring.adapters.database.postgres_batch import (
     CHANNEL,
-    Batch,
+    BatchStatement,
     columns,
     in_key_order,
     insert_rows,
     touched,
 )
-from mainspring.adapters.database.postgres_pool import Connection, Pool, transaction, translated
+from mainspring.adapters.database.postgres_pool import (
+    Connection,
+    ConnectionPool,
+    transaction,
+    translated,
+)
 from mainspring.kernel.errors import Rerun, Unavailable
 from mainspring.kernel.table import Command, Insert, Query, Rows, Update, Write
 from mainspring.ports.database import LOCAL_WAKE, Wakes
@@ -57,7 +62,7 @@ class CommitLane:
     While one batch is on its way the next gathers: the busier it is, the larger they are.
     """
 
-    def __init__(self, pool: Pool, settle: Settle) -> None:
+    def __init__(self, pool: ConnectionPool, settle: Settle) -> None:
         self._pool = pool
         self._settle = settle
         self._queue: deque[Unit] = deque()
@@ -132,7 +137,7 @@ class CommitLane:
             self._settle(units, None)
 
     async def _together(self, units: list[Unit]) -> None:
-        batch = Batch()
+        batch = BatchStatement()
         wakes: set[str] = set()
         for unit in units:
             batch.add(unit.writes)
@@ -164,7 +169,9 @@ def _leading_statement(unit: Unit) -> str | None:
     return first.sql.postgres if isinstance(first, Command) else None
 
 
-async def verdict(pool: Pool, writes: Sequence[Write], wakes: Wakes) -> BaseException | None:
+async def verdict(
+    pool: ConnectionPool, writes: Sequence[Write], wakes: Wakes
+) -> BaseException | None:
     """Commit one call in a transaction of its own. Returns what it fails with, or None."""
 
     async def work(connection: Connection) -> None:

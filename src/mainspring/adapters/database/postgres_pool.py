@@ -133,7 +133,7 @@ class PostgresTarget:
         return f"PostgreSQL {shown}"
 
 
-class Pool:
+class ConnectionPool:
     """A bounded set of connections, made when needed, the one used last handed out first.
 
     When transactions deadlock, the pool lends one connection at a time, and then slowly more again:

@@ -16,7 +16,7 @@ from mainspring.adapters.database.sqlite_readers import Readers
 from mainspring.adapters.database.sqlite_writer import GROUP_MAX, Body, Writer
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Query, Rows, Write
-from mainspring.ports.database import NO_WAKES, StartError, Transaction, Wakes
+from mainspring.ports.database import NO_WAKES, DatabaseTransaction, StartError, Wakes
 
 R = TypeVar("R")
 
@@ -117,7 +117,7 @@ class SqliteDatabase:
         done = Query("migrations.find", "SELECT digest FROM migrations WHERE name = :name", str)
         applied = False
 
-        async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
             nonlocal applied
             applied = False
             if found := await transaction.read(done, (name,)):

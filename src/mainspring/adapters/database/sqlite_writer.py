@@ -20,13 +20,13 @@ from mainspring.adapters.database.sqlite_file import (
 )
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Command, Query, Rows, Write
-from mainspring.ports.database import COMMIT_QUEUE_MAX, NO_WAKES, Transaction, Wakes
+from mainspring.ports.database import COMMIT_QUEUE_MAX, NO_WAKES, DatabaseTransaction, Wakes
 from mainspring.runtime.invoke.containment import described, tell
 from mainspring.runtime.outage import Outage
 
 R = TypeVar("R")
 log = structlog.get_logger()
-Body = Callable[[Transaction], Awaitable[tuple[Sequence[Write], Wakes]]]
+Body = Callable[[DatabaseTransaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 
 GROUP_MAX = 256  # calls in one commit
 

@@ -13,7 +13,7 @@ import msgspec
 
 from mainspring.adapters import private_file
 from mainspring.ports.database import StartError
-from mainspring.ports.mail import MailError, Message
+from mainspring.ports.mail import MailError, MailMessage
 
 MESSAGES_MAX = 1_000  # kept; one more pushes out the oldest
 
@@ -27,7 +27,7 @@ class SandboxMail:
         self._directory = directory
         self._messages_max = messages_max
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: MailMessage) -> None:
         """Record the message; the same id replaces the earlier one. Raises MailError."""
         if _NAME.fullmatch(message.id) is None:
             raise ValueError(f"{message.id!r} cannot name a message")
@@ -43,17 +43,17 @@ class SandboxMail:
         except (OSError, StartError) as error:
             raise MailError(str(error)) from None
 
-    async def sent(self) -> list[Message]:
+    async def sent(self) -> list[MailMessage]:
         """Return what is recorded, the oldest first."""
         return await asyncio.to_thread(self._recorded)
 
-    def _record(self, message: Message) -> None:
+    def _record(self, message: MailMessage) -> None:
         data = msgspec.json.format(msgspec.json.encode(message), indent=2)
         private_file.write(self._directory / f"{message.id}.json", data + b"\n")
         for path in self._paths()[: -self._messages_max]:
             path.unlink(missing_ok=True)
 
-    def _recorded(self) -> list[Message]:
+    def _recorded(self) -> list[MailMessage]:
         return [_message(path) for path in self._paths()]
 
     def _remove(self, person: str) -> None:
@@ -66,5 +66,5 @@ class SandboxMail:
         return sorted(path for path in self._directory.glob("*.json") if path.name[0] != ".")
 
 
-def _message(path: Path) -> Message:
-    return msgspec.json.decode(private_file.read(path), type=Message)
+def _message(path: Path) -> MailMessage:
+    return msgspec.json.decode(private_file.read(path), type=MailMessage)

@@ -63,7 +63,7 @@ class Made(msgspec.Struct, frozen=True):
     id: str
 
 
-class Client:
+class DemoClient:
     """Calls the platform through its public API."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, key: str, seed: int) -> None:

@@ -90,14 +90,14 @@ class Created(msgspec.Struct, frozen=True):
     total_cents: int = 0
 
 
-class After(Input, frozen=True):
+class CustomersQuery(Input, frozen=True):
     """Where a page of customers starts."""
 
     after: Annotated[str, msgspec.Meta(max_length=128)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 500
 
 
-class Progress(msgspec.Struct, frozen=True):
+class FiguresProgress(msgspec.Struct, frozen=True):
     """How far the figures are: orders noted, customers whose figures are behind."""
 
     orders: int
@@ -132,13 +132,13 @@ async def compute(call: Call, customer: str) -> None:
 
 
 @rfm.operation("GET /v1/rfm/customers", scope="rfm:read")
-async def list_customers(call: Call, query: After) -> Page[Customer]:
+async def list_customers(call: Call, query: CustomersQuery) -> Page[Customer]:
     """List customers and their figures, by customer."""
     rows = await call.page(CUSTOMERS_AFTER, after=query.after, limit=query.limit)
     return Page.of(rows, lambda row: row, lambda row: row.customer)
 
 
 @rfm.operation("GET /v1/rfm/progress", scope="rfm:read")
-async def show_progress(call: Call) -> Progress:
+async def show_progress(call: Call) -> FiguresProgress:
     """Tell how many orders are noted and how many customers' figures are behind."""
-    return Progress((await call.all(COUNTED))[0], (await call.all(STALE))[0])
+    return FiguresProgress((await call.all(COUNTED))[0], (await call.all(STALE))[0])

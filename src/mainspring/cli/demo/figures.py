@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.cli.demo.client import Client
+from mainspring.cli.demo.client import DemoClient
 from mainspring.cli.demo.data import Order, Spending, spending
 from mainspring.cli.demo.load import CUSTOMERS, ORDERS
 from mainspring.cli.demo.receiver import Receiver
@@ -31,7 +31,7 @@ class Figure(msgspec.Struct, frozen=True):
         return self.expected is None or self.found == self.expected
 
 
-class Stored(msgspec.Struct, frozen=True):
+class StoredFigures(msgspec.Struct, frozen=True):
     """What the platform holds, read back through its API."""
 
     customers: Sequence[Mapping[str, Any]]
@@ -40,9 +40,9 @@ class Stored(msgspec.Struct, frozen=True):
     events: Sequence[str]
 
 
-async def read_back(client: Client) -> Stored:
+async def read_back(client: DemoClient) -> StoredFigures:
     """Page through everything that was stored. Raises CallFailed."""
-    return Stored(
+    return StoredFigures(
         [record async for record in _pages(client, CUSTOMERS, "cursor")],
         [record async for record in _pages(client, ORDERS, "cursor")],
         [row async for row in _pages(client, "/v1/rfm/customers", "after")],
@@ -51,7 +51,7 @@ async def read_back(client: Client) -> Stored:
 
 
 async def _pages(
-    client: Client, path: str, cursor: str, **query: str
+    client: DemoClient, path: str, cursor: str, **query: str
 ) -> AsyncIterator[dict[str, Any]]:
     at: dict[str, str] = {}
     while True:
@@ -63,7 +63,7 @@ async def _pages(
         at = {cursor: page["next_cursor"]}
 
 
-def stored_figures(orders: Sequence[Order], stored: Stored) -> list[Figure]:
+def stored_figures(orders: Sequence[Order], stored: StoredFigures) -> list[Figure]:
     """Customers, orders, revenue and RFM: equal to the file's own, and nothing there twice."""
     names = {record["id"]: record["number"] for record in stored.customers}
     expected = sorted((o.number, o.customer, o.day, o.cds, o.cents) for o in orders)
@@ -131,7 +131,7 @@ def job_figures(metrics: str, queues: Sequence[Mapping[str, Any]], customers: in
     ]
 
 
-def client_figures(client: Client, seconds: float) -> list[Figure]:
+def client_figures(client: DemoClient, seconds: float) -> list[Figure]:
     """What the faults came to, and how fast it went."""
     tally = client.tally
     return [

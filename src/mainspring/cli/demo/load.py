@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mainspring.cli.demo.client import Client
+from mainspring.cli.demo.client import DemoClient
 from mainspring.cli.demo.data import Order
 
 T = TypeVar("T")
@@ -42,13 +42,15 @@ class Loaded(msgspec.Struct, frozen=True):
     seconds: float
 
 
-async def make_collections(client: Client) -> None:
+async def make_collections(client: DemoClient) -> None:
     """Declare what the records look like. Raises CallFailed."""
     for collection in COLLECTIONS:
         await client.post("/v1/collections", collection, f"demo {collection['name']}")
 
 
-async def load(client: Client, orders: Iterable[Order], told: Callable[[str, int], None]) -> Loaded:
+async def load(
+    client: DemoClient, orders: Iterable[Order], told: Callable[[str, int], None]
+) -> Loaded:
     """Create every customer, then every order. ``told`` hears of each record that is safe."""
     orders = list(orders)
     ids: dict[str, str] = {}

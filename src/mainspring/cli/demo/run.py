@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mainspring.app import open_database
 from mainspring.cli.demo import process
-from mainspring.cli.demo.client import CallFailed, Client, open_session
+from mainspring.cli.demo.client import CallFailed, DemoClient, open_session
 from mainspring.cli.demo.data import Order, read_orders
 from mainspring.cli.demo.figures import (
     Figure,
@@ -136,14 +136,14 @@ async def _perform(
 
 
 @contextlib.asynccontextmanager
-async def _client(running: Running, seed: int) -> AsyncIterator[Client]:
+async def _client(running: Running, seed: int) -> AsyncIterator[DemoClient]:
     key = read_key(Path(running.admin_key))
     async with open_session(CALLS_AT_ONCE * 2) as session:
-        yield Client(session, running.url, key, seed)
+        yield DemoClient(session, running.url, key, seed)
 
 
 async def _settle(
-    client: Client, receiver: Receiver, customers: int, orders: int, board: Board
+    client: DemoClient, receiver: Receiver, customers: int, orders: int, board: Board
 ) -> None:
     """Wait until every webhook came and every customer's figures are up to date."""
 

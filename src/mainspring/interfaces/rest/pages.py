@@ -15,7 +15,7 @@ from mainspring.gateway.address import is_loopback
 from mainspring.gateway.compress import gzip
 from mainspring.gateway.conditional import not_modified, tag_of
 from mainspring.gateway.hosts import is_own_machine
-from mainspring.interfaces.openapi import Document
+from mainspring.interfaces.openapi import OpenApiDocument
 from mainspring.interfaces.rest.app import RestApp, answer
 from mainspring.interfaces.rest.exchange import Exchange
 from mainspring.interfaces.rest.streams import shrinks
@@ -68,7 +68,7 @@ class Pages:
         self._documents: OrderedDict[tuple[int, ...], _Written] = OrderedDict()
         self._documents_bytes = 0
         services = registry.services.values()
-        self._document = Document(services, title=title, version=version("mainspring"))
+        self._document = OpenApiDocument(services, title=title, version=version("mainspring"))
         self._on_loopback = is_loopback(rest.settings.host)
         for path, handle in (
             ("/healthz", self._healthz),

@@ -43,7 +43,7 @@ STANDBY_S = 1.0  # how long another process may be silent before this one takes 
 POLL_S = 5.0  # a wake can be lost with its connection; the log never is
 
 
-class Overtaken(Exception):
+class CursorMoved(Exception):
     """Another process moved this consumer's cursor first."""
 
 
@@ -129,7 +129,7 @@ class ConsumerRunner:
                 self._moved_s[consumer.name] = self._clock.monotonic_s()
                 try:
                     moved = await self.take(consumer, seq)
-                except Overtaken:
+                except CursorMoved:
                     seq = await self._stand_by(consumer)
                     continue
                 if moved == seq:
@@ -176,7 +176,7 @@ class ConsumerRunner:
             await self._dispatcher.commit_all(
                 calls, also=[self._move(consumer, after, last)], wakes=CONSUMED
             )
-        except (Overtaken, Unavailable):
+        except (CursorMoved, Unavailable):
             raise
         except Exception as error:  # noqa: BLE001 - each event is tried alone below
             # One event spoils its batch: take them one by one, so only that one is set aside.
@@ -205,7 +205,7 @@ class ConsumerRunner:
                 await self._dispatcher.commit_all([call], also=[move], wakes=CONSUMED)
             except Rerun:
                 continue
-            except (Overtaken, Unavailable):
+            except (CursorMoved, Unavailable):
                 raise
             except Exception as error:  # noqa: BLE001 - told, and kept as a job
                 self._tell(consumer, event, error)
@@ -256,7 +256,7 @@ class ConsumerRunner:
         )
 
     def _move(self, consumer: Consumer, after: int, to: int) -> Command:
-        return MOVE_CURSOR(consumer=consumer.name, after=after, seq=to).expect(1, Overtaken)
+        return MOVE_CURSOR(consumer=consumer.name, after=after, seq=to).expect(1, CursorMoved)
 
 
 def consumer_caller(tenant: str) -> Caller:

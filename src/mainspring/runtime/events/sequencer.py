@@ -9,7 +9,7 @@ later. On SQLite the one writer gives ``seq`` in the commit itself, and there is
 from collections.abc import Sequence
 
 from mainspring.kernel.table import Statement, Write
-from mainspring.ports.database import NO_WAKES, Database, Transaction, Wakes
+from mainspring.ports.database import NO_WAKES, Database, DatabaseTransaction, Wakes
 from mainspring.runtime.notifier import Notifier, wait
 from mainspring.runtime.supervisor import Supervisor
 
@@ -80,7 +80,7 @@ class Sequencer:
             return 0
         numbered = 0
 
-        async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
             nonlocal numbered
             numbered = 0
             if (await transaction.execute(TAKE_TURN()))[0][0]:

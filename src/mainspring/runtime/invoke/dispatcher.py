@@ -21,8 +21,7 @@ from mainspring.kernel.event import StagedEvent
 from mainspring.kernel.job import JobState, StagedJob
 from mainspring.kernel.operation import Operation, Response
 from mainspring.kernel.table import Write
-from mainspring.ports.database import Database, Wakes
-from mainspring.ports.database import Transaction as OpenTransaction
+from mainspring.ports.database import Database, DatabaseTransaction, Wakes
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.events.log import event_row
 from mainspring.runtime.invoke.containment import contained, tell
@@ -286,7 +285,7 @@ class Dispatcher:
         outcome: Outcome | None = None
         ran = False
 
-        async def body(transaction: OpenTransaction) -> tuple[Sequence[Write], Wakes]:
+        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
             nonlocal outcome, ran
             if ran:  # whether or not it came to its end
                 inner.reset()

@@ -33,7 +33,7 @@ SWEEP_MAX = 1_000  # rows one sweeping commit removes
 JOB_KEPT_MS = 24 * 3600 * 1000
 
 
-class Overtaken(Exception):
+class FiringTaken(Exception):
     """Another process fired this moment first."""
 
 
@@ -123,8 +123,8 @@ class Scheduler:
         call.enqueue(schedule.job.configure(unique_key=schedule.name))
         move = MOVE_SCHEDULE(name=schedule.name, was_ms=found[0], next_ms=following_ms)
         try:
-            await self._dispatcher.commit(call, also=(move.expect(1, Overtaken),))
-        except Overtaken:
+            await self._dispatcher.commit(call, also=(move.expect(1, FiringTaken),))
+        except FiringTaken:
             return self._clock.now_ms()
         return following_ms
 

@@ -19,7 +19,7 @@ from mainspring.kernel.clock import Clock, Entropy
 from mainspring.kernel.errors import ConcurrentUpdate, Failure, Rerun, Unavailable
 from mainspring.kernel.job import Job, JobFailed, Snooze
 from mainspring.kernel.table import Command, Write
-from mainspring.ports.database import Database, Transaction, Wakes
+from mainspring.ports.database import Database, DatabaseTransaction, Wakes
 from mainspring.runtime.events.consumer_runner import consumer_caller
 from mainspring.runtime.events.visibility import acting_for
 from mainspring.runtime.invoke.containment import attempt as attempt_alone
@@ -66,7 +66,7 @@ class LeaseLost(Exception):
     """The job is no longer this worker's: it was reclaimed or cancelled. Nothing was committed."""
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class JobAttempt(msgspec.Struct, frozen=True):
     """How one attempt of a job ended, and with what error where one was raised.
 
     ``outcome`` is done, snoozed, failed, lost (the job was another's by then) or refused (nothing
@@ -218,7 +218,7 @@ class Workers:
         stats.running += 1
         return call
 
-    async def run_due(self) -> list[Attempt]:
+    async def run_due(self) -> list[JobAttempt]:
         """Run what is due now, one job after the other; return how each attempt ended.
 
         For a process in which nothing moves by itself: ``start`` was not called. What those jobs
@@ -228,7 +228,7 @@ class Workers:
         await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
         await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
 
-        async def run(queue: str, job: ClaimedJob) -> Attempt:
+        async def run(queue: str, job: ClaimedJob) -> JobAttempt:
             return await self._run_timed(queue, job, self._begin(queue, job))
 
         return [
@@ -244,7 +244,7 @@ class Workers:
 
     # Running
 
-    async def _run_timed(self, queue: str, job: ClaimedJob, call: Call) -> Attempt:
+    async def _run_timed(self, queue: str, job: ClaimedJob, call: Call) -> JobAttempt:
         stats = self.stats[queue]
         started_s = self._clock.monotonic_s()
         outcome = "abandoned"
@@ -257,7 +257,7 @@ class Workers:
             self._metrics.job_seconds.of(job.name, outcome).observe(seconds)
             stats.running -= 1
 
-    async def run_attempt(self, queue: str, job: ClaimedJob, call: Call) -> Attempt:
+    async def run_attempt(self, queue: str, job: ClaimedJob, call: Call) -> JobAttempt:
         """Run one attempt and write down how it ended."""
         stats = self.stats[queue]
         try:
@@ -268,19 +268,19 @@ class Workers:
             except Exception as error:  # noqa: BLE001 - logged, and written to the job
                 outcome = await self._failed(queue, job, call, error)
                 stats.failed += outcome == "failed"
-                return Attempt(job, outcome, error)
+                return JobAttempt(job, outcome, error)
         except LeaseLost as error:
             log.warning("job_lease_lost", job=job.id, name=job.name, attempt=job.attempt)
-            return Attempt(job, "lost", error)
+            return JobAttempt(job, "lost", error)
         except Exception as error:
             log.warning(
                 "job_not_committed", job=job.id, name=job.name, attempt=job.attempt,
                 error=described(error), exc_info=not isinstance(error, Unavailable),
             )  # fmt: skip
-            return Attempt(job, "refused", error)
+            return JobAttempt(job, "refused", error)
         stats.done += 1
         stats.last_minute.add(self._clock.now_ms())
-        return Attempt(job, "done")
+        return JobAttempt(job, "done")
 
     async def _attempt(self, job: ClaimedJob, call: Call) -> None:
         declared = self._jobs.get(job.name)
@@ -453,7 +453,7 @@ class Workers:
         )
 
     async def _make_ready(self, command: Command) -> None:
-        async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
             rows = await transaction.execute(command)
             return (), frozenset(f"jobs:{row[0]}" for row in rows)
 
@@ -490,7 +490,7 @@ async def execute(database: Database, command: Command) -> list[tuple[Any, ...]]
     """Run one statement in a commit of its own and return its rows."""
     rows: list[tuple[Any, ...]] = []
 
-    async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         rows[:] = await transaction.execute(command)
         return (), frozenset()
 

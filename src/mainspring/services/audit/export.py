@@ -35,7 +35,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint: str
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class ExportedEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """An event; without a body it belongs to somebody who did not make this export."""
 
     seq: int

@@ -18,7 +18,7 @@ from mainspring.runtime.audit.merkle import Frontier, extends, leaf_hash
 from mainspring.services.audit.export import (
     MILESTONE_EVENTS,
     End,
-    Entry,
+    ExportedEvent,
     Header,
     Milestone,
     Progress,
@@ -33,12 +33,12 @@ T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 _header = msgspec.json.Decoder(Header).decode
-_entry = msgspec.json.Decoder(Entry).decode
+_entry = msgspec.json.Decoder(ExportedEvent).decode
 _milestone = msgspec.json.Decoder(Milestone).decode
 _end = msgspec.json.Decoder(End).decode
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Discrepancy(msgspec.Struct, frozen=True):
     """One thing that is wrong: with the events ``first`` to ``last`` (by ``seq``), where known."""
 
     # changed, missing, repeated, reordered, truncated, signature, unreadable, differs, withheld
@@ -62,7 +62,7 @@ class Report(msgspec.Struct, frozen=True):
     time: str
     key: str
     trusted: bool
-    problems: list[Problem]
+    problems: list[Discrepancy]
     problems_found: int
 
     @property
@@ -122,11 +122,11 @@ def verify_file(
                 allow_withheld=allow_withheld, progress=progress,
             )  # fmt: skip
     problems = [
-        Problem(p.kind, f"the earlier export: {p.detail}", p.first, p.last)
+        Discrepancy(p.kind, f"the earlier export: {p.detail}", p.first, p.last)
         for p in earlier.problems
     ]
     if earlier.ok and earlier.key != report.key:
-        problems.append(Problem("signature", "the earlier export is signed by another key"))
+        problems.append(Discrepancy("signature", "the earlier export is signed by another key"))
     return msgspec.structs.replace(
         report,
         problems=[*report.problems, *problems][:PROBLEMS_SHOWN_MAX],
@@ -156,13 +156,13 @@ class _Verifier:
         self.older_next: tuple[int, bytes] | None = None
         self.progress = progress
         self.allow_withheld = False
-        self.problems: list[Problem] = []
+        self.problems: list[Discrepancy] = []
         self.found = 0
         self.frontier = Frontier()
         self.whole = True  # every leaf so far is there, so the tree can be compared
         self.milestone = 0  # the last one
         self.proven = 0  # size up to which the tree was shown to be the signed one
-        self.suspect: Problem | None = None
+        self.suspect: Discrepancy | None = None
         self.gaps: list[tuple[int, int]] = []
         self.seq = 0
         self.events = 0
@@ -197,7 +197,9 @@ class _Verifier:
     ) -> None:
         self.found += 1
         if len(self.problems) < PROBLEMS_SHOWN_MAX:
-            self.problems.append(Problem(kind, detail, first, last if last is not None else first))
+            self.problems.append(
+                Discrepancy(kind, detail, first, last if last is not None else first)
+            )
 
     def _open(self, line: bytes) -> None:
         """Read the header and check the signature that everything else hangs on."""
@@ -240,7 +242,7 @@ class _Verifier:
             return True
         return False
 
-    def _take_entry(self, entry: Entry) -> None:
+    def _take_entry(self, entry: ExportedEvent) -> None:
         due = self.seq + 1
         if self.seq % MILESTONE_EVENTS == 0 and self.milestone != self.seq:
             self._problem("missing", f"the milestone after event {self.seq} is missing")
@@ -268,7 +270,7 @@ class _Verifier:
         if self.progress is not None and self.seq % 256 == 0:
             self.progress(self.seq, self.checkpoint.size)
 
-    def _check_body(self, entry: Entry) -> None:
+    def _check_body(self, entry: ExportedEvent) -> None:
         body = bytes(entry.body)
         if not body:
             self.withheld += 1
@@ -289,7 +291,7 @@ class _Verifier:
                 self.seq,
             )
 
-    def _compare_older(self, entry: Entry) -> None:
+    def _compare_older(self, entry: ExportedEvent) -> None:
         if self.older is None:
             return
         while self.older_next is None or self.older_next[0] < entry.seq:
@@ -323,7 +325,7 @@ class _Verifier:
         elif self.suspect is None:
             first = self.proven + 1
             detail = f"among events {first} to {self.seq} one was changed, removed or put in"
-            self.suspect = Problem("changed", detail, first, self.seq)
+            self.suspect = Discrepancy("changed", detail, first, self.seq)
 
     def _take_end(self, end: End) -> None:
         if end.end != self.seq:

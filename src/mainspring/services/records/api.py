@@ -84,7 +84,9 @@ class Field(Input, frozen=True):
     default: Any = None
 
 
-Names = Annotated[str, Meta(max_length=1_000, description="field names with commas between them")]
+FieldNames = Annotated[
+    str, Meta(max_length=1_000, description="field names with commas between them")
+]
 Rule = Annotated[str, Meta(max_length=RULE_CHARS_MAX, description="CEL")]
 
 
@@ -177,27 +179,27 @@ class ListRecords(Input, frozen=True):
     limit: Limit = PAGE_LIMIT_DEFAULT
     cursor: Cursor | None = None
     filter: Expression | None = None
-    sort: Names | None = None
-    fields: Names | None = None
-    expand: Names | None = None
+    sort: FieldNames | None = None
+    fields: FieldNames | None = None
+    expand: FieldNames | None = None
 
 
 class ViewRecord(Input, frozen=True):
     """What of the record to answer."""
 
-    fields: Names | None = None
-    expand: Names | None = None
+    fields: FieldNames | None = None
+    expand: FieldNames | None = None
 
 
 class Aggregation(Input, frozen=True):
     """What to compute over the records that pass the filter, for each group of them."""
 
     filter: Expression | None = None
-    group: Names | None = None
-    sum: Names | None = None
-    avg: Names | None = None
-    min: Names | None = None
-    max: Names | None = None
+    group: FieldNames | None = None
+    sum: FieldNames | None = None
+    avg: FieldNames | None = None
+    min: FieldNames | None = None
+    max: FieldNames | None = None
 
 
 class Group(msgspec.Struct, frozen=True, omit_defaults=True):

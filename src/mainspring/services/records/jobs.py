@@ -35,7 +35,7 @@ from mainspring.services.records.store import (
     UNIQUE_COLUMNS,
     UNLINK_FIELD,
     CollectionRow,
-    Stored,
+    StoredRecord,
 )
 
 PAGE_ROWS = 500  # rewritten or purged in one commit
@@ -189,7 +189,7 @@ def _take_back(
 
 
 def _rewrite(
-    call: Call, collection: CompiledCollection, stored: Stored, record: dict[str, object]
+    call: Call, collection: CompiledCollection, stored: StoredRecord, record: dict[str, object]
 ) -> None:
     data = encode(record)
     columns = dict.fromkeys((*KEY_COLUMNS, *UNIQUE_COLUMNS)) | collection.columns(record)
@@ -207,7 +207,7 @@ def _rewrite(
 
 
 def _drop_removed(
-    call: Call, collection: CompiledCollection, stored: Stored, files: Sequence[str]
+    call: Call, collection: CompiledCollection, stored: StoredRecord, files: Sequence[str]
 ) -> None:
     """Unlink what a removed relation pointed at; delete the file of a removed file field."""
     for name, value in decode(stored.data).items():

@@ -83,7 +83,7 @@ class Found(msgspec.Struct, frozen=True):
     data: str | None
 
 
-class Stored(msgspec.Struct, frozen=True):
+class StoredRecord(msgspec.Struct, frozen=True):
     """A record without its keys."""
 
     id: str
@@ -162,7 +162,7 @@ RECORDS_AFTER = Query(
     "records.records_after",
     "SELECT id, version, schema_version, data FROM records_records "
     "WHERE collection = :collection AND id > :after ORDER BY id LIMIT :limit",
-    Stored,
+    StoredRecord,
 )
 REFERENCED = Query(
     "records.referenced",
@@ -246,7 +246,7 @@ RECORDS_BY_ID = Query(
     "SELECT r.id, r.version, r.schema_version, r.data "
     "FROM json_each(:ids) AS wanted CROSS JOIN records_records AS r "
     "WHERE r.collection = :collection AND r.id = wanted.value ORDER BY wanted.key LIMIT :limit",
-    Stored,
+    StoredRecord,
     postgres="SELECT r.id, r.version, r.schema_version, r.data "
     "FROM jsonb_array_elements_text((:ids::text)::jsonb) WITH ORDINALITY AS wanted (id, place) "
     "JOIN records_records AS r ON r.collection = :collection AND r.id = wanted.id "

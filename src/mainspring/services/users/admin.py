@@ -16,7 +16,7 @@ from mainspring.services.users import model, store
 from mainspring.services.users.authenticate import MACHINE
 from mainspring.services.users.operations.api_keys import (
     NOBODY,
-    Secret,
+    StoredSecret,
     stage_api_key,
     stage_recovery,
 )
@@ -30,7 +30,7 @@ SETTLED_MAX = 200  # accounts in one commit
 RECOVERY_S = 60  # how long a machine's wish for a key holds
 
 __all__ = [
-    "Secret",
+    "StoredSecret",
     "ensure_admin_key",
     "machine_claims",
     "new_key",
@@ -48,7 +48,7 @@ async def ensure_admin_key(dispatcher: Dispatcher, text: str) -> bool:
     call = dispatcher.call(SYSTEM, request_id=REQUEST_ID)
     if await call.find(store.FIRST_KEY, tenant=call.tenant) is not None:
         return False
-    row = stage_api_key(call, Secret.of(text), NAME, ["*"], NOBODY, expires_ms=None)
+    row = stage_api_key(call, StoredSecret.of(text), NAME, ["*"], NOBODY, expires_ms=None)
     call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), on_conflict=Conflict))
     try:
         await dispatcher.commit(call)
@@ -85,14 +85,14 @@ async def settle_addresses(dispatcher: Dispatcher) -> None:
         after = page[-1].id
 
 
-async def recover_key(dispatcher: Dispatcher, secret: Secret) -> None:
+async def recover_key(dispatcher: Dispatcher, secret: StoredSecret) -> None:
     """Make a key with every scope over a platform that is stopped."""
     call = dispatcher.call(SYSTEM, request_id="recovery")
     stage_recovery(call, secret)
     await dispatcher.commit(call)
 
 
-def machine_claims(secret: Secret, now_s: int) -> dict[str, Any]:
+def machine_claims(secret: StoredSecret, now_s: int) -> dict[str, Any]:
     """Return what a token says with which a machine asks its own platform for this very key."""
     return {"sub": MACHINE, "key": secret.hash.hex(), "iat": now_s, "exp": now_s + RECOVERY_S}
 

@@ -9,7 +9,7 @@ from mainspring.kernel.errors import Rerun
 from mainspring.kernel.policy import RetryPolicy
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.ports.mail import Mail, Message
+from mainspring.ports.mail import Mail, MailMessage
 from mainspring.services.users import model, store
 from mainspring.services.users.api import UsersSettings, service
 from mainspring.services.users.store import MAIL_TOKENS, SWEEPS, MailTokenRow, UserRow
@@ -91,7 +91,7 @@ async def send_token(call: Call, token_id: str) -> None:
         return  # used, replaced or too late
     token = _token(call, token_id)
     subject, text = _words(call.use(UsersSettings), Purpose(row.purpose), token)
-    await call.use(Mail).send(Message(token_id, row.email, subject, text, row.user_id))
+    await call.use(Mail).send(MailMessage(token_id, row.email, subject, text, row.user_id))
 
 
 @service.job(queue="notifications")

@@ -159,7 +159,7 @@ def refresh_token(text: str) -> RefreshToken | None:
     return token if token.text() == text else None  # one token has one spelling
 
 
-class Refresh(Enum):
+class RefreshDecision(Enum):
     """What to do with a genuine refresh token."""
 
     ROTATE = "rotate"
@@ -167,17 +167,17 @@ class Refresh(Enum):
     REVOKE = "revoke"
 
 
-def judge(generation: int, newest: int, rotated_ms: int, now_ms: int) -> Refresh:
+def judge(generation: int, newest: int, rotated_ms: int, now_ms: int) -> RefreshDecision:
     """Decide what a token of ``generation`` gets when the family's newest is ``newest``.
 
     The parent of the newest is answered with the newest again for a while: its answer was lost, or
     two tabs refreshed at once. Any other old token was used by two parties: the family ends.
     """
     if generation == newest:
-        return Refresh.ROTATE
+        return RefreshDecision.ROTATE
     if generation == newest - 1 and elapsed_ms(rotated_ms, now_ms) <= PARENT_TOLERATED_MS:
-        return Refresh.REPEAT
-    return Refresh.REVOKE
+        return RefreshDecision.REPEAT
+    return RefreshDecision.REVOKE
 
 
 # Keys, scopes and roles

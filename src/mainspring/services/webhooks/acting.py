@@ -10,7 +10,7 @@ from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.event import Envelope
 from mainspring.runtime.events.visibility import Visibility, acting_for
 from mainspring.services.webhooks.api import service
-from mainspring.services.webhooks.model import Route
+from mainspring.services.webhooks.model import EventRoute
 
 HELD_MS = 1_000  # for routing alone: events come faster than rights change
 HELD_MAX = 4_000
@@ -39,7 +39,7 @@ class HeldActors:
 
 
 async def allowed(
-    call: Call, routes: Iterable[Route], event: Envelope
+    call: Call, routes: Iterable[EventRoute], event: Envelope
 ) -> tuple[list[str], list[str]]:
     """Return the endpoints that act for one who may read the event, and those that act for nobody.
 

@@ -63,7 +63,7 @@ def record_of(event: Envelope) -> Mapping[str, object]:
     }
 
 
-class Route(msgspec.Struct, frozen=True):
+class EventRoute(msgspec.Struct, frozen=True):
     """An endpoint that may want an event, if that came after its creation."""
 
     endpoint_id: str
@@ -81,9 +81,9 @@ class Routes:
     def __init__(self, rows: Sequence[RouteRow]) -> None:
         self.settled = all(row.since_seq is not None for row in rows)
         self._routes = [route for row in rows if (route := _route(row)) is not None]
-        self._by_type: dict[str, Sequence[Route]] = {}
+        self._by_type: dict[str, Sequence[EventRoute]] = {}
 
-    def wanting(self, event: Envelope) -> list[Route]:
+    def wanting(self, event: Envelope) -> list[EventRoute]:
         """Return the endpoints whose types and filter take this event.
 
         Whether whoever they act for may read it is asked next.
@@ -112,7 +112,7 @@ class Routes:
         return wanting
 
 
-def _route(row: RouteRow) -> Route | None:
+def _route(row: RouteRow) -> EventRoute | None:
     try:
         program = None if row.filter is None else compile_filter(row.filter)
     except Invalid as error:
@@ -122,7 +122,7 @@ def _route(row: RouteRow) -> Route | None:
         return None
     # Created later than any event that has a place yet, it wants none of those.
     since_seq = SEQ_MAX if row.since_seq is None else row.since_seq
-    return Route(row.id, row.actor, since_seq, tuple(_types(row.types)), program)
+    return EventRoute(row.id, row.actor, since_seq, tuple(_types(row.types)), program)
 
 
 # Signing (Standard Webhooks 1.0)

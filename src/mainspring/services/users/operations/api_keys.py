@@ -40,14 +40,14 @@ LINE_KEYS_MAX = 1_000  # that were made with one that belongs to no user, those 
 RECOVERED_NAME = "Recovered administrator"
 
 
-class Secret(msgspec.Struct, frozen=True):
+class StoredSecret(msgspec.Struct, frozen=True):
     """What is kept of a key's text: how it begins, and its hash."""
 
     prefix: str
     hash: bytes
 
     @classmethod
-    def of(cls, text: str) -> "Secret":
+    def of(cls, text: str) -> "StoredSecret":
         """Take it from the text."""
         return cls(text[: model.KEY_SHOWN_CHARS], model.key_hash(text))
 
@@ -87,7 +87,7 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
             raise TooManyApiKeys(f"a user has at most {API_KEYS_MAX}")
     text = model.key_text(call.use(Entropy).token(model.KEY_SECRET_BYTES))
     expires_ms = _expiry(call, new.expires_at, maker)
-    row = stage_api_key(call, Secret.of(text), new.name, new.scopes, maker, expires_ms)
+    row = stage_api_key(call, StoredSecret.of(text), new.name, new.scopes, maker, expires_ms)
     made = MadeApiKey(**msgspec.structs.asdict(shown(row)), key=text)
     return Response(made, etag=_etag(row))
 
@@ -152,10 +152,10 @@ async def recover_api_key(call: Call, wanted: Recovery) -> None:
     """
     if call.caller.kind != MACHINE or not call.caller.allows(f"{RECOVER}:{wanted.key_hash}"):
         raise Forbidden("only the machine the platform runs on can")
-    stage_recovery(call, Secret(wanted.prefix, bytes.fromhex(wanted.key_hash)))
+    stage_recovery(call, StoredSecret(wanted.prefix, bytes.fromhex(wanted.key_hash)))
 
 
-def stage_recovery(call: Call, secret: Secret) -> None:
+def stage_recovery(call: Call, secret: StoredSecret) -> None:
     """Stage a key with every scope that stands for itself, and what the log says of it."""
     row = stage_api_key(call, secret, RECOVERED_NAME, ["*"], NOBODY, expires_ms=None)
     call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), on_conflict=None))
@@ -173,7 +173,12 @@ async def end_api_keys(call: Call, user_id: str) -> None:
 
 
 def stage_api_key(
-    call: Call, secret: Secret, name: str, scopes: list[str], maker: Maker, expires_ms: int | None
+    call: Call,
+    secret: StoredSecret,
+    name: str,
+    scopes: list[str],
+    maker: Maker,
+    expires_ms: int | None,
 ) -> ApiKeyRow:
     """Stage a key whose text somebody knows, and the event that says so without it."""
     row = ApiKeyRow(

@@ -31,7 +31,7 @@ from mainspring.services.users.api import (
     WrongCredentials,
     service,
 )
-from mainspring.services.users.model import Refresh, RefreshToken
+from mainspring.services.users.model import RefreshDecision, RefreshToken
 from mainspring.services.users.store import SESSIONS, KnownUser, SessionRow
 
 JWKS_KEPT_S = 300  # how long others may keep our public keys
@@ -102,13 +102,13 @@ async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
     ):
         raise BadRefreshToken()
     verdict = model.judge(token.generation, session.generation, session.rotated_ms, call.now_ms)
-    if verdict is Refresh.REVOKE:
+    if verdict is RefreshDecision.REVOKE:
         revoke(call, session, "refresh_token_reused")
         raise RefreshTokenReused("the session is ended: log in again")
     user = await call.find(store.USER, id=session.user_id, tenant=call.tenant)
     if user is None:
         raise BadRefreshToken()
-    if verdict is Refresh.ROTATE:
+    if verdict is RefreshDecision.ROTATE:
         renewed = {
             "generation": session.generation + 1,
             "rotated_ms": call.now_ms,

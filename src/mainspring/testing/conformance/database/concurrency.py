@@ -6,7 +6,7 @@ from typing import Any
 
 from mainspring.kernel.errors import Failure, Rerun, Unavailable
 from mainspring.kernel.table import Write
-from mainspring.ports.database import COMMIT_QUEUE_MAX, Transaction, Wakes
+from mainspring.ports.database import COMMIT_QUEUE_MAX, DatabaseTransaction, Wakes
 from mainspring.testing.conformance.database.fixtures import (
     CLOSE,
     GROW,
@@ -186,7 +186,7 @@ async def check_a_transaction_reads_what_it_did(fresh: Opener) -> None:
     database = await made(fresh, Thing("t", size=1))
     seen: list[Any] = []
 
-    async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         seen[:] = await transaction.execute(GROW(id="t"))
         seen.extend(await transaction.read(SIZE, ("t",)))
         seen.extend(await transaction.execute(CLOSE(id="nobody")))
@@ -201,25 +201,25 @@ async def check_a_transaction_that_fails_leaves_nothing(fresh: Opener) -> None:
     """Whatever fails: the body, a statement it heeds or not, or a write it returned."""
     database = await made(fresh, Thing("t", "first", 0), Thing("u", "second", 0))
 
-    async def raises(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def raises(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         await transaction.execute(GROW(id="t"))
         raise Taken
 
-    async def expects(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def expects(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         await transaction.execute(GROW(id="t"))
         await transaction.execute(TAKE(id="u").expect(1, Taken))
         return (), frozenset()
 
-    async def breaks(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def breaks(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         await transaction.execute(GROW(id="t"))
         await transaction.execute(RENAME(id="u", name="first").expect(1, Taken))
         return (), frozenset()
 
-    async def returns(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def returns(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         await transaction.execute(GROW(id="t"))
         return [THINGS.insert(Thing("v")), THINGS.insert(Thing("t"), Taken)], frozenset({"lost"})
 
-    async def swallows(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def swallows(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         await transaction.execute(GROW(id="t"))
         await fails(Taken, transaction.execute(TAKE(id="u").expect(1, Taken)))
         return [NOTES.insert(Note("n", "text"))], frozenset({"lost"})
@@ -236,7 +236,7 @@ async def check_transactions_beside_each_other_count_right(fresh: Opener) -> Non
     numbers: dict[int, int] = {}
 
     async def take(caller: int) -> None:
-        async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
             numbers[caller] = (await transaction.execute(GROW(id="t")))[0][0]
             return [NOTES.insert(Note(f"{caller}", f"{numbers[caller]}"))], frozenset()
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 
 from mainspring.kernel.errors import Conflict, NeedsIndex, Unavailable
 from mainspring.kernel.table import Query, Write
-from mainspring.ports.database import StartError, Transaction, Wakes
+from mainspring.ports.database import DatabaseTransaction, StartError, Wakes
 from mainspring.testing.conformance.database.fixtures import (
     ENDLESS,
     GROW,
@@ -46,7 +46,7 @@ async def check_wakes_come_after_the_commit(fresh: Opener) -> None:
     assert "lost" not in heard
     woken.clear()
 
-    async def body(_: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def body(_: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         return (), frozenset({"three"})
 
     await database.transact(body)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.table import Query, Rows, Write
-from mainspring.ports.database import NO_WAKES, Database, Transaction, Wakes
+from mainspring.ports.database import NO_WAKES, Database, DatabaseTransaction, Wakes
 from mainspring.testing.conformance.database.fixtures import (
     ENDLESS,
     THINGS,
@@ -27,7 +27,7 @@ async def _ids(database: Database, limit: int, bytes_max: int) -> tuple[str, boo
     pages = [await database.page(query, values, bytes_max) for query in (LISTED, SCANNED)]
     inside: list[Rows[Thing]] = []
 
-    async def body(transaction: Transaction) -> tuple[Sequence[Write], Wakes]:
+    async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         inside[:] = [await transaction.page(LISTED, values, bytes_max)]
         return (), NO_WAKES
 
