@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from mainspring.kernel.settings import Secret, masked
+from mainspring.kernel.masking import Secret, masked
 from mainspring.settings import (
     DatabaseSettings,
     Flag,

@@ -3,7 +3,6 @@
 This is what an app is written with, built-in services included. See ``docs/howto/write-a-service``.
 """
 
-from mainspring.kernel.app import App
 from mainspring.kernel.call import Call, Caller, Transaction
 from mainspring.kernel.clock import Instant, rfc3339
 from mainspring.kernel.errors import (
@@ -31,6 +30,7 @@ from mainspring.kernel.page import Page
 from mainspring.kernel.policy import RateClass, RetryPolicy
 from mainspring.kernel.service import Service, handles
 from mainspring.kernel.table import Query, Statement, Table
+from mainspring.kernel.user_app import App
 
 __all__ = [
     "AmountOutOfRange",

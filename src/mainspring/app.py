@@ -25,12 +25,12 @@ from mainspring.gateway.settings import CorsSettings, LimitSettings, ServerSetti
 from mainspring.interfaces.rest.app import RestApp
 from mainspring.interfaces.rest.pages import Pages
 from mainspring.interfaces.server import Server
-from mainspring.kernel.app import App
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.service import Service, pattern_covers
+from mainspring.kernel.user_app import App
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.http_client import HttpClient

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from mainspring.kernel.settings import Secret, faulty_url, masked
+from mainspring.kernel.masking import Secret, faulty_url, masked
 from mainspring.ports.database import StartError
 
 S = TypeVar("S", bound=msgspec.Struct)

@@ -12,7 +12,7 @@ from mainspring.cli.user_app import load_app
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.ports.database import StartError
 
-HEAD = "from mainspring.kernel.app import App\n"
+HEAD = "from mainspring.kernel.user_app import App\n"
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _fail(line: str, code: int) -> None:
-    from mainspring.kernel.settings import masked_urls
+    from mainspring.kernel.masking import masked_urls
 
     print(f"mainspring: {masked_urls(' '.join(line.split()))}", file=sys.stderr)
     sys.exit(code)

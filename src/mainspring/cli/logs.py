@@ -18,7 +18,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import Processor
 
 from mainspring.cli.log_writer import LogWriter
-from mainspring.kernel.settings import masked_urls
+from mainspring.kernel.masking import masked_urls
 from mainspring.runtime.invoke.tracing import call_labels
 from mainspring.settings import LogSettings
 

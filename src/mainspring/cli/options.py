@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mainspring.kernel.app import App
+from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError
 from mainspring.settings import Flag, PlatformSettings, Settings, load, settings_files
 

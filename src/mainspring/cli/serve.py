@@ -19,8 +19,8 @@ from mainspring.cli.loop import leave, serve_loop
 from mainspring.cli.prefork import Prefork
 from mainspring.gateway.settings import ServerSettings
 from mainspring.interfaces.server import bind
-from mainspring.kernel.app import App
 from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError
 from mainspring.settings import DatabaseSettings, PlatformSettings, Settings
 

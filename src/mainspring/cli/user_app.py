@@ -8,8 +8,8 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from mainspring.kernel.app import App
 from mainspring.kernel.declaration import Misdeclared
+from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError
 
 _OURS = str(Path(__file__).parents[1])

@@ -22,10 +22,10 @@ from mainspring.gateway.address import Proxies, bucket
 from mainspring.gateway.settings import ServerSettings
 from mainspring.interfaces.rest.exchange import AUTHORITY, CYCLE
 from mainspring.interfaces.rest.problem import MEDIA_TYPE, body_of, headers_of
-from mainspring.kernel.app import Asgi
 from mainspring.kernel.errors import Failure, HeadersTooLarge, Malformed, Timeout
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.pool import Pool
+from mainspring.kernel.user_app import Asgi
 from mainspring.ports.database import StartError
 
 BACKLOG = 2_048

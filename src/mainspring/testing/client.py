@@ -12,11 +12,11 @@ from msgspec import UNSET
 
 from mainspring.gateway.identify import CachedIdentity
 from mainspring.gateway.pipeline import Ask
-from mainspring.kernel.app import Asgi
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.errors import Failure, FieldError, Invalid
 from mainspring.kernel.field_errors import explain
 from mainspring.kernel.operation import Kind, Operation
+from mainspring.kernel.user_app import Asgi
 from mainspring.services.users.api import RefreshRequest, Tokens
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from yarl import URL
 
 from mainspring.adapters.mail.sandbox import SandboxMail
 from mainspring.app import BUILT_IN, Instance, build, sections
-from mainspring.kernel.app import App
 from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
 from mainspring.kernel.event import Envelope
@@ -25,6 +24,7 @@ from mainspring.kernel.job import ConfiguredJob, Job
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.service import Consumer, pattern_covers
 from mainspring.kernel.table import Query
+from mainspring.kernel.user_app import App
 from mainspring.ports.database import Database
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail, MailMessage

@@ -25,13 +25,13 @@ from mainspring.interfaces.rest.problem import MEDIA_TYPE, Defect, body_of, head
 from mainspring.interfaces.rest.router import Router
 from mainspring.interfaces.rest.streams import answer_raw, answer_stream, shrinks
 from mainspring.interfaces.rest.uploads import content_of, read_upload
-from mainspring.kernel.app import Asgi
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, MethodNotAllowed, NotFound, RateLimited, Unavailable
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.operation import Kind, Operation
 from mainspring.kernel.policy import Rate
 from mainspring.kernel.pool import Pool
+from mainspring.kernel.user_app import Asgi
 from mainspring.ports.blobs import Blobs
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.runtime.invoke.validate import Inputs

@@ -8,8 +8,8 @@ import structlog
 
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.rest.exchange import Exchange, Message, Receive, Send
-from mainspring.kernel.app import Asgi
 from mainspring.kernel.errors import Unauthenticated
+from mainspring.kernel.user_app import Asgi
 from mainspring.runtime.invoke.containment import contained
 
 LIFESPAN_S = 30.0  # how long a mounted app may take to start or to stop

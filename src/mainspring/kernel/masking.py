@@ -1,4 +1,4 @@
-"""What a settings struct can say of its fields beyond their type: which of them hold secrets."""
+"""Secrets in settings: which fields hold one, and how settings and URLs are shown without them."""
 
 import re
 
