@@ -66,15 +66,17 @@ class Checker:
             case syntax.Chain(sign, operands):
                 parts = tuple(self.condition(o) for o in operands)
                 return ast.All(parts) if sign == "&&" else ast.Any(parts)
-            case syntax.Unary("!", operand):
+            case syntax.UnaryOperator("!", operand):
                 return ast.Not(self.condition(operand))
-            case syntax.Unary(_, operand):
+            case syntax.UnaryOperator(_, operand):
                 return self.arithmetic("-", ast.Const(Type.INT, 0), self.number(operand), node.at)
-            case syntax.Binary("in", left, right):
+            case syntax.BinaryOperator("in", left, right):
                 return self.among(left, right)
-            case syntax.Binary(("==" | "!=" | "<" | "<=" | ">" | ">=") as sign, left, right):
+            case syntax.BinaryOperator(
+                ("==" | "!=" | "<" | "<=" | ">" | ">=") as sign, left, right
+            ):
                 return self.comparison(sign, left, right, node.at)
-            case syntax.Binary(sign, left, right):
+            case syntax.BinaryOperator(sign, left, right):
                 return self.arithmetic(sign, self.number(left), self.number(right), node.at)
             case syntax.Choice(test, yes, no):
                 return self.pick(test, yes, no, node.at)

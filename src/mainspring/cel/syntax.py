@@ -61,7 +61,7 @@ class Identifier(msgspec.Struct, frozen=True):
     at: int
 
 
-class Unary(msgspec.Struct, frozen=True):
+class UnaryOperator(msgspec.Struct, frozen=True):
     """``!x`` or ``-x``."""
 
     sign: Literal["!", "-"]
@@ -69,7 +69,7 @@ class Unary(msgspec.Struct, frozen=True):
     at: int
 
 
-class Binary(msgspec.Struct, frozen=True):
+class BinaryOperator(msgspec.Struct, frozen=True):
     """An operator between two operands; ``&&`` and ``||`` chains are flat (see ``Chain``)."""
 
     sign: str
@@ -111,7 +111,7 @@ class Items(msgspec.Struct, frozen=True):
     at: int
 
 
-Node = Constant | Identifier | Unary | Binary | Chain | Choice | Apply | Items
+Node = Constant | Identifier | UnaryOperator | BinaryOperator | Chain | Choice | Apply | Items
 
 
 def refusal(source_pointer: str, detail: str, at: int | None = None) -> Invalid:
@@ -222,7 +222,7 @@ class Parser:
                 row += 1
                 if row > ROW_MAX:
                     raise self._fail(f"more than {ROW_MAX} operators in a row", token.at)
-                left = Binary(token.text, left, right, token.at)
+                left = BinaryOperator(token.text, left, right, token.at)
 
     def _unary(self) -> Node:
         token = self.tokens[self.next]
@@ -238,7 +238,7 @@ class Parser:
                 and type(operand.value) in (int, float)
             ):
                 return Constant(-operand.value, token.at)  # type: ignore[operator]
-            return Unary(token.text, operand, token.at)  # type: ignore[arg-type]
+            return UnaryOperator(token.text, operand, token.at)  # type: ignore[arg-type]
         return self._member()
 
     def _member(self) -> Node:

@@ -12,7 +12,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from mainspring.app import Instance, build, sections
-from mainspring.services.users.admin import Secret, machine_claims, new_key
+from mainspring.services.users.admin import StoredSecret, machine_claims, new_key
 from mainspring.settings import load
 from tests.services.users.people import EMAIL, PASSWORD
 
@@ -124,11 +124,11 @@ async def test_a_machine_recovers_the_one_key_it_signed_for(
     anyone: Client, root: Client, platform: Instance
 ) -> None:
     text = new_key(platform.runtime.entropy)
-    secret, other = Secret.of(text), Secret.of(new_key(platform.runtime.entropy))
+    secret, other = StoredSecret.of(text), StoredSecret.of(new_key(platform.runtime.entropy))
     now_s = platform.runtime.clock.now_ms() // 1000
     machine = anyone.with_credential(platform.keyring.sign_token(machine_claims(secret, now_s)))
 
-    async def recover(caller: Client, wanted: Secret) -> int:
+    async def recover(caller: Client, wanted: StoredSecret) -> int:
         body = {"prefix": wanted.prefix, "key_hash": wanted.hash.hex()}
         return int((await caller.ask("POST", "/v1/api_keys:recover", body))[0])
 

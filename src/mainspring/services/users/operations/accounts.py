@@ -14,7 +14,7 @@ from mainspring.kernel.policy import RateClass
 from mainspring.runtime.events.field_encryption import erase
 from mainspring.runtime.invoke.idempotency import forget_person
 from mainspring.runtime.tables import SUBJECT_KEY
-from mainspring.services.users import model, proof, store
+from mainspring.services.users import access, model, password_check, store
 from mainspring.services.users.api import (
     BadMailToken,
     EmailChange,
@@ -86,13 +86,13 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
         email_key=model.email_key(email),
         email_verified=False,
         display_name=new.display_name.strip(),
-        password_hash=await proof.new_password(call, new.password, new.email),
+        password_hash=await password_check.new_password(call, new.password, new.email),
         created_ms=call.now_ms,
         updated_ms=call.now_ms,
     )
     roles = set(new.roles)
     user = KnownUser(**msgspec.structs.asdict(row), roles=" ".join(roles), scopes="")
-    holder = await proof.find_user(call, new.email)
+    holder = await password_check.find_user(call, new.email)
     if holder is not None and administers:
         raise EmailTaken("log in, or reset the password")
     if holder is not None:
@@ -100,7 +100,7 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
         return _answer(user)
     call.write(USERS.insert(row, on_conflict=Rerun))
     await _grant(call, user.id, roles, free={model.USER_ROLE})
-    call.emit(UserCreated(**msgspec.structs.asdict(proof.shown(user))))
+    call.emit(UserCreated(**msgspec.structs.asdict(access.shown(user))))
     await mail(call, user, Purpose.VERIFY_EMAIL)
     return _answer(user)
 
@@ -109,26 +109,26 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
 async def read_me(call: Call) -> Response[User]:
     """Read yourself; with an API key, its owner."""
     if call.caller.kind == "key":
-        owner = await proof.owner_id(call)
+        owner = await access.owner_id(call)
         if owner is None:
             raise SessionNeeded("this key belongs to no user")
         return _answer(await call.one(store.USER, id=owner, tenant=call.tenant))
-    return _answer(await proof.myself(call))
+    return _answer(await access.myself(call))
 
 
 @service.operation("PATCH /v1/users/me", scope="users:own", raises=(SessionNeeded,))
 async def update_me(call: Call, changes: OwnChanges) -> Response[User]:
     """Change your name. Emits users.user.updated."""
-    user = await proof.myself(call)
-    call.require_match(proof.etag(user))
+    user = await access.myself(call)
+    call.require_match(access.etag(user))
     return _answer(await _change(call, user, UserChanges(display_name=changes.display_name)))
 
 
 @service.operation("DELETE /v1/users/me", scope="users:own", raises=(SessionNeeded,))
 async def delete_me(call: Call, query: Removal) -> None:
     """Delete yourself, with all sessions and keys. Emits users.user.deleted, users.user.erased."""
-    user = await proof.myself(call)
-    call.require_match(proof.etag(user))
+    user = await access.myself(call)
+    call.require_match(access.etag(user))
     await _remove(call, user, query.erase)
 
 
@@ -144,15 +144,15 @@ async def change_email(call: Call, change: EmailChange) -> None:
 
     Where somebody has the address already, the answer is the same, and the mail says so to them.
     """
-    user = await proof.myself(call)
-    if not await proof.prove(call, user.email_key, user, change.password):
+    user = await access.myself(call)
+    if not await password_check.password_is_right(call, user.email_key, user, change.password):
         raise WrongPassword()
     email = model.email(change.email)
     asked = mailed(call, user.id, Purpose.CHANGE_EMAIL)
     wait_ms = await mail_wait_ms(call, asked, freely=True)
     if wait_ms:
         raise MailThrottled("too many changes of address", retry_after_s=wait_ms / 1000)
-    holder = await proof.find_user(call, change.email)
+    holder = await password_check.find_user(call, change.email)
     if holder is None or holder.id == user.id:
         await mail(call, user, Purpose.CHANGE_EMAIL, email)
     else:
@@ -162,7 +162,7 @@ async def change_email(call: Call, change: EmailChange) -> None:
 @service.operation("POST /v1/users/me:send_verification", scope="users:own", status=202)
 async def send_verification(call: Call) -> None:
     """Mail the token that proves the address once more, at most once a minute."""
-    user = await proof.myself(call)
+    user = await access.myself(call)
     if not user.email_verified:
         await mail(call, user, Purpose.VERIFY_EMAIL)
 
@@ -187,7 +187,7 @@ async def verify_email(call: Call, given: EmailProof) -> None:
     if user is None:
         raise refusal
     if token.purpose == Purpose.CHANGE_EMAIL:
-        holder = await proof.find_user(call, token.email)
+        holder = await password_check.find_user(call, token.email)
         if holder is not None and holder.id != user.id:
             raise refusal
     elif token.purpose != Purpose.VERIFY_EMAIL or user.email != token.email:
@@ -203,20 +203,20 @@ async def list_users(call: Call, query: UserQuery) -> Page[User]:
     Emits users.user.listed, or users.user.read for the one that is found, once an hour.
     """
     if query.email is not None:
-        user = await proof.find_user(call, query.email)
-        await proof.note_read(call, None if user is None else user.id)
-        return Page([] if user is None else [proof.shown(user)])
-    start = proof.after(query.cursor, "user")
-    await proof.note_read(call, None)
+        user = await password_check.find_user(call, query.email)
+        await access.note_read(call, None if user is None else user.id)
+        return Page([] if user is None else [access.shown(user)])
+    start = access.after(query.cursor, "user")
+    await access.note_read(call, None)
     rows = await call.page(store.USER_PAGE, tenant=call.tenant, after=start, limit=query.limit)
-    return Page.of(rows, proof.shown, lambda user: user.id)
+    return Page.of(rows, access.shown, lambda user: user.id)
 
 
 @service.operation("GET /v1/users/{id}", scope="users:read")
 async def read_user(call: Call, id: str) -> Response[User]:
     """Read a user. Emits users.user.read once an hour for each reader and user."""
     user = await _user(call, id)
-    await proof.note_read(call, user.id)
+    await access.note_read(call, user.id)
     return _answer(user)
 
 
@@ -232,9 +232,9 @@ async def update_user(call: Call, id: str, changes: UserChanges) -> Response[Use
     scope the role gives. The user is answered to those who may read users, others hear 204.
     """
     user = await _user(call, id)
-    call.require_match(proof.etag(user))
-    proof.require_over(call, user.scopes)
-    return proof.answer_to(call, await _change(call, user, changes))
+    call.require_match(access.etag(user))
+    access.require_over(call, user.scopes)
+    return access.answer_to(call, await _change(call, user, changes))
 
 
 @service.operation("DELETE /v1/users/{id}", scope="users:write", raises=(ScopeNotHeld,))
@@ -249,22 +249,22 @@ async def delete_user(call: Call, id: str, query: Removal) -> None:
         raise NotFound()
     user = await call.find(store.USER, id=id, tenant=call.tenant)
     if user is not None:
-        call.require_match(proof.etag(user))
-        proof.require_over(call, user.scopes)
+        call.require_match(access.etag(user))
+        access.require_over(call, user.scopes)
         await _remove(call, user, query.erase)
         return
     key = await call.find(SUBJECT_KEY, tenant=call.tenant, person=id)
     if not query.erase or key is None or not key.sealed:
         raise NotFound()
     gone = await call.find(store.GONE_USER, tenant=call.tenant, id=id)
-    proof.require_over(call, model.EVERYTHING if gone is None else gone.scopes)
+    access.require_over(call, model.EVERYTHING if gone is None else gone.scopes)
     if gone is not None:
         call.write(GONE.delete_unguarded(gone))
     _erase(call, id)
 
 
 def _answer(user: KnownUser) -> Response[User]:
-    return Response(proof.shown(user), etag=proof.etag(user))
+    return Response(access.shown(user), etag=access.etag(user))
 
 
 async def _user(call: Call, id: str) -> KnownUser:
@@ -279,7 +279,7 @@ async def _change(call: Call, user: KnownUser, changes: UserChanges) -> KnownUse
     if changes.display_name is not UNSET:
         fields["display_name"] = changes.display_name.strip()
     if changes.email is not UNSET and (email := model.email(changes.email)) != user.email:
-        holder = await proof.find_user(call, email)
+        holder = await password_check.find_user(call, email)
         if holder is not None and holder.id != user.id:
             raise EmailTaken()
         fields |= {"email_verified": False, **_addressed(email)}
@@ -309,7 +309,7 @@ async def _store(
         **fields,
     )
     call.write(USERS.update(user, updated_ms=call.now_ms, **fields))
-    call.emit(UserUpdated(**msgspec.structs.asdict(proof.shown(changed))))
+    call.emit(UserUpdated(**msgspec.structs.asdict(access.shown(changed))))
     if changed.email != user.email:
         await end_sessions(call, user.id, "email")
         await end_api_keys(call, user.id)
@@ -331,7 +331,7 @@ async def _grant(
         if role is None:
             raise Invalid(faults=(FieldError(f"/roles/{at}", f"there is no role {name}"),))
         if name not in free:
-            proof.require_held(call, [role.scopes])
+            access.require_held(call, [role.scopes])
         call.write(GRANTS.insert(GrantRow(call.tenant, user_id, name), on_conflict=None))
         if name not in model.BUILT_IN_ROLES:
             call.write(ROLES.update(role))
@@ -346,7 +346,9 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
     call.write(
         store.TAKE_ALL_ROLES(**of_user),
         store.END_MAIL_TOKENS(**of_user),
-        store.FORGET_FAILURES(tenant=call.tenant, account=proof.account_of(call, user.email_key)),
+        store.FORGET_FAILURES(
+            tenant=call.tenant, account=password_check.account_of(call, user.email_key)
+        ),
         store.FORGET_READS_OF(tenant=call.tenant, person=user.id),
         store.FORGET_READS_BY(tenant=call.tenant, reader=user.id),
     )

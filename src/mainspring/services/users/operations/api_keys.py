@@ -17,7 +17,7 @@ from mainspring.kernel.errors import (
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
-from mainspring.services.users import model, proof, store
+from mainspring.services.users import access, model, store
 from mainspring.services.users.api import (
     API_KEYS_MAX,
     ApiKey,
@@ -76,7 +76,7 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
     It never does more than its maker may, now or later, and ends with its maker: a key when that
     key expires or is revoked, and everything a user made when the user goes or resets the password.
     """
-    proof.require_held(call, new.scopes)
+    access.require_held(call, new.scopes)
     maker = await _maker(call)
     if maker.owner_id is not None:
         held = await call.all(
@@ -98,10 +98,10 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
 
     A key that belongs to no user lists those that were made with it.
     """
-    start, limit = proof.after(query.cursor, "key"), query.limit
+    start, limit = access.after(query.cursor, "key"), query.limit
     if call.caller.allows("api_keys:read"):
         rows = await call.page(store.API_KEY_PAGE, tenant=call.tenant, after=start, limit=limit)
-    elif (owner := await proof.owner_id(call)) is not None:
+    elif (owner := await access.owner_id(call)) is not None:
         rows = await call.page(
             store.API_KEY_PAGE_OF, tenant=call.tenant, owner_id=owner, after=start, limit=limit
         )
@@ -135,7 +135,7 @@ async def delete_api_key(call: Call, id: str) -> None:
             held = identity_of(line, call.now_ms).caller.scopes
         except Unauthenticated:
             held = frozenset()  # it holds no more
-        proof.require_over(call, " ".join(held))
+        access.require_over(call, " ".join(held))
     of_key = {"tenant": call.tenant, "maker_id": row.id}
     made = await call.all(store.DESCENDANTS, **of_key, after="", limit=KEYS_NAMED_MAX)
     call.write(API_KEYS.delete(row), store.END_DESCENDANTS(**of_key))
@@ -229,7 +229,7 @@ async def _reachable(call: Call, id: str, scope: str) -> ApiKeyRow:
     row = await call.one(store.API_KEY, id=id, tenant=call.tenant)
     if row.id == call.caller.id or call.caller.allows(scope):
         return row
-    if row.owner_id is not None and row.owner_id == await proof.owner_id(call):
+    if row.owner_id is not None and row.owner_id == await access.owner_id(call):
         return row
     line = await call.all(store.KEY_LINE_BY_ID, id=row.id)
     if not _is_of(call.caller, row, line):

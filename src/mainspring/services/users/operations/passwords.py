@@ -3,7 +3,7 @@
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import FieldError
 from mainspring.kernel.policy import RateClass
-from mainspring.services.users import model, proof, store
+from mainspring.services.users import access, model, password_check, store
 from mainspring.services.users.api import (
     BadMailToken,
     PasswordChange,
@@ -31,10 +31,12 @@ async def change_password(call: Call, change: PasswordChange) -> None:
 
     With ``keep_api_keys`` the keys stay. Emits users.password.changed.
     """
-    user = await proof.myself(call)
-    if not await proof.prove(call, user.email_key, user, change.password):
+    user = await access.myself(call)
+    if not await password_check.password_is_right(call, user.email_key, user, change.password):
         raise WrongPassword()
-    hashed = await proof.new_password(call, change.new_password, user.email, "/new_password")
+    hashed = await password_check.new_password(
+        call, change.new_password, user.email, "/new_password"
+    )
     await _set(call, user, hashed, "change", kept=call.caller.session_id or "")
     if not change.keep_api_keys:
         await end_api_keys(call, user.id)
@@ -46,8 +48,8 @@ async def change_password(call: Call, change: PasswordChange) -> None:
 async def request_password_reset(call: Call, request: ResetRequest) -> None:
     """Mail a token to the address if somebody has signed up with it; the answer does not tell."""
     email_key = model.email_key(model.email(request.email))
-    user = await proof.find_user(call, request.email)
-    account = proof.account_of(call, email_key).hex()
+    user = await password_check.find_user(call, request.email)
+    account = password_check.account_of(call, email_key).hex()
     once = start_reset.configure(unique_key=f"users.reset:{account}")
     call.enqueue(once, user_id=None if user is None else user.id)
 
@@ -71,7 +73,7 @@ async def reset_password(call: Call, reset: PasswordReset) -> None:
     user = await call.find(store.USER, id=token.user_id, tenant=call.tenant)
     if user is None or user.email != token.email:
         raise refusal
-    hashed = await proof.new_password(call, reset.password, user.email)
+    hashed = await password_check.new_password(call, reset.password, user.email)
     # Of two calls with one token the other may have read the user after this one's commit.
     call.write(store.SPEND_MAIL_TOKEN(id=token.id).expect(1, refusal))
     await _set(call, user, hashed, "reset", kept="")
@@ -85,7 +87,7 @@ async def _set(call: Call, user: KnownUser, hashed: str, how: str, kept: str) ->
         USERS.update(user, password_hash=hashed, email_verified=verified, updated_ms=call.now_ms)
     )
     await end_sessions(call, user.id, "password", kept=kept)
-    account = proof.account_of(call, user.email_key)
+    account = password_check.account_of(call, user.email_key)
     call.write(store.FORGET_FAILURES(tenant=call.tenant, account=account))
     for purpose in (Purpose.RESET_PASSWORD, Purpose.CHANGE_EMAIL):  # the old password allowed them
         call.write(

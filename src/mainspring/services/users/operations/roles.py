@@ -9,7 +9,7 @@ from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import FieldError, Invalid, NotFound
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
-from mainspring.services.users import model, proof, store
+from mainspring.services.users import access, model, store
 from mainspring.services.users.api import (
     NewRole,
     PageQuery,
@@ -35,7 +35,7 @@ async def create_role(call: Call, new: NewRole) -> Response[Role]:
     """Make a role of scopes that you hold yourself. Emits users.role.created."""
     if _NAME.fullmatch(new.name) is None:
         raise Invalid(faults=(FieldError("/name", f"does not match {model.ROLE_PATTERN}"),))
-    proof.require_held(call, new.scopes)
+    access.require_held(call, new.scopes)
     row = RoleRow(
         id=call.new_id("role"),
         tenant=call.tenant,
@@ -77,8 +77,8 @@ async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[R
     call.require_match(_etag(row))
     if name == model.ADMIN_ROLE:
         raise RoleBuiltIn("administrators hold every scope")
-    proof.require_over(call, row.scopes)
-    proof.require_held(call, changes.scopes)
+    access.require_over(call, row.scopes)
+    access.require_held(call, changes.scopes)
     changed = {"scopes": model.stored(changes.scopes), "updated_ms": call.now_ms}
     call.write(ROLES.update(row, **changed))
     row = msgspec.structs.replace(row, version=row.version + 1, **changed)
@@ -97,7 +97,7 @@ async def delete_role(call: Call, name: str) -> None:
     call.require_match(_etag(row))
     if name in model.BUILT_IN_ROLES:
         raise RoleBuiltIn("it cannot be deleted")
-    proof.require_over(call, row.scopes)
+    access.require_over(call, row.scopes)
     call.write(ROLES.delete(row))
     call.write(store.TAKE_ROLE_FROM_ALL(tenant=call.tenant, role=name))
     call.emit(RoleDeleted(name))

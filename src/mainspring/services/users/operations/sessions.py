@@ -12,7 +12,7 @@ from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.kernel.policy import RateClass
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import model, proof, store
+from mainspring.services.users import access, model, password_check, store
 from mainspring.services.users.api import (
     SESSIONS_MAX,
     BadRefreshToken,
@@ -52,11 +52,14 @@ async def create_session(call: Call, login: Login) -> Response[Tokens]:
     address waits, up to a quarter of an hour.
     """
     email_key = model.email_key(login.email)
-    user = await proof.find_user(call, login.email)
+    user = await password_check.find_user(call, login.email)
     settings = call.use(UsersSettings)
     if user is not None and settings.verify_before_log_in and not user.email_verified:
         user = None
-    if not await proof.prove(call, email_key, user, login.password) or user is None:
+    if (
+        not await password_check.password_is_right(call, email_key, user, login.password)
+        or user is None
+    ):
         raise WrongCredentials()
     session = SessionRow(
         id=call.new_id("sess"),
@@ -122,12 +125,12 @@ async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
 @service.operation("GET /v1/sessions", scope="users:own", raises=(SessionNeeded,))
 async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
     """List your sessions, the oldest first."""
-    user = await proof.myself(call)
+    user = await access.myself(call)
     rows = await call.page(
         store.SESSION_PAGE,
         tenant=call.tenant,
         user_id=user.id,
-        after=proof.after(query.cursor, "sess"),
+        after=access.after(query.cursor, "sess"),
         now_ms=call.now_ms,
         limit=query.limit,
     )
@@ -138,7 +141,7 @@ async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
 @service.operation("DELETE /v1/sessions", scope="users:own", raises=(SessionNeeded,))
 async def delete_sessions(call: Call) -> None:
     """Log out everywhere, here too. Emits users.session.revoked for each session."""
-    user = await proof.myself(call)
+    user = await access.myself(call)
     await end_sessions(call, user.id, "logout")
 
 
@@ -155,7 +158,7 @@ async def delete_session(call: Call, id: str) -> None:
         if not call.caller.allows("users:write"):
             raise NotFound()
         user = await call.find(store.USER, id=session.user_id, tenant=call.tenant)
-        proof.require_over(call, user.scopes if user is not None else "")
+        access.require_over(call, user.scopes if user is not None else "")
     revoke(call, session, "logout")
 
 
@@ -189,7 +192,7 @@ def _expiry(settings: UsersSettings, created_ms: int, now_ms: int) -> int:
 def _tokens(call: Call, user: KnownUser, session: SessionRow) -> Tokens:
     now_s = call.now_ms // 1000
     life_s = call.use(UsersSettings).access_token_s
-    access = call.use(Keyring).sign_token(
+    access_token = call.use(Keyring).sign_token(
         {
             "sub": user.id,
             "sid": session.id,
@@ -200,7 +203,7 @@ def _tokens(call: Call, user: KnownUser, session: SessionRow) -> Tokens:
     )
     bare = RefreshToken(session.id, session.generation, b"")
     newest = msgspec.structs.replace(bare, proof=_proof(call, bare))
-    return Tokens(access, newest.text(), life_s, proof.shown(user), session.id)
+    return Tokens(access_token, newest.text(), life_s, access.shown(user), session.id)
 
 
 def _proof(call: Call, token: RefreshToken) -> bytes:
