@@ -41,7 +41,7 @@ def test_the_tree_keeps_them(tree: Path) -> None:
     [
         ("kernel/money.py", "import mainspring.runtime.events.log", "A layer knows only"),
         ("gateway/limit.py", "import mainspring.services.users.api", "A layer knows only"),
-        ("interfaces/server.py", "import mainspring.services.users.api", "A layer knows only"),
+        ("interfaces/http/server.py", "import mainspring.services.users.api", "A layer knows only"),
         (
             "cli/config.py",
             "import mainspring.adapters.http_client.aiohttp",

@@ -21,10 +21,11 @@ from mainspring.adapters.http_client.lazy import LazyHttpClient
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.adapters.mail.sandbox import SandboxMail
 from mainspring.gateway.pipeline import Gateway
-from mainspring.gateway.settings import CorsSettings, LimitSettings, ServerSettings
+from mainspring.gateway.settings import LimitSettings
+from mainspring.interfaces.http.server import Server
+from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
 from mainspring.interfaces.rest.app import RestApp
 from mainspring.interfaces.rest.pages import Pages
-from mainspring.interfaces.server import Server
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.declaration import Misdeclared, place
@@ -220,8 +221,8 @@ class Instance:
             self.keyring,
             clock,
             self.metrics,
-            server=server,
             limits=settings.of(LimitSettings),
+            idempotency_required=server.idempotency_required,
             silence_max_ms=None if self.database.exclusive else SILENCE_MAX_MS,
         )
         self.tail = self._tail()

@@ -104,9 +104,9 @@ def test_who_counts_against_what() -> None:
     assert (
         b'"anonymous"' in limits.take(RateClass.DEFAULT, ANONYMOUS_IDENTITY, "192.0.2.1", 1.0)[0][1]
     )
-    assert b'"login"' in limits.take(RateClass.LOGIN, caller, "2001:db8::1", 1.0)[0][1]
+    assert b'"login"' in limits.take(RateClass.LOGIN, caller, "2001:db8::/64", 1.0)[0][1]
     with pytest.raises(Refused):
-        limits.take(RateClass.LOGIN, ANONYMOUS_IDENTITY, "2001:db8::2", 1.0)
+        limits.take(RateClass.LOGIN, ANONYMOUS_IDENTITY, "2001:db8::/64", 1.0)
     other = CachedIdentity(Caller("key", "key_1", tenant="other"), 1 << 60, ())
     assert caller.limit_key != other.limit_key
 

@@ -13,10 +13,11 @@ from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.gateway.identify import Identity
 from mainspring.gateway.pipeline import Gateway
-from mainspring.gateway.settings import CorsSettings, LimitSettings, ServerSettings
+from mainspring.gateway.settings import LimitSettings
+from mainspring.interfaces.http.server import Server
+from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
 from mainspring.interfaces.rest.app import RestApp
 from mainspring.interfaces.rest.pages import Pages
-from mainspring.interfaces.server import Server
 from mainspring.kernel.call import Caller
 from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.kernel.errors import Unauthenticated
@@ -131,7 +132,8 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         keys, metrics = Keys(), Metrics()
         gateway = Gateway(
             runtime.dispatcher, keys, keyring, clock, metrics,
-            server=settings, limits=LimitSettings(**(limits or {})),
+            limits=LimitSettings(**(limits or {})),
+            idempotency_required=settings.idempotency_required,
         )  # fmt: skip
         rest = RestApp(
             notes.operations.values(), gateway, clock=clock, ids=runtime.ids, metrics=metrics,

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
-from mainspring.kernel.call import SYSTEM, Call, Caller, Context, tag_matches
+from mainspring.kernel.call import SYSTEM, Call, Caller, Context
 from mainspring.kernel.errors import PreconditionFailed
+from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.table import Table, Update
 from mainspring.testing.clock import FakeClock, SeededEntropy

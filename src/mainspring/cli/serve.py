@@ -17,8 +17,8 @@ from mainspring.app import Instance, build
 from mainspring.cli.instance_file import Announce, Running, told
 from mainspring.cli.loop import leave, serve_loop
 from mainspring.cli.prefork import Prefork
-from mainspring.gateway.settings import ServerSettings
-from mainspring.interfaces.server import bind
+from mainspring.interfaces.http.server import bind
+from mainspring.interfaces.http.settings import ServerSettings
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError

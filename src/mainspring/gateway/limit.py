@@ -5,7 +5,6 @@ Exact within one process; N processes together allow up to N times the rate.
 
 import math
 
-from mainspring.gateway.address import bucket
 from mainspring.gateway.identify import CachedIdentity
 from mainspring.gateway.settings import LimitSettings
 from mainspring.kernel.errors import RateLimited
@@ -135,12 +134,12 @@ class Limits:
         self.anonymous = GcraLimiter("anonymous", Rate.parse(settings.anonymous), keys_max=keys)
         self.login = GcraLimiter("login", Rate.parse(settings.login), keys_max=keys)
 
-    def take(self, rate: RateClass, known: CachedIdentity, address: str, now_s: float) -> Headers:
-        """Count a call against its policy. Raises Refused."""
+    def take(self, rate: RateClass, known: CachedIdentity, network: str, now_s: float) -> Headers:
+        """Count a call against its policy; ``network`` is where it comes from. Raises Refused."""
         if rate is RateClass.UNLIMITED:
             return ()
         if rate is RateClass.LOGIN:
-            return self.login.take(bucket(address), now_s)
+            return self.login.take(network, now_s)
         if known.caller.id is None:
-            return self.anonymous.take(bucket(address), now_s)
+            return self.anonymous.take(network, now_s)
         return self.default.take(known.limit_key, now_s)

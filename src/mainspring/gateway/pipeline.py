@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from mainspring.gateway.address import Proxies, bucket
 from mainspring.gateway.identify import (
     ANONYMOUS_IDENTITY,
     Authenticator,
@@ -16,7 +15,7 @@ from mainspring.gateway.identify import (
     Identities,
 )
 from mainspring.gateway.limit import Headers, Limits, Refused
-from mainspring.gateway.settings import LimitSettings, ServerSettings
+from mainspring.gateway.settings import LimitSettings
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.call import ADDRESS_ACCOUNT, Call, Caller
 from mainspring.kernel.clock import Clock
@@ -41,11 +40,11 @@ LARGE_BODIES_SHARE = 4  # of them by one caller
 class Ask:
     """A call as an interface read it, and what the stages found out about it.
 
-    ``target`` is the raw path, ``standing`` the headers that tell the caller where its limit is.
+    ``network`` is what a limit on its address counts, ``target`` the raw path, and
+    ``rate_limit_headers`` tell the caller where its limit is.
     """
 
     __slots__ = (
-        "address",
         "authorization",
         "body",
         "causation_id",
@@ -55,6 +54,7 @@ class Ask:
         "if_match",
         "known",
         "method",
+        "network",
         "path_values",
         "query",
         "rate_limit_headers",
@@ -67,7 +67,7 @@ class Ask:
         self.request_id = request_id
         self.correlation_id: str | None = None
         self.causation_id: str | None = None
-        self.address = ""
+        self.network = ""
         self.authorization: bytes | None = None
         self.method = ""
         self.target = b""
@@ -84,14 +84,14 @@ class Ask:
     @property
     def holder(self) -> str:
         """Whose share of what callers share this call takes: the caller's, or its address's."""
-        return bucket(self.address) if self.known.caller.id is None else self.known.limit_key
+        return self.network if self.known.caller.id is None else self.known.limit_key
 
 
 class Gateway:
     """One for the whole process; every interface calls operations through it."""
 
     __slots__ = ("_clock", "_dispatcher", "_large_bodies", "_metrics", "_reading", "_revoking",
-                 "identities", "limits", "proxies", "replays")  # fmt: skip
+                 "identities", "limits", "replays")  # fmt: skip
 
     def __init__(
         self,
@@ -101,19 +101,17 @@ class Gateway:
         clock: Clock,
         metrics: Metrics,
         *,
-        server: ServerSettings | None = None,
         limits: LimitSettings | None = None,
+        idempotency_required: bool = False,
         silence_max_ms: int | None = None,
     ) -> None:
-        server = server or ServerSettings()
         self._dispatcher = dispatcher
         self._clock = clock
         self._metrics = metrics
         self._revoking = authenticator.revoking
         self.identities = Identities(authenticator, clock, silence_max_ms=silence_max_ms)
         self.limits = Limits(limits or LimitSettings())
-        self.proxies = Proxies(server.trusted_proxies)
-        self.replays = IdempotencyKeys(keyring, required=server.idempotency_required)
+        self.replays = IdempotencyKeys(keyring, required=idempotency_required)
         self._large_bodies = Pool("large bodies", LARGE_BODIES_MAX, LARGE_BODIES_SHARE)
         self._reading = asyncio.Semaphore(1)
         dispatcher.on_commit(self._committed)
@@ -134,7 +132,7 @@ class Gateway:
             known = ANONYMOUS_IDENTITY
         try:
             ask.rate_limit_headers = self.limits.take(
-                rate, known, ask.address, self._clock.monotonic_s()
+                rate, known, ask.network, self._clock.monotonic_s()
             )
         except Refused as refused:
             self._refused(ask, refused)
@@ -148,7 +146,7 @@ class Gateway:
         not hold counts as none there.
         """
         self._metrics.auth_misses.value += 1
-        account = bucket(ask.address)
+        account = ask.network
         try:
             ask.rate_limit_headers = self.limits.anonymous.take(account, self._clock.monotonic_s())
         except Refused as refused:
@@ -197,7 +195,7 @@ class Gateway:
             correlation_id=ask.correlation_id,
             causation_id=ask.causation_id,
             if_match=ask.if_match,
-            account=ask.known.caller.id or ADDRESS_ACCOUNT + bucket(ask.address),
+            account=ask.known.caller.id or ADDRESS_ACCOUNT + ask.network,
         )
 
     async def perform(self, operation: Operation, inputs: Inputs, ask: Ask) -> Outcome:

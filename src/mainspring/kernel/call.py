@@ -1,6 +1,5 @@
 """A call: who asks, when, and what its handler has staged so far."""
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -8,6 +7,7 @@ import msgspec
 
 from mainspring.kernel.caller import ADDRESS_ACCOUNT, ANONYMOUS, SYSTEM, TENANT_DEFAULT, Caller
 from mainspring.kernel.errors import NotFound, PreconditionFailed
+from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.event import EventType, StagedEvent, require_size
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.job import ConfiguredJob, Job, StagedJob
@@ -16,7 +16,7 @@ from mainspring.kernel.table import Command, Query, Rows, Update, Write
 
 __all__ = [
     "ADDRESS_ACCOUNT", "ANONYMOUS", "STAGED_MAX", "SYSTEM", "TENANT_DEFAULT", "Call", "Caller",
-    "Context", "Reader", "Renew", "Transaction", "tag_matches",
+    "Context", "Reader", "Renew", "Transaction",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -25,7 +25,6 @@ P = ParamSpec("P")
 STAGED_MAX = 20_000  # writes, events and jobs one call may stage together
 
 _encode = msgspec.json.Encoder().encode
-_ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
 class Reader(Protocol):
@@ -273,19 +272,6 @@ class Transaction(Call):
     async def execute(self, command: Command) -> list[tuple[Any, ...]]:
         """Run a statement now and return the rows of its ``RETURNING``."""
         return await self.reader.execute(command)  # type: ignore[attr-defined, no-any-return]
-
-
-def tag_matches(header: str, etag: str, *, weak: bool) -> bool:
-    """Tell whether an ``If-Match`` or ``If-None-Match`` list holds the entity tag.
-
-    ``weak`` is whether weak tags are compared too. The suffix that compression adds to a tag
-    (``-gzip``, ``-br``, ``-zstd``) is not part of it: whoever read that form read this version.
-    """
-    wanted = etag.strip('"')
-    return any(
-        (weak or not is_weak) and re.sub(r"-(?:gzip|br|zstd)$", "", tag) == wanted
-        for is_weak, tag in _ENTITY_TAG.findall(header)
-    )
 
 
 def _join(first: Update, second: Update) -> Update:

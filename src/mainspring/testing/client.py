@@ -117,7 +117,7 @@ class Client:
     ) -> Any:
         gateway = self._platform.app.gateway
         ask = Ask(self._platform.app.runtime.ids.new("req"))
-        ask.address = ADDRESS
+        ask.network = ADDRESS
         ask.method = operation.method
         ask.target = operation.path.format_map(args).encode()
         ask.idempotency_key, ask.if_match = idempotency_key, if_match

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from mainspring.interfaces.rest.problem import body_of
+from mainspring.interfaces.http.problem import body_of
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure, Invalid, Malformed, NotFound, UnsupportedMedia
 from mainspring.kernel.field_errors import escape

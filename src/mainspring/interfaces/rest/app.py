@@ -6,27 +6,29 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 
-from mainspring.gateway import security_headers
-from mainspring.gateway.compress import (
+from mainspring.gateway.limit import GcraLimiter, Refused
+from mainspring.gateway.pipeline import Gateway
+from mainspring.interfaces.http import security_headers
+from mainspring.interfaces.http.compression import (
     CODING,
     SIZE_BYTES_MIN,
     THREAD_BYTES_MIN,
     gzip,
 )  # fmt: skip
-from mainspring.gateway.conditional import not_modified, tag_of, with_suffix
-from mainspring.gateway.cors import Cors
-from mainspring.gateway.hosts import Hosts
-from mainspring.gateway.limit import GcraLimiter, Refused
-from mainspring.gateway.pipeline import Gateway
-from mainspring.gateway.settings import CorsSettings, ServerSettings
-from mainspring.interfaces.rest.exchange import Exchange, Message, PeerGone, Receive, Send, field
-from mainspring.interfaces.rest.mounts import Mounts
-from mainspring.interfaces.rest.problem import MEDIA_TYPE, Defect, body_of, headers_of
-from mainspring.interfaces.rest.router import Router
-from mainspring.interfaces.rest.streams import answer_raw, answer_stream, shrinks
+from mainspring.interfaces.http.conditional import not_modified, with_suffix
+from mainspring.interfaces.http.cors import Cors
+from mainspring.interfaces.http.exchange import Exchange, Message, PeerGone, Receive, Send, field
+from mainspring.interfaces.http.hosts import Hosts
+from mainspring.interfaces.http.mounts import Mounts
+from mainspring.interfaces.http.problem import MEDIA_TYPE, Defect, body_of, headers_of
+from mainspring.interfaces.http.proxies import Proxies
+from mainspring.interfaces.http.router import Router
+from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
+from mainspring.interfaces.http.streams import answer_raw, answer_stream, shrinks
 from mainspring.interfaces.rest.uploads import content_of, read_upload
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, MethodNotAllowed, NotFound, RateLimited, Unavailable
+from mainspring.kernel.etag import tag_of
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.operation import Kind, Operation
 from mainspring.kernel.policy import Rate
@@ -94,6 +96,7 @@ class RestApp:
         self._blobs = blobs
         self._cors = Cors(cors or CorsSettings())
         self._hosts = Hosts(self.settings.hosts)
+        self.proxies = Proxies(self.settings.trusted_proxies)
         self._hsts = security_headers.hsts(
             self.settings.hsts_max_age_s, subdomains=self.settings.hsts_subdomains
         )
@@ -139,7 +142,7 @@ class RestApp:
         meter = route = None
         try:
             exchange.read_headers(self._hosts)
-            if self._cors.on or self._hsts or self.gateway.proxies:
+            if self._cors.on or self._hsts or self.proxies:
                 self._environs(exchange)
             path = exchange.path
             if b"%" in exchange.target:
@@ -194,15 +197,16 @@ class RestApp:
 
     def _environs(self, exchange: Exchange) -> None:
         """Work out address, scheme and origin; the hot path of a plain setup has none of these."""
-        if self.gateway.proxies:
+        if self.proxies:
             forwarded = exchange.text(b"forwarded")
             x_forwarded = (
                 exchange.text(b"x-forwarded-for") or "",
                 exchange.text(b"x-forwarded-proto") or "",
             )
-            exchange.address, exchange.scheme = self.gateway.proxies.origin(
+            address, exchange.scheme = self.proxies.origin(
                 exchange.peer, exchange.scheme, forwarded, x_forwarded
             )
+            exchange.comes_from(address)
         if exchange.scheme == "https":
             exchange.extra += self._hsts
         if self._cors.on:

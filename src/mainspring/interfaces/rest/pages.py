@@ -10,16 +10,17 @@ from typing import Any
 
 import msgspec
 
-from mainspring.gateway import security_headers
-from mainspring.gateway.address import is_loopback
-from mainspring.gateway.compress import gzip
-from mainspring.gateway.conditional import not_modified, tag_of
-from mainspring.gateway.hosts import is_own_machine
+from mainspring.interfaces.http import security_headers
+from mainspring.interfaces.http.compression import gzip
+from mainspring.interfaces.http.conditional import not_modified
+from mainspring.interfaces.http.exchange import Exchange
+from mainspring.interfaces.http.hosts import is_own_machine
+from mainspring.interfaces.http.proxies import is_loopback
+from mainspring.interfaces.http.streams import shrinks
 from mainspring.interfaces.openapi import OpenApiDocument
 from mainspring.interfaces.rest.app import RestApp, answer
-from mainspring.interfaces.rest.exchange import Exchange
-from mainspring.interfaces.rest.streams import shrinks
 from mainspring.kernel.errors import Malformed, Unavailable
+from mainspring.kernel.etag import tag_of
 from mainspring.kernel.operation import OperationVariant
 from mainspring.kernel.policy import RateClass
 from mainspring.runtime.invoke.dispatcher import Outcome
@@ -115,7 +116,7 @@ class Pages:
         headers = exchange.headers
         return (
             self._on_loopback
-            and not self._rest.gateway.proxies
+            and not self._rest.proxies
             and is_loopback(exchange.peer)
             and exchange.scope["http_version"] == "1.1"
             and is_own_machine(exchange.authority)

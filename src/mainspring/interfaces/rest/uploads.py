@@ -1,6 +1,6 @@
 """Uploads: the body goes into the blob store as it arrives, and is durable before anyone knows."""
 
-from mainspring.interfaces.rest.exchange import Exchange
+from mainspring.interfaces.http.exchange import Exchange
 from mainspring.kernel.errors import Malformed, UnsupportedMedia
 from mainspring.kernel.media import file_name, media_type
 from mainspring.kernel.operation import Upload

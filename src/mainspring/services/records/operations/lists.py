@@ -7,9 +7,9 @@ import msgspec
 
 from mainspring.cel import Type, ast, evaluate, sql
 from mainspring.cel.types import INTEGER_MAX
-from mainspring.gateway.conditional import tag_of
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import FieldError, Invalid, NeedsIndex, check_all
+from mainspring.kernel.etag import tag_of
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.kernel.table import Query

@@ -1,13 +1,6 @@
-"""Entity tags and conditional requests (RFC 9110, section 13)."""
+"""Conditional requests (RFC 9110, section 13)."""
 
-from hashlib import blake2b
-
-from mainspring.kernel.call import tag_matches
-
-
-def tag_of(body: bytes) -> str:
-    """A strong tag for a representation that brings none: it changes with every byte."""
-    return f'"{blake2b(body, digest_size=12).hexdigest()}"'
+from mainspring.kernel.etag import tag_matches
 
 
 def not_modified(if_none_match: str, etag: str) -> bool:

@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from mainspring.interfaces.rest.exchange import field
+from mainspring.interfaces.http.exchange import field
 from mainspring.kernel.errors import Failure
 
 MEDIA_TYPE = b"application/problem+json"

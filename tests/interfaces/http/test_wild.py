@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.interfaces.conftest import Site, Start
-from tests.interfaces.test_protocol import GET, KEY, Wire
+from tests.interfaces.http.test_protocol import GET, KEY, Wire
 
 ROUNDS = 400
 METHODS = [b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT",

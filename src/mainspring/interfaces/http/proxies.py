@@ -76,7 +76,7 @@ def _x_hops(names: Sequence[str], proto: str) -> list[tuple[str, str]]:
 
 
 @lru_cache(maxsize=65_536)
-def bucket(address: str) -> str:
+def network_of(address: str) -> str:
     """Name what a limit on this address counts: IPv4 alone, IPv6 by its /64."""
     parsed = _parse(address)
     if isinstance(parsed, IPv6Address):

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from mainspring.gateway.pipeline import LARGE_BODIES_SHARE, LARGE_BODY_BYTES
-from mainspring.gateway.settings import ServerSettings
-from mainspring.interfaces import server
-from mainspring.interfaces.rest import app, streams
-from mainspring.interfaces.server import connections_for, raise_open_files
+from mainspring.interfaces.http import server, streams
+from mainspring.interfaces.http.server import connections_for, raise_open_files
+from mainspring.interfaces.http.settings import ServerSettings
+from mainspring.interfaces.rest import app
 from mainspring.kernel.errors import RateLimited, Unavailable
 from mainspring.kernel.pool import Pool
 from mainspring.runtime.invoke.validate import Inputs
 from tests.interfaces.conftest import READER, WRITER, Site, Start
+from tests.interfaces.http.test_protocol import GET, KEY, POST, Wire
 from tests.interfaces.notes import put_file
-from tests.interfaces.test_protocol import GET, KEY, POST, Wire
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 

@@ -4,14 +4,15 @@ import gzip as reference
 
 import pytest
 
-from mainspring.gateway.compress import accepts_gzip, compressible, gzip
-from mainspring.gateway.conditional import not_modified, tag_of, with_suffix
-from mainspring.gateway.cors import Cors
-from mainspring.gateway.security_headers import hsts
-from mainspring.gateway.settings import CorsSettings, ServerSettings
+from mainspring.interfaces.http.compression import accepts_gzip, compressible, gzip
+from mainspring.interfaces.http.conditional import not_modified, with_suffix
+from mainspring.interfaces.http.cors import Cors
+from mainspring.interfaces.http.security_headers import hsts
+from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.call import ANONYMOUS, Caller
 from mainspring.kernel.errors import Forbidden, Unauthenticated
+from mainspring.kernel.etag import tag_of
 
 
 def test_a_tag_changes_with_the_body() -> None:

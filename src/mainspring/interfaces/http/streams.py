@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 from typing import Any
 
-from mainspring.gateway import security_headers
-from mainspring.gateway.compress import (
+from mainspring.gateway.pipeline import Gateway
+from mainspring.interfaces.http import security_headers
+from mainspring.interfaces.http.compression import (
     CODING,
     SIZE_BYTES_MIN,
     accepts_gzip,
     compressible,
     gzip,
 )  # fmt: skip
-from mainspring.gateway.conditional import not_modified
-from mainspring.gateway.pipeline import Gateway
-from mainspring.interfaces.rest.exchange import Exchange, field
+from mainspring.interfaces.http.conditional import not_modified
+from mainspring.interfaces.http.exchange import Exchange, field
 from mainspring.kernel.errors import NotAcceptable
 from mainspring.kernel.operation import Raw, StreamItem
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mainspring.interfaces.rest.router import Router
+from mainspring.interfaces.http.router import Router
 from mainspring.kernel.errors import NotFound
 
 TEMPLATES = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mainspring.gateway.address import Proxies, bucket, is_loopback
+from mainspring.interfaces.http.proxies import Proxies, is_loopback, network_of
 
 PROXIES = Proxies(["10.0.0.0/8", "2001:db8:1::/48"])
 
@@ -50,10 +50,10 @@ def test_a_long_chain_is_cut() -> None:
 
 
 def test_a_limit_counts_a_subscriber() -> None:
-    assert bucket("2001:db8::1:2:3:4") == bucket("2001:db8::9") == "2001:db8::/64"
-    assert bucket("2001:db8:0:1::9") != bucket("2001:db8::9")
-    assert bucket("::ffff:192.0.2.7") == bucket("192.0.2.7")
-    assert bucket("no address") == "no address"
+    assert network_of("2001:db8::1:2:3:4") == network_of("2001:db8::9") == "2001:db8::/64"
+    assert network_of("2001:db8:0:1::9") != network_of("2001:db8::9")
+    assert network_of("::ffff:192.0.2.7") == network_of("192.0.2.7")
+    assert network_of("no address") == "no address"
 
 
 def test_loopback_is_known() -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from mainspring.gateway.address import is_loopback
+from mainspring.interfaces.http.proxies import is_loopback
 from mainspring.kernel.errors import Malformed, Misdirected
 
 HOST_BYTES_MAX = 300  # 253 of a name (RFC 1035), brackets and a port

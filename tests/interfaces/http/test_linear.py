@@ -15,17 +15,18 @@ import msgspec
 import pytest
 
 from mainspring.cel.syntax import parse
-from mainspring.gateway.address import Proxies
-from mainspring.gateway.compress import accepts_gzip
-from mainspring.gateway.conditional import not_modified
-from mainspring.gateway.cors import Cors
-from mainspring.gateway.hosts import Hosts
 from mainspring.gateway.identify import read_credential
-from mainspring.gateway.settings import CorsSettings
-from mainspring.interfaces.rest.exchange import Exchange
-from mainspring.interfaces.rest.router import Router
-from mainspring.kernel.call import Call, tag_matches
+from mainspring.interfaces.http.compression import accepts_gzip
+from mainspring.interfaces.http.conditional import not_modified
+from mainspring.interfaces.http.cors import Cors
+from mainspring.interfaces.http.exchange import Exchange
+from mainspring.interfaces.http.hosts import Hosts
+from mainspring.interfaces.http.proxies import Proxies
+from mainspring.interfaces.http.router import Router
+from mainspring.interfaces.http.settings import CorsSettings
+from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure
+from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.media import file_name, media_type
 from mainspring.kernel.operation import Input, Operation
 from mainspring.runtime.events.feed import read_cursor

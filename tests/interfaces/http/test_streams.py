@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mainspring.interfaces.rest import exchange, streams
+from mainspring.interfaces.http import exchange, streams
 from mainspring.kernel.errors import Timeout
 from mainspring.kernel.media import file_name
 from tests.interfaces.conftest import READER, WRITER, Site, Start

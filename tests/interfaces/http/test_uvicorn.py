@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.protocols.http import httptools_impl as inside
 from uvicorn.server import ServerState
 
-from mainspring.interfaces.server import Cycle, Protocol
+from mainspring.interfaces.http.server import Cycle, Protocol
 
 GIVEN_TO_A_CYCLE = {
     "scope", "transport", "flow", "logger", "access_logger", "access_log", "default_headers",

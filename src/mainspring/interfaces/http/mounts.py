@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from mainspring.gateway.pipeline import Gateway
-from mainspring.interfaces.rest.exchange import Exchange, Message, Receive, Send
+from mainspring.interfaces.http.exchange import Exchange, Message, Receive, Send
 from mainspring.kernel.errors import Unauthenticated
 from mainspring.kernel.user_app import Asgi
 from mainspring.runtime.invoke.containment import contained

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from mainspring.gateway.settings import ServerSettings
-from mainspring.interfaces import server
-from mainspring.interfaces.rest import exchange
-from mainspring.interfaces.server import Server, bind
+from mainspring.interfaces.http import exchange, server
+from mainspring.interfaces.http.server import Server, bind
+from mainspring.interfaces.http.settings import ServerSettings
 from mainspring.ports.database import StartError
 from tests.interfaces.conftest import Site, Start
 

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
-from mainspring.gateway.hosts import Hosts
 from mainspring.gateway.pipeline import Ask
+from mainspring.interfaces.http.hosts import Hosts
+from mainspring.interfaces.http.proxies import network_of
 from mainspring.kernel.errors import Malformed, Timeout, TooLarge, UnsupportedMedia
 from mainspring.kernel.pool import Pool
 from mainspring.runtime.invoke.deadline import waiting_at_most
@@ -43,8 +44,8 @@ class Exchange(Ask):
     """An HTTP request and the way to answer it."""
 
     __slots__ = (
-        "_held", "_memory", "body_unread", "extra", "headers", "path", "peer", "receive", "route",
-        "scheme", "scope", "send", "started_s", "status", "trace",
+        "_held", "_memory", "address", "body_unread", "extra", "headers", "path", "peer", "receive",
+        "route", "scheme", "scope", "send", "started_s", "status", "trace",
     )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
@@ -65,11 +66,16 @@ class Exchange(Ask):
         self.scheme: str = scope["scheme"]
         client = scope["client"]
         self.peer: str = client[0] if client else ""
-        self.address = self.peer
+        self.comes_from(self.peer)
         raw = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(raw)
         # A body is announced by one of these, or there is none (RFC 9112, section 6.3).
         self.body_unread = b"content-length" in self.headers or b"transfer-encoding" in self.headers
+
+    def comes_from(self, address: str) -> None:
+        """Note whose call this is: the peer's, or that of whom a trusted proxy names."""
+        self.address = address
+        self.network = network_of(address)
 
     def read_headers(self, hosts: Hosts) -> None:
         """Take what the gateway needs from the headers. Raises Malformed, Misdirected."""

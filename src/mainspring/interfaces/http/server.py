@@ -17,11 +17,11 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from mainspring.gateway import security_headers
-from mainspring.gateway.address import Proxies, bucket
-from mainspring.gateway.settings import ServerSettings
-from mainspring.interfaces.rest.exchange import AUTHORITY, CYCLE
-from mainspring.interfaces.rest.problem import MEDIA_TYPE, body_of, headers_of
+from mainspring.interfaces.http import security_headers
+from mainspring.interfaces.http.exchange import AUTHORITY, CYCLE
+from mainspring.interfaces.http.problem import MEDIA_TYPE, body_of, headers_of
+from mainspring.interfaces.http.proxies import Proxies, network_of
+from mainspring.interfaces.http.settings import ServerSettings
 from mainspring.kernel.errors import Failure, HeadersTooLarge, Malformed, Timeout
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.pool import Pool
@@ -145,7 +145,7 @@ class Protocol(HttpToolsProtocol):
         """Count this connection for its address; each that a proxy makes is somebody else's."""
         address = self.client[0] if self.client else ""
         proxied = self.proxies.trusts(address)
-        holder = f"proxied {id(self)}" if proxied else bucket(address)
+        holder = f"proxied {id(self)}" if proxied else network_of(address)
         self.places.take(holder)
         self._holder = holder
 
