@@ -12,7 +12,7 @@ import pytest
 from mainspring import Call, Input, Response, Service, StreamItem, handles
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.operation import Kind
-from mainspring.runtime.registry import Registry
+from mainspring.kernel.registry import Registry
 
 
 class Book(msgspec.Struct, frozen=True):

@@ -78,6 +78,19 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.json.decode(self.data, type=data)
 
 
+_decode = msgspec.json.Decoder(Envelope).decode
+
+
+def with_seq(body: str, seq: int) -> str:
+    """Return a logged body as readers see it, with the event's place in the log."""
+    return f'{body[:-1]},"seq":{seq}}}'
+
+
+def envelope(body: str, seq: int | None = None) -> Envelope:
+    """Read a logged event back into its struct."""
+    return _decode(body if seq is None else with_seq(body, seq))
+
+
 class EventTooLarge(TooLarge):
     """What the call would tell of is longer than an event can be; nothing was committed."""
 

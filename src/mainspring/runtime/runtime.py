@@ -9,6 +9,7 @@ import msgspec
 from mainspring.kernel.call import Context
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
@@ -26,7 +27,6 @@ from mainspring.runtime.metrics.gauges import watch
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier
-from mainspring.runtime.registry import Registry
 
 CONCURRENCY = {"critical": 32, "default": 64, "bulk": 16, "notifications": 128, "webhooks": 128}
 

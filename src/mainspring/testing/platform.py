@@ -19,7 +19,7 @@ from mainspring.adapters.mail.sandbox import SandboxMail
 from mainspring.app import BUILT_IN, Instance, build, sections
 from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
-from mainspring.kernel.event import Envelope
+from mainspring.kernel.event import Envelope, envelope
 from mainspring.kernel.job import ConfiguredJob, Job
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.service import Consumer, pattern_covers
@@ -28,7 +28,6 @@ from mainspring.kernel.user_app import App
 from mainspring.ports.database import Database
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail, MailMessage
-from mainspring.runtime.events.log import envelope
 from mainspring.runtime.tables import EVENTS_AFTER, LoggedEvent
 from mainspring.services.users.api import Login, MadeApiKey, NewApiKey, NewUser, Passwords
 from mainspring.services.webhooks.api import WebhookSettings

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
+from mainspring.kernel import merkle
 from mainspring.kernel.table import Statement
-from mainspring.runtime.audit import merkle
 from mainspring.runtime.audit.merkle_store import BLOCK_HASHES, LogDamaged, Tree
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.tables import EVENTS, EventRow

@@ -8,16 +8,15 @@ import pytest
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.kernel.call import SYSTEM, Context
-from mainspring.kernel.event import Personal
+from mainspring.kernel.event import Personal, envelope
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query
 from mainspring.runtime.events import field_encryption
 from mainspring.runtime.events.field_encryption import KEY_HELD_S, FieldEncryption, erase
-from mainspring.runtime.events.log import envelope
 from mainspring.runtime.invoke.dispatcher import Dispatcher, Idempotency
 from mainspring.runtime.migrate import migrate
-from mainspring.runtime.registry import Registry
 from mainspring.runtime.tables import ANSWER, SUBJECT_KEY
 from mainspring.testing.clock import FakeClock, SeededEntropy
 

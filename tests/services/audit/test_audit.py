@@ -7,16 +7,16 @@ import io
 import msgspec
 import pytest
 
+from mainspring.kernel import merkle
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Invalid, NotFound
 from mainspring.kernel.table import Statement
-from mainspring.runtime.audit import merkle
 from mainspring.runtime.audit.merkle_store import LogDamaged
 from mainspring.services.audit.checkpoints import PUBLISHED_EVERY_MS
 from mainspring.services.audit.jobs import publish_checkpoint
 from mainspring.services.audit.model import VerifierKey, open_note
 from mainspring.services.audit.verify import verify
-from tests.runtime.audit.inclusion import includes
+from tests.kernel.inclusion import includes
 from tests.services.log_platform import ORIGIN, LogPlatform, Named
 
 OTHER = Caller("system", tenant="other", scopes=frozenset({"*"}))

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainspring.runtime.audit import merkle
+from mainspring.kernel import merkle
 from mainspring.services.audit.export import FORMAT, End, ExportedEvent, Header, Milestone
 from mainspring.services.audit.model import BadNote, Checkpoint, VerifierKey, sign
 from mainspring.services.audit.verify import PROBLEMS_SHOWN_MAX, verify, verify_file

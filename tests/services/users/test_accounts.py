@@ -7,8 +7,8 @@ import pytest
 
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.errors import Invalid, NotFound, PreconditionFailed, Unauthenticated
+from mainspring.kernel.event import envelope
 from mainspring.kernel.table import Query, Statement
-from mainspring.runtime.events.log import envelope
 from mainspring.services.users import service
 from mainspring.services.users.api import (
     BadMailToken,

@@ -23,9 +23,9 @@ from mainspring.kernel.errors import Malformed, Unavailable
 from mainspring.kernel.etag import tag_of
 from mainspring.kernel.operation import OperationVariant
 from mainspring.kernel.policy import RateClass
+from mainspring.kernel.registry import Registry
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.runtime.metrics.telemetry import TEXT_TYPE
-from mainspring.runtime.registry import Registry
 
 METRICS_SCOPE = "metrics:read"
 DOCUMENTS_BYTES_MAX = 32 << 20  # of OpenAPI documents kept, one per set of shapes somebody may see

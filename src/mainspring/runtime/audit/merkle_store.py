@@ -8,9 +8,9 @@ brings them up to date first, any number of processes at once, and losing them l
 
 from collections.abc import Sequence
 
+from mainspring.kernel import merkle
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
-from mainspring.runtime.audit import merkle
 from mainspring.runtime.tables import LAST_SEQ
 
 BLOCK_HEIGHT = 8

@@ -10,11 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.event import Envelope
+from mainspring.kernel.event import Envelope, envelope
 from mainspring.kernel.job import Job, JobFailed
 from mainspring.kernel.service import Consumer
 from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.events.log import envelope
 from mainspring.runtime.tables import EVENT_BY_ID, LoggedEvent
 
 CONSUME_TIMEOUT_S = 300.0

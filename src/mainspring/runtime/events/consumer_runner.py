@@ -12,12 +12,11 @@ import structlog
 from mainspring.kernel.call import TENANT_DEFAULT, Call, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Rerun, Unavailable
-from mainspring.kernel.event import Envelope
+from mainspring.kernel.event import Envelope, envelope
 from mainspring.kernel.service import Consumer
 from mainspring.kernel.table import Command
 from mainspring.ports.database import Database
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
-from mainspring.runtime.events.log import envelope
 from mainspring.runtime.invoke.containment import attempt, described, tell
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
 from mainspring.runtime.notifier import Notifier, wait

@@ -10,11 +10,10 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.event import SPEC_VERSION, Envelope, StagedEvent, require_size
+from mainspring.kernel.event import SPEC_VERSION, StagedEvent, require_size
 from mainspring.runtime.tables import EventRow
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Envelope).decode
 
 _LEAF_PREFIX = b"\x00"  # RFC 6962, section 2.1
 
@@ -53,13 +52,3 @@ def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
         hashlib.sha256(_LEAF_PREFIX + body).digest(),
         body.decode(),
     )
-
-
-def with_seq(body: str, seq: int) -> str:
-    """Return the event as readers see it, with its place in the log."""
-    return f'{body[:-1]},"seq":{seq}}}'
-
-
-def envelope(body: str, seq: int | None = None) -> Envelope:
-    """Read an event back into its struct."""
-    return _decode(body if seq is None else with_seq(body, seq))

@@ -19,9 +19,9 @@ from mainspring.kernel.clock import Clock, Entropy
 from mainspring.kernel.errors import ConcurrentUpdate, Failure, Rerun, Unavailable
 from mainspring.kernel.job import Job, JobFailed, Snooze
 from mainspring.kernel.table import Command, Write
+from mainspring.kernel.visibility import acting_for
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
 from mainspring.runtime.events.consumer_runner import consumer_caller
-from mainspring.runtime.events.visibility import acting_for
 from mainspring.runtime.invoke.containment import attempt as attempt_alone
 from mainspring.runtime.invoke.containment import described, end
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher

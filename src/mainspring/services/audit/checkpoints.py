@@ -8,9 +8,9 @@ stored outside of any call's commit: it follows from events that are committed a
 from functools import partial
 
 from mainspring.kernel.clock import elapsed_ms, rfc3339
+from mainspring.kernel.merkle import extends
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.audit.merkle import extends
 from mainspring.runtime.audit.merkle_store import LogDamaged, Tree
 from mainspring.services.audit.model import (
     SIGNATURES_MAX,

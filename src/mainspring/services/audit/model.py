@@ -15,7 +15,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from mainspring.runtime.audit.merkle import HASH_BYTES
+from mainspring.kernel.merkle import HASH_BYTES
 
 NOTE_CHARS_MAX = 4_096
 SIGNATURES_MAX = 16

@@ -10,13 +10,13 @@ from mainspring.kernel.errors import FieldError, Invalid, NotFound, Unauthentica
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Raw
 from mainspring.kernel.page import Page
+from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import pattern_covers
+from mainspring.kernel.visibility import Visibility
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.audit.merkle_store import Tree
 from mainspring.runtime.events import feed
-from mainspring.runtime.events.visibility import Visibility
-from mainspring.runtime.registry import Registry
 from mainspring.services.audit import checkpoints
 from mainspring.services.audit.api import (
     SCANNED_MAX,

@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 
 import msgspec
 
-from mainspring.runtime.audit.merkle import Frontier, extends, leaf_hash
+from mainspring.kernel.merkle import Frontier, extends, leaf_hash
 from mainspring.services.audit.export import (
     MILESTONE_EVENTS,
     End,

@@ -7,13 +7,13 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import NotFound
+from mainspring.kernel.event import with_seq
 from mainspring.kernel.operation import StreamItem
+from mainspring.kernel.registry import Registry
+from mainspring.kernel.visibility import Visibility
 from mainspring.runtime.events import feed
 from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.events.log import with_seq
-from mainspring.runtime.events.visibility import Visibility
 from mainspring.runtime.notifier import Notifier, wait
-from mainspring.runtime.registry import Registry
 from mainspring.runtime.tables import LAST_SEQ
 from mainspring.services.events.api import (
     SCANNED_MAX,

@@ -11,10 +11,10 @@ from mainspring.kernel.field_errors import collect
 from mainspring.kernel.job import QUEUES, Job, JobState, StagedJob
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
+from mainspring.kernel.registry import Registry
 from mainspring.kernel.table import Rows
 from mainspring.runtime.invoke.dispatcher import job_row
 from mainspring.runtime.jobs.workers import Workers
-from mainspring.runtime.registry import Registry
 from mainspring.runtime.tables import JOBS, JobRow
 from mainspring.services.jobs import store
 from mainspring.services.jobs.api import (

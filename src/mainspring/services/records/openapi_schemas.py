@@ -5,7 +5,7 @@ from typing import Any
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.operation import OperationVariant
-from mainspring.runtime.registry import Registry
+from mainspring.kernel.registry import Registry
 from mainspring.services.records.access import Action, scope_of
 from mainspring.services.records.api import RecordsSettings, service
 from mainspring.services.records.fields import json_schema

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.event import Envelope
-from mainspring.runtime.events.visibility import Visibility, acting_for
+from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.services.webhooks.api import service
 from mainspring.services.webhooks.model import EventRoute
 

@@ -5,12 +5,12 @@ import structlog
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import SKEW_MS, Clock, Entropy, is_ahead, rfc3339
+from mainspring.kernel.event import envelope, with_seq
 from mainspring.kernel.job import JobFailed, Snooze
+from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.ports.http_client import NAME_NOT_RESOLVED, HttpClient, WebAnswer, WebError
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.events.log import envelope, with_seq
-from mainspring.runtime.events.visibility import Visibility, acting_for
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.services.webhooks import model, store
 from mainspring.services.webhooks.acting import allowed

@@ -11,12 +11,12 @@ from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
 from mainspring.kernel.errors import Conflict, FieldError, Forbidden, Invalid, check_all
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
+from mainspring.kernel.registry import Registry
 from mainspring.kernel.table import Command
+from mainspring.kernel.visibility import PERSONAL_SCOPE, Visibility
 from mainspring.ports.http_client import HttpClient, WebError
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.events.feed import require_known
-from mainspring.runtime.events.visibility import PERSONAL_SCOPE, Visibility
-from mainspring.runtime.registry import Registry
 from mainspring.services.webhooks import jobs, model, store
 from mainspring.services.webhooks.api import (
     SECRET_OVERLAP_MS,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mainspring.runtime.audit.merkle import node_hash
+from mainspring.kernel.merkle import node_hash
 
 
 def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:

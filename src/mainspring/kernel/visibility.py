@@ -10,9 +10,8 @@ from typing import Protocol
 
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.call import SYSTEM, Call, Caller
-from mainspring.kernel.event import Envelope, EventType
-from mainspring.runtime.events.log import envelope
-from mainspring.runtime.registry import Registry
+from mainspring.kernel.event import Envelope, EventType, envelope
+from mainspring.kernel.registry import Registry
 
 PERSONAL_SCOPE = "events:personal"  # who has it sees personal fields of what it may read
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.runtime.audit import merkle
-from tests.runtime.audit.inclusion import includes
+from mainspring.kernel import merkle
+from tests.kernel.inclusion import includes
 
 # The reference log of certificate-transparency: eight entries and the root after each.
 CT_ENTRIES = [
