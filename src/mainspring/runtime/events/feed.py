@@ -9,7 +9,6 @@ from itertools import islice
 
 import msgspec
 
-from mainspring.cel import Names, Type
 from mainspring.kernel.call import Reader
 from mainspring.kernel.errors import FieldError, Gone, Invalid
 from mainspring.kernel.page import PAGE_BYTES_MAX
@@ -25,22 +24,6 @@ RECENT_EVENTS_MAX = 1_024  # held in memory for those who follow
 RECENT_BYTES_MAX = 8 << 20
 SEQ_DIGITS_MAX = 18
 TYPES_SUGGESTED_MAX = 5
-
-# What a filter over events may name. Personal fields are sealed to it: no filter finds them out.
-EVENT_NAMES = Names(
-    record={
-        "id": Type.TEXT,
-        "type": Type.TEXT,
-        "source": Type.TEXT,
-        "subject": Type.TEXT,
-        "time": Type.TIME,
-        "actor": Type.TEXT,
-        "correlationid": Type.TEXT,
-        "causationid": Type.TEXT,
-        "seq": Type.INT,
-        "data": Type.JSON,
-    }
-)
 
 
 class PositionGone(Gone):

@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from mainspring.cel import compile_cel
+from mainspring.cel.event import EVENT_NAMES
 from mainspring.kernel.service import pattern_covers
-from mainspring.runtime.events.feed import EVENT_NAMES, LogEntry, require_known
+from mainspring.runtime.events.feed import LogEntry, require_known
 
 Selector = Callable[[LogEntry], bool]
 

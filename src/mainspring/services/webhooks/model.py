@@ -10,12 +10,12 @@ import msgspec
 import structlog
 
 from mainspring.cel import Program, compile_cel
+from mainspring.cel.event import EVENT_NAMES
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Invalid
 from mainspring.kernel.event import Envelope
 from mainspring.kernel.ids import encode
 from mainspring.kernel.service import pattern_covers
-from mainspring.runtime.events.feed import EVENT_NAMES
 from mainspring.services.webhooks.api import (
     ATTEMPTS_SHOWN,
     EXCERPT_BYTES_MAX,
