@@ -253,8 +253,7 @@ class Instance:
         """Hear of what other processes revoke."""
         known = self.gateway.identities
         return Tail(
-            self.database,
-            self.runtime.board,
+            self.runtime.reader,
             self.gateway.revoke,
             alive=known.heard,
             lost=known.forget_all,

@@ -86,6 +86,11 @@ def with_seq(body: str, seq: int) -> str:
     return f'{body[:-1]},"seq":{seq}}}'
 
 
+def without_seq(body: str, seq: int | None) -> str:
+    """Return the event as it is hashed; undoes ``with_seq``."""
+    return body if seq is None else body.removesuffix(f',"seq":{seq}}}') + "}"
+
+
 def envelope(body: str, seq: int | None = None) -> Envelope:
     """Read a logged event back into its struct."""
     return _decode(body if seq is None else with_seq(body, seq))

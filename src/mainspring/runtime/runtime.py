@@ -15,8 +15,9 @@ from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
 from mainspring.runtime.events.consumer_runner import ConsumerRunner
-from mainspring.runtime.events.feed import Recent
 from mainspring.runtime.events.field_encryption import FieldEncryption
+from mainspring.runtime.events.log_bus import LogBus
+from mainspring.runtime.events.reader import SharedReader
 from mainspring.runtime.events.sequencer import BATCH_EVENTS, Sequencer
 from mainspring.runtime.health import Health
 from mainspring.runtime.invoke.containment import Watchdog
@@ -70,6 +71,7 @@ class Runtime:
         self.ids = IdMaker(self.clock, self.entropy)
         self.board = Notifier()
         database.on_wake(self.board.wake)
+        self.reader = SharedReader(LogBus(database, self.board))
         self.consumer_retry = ConsumerRetry(self.registry.consumers.values(), sealer)
         self.jobs = {**self.registry.jobs, **{j.name: j for j in self.consumer_retry.jobs.values()}}
         self.resources: dict[type, Any] = {
@@ -77,7 +79,7 @@ class Runtime:
             **(resources or {}),
             Registry: self.registry,
             Notifier: self.board,
-            Recent: Recent(database, self.board),
+            SharedReader: self.reader,
             Database: database,
             Clock: self.clock,
             Entropy: self.entropy,
@@ -88,7 +90,7 @@ class Runtime:
         self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer, metrics)
         consumers = list(self.registry.consumers.values())
         self.consumer_runner = ConsumerRunner(
-            database, self.dispatcher, self.consumer_retry, consumers, self.board, self.clock
+            database, self.dispatcher, self.consumer_retry, consumers, self.reader, self.clock
         )
         queues = {**CONCURRENCY, **(concurrency or {})}
         for job in self.jobs.values():

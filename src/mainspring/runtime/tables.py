@@ -27,15 +27,6 @@ class LoggedEvent(msgspec.Struct, frozen=True):
     body: str
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What a tail tells of an event."""
-
-    seq: int
-    id: str
-    type: str
-    subject: str
-
-
 class StoredAnswer(msgspec.Struct, frozen=True):
     """An idempotency record. The body is here, a slice of an event's body, or apart.
 
@@ -124,11 +115,6 @@ EVENTS_AFTER = Query(
     "runtime.events_after",
     "SELECT seq, id, tenant, type, body FROM events WHERE seq > :after ORDER BY seq LIMIT :limit",
     LoggedEvent,
-)
-EVENT_SUBJECTS_AFTER = Query(
-    "runtime.event_subjects_after",
-    "SELECT seq, id, type, subject FROM events WHERE seq > :after ORDER BY seq LIMIT :limit",
-    Told,
 )
 LAST_SEQ = Query("runtime.last_seq", "SELECT COALESCE(MAX(seq), 0) FROM events", int)
 EVENT_BODY = Query("runtime.event_body", "SELECT body FROM events WHERE id = :id", str)

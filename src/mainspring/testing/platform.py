@@ -25,10 +25,11 @@ from mainspring.kernel.operation import Operation
 from mainspring.kernel.service import Consumer, pattern_covers
 from mainspring.kernel.table import Query
 from mainspring.kernel.user_app import App
+from mainspring.ports.bus import BusEvent
 from mainspring.ports.database import Database
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail, MailMessage
-from mainspring.runtime.tables import EVENTS_AFTER, LoggedEvent
+from mainspring.runtime.tables import EVENTS_AFTER
 from mainspring.services.users.api import Login, MadeApiKey, NewApiKey, NewUser, Passwords
 from mainspring.services.webhooks.api import WebhookSettings
 from mainspring.settings import Flag, load
@@ -308,7 +309,7 @@ class Platform:
             moments.append(due_ms)
         return min(moments, default=None)
 
-    def _set_aside(self, consumer: Consumer, event: LoggedEvent, error: Exception) -> None:
+    def _set_aside(self, consumer: Consumer, event: BusEvent, error: Exception) -> None:
         if all((f.name, f.id) != (consumer.name, event.id) for f in self._failed):
             self._failed.append(Failed(consumer.name, event.id, error))
 

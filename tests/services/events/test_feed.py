@@ -134,8 +134,7 @@ async def test_a_tail_starts_over_when_its_last_event_is_gone(platform):
     await platform.write(5)
     heard, looks = [], asyncio.Queue()
     tail = Tail(
-        platform.database,
-        platform.runtime.board,
+        platform.runtime.reader,
         lambda kind, subject: heard.append(subject),
         lambda: looks.put_nowait("alive"),
         lambda: looks.put_nowait("lost"),

@@ -13,8 +13,9 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.event import Envelope, envelope
 from mainspring.kernel.job import Job, JobFailed
 from mainspring.kernel.service import Consumer
+from mainspring.ports.bus import BusEvent
 from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.tables import EVENT_BY_ID, LoggedEvent
+from mainspring.runtime.tables import EVENT_BY_ID
 
 CONSUME_TIMEOUT_S = 300.0
 
@@ -41,7 +42,7 @@ class ConsumerRetry:
         else:
             await consumer.handler(call, await self._sealer.read(event, data_type))
 
-    def set_aside(self, call: Call, consumer: Consumer, event: LoggedEvent) -> None:
+    def set_aside(self, call: Call, consumer: Consumer, event: BusEvent) -> None:
         """Stage the job that will try this event again."""
         retry = self.jobs[consumer.name].configure(
             unique_key=f"{consumer.name} {event.id}",

@@ -4,6 +4,7 @@ A consumer's cursor moves in the same commit as what its handlers staged, so eac
 once. An event whose handler fails is set aside as a job (``consumer_retry``) and the others go on.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -12,23 +13,23 @@ import structlog
 from mainspring.kernel.call import TENANT_DEFAULT, Call, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Rerun, Unavailable
-from mainspring.kernel.event import Envelope, envelope
 from mainspring.kernel.service import Consumer
 from mainspring.kernel.table import Command
+from mainspring.ports.bus import BusEvent
 from mainspring.ports.database import Database
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
+from mainspring.runtime.events.log_bus import PARTITION
+from mainspring.runtime.events.reader import SharedReader
 from mainspring.runtime.invoke.containment import attempt, described, tell
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
-from mainspring.runtime.notifier import Notifier, wait
+from mainspring.runtime.notifier import wait
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.runtime.tables import (
     CURSOR,
     CURSORS,
-    EVENTS_AFTER,
     LAST_SEQ,
     MOVE_CURSOR,
     CursorRow,
-    LoggedEvent,
 )
 
 log = structlog.get_logger()
@@ -46,7 +47,7 @@ class CursorMoved(Exception):
     """Another process moved this consumer's cursor first."""
 
 
-AsideListener = Callable[[Consumer, LoggedEvent, Exception], None]
+AsideListener = Callable[[Consumer, BusEvent, Exception], None]
 
 
 class ConsumerRunner:
@@ -58,14 +59,14 @@ class ConsumerRunner:
         dispatcher: Dispatcher,
         retry: ConsumerRetry,
         consumers: Sequence[Consumer],
-        board: Notifier,
+        reader: SharedReader,
         clock: Clock,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
         self._retry = retry
         self._consumers = consumers
-        self._board = board
+        self._window = reader.window(PARTITION)
         self._clock = clock
         self._supervisor = Supervisor()
         self._listeners: list[AsideListener] = []
@@ -99,6 +100,7 @@ class ConsumerRunner:
         For a process in which nothing moves by itself: ``start`` was not called.
         """
         batches = 0
+        self._window.look_again()
         for consumer in self._consumers:
             seq = await self._cursor(consumer)
             while (moved := await self.take(consumer, seq)) != seq:
@@ -122,7 +124,7 @@ class ConsumerRunner:
 
     async def _follow(self, consumer: Consumer) -> None:
         seq = await self._resume(consumer)
-        with self._board.listen("events", "sequenced") as signal:
+        with self._window.listen() as signal:
             while True:
                 signal.clear()
                 self._moved_s[consumer.name] = self._clock.monotonic_s()
@@ -131,8 +133,8 @@ class ConsumerRunner:
                 except CursorMoved:
                     seq = await self._stand_by(consumer)
                     continue
-                if moved == seq:
-                    await wait(signal, POLL_S)
+                if moved == seq and not await wait(signal, POLL_S):
+                    self._window.look_again()
                 seq = moved
 
     async def _cursor(self, consumer: Consumer) -> int:
@@ -155,21 +157,20 @@ class ConsumerRunner:
     async def _stand_by(self, consumer: Consumer) -> int:
         """Wait while another process moves the cursor; return it when that has gone silent."""
         seen = -1
-        with self._board.listen() as never:
-            while (seq := await self._cursor(consumer)) != seen:
-                seen = seq
-                self._moved_s[consumer.name] = self._clock.monotonic_s()
-                never.clear()
-                await wait(never, STANDBY_S)
+        never = asyncio.Event()
+        while (seq := await self._cursor(consumer)) != seen:
+            seen = seq
+            self._moved_s[consumer.name] = self._clock.monotonic_s()
+            await wait(never, STANDBY_S)
         return seq
 
     async def take(self, consumer: Consumer, after: int) -> int:
         """Take one batch of events; return how far the cursor is now."""
-        events = (await self._database.page(EVENTS_AFTER, (after, BATCH_EVENTS), BATCH_BYTES)).items
+        events = (await self._window.after(after, BATCH_EVENTS, BATCH_BYTES)).items
         if not events:
             return after
         wanted = [event for event in events if consumer.takes(event.type)]
-        last = events[-1].seq
+        last = events[-1].offset
         calls = [await self._handle(consumer, event) for event in wanted]
         try:
             await self._dispatcher.commit_all(
@@ -185,19 +186,17 @@ class ConsumerRunner:
             return await self._take_singly(consumer, after, events)
         return last
 
-    async def _take_singly(
-        self, consumer: Consumer, after: int, events: Sequence[LoggedEvent]
-    ) -> int:
+    async def _take_singly(self, consumer: Consumer, after: int, events: Sequence[BusEvent]) -> int:
         for event in events:
             if consumer.takes(event.type):
                 await self._take_one(consumer, after, event)
             else:
-                await self._database.commit([self._move(consumer, after, event.seq)], CONSUMED)
-            after = event.seq
+                await self._database.commit([self._move(consumer, after, event.offset)], CONSUMED)
+            after = event.offset
         return after
 
-    async def _take_one(self, consumer: Consumer, after: int, event: LoggedEvent) -> None:
-        move = self._move(consumer, after, event.seq)
+    async def _take_one(self, consumer: Consumer, after: int, event: BusEvent) -> None:
+        move = self._move(consumer, after, event.offset)
         for _ in range(RERUNS_MAX):
             call = await self._handle(consumer, event)
             try:
@@ -211,18 +210,17 @@ class ConsumerRunner:
                 break
             else:
                 return
-        aside = self._call(consumer, event, envelope(event.body))
+        aside = self._call(consumer, event)
         self._retry.set_aside(aside, consumer, event)
         await self._dispatcher.commit_all([aside], also=[move], wakes=CONSUMED)
 
-    async def _handle(self, consumer: Consumer, event: LoggedEvent) -> Call:
+    async def _handle(self, consumer: Consumer, event: BusEvent) -> Call:
         """Run the handler; when it fails, the call holds the job that will try again."""
         self._moved_s[consumer.name] = self._clock.monotonic_s()
-        told = envelope(event.body, event.seq)
-        call = self._call(consumer, event, told)
+        call = self._call(consumer, event)
         try:
             await attempt(
-                self._retry.handle(consumer, call, told),
+                self._retry.handle(consumer, call, event.envelope),
                 HANDLE_TIMEOUT_S,
                 f"consumer {consumer.name} {event.id}",
             )
@@ -230,11 +228,11 @@ class ConsumerRunner:
             raise
         except Exception as error:  # noqa: BLE001 - told, and kept as a job
             self._tell(consumer, event, error)
-            call = self._call(consumer, event, told)
+            call = self._call(consumer, event)
             self._retry.set_aside(call, consumer, event)
         return call
 
-    def _tell(self, consumer: Consumer, event: LoggedEvent, error: Exception) -> None:
+    def _tell(self, consumer: Consumer, event: BusEvent, error: Exception) -> None:
         log.warning(
             "event_set_aside",
             consumer=consumer.name,
@@ -245,11 +243,11 @@ class ConsumerRunner:
         for listener in self._listeners:
             tell(listener, consumer, event, error)
 
-    def _call(self, consumer: Consumer, event: LoggedEvent, told: Envelope) -> Call:
+    def _call(self, consumer: Consumer, event: BusEvent) -> Call:
         return self._dispatcher.call(
             consumer_caller(event.tenant),
             request_id=event.id,
-            correlation_id=told.correlationid,
+            correlation_id=event.envelope.correlationid,
             causation_id=event.id,
             account=f"consumer {consumer.name}",
         )

@@ -1,11 +1,9 @@
 """Reading the log by its order: what the feed, the audit trail and an export page through."""
 
-import asyncio
 import difflib
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
-from itertools import islice
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -14,14 +12,11 @@ from mainspring.kernel.errors import FieldError, Gone, Invalid
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.service import pattern_covers
 from mainspring.kernel.table import Query, Rows
-from mainspring.runtime.notifier import Notifier
 from mainspring.runtime.tables import LAST_SEQ
 
 CHUNK_EVENTS = 256  # events in one read, at most
 CHUNK_EVENTS_FIRST = 32
 CHUNK_BYTES = 1 << 20  # of bodies in one read
-RECENT_EVENTS_MAX = 1_024  # held in memory for those who follow
-RECENT_BYTES_MAX = 8 << 20
 SEQ_DIGITS_MAX = 18
 TYPES_SUGGESTED_MAX = 5
 
@@ -42,19 +37,41 @@ class LogEntry(msgspec.Struct, frozen=True):
     leaf: bytes
     body: str
 
+    @property
+    def offset(self) -> int:
+        """Its place on the bus that the log is."""
+        return self.seq
 
-class Slice(msgspec.Struct, frozen=True):
+
+class Placed(Protocol):
+    """An entry of the log, or an event of a bus, as far as a scan looks at it."""
+
+    @property
+    def offset(self) -> int:
+        """Its place."""
+        ...
+
+    @property
+    def body(self) -> str:
+        """Its JSON."""
+        ...
+
+
+E = TypeVar("E", bound=Placed)
+
+
+class Slice(msgspec.Struct, Generic[E], frozen=True):
     """Some wanted entries, and how far the log was read to find them.
 
     ``at_end`` says that the log ended there; otherwise there may be more from ``position`` on.
     """
 
-    entries: list[LogEntry]
+    entries: list[E]
     position: int
     at_end: bool
 
 
-Source = Callable[[int, int], Awaitable[Rows[LogEntry]]]  # entries after a seq, at most so many
+Source = Callable[[int, int], Awaitable[Rows[E]]]  # entries after an offset, at most so many
 
 _ENTRIES_AFTER = Query(
     "runtime.entries_after",
@@ -69,7 +86,7 @@ ENTRY_BY_ID = Query(
 )
 
 
-def source_of(reader: Reader) -> Source:
+def source_of(reader: Reader) -> Source[LogEntry]:
     """Read straight from the database."""
     return partial(entries_after, reader)
 
@@ -80,81 +97,20 @@ async def entries_after(reader: Reader, after: int, limit: int) -> Rows[LogEntry
     return rows if len(rows.items) <= limit else Rows(rows.items[:limit], more=True)
 
 
-class Recent:
-    """The newest entries, read once for all who follow the log in this process."""
-
-    __slots__ = ("_begin", "_bytes", "_entries", "_listening", "_reader", "_reading", "_woken")
-
-    def __init__(self, reader: Reader, board: Notifier) -> None:
-        self._reader = reader
-        self._listening = board.listen("events", "sequenced")  # ends with this object
-        self._woken = self._listening.__enter__()
-        self._entries: deque[LogEntry] = deque()
-        self._begin = 0  # the entries held are those after this seq
-        self._bytes = 0
-        self._reading: asyncio.Task[None] | None = None
-
-    @property
-    def end(self) -> int:
-        """How far the log was read."""
-        return self._begin + len(self._entries)
-
-    def look_again(self) -> None:
-        """Read from the database at the next question, whatever woke or did not."""
-        self._woken.set()
-
-    async def after(self, position: int, limit: int) -> Rows[LogEntry]:
-        """Return the next entries: everything that was in the log when its wake came."""
-        for _ in range(2):  # a read that runs already may have begun before that
-            if self._reading is None:
-                if not self._woken.is_set():
-                    break
-                self._woken.clear()
-                self._reading = asyncio.create_task(self._read_on())
-            await asyncio.shield(self._reading)
-        if position < self._begin:
-            return await entries_after(self._reader, position, limit)
-        at = position - self._begin
-        return Rows(list(islice(self._entries, at, at + limit)), len(self._entries) > at + limit)
-
-    async def _read_on(self) -> None:
-        try:
-            last = (await self._reader.read(LAST_SEQ, ()))[0]
-            if not -1 < last - self.end <= RECENT_EVENTS_MAX:  # also where the log fell back
-                self._entries.clear()
-                self._begin, self._bytes = last, 0
-            while (seen := self.end) < last:
-                for entry in (await entries_after(self._reader, seen, CHUNK_EVENTS)).items:
-                    self._entries.append(entry)
-                    self._bytes += len(entry.body)
-                self._let_go()
-        except BaseException:
-            self._woken.set()
-            raise
-        finally:
-            self._reading = None
-
-    def _let_go(self) -> None:
-        entries = self._entries
-        while len(entries) > RECENT_EVENTS_MAX or self._bytes > RECENT_BYTES_MAX:
-            self._bytes -= len(entries.popleft().body)
-            self._begin += 1
-
-
 async def scan(
-    source: Source,
+    source: Source[E],
     after: int,
     *,
     limit: int,
     scanned_max: int,
-    wanted: Callable[[LogEntry], bool],
-    shown: Callable[[LogEntry], Awaitable[bool]] | None = None,
-) -> Slice:
+    wanted: Callable[[E], bool],
+    shown: Callable[[E], Awaitable[bool]] | None = None,
+) -> Slice[E]:
     """Find up to ``limit`` wanted entries after ``after``, reading at most ``scanned_max``.
 
     Of what is wanted, ``shown`` says what the reader may have.
     """
-    found: list[LogEntry] = []
+    found: list[E] = []
     found_bytes = 0
     position = after
     count = CHUNK_EVENTS_FIRST
@@ -167,7 +123,7 @@ async def scan(
                 if found and found_bytes > PAGE_BYTES_MAX:
                     return Slice(found, position, at_end=False)
                 found.append(entry)
-            position = entry.seq
+            position = entry.offset
             if len(found) == limit:
                 return Slice(found, position, not entries.more and entry is entries.items[-1])
         if not entries.more:

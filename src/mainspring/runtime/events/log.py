@@ -44,11 +44,10 @@ def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
     body = b'%b,"data":%b}' % (head[:-1], data)
     require_size(name, len(body))
     return EventRow(
-        event.id,
-        call.tenant,
-        name,
-        event.subject,
-        call.now_ms,
-        hashlib.sha256(_LEAF_PREFIX + body).digest(),
-        body.decode(),
+        event.id, call.tenant, name, event.subject, call.now_ms, leaf_of(body), body.decode()
     )
+
+
+def leaf_of(body: bytes) -> bytes:
+    """Return the hash that an event has in the tree."""
+    return hashlib.sha256(_LEAF_PREFIX + body).digest()

@@ -4,86 +4,81 @@ Not a consumer: nothing is committed, and what happened before the start is not 
 that must hear of changes made elsewhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
-import structlog
-
-from mainspring.ports.database import Database
-from mainspring.runtime.notifier import Notifier, wait
+from mainspring.runtime.events.reader import CHUNK_EVENTS, SharedReader, Window
+from mainspring.runtime.notifier import wait
 from mainspring.runtime.supervisor import Supervisor
-from mainspring.runtime.tables import EVENT_SUBJECTS_AFTER, LAST_SEQ, Told
 
-log = structlog.get_logger()
-
-BATCH_EVENTS = 512
 POLL_S = 0.25
 
 Heard = Callable[[str, str], None]  # an event's type and subject
 
 
 class Tail:
-    """Follows the log by ``seq``.
+    """Follows every partition of the bus, through the windows that all of the process share.
 
-    ``alive`` is called after each look, however little it found; ``lost`` when the event it heard
-    last is not in the log any more: the database fell back to an earlier state, and whatever was
-    concluded from the log may be wrong.
+    ``alive`` is called after each look at the bus, however little it found; ``lost`` when what was
+    read last is not there any more: the log fell back to an earlier state, and whatever was
+    concluded from it may be wrong.
     """
 
-    __slots__ = ("_alive", "_board", "_database", "_heard", "_lost", "_supervisor")
+    __slots__ = ("_alive", "_heard", "_lost", "_reader", "_supervisor")
 
     def __init__(
         self,
-        database: Database,
-        board: Notifier,
+        reader: SharedReader,
         heard: Heard,
         alive: Callable[[], None],
         lost: Callable[[], None],
     ) -> None:
-        self._database = database
-        self._board = board
+        self._reader = reader
         self._heard = heard
         self._alive = alive
         self._lost = lost
         self._supervisor = Supervisor()
 
     async def start(self) -> None:
-        """Follow from the log's present end."""
-        last = await self._end()
+        """Follow from the present end."""
+        ends = await self._reader.bus.ends()
+        for partition, end in ends.items():
+            following = _Following(self._reader.window(partition), end)
+            self._supervisor.start(f"tail {partition}", partial(self._follow, following))
 
-        async def follow() -> None:
-            nonlocal last
-            with self._board.listen("sequenced", "events") as signal:
-                while True:
-                    signal.clear()
-                    rows = await self._after(last)
-                    if rows is None:
-                        last = await self._end()
-                        log.error("log_fell_back", log_ends_at=last.seq if last else 0)
-                        self._lost()
-                        continue
-                    for row in rows:
-                        self._heard(row.type, row.subject)
-                        last = row
-                    if len(rows) < BATCH_EVENTS:
-                        self._alive()
-                        await wait(signal, POLL_S)
-
-        self._supervisor.start("tail", follow)
-
-    async def _end(self) -> Told | None:
-        """Return the log's last event."""
-        seq = (await self._database.read(LAST_SEQ, ()))[0]
-        rows = await self._database.read(EVENT_SUBJECTS_AFTER, (seq - 1, 1))
-        return rows[0] if rows else None
-
-    async def _after(self, last: Told | None) -> Sequence[Told] | None:
-        """Return the next events; None when ``last`` is not in its place any more."""
-        after = last.seq - 1 if last else 0
-        rows = await self._database.read(EVENT_SUBJECTS_AFTER, (after, BATCH_EVENTS + 1))
-        if last is None:
-            return rows[:BATCH_EVENTS]
-        return rows[1:] if rows and rows[0].id == last.id else None
+    async def _follow(self, following: "_Following") -> None:
+        window = following.window
+        with window.listen() as signal:
+            while True:
+                signal.clear()
+                rows = await window.after(following.offset, CHUNK_EVENTS)
+                if window.losses != following.losses:
+                    following.losses, following.offset = window.losses, window.end
+                    self._lost()
+                    continue
+                for event in rows.items:
+                    self._heard(event.type, event.subject)
+                    following.offset = event.offset
+                if rows.more:
+                    continue
+                if window.looks != following.looks:
+                    following.looks = window.looks
+                    self._alive()
+                if not await wait(signal, POLL_S):
+                    window.look_again()
 
     async def stop(self) -> None:
         """Stop following."""
         await self._supervisor.stop()
+
+
+class _Following:
+    """How far a tail has come in one partition; a restart of its loop goes on from there."""
+
+    __slots__ = ("looks", "losses", "offset", "window")
+
+    def __init__(self, window: Window, offset: int) -> None:
+        self.window = window
+        self.offset = offset
+        self.looks = 0
+        self.losses = window.losses

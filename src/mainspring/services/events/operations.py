@@ -7,13 +7,15 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import NotFound
-from mainspring.kernel.event import with_seq
 from mainspring.kernel.operation import StreamItem
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.visibility import Visibility
+from mainspring.ports.bus import BusEvent
 from mainspring.runtime.events import feed
 from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.notifier import Notifier, wait
+from mainspring.runtime.events.log_bus import PARTITION
+from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader
+from mainspring.runtime.notifier import wait
 from mainspring.runtime.tables import LAST_SEQ
 from mainspring.services.events.api import (
     SCANNED_MAX,
@@ -40,18 +42,19 @@ async def read(call: Call, query: FeedQuery) -> Feed:
     they are for everyone once the person was erased, and ``sealedfields`` names them.
     """
     after = feed.read_cursor(query.after, "/after")
+    bus = call.use(SharedReader).bus
     found = await feed.scan(
-        feed.source_of(call.reader),
+        lambda offset, count: bus.read(PARTITION, offset, count, CHUNK_BYTES),
         after,
         limit=query.limit,
         scanned_max=SCANNED_MAX,
         wanted=_selector(call, query.type, query.filter),
-        shown=Visibility(call).shows,
+        shown=lambda event: Visibility(call).shows(event.envelope),
     )
     if found.position == after:  # nothing was read: the end, or past it
         await feed.require_held(call.reader, after)
     # The stored bytes are passed on as they are; Envelope says what is in them.
-    items: list[Any] = [msgspec.Raw(await _shown(call, entry)) for entry in found.entries]
+    items: list[Any] = [msgspec.Raw(await _shown(call, event)) for event in found.entries]
     next_cursor = None if found.at_end else str(found.position)
     return Feed(items, next_cursor, found.position)
 
@@ -68,28 +71,28 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
     wanted = _selector(call, query.type, query.filter)
     position = await _start(call, query)
     await feed.require_held(call.reader, position)
-    recent = call.use(feed.Recent)
-    with call.use(Notifier).listen("events", "sequenced") as signal:
+    window = call.use(SharedReader).window(PARTITION)
+    with window.listen() as signal:
         yield StreamItem(b'{"position":%d}' % position, id=str(position), event="ready")
         while True:
             signal.clear()
             found = await feed.scan(
-                recent.after,
+                window.after,
                 position,
                 limit=STREAM_CHUNK_EVENTS,
                 scanned_max=SCANNED_MAX,
                 wanted=wanted,
             )
-            for entry in found.entries:
+            for event in found.entries:
                 if not await call.still_allowed():
                     return
-                if await Visibility(call).shows(entry):
-                    yield StreamItem(await _shown(call, entry), id=str(entry.seq))
+                if await Visibility(call).shows(event.envelope):
+                    yield StreamItem(await _shown(call, event), id=str(event.offset))
             position = found.position
-            if position > recent.end:  # it has not read that far yet, or the log fell back
+            if position > window.end:  # it has not read that far yet, or the log fell back
                 await feed.require_held(call.reader, position)
             if found.at_end and not await wait(signal, STREAM_POLL_S):
-                recent.look_again()
+                window.look_again()
 
 
 @service.operation("GET /v1/events/schemas/{type}", scope="events:read")
@@ -115,7 +118,6 @@ async def _start(call: Call, query: StreamQuery) -> int:
     return last
 
 
-async def _shown(call: Call, entry: feed.LogEntry) -> bytes:
+async def _shown(call: Call, event: BusEvent) -> bytes:
     allowed = Visibility(call).personal
-    body = await call.use(FieldEncryption).reveal(entry.body, allowed=allowed)
-    return with_seq(body, entry.seq).encode()
+    return (await call.use(FieldEncryption).reveal(event.body, allowed=allowed)).encode()
