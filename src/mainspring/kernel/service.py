@@ -34,7 +34,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[..., Any]
 Streamed = AsyncIterator[StreamItem]
-Unary = Callable[Concatenate[Any, P], Awaitable[R]]
+UnaryHandler = Callable[Concatenate[Any, P], Awaitable[R]]
 Streaming = Callable[Concatenate[Any, P], Streamed]
 Judge = Callable[[Call, Envelope], Awaitable[bool]]
 
@@ -90,7 +90,7 @@ class Contracts:
         body_bytes_max: int = BODY_BYTES_MAX,
         timeout_s: float = TIMEOUT_S,
         shows: Callable[..., Awaitable[bytes]] | None = None,
-    ) -> Callable[[Unary[P, R]], Operation[P, R]]:
+    ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare a unary operation. ``scope=None`` lets anyone call it.
 
         ``secret`` says the answer holds a secret: its idempotency record is sealed and kept 10 min.
@@ -108,7 +108,7 @@ class Contracts:
         scope: str | None,
         status: int | None = None,
         raises: tuple[type, ...] = (),
-    ) -> Callable[[Unary[P, R]], Operation[P, R]]:
+    ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare a unary operation whose handler runs inside the database's transaction."""
         return self._operation(
             shape, Kind.UNARY, scope=scope, status=status, raises=raises, in_transaction=True
@@ -133,7 +133,7 @@ class Contracts:
         raises: tuple[type, ...] = (),
         prepare: Callable[..., Awaitable[str]] | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
-    ) -> Callable[[Unary[P, R]], Operation[P, R]]:
+    ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare an upload: the blob is durable before the handler runs with its ``Upload``.
 
         ``prepare`` and ``shows`` as for ``handles``.
@@ -145,7 +145,7 @@ class Contracts:
 
     def raw(
         self, shape: str, *, scope: str | None, rate: RateClass = RateClass.DEFAULT
-    ) -> Callable[[Unary[P, Raw]], Operation[P, Raw]]:
+    ) -> Callable[[UnaryHandler[P, Raw]], Operation[P, Raw]]:
         """Declare a raw operation: it answers ``Raw`` (redirects, downloads)."""
         return self._operation(shape, Kind.RAW, scope=scope, rate=rate)
 
@@ -211,7 +211,7 @@ def handles(
     *,
     prepare: Callable[..., Awaitable[str]] | None = None,
     shows: Callable[..., Awaitable[bytes]] | None = None,
-) -> Callable[[Unary[P, R]], Unary[P, R]]: ...
+) -> Callable[[UnaryHandler[P, R]], UnaryHandler[P, R]]: ...
 @overload
 def handles(contract: Job[P], /) -> Callable[[JobHandler[P]], JobHandler[P]]: ...
 def handles(contract: Contract[...], /, **options: Any) -> Any:
