@@ -26,7 +26,7 @@ from mainspring.kernel.money import (
     Rounding,
 )
 from mainspring.kernel.operation import Input, Operation, Raw, Response, StreamItem, Upload
-from mainspring.kernel.page import Page
+from mainspring.kernel.page import Page, PageQuery
 from mainspring.kernel.policy import RateClass, RetryPolicy
 from mainspring.kernel.service import Service, handles
 from mainspring.kernel.table import Query, Statement, Table
@@ -53,6 +53,7 @@ __all__ = [
     "NotFound",
     "Operation",
     "Page",
+    "PageQuery",
     "Personal",
     "Query",
     "RateClass",

@@ -164,6 +164,12 @@ class Gone(Failure):
     status, code, title = 410, "gone", "Gone"
 
 
+class PositionGone(Gone):
+    """A reader is past the end of the log: it was restored, or fell back, to an earlier state."""
+
+    code, title = "position_gone", "The log does not reach there any more"
+
+
 class AnswerGone(Gone):
     """The first call with this idempotency key took effect; its answer is no longer kept."""
 

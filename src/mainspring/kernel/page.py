@@ -5,6 +5,7 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
+from mainspring.kernel.operation import Input
 from mainspring.kernel.table import Rows
 
 R = TypeVar("R")
@@ -16,6 +17,13 @@ PAGE_BYTES_MAX = 2 << 20  # of text read for one page; a single item may be long
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=PAGE_LIMIT_MAX, description="items on a page")]
 Cursor = Annotated[str, msgspec.Meta(max_length=1024, description="next_cursor of a page before")]
+
+
+class PageQuery(Input, frozen=True):
+    """Which page of a list."""
+
+    limit: Limit = PAGE_LIMIT_DEFAULT
+    cursor: Cursor | None = None
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from mainspring.kernel.call import Caller
-from mainspring.kernel.errors import Invalid, NotFound
+from mainspring.kernel.errors import Invalid, NotFound, PositionGone
 from mainspring.kernel.table import Statement
-from mainspring.runtime.events.feed import PAGE_BYTES_MAX, PositionGone
+from mainspring.runtime.events.feed import PAGE_BYTES_MAX
 from mainspring.runtime.events.tail import Tail
 from mainspring.services.events.api import SCANNED_MAX, StreamQuery
 from mainspring.services.events.operations import stream
@@ -237,7 +237,7 @@ class Following:
 
     def __init__(self, platform, caller=None, **query):
         call = platform.call(caller) if caller else platform.call()
-        self.items = stream.handler(call, query=msgspec.convert(query, StreamQuery))
+        self.items = stream(call, query=msgspec.convert(query, StreamQuery))
 
     async def next(self):
         async with asyncio.timeout(PATIENCE_S):

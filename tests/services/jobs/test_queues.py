@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from mainspring.kernel.errors import NotFound
-from mainspring.services.jobs.api import ListDead, NewJob, Redrive
+from mainspring.kernel.page import PageQuery
+from mainspring.services.jobs.api import NewJob, Redrive
 from tests.services.jobs.chores import Doors
 from tests.services.jobs.test_jobs import enqueue, events, get
 from tests.services.running import Platform
@@ -79,9 +80,9 @@ async def test_dead_letters_are_listed_and_redriven(platform: Platform) -> None:
     ]
     await platform.idle()
     await platform.run("jobs.pause", queue="bulk")
-    page = await platform.value("jobs.list_dead", queue="bulk", query=ListDead(limit=3))
+    page = await platform.value("jobs.list_dead", queue="bulk", query=PageQuery(limit=3))
     assert [job["id"] for job in page["items"]] == spilt[:3]
-    rest = ListDead(limit=3, cursor=page["next_cursor"])
+    rest = PageQuery(limit=3, cursor=page["next_cursor"])
     page = await platform.value("jobs.list_dead", queue="bulk", query=rest)
     assert [job["id"] for job in page["items"]] == spilt[3:]
     assert page["next_cursor"] is None

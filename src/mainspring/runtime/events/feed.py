@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from mainspring.kernel.call import Reader
-from mainspring.kernel.errors import FieldError, Gone, Invalid
+from mainspring.kernel.errors import FieldError, Invalid, PositionGone
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.service import pattern_covers
 from mainspring.kernel.table import Query, Rows
@@ -19,12 +19,6 @@ CHUNK_EVENTS_FIRST = 32
 CHUNK_BYTES = 1 << 20  # of bodies in one read
 SEQ_DIGITS_MAX = 18
 TYPES_SUGGESTED_MAX = 5
-
-
-class PositionGone(Gone):
-    """A reader is past the end of the log: it was restored, or fell back, to an earlier state."""
-
-    code, title = "position_gone", "The log does not reach there any more"
 
 
 class LogEntry(msgspec.Struct, frozen=True):

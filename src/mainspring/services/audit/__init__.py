@@ -4,7 +4,6 @@ Owns ``audit_checkpoints``. Emits nothing and consumes nothing: it reads the eve
 ``export.py`` writes the log for offline use, ``verify.py`` checks what it wrote.
 """
 
-from mainspring.services.audit import jobs, operations
 from mainspring.services.audit.api import service
 
-__all__ = ["jobs", "operations", "service"]
+__all__ = ["service"]

@@ -1,14 +1,18 @@
-"""The audit service's public face: settings, what its operations take and answer, its Service."""
+"""The audit service's public face: settings, operations, what they take and answer, its job."""
 
 from importlib.resources import files
 
 import msgspec
 
+from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Instant
+from mainspring.kernel.errors import PositionGone
 from mainspring.kernel.event import Envelope
-from mainspring.kernel.operation import Input
-from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Cursor, Limit
+from mainspring.kernel.operation import Input, Raw
+from mainspring.kernel.page import Page, PageQuery
 from mainspring.kernel.service import Service
+
+READ = "audit:read"
 
 SCANNED_MAX = 5_000  # events read for one page
 
@@ -31,14 +35,13 @@ service = Service(
     doc="The audit trail: every event in a verifiable, append-only log.",
     migrations=files("mainspring.services.audit") / "migrations",
     settings=AuditSettings,
+    handlers=("mainspring.services.audit.jobs", "mainspring.services.audit.operations"),
 )
 
 
-class EntryQuery(Input, frozen=True):
+class EntryQuery(PageQuery, frozen=True):
     """Which entries; ``type`` is an exact event type, ``records.*`` or ``*``."""
 
-    cursor: Cursor | None = None
-    limit: Limit = PAGE_LIMIT_DEFAULT
     type: str = "*"
 
 
@@ -107,3 +110,57 @@ class ConsistencyProof(msgspec.Struct, frozen=True):
     first_root: bytes
     second_root: bytes
     proof: list[bytes]
+
+
+# Jobs
+
+
+@service.contract.job(queue="bulk", max_attempts=3)
+async def publish_checkpoint(call: Call) -> None:
+    """Bring the tree up to date, publish a checkpoint, and forget the oldest beyond the setting.
+
+    A proof between any two sizes needs no stored checkpoint, so forgetting loses no proof.
+    """
+
+
+service.every("* * * * *", publish_checkpoint)
+
+
+# Operations
+
+
+@service.contract.operation("GET /v1/audit/entries", scope=READ, raises=(PositionGone,))
+async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
+    """List events in the order of the log, as they were hashed.
+
+    ``audit:read`` shows that something happened: its place, type and hash. What it was is shown to
+    callers who may read the event in the feed.
+
+    A page may hold fewer than ``limit`` and still have a ``next_cursor``: one page reads at most
+    5,000 events.
+    """
+
+
+@service.contract.operation("GET /v1/audit/checkpoint", scope=READ)
+async def checkpoint(call: Call) -> CheckpointView:
+    """Return a signed checkpoint of the log, at most a second old."""
+
+
+@service.contract.operation("GET /v1/audit/proofs/{event_id}", scope=READ)
+async def prove(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
+    """Prove that an event is in the log."""
+
+
+@service.contract.operation("GET /v1/audit/consistency", scope=READ)
+async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
+    """Prove that the log at one size begins with the log at a smaller one."""
+
+
+@service.contract.raw("GET /v1/audit/export", scope=READ)
+async def export(call: Call) -> Raw:
+    """Stream the whole log with its proofs, for the offline verifier (``mainspring audit verify``).
+
+    One JSON value a line: header, events byte for byte as they were hashed, milestones, end. Events
+    that the caller may not read are withheld: there by their leaves. The download breaks off when
+    the caller loses the right to it.
+    """

@@ -11,13 +11,13 @@ from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Raw
 from mainspring.kernel.page import Page
 from mainspring.kernel.registry import Registry
-from mainspring.kernel.service import pattern_covers
+from mainspring.kernel.service import handles, pattern_covers
 from mainspring.kernel.visibility import Visibility
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.audit.merkle_store import Tree
 from mainspring.runtime.events import feed
-from mainspring.services.audit import checkpoints
+from mainspring.services.audit import api, checkpoints
 from mainspring.services.audit.api import (
     SCANNED_MAX,
     AuditEntry,
@@ -28,22 +28,13 @@ from mainspring.services.audit.api import (
     EntryQuery,
     InclusionProof,
     ProofQuery,
-    service,
 )
 from mainspring.services.audit.export import lines
 from mainspring.services.audit.store import OF_SIZE, CheckpointRow
 
 
-@service.operation("GET /v1/audit/entries", scope="audit:read", raises=(feed.PositionGone,))
+@handles(api.entries)
 async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
-    """List events in the order of the log, as they were hashed.
-
-    ``audit:read`` shows that something happened: its place, type and hash. What it was is shown to
-    callers who may read the event in the feed.
-
-    A page may hold fewer than ``limit`` and still have a ``next_cursor``: one page reads at most
-    5,000 events.
-    """
     feed.require_known([query.type], call.use(Registry).events, "/type")
     after = feed.read_cursor(query.cursor)
     found = await feed.scan(
@@ -60,18 +51,16 @@ async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     return Page(items, None if found.at_end else str(found.position))
 
 
-@service.operation("GET /v1/audit/checkpoint", scope="audit:read")
+@handles(api.checkpoint)
 async def checkpoint(call: Call) -> CheckpointView:
-    """Return a signed checkpoint of the log, at most a second old."""
     row = await _published(call)
     origin = call.use(AuditSettings).origin
     key = checkpoints.verifier_key(call.use(Keyring), origin)
     return CheckpointView(origin, row.size, row.root, rfc3339(row.time_ms), row.note, str(key))
 
 
-@service.operation("GET /v1/audit/proofs/{event_id}", scope="audit:read")
+@handles(api.prove)
 async def prove(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
-    """Prove that an event is in the log."""
     if not is_id(event_id, "evt"):
         raise NotFound()
     entry = await call.one(feed.ENTRY_BY_ID, id=event_id)
@@ -93,9 +82,8 @@ async def prove(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
     return InclusionProof(event_id, entry.seq, entry.seq - 1, size, entry.leaf, root, path, note)
 
 
-@service.operation("GET /v1/audit/consistency", scope="audit:read")
+@handles(api.consistency)
 async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
-    """Prove that the log at one size begins with the log at a smaller one."""
     tree = Tree(call.use(Database))
     if query.second is None:
         second = (await _published(call)).size
@@ -112,14 +100,8 @@ async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
     )
 
 
-@service.raw("GET /v1/audit/export", scope="audit:read")
+@handles(api.export)
 async def export(call: Call) -> Raw:
-    """Stream the whole log with its proofs, for the offline verifier (``mainspring audit verify``).
-
-    One JSON value a line: header, events byte for byte as they were hashed, milestones, end. Events
-    that the caller may not read are withheld: there by their leaves. The download breaks off when
-    the caller loses the right to it.
-    """
 
     async def shown(entry: feed.LogEntry) -> bool:
         if not await call.still_allowed():

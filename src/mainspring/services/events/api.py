@@ -1,13 +1,18 @@
-"""The public face of the feed: what its operations take, and its Service."""
+"""The public face of the feed: its operations, what they take and answer."""
 
-from typing import Annotated
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
 
 import msgspec
 
+from mainspring.kernel.call import Call
+from mainspring.kernel.errors import PositionGone
 from mainspring.kernel.event import Envelope
-from mainspring.kernel.operation import Input
+from mainspring.kernel.operation import Input, StreamItem
 from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Cursor, Limit
 from mainspring.kernel.service import Service
+
+READ = "events:read"
 
 SCANNED_MAX = 2_000  # events read for one page
 PATTERNS_MAX = 20
@@ -32,7 +37,11 @@ Filter = Annotated[
 ]
 After = Annotated[Cursor, msgspec.Meta(description="a `seq`, or the `next_cursor` of a page")]
 
-service = Service("events", doc="The feed: every event of the platform, in order, from any point.")
+service = Service(
+    "events",
+    doc="The feed: every event of the platform, in order, from any point.",
+    handlers=("mainspring.services.events.operations",),
+)
 
 
 class FeedQuery(Input, frozen=True):
@@ -67,3 +76,35 @@ class Feed(msgspec.Struct, frozen=True):
     items: list[Envelope]
     next_cursor: str | None
     position: int
+
+
+# Operations
+
+
+@service.contract.operation("GET /v1/events", scope=READ, raises=(PositionGone,))
+async def read(call: Call, query: FeedQuery) -> Feed:
+    """Read the feed from a point on. A reader that follows the cursor never misses an event.
+
+    It holds what the caller may read: the events of types whose scope it has, ``records:read`` say,
+    and of records those that a view rule shows it.
+
+    One page reads at most 2,000 events, so a page may be short, or empty, and have a
+    ``next_cursor`` all the same. Personal fields are null without the scope ``events:personal``, as
+    they are for everyone once the person was erased, and ``sealedfields`` names them.
+    """
+
+
+@service.contract.stream("GET /v1/events/stream", scope=READ)
+def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
+    """Follow the feed live. ``Last-Event-ID`` resumes right after the event it names.
+
+    The first item is of kind ``ready`` and has the place the stream starts at as its id, so that a
+    reader which loses its connection before the first event resumes there. A slow reader gets the
+    same events later: nothing is queued for it, the log is read at its pace. What the caller may
+    read is asked again before each event.
+    """
+
+
+@service.contract.operation("GET /v1/events/schemas/{type}", scope=READ)
+async def schema(call: Call, type: str) -> dict[str, Any]:
+    """Return the JSON Schema of an event type's ``data``: what ``dataschema`` points at."""

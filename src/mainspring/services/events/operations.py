@@ -9,6 +9,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.errors import NotFound
 from mainspring.kernel.operation import StreamItem
 from mainspring.kernel.registry import Registry
+from mainspring.kernel.service import handles
 from mainspring.kernel.visibility import Visibility
 from mainspring.ports.bus import BusEvent
 from mainspring.runtime.events import feed
@@ -17,30 +18,16 @@ from mainspring.runtime.events.log_bus import PARTITION
 from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader
 from mainspring.runtime.notifier import wait
 from mainspring.runtime.tables import LAST_SEQ
-from mainspring.services.events.api import (
-    SCANNED_MAX,
-    Feed,
-    FeedQuery,
-    StreamQuery,
-    service,
-)
+from mainspring.services.events import api
+from mainspring.services.events.api import SCANNED_MAX, Feed, FeedQuery, StreamQuery
 from mainspring.services.events.model import Selector, selector
 
 STREAM_CHUNK_EVENTS = 100  # held in memory for one reader
 STREAM_POLL_S = 5.0  # a wake can be lost with its connection; the log never is
 
 
-@service.operation("GET /v1/events", scope="events:read", raises=(feed.PositionGone,))
+@handles(api.read)
 async def read(call: Call, query: FeedQuery) -> Feed:
-    """Read the feed from a point on. A reader that follows the cursor never misses an event.
-
-    It holds what the caller may read: the events of types whose scope it has, ``records:read`` say,
-    and of records those that a view rule shows it.
-
-    One page reads at most 2,000 events, so a page may be short, or empty, and have a
-    ``next_cursor`` all the same. Personal fields are null without the scope ``events:personal``, as
-    they are for everyone once the person was erased, and ``sealedfields`` names them.
-    """
     after = feed.read_cursor(query.after, "/after")
     bus = call.use(SharedReader).bus
     found = await feed.scan(
@@ -59,15 +46,8 @@ async def read(call: Call, query: FeedQuery) -> Feed:
     return Feed(items, next_cursor, found.position)
 
 
-@service.stream("GET /v1/events/stream", scope="events:read")
+@handles(api.stream)
 async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
-    """Follow the feed live. ``Last-Event-ID`` resumes right after the event it names.
-
-    The first item is of kind ``ready`` and has the place the stream starts at as its id, so that a
-    reader which loses its connection before the first event resumes there. A slow reader gets the
-    same events later: nothing is queued for it, the log is read at its pace. What the caller may
-    read is asked again before each event.
-    """
     wanted = _selector(call, query.type, query.filter)
     position = await _start(call, query)
     await feed.require_held(call.reader, position)
@@ -95,9 +75,8 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
                 window.look_again()
 
 
-@service.operation("GET /v1/events/schemas/{type}", scope="events:read")
+@handles(api.schema)
 async def schema(call: Call, type: str) -> dict[str, Any]:
-    """Return the JSON Schema of an event type's ``data``: what ``dataschema`` points at."""
     event = call.use(Registry).events.get(type)
     if event is None:
         raise NotFound(f"no event type {type[:200]}")

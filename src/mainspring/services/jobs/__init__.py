@@ -5,7 +5,6 @@ Owns no table: ``jobs``, ``queues`` and ``schedules`` are the runtime's. Emits w
 their service declares as ``public`` can be enqueued here: the others trust their arguments.
 """
 
-from mainspring.services.jobs import operations
 from mainspring.services.jobs.api import service
 
-__all__ = ["operations", "service"]
+__all__ = ["service"]

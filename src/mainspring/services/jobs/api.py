@@ -1,22 +1,29 @@
-"""The public face of jobs and queues: what callers send and get, events and errors."""
+"""The public face of jobs and queues: operations, what they take and answer, events, errors."""
 
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Instant
-from mainspring.kernel.errors import Conflict
+from mainspring.kernel.errors import Conflict, Invalid
 from mainspring.kernel.job import PRIORITY_MAX
-from mainspring.kernel.operation import Input
-from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Cursor, Limit
+from mainspring.kernel.operation import Input, Response
+from mainspring.kernel.page import PAGE_LIMIT_MAX, Page, PageQuery
 from mainspring.kernel.service import Service
+
+READ, WRITE, ADMIN = "jobs:read", "jobs:write", "jobs:admin"
 
 UNIQUE_KEY_CHARS_MAX = 255
 QUEUE_CHARS_MAX = 63
 AHEAD_MS_MAX = 10 * 365 * 24 * 3600 * 1000  # how far in the future a job may be planned
 
-service = Service("jobs", doc="Durable work outside a call: queues, retries, dead letters.")
+service = Service(
+    "jobs",
+    doc="Durable work outside a call: queues, retries, dead letters.",
+    handlers=("mainspring.services.jobs.operations",),
+)
 
 State = Literal["scheduled", "ready", "running", "done", "dead", "cancelled"]
 Name = Annotated[str, Meta(max_length=200)]
@@ -67,21 +74,12 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Instant
 
 
-class ListJobs(Input, frozen=True):
+class ListJobs(PageQuery, frozen=True):
     """A page of jobs in the order they were made."""
 
-    limit: Limit = PAGE_LIMIT_DEFAULT
-    cursor: Cursor | None = None
     queue: QueueName | None = None
     state: State | None = None
     name: Name | None = None
-
-
-class ListDead(Input, frozen=True):
-    """A page of a queue's dead letters in the order they were made."""
-
-    limit: Limit = PAGE_LIMIT_DEFAULT
-    cursor: Cursor | None = None
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,3 +165,88 @@ class NotInThatState(Conflict):
     """The job is in a state that does not allow it: done, say."""
 
     code, title = "job_state", "The job's state does not allow it"
+
+
+# Operations
+
+
+@service.contract.operation("POST /v1/jobs", scope=WRITE, status=201, raises=(Invalid,))
+async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
+    """Have a job done. Where the ``unique_key`` is in use, answers 200 with the job that has it.
+
+    That one is shown to those who may read jobs, others hear 204.
+
+    It runs while its caller may have jobs done: once that key or user is gone, or lost the scope,
+    it is dead instead.
+    """
+
+
+@service.contract.operation("GET /v1/jobs", scope=READ)
+async def list_all(call: Call, query: ListJobs) -> Page[JobInfo]:
+    """List jobs, oldest first. A filter that would read too much is refused."""
+
+
+@service.contract.operation("GET /v1/jobs/{job_id}", scope=READ)
+async def get(call: Call, job_id: str) -> JobInfo:
+    """Show a job: its state, attempts, progress and last error."""
+
+
+@service.contract.operation("POST /v1/jobs/{job_id}:cancel", scope=WRITE, raises=(NotInThatState,))
+async def cancel(call: Call, job_id: str) -> Response[JobInfo | None]:
+    """Cancel a job. One that runs is not interrupted, but nothing it staged takes effect.
+
+    It is answered to those who may read jobs, others hear 204.
+
+    A job that its service does not declare as public is that service's own affair, such as an
+    erasure: this takes the service's ``write`` scope too.
+    """
+
+
+@service.contract.operation("POST /v1/jobs/{job_id}:retry", scope=WRITE, raises=(NotInThatState,))
+async def retry(call: Call, job_id: str) -> Response[JobInfo | None]:
+    """Run a dead or cancelled job again with all its attempts, or a waiting one now.
+
+    It is answered to those who may read jobs, others hear 204.
+
+    One that its service does not declare as public takes the service's ``write`` scope too. One
+    that a caller had done runs for you then.
+    """
+
+
+@service.contract.operation("GET /v1/queues", scope=READ)
+async def list_queues(call: Call) -> Page[Queue]:
+    """List the queues with their depth, latency and throughput."""
+
+
+@service.contract.operation("GET /v1/queues/{queue}", scope=READ)
+async def get_queue(call: Call, queue: str) -> Queue:
+    """Show a queue."""
+
+
+@service.contract.operation("POST /v1/queues/{queue}:pause", scope=ADMIN)
+async def pause(call: Call, queue: str) -> Queue:
+    """Start no more jobs of a queue, in any process. Those that run go on."""
+
+
+@service.contract.operation("POST /v1/queues/{queue}:resume", scope=ADMIN)
+async def resume(call: Call, queue: str) -> Queue:
+    """Start a queue's jobs again."""
+
+
+@service.contract.operation("GET /v1/queues/{queue}/dead", scope=READ)
+async def list_dead(call: Call, queue: str, query: PageQuery) -> Page[JobInfo]:
+    """List a queue's dead letters: jobs whose last attempt failed."""
+
+
+@service.contract.operation("POST /v1/queues/{queue}/dead:redrive", scope=ADMIN)
+async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
+    """Return dead letters to their queue, oldest first, with all their attempts.
+
+    One whose unique key is held by a job that waits or runs stays dead. Those that callers had
+    done run for you then.
+    """
+
+
+@service.contract.operation("GET /v1/schedules", scope=READ)
+async def list_schedules(call: Call) -> Page[ScheduleInfo]:
+    """List the schedules that services declare, and when each fires next."""

@@ -10,19 +10,22 @@ from mainspring.kernel.errors import FieldError, Forbidden, Invalid, NotFound, R
 from mainspring.kernel.field_errors import collect
 from mainspring.kernel.job import QUEUES, Job, JobState, StagedJob
 from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page
+from mainspring.kernel.page import Page, PageQuery
 from mainspring.kernel.registry import Registry
+from mainspring.kernel.service import handles
 from mainspring.kernel.table import Rows
 from mainspring.runtime.invoke.dispatcher import job_row
 from mainspring.runtime.jobs.workers import Workers
 from mainspring.runtime.tables import JOBS, JobRow
-from mainspring.services.jobs import store
+from mainspring.services.jobs import api, store
 from mainspring.services.jobs.api import (
+    ADMIN,
     AHEAD_MS_MAX,
+    READ,
+    WRITE,
     JobCancelled,
     JobInfo,
     JobRetried,
-    ListDead,
     ListJobs,
     NewJob,
     NotInThatState,
@@ -33,23 +36,14 @@ from mainspring.services.jobs.api import (
     Redrive,
     Redriven,
     ScheduleInfo,
-    service,
 )
 
-READ, WRITE, ADMIN = "jobs:read", "jobs:write", "jobs:admin"
 _SCHEDULED, _READY = JobState.SCHEDULED.value, JobState.READY.value
 _DEAD, _CANCELLED = JobState.DEAD.value, JobState.CANCELLED.value
 
 
-@service.operation("POST /v1/jobs", scope=WRITE, status=201, raises=(Invalid,))
+@handles(api.enqueue)
 async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
-    """Have a job done. Where the ``unique_key`` is in use, answers 200 with the job that has it.
-
-    That one is shown to those who may read jobs, others hear 204.
-
-    It runs while its caller may have jobs done: once that key or user is gone, or lost the scope,
-    it is dead instead.
-    """
     job = _public_job(call, new.name)
     queue = new.queue or job.queue
     if queue not in _queue_names(call):
@@ -72,9 +66,8 @@ async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
     return Response(shown(call, row))
 
 
-@service.operation("GET /v1/jobs", scope=READ)
+@handles(api.list_all)
 async def list_all(call: Call, query: ListJobs) -> Page[JobInfo]:
-    """List jobs, oldest first. A filter that would read too much is refused."""
     rows = await call.page(
         store.PAGE,
         tenant=call.tenant,
@@ -87,21 +80,13 @@ async def list_all(call: Call, query: ListJobs) -> Page[JobInfo]:
     return _page(call, rows)
 
 
-@service.operation("GET /v1/jobs/{job_id}", scope=READ)
+@handles(api.get)
 async def get(call: Call, job_id: str) -> JobInfo:
-    """Show a job: its state, attempts, progress and last error."""
     return shown(call, await call.one(store.JOB, id=job_id, tenant=call.tenant))
 
 
-@service.operation("POST /v1/jobs/{job_id}:cancel", scope=WRITE, raises=(NotInThatState,))
+@handles(api.cancel)
 async def cancel(call: Call, job_id: str) -> Response[JobInfo | None]:
-    """Cancel a job. One that runs is not interrupted, but nothing it staged takes effect.
-
-    It is answered to those who may read jobs, others hear 204.
-
-    A job that its service does not declare as public is that service's own affair, such as an
-    erasure: this takes the service's ``write`` scope too.
-    """
     row = await call.one(store.JOB, id=job_id, tenant=call.tenant)
     _require_say(call, row)
     if row.state == _CANCELLED:
@@ -115,15 +100,8 @@ async def cancel(call: Call, job_id: str) -> Response[JobInfo | None]:
     return _answer_to(call, after)
 
 
-@service.operation("POST /v1/jobs/{job_id}:retry", scope=WRITE, raises=(NotInThatState,))
+@handles(api.retry)
 async def retry(call: Call, job_id: str) -> Response[JobInfo | None]:
-    """Run a dead or cancelled job again with all its attempts, or a waiting one now.
-
-    It is answered to those who may read jobs, others hear 204.
-
-    One that its service does not declare as public takes the service's ``write`` scope too. One
-    that a caller had done runs for you then.
-    """
     row = await call.one(store.JOB, id=job_id, tenant=call.tenant)
     _require_say(call, row)
     if row.state not in (_DEAD, _CANCELLED, _SCHEDULED):
@@ -133,36 +111,31 @@ async def retry(call: Call, job_id: str) -> Response[JobInfo | None]:
     return _answer_to(call, after)
 
 
-@service.operation("GET /v1/queues", scope=READ)
+@handles(api.list_queues)
 async def list_queues(call: Call) -> Page[Queue]:
-    """List the queues with their depth, latency and throughput."""
     return Page(await _queues(call))
 
 
-@service.operation("GET /v1/queues/{queue}", scope=READ)
+@handles(api.get_queue)
 async def get_queue(call: Call, queue: str) -> Queue:
-    """Show a queue."""
     for found in await _queues(call):
         if found.name == queue:
             return found
     raise NotFound()
 
 
-@service.operation("POST /v1/queues/{queue}:pause", scope=ADMIN)
+@handles(api.pause)
 async def pause(call: Call, queue: str) -> Queue:
-    """Start no more jobs of a queue, in any process. Those that run go on."""
     return await _set_paused(call, queue, paused=True)
 
 
-@service.operation("POST /v1/queues/{queue}:resume", scope=ADMIN)
+@handles(api.resume)
 async def resume(call: Call, queue: str) -> Queue:
-    """Start a queue's jobs again."""
     return await _set_paused(call, queue, paused=False)
 
 
-@service.operation("GET /v1/queues/{queue}/dead", scope=READ)
-async def list_dead(call: Call, queue: str, query: ListDead) -> Page[JobInfo]:
-    """List a queue's dead letters: jobs whose last attempt failed."""
+@handles(api.list_dead)
+async def list_dead(call: Call, queue: str, query: PageQuery) -> Page[JobInfo]:
     _require_queue(call, queue)
     rows = await call.page(
         store.DEAD,
@@ -174,13 +147,8 @@ async def list_dead(call: Call, queue: str, query: ListDead) -> Page[JobInfo]:
     return _page(call, rows)
 
 
-@service.operation("POST /v1/queues/{queue}/dead:redrive", scope=ADMIN)
+@handles(api.redrive)
 async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
-    """Return dead letters to their queue, oldest first, with all their attempts.
-
-    One whose unique key is held by a job that waits or runs stays dead. Those that callers had
-    done run for you then.
-    """
     _require_queue(call, queue)
     rows = await call.page(store.REDRIVABLE, queue=queue, tenant=call.tenant, limit=batch.limit)
     keys: set[tuple[str, str]] = set()
@@ -197,9 +165,8 @@ async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
     return Redriven(redriven)
 
 
-@service.operation("GET /v1/schedules", scope=READ)
+@handles(api.list_schedules)
 async def list_schedules(call: Call) -> Page[ScheduleInfo]:
-    """List the schedules that services declare, and when each fires next."""
     next_ms = {row.name: row.next_ms for row in await call.all(store.NEXT_FIRINGS)}
     return Page(
         [

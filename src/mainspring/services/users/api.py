@@ -11,7 +11,7 @@ from mainspring.kernel.email_address import EMAIL_CHARS_MAX
 from mainspring.kernel.errors import Conflict, Forbidden, Invalid, RateLimited, Unauthenticated
 from mainspring.kernel.event import Personal
 from mainspring.kernel.operation import Input
-from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Cursor, Limit
+from mainspring.kernel.page import PageQuery
 from mainspring.kernel.service import Service
 from mainspring.services.users.authenticate import UserAuthenticator
 from mainspring.services.users.model import (
@@ -285,13 +285,6 @@ class RoleChanges(Input, frozen=True):
     """The role's scopes from now on."""
 
     scopes: Scopes
-
-
-class PageQuery(Input, frozen=True):
-    """Which page of a list."""
-
-    limit: Limit = PAGE_LIMIT_DEFAULT
-    cursor: Cursor | None = None
 
 
 class UserQuery(PageQuery, frozen=True):

@@ -16,7 +16,7 @@ from mainspring.kernel.errors import (
 )
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page
+from mainspring.kernel.page import Page, PageQuery
 from mainspring.services.users import access, model, store
 from mainspring.services.users.api import (
     API_KEYS_MAX,
@@ -26,7 +26,6 @@ from mainspring.services.users.api import (
     ApiKeyRevoked,
     MadeApiKey,
     NewApiKey,
-    PageQuery,
     Recovery,
     ScopeNotHeld,
     TooManyApiKeys,

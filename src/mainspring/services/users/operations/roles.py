@@ -8,11 +8,10 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import FieldError, Invalid, NotFound
 from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page
+from mainspring.kernel.page import Page, PageQuery
 from mainspring.services.users import access, model, store
 from mainspring.services.users.api import (
     NewRole,
-    PageQuery,
     Role,
     RoleBuiltIn,
     RoleChanges,

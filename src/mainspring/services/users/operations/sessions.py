@@ -9,7 +9,7 @@ from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import NotFound
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page
+from mainspring.kernel.page import Page, PageQuery
 from mainspring.kernel.policy import RateClass
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import access, model, password_check, store
@@ -18,7 +18,6 @@ from mainspring.services.users.api import (
     BadRefreshToken,
     Jwks,
     Login,
-    PageQuery,
     PasswordThrottled,
     RefreshRequest,
     RefreshTokenReused,

@@ -1,0 +1,45 @@
+"""What can be called of a service is known without what does it: no store, driver or cipher."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SERVICES = ["audit", "events", "jobs"]
+# What a contract stands on: the public API, the kernel's words, and what these are made with.
+GROUND = {"cronsim", "idna", "mainspring", "msgspec", "typing_extensions"}
+LOADED = """
+import json, sys
+before = set(sys.modules)
+import mainspring.services.{name}.api as api
+operations, jobs = api.service.operations.values(), api.service.jobs.values()
+modules = {{n: getattr(m, "__file__", None) or "" for n, m in sys.modules.items()
+           if n not in before}}
+print(json.dumps({{
+    "ours": [n for n in modules if n.partition(".")[0] == "mainspring"],
+    "others": list({{n.partition(".")[0] for n, f in modules.items() if "site-packages" in f}}),
+    "operations": len(operations),
+    "handled": [c.name for c in (*operations, *jobs) if c.handled],
+}}))
+"""
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_api_imports_nothing_heavy(name: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", LOADED.format(name=name)], capture_output=True, check=True
+    )
+    told = json.loads(run.stdout)
+    assert [module for module in told["ours"] if not _is_word(module)] == []
+    assert set(told["others"]) <= GROUND
+    assert told["operations"] > 0
+    assert told["handled"] == []
+
+
+def _is_word(module: str) -> bool:
+    """Tell whether a module of ours is the kernel's, an ``api``, or a package around these."""
+    parts = module.split(".")[1:]
+    if parts[:1] == ["services"]:
+        return len(parts) <= 2 or parts[2:] == ["api"]
+    return not parts or parts[0] == "kernel"
