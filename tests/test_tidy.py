@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -40,10 +41,14 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def sources() -> Iterator[Source]:
-    for path in files():
-        if path.suffix == ".py":
-            yield Source(relative(path), path.read_text(encoding="utf-8"))
+@cache
+def sources() -> tuple[Source, ...]:
+    """Every Python file, parsed once for all rules."""
+    return tuple(
+        Source(relative(path), path.read_text(encoding="utf-8"))
+        for path in files()
+        if path.suffix == ".py"
+    )
 
 
 def found(rule: Rule, path: str, text: str) -> list[Finding]:
@@ -53,15 +58,17 @@ def found(rule: Rule, path: str, text: str) -> list[Finding]:
 # The tree
 
 
+@pytest.mark.xdist_group("tree")
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
 def test_the_tree_keeps(rule: Rule) -> None:
     wrong = [str(finding) for source in sources() for finding in rule(source)]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
+@pytest.mark.xdist_group("tree")
 @pytest.mark.parametrize("rule", TREE_RULES, ids=lambda rule: rule.__name__)
 def test_the_whole_tree_keeps(rule: TreeRule) -> None:
-    wrong = [str(finding) for finding in rule(list(sources()))]
+    wrong = [str(finding) for finding in rule(sources())]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
