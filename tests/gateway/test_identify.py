@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from mainspring.gateway import identify
-from mainspring.gateway.identify import Identities, Identity
+from mainspring.gateway.identify import Identities
+from mainspring.kernel.authority import Identity
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import RateLimited, Unauthenticated, Unavailable
 from mainspring.testing.clock import FakeClock

@@ -11,13 +11,13 @@ import pytest
 from mainspring.adapters.blobs.directory import DirectoryBlobs
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.gateway.identify import Identity
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.settings import LimitSettings
 from mainspring.interfaces.http.server import Server
 from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
 from mainspring.interfaces.rest.app import RestApp
 from mainspring.interfaces.rest.pages import Pages
+from mainspring.kernel.authority import Identity
 from mainspring.kernel.call import Caller
 from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.kernel.errors import Unauthenticated

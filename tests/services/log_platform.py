@@ -12,7 +12,7 @@ from mainspring.kernel.event import Personal
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.runtime.audit.merkle_store import Tree
-from mainspring.runtime.events.field_encryption import FieldEncryption, erase
+from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.notifier import wait
 from mainspring.runtime.runtime import Runtime
 from mainspring.services.audit import service as audit
@@ -121,7 +121,7 @@ class LogPlatform:
 
     async def erase(self, person: str) -> None:
         self.sealer.forget("main", person)
-        await self.database.commit([erase("main", person)])
+        await self.database.commit(self.sealer.erase(self.call(SYSTEM), person))
 
     async def export(self, out: BinaryIO, **options: Any) -> None:
         """Write the audit export."""

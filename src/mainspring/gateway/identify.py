@@ -4,10 +4,8 @@ import asyncio
 import re
 from collections import OrderedDict
 from hashlib import blake2b
-from typing import Protocol
 
-import msgspec
-
+from mainspring.kernel.authority import Authenticator, Identity
 from mainspring.kernel.call import ANONYMOUS, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Unauthenticated, Unavailable
@@ -24,27 +22,6 @@ LOOKUP_ATTEMPTS_MAX = 4  # of one credential that keeps being revoked and renewe
 _B64TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
 _BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _BAD_TOKEN = {"WWW-Authenticate": 'Bearer realm="mainspring", error="invalid_token"'}
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """What a credential says. ``expires_ms`` null means never; ``tags`` name what revokes it."""
-
-    caller: Caller
-    expires_ms: int | None = None
-    tags: tuple[str, ...] = ()
-
-
-class Authenticator(Protocol):
-    """Knows credentials. The users service provides it, the app hands it over."""
-
-    @property
-    def revoking(self) -> frozenset[str]:
-        """Event types whose ``subject`` is a tag to forget."""
-        ...
-
-    async def authenticate(self, credential: str, now_ms: int) -> Identity:
-        """Return whose credential this is. Raises Unauthenticated."""
-        ...
 
 
 class CachedIdentity:

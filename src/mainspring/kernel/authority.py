@@ -1,11 +1,34 @@
-"""What a caller may do: by the scopes it brings, and asked again where it outlasts a call."""
+"""Who a credential stands for, and what a caller may do, then and later."""
 
 from typing import Protocol
+
+import msgspec
 
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.errors import Forbidden, Unauthenticated
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mainspring"'}
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What a credential says. ``expires_ms`` null means never; ``tags`` name what revokes it."""
+
+    caller: Caller
+    expires_ms: int | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Authenticator(Protocol):
+    """Knows credentials. The users service provides it, the gateway asks it."""
+
+    @property
+    def revoking(self) -> frozenset[str]:
+        """Event types whose ``subject`` is a tag to forget."""
+        ...
+
+    async def authenticate(self, credential: str, now_ms: int) -> Identity:
+        """Return whose credential this is. Raises Unauthenticated."""
+        ...
 
 
 class Authority(Protocol):

@@ -9,6 +9,7 @@ import msgspec
 from mainspring.kernel.call import Context
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
@@ -78,6 +79,7 @@ class Runtime:
             **{kind: kind() for s in self.registry.services.values() for kind in s.states},
             **(resources or {}),
             Registry: self.registry,
+            PersonalFields: sealer,
             Notifier: self.board,
             SharedReader: self.reader,
             Database: database,

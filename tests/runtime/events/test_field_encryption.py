@@ -14,7 +14,7 @@ from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query
 from mainspring.runtime.events import field_encryption
-from mainspring.runtime.events.field_encryption import KEY_HELD_S, FieldEncryption, erase
+from mainspring.runtime.events.field_encryption import KEY_HELD_S, FieldEncryption
 from mainspring.runtime.invoke.dispatcher import Dispatcher, Idempotency
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.tables import ANSWER, SUBJECT_KEY
@@ -73,7 +73,7 @@ class Process:
 
     async def erase(self, person):
         call = self.call(Erased(person))
-        call.write(erase("main", person))
+        call.write(*self.sealer.erase(call, person))
         await self.dispatcher.commit(call)
 
     async def stored(self, person):

@@ -23,6 +23,7 @@ from mainspring.kernel.event import Envelope, StagedEvent
 from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
+from mainspring.runtime.invoke.idempotency import forget_person
 from mainspring.runtime.tables import SUBJECT_KEY
 
 E = TypeVar("E")
@@ -149,6 +150,16 @@ class FieldEncryption:
                 raise
             return msgspec.convert(values | dict.fromkeys(erased, ""), data)
 
+    async def knows(self, call: Call, person: str) -> bool:
+        """Tell whether a person has a key that was not destroyed."""
+        row = await call.find(SUBJECT_KEY, tenant=call.tenant, person=person)
+        return row is not None and row.sealed != _DESTROYED
+
+    def erase(self, call: Call, person: str) -> list[Write]:
+        """Destroy a person's key, for good, and forget what stored answers tell of them."""
+        destroy = _DESTROY_KEY(tenant=call.tenant, person=person, destroyed=_DESTROYED)
+        return [destroy, *forget_person(person)]
+
     def forget(self, tenant: str, person: str) -> None:
         """Drop a person's key from memory."""
         self._drops += 1
@@ -226,11 +237,6 @@ class FieldEncryption:
         if drops == self._drops:  # else the row may have been read before somebody's erasure
             _put(self._held, (tenant, person), held)
         return held
-
-
-def erase(tenant: str, person: str) -> Write:
-    """Destroy a person's key, for good; staged with the event that says so."""
-    return _DESTROY_KEY(tenant=tenant, person=person, destroyed=_DESTROYED)
 
 
 def _put(keys: dict[_Person, _Held], at: _Person, held: _Held) -> None:

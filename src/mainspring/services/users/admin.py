@@ -10,8 +10,8 @@ import structlog
 
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import Entropy
+from mainspring.kernel.committer import Committer
 from mainspring.kernel.errors import Conflict
-from mainspring.runtime.invoke.dispatcher import Dispatcher
 from mainspring.services.users import model, store
 from mainspring.services.users.authenticate import MACHINE
 from mainspring.services.users.operations.api_keys import (
@@ -39,25 +39,25 @@ __all__ = [
 ]
 
 
-async def ensure_admin_key(dispatcher: Dispatcher, text: str) -> bool:
+async def ensure_admin_key(committer: Committer, text: str) -> bool:
     """Make ``text``, which is kept in a file already, a key with every scope.
 
     Once per database: a key that was revoked later is not made again, and a crash between file and
     commit is made good by the next start. Returns whether it was made now.
     """
-    call = dispatcher.call(SYSTEM, request_id=REQUEST_ID)
+    call = committer.call(SYSTEM, request_id=REQUEST_ID)
     if await call.find(store.FIRST_KEY, tenant=call.tenant) is not None:
         return False
     row = stage_api_key(call, StoredSecret.of(text), NAME, ["*"], NOBODY, expires_ms=None)
     call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), on_conflict=Conflict))
     try:
-        await dispatcher.commit(call)
+        await committer.commit(call)
     except Conflict:  # another process of the same start was first
         return False
     return True
 
 
-async def settle_addresses(dispatcher: Dispatcher) -> None:
+async def settle_addresses(committer: Committer) -> None:
     """Store anew the addresses that were stored before domains were kept as DNS has them.
 
     So an account is found by every spelling of its domain. Where another has the address by now,
@@ -65,7 +65,7 @@ async def settle_addresses(dispatcher: Dispatcher) -> None:
     """
     after = ""
     while True:
-        call = dispatcher.call(SYSTEM, request_id=REQUEST_ID)
+        call = committer.call(SYSTEM, request_id=REQUEST_ID)
         page = await call.all(store.SPELT_BEYOND_ASCII, after=after, limit=SETTLED_MAX)
         for user in page:
             key = model.email_key(user.email)
@@ -79,17 +79,17 @@ async def settle_addresses(dispatcher: Dispatcher) -> None:
             email = model.email(user.email)
             call.write(store.RESPELL(id=user.id, email=email, email_key=key, was=user.email_key))
         if call.writes:
-            await dispatcher.commit(call)
+            await committer.commit(call)
         if len(page) < SETTLED_MAX:
             return
         after = page[-1].id
 
 
-async def recover_key(dispatcher: Dispatcher, secret: StoredSecret) -> None:
+async def recover_key(committer: Committer, secret: StoredSecret) -> None:
     """Make a key with every scope over a platform that is stopped."""
-    call = dispatcher.call(SYSTEM, request_id="recovery")
+    call = committer.call(SYSTEM, request_id="recovery")
     stage_recovery(call, secret)
-    await dispatcher.commit(call)
+    await committer.commit(call)
 
 
 def machine_claims(secret: StoredSecret, now_s: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ kernel's ``Authority`` for whatever acts after its call.
 
 from collections.abc import Sequence
 
-from mainspring.gateway.identify import Identity
+from mainspring.kernel.authority import Identity
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Unauthenticated
 from mainspring.kernel.ids import is_id

@@ -10,10 +10,8 @@ from mainspring.kernel.errors import FieldError, Invalid, NotFound, Rerun, check
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
+from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.policy import RateClass
-from mainspring.runtime.events.field_encryption import erase
-from mainspring.runtime.invoke.idempotency import forget_person
-from mainspring.runtime.tables import SUBJECT_KEY
 from mainspring.services.users import access, model, password_check, store
 from mainspring.services.users.api import (
     BadMailToken,
@@ -253,8 +251,7 @@ async def delete_user(call: Call, id: str, query: Removal) -> None:
         access.require_over(call, user.scopes)
         await _remove(call, user, query.erase)
         return
-    key = await call.find(SUBJECT_KEY, tenant=call.tenant, person=id)
-    if not query.erase or key is None or not key.sealed:
+    if not query.erase or not await call.use(PersonalFields).knows(call, id):
         raise NotFound()
     gone = await call.find(store.GONE_USER, tenant=call.tenant, id=id)
     access.require_over(call, model.EVERYTHING if gone is None else gone.scopes)
@@ -365,7 +362,7 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
 
 
 def _erase(call: Call, user_id: str) -> None:
-    call.write(erase(call.tenant, user_id), *forget_person(user_id))
+    call.write(*call.use(PersonalFields).erase(call, user_id))
     call.emit(UserErased(user_id))
     call.enqueue(forget_mail, person=user_id)
     call.enqueue(scrub.configure(unique_key="users.scrub"))
