@@ -10,13 +10,12 @@ import msgspec
 
 from mainspring.gateway.identify import (
     ANONYMOUS_IDENTITY,
-    Authenticator,
     CachedIdentity,
     Identities,
 )
 from mainspring.gateway.limit import Headers, Limits, Refused
 from mainspring.gateway.settings import LimitSettings
-from mainspring.kernel.authority import authorise
+from mainspring.kernel.authority import Authenticator, authorise
 from mainspring.kernel.call import ADDRESS_ACCOUNT, Call, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, Unauthenticated

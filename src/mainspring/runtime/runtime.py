@@ -9,6 +9,7 @@ import msgspec
 from mainspring.kernel.call import Context
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service
@@ -23,6 +24,7 @@ from mainspring.runtime.events.sequencer import BATCH_EVENTS, Sequencer
 from mainspring.runtime.health import Health
 from mainspring.runtime.invoke.containment import Watchdog
 from mainspring.runtime.invoke.dispatcher import Dispatcher
+from mainspring.runtime.jobs.admin import StoredJobs
 from mainspring.runtime.jobs.scheduler import JOB_KEPT_MS, Scheduler
 from mainspring.runtime.jobs.workers import JobAttempt, Workers
 from mainspring.runtime.metrics.gauges import watch
@@ -108,7 +110,8 @@ class Runtime:
             metrics,
         )
         watch(metrics, database, queues=queues, consumers=self.registry.consumers)
-        self.resources[Workers] = self.workers  # whose counts the API shows
+        admin: JobAdmin = StoredJobs(self.registry, self.workers)
+        self.resources[JobAdmin] = admin
         self.scheduler = Scheduler(
             database,
             self.dispatcher,

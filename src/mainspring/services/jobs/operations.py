@@ -6,18 +6,16 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
-from mainspring.kernel.errors import FieldError, Forbidden, Invalid, NotFound, Rerun
+from mainspring.kernel.errors import FieldError, Forbidden, Invalid, NotFound
 from mainspring.kernel.field_errors import collect
-from mainspring.kernel.job import QUEUES, Job, JobState, StagedJob
+from mainspring.kernel.job import Job, JobState, StagedJob
+from mainspring.kernel.job_admin import JobAdmin, KnownJob, QueueState
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page, PageQuery
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import handles
 from mainspring.kernel.table import Rows
-from mainspring.runtime.invoke.dispatcher import job_row
-from mainspring.runtime.jobs.workers import Workers
-from mainspring.runtime.tables import JOBS, JobRow
-from mainspring.services.jobs import api, store
+from mainspring.services.jobs import api
 from mainspring.services.jobs.api import (
     ADMIN,
     AHEAD_MS_MAX,
@@ -46,31 +44,26 @@ _DEAD, _CANCELLED = JobState.DEAD.value, JobState.CANCELLED.value
 async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
     job = _public_job(call, new.name)
     queue = new.queue or job.queue
-    if queue not in _queue_names(call):
+    jobs = call.use(JobAdmin)
+    if not jobs.has_queue(queue):
         raise _fault("/queue", f"there is no queue {queue!r}")
     args = job.encode(_arguments(job, new.args))
     run_at_ms = _moment(call, new.run_at)
     if new.unique_key is not None:
-        there = await call.find(
-            store.LIVE_BY_KEY, tenant=call.tenant, unique_key=new.unique_key, name=job.name
-        )
+        there = await jobs.alive(call, job.name, new.unique_key)
         if there is not None:
             return _answer_to(call, there)
     staged = StagedJob(
         job, call.new_id("job"), args, queue, new.priority, run_at_ms, new.unique_key
     )
     # Another call may take the unique key first: then this one runs again and finds its job.
-    row = msgspec.structs.replace(job_row(call, staged), **_on_behalf(call, WRITE))
-    call.write(JOBS.insert(row, on_conflict=Rerun))
-    call.wake("scheduled" if run_at_ms > call.now_ms else f"jobs:{queue}")
-    return Response(shown(call, row))
+    return Response(shown(call, jobs.enqueue(call, staged, WRITE)))
 
 
 @handles(api.list_all)
 async def list_all(call: Call, query: ListJobs) -> Page[JobInfo]:
-    rows = await call.page(
-        store.PAGE,
-        tenant=call.tenant,
+    rows = await call.use(JobAdmin).page(
+        call,
         after=query.cursor or "",
         queue=query.queue or "",
         state=query.state or "",
@@ -82,33 +75,29 @@ async def list_all(call: Call, query: ListJobs) -> Page[JobInfo]:
 
 @handles(api.get)
 async def get(call: Call, job_id: str) -> JobInfo:
-    return shown(call, await call.one(store.JOB, id=job_id, tenant=call.tenant))
+    return shown(call, await call.use(JobAdmin).one(call, job_id))
 
 
 @handles(api.cancel)
 async def cancel(call: Call, job_id: str) -> Response[JobInfo | None]:
-    row = await call.one(store.JOB, id=job_id, tenant=call.tenant)
+    row = await call.use(JobAdmin).one(call, job_id)
     _require_say(call, row)
     if row.state == _CANCELLED:
         return _answer_to(call, row)
     if row.state == JobState.DONE:
         raise NotInThatState("the job is done")
-    command = store.CANCEL(id=row.id, was=row.state, attempt=row.attempt, now_ms=call.now_ms)
-    call.write(command.expect(1, Rerun))
     call.emit(JobCancelled(row.id, row.name))
-    after = msgspec.structs.replace(row, state=_CANCELLED, worker=None, updated_ms=call.now_ms)
-    return _answer_to(call, after)
+    return _answer_to(call, call.use(JobAdmin).cancel(call, row))
 
 
 @handles(api.retry)
 async def retry(call: Call, job_id: str) -> Response[JobInfo | None]:
-    row = await call.one(store.JOB, id=job_id, tenant=call.tenant)
+    row = await call.use(JobAdmin).one(call, job_id)
     _require_say(call, row)
     if row.state not in (_DEAD, _CANCELLED, _SCHEDULED):
         raise NotInThatState(f"the job is {row.state}")
-    after = _make_ready(call, row, WRITE)
     call.emit(JobRetried(row.id, row.name))
-    return _answer_to(call, after)
+    return _answer_to(call, call.use(JobAdmin).make_ready(call, row, WRITE))
 
 
 @handles(api.list_queues)
@@ -137,20 +126,15 @@ async def resume(call: Call, queue: str) -> Queue:
 @handles(api.list_dead)
 async def list_dead(call: Call, queue: str, query: PageQuery) -> Page[JobInfo]:
     _require_queue(call, queue)
-    rows = await call.page(
-        store.DEAD,
-        tenant=call.tenant,
-        queue=queue,
-        after=query.cursor or "",
-        limit=query.limit,
-    )
+    rows = await call.use(JobAdmin).dead(call, queue, after=query.cursor or "", limit=query.limit)
     return _page(call, rows)
 
 
 @handles(api.redrive)
 async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
     _require_queue(call, queue)
-    rows = await call.page(store.REDRIVABLE, queue=queue, tenant=call.tenant, limit=batch.limit)
+    jobs = call.use(JobAdmin)
+    rows = await jobs.redrivable(call, queue, limit=batch.limit)
     keys: set[tuple[str, str]] = set()
     redriven = 0
     for row in rows.items:
@@ -158,7 +142,7 @@ async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
             if (row.name, row.unique_key) in keys:
                 continue
             keys.add((row.name, row.unique_key))
-        _make_ready(call, row, ADMIN)
+        jobs.make_ready(call, row, ADMIN)
         redriven += 1
     if redriven:
         call.emit(QueueRedriven(queue, redriven))
@@ -167,7 +151,7 @@ async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
 
 @handles(api.list_schedules)
 async def list_schedules(call: Call) -> Page[ScheduleInfo]:
-    next_ms = {row.name: row.next_ms for row in await call.all(store.NEXT_FIRINGS)}
+    next_ms = await call.use(JobAdmin).next_firings(call)
     return Page(
         [
             ScheduleInfo(
@@ -181,26 +165,26 @@ async def list_schedules(call: Call) -> Page[ScheduleInfo]:
     )
 
 
-def _answer_to(call: Call, row: JobRow) -> Response[JobInfo | None]:
+def _answer_to(call: Call, row: KnownJob) -> Response[JobInfo | None]:
     """Answer a write with the job it left, to those who may read jobs; else with nothing."""
     if not call.caller.allows(READ):
         return Response(None, status=204)
     return Response(shown(call, row), status=200)
 
 
-def _is_public(call: Call, row: JobRow) -> bool:
+def _is_public(call: Call, row: KnownJob) -> bool:
     job = call.use(Registry).jobs.get(row.name)
     return job is not None and job.public
 
 
-def _require_say(call: Call, row: JobRow) -> None:
+def _require_say(call: Call, row: KnownJob) -> None:
     """Raise Forbidden unless the caller may decide about this job."""
     scope = f"{row.name.partition('.')[0]}:write"
     if not _is_public(call, row) and not call.caller.allows(scope):
         raise Forbidden(f"{row.name} is its service's own affair: this takes {scope} too")
 
 
-def shown(call: Call, row: JobRow) -> JobInfo:
+def shown(call: Call, row: KnownJob) -> JobInfo:
     """A job as callers see it; the arguments only of jobs that callers may give some.
 
     Of a service's own job, key and error may say what only its readers may know: others see the
@@ -229,7 +213,7 @@ def shown(call: Call, row: JobRow) -> JobInfo:
     )
 
 
-def _page(call: Call, rows: Rows[JobRow]) -> Page[JobInfo]:
+def _page(call: Call, rows: Rows[KnownJob]) -> Page[JobInfo]:
     return Page.of(rows, lambda row: shown(call, row), lambda row: row.id)
 
 
@@ -264,70 +248,33 @@ def _fault(pointer: str, detail: str) -> Invalid:
     return Invalid(detail, faults=(FieldError(pointer, detail),))
 
 
-def _on_behalf(call: Call, scope: str) -> dict[str, str | None]:
-    """For whom a job runs that this call has done, and what that caller is asked for then."""
-    if call.caller.kind == "system":
-        return {"actor": None, "scope": None}
-    return {"actor": call.caller.actor, "scope": scope}
-
-
-def _make_ready(call: Call, row: JobRow, scope: str) -> JobRow:
-    """Stage that a job runs now; one that had ended begins its attempts anew.
-
-    Whoever says so answers for one that a caller had done. A service's stays the service's.
-    """
-    attempts = row.attempt if row.state == _SCHEDULED else 0
-    behalf = _on_behalf(call, scope)
-    command = store.MAKE_READY(
-        id=row.id, was=row.state, attempts=attempts, now_ms=call.now_ms, **behalf
-    )
-    call.write(command.expect(1, Rerun))
-    call.wake(f"jobs:{row.queue}")
-    after = msgspec.structs.replace(
-        row, state=_READY, attempt=attempts, run_at_ms=call.now_ms, updated_ms=call.now_ms
-    )
-    return after if row.actor is None else msgspec.structs.replace(after, **behalf)
-
-
-def _queue_names(call: Call) -> set[str]:
-    """Every queue that has workers, or that a declared job uses."""
-    declared = {job.queue for job in call.use(Registry).jobs.values()}
-    return {*QUEUES, *declared, *call.use(Workers).stats}
-
-
 def _require_queue(call: Call, queue: str) -> None:
-    if queue not in _queue_names(call):
+    if not call.use(JobAdmin).has_queue(queue):
         raise NotFound()
 
 
 async def _queues(call: Call) -> list[Queue]:
-    paused = {row.name: row.paused for row in await call.all(store.QUEUES)}
-    depths = {(row.queue, row.state): row for row in await call.all(store.DEPTHS)}
-    stats = call.use(Workers).stats
-    queues = []
-    for name in sorted(_queue_names(call).union(queue for queue, _ in depths)):
-        counts = {
-            state: depths[name, state].jobs if (name, state) in depths else 0
-            for state in (_SCHEDULED, _READY, JobState.RUNNING.value, _DEAD)
-        }
-        oldest = depths.get((name, _READY))
-        queues.append(
-            Queue(
-                name=name,
-                paused=paused.get(name, False),
-                **counts,
-                latency_s=max(0, call.now_ms - oldest.oldest_ms) / 1000 if oldest else 0.0,
-                done_last_minute=stats[name].last_minute.count(call.now_ms) if name in stats else 0,
-            )
-        )
-    return queues
+    return [_shown_queue(call, queue) for queue in await call.use(JobAdmin).queues(call)]
+
+
+def _shown_queue(call: Call, queue: QueueState) -> Queue:
+    waits_ms = 0 if queue.oldest_ms is None else max(0, call.now_ms - queue.oldest_ms)
+    return Queue(
+        name=queue.name,
+        paused=queue.paused,
+        scheduled=queue.scheduled,
+        ready=queue.ready,
+        running=queue.running,
+        dead=queue.dead,
+        latency_s=waits_ms / 1000,
+        done_last_minute=queue.done_last_minute,
+    )
 
 
 async def _set_paused(call: Call, queue: str, *, paused: bool) -> Queue:
     _require_queue(call, queue)
     (shown,) = [found for found in await _queues(call) if found.name == queue]
     if shown.paused != paused:
-        call.write(store.SET_PAUSED(name=queue, paused=paused))
+        call.use(JobAdmin).set_paused(call, queue, paused=paused)
         call.emit(QueuePaused(queue) if paused else QueueResumed(queue))
-        call.wake(f"jobs:{queue}")
     return msgspec.structs.replace(shown, paused=paused)

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
 from mainspring.kernel.errors import Conflict, FieldError, Forbidden, Invalid, check_all
+from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
 from mainspring.kernel.registry import Registry
@@ -261,12 +262,7 @@ async def retry_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery
     endpoint = await _enabled(call, webhook_id)
     row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=event_id)
     key = jobs.delivery_key(endpoint.id, event_id)
-    call.write(
-        store.RUN_NOW(
-            tenant=call.tenant, unique_key=key, name=jobs.deliver.name, now_ms=call.now_ms
-        )
-    )
-    call.wake("scheduled")
+    call.use(JobAdmin).bring_forward(call, jobs.deliver.name, key)
     jobs.enqueue_delivery(call, endpoint.id, event_id)
     return _shown_delivery(call, row)
 

@@ -245,9 +245,3 @@ EVENTS_BETWEEN = Query(
     "WHERE id > :after AND id < :before AND seq IS NOT NULL ORDER BY id LIMIT :limit",
     LoggedId,
 )
-# A retry that waits is not made twice: it is made now.
-RUN_NOW = Statement(
-    "webhooks.run_now",
-    "UPDATE jobs SET run_at_ms = :now_ms, updated_ms = :now_ms "
-    "WHERE tenant = :tenant AND unique_key = :unique_key AND name = :name AND state = 'scheduled'",
-)
