@@ -386,6 +386,18 @@ async def replace_keyring(settings: Settings) -> Path | None:
     return kept
 
 
+async def note_restore(settings: Settings) -> int:
+    """Have a database begin a new epoch, since it was restored; return which. Raises StartError."""
+    platform = await build(settings)
+    await platform.database.open()
+    try:
+        await platform.open_keyring()
+        await platform.runtime.migrate()
+        return await identity.went_back(platform.database)
+    finally:
+        await platform.database.close()
+
+
 async def recover_admin_key(
     settings: Settings, ask: Callable[[StoredSecret, str], None] | None
 ) -> Path:

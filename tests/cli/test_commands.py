@@ -11,7 +11,8 @@ from mainspring.cli import EXIT_START, EXIT_USAGE, main
 
 COMMANDS = [
     ["up"], ["demo"], ["config"], ["doctor"], ["admin", "key"], ["admin", "user"],
-    ["admin", "rotate-keyring"], ["admin", "new-keyring"], ["audit", "export"], ["audit", "verify"],
+    ["admin", "rotate-keyring"], ["admin", "new-keyring"], ["admin", "restored"],
+    ["audit", "export"], ["audit", "verify"],
 ]  # fmt: skip
 
 
@@ -105,6 +106,7 @@ def test_the_defaults_are_a_file_to_start_from(
         (["admin", "user", "x"], EXIT_START, "mainspring: no platform has ever run over "),
         (["admin", "rotate-keyring"], EXIT_START, "mainspring: no platform has ever run over "),
         (["admin", "new-keyring"], EXIT_START, "mainspring: no platform has ever run over "),
+        (["admin", "restored"], EXIT_START, "mainspring: no platform has ever run over "),
         (
             ["doctor", "--data-dir", "typo"],
             EXIT_START,

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.kernel.errors import PositionGone
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database, StartError
 from mainspring.runtime import identity
+from mainspring.runtime.events.positions import Positions
 from mainspring.runtime.identity import check_schema
 from mainspring.runtime.migrate import migrate
 from mainspring.testing.clock import FakeClock, SeededEntropy
@@ -51,6 +53,21 @@ async def test_the_first_start_gives_it_and_later_ones_keep_it(
     assert await identity.find(database, await database.applied()) == row
 
 
+async def test_a_database_that_went_back_refuses_positions_from_before(
+    database: Database, keyring_of: Open
+) -> None:
+    await migrate(database, [])
+    with pytest.raises(StartError, match="never started"):
+        await identity.went_back(database)
+    await establish(database, await keyring_of("a"))
+    before = (await Positions(database).name()).position(0)
+    assert await Positions(database).read(before) == 0
+    assert await identity.went_back(database) == 2
+    with pytest.raises(PositionGone, match="from before the log was restored"):
+        await Positions(database).read(before)
+    assert await Positions(database).read("0") == 0
+
+
 async def test_another_keyring_is_refused(database: Database, keyring_of: Open) -> None:
     await migrate(database, [])
     await establish(database, await keyring_of("a"))
@@ -80,7 +97,7 @@ async def test_a_loss_is_accepted_knowingly(database: Database, keyring_of: Open
     assert await establish(database, new) is False
     row = await identity.find(database, await database.applied())
     assert row is not None
-    assert row.epoch == 2
+    assert row.epoch == 1  # the log lost nothing
 
 
 async def test_of_processes_that_start_at_once_one_gives_the_identity(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli import admin, audit, config, demo, doctor, keyring, up
+from mainspring.cli import admin, audit, config, demo, doctor, keyring, restored, up
 
 _EPILOG = (
     "Start with [bold]mainspring up[/bold]; see it at work with [bold]mainspring demo[/bold].\n\n"
@@ -49,5 +49,6 @@ app.command(epilog=config.EPILOG)(config.config)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
 admin.group.command(epilog=keyring.ROTATE_EPILOG)(keyring.rotate_keyring)
 admin.group.command(epilog=keyring.NEW_EPILOG)(keyring.new_keyring)
+admin.group.command(epilog=restored.EPILOG)(restored.restored)
 app.add_typer(admin.group, name="admin")
 app.add_typer(audit.group, name="audit")

@@ -165,7 +165,7 @@ class Gone(Failure):
 
 
 class PositionGone(Gone):
-    """A reader is past the end of the log: it was restored, or fell back, to an earlier state."""
+    """A reader's position is past the end of the log, of another log, or from before a restore."""
 
     code, title = "position_gone", "The log does not reach there any more"
 

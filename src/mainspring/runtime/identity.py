@@ -26,7 +26,8 @@ _ID_BYTES = 16
 class IdentityRow(msgspec.Struct, frozen=True):
     """``keyring`` is a fingerprint that rotation keeps, ``keys`` the id of every key ever used.
 
-    ``epoch`` grows when the database goes on without something it had.
+    ``epoch`` grows when the database was restored, or fell back: places in its log before that are
+    not those after it.
     """
 
     one: int
@@ -38,7 +39,7 @@ class IdentityRow(msgspec.Struct, frozen=True):
 
 
 IDENTITIES = Table("identity", IdentityRow, key=("one",))
-_FIND = Query("runtime.identity", f"SELECT {IDENTITIES.columns} FROM identity", IDENTITIES)
+FIND_IDENTITY = Query("runtime.identity", f"SELECT {IDENTITIES.columns} FROM identity", IDENTITIES)
 _ONE_SEALED = Query(
     "runtime.one_sealed_key", "SELECT sealed FROM subject_keys WHERE sealed <> :none LIMIT 1", bytes
 )
@@ -47,8 +48,9 @@ _ADD_KEYS = Statement(
 )
 _TAKE_KEYRING = Statement(
     "runtime.identity_keyring",
-    "UPDATE identity SET keyring = :keyring, keys = :keys, epoch = epoch + 1 WHERE one = 1",
+    "UPDATE identity SET keyring = :keyring, keys = :keys WHERE one = 1",
 )
+_NEXT_EPOCH = Statement("runtime.next_epoch", "UPDATE identity SET epoch = epoch + 1 WHERE one = 1")
 _LOSE_PERSONS = Statement("runtime.lose_persons", "UPDATE subject_keys SET sealed = :none")
 _LOSE_ANSWERS = Statement("runtime.lose_answers", "DELETE FROM idempotency WHERE sealed")
 
@@ -83,7 +85,7 @@ def check_schema(
 
 async def find(database: Database, applied: Iterable[str]) -> IdentityRow | None:
     """Return who the database says it is; None before its first start."""
-    rows = await database.read(_FIND, ()) if MIGRATION in applied else []
+    rows = await database.read(FIND_IDENTITY, ()) if MIGRATION in applied else []
     return rows[0] if rows else None
 
 
@@ -94,14 +96,14 @@ async def establish(database: Database, keyring: Keyring, clock: Clock, entropy:
     and the others are held against it. Keys that were added since are noted before they are used.
     """
     ours = _fingerprint(keyring)
-    rows = await database.read(_FIND, ())
+    rows = await database.read(FIND_IDENTITY, ())
     made = False
     if not rows:
         await _require_readable(database, keyring)
         name = entropy.token(_ID_BYTES).hex()
         row = IdentityRow(1, name, 1, ours, _joined(keyring.key_ids()), clock.now_ms())
         await database.commit([IDENTITIES.insert(row, on_conflict=None)])
-        rows = await database.read(_FIND, ())
+        rows = await database.read(FIND_IDENTITY, ())
         made = rows[0].id == name
     check_keyring(rows[0], keyring)
     known = rows[0].keys
@@ -150,13 +152,24 @@ async def accept_loss(database: Database, keyring: Keyring, clock: Clock, entrop
     await database.commit(
         [
             IDENTITIES.insert(
-                IdentityRow(1, name, 0, ours, keys, clock.now_ms()), on_conflict=None
+                IdentityRow(1, name, 1, ours, keys, clock.now_ms()), on_conflict=None
             ),
             _TAKE_KEYRING(keyring=ours, keys=keys),
             _LOSE_PERSONS(none=b""),
             _LOSE_ANSWERS(),
         ]
     )
+
+
+async def went_back(database: Database) -> int:
+    """Say that the database was restored to an earlier state; return the epoch from now on.
+
+    Positions in its log that were given out before are refused from then on. Raises StartError.
+    """
+    await database.commit([_NEXT_EPOCH()])
+    if not (rows := await database.read(FIND_IDENTITY, ())):
+        raise StartError("the database was never started, so no position in its log was given out")
+    return rows[0].epoch
 
 
 async def _require_readable(database: Database, keyring: Keyring) -> None:

@@ -19,6 +19,7 @@ from mainspring.runtime.events.consumer_retry import ConsumerRetry
 from mainspring.runtime.events.consumer_runner import ConsumerRunner
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.log_bus import LogBus
+from mainspring.runtime.events.positions import Positions
 from mainspring.runtime.events.reader import SharedReader
 from mainspring.runtime.events.sequencer import BATCH_EVENTS, Sequencer
 from mainspring.runtime.health import Health
@@ -84,6 +85,7 @@ class Runtime:
             PersonalFields: sealer,
             Notifier: self.board,
             SharedReader: self.reader,
+            Positions: Positions(database),
             Database: database,
             Clock: self.clock,
             Entropy: self.entropy,
@@ -100,15 +102,9 @@ class Runtime:
         for job in self.jobs.values():
             queues.setdefault(job.queue, CONCURRENCY["default"])
         self.workers = Workers(
-            database,
-            self.dispatcher,
-            self.jobs,
-            queues,
-            self.board,
-            self.clock,
-            self.entropy,
+            database, self.dispatcher, self.jobs, queues, self.board, self.clock, self.entropy,
             metrics,
-        )
+        )  # fmt: skip
         watch(metrics, database, queues=queues, consumers=self.registry.consumers)
         admin: JobAdmin = StoredJobs(self.registry, self.workers)
         self.resources[JobAdmin] = admin

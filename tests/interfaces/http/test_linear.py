@@ -29,7 +29,7 @@ from mainspring.kernel.errors import Failure
 from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.media import file_name, media_type
 from mainspring.kernel.operation import Input, Operation
-from mainspring.runtime.events.feed import read_cursor
+from mainspring.runtime.events.positions import parse_position
 from mainspring.runtime.invoke.idempotency import parse_key
 from mainspring.runtime.invoke.validate import Inputs, decode_segment, require_json
 
@@ -153,7 +153,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "path": _text(lambda text: ROUTER.find("/v1/" + text)),
     "segment": _text(decode_segment),
     "filter": _text(lambda text: parse(text, "/filter")),
-    "cursor": _text(lambda text: read_cursor(text, "/after")),
+    "cursor": _text(lambda text: parse_position(text, "/after")),
 }
 
 

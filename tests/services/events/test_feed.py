@@ -10,6 +10,7 @@ from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Invalid, NotFound, PositionGone
 from mainspring.kernel.table import Statement
 from mainspring.runtime.events.feed import PAGE_BYTES_MAX
+from mainspring.runtime.events.positions import LogName, Positions, parse_position
 from mainspring.runtime.events.tail import Tail
 from mainspring.services.events.api import SCANNED_MAX, StreamQuery
 from mainspring.services.events.operations import stream
@@ -33,9 +34,18 @@ async def follow(platform, **query):
     while True:
         page = await platform.ask("events.read", query={**query, "after": after})
         items += page["items"]
-        assert page["position"] <= platform.count
+        assert offset(page["position"]) <= platform.count
         if (after := page["next_cursor"]) is None:
-            return items, page["position"]
+            return items, offset(page["position"])
+
+
+def offset(position):
+    return parse_position(position, "").offset
+
+
+def at(number):
+    """A position in a log whose database has no identity yet, as those of these tests."""
+    return LogName("", 0).position(number)
 
 
 async def test_pages_hold_everything_in_order(platform):
@@ -46,7 +56,7 @@ async def test_pages_hold_everything_in_order(platform):
     assert items[0]["data"] == {"id": "note_0", "text": "text 0", "stars": 0}
     assert items[0]["type"] == "notes.note.written"
     page = await platform.ask("events.read", query={"after": str(position)})
-    assert page == {"items": [], "next_cursor": None, "position": 23}
+    assert page == {"items": [], "next_cursor": None, "position": at(23)}
 
 
 async def test_types_and_filters_choose(platform):
@@ -111,9 +121,45 @@ async def test_a_place_past_the_end_is_gone_and_says_where_the_log_ends(platform
             with pytest.raises(PositionGone) as gone:
                 await ask()
             assert (gone.value.status, gone.value.code) == (410, "position_gone")
-            assert gone.value.extra == {"position": count}
-            assert f"after={count}" in gone.value.detail
+            assert gone.value.extra == {"position": at(count)}
+            assert f"after={at(count)}" in gone.value.detail
         assert (await platform.ask("events.read", query={"after": str(count)}))["items"] == []
+
+
+async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
+    """A log that was restored grows past every old position: only its epoch tells them apart."""
+    await platform.write(4)
+    positions = platform.runtime.resources[Positions]
+    here = LogName("0123456789abcdef", 3)
+    positions._name = here
+    page = await platform.ask("events.read", query={"limit": 2})
+    assert page["next_cursor"] == here.position(2)
+    for cursor in (page["next_cursor"], "2"):  # a bare seq is taken as one of this log
+        rest = await platform.ask("events.read", query={"after": cursor})
+        assert [e["seq"] for e in rest["items"]] == [3, 4]
+        entries = await platform.ask("audit.entries", query={"cursor": cursor})
+        assert [e["seq"] for e in entries["items"]] == [3, 4]
+        assert await Following(platform, last_event_id=cursor).seqs(3) == [2, 3, 4]
+    for other, why in (
+        (LogName("0123456789abcdef", 2), "from before the log was restored"),
+        (LogName("fedcba9876543210", 3), "of another log"),
+    ):
+        for ask in (
+            lambda cursor: platform.ask("events.read", query={"after": cursor}),
+            lambda cursor: platform.ask("audit.entries", query={"cursor": cursor}),
+            lambda cursor: Following(platform, after=cursor).next(),
+            lambda cursor: Following(platform, last_event_id=cursor).next(),
+        ):
+            with pytest.raises(PositionGone, match=why) as gone:
+                await ask(other.position(2))
+            assert gone.value.extra == {"position": here.position(4)}
+
+
+@pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "9" * 19, "MTIz", "\u0661", "ab.1.0.5"])
+async def test_what_is_no_position_is_refused_where_it_stands(platform, cursor):
+    with pytest.raises(Invalid) as refused:
+        await platform.ask("events.read", query={"after": cursor})
+    assert refused.value.faults[0].pointer == "/after"
 
 
 FORGET_AFTER = Statement("test.forget_after", "DELETE FROM events WHERE seq > :seq")
@@ -122,12 +168,12 @@ FORGET_AFTER = Statement("test.forget_after", "DELETE FROM events WHERE seq > :s
 async def test_an_open_stream_ends_when_the_log_falls_back_behind_it(platform):
     await platform.write(5)
     reader = Following(platform, after="4")
-    assert [(await reader.next()).id for _ in range(2)] == ["4", "5"]
+    assert [(await reader.next()).id for _ in range(2)] == [at(4), at(5)]
     waiting = asyncio.create_task(reader.next())
     await platform.database.commit([FORGET_AFTER(seq=2)], frozenset({"sequenced"}))
     with pytest.raises(PositionGone) as gone:
         await waiting
-    assert gone.value.extra == {"position": 2}
+    assert gone.value.extra == {"position": at(2)}
 
 
 async def test_a_tail_starts_over_when_its_last_event_is_gone(platform):
@@ -164,7 +210,7 @@ async def test_a_page_reads_a_bounded_part_and_still_misses_nothing(platform):
     await platform.write(SCANNED_MAX + 10)
     await platform.emit(Burnt("note_3"))
     page = await platform.ask("events.read", query={"type": "notes.note.burnt"})
-    assert page == {"items": [], "next_cursor": str(SCANNED_MAX), "position": SCANNED_MAX}
+    assert page == {"items": [], "next_cursor": at(SCANNED_MAX), "position": at(SCANNED_MAX)}
     items, _ = await follow(platform, type="notes.note.burnt")
     assert [e["subject"] for e in items] == ["note_3"]
 
@@ -216,7 +262,7 @@ async def test_readers_that_follow_while_others_write_miss_nothing(platform):
             finished = done.is_set()
             page = await platform.ask("events.read", query={"after": after, "limit": limit})
             seen += [e["seq"] for e in page["items"]]
-            after = str(page["position"])
+            after = page["position"]
             if finished and page["next_cursor"] is None:
                 return seen
             await asyncio.sleep(0)
@@ -244,17 +290,18 @@ class Following:
             return await anext(self.items)
 
     async def seqs(self, count):
-        return [int((await self.next()).id) for _ in range(count)]
+        return [offset((await self.next()).id) for _ in range(count)]
 
 
 async def test_the_stream_says_where_it_starts_and_then_what_happens(platform):
     await platform.write(3)
     reader = Following(platform)
     ready = await reader.next()
-    assert (ready.event, ready.id, ready.data) == ("ready", "3", b'{"position":3}')
+    assert (ready.event, ready.id) == ("ready", at(3))
+    assert msgspec.json.decode(ready.data) == {"position": at(3)}
     await platform.write(2)
     items = [await reader.next() for _ in range(2)]
-    assert [item.id for item in items] == ["4", "5"]
+    assert [item.id for item in items] == [at(4), at(5)]
     event = msgspec.json.decode(items[0].data)
     assert (event["seq"], event["subject"]) == (4, "note_3")
     await reader.items.aclose()
@@ -265,12 +312,12 @@ async def test_the_stream_waits_for_a_wake_and_resumes_where_it_broke(platform):
     await reader.next()
     waiting = asyncio.create_task(reader.next())
     await platform.write(1)
-    assert (await waiting).id == "1"
+    assert (await waiting).id == at(1)
     await reader.items.aclose()
 
     await platform.write(260)
     resumed = Following(platform, last_event_id="1", after="200")
-    assert (await resumed.next()).id == "1"
+    assert (await resumed.next()).id == at(1)
     assert await resumed.seqs(260) == list(range(2, 262))
     await resumed.items.aclose()
 
@@ -281,7 +328,7 @@ async def test_the_stream_filters_and_hides(platform):
     await platform.write(5)
     await platform.emit(Named("user_a", "Ada"))
     item = await reader.next()
-    assert item.id == "6"
+    assert item.id == at(6)
     assert msgspec.json.decode(item.data)["data"]["name"] is None
     await reader.items.aclose()
     with pytest.raises(Invalid):

@@ -8,16 +8,14 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from mainspring.kernel.call import Reader
-from mainspring.kernel.errors import FieldError, Invalid, PositionGone
+from mainspring.kernel.errors import FieldError, Invalid
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.service import pattern_covers
 from mainspring.kernel.table import Query, Rows
-from mainspring.runtime.tables import LAST_SEQ
 
 CHUNK_EVENTS = 256  # events in one read, at most
 CHUNK_EVENTS_FIRST = 32
 CHUNK_BYTES = 1 << 20  # of bodies in one read
-SEQ_DIGITS_MAX = 18
 TYPES_SUGGESTED_MAX = 5
 
 
@@ -125,35 +123,6 @@ async def scan(
         scanned_max -= len(entries.items)
         count = min(CHUNK_EVENTS, count * 2)
     return Slice(found, position, at_end=False)
-
-
-def read_cursor(cursor: str | None, pointer: str = "/cursor") -> int:
-    """Read where a page starts: a ``seq``, which is what a ``next_cursor`` is. Raises Invalid."""
-    if cursor is None:
-        return 0
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > SEQ_DIGITS_MAX:
-        raise Invalid(faults=(FieldError(pointer, "a seq, or the next_cursor of a page before"),))
-    return int(cursor)
-
-
-async def require_held(reader: Reader, position: int) -> None:
-    """Raise PositionGone when the log does not reach to this position.
-
-    Nobody was ever given a position past the end of this log, so it is one of another state of it:
-    a reader that waited there would pass by what happens from now on.
-    """
-    last = (await reader.read(LAST_SEQ, ()))[0] if position else 0
-    if position > last:
-        raise gone(position, last)
-
-
-def gone(position: int, last: int) -> PositionGone:
-    """Tell a reader where the log ends instead."""
-    return PositionGone(
-        f"the log ends at {last}, before {position}: it was restored to an earlier state. Read "
-        f"what you hold anew, or go on with after={last}",
-        extra={"position": last},
-    )
 
 
 def require_known(patterns: Sequence[str], known: Collection[str], pointer: str) -> None:

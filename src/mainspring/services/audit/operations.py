@@ -17,6 +17,7 @@ from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.audit.merkle_store import Tree
 from mainspring.runtime.events import feed
+from mainspring.runtime.events.positions import Positions
 from mainspring.services.audit import api, checkpoints
 from mainspring.services.audit.api import (
     SCANNED_MAX,
@@ -36,7 +37,8 @@ from mainspring.services.audit.store import OF_SIZE, CheckpointRow
 @handles(api.entries)
 async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     feed.require_known([query.type], call.use(Registry).events, "/type")
-    after = feed.read_cursor(query.cursor)
+    positions = call.use(Positions)
+    after = await positions.read(query.cursor)
     found = await feed.scan(
         feed.source_of(call.reader),
         after,
@@ -45,10 +47,11 @@ async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
         wanted=lambda e: e.tenant == call.tenant and pattern_covers(query.type, e.type),
     )
     if found.position == after:  # nothing was read: the end, or past it
-        await feed.require_held(call.reader, after)
+        await positions.require_held(after)
     visibility = Visibility(call)
     items = [_entry(entry, shown=await visibility.shows(entry)) for entry in found.entries]
-    return Page(items, None if found.at_end else str(found.position))
+    position = (await positions.name()).position(found.position)
+    return Page(items, None if found.at_end else position)
 
 
 @handles(api.checkpoint)

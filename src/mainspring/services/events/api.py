@@ -35,7 +35,12 @@ Filter = Annotated[
         description="CEL over the event: `data.total > 100 && subject.startsWith('order_')`",
     ),
 ]
-After = Annotated[Cursor, msgspec.Meta(description="a `seq`, or the `next_cursor` of a page")]
+After = Annotated[
+    Cursor,
+    msgspec.Meta(
+        description="a `next_cursor`, a `position`, the id of a stream's item, or a `seq`"
+    ),
+]
 
 service = Service(
     "events",
@@ -75,7 +80,7 @@ class Feed(msgspec.Struct, frozen=True):
 
     items: list[Envelope]
     next_cursor: str | None
-    position: int
+    position: str
 
 
 # Operations

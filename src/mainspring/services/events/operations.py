@@ -15,6 +15,7 @@ from mainspring.ports.bus import BusEvent
 from mainspring.runtime.events import feed
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.log_bus import PARTITION
+from mainspring.runtime.events.positions import Positions
 from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader
 from mainspring.runtime.notifier import wait
 from mainspring.runtime.tables import LAST_SEQ
@@ -28,7 +29,8 @@ STREAM_POLL_S = 5.0  # a wake can be lost with its connection; the log never is
 
 @handles(api.read)
 async def read(call: Call, query: FeedQuery) -> Feed:
-    after = feed.read_cursor(query.after, "/after")
+    positions = call.use(Positions)
+    after = await positions.read(query.after, "/after")
     bus = call.use(SharedReader).bus
     found = await feed.scan(
         lambda offset, count: bus.read(PARTITION, offset, count, CHUNK_BYTES),
@@ -39,21 +41,24 @@ async def read(call: Call, query: FeedQuery) -> Feed:
         shown=lambda event: Visibility(call).shows(event.envelope),
     )
     if found.position == after:  # nothing was read: the end, or past it
-        await feed.require_held(call.reader, after)
+        await positions.require_held(after)
     # The stored bytes are passed on as they are; Envelope says what is in them.
     items: list[Any] = [msgspec.Raw(await _shown(call, event)) for event in found.entries]
-    next_cursor = None if found.at_end else str(found.position)
-    return Feed(items, next_cursor, found.position)
+    position = (await positions.name()).position(found.position)
+    return Feed(items, None if found.at_end else position, position)
 
 
 @handles(api.stream)
 async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
     wanted = _selector(call, query.type, query.filter)
+    positions = call.use(Positions)
     position = await _start(call, query)
-    await feed.require_held(call.reader, position)
+    await positions.require_held(position)
+    log = await positions.name()
     window = call.use(SharedReader).window(PARTITION)
     with window.listen() as signal:
-        yield StreamItem(b'{"position":%d}' % position, id=str(position), event="ready")
+        begin = log.position(position)
+        yield StreamItem(b'{"position":"%b"}' % begin.encode(), id=begin, event="ready")
         while True:
             signal.clear()
             found = await feed.scan(
@@ -67,10 +72,10 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
                 if not await call.still_allowed():
                     return
                 if await Visibility(call).shows(event.envelope):
-                    yield StreamItem(await _shown(call, event), id=str(event.offset))
+                    yield StreamItem(await _shown(call, event), id=log.position(event.offset))
             position = found.position
             if position > window.end:  # it has not read that far yet, or the log fell back
-                await feed.require_held(call.reader, position)
+                await positions.require_held(position)
             if found.at_end and not await wait(signal, STREAM_POLL_S):
                 window.look_again()
 
@@ -90,9 +95,9 @@ def _selector(call: Call, types: str, filter_source: str | None) -> Selector:
 
 async def _start(call: Call, query: StreamQuery) -> int:
     if query.last_event_id is not None:
-        return feed.read_cursor(query.last_event_id, "/last_event_id")
+        return await call.use(Positions).read(query.last_event_id, "/last_event_id")
     if query.after is not None:
-        return feed.read_cursor(query.after, "/after")
+        return await call.use(Positions).read(query.after, "/after")
     last: int = await call.one(LAST_SEQ)
     return last
 

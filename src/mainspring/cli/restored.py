@@ -1,0 +1,24 @@
+"""``mainspring admin restored``: tells a database that it went back in time."""
+
+import typer
+
+from mainspring.cli.options import ConfigFile, DataDir, find_folder, read_settings
+
+EPILOG = (
+    "Examples:\n\n"
+    "  [bold]mainspring admin restored[/bold]  with the backup in place, before it starts\n\n"
+    "Positions in the log that readers hold from before are refused from then on (410 "
+    "position_gone): what happens next takes the places of what was lost."
+)
+
+
+def restored(config: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """Say that the database was restored from a backup, or fell back to an earlier state."""
+    import asyncio
+
+    from mainspring.app import note_restore
+
+    settings = read_settings(None, config, data_dir=data_dir, any_app=True)
+    find_folder(settings)
+    epoch = asyncio.run(note_restore(settings))
+    typer.echo(f"the log is in epoch {epoch}: positions from before it are refused")
