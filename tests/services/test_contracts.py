@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-SERVICES = ["audit", "events", "jobs"]
+SERVICES = ["audit", "events", "jobs", "webhooks"]
 # What a contract stands on: the public API, the kernel's words, and what these are made with.
 GROUND = {"cronsim", "idna", "mainspring", "msgspec", "typing_extensions"}
 LOADED = """

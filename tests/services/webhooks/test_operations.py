@@ -6,10 +6,10 @@ import pytest
 
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound, PreconditionFailed
+from mainspring.kernel.page import PageQuery
 from mainspring.kernel.table import Query
 from mainspring.services.webhooks.api import (
     ListDeliveries,
-    ListWebhooks,
     NewWebhook,
     ReplayWindow,
     TooManyEndpoints,
@@ -144,7 +144,7 @@ class TestRefusals:
         ):
             with pytest.raises(NotFound):
                 await at_rest.run(name, caller=other, webhook_id=made["id"], **args)  # type: ignore[arg-type]
-        page = await at_rest.value("list_all", caller=other, query=ListWebhooks())
+        page = await at_rest.value("list_all", caller=other, query=PageQuery())
         assert page["items"] == []
 
     @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ async def test_pages(at_rest: Shop) -> None:
     made = [(await make(at_rest))["id"] for _ in range(5)]
     found, cursor, pages = [], None, 0
     while pages == 0 or cursor is not None:
-        page = await at_rest.value("list_all", query=ListWebhooks(limit=2, cursor=cursor))
+        page = await at_rest.value("list_all", query=PageQuery(limit=2, cursor=cursor))
         found += [item["id"] for item in page["items"]]
         cursor, pages = page["next_cursor"], pages + 1
     assert found == made

@@ -11,7 +11,6 @@ none per delivery, so that sending events cannot make more of them. Filters see 
 marked personal as null.
 """
 
-from mainspring.services.webhooks import consumers, jobs, operations
 from mainspring.services.webhooks.api import service
 
-__all__ = ["consumers", "jobs", "operations", "service"]
+__all__ = ["service"]

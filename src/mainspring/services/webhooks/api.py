@@ -1,4 +1,4 @@
-"""The public face of webhooks: what callers send and get, the events, the errors, the settings."""
+"""The public face of webhooks: operations and jobs, what they take and answer, events, errors."""
 
 from importlib.resources import files
 from typing import Annotated, Literal
@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Instant
-from mainspring.kernel.errors import Conflict, Invalid
-from mainspring.kernel.operation import Input
-from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Cursor, Limit
+from mainspring.kernel.errors import Conflict, Forbidden, Invalid
+from mainspring.kernel.operation import Input, Response
+from mainspring.kernel.page import Page, PageQuery
 from mainspring.kernel.service import Service
+
+READ, WRITE = "webhooks:read", "webhooks:write"
 
 PATTERNS_MAX = 50  # type patterns of one endpoint
 FILTER_CHARS_MAX = 2_000
@@ -18,6 +21,9 @@ EXCERPT_BYTES_MAX = 1_024  # kept of what a receiver answered
 ATTEMPTS_SHOWN = 20  # of one delivery: the newest
 SECRET_OVERLAP_MS = 24 * 3600 * 1000  # both secrets sign for this long after a rotation
 FAILING_MS_MAX = 5 * 24 * 3600 * 1000  # an endpoint that only failed for this long is disabled
+JOB_ATTEMPTS_MAX = 1_000  # of one delivery's job, turns in a full lane included
+JOB_TIMEOUT_S = 180.0  # over the longest that settings allow one POST
+END_OF_IDS = "evt_~"  # after every event id
 RETRIES_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 
 
@@ -47,6 +53,11 @@ service = Service(
     doc="Events, sent to the URLs of those who asked for them, signed and retried.",
     migrations=files("mainspring.services.webhooks") / "migrations",
     settings=WebhookSettings,
+    handlers=(
+        "mainspring.services.webhooks.consumers",
+        "mainspring.services.webhooks.jobs",
+        "mainspring.services.webhooks.operations",
+    ),
 )
 
 Url = Annotated[str, Meta(min_length=1, max_length=2_048, extra_json_schema={"format": "uri"})]
@@ -183,18 +194,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Instant
 
 
-class ListWebhooks(Input, frozen=True):
-    """A page of endpoints, oldest first."""
-
-    limit: Limit = PAGE_LIMIT_DEFAULT
-    cursor: Cursor | None = None
-
-
-class ListDeliveries(Input, frozen=True):
+class ListDeliveries(PageQuery, frozen=True):
     """A page of an endpoint's deliveries in order of their events: ``id``, or newest first."""
 
-    limit: Limit = PAGE_LIMIT_DEFAULT
-    cursor: Cursor | None = None
     state: DeliveryState | None = None
     sort: Literal["id", "-id"] = "id"
 
@@ -269,3 +271,131 @@ class EndpointIsDisabled(Conflict):
     """Nothing is sent to a disabled endpoint; enable it first."""
 
     code, title = "endpoint_disabled", "The endpoint is disabled"
+
+
+# Jobs
+
+
+@service.contract.job(queue="webhooks", max_attempts=JOB_ATTEMPTS_MAX, timeout_s=JOB_TIMEOUT_S)
+async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
+    """Send an event to an endpoint once, and record the attempt in the commit that ends the job.
+
+    Fails the job for good after the last retry. The order of events is not kept: a delivery that
+    waits for its retry lets the others pass.
+    """
+
+
+@service.contract.job()
+async def disable(call: Call, endpoint_id: str, reason: str) -> None:
+    """Give an endpoint up and say so. Does nothing when it is disabled, gone or works again."""
+
+
+@service.contract.job(queue="bulk")
+async def replay_page(call: Call, endpoint_id: str, after: str, before: str) -> None:
+    """Send the events with ids between two again, a page of the log at a time."""
+
+
+@service.contract.job(queue="bulk")
+async def forget_deliveries(call: Call, endpoint_id: str, before: str = END_OF_IDS) -> None:
+    """Remove an endpoint's deliveries of events before an id, a page at a time."""
+
+
+@service.contract.job(queue="bulk")
+async def forget_old(call: Call, after: str = "") -> None:
+    """Once a day: forget the deliveries of every endpoint that are older than settings say."""
+
+
+service.every("17 3 * * *", forget_old)
+
+
+# Operations
+
+
+@service.contract.operation(
+    "POST /v1/webhooks",
+    scope=WRITE,
+    status=201,
+    secret=True,
+    raises=(UrlRefused, TooManyEndpoints, Invalid, Forbidden),
+)
+async def create(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
+    """Have events sent to a URL, signed with a secret that only this answer shows.
+
+    Every event whose type and filter match and which the caller may read is sent, in no promised
+    order and at least once: tell repeats by ``webhook-id``. What the caller may read is asked again
+    for each event; once it is revoked the endpoint is disabled.
+    """
+
+
+@service.contract.operation("GET /v1/webhooks", scope=READ)
+async def list_all(call: Call, query: PageQuery) -> Page[Webhook]:
+    """List endpoints, oldest first."""
+
+
+@service.contract.operation("GET /v1/webhooks/{webhook_id}", scope=READ)
+async def get(call: Call, webhook_id: str) -> Response[Webhook]:
+    """Show an endpoint. Its secret is not shown again."""
+
+
+@service.contract.operation(
+    "PATCH /v1/webhooks/{webhook_id}", scope=WRITE, raises=(UrlRefused, Invalid, Forbidden)
+)
+async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Response[Webhook | None]:
+    """Change an endpoint. Deliveries that wait go to the new URL, or end when it is disabled.
+
+    Whoever changes where it sends what, or enables it, is whom it acts for from then on: nobody has
+    sent to them what others may read. The endpoint is answered to those who may read endpoints,
+    others hear 204.
+    """
+
+
+@service.contract.operation("DELETE /v1/webhooks/{webhook_id}", scope=WRITE)
+async def delete(call: Call, webhook_id: str) -> None:
+    """Remove an endpoint with its deliveries. What waits is not sent any more."""
+
+
+@service.contract.operation(
+    "POST /v1/webhooks/{webhook_id}:rotate_secret", scope=WRITE, secret=True
+)
+async def rotate_secret(call: Call, webhook_id: str) -> RotatedSecret:
+    """Make a new secret. For 24 h every delivery carries a signature by each of the two."""
+
+
+@service.contract.operation(
+    "POST /v1/webhooks/{webhook_id}:test", scope=WRITE, status=202, raises=(EndpointIsDisabled,)
+)
+async def test(call: Call, webhook_id: str) -> SentTest:
+    """Send a ``webhooks.endpoint.tested`` event to this endpoint alone."""
+
+
+@service.contract.operation(
+    "POST /v1/webhooks/{webhook_id}:replay",
+    scope=WRITE,
+    status=202,
+    raises=(EndpointIsDisabled, Invalid),
+)
+async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplayStarted:
+    """Send the events of a time again, delivered or not, as far as types and filter match now.
+
+    They keep their ``webhook-id``. Events that wait for a retry are not sent twice.
+    """
+
+
+@service.contract.operation("GET /v1/webhooks/{webhook_id}/deliveries", scope=READ)
+async def list_deliveries(call: Call, webhook_id: str, query: ListDeliveries) -> Page[Delivery]:
+    """List what was sent to an endpoint, each with its attempts."""
+
+
+@service.contract.operation("GET /v1/webhooks/{webhook_id}/deliveries/{event_id}", scope=READ)
+async def get_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
+    """Show what became of one event at an endpoint, with each attempt."""
+
+
+@service.contract.operation(
+    "POST /v1/webhooks/{webhook_id}/deliveries/{event_id}:retry",
+    scope=WRITE,
+    status=202,
+    raises=(EndpointIsDisabled, Conflict),
+)
+async def retry_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
+    """Send an event again now. A retry that waits is brought forward; else a new one is made."""

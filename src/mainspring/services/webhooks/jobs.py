@@ -7,19 +7,20 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.clock import SKEW_MS, Clock, Entropy, is_ahead, rfc3339
 from mainspring.kernel.event import envelope, with_seq
 from mainspring.kernel.job import JobFailed, Snooze
+from mainspring.kernel.service import handles
 from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.ports.http_client import NAME_NOT_RESOLVED, HttpClient, WebAnswer, WebError
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.metrics.telemetry import Metrics
-from mainspring.services.webhooks import model, store
+from mainspring.services.webhooks import api, model, store
 from mainspring.services.webhooks.acting import allowed
 from mainspring.services.webhooks.api import (
+    END_OF_IDS,
     FAILING_MS_MAX,
     Attempt,
     EndpointDisabled,
     WebhookSettings,
-    service,
 )
 from mainspring.services.webhooks.lanes import Busy, Lane, Lanes
 
@@ -27,22 +28,14 @@ log = structlog.get_logger()
 
 ACTOR_GONE = "actor_gone"
 PURPOSE = "webhooks"  # what the keyring seals secrets for
-JOB_ATTEMPTS_MAX = 1_000  # of one job, turns in a full lane included
-JOB_TIMEOUT_S = 180.0  # over the longest that settings allow one POST
 REPLAY_PAGE = 500  # events of the log one replaying job looks at
 FORGET_PAGE = 1_000  # deliveries one forgetting job removes
 ENDPOINTS_PAGE = 500
 DAY_MS = 24 * 3600 * 1000
-END_OF_IDS = "evt_~"  # after every event id
 
 
-@service.job(queue="webhooks", max_attempts=JOB_ATTEMPTS_MAX, timeout_s=JOB_TIMEOUT_S)
+@handles(api.deliver)
 async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
-    """Send an event to an endpoint once, and record the attempt in the commit that ends the job.
-
-    Fails the job for good after the last retry. The order of events is not kept: a delivery that
-    waits for its retry lets the others pass.
-    """
     due = await call.find(store.DUE, endpoint_id=endpoint_id, event_id=event_id)
     if due is None:
         return
@@ -153,7 +146,7 @@ def disable_for_nobody(call: Call, endpoint_id: str) -> None:
 
 
 def _enqueue_disable(call: Call, endpoint_id: str, reason: str) -> None:
-    once = disable.configure(unique_key=f"disable {endpoint_id}")
+    once = api.disable.configure(unique_key=f"disable {endpoint_id}")
     call.enqueue(once, endpoint_id=endpoint_id, reason=reason)
 
 
@@ -209,7 +202,7 @@ def enqueue_delivery(
 ) -> None:
     """Stage the delivery of an event to an endpoint, unless one waits or runs already."""
     unique_key = delivery_key(endpoint_id, event_id)
-    once = deliver.configure(unique_key=unique_key, run_at_ms=run_at_ms)
+    once = api.deliver.configure(unique_key=unique_key, run_at_ms=run_at_ms)
     call.enqueue(once, endpoint_id=endpoint_id, event_id=event_id)
 
 
@@ -218,9 +211,8 @@ def delivery_key(endpoint_id: str, event_id: str) -> str:
     return f"{endpoint_id} {event_id}"
 
 
-@service.job()
+@handles(api.disable)
 async def disable(call: Call, endpoint_id: str, reason: str) -> None:
-    """Give an endpoint up and say so. Does nothing when it is disabled, gone or works again."""
     row = await call.find(store.ENDPOINT, id=endpoint_id, tenant=call.tenant)
     if row is None or not row.enabled or (reason == "failing" and row.failing_since_ms is None):
         return
@@ -234,9 +226,8 @@ async def disable(call: Call, endpoint_id: str, reason: str) -> None:
     log.warning("webhook_disabled", webhook=row.id, reason=reason)
 
 
-@service.job(queue="bulk")
-async def replay(call: Call, endpoint_id: str, after: str, before: str) -> None:
-    """Send the events with ids between two again, a page of the log at a time."""
+@handles(api.replay_page)
+async def replay_page(call: Call, endpoint_id: str, after: str, before: str) -> None:
     row = await call.find(store.ENDPOINT, id=endpoint_id, tenant=call.tenant)
     if row is None or not row.enabled:
         return
@@ -253,12 +244,11 @@ async def replay(call: Call, endpoint_id: str, after: str, before: str) -> None:
         for endpoint in wanted:
             enqueue_delivery(call, endpoint, event.id)
     if page.more:
-        call.enqueue(replay, endpoint_id=row.id, after=page.items[-1].id, before=before)
+        call.enqueue(api.replay_page, endpoint_id=row.id, after=page.items[-1].id, before=before)
 
 
-@service.job(queue="bulk")
+@handles(api.forget_deliveries)
 async def forget_deliveries(call: Call, endpoint_id: str, before: str = END_OF_IDS) -> None:
-    """Remove an endpoint's deliveries of events before an id, a page at a time."""
     found = await call.one(
         store.FORGETTABLE, endpoint_id=endpoint_id, before=before, limit=FORGET_PAGE + 1
     )
@@ -267,19 +257,15 @@ async def forget_deliveries(call: Call, endpoint_id: str, before: str = END_OF_I
             store.FORGET_DELIVERIES(endpoint_id=endpoint_id, before=before, limit=FORGET_PAGE)
         )
     if found > FORGET_PAGE:
-        call.enqueue(forget_deliveries, endpoint_id=endpoint_id, before=before)
+        call.enqueue(api.forget_deliveries, endpoint_id=endpoint_id, before=before)
 
 
-@service.job(queue="bulk")
+@handles(api.forget_old)
 async def forget_old(call: Call, after: str = "") -> None:
-    """Once a day: forget the deliveries of every endpoint that are older than settings say."""
     kept_ms = call.use(WebhookSettings).keep_days * DAY_MS
     before = model.event_id_at(call.now_ms - kept_ms)
     page = await call.all(store.ALL_ENDPOINTS_AFTER, after=after, limit=ENDPOINTS_PAGE)
     for endpoint in page:
-        call.enqueue(forget_deliveries, endpoint_id=endpoint.id, before=before)
+        call.enqueue(api.forget_deliveries, endpoint_id=endpoint.id, before=before)
     if len(page) == ENDPOINTS_PAGE:
-        call.enqueue(forget_old, after=page[-1].id)
-
-
-service.every("17 3 * * *", forget_old)
+        call.enqueue(api.forget_old, after=page[-1].id)

@@ -8,18 +8,22 @@ from msgspec import UNSET, UnsetType
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
-from mainspring.kernel.errors import Conflict, FieldError, Forbidden, Invalid, check_all
+from mainspring.kernel.errors import FieldError, Forbidden, Invalid, check_all
 from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page
+from mainspring.kernel.page import Page, PageQuery
 from mainspring.kernel.registry import Registry
+from mainspring.kernel.service import handles
 from mainspring.kernel.table import Command
 from mainspring.kernel.visibility import PERSONAL_SCOPE, Visibility
 from mainspring.ports.http_client import HttpClient, WebError
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.events.feed import require_known
-from mainspring.services.webhooks import jobs, model, store
+from mainspring.services.webhooks import api, jobs, model, store
 from mainspring.services.webhooks.api import (
+    END_OF_IDS,
+    JOB_TIMEOUT_S,
+    READ,
     SECRET_OVERLAP_MS,
     Delivery,
     EndpointCreated,
@@ -28,7 +32,6 @@ from mainspring.services.webhooks.api import (
     EndpointTested,
     EndpointUpdated,
     ListDeliveries,
-    ListWebhooks,
     NewWebhook,
     ReplayStarted,
     ReplayWindow,
@@ -41,29 +44,14 @@ from mainspring.services.webhooks.api import (
     WebhookChanges,
     WebhookSettings,
     WebhookWithSecret,
-    service,
 )
 from mainspring.services.webhooks.store import ENDPOINTS, DeliveryRow, EndpointRow
-
-READ, WRITE = "webhooks:read", "webhooks:write"
 
 _ACTING = frozenset({"url", "types", "filter", "personal"})  # whose change says for whom it acts
 
 
-@service.operation(
-    "POST /v1/webhooks",
-    scope=WRITE,
-    status=201,
-    secret=True,
-    raises=(UrlRefused, TooManyEndpoints, Invalid, Forbidden),
-)
+@handles(api.create)
 async def create(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
-    """Have events sent to a URL, signed with a secret that only this answer shows.
-
-    Every event whose type and filter match and which the caller may read is sent, in no promised
-    order and at least once: tell repeats by ``webhook-id``. What the caller may read is asked again
-    for each event; once it is revoked the endpoint is disabled.
-    """
     _require_possible(call, new)
     url = _checked_url(call, new.url)
     _check_personal(call, new.personal)
@@ -100,32 +88,22 @@ async def create(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
     )
 
 
-@service.operation("GET /v1/webhooks", scope=READ)
-async def list_all(call: Call, query: ListWebhooks) -> Page[Webhook]:
-    """List endpoints, oldest first."""
+@handles(api.list_all)
+async def list_all(call: Call, query: PageQuery) -> Page[Webhook]:
     rows = await call.page(
         store.ENDPOINTS_AFTER, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
     return Page.of(rows, model.shown, lambda row: row.id)
 
 
-@service.operation("GET /v1/webhooks/{webhook_id}", scope=READ)
+@handles(api.get)
 async def get(call: Call, webhook_id: str) -> Response[Webhook]:
-    """Show an endpoint. Its secret is not shown again."""
     row = await _endpoint(call, webhook_id)
     return Response(model.shown(row), etag=model.etag(row))
 
 
-@service.operation(
-    "PATCH /v1/webhooks/{webhook_id}", scope=WRITE, raises=(UrlRefused, Invalid, Forbidden)
-)
+@handles(api.update)
 async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Response[Webhook | None]:
-    """Change an endpoint. Deliveries that wait go to the new URL, or end when it is disabled.
-
-    Whoever changes where it sends what, or enables it, is whom it acts for from then on: nobody has
-    sent to them what others may read. The endpoint is answered to those who may read endpoints,
-    others hear 204.
-    """
     row = await _endpoint(call, webhook_id)
     call.require_match(model.etag(row))
     new: dict[str, object] = {}
@@ -160,9 +138,8 @@ async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Respon
     return _answer_to(call, after)
 
 
-@service.operation("DELETE /v1/webhooks/{webhook_id}", scope=WRITE)
+@handles(api.delete)
 async def delete(call: Call, webhook_id: str) -> None:
-    """Remove an endpoint with its deliveries. What waits is not sent any more."""
     row = await _endpoint(call, webhook_id)
     call.require_match(model.etag(row))
     call.write(
@@ -171,13 +148,12 @@ async def delete(call: Call, webhook_id: str) -> None:
     )
     call.emit(EndpointDeleted(row.id, model.host_of(row.url)))
     # What is being sent just now still writes its row.
-    after_ms = call.now_ms + int(jobs.JOB_TIMEOUT_S * 1000)
-    call.enqueue(jobs.forget_deliveries.configure(run_at_ms=after_ms), endpoint_id=row.id)
+    after_ms = call.now_ms + int(JOB_TIMEOUT_S * 1000)
+    call.enqueue(api.forget_deliveries.configure(run_at_ms=after_ms), endpoint_id=row.id)
 
 
-@service.operation("POST /v1/webhooks/{webhook_id}:rotate_secret", scope=WRITE, secret=True)
+@handles(api.rotate_secret)
 async def rotate_secret(call: Call, webhook_id: str) -> RotatedSecret:
-    """Make a new secret. For 24 h every delivery carries a signature by each of the two."""
     row = await _endpoint(call, webhook_id)
     call.require_match(model.etag(row))
     secret = call.use(Entropy).token(model.SECRET_BYTES)
@@ -195,33 +171,21 @@ async def rotate_secret(call: Call, webhook_id: str) -> RotatedSecret:
     return RotatedSecret(model.show_secret(secret), rfc3339(until_ms))
 
 
-@service.operation(
-    "POST /v1/webhooks/{webhook_id}:test", scope=WRITE, status=202, raises=(EndpointIsDisabled,)
-)
+@handles(api.test)
 async def test(call: Call, webhook_id: str) -> SentTest:
-    """Send a ``webhooks.endpoint.tested`` event to this endpoint alone."""
     row = await _enabled(call, webhook_id)
     return SentTest(call.emit(EndpointTested(row.id, "This is a test of your webhook.")))
 
 
-@service.operation(
-    "POST /v1/webhooks/{webhook_id}:replay",
-    scope=WRITE,
-    status=202,
-    raises=(EndpointIsDisabled, Invalid),
-)
+@handles(api.replay)
 async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplayStarted:
-    """Send the events of a time again, delivered or not, as far as types and filter match now.
-
-    They keep their ``webhook-id``. Events that wait for a retry are not sent twice.
-    """
     row = await _enabled(call, webhook_id)
     since_ms = _moment(window.since, "/since")
     until_ms = call.now_ms if window.until is None else _moment(window.until, "/until")
     if since_ms > until_ms:
         raise Invalid("until is before since", faults=(FieldError("/until", "is before since"),))
     job_id = call.enqueue(
-        jobs.replay,
+        api.replay_page,
         endpoint_id=row.id,
         after=model.event_id_at(since_ms),
         before=model.event_id_at(min(until_ms, call.now_ms) + 1),
@@ -229,40 +193,32 @@ async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplaySta
     return ReplayStarted(job_id)
 
 
-@service.operation("GET /v1/webhooks/{webhook_id}/deliveries", scope=READ)
+@handles(api.list_deliveries)
 async def list_deliveries(call: Call, webhook_id: str, query: ListDeliveries) -> Page[Delivery]:
-    """List what was sent to an endpoint, each with its attempts."""
     await _endpoint(call, webhook_id)
     newest_first = query.sort == "-id"
     rows = await call.page(
         store.DELIVERY_PAGES[newest_first, query.state],
         endpoint_id=webhook_id,
-        after=query.cursor or (jobs.END_OF_IDS if newest_first else ""),
+        after=query.cursor or (END_OF_IDS if newest_first else ""),
         limit=query.limit,
     )
     return Page.of(rows, partial(_shown_delivery, call), lambda row: row.event_id)
 
 
-@service.operation("GET /v1/webhooks/{webhook_id}/deliveries/{event_id}", scope=READ)
+@handles(api.get_delivery)
 async def get_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
-    """Show what became of one event at an endpoint, with each attempt."""
     await _endpoint(call, webhook_id)
     row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=event_id)
     return _shown_delivery(call, row)
 
 
-@service.operation(
-    "POST /v1/webhooks/{webhook_id}/deliveries/{event_id}:retry",
-    scope=WRITE,
-    status=202,
-    raises=(EndpointIsDisabled, Conflict),
-)
+@handles(api.retry_delivery)
 async def retry_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
-    """Send an event again now. A retry that waits is brought forward; else a new one is made."""
     endpoint = await _enabled(call, webhook_id)
     row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=event_id)
     key = jobs.delivery_key(endpoint.id, event_id)
-    call.use(JobAdmin).bring_forward(call, jobs.deliver.name, key)
+    call.use(JobAdmin).bring_forward(call, api.deliver.name, key)
     jobs.enqueue_delivery(call, endpoint.id, event_id)
     return _shown_delivery(call, row)
 
