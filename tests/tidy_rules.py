@@ -59,6 +59,11 @@ DECLARATIONS = {
 SERVICE_MUST_HAVE = ("__init__.py", "api.py", "operations")
 MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+?(\.sqlite|\.postgres)?\.sql")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError")  # tidy: the rule itself
+# Words that leave a reader to guess: what it is that cannot be, two of what, and what would fit.
+RIDDLE = re.compile(
+    r"\bcannot be$|(?<!there )\b(is|are) no (?!longer\b|more\b)"
+    r"|\bthere are two of\b|\bcannot be had\b"
+)
 HOME_OF_SOMEBODY = re.compile(r"(?<![\w.$])/(?:root|home/\w+|Users/\w+)/")
 
 
@@ -315,14 +320,7 @@ def _sql_texts(source: Source) -> Iterator[tuple[int, str, list[str]]]:
         for part in ast.walk(node)
         if part is not node
     }
-    documentation = {
-        id(node.body[0].value)
-        for node in ast.walk(source.tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-        and isinstance(node.body[0].value, ast.Constant)
-    }
+    documentation = _documentation(source)
     for node in ast.walk(source.tree):
         if id(node) in inside or id(node) in documentation:
             continue
@@ -343,6 +341,17 @@ def _sql_texts(source: Source) -> Iterator[tuple[int, str, list[str]]]:
 
 
 # Services
+
+
+def _documentation(source: Source) -> frozenset[int]:
+    return frozenset(
+        id(node.body[0].value)
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+        and isinstance(node.body[0].value, ast.Constant)
+    )
 
 
 def siblings_meet_at_the_api(source: Source) -> Iterator[Finding]:
@@ -420,6 +429,20 @@ def migrations_line_up(names: list[str]) -> list[str]:
     return wrong
 
 
+def messages_are_plain(source: Source) -> Iterator[Finding]:
+    """What is wrong is said in whole words: not "the fields cannot be", "x is no host"."""
+    if not source.shipped:
+        return
+    documentation = _documentation(source)
+    for node in ast.walk(source.tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if not isinstance(text, str) or id(node) in documentation:
+            continue
+        if riddle := RIDDLE.search(text):
+            what = f"{riddle[0]!r} leaves a reader to guess: say what is wrong and what fits"
+            yield Finding(source.path, node.lineno, what)
+
+
 # Any text
 
 
@@ -461,5 +484,6 @@ RULES: tuple[Rule, ...] = (
     sql_takes_parameters,
     siblings_meet_at_the_api,
     declarations_have_their_room,
+    messages_are_plain,
     words_stand_in_the_contract,
 )

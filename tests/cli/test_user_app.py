@@ -170,7 +170,7 @@ TWICE = "async def f(call: Call) -> None: ...\n"
     [
         (GET + TWICE + GET + TWICE, "operation links.f is declared twice"),
         (JOB + TWICE + JOB + TWICE, "job links.f is declared twice"),
-        (JOB + TWICE + "links.every('61 4 * * *', f)", "'61 4 * * *' is no cron line"),
+        (JOB + TWICE + "links.every('61 4 * * *', f)", "'61 4 * * *' is not a cron line"),
         (JOB + "async def f(call: Call, id: str) -> None: ...\nlinks.every('0 4 * * *', f)",
          "has no caller to give it arguments"),
     ],

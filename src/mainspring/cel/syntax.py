@@ -118,7 +118,7 @@ def refusal(source_pointer: str, detail: str, at: int | None = None) -> Invalid:
     """Make the failure for an expression: ``at`` counts characters from 0, told from 1."""
     where = "" if at is None else f" (character {at + 1})"
     return Invalid(
-        "the expression cannot be used", faults=(FieldError(source_pointer, detail + where),)
+        "the expression is not valid", faults=(FieldError(source_pointer, detail + where),)
     )
 
 
@@ -322,7 +322,7 @@ class Parser:
                 raise self._fail(f"'\\{match[5]}' is not an escape", token.at)
             code = int(digits, 16)
             if code > 0x10FFFF:
-                raise self._fail("there is no such character", token.at)
+                raise self._fail("the escape names no Unicode character", token.at)
             return chr(code)
 
         if not raw:

@@ -32,7 +32,7 @@ class Remote:
             return msgspec.json.decode(received) if received else None
         except msgspec.DecodeError:
             raise StartError(
-                f"what answers at {self.url} is no platform: it sent no JSON"
+                f"what answers at {self.url} is not a Mainspring platform: it sent no JSON"
             ) from None
 
     def download(self, path: str) -> Iterator[bytes]:

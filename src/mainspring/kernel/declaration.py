@@ -60,10 +60,10 @@ def require_json(name: str, kind: Any, what: str) -> None:
     try:
         info = msgspec.inspect.type_info(kind)
     except (TypeError, NameError) as error:
-        raise Misdeclared(f"{name}: {what} cannot be JSON: {error}") from None
+        raise Misdeclared(f"{name}: {what} has no form in JSON: {error}") from None
     if isinstance(info, msgspec.inspect.CustomType):
         shown = getattr(kind, "__qualname__", kind)
-        raise Misdeclared(f"{name}: {what} is a {shown}, which is no JSON: use {_FITS}")
+        raise Misdeclared(f"{name}: {what} is a {shown}, which has no form in JSON: use {_FITS}")
 
 
 def _form(handler: Callable[..., Any]) -> str:

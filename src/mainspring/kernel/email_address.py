@@ -56,7 +56,7 @@ def _domain(text: str) -> str:
     try:
         domain = idna.encode(text, uts46=True, std3_rules=True).decode()
     except UnicodeError:
-        raise ValueError("not an e-mail address: its domain cannot be") from None
+        raise ValueError("not an e-mail address: its domain is not valid") from None
     if domain.endswith(".") or domain.rpartition(".")[2].isdigit():
         raise ValueError("not an e-mail address: it ends in the name of a domain")
     return domain

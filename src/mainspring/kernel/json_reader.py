@@ -78,7 +78,7 @@ def unreadable(body: bytes, error: Exception) -> Failure:
     if isinstance(error, RecursionError):
         return Malformed(f"JSON is nested at most {JSON_DEPTH_MAX} deep")
     if isinstance(error, UnicodeDecodeError):
-        return Malformed("JSON is UTF-8")
+        return Malformed("JSON must be sent as UTF-8: leave the charset out")
     try:
         faults = wrong_texts(
             json.loads(body), lambda text: not _is_unicode(text), "has a lone surrogate"
@@ -94,7 +94,7 @@ def _refuse_zeros(body: bytes) -> None:
     value = msgspec.json.decode(body)
     faults = wrong_texts(value, lambda text: "\0" in text, "has a NUL")
     if faults:
-        raise Invalid("text has no NUL", faults=faults)
+        raise Invalid("text must not contain the character NUL", faults=faults)
 
 
 def _is_unicode(text: str) -> bool:

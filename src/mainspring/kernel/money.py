@@ -212,7 +212,7 @@ def exponent(currency: str) -> int:
         return places
     if currency in NO_MONEY:
         raise MoneyInvalid(
-            f"{currency} is no money: ISO 4217 gives it no minor unit (metals, funds, testing)"
+            f"{currency} is not money: ISO 4217 gives it no minor unit (metals, funds, testing)"
         )
     raise MoneyInvalid(
         f"{currency!r:.40} is not a currency of ISO 4217 ({PUBLISHED}): write a code such as USD"

@@ -145,7 +145,7 @@ class Operation(Contract[P], Generic[P, R]):
             )
         if scope is not None and not _SCOPE.fullmatch(scope):
             raise Misdeclared(
-                f"{name}: {scope!r} is no scope: write 'links:write', say, or None for everybody"
+                f"{name}: {scope!r} is not a scope: write 'links:write', say, or None for everybody"
             )
         self.method, self.path = match[1], match[2]
         self.kind = kind
@@ -171,7 +171,7 @@ class Operation(Contract[P], Generic[P, R]):
         placeholders = set(found)
         if len(placeholders) < len(found) or set("{}") & set(_PLACEHOLDER.sub("", self.path)):
             raise Misdeclared(
-                f"{self.name}: {self.path} is no path: write each {{parameter}} once, in small "
+                f"{self.name}: {self.path} is not a path: write each {{parameter}} once, in small "
                 "letters and underscores"
             )
         self.path_params: dict[str, Any] = {}

@@ -258,8 +258,8 @@ class Service(Contracts):
             isinstance(migrations, Traversable) and migrations.is_dir()
         ):
             raise Misdeclared(
-                f"{name}: {migrations} is no folder of migrations: make it, with 0001_{name}.sql "
-                "in it, and name it as Path(__file__).parent / 'migrations'"
+                f"{name}: {migrations} is not a folder of migrations: make it, with "
+                f"0001_{name}.sql in it, and name it as Path(__file__).parent / 'migrations'"
             )
         if settings is not None:
             try:
@@ -378,8 +378,8 @@ class Service(Contracts):
             next(CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC)))
         except (CronSimError, StopIteration) as error:
             raise Misdeclared(
-                f"{cron!r} is no cron line: {error or 'it names no moment'}; write minute, hour, "
-                "day, month and weekday, as in '0 4 * * *'"
+                f"{cron!r} is not a cron line: {error or 'it names no moment'}; write "
+                "minute, hour, day, month and weekday, as in '0 4 * * *'"
             ) from None
         try:
             job.args()

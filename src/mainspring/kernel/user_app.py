@@ -36,9 +36,11 @@ class App:
     def mount(self, prefix: str, asgi: Asgi, *, scope: str | None = None) -> None:
         """Serve an ASGI app under ``prefix``, behind the gateway; callers need ``scope``."""
         if not prefix.startswith("/") or prefix.endswith("/") or prefix.startswith("/v1"):
-            raise Misdeclared(f"{prefix!r} cannot be a mount: '/name', not under /v1")
+            raise Misdeclared(
+                f"{prefix!r} is not a place to mount an app: write '/name', and nothing under /v1"
+            )
         if prefix in self.mounts:
             raise Misdeclared(f"{prefix} is mounted twice")
         if not callable(asgi):
-            raise Misdeclared(f"{prefix}: {asgi!r} is no ASGI application")
+            raise Misdeclared(f"{prefix}: {asgi!r} is not an ASGI application")
         self.mounts[prefix] = (asgi, scope)

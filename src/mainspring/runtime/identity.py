@@ -72,8 +72,9 @@ def check_schema(
             strange[owner] = None
         elif name not in known[owner]:
             raise StartError(
-                f"the database is newer than this code: {migration} was applied to it, and is no "
-                f"migration here; run the code that applied it, or restore a backup from before"
+                f"the database is newer than this code: {migration} was applied to it, which "
+                "this code has no file of; run the code that applied it, or restore a backup from "
+                "before"
             )
     if others := [owner for owner in strange if owner not in removed]:
         raise StartError(

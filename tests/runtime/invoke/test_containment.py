@@ -347,7 +347,7 @@ async def test_what_holds_the_loop_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_error_is_described_whatever_it_does() -> None:
     assert described(ValueError("x")) == "ValueError: x"
-    assert described(Mute()) == "Mute (its text cannot be had: SystemExit)"
+    assert described(Mute()) == "Mute (its text cannot be shown: SystemExit)"
 
 
 async def test_a_real_cancellation_passes() -> None:

@@ -146,7 +146,7 @@ async def test_no_new_field_is_named_as_cel_reserves(platform: Platform) -> None
             await platform.make("parcels", {"name": word, "type": "text"})
         (fault,) = refused.value.faults
         assert fault.pointer == "/fields/0/name"
-        assert "reserved: CEL" in fault.detail
+        assert "is reserved in CEL" in fault.detail
 
 
 async def test_a_field_named_so_before_goes_on(platform: Platform) -> None:

@@ -101,7 +101,7 @@ async def test_a_role_that_goes_meanwhile_is_not_granted(people: People) -> None
 
     clerk = Caller("key", "key_1", scopes=frozenset({"users:*", "records:*"}))
     changes = UserChanges(roles=["user", "editor"])
-    with pytest.raises(Failure, match="not held"):
+    with pytest.raises(Failure, match="do not hold"):
         await interrupted(
             people, "update_user", "role", remake, caller=clerk, id=ann.id, changes=changes
         )

@@ -93,7 +93,7 @@ def parse(url: str, *, allow_private: bool) -> ResolvedTarget:
     host = _address_6(match["v6"]) if match["v6"] else _name(match["name"])
     port = int(match["port"]) if match["port"] else _DEFAULT_PORTS[scheme]
     if not 0 < port < 65_536:
-        raise WebError("url_refused", f"there is no port {port}")
+        raise WebError("url_refused", f"{port} is not a port: they go from 1 to 65535")
     if port < 1024 and port not in PORTS_BELOW_1024 and not allow_private:
         raise WebError("address_refused", f"port {port} is not one that webhooks may reach")
     if (address := literal(host)) is not None:

@@ -88,7 +88,7 @@ class Exchange(Ask):
         if host is not None:
             hosts.require(self.scope.get(AUTHORITY, host))
         elif self.scope["http_version"] == "1.1":
-            raise Malformed("HTTP/1.1 needs a Host")  # RFC 9112, section 3.2
+            raise Malformed("an HTTP/1.1 request needs a Host header")  # RFC 9112, section 3.2
         self.authorization = get(b"authorization")
         content_type = get(b"content-type")
         if content_type is not None:
@@ -207,7 +207,7 @@ class Exchange(Ask):
         if length is None:
             return
         if not length.isdigit():
-            raise Malformed("Content-Length is a number of bytes")
+            raise Malformed("Content-Length must be a number of bytes")
         if int(length) > size_max:
             raise _too_large(size_max)
 
@@ -306,7 +306,7 @@ def _joined(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         values.setdefault(name, []).append(value)
     for name in _SINGLE & values.keys():
         if len(values[name]) > 1:
-            raise Malformed(f"{name.decode('latin-1')} came twice")
+            raise Malformed(f"the header {name.decode('latin-1')} was sent twice: send it once")
     return {name: b", ".join(parts) for name, parts in values.items()}
 
 

@@ -31,7 +31,7 @@ class Hosts:
         """Raise Malformed for what is no host, Misdirected for one that is not ours."""
         name = name_of(authority)
         if name is None:
-            raise Malformed("Host is host or host:port")
+            raise Malformed("the Host header must be host or host:port")
         if not self._exact and not self._suffixes:
             return
         if name not in self._exact and not name.endswith(self._suffixes or ("\0",)):
@@ -42,7 +42,8 @@ def check(name: str) -> None:
     """Raise ValueError for what cannot be an entry of ``[server] hosts``."""
     if _NAME.fullmatch(name) is None:
         raise ValueError(
-            f"{name!r} is no host: write example.org, *.example.org or [::1], without a port"
+            f"{name!r} is not a host name: write example.org, *.example.org or [::1], "
+            "without a port"
         )
 
 

@@ -178,7 +178,9 @@ def _media_type(accept: bytes) -> bytes:
         return NDJSON
     if any(kind in accept for kind in (SSE, b"text/*", b"*/*")):
         return SSE
-    raise NotAcceptable("this stream is text/event-stream or application/x-ndjson")
+    raise NotAcceptable(
+        "this stream is sent as text/event-stream or application/x-ndjson: accept one of them"
+    )
 
 
 def _sse(item: StreamItem) -> bytes:

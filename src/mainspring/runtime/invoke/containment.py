@@ -104,7 +104,7 @@ def described(error: BaseException) -> str:
     try:
         return f"{name}: {error}"
     except BaseException as broken:  # noqa: BLE001 - user code too, and said
-        return f"{name} (its text cannot be had: {type(broken).__name__})"
+        return f"{name} (its text cannot be shown: {type(broken).__name__})"
 
 
 def tell(listener: Callable[..., object], *told: object) -> None:

@@ -76,7 +76,7 @@ def parse_key(header: str) -> str:
     quoted = _QUOTED.fullmatch(header)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted is not None else header
     if not 1 <= len(key) <= KEY_CHARS_MAX or (quoted is None and _BARE.fullmatch(key) is None):
-        raise Malformed(f"Idempotency-Key is 1 to {KEY_CHARS_MAX} printable ASCII characters")
+        raise Malformed(f"Idempotency-Key must be 1 to {KEY_CHARS_MAX} printable ASCII characters")
     return key
 
 

@@ -162,7 +162,10 @@ def require_json(media_type: str | None) -> None:
         )
     charset = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", parameters.lower())
     if charset is not None and charset[1] not in {"utf-8", "utf8", "us-ascii"}:
-        raise UnsupportedMedia("JSON is UTF-8", headers={"Accept": "application/json"})
+        raise UnsupportedMedia(
+            "JSON must be sent as UTF-8: leave the charset out",
+            headers={"Accept": "application/json"},
+        )
 
 
 def decode_segment(segment: str) -> str:
@@ -195,7 +198,10 @@ def _query_text(raw: bytes) -> str:
     except UnicodeDecodeError:
         raise Invalid("the query is not UTF-8") from None
     if "\0" in text:
-        raise Invalid("text has no NUL", faults=(FieldError("", "query parameter: has a NUL"),))
+        raise Invalid(
+            "text must not contain the character NUL",
+            faults=(FieldError("", "query parameter: contains the character NUL"),),
+        )
     return text
 
 

@@ -70,7 +70,9 @@ class Scheduler:
             try:
                 next_ms(schedule.cron, self._clock.now_ms())
             except (CronSimError, StopIteration) as error:
-                raise StartError(f"schedule {schedule.name!r}: {error or 'never'}") from error
+                raise StartError(
+                    f"schedule {schedule.name!r}: {error or 'it names no moment'}"
+                ) from error
 
     async def start(self) -> None:
         """Start firing and sweeping. Raises StartError."""

@@ -93,7 +93,7 @@ async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
     else:
         second = await _checked(tree, query.second, "/second", at_least=0)
     if not 0 <= query.first <= second:
-        raise Invalid(faults=(FieldError("/first", f"from 0 to {second}"),))
+        raise Invalid(faults=(FieldError("/first", f"must be from 0 to {second}"),))
     return ConsistencyProof(
         query.first,
         second,
@@ -108,7 +108,7 @@ async def export(call: Call) -> Raw:
 
     async def shown(entry: feed.LogEntry) -> bool:
         if not await call.still_allowed():
-            raise Unauthenticated("the caller may not export any more")
+            raise Unauthenticated("the caller is no longer allowed to export")
         return await Visibility(call).shows(entry)
 
     body = lines(
@@ -144,5 +144,5 @@ async def _checked(tree: Tree, size: int, pointer: str, *, at_least: int) -> int
     """Return a size the log has had. Raises Invalid."""
     now = await tree.size()
     if not at_least <= size <= now:
-        raise Invalid(faults=(FieldError(pointer, f"from {at_least} to {now}"),))
+        raise Invalid(faults=(FieldError(pointer, f"must be from {at_least} to {now}"),))
     return size

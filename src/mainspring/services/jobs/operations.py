@@ -181,7 +181,9 @@ def _require_say(call: Call, row: KnownJob) -> None:
     """Raise Forbidden unless the caller may decide about this job."""
     scope = f"{row.name.partition('.')[0]}:write"
     if not _is_public(call, row) and not call.caller.allows(scope):
-        raise Forbidden(f"{row.name} is its service's own affair: this takes {scope} too")
+        raise Forbidden(
+            f"{row.name} is an internal job of its service: this needs the scope {scope} too"
+        )
 
 
 def shown(call: Call, row: KnownJob) -> JobInfo:

@@ -133,7 +133,7 @@ def _url(value: str) -> str:
     """
     parts = _URL.fullmatch(value)
     if parts is None:
-        raise ValueError("not an http or https URL (spaces are %20 in it)")
+        raise ValueError("is not an http or https URL; a space in it is written %20")
     scheme, slashes, user, host, port, rest = parts.groups(default="")
     lower = f"{scheme.lower()}{slashes}{user}{host.translate(_LOWER)}{port}{rest}"
     return _ESCAPED.sub(lambda escaped: escaped[0].upper(), lower)
@@ -147,26 +147,26 @@ def _integer(value: float) -> int:
 
 def _relation(value: str) -> str:
     if not is_id(value, RECORD_PREFIX):
-        raise ValueError("not the id of a record")
+        raise ValueError("is not the id of a record")
     return value
 
 
 def _number(value: float) -> float:
     if value != 0 and abs(value) < NUMBER_MIN:
-        raise ValueError("smaller than a number is kept: 1e-100")
+        raise ValueError("is too close to zero: numbers are kept down to 1e-100")
     return value
 
 
 def _json(value: Any) -> Any:
     if len(msgspec.json.encode(value)) > JSON_BYTES_MAX:
-        raise ValueError(f"over {JSON_BYTES_MAX} bytes of JSON")
+        raise ValueError(f"is more than {JSON_BYTES_MAX} bytes of JSON")
     _bounded(value, JSON_DEPTH_MAX)
     return value
 
 
 def _bounded(value: Any, depth: int) -> None:
     if depth == 0:
-        raise ValueError(f"nested deeper than {JSON_DEPTH_MAX}")
+        raise ValueError(f"is nested more than {JSON_DEPTH_MAX} levels deep")
     if isinstance(value, int) and abs(value) > INTEGER_MAX:
         raise ValueError("integers go to 2^53 - 1: send a larger one as text")
     if isinstance(value, (dict, list)):

@@ -301,7 +301,7 @@ def compile_rules(rules: Rules, names: Names) -> dict[str, Program]:
 
     given = {action: getattr(rules, action) for action in rules.__struct_fields__}
     check_all(
-        "the rules cannot be",
+        "the collection's rules are not valid",
         *(partial(compile_rule, a, source) for a, source in given.items() if source is not None),
     )
     return found
@@ -320,21 +320,22 @@ def check_fields(fields: list[Field], before: Collection[str] = ()) -> list[Fiel
     for i, field in enumerate(fields):
         where = f"/fields/{i}"
         if field.name in RESERVED:
-            faults.append(FieldError(f"{where}/name", "reserved"))
+            detail = f"{field.name!r} is reserved: choose another name"
+            faults.append(FieldError(f"{where}/name", detail))
         if field.name in RESERVED_WORDS and field.name not in before:
-            detail = "reserved: CEL, which filters and rules are in, has no such name"
+            detail = f"{field.name!r} is reserved in CEL, which filters and rules are written in"
             faults.append(FieldError(f"{where}/name", detail))
         if field.name in seen:
-            faults.append(FieldError(f"{where}/name", "there are two of it"))
+            faults.append(FieldError(f"{where}/name", f"another field is named {field.name!r} too"))
         seen.add(field.name)
         faults.extend(FieldError(f"{where}/{part}", detail) for part, detail in _wrong(field))
     if sum(f.unique for f in fields) > UNIQUES_MAX:
-        faults.append(FieldError("/fields", f"more than {UNIQUES_MAX} unique fields"))
+        faults.append(FieldError("/fields", f"at most {UNIQUES_MAX} fields can be unique"))
     if faults:
-        raise Invalid("the fields cannot be", faults=tuple(faults))
+        raise Invalid("the collection's fields are not valid", faults=tuple(faults))
     kept: list[Field] = []
     check_all(
-        "the fields cannot be",
+        "the collection's fields are not valid",
         *(partial(_keep, kept, field, f"/fields/{i}/default") for i, field in enumerate(fields)),
     )
     return kept
@@ -345,29 +346,41 @@ def _wrong(field: Field) -> list[tuple[str, str]]:
     if field.personal:
         found.append(("personal", "personal fields in records are not supported yet"))
     if field.type not in ("text", "number", "integer"):
-        found.extend((part, f"a {field.type} field has none") for part in ("min", "max")
+        found.extend((part, f"a {field.type} field takes no {part}") for part in ("min", "max")
                      if getattr(field, part) is not None)  # fmt: skip
     elif field.min is not None and field.max is not None and field.min > field.max:
-        found.append(("max", "smaller than min"))
+        found.append(("max", "is smaller than min"))
     if field.type == "text":
         found.extend(
-            (part, f"from 0 to {TEXT_CHARS_MAX} characters")
+            (part, f"must be a whole number of characters from 0 to {TEXT_CHARS_MAX}")
             for part in ("min", "max")
             if (bound := getattr(field, part)) is not None
             and not (0 <= bound <= TEXT_CHARS_MAX and bound == int(bound))
         )
     if field.type in ("number", "integer"):
         bound = 1e100 if field.type == "number" else 2.0**53 - 1
-        found.extend((part, "too large") for part in ("min", "max")
+        found.extend((part, f"must be from {-bound:g} to {bound:g}") for part in ("min", "max")
                      if abs(getattr(field, part) or 0) > bound)  # fmt: skip
     if (field.type == "select") != bool(field.values):
-        found.append(("values", "a select has values, and nothing else does"))
+        found.append(
+            ("values", "a select field needs values, and no other type of field takes them")
+        )
     if len(set(field.values)) != len(field.values):
-        found.append(("values", "there are two of one"))
+        found.append(("values", "a value is listed twice: list each once"))
     if (field.type == "relation") != (field.collection is not None):
-        found.append(("collection", "a relation names a collection, and nothing else does"))
+        found.append(
+            (
+                "collection",
+                "a relation field needs a collection, and no other type of field takes one",
+            )
+        )
     if field.type == "file" and (field.required or field.default is not None):
-        found.append(("required" if field.required else "default", "a file comes by its upload"))
+        found.append(
+            (
+                "required" if field.required else "default",
+                "a file field has no default and is not required: its file is uploaded afterwards",
+            )
+        )
     if field.unique and field.type in ("json", "boolean", "file"):
         found.append(("unique", f"a {field.type} field cannot be unique"))
     return found
@@ -380,13 +393,14 @@ def _keep(kept: list[Field], field: Field, pointer: str) -> None:
         return
     if field.type in ("relation", "json") or field.unique:
         raise Invalid(
-            "the fields cannot be", faults=(FieldError(pointer, "cannot have a default"),)
+            "the collection's fields are not valid",
+            faults=(FieldError(pointer, "a relation, JSON or unique field cannot have a default"),),
         )
     try:
         kept.append(msgspec.structs.replace(field, default=read_value(field, field.default)))
     except ValueError as error:  # msgspec's own, too
         fault = FieldError(pointer, str(error))
-        raise Invalid("the fields cannot be", faults=(fault,)) from None
+        raise Invalid("the collection's fields are not valid", faults=(fault,)) from None
 
 
 def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
@@ -401,18 +415,24 @@ def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
             if name == "updated_at":
                 size += 64
             elif field is None or CEL_TYPES[field.type] is Type.JSON:
-                faults.append(FieldError(f"/indexes/{i}/{j}", f"{name} cannot be indexed"))
+                faults.append(
+                    FieldError(
+                        f"/indexes/{i}/{j}",
+                        f"{name!r} cannot be indexed: name a field that is not JSON",
+                    )
+                )
             elif CEL_TYPES[field.type] in (Type.TEXT, Type.TIME):
                 size += keys.text_bytes_max(text_chars(field))
             else:
                 size += keys.NUMBER_BYTES
         if len(set(names)) != len(names) or index in indexes[:i]:
-            faults.append(FieldError(f"/indexes/{i}", "there are two of one"))
+            detail = "a field or an index is listed twice: list each once"
+            faults.append(FieldError(f"/indexes/{i}", detail))
         if size > KEY_BYTES_MAX:
             detail = "its keys may be too long: give its text fields a smaller max (255, say)"
             faults.append(FieldError(f"/indexes/{i}", detail))
     if faults:
-        raise Invalid("the indexes cannot be", faults=tuple(faults))
+        raise Invalid("the collection's indexes are not valid", faults=tuple(faults))
 
 
 def index_slots(wanted: list[list[str]], before: list[IndexSlot]) -> list[IndexSlot]:

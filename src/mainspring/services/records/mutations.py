@@ -107,9 +107,11 @@ async def require_unreferenced(call: Call, collection: str, record_id: str) -> N
     if link is None:
         return
     if call.caller.allows(access.READ):
-        raise StillReferenced(f"{link.record} points here with its field {link.field!r}")
+        raise StillReferenced(
+            f"record {link.record} refers to this one in its field {link.field!r}"
+        )
     # Who may delete this one may still know nothing of the other, or of its collection.
-    raise StillReferenced("another record points here")
+    raise StillReferenced("another record refers to this one: change or delete that one first")
 
 
 async def require_targets(
@@ -232,5 +234,5 @@ def _link(
 
 
 def _nothing(pointer: str) -> Invalid:
-    fault = FieldError(pointer, "there is no such record")
-    return Invalid("a relation points at nothing", faults=(fault,))
+    fault = FieldError(pointer, "there is no record with this id")
+    return Invalid("a relation refers to a record that is not there", faults=(fault,))

@@ -27,7 +27,9 @@ class View:
         relations = {f.name for f in collection.relations}
         self._expand = [] if expand is None else _names(expand, "/expand", relations)
         if len(self._expand) > EXPANDED_MAX:
-            fault = FieldError("/expand", f"more than {EXPANDED_MAX} relations")
+            fault = FieldError(
+                "/expand", f"at most {EXPANDED_MAX} relations can be expanded at once"
+            )
             raise Invalid("the query does not fit", faults=(fault,))
 
     async def render(self, call: Call, records: list[Record]) -> list[msgspec.Raw]:
@@ -85,7 +87,7 @@ class _Related(msgspec.Struct, frozen=True):
 
 def _names(listed: str, pointer: str, known: set[str]) -> list[str]:
     names = [name.strip() for name in listed.split(",") if name.strip()]
-    unknown = [FieldError(pointer, f"{name!r} cannot be named here") for name in names
+    unknown = [FieldError(pointer, f"there is no field {name!r} that fits here") for name in names
                if name not in known]  # fmt: skip
     if unknown:
         raise Invalid("the query does not fit", faults=unknown)

@@ -67,7 +67,9 @@ def read_sort(collection: CompiledCollection, text: str | None) -> Sort:
         plain, descending = name.removeprefix("-"), name.startswith("-")
         kind = collection.types.get(plain)
         if kind is None or kind is Type.JSON or len(parts) == SORT_KEYS_MAX:
-            what = f"{plain!r} cannot be sorted by" if len(parts) < SORT_KEYS_MAX else "too many"
+            what = f"at most {SORT_KEYS_MAX} fields can be sorted by"
+            if len(parts) < SORT_KEYS_MAX:
+                what = f"{plain!r} cannot be sorted by: name a field that is not JSON"
             raise Invalid("the query does not fit", faults=(FieldError("/sort", what),))
         if plain in ("id", "created_at"):
             return Sort(parts, descending)

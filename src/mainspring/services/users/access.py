@@ -33,7 +33,7 @@ async def note_read(call: Call, person: str | None) -> None:
 async def myself(call: Call) -> KnownUser:
     """Return the user who asks. Raises SessionNeeded for callers that are not persons."""
     if call.caller.kind != "user":
-        raise SessionNeeded("this is about yourself: log in as a user")
+        raise SessionNeeded("this is for users about themselves: log in as a user")
     return await call.one(store.USER, id=call.caller.id, tenant=call.tenant)
 
 
@@ -52,7 +52,7 @@ def require_held(call: Call, scopes: Iterable[str]) -> None:
     if beyond := [
         scope for scope in model.words(" ".join(scopes)) if not call.caller.allows(scope)
     ]:
-        raise ScopeNotHeld("not held: " + ", ".join(beyond[:10]))
+        raise ScopeNotHeld("you cannot give scopes that you do not hold: " + ", ".join(beyond[:10]))
 
 
 def require_over(call: Call, held: str) -> None:
@@ -66,7 +66,7 @@ def require_over(call: Call, held: str) -> None:
         service, _, what = scope.partition(":")
         if call.caller.allows(scope) or (what == "own" and call.caller.allows(service + ":write")):
             continue
-        raise ScopeNotHeld("they hold scopes that you do not")
+        raise ScopeNotHeld("this user holds scopes that you do not")
 
 
 def answer_to(call: Call, user: KnownUser, status: int | None = None) -> Response[User | None]:
@@ -100,5 +100,5 @@ def after(cursor: str | None, prefix: str) -> str:
     if not cursor:
         return ""
     if not is_id(cursor, prefix):
-        raise Invalid(faults=(FieldError("/cursor", "not a next_cursor of this list"),))
+        raise Invalid(faults=(FieldError("/cursor", "is not a next_cursor of this list"),))
     return cursor

@@ -55,7 +55,9 @@ class UsersSettings(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for url in (self.verify_url, self.reset_url):
             if url and (not url.startswith(("https://", "http://")) or "{token}" not in url):
-                raise ValueError("verify_url and reset_url are http(s) and hold {token}")
+                raise ValueError(
+                    "verify_url and reset_url must begin with http:// or https:// and hold {token}"
+                )
 
 
 service = Service(

@@ -80,12 +80,18 @@ def password(text: str, address: str, pointer: str = "/password") -> str:
         raise Invalid(faults=(FieldError(pointer, detail),))
     folded = normal.casefold()
     if len(set(folded)) < PASSWORD_DIFFERENT_CHARS_MIN:
-        raise Invalid(faults=(FieldError(pointer, "the same characters over and over"),))
+        raise Invalid(
+            faults=(FieldError(pointer, "repeats the same characters: choose another password"),)
+        )
     name = email_key(address).partition("@")[0]
     left = folded.replace(email_key(address), "").replace(former_email_key(address), "")
     left = left.replace(name, "") if len(name) >= 3 else left
     if left != folded and len(left) < PASSWORD_CHARS_MIN:
-        raise Invalid(faults=(FieldError(pointer, "too close to the e-mail address"),))
+        raise Invalid(
+            faults=(
+                FieldError(pointer, "is too close to the e-mail address: choose another password"),
+            )
+        )
     return normal
 
 

@@ -125,5 +125,7 @@ async def new_password(call: Call, text: str, address: str, pointer: str = "/pas
     passwords = call.use(Passwords)
     normal = model.password(text, address, pointer)
     if await passwords.is_common(normal, share=call.account):
-        raise Invalid(faults=(FieldError(pointer, "one of the most used passwords"),))
+        raise Invalid(
+            faults=(FieldError(pointer, "is one of the most used passwords: choose another"),)
+        )
     return await passwords.hash(normal, share=call.account)

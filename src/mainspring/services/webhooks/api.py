@@ -45,7 +45,7 @@ class WebhookSettings(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if any(not 0 <= wait <= 7 * 86_400 for wait in self.retry_after_s):
-            raise ValueError("retry_after_s are waits of 0 to 604800 seconds")
+            raise ValueError("each of retry_after_s must be from 0 to 604800 seconds")
 
 
 service = Service(
@@ -258,7 +258,7 @@ class EndpointTested(msgspec.Struct, frozen=True):
 class UrlRefused(Invalid):
     """The URL is malformed or leads where webhooks may not go."""
 
-    code, title = "url_refused", "The URL cannot be a webhook's"
+    code, title = "url_refused", "The URL cannot be used for a webhook"
 
 
 class TooManyEndpoints(Conflict):

@@ -253,7 +253,7 @@ def _require_possible(call: Call, asked: NewWebhook | WebhookChanges) -> None:
     """Raise Invalid, or UrlRefused, for all that an endpoint cannot have."""
     url = asked.url
     check_all(
-        "the webhook cannot be",
+        "the webhook is not valid",
         lambda: url is UNSET or _checked_url(call, url),
         partial(_check_types, call, asked.types),
         partial(_check_filter, asked.filter),
@@ -280,7 +280,7 @@ def _check_filter(source: str | UnsetType | None) -> None:
 def _check_personal(call: Call, personal: bool) -> None:
     """Nobody has personal fields sent anywhere who may not read them."""
     if personal and not call.caller.allows(PERSONAL_SCOPE):
-        raise Forbidden(f"having personal fields sent needs the scope {PERSONAL_SCOPE}")
+        raise Forbidden(f"to receive personal fields needs the scope {PERSONAL_SCOPE}")
 
 
 def _moment(text: str, pointer: str) -> int:

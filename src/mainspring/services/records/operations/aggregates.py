@@ -84,7 +84,7 @@ class _Wanted:
         for name in names:
             kind = self._types.get(name)
             if kind is None or kind is Type.JSON or (kinds is not None and kind not in kinds):
-                fault = FieldError(pointer, f"{name!r} cannot be named here")
+                fault = FieldError(pointer, f"there is no field {name!r} that fits here")
                 raise Invalid("the query does not fit", faults=(fault,))
         return list(dict.fromkeys(names))
 

@@ -74,8 +74,8 @@ _WIDER = {
 async def create_collection(call: Call, new: NewCollection) -> Response[Collection]:
     """Create a collection: its fields, access rules and indexes."""
     if new.name in RESERVED_COLLECTIONS:
-        fault = FieldError("/name", "reserved")
-        raise Invalid("the collection cannot be", faults=(fault,))
+        fault = FieldError("/name", f"{new.name!r} is reserved: choose another name")
+        raise Invalid("the collection is not valid", faults=(fault,))
     allowed = call.use(RecordsSettings).collections_max
     if await call.one(COLLECTIONS_COUNT, tenant=call.tenant) >= allowed:
         raise Conflict(f"a tenant has at most {allowed} collections")
@@ -136,7 +136,10 @@ async def update_collection(
     checks: list[Command] = []
     if not same_json((new.fields, new.indexes), (old.fields, old.indexes)):
         if row.ready_version < old.layout:
-            raise SchemaChangeRefused("the records are still being brought to the last change")
+            raise SchemaChangeRefused(
+                "stored records are still being converted for the last change: "
+                "try again when that is done"
+            )
         checks = [
             *await _require_possible(call, row.id, old, new),
             *await _require_confirmed(call, row.id, old, new, query.confirm),
@@ -171,7 +174,9 @@ async def delete_collection(call: Call, name: str) -> None:
     call.require_match(f'"{row.version}"')
     async for other in every(call):
         if other.id != row.id and row.id in read_definition(other).targets.values():
-            raise StillReferenced(f"the collection {other.name!r} points at this one")
+            raise StillReferenced(
+                f"the collection {other.name!r} has a relation to this one: remove it first"
+            )
     call.write(COLLECTIONS.delete(row), HOLD_WRITERS())
     files = [f.name for f in compile_row(row).definition.fields if f.type == "file"]
     call.enqueue(purge_collection, collection=row.id, files=files)
@@ -199,7 +204,7 @@ def _define(
     """Check a definition as a whole. Raises Invalid with pointers."""
     known = {**SYSTEM, **{f.name: CEL_TYPES[f.type] for f in fields}}
     check_all(
-        "the collection cannot be",
+        "the collection is not valid",
         lambda: check_fields(fields, {f.name for f in before.fields}),
         lambda: check_indexes(fields, indexes),
         lambda: compile_rules(rules, Names(known, CONTEXT)),
@@ -220,8 +225,10 @@ async def _targets(call: Call, fields: list[Field], known: dict[str, str]) -> di
         if field.collection not in known:
             row = await call.find(COLLECTION, tenant=call.tenant, name=field.collection)
             if row is None:
-                fault = FieldError(f"/fields/{i}/collection", "there is no such collection")
-                raise Invalid("the fields cannot be", faults=(fault,))
+                fault = FieldError(
+                    f"/fields/{i}/collection", f"there is no collection {field.collection!r}"
+                )
+                raise Invalid("the collection's fields are not valid", faults=(fault,))
             known[field.collection] = row.id
         found[field.name] = known[field.collection]
     return found

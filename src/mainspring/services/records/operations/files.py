@@ -56,7 +56,7 @@ async def download_file(call: Call, collection: str, id: str, field: str) -> Raw
     _require_file_field(current.collection, field)
     value = current.record[field]
     if value is None:
-        raise NotFound("there is no file")
+        raise NotFound("the record has no file in this field")
     file = msgspec.convert(value, StoredFile)
     blobs = call.use(Blobs)
     return Raw(
@@ -80,4 +80,4 @@ async def _changeable(call: Call, collection: str, id: str, field: str) -> Curre
 
 def _require_file_field(collection: CompiledCollection, field: str) -> None:
     if field not in collection.files:
-        raise NotFound(f"there is no file field {field!r}")
+        raise NotFound(f"the collection has no file field {field!r}")

@@ -168,7 +168,7 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
             faults.add(pointer, f"from here on more than {BATCH_BYTES_MAX} stored bytes change")
             break
     if faults:
-        raise Invalid("the batch cannot be", faults=faults)
+        raise Invalid("the batch is not valid", faults=faults)
     seen.settle(call, found)
     return BatchAnswer(answers)
 
@@ -211,7 +211,7 @@ def _changing(batch: Batch) -> set[str]:
         elif item.id is not None:
             changing.add(item.id)
     if faults:
-        raise Invalid("the batch cannot be", faults=faults)
+        raise Invalid("the batch is not valid", faults=faults)
     return changing
 
 

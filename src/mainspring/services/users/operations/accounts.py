@@ -71,7 +71,7 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
     if set(new.roles) != {model.USER_ROLE} and not administers:
         raise ScopeNotHeld("roles are given by those with the scope users:write")
     check_all(
-        "the account cannot be",
+        "the account is not valid",
         partial(model.email, new.email),
         partial(model.password, new.password, new.email),
     )
@@ -175,7 +175,9 @@ async def verify_email(call: Call, given: EmailProof) -> None:
     One that was asked for takes the place of the former; every session and API key of the user
     ends then.
     """
-    refusal = BadMailToken(faults=(FieldError("/token", "unknown, used or expired"),))
+    refusal = BadMailToken(
+        faults=(FieldError("/token", "is unknown, used or expired: ask for another mail"),)
+    )
     token = await call.find(
         store.MAIL_TOKEN_BY_HASH, tenant=call.tenant, hash=model.token_hash(given.token)
     )
@@ -326,7 +328,7 @@ async def _grant(
     for at, name in enumerate(sorted(names)):
         role = await call.find(store.ROLE, tenant=call.tenant, name=name)
         if role is None:
-            raise Invalid(faults=(FieldError(f"/roles/{at}", f"there is no role {name}"),))
+            raise Invalid(faults=(FieldError(f"/roles/{at}", f"there is no role {name!r}"),))
         if name not in free:
             access.require_held(call, [role.scopes])
         call.write(GRANTS.insert(GrantRow(call.tenant, user_id, name), on_conflict=None))

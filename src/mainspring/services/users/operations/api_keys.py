@@ -83,7 +83,7 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
             tenant=call.tenant, owner_id=maker.owner_id, after="", limit=API_KEYS_MAX,
         )  # fmt: skip
         if len(held) >= API_KEYS_MAX:
-            raise TooManyApiKeys(f"a user has at most {API_KEYS_MAX}")
+            raise TooManyApiKeys(f"a user has at most {API_KEYS_MAX} keys: delete one first")
     text = model.key_text(call.use(Entropy).token(model.KEY_SECRET_BYTES))
     expires_ms = _expiry(call, new.expires_at, maker)
     row = stage_api_key(call, StoredSecret.of(text), new.name, new.scopes, maker, expires_ms)
@@ -150,7 +150,7 @@ async def recover_api_key(call: Call, wanted: Recovery) -> None:
     Emits users.api_key.created, users.api_key.recovered.
     """
     if call.caller.kind != MACHINE or not call.caller.allows(f"{RECOVER}:{wanted.key_hash}"):
-        raise Forbidden("only the machine the platform runs on can")
+        raise Forbidden("only the machine that the platform runs on may do this")
     stage_recovery(call, StoredSecret(wanted.prefix, bytes.fromhex(wanted.key_hash)))
 
 
@@ -254,12 +254,14 @@ async def _maker(call: Call) -> Maker:
         return Maker(caller.id, caller.id)
     line = await call.all(store.KEY_LINE_BY_ID, id=caller.id)
     if len(line) >= store.LINE_MAX:
-        raise TooManyApiKeys(f"at most {store.LINE_MAX} keys are made by one another in a row")
+        raise TooManyApiKeys(f"keys make further keys at most {store.LINE_MAX} times in a row")
     if line[-1].user_id is None:
         of_first = {"tenant": call.tenant, "maker_id": line[-1].id}
         made = await call.all(store.DESCENDANTS, **of_first, after="", limit=LINE_KEYS_MAX)
         if len(made) >= LINE_KEYS_MAX:
-            raise TooManyApiKeys(f"at most {LINE_KEYS_MAX:,} keys are made with one of no user")
+            raise TooManyApiKeys(
+                f"a key that belongs to no user makes at most {LINE_KEYS_MAX:,} keys"
+            )
     call.write(store.HOLD_API_KEY(**of_caller).expect(1, gone))
     return Maker(caller.id, line[-1].user_id, identity_of(line, call.now_ms).expires_ms)
 

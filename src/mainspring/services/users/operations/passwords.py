@@ -62,7 +62,9 @@ async def reset_password(call: Call, reset: PasswordReset) -> None:
 
     The address counts as proved. Emits users.password.changed.
     """
-    refusal = BadMailToken(faults=(FieldError("/token", "unknown, used or expired"),))
+    refusal = BadMailToken(
+        faults=(FieldError("/token", "is unknown, used or expired: ask for another mail"),)
+    )
     token = await call.find(
         store.MAIL_TOKEN_BY_HASH,
         tenant=call.tenant,

@@ -95,7 +95,7 @@ async def delete_role(call: Call, name: str) -> None:
     row = await _role(call, name)
     call.require_match(_etag(row))
     if name in model.BUILT_IN_ROLES:
-        raise RoleBuiltIn("it cannot be deleted")
+        raise RoleBuiltIn("a built-in role cannot be deleted")
     access.require_over(call, row.scopes)
     call.write(ROLES.delete(row))
     call.write(store.TAKE_ROLE_FROM_ALL(tenant=call.tenant, role=name))
