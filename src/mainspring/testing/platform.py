@@ -148,10 +148,10 @@ class Platform:
             Flag("port", "server.port", 0),
             *(Flag(f"settings[{path!r}]", path, value) for path, value in self._settings.items()),
         ]
-        settings = load(sections(self._user_app), flags=flags)
+        settings = self._loaded = load(sections(self._user_app), flags=flags)
         self.outgoing = Outgoing(allow_private=settings.of(WebhookSettings).allow_private_addresses)
         self._mail = SandboxMail(folder / "mail")
-        ports = {
+        self._filled = {
             Database: database,
             HttpClient: self.outgoing,
             Mail: self._mail,
@@ -160,7 +160,7 @@ class Platform:
             **self._ports,
         }
         self.app: Instance = await build(
-            settings, self._user_app, clock=self.clock, entropy=self._entropy, ports=ports
+            settings, self._user_app, clock=self.clock, entropy=self._entropy, ports=self._filled
         )
         await self.app.open()
         stack.push_async_callback(self.app.close)
@@ -177,6 +177,18 @@ class Platform:
             await self.app.rest.mounts.start()
             stack.push_async_callback(self.app.rest.mounts.stop)
             self.send = in_process(self.app.rest)
+
+    async def another_process(self) -> Instance:
+        """Put a second process together over the same database, keyring and clock; HTTP aside.
+
+        What one caches of the other's writes shows in it: ``.runtime``, ``.gateway`` are its own.
+        """
+        other = await build(
+            self._loaded, self._user_app, clock=self.clock, entropy=self._entropy,
+            ports=self._filled,
+        )  # fmt: skip
+        await other.open_keyring()
+        return other
 
     @property
     def url(self) -> str:

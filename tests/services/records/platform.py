@@ -1,4 +1,4 @@
-"""A platform of the records service alone, driven call by call."""
+"""The records service on a platform at rest, driven call by call."""
 
 import json
 from collections.abc import Mapping
@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.call import SYSTEM, Call, Caller
+from mainspring.app import Instance
+from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.operation import Operation
-from mainspring.kernel.table import Query, Statement
+from mainspring.kernel.table import Query
 from mainspring.runtime.invoke.dispatcher import Outcome
-from mainspring.runtime.runtime import Runtime
 from mainspring.services.records import service
 from mainspring.testing.clock import FakeClock
 
@@ -19,19 +19,20 @@ ANNA = Caller("user", "user_anna")
 BERT = Caller("user", "user_bert")
 NOBODY = Caller("anonymous")
 
-JOBS = Query(
-    "test.jobs", "SELECT name, args, id FROM jobs WHERE state = 'ready' ORDER BY id", tuple
+EVENTS = Query(
+    "test.events",
+    "SELECT type, body FROM events WHERE type LIKE 'records.%' ORDER BY id",
+    tuple,
 )
-DONE = Statement("test.done", "DELETE FROM jobs WHERE id = :id")
-EVENTS = Query("test.events", "SELECT type, body FROM events ORDER BY id", tuple)
 
 
 class Platform:
     """Runs operations as a caller would, and jobs when the test says so."""
 
-    def __init__(self, runtime: Runtime, clock: FakeClock) -> None:
-        self.runtime = runtime
-        self.database = runtime.database
+    def __init__(self, instance: Instance, clock: FakeClock) -> None:
+        self.runtime = instance.runtime
+        self.database = instance.database
+        self.directory = instance.data_dir
         self.clock = clock
         self._calls = 0
 
@@ -87,15 +88,11 @@ class Platform:
             page = await self.page(collection, caller, cursor=page["next_cursor"], **query)
 
     async def work(self) -> int:
-        """Run jobs until there are none; return how many ran."""
+        """Run jobs until none is due; return how many of this service ran."""
         ran = 0
-        while jobs := await self.database.read(JOBS, ()):
-            for name, args, job_id in jobs:
-                job = service.jobs[name]
-                call = self.call(SYSTEM)
-                await job.handler(call, **job.decode(args))
-                await self.runtime.dispatcher.commit(call, also=[DONE(id=job_id)])
-                ran += 1
+        while done := (await self.runtime.run_due()).attempts:
+            assert all(attempt.error is None for attempt in done)
+            ran += sum(attempt.job.name in service.jobs for attempt in done)
         return ran
 
     async def events(self) -> list[tuple[str, Any]]:

@@ -129,9 +129,7 @@ def _age(directory: Path, moment_s: float = 0.0, pattern: str = "*=*") -> None:
         os.utime(path, (moment_s, moment_s))
 
 
-async def test_what_no_record_has_is_swept_and_nothing_else(
-    platform: Platform, tmp_path: Path
-) -> None:
+async def test_what_no_record_has_is_swept_and_nothing_else(platform: Platform) -> None:
     await platform.make("people", PHOTO)
     one, other = await platform.add("people"), await platform.add("people")
     kept = (await _upload(platform, one["id"], b"kept"))["photo"]["blob"]
@@ -149,9 +147,9 @@ async def test_what_no_record_has_is_swept_and_nothing_else(
     raw = DELETE(collection=collection, id=other["id"], version=2)
     await platform.database.commit([raw.expect(1, Invalid())])
     young = kept.replace("blob_", "blob_1")
-    _age(tmp_path)
+    _age(platform.directory)
     await blobs.put(young, chunks(), size_bytes_max=9)
-    _age(tmp_path, platform.clock.now_ms() / 1000 - 3600, young.replace("/", "="))
+    _age(platform.directory, platform.clock.now_ms() / 1000 - 3600, young.replace("/", "="))
     await _sweep(platform)
     for blob in (kept, young, "mine/blob_1"):
         await _bytes(blobs.get(blob))
@@ -161,7 +159,7 @@ async def test_what_no_record_has_is_swept_and_nothing_else(
 
 
 async def test_a_sweep_goes_on_page_by_page(
-    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "SWEPT_MAX", 2)
     await platform.make("people", PHOTO)
@@ -177,7 +175,7 @@ async def test_a_sweep_goes_on_page_by_page(
     lost = [f"{start}rec_z/blob_{n}" for n in range(4)]  # more than one page takes
     for blob in lost:
         await _blobs(platform).put(blob, chunks(), size_bytes_max=9)
-    _age(tmp_path)
+    _age(platform.directory)
     await _sweep(platform)
     assert [await _bytes(_blobs(platform).get(blob)) for blob in kept] == [b"1", b"2", b"3"]
     for blob in lost:

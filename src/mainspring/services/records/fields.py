@@ -133,7 +133,7 @@ def _url(value: str) -> str:
     """
     parts = _URL.fullmatch(value)
     if parts is None:
-        raise ValueError("is not an http or https URL; a space in it is written %20")
+        raise ValueError("not an http or https URL; a space in it is written %20")
     scheme, slashes, user, host, port, rest = parts.groups(default="")
     lower = f"{scheme.lower()}{slashes}{user}{host.translate(_LOWER)}{port}{rest}"
     return _ESCAPED.sub(lambda escaped: escaped[0].upper(), lower)
@@ -147,7 +147,7 @@ def _integer(value: float) -> int:
 
 def _relation(value: str) -> str:
     if not is_id(value, RECORD_PREFIX):
-        raise ValueError("is not the id of a record")
+        raise ValueError("not the id of a record")
     return value
 
 
