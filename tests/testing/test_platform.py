@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mainspring import App, Invalid, Money, Service
+from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.errors import Forbidden, PreconditionFailed, Unauthenticated
 from mainspring.ports.database import StartError
 from mainspring.ports.http_client import HttpClient, WebError
@@ -420,6 +421,14 @@ async def test_a_broken_migration_leaves_no_thread_behind(
         await Platform(broken, database=platform_server).__aenter__()
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if name.startswith("mainspring")]
+
+
+async def test_another_process_shares_the_database(platform: Platform) -> None:
+    made = await make(platform)
+    other = await platform.another_process()
+    call = other.runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    assert await workshop.show.handler(call, made.id) == made
+    assert other.gateway.identities is not platform.app.gateway.identities
 
 
 async def test_without_an_app_the_built_in_services_are_there() -> None:
