@@ -11,6 +11,7 @@ import uvloop
 
 from mainspring import Call, Service
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.app import open_database
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import SystemClock, SystemEntropy
@@ -42,7 +43,7 @@ async def main(jobs: int, where: str) -> None:
         await database.open()
         runtime = Runtime(
             database, [bench], keyring=keyring, sealer=FieldEncryption(database, keyring, entropy),
-            concurrency={"bulk": 256},
+            telemetry=Rollups(clock), concurrency={"bulk": 256},
         )  # fmt: skip
         await runtime.migrate()
         numbers = iter(range(jobs))

@@ -18,6 +18,7 @@ from mainspring.kernel.errors import (
 )
 from mainspring.kernel.event import Envelope, Personal
 from mainspring.kernel.job import JobFailed, Snooze
+from mainspring.kernel.metric import Counter, Gauge, Histogram
 from mainspring.kernel.money import (
     AmountOutOfRange,
     CurrencyMismatch,
@@ -31,6 +32,7 @@ from mainspring.kernel.policy import RateClass, RetryPolicy
 from mainspring.kernel.service import Service, handles
 from mainspring.kernel.table import Query, Statement, Table
 from mainspring.kernel.user_app import App
+from mainspring.ports.telemetry import Telemetry
 
 __all__ = [
     "AmountOutOfRange",
@@ -38,12 +40,15 @@ __all__ = [
     "Call",
     "Caller",
     "Conflict",
+    "Counter",
     "CurrencyMismatch",
     "Envelope",
     "Failure",
     "FieldError",
     "Forbidden",
+    "Gauge",
     "Gone",
+    "Histogram",
     "Input",
     "Instant",
     "Invalid",
@@ -67,6 +72,7 @@ __all__ = [
     "Statement",
     "StreamItem",
     "Table",
+    "Telemetry",
     "Transaction",
     "Unavailable",
     "Upload",

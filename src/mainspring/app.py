@@ -20,6 +20,7 @@ from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.http_client.lazy import LazyHttpClient
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.adapters.mail.sandbox import SandboxMail
+from mainspring.adapters.telemetry import rollups
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.settings import LimitSettings
 from mainspring.interfaces.http.server import Server
@@ -37,10 +38,11 @@ from mainspring.ports.database import Database, StartError
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import NoKeyring
 from mainspring.ports.mail import Mail
+from mainspring.ports.opening import Sources
+from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime import identity
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
-from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.runtime import Runtime
 from mainspring.services import audit, events, jobs, records, users, webhooks
 from mainspring.services.audit.api import AuditSettings
@@ -184,9 +186,10 @@ class Instance:
         server = settings.of(ServerSettings)
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
         _make(self.data_dir)
+        sources = Sources(clock, entropy)
         self.new = False  # whether this start made the database
         self._removed = settings.of(PlatformSettings).removed_services
-        self.metrics = Metrics()
+        self.telemetry: Telemetry = rollups.open("rollups:", sources)
         self.keyring = FileKeyring(self.data_dir / "keyring.json", clock=clock, entropy=entropy)
         filled = _ports(ports, settings, self.data_dir, entropy)
         self.database: Database = filled[Database]
@@ -199,7 +202,6 @@ class Instance:
             **{type(section): section for section in settings.sections.values()},
             **filled,
             Blobs: self.blobs,
-            Metrics: self.metrics,
             FieldEncryption: self.sealer,
             Authority: authenticator,
         }
@@ -209,6 +211,7 @@ class Instance:
             keyring=self.keyring,
             sealer=self.sealer,
             resources=resources,
+            telemetry=self.telemetry,
             clock=clock,
             entropy=entropy,
             concurrency=settings.of(QueueSettings).concurrency,
@@ -220,7 +223,7 @@ class Instance:
             authenticator,
             self.keyring,
             clock,
-            self.metrics,
+            self.runtime.metrics,
             limits=settings.of(LimitSettings),
             idempotency_required=server.idempotency_required,
             silence_max_ms=None if self.database.exclusive else SILENCE_MAX_MS,
@@ -231,7 +234,7 @@ class Instance:
             self.gateway,
             clock=clock,
             ids=self.runtime.ids,
-            metrics=self.metrics,
+            metrics=self.runtime.metrics,
             blobs=self.blobs,
             mounts=user_app.mounts if user_app else {},
             server=server,

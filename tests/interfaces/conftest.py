@@ -11,6 +11,7 @@ import pytest
 from mainspring.adapters.blobs.directory import DirectoryBlobs
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.settings import LimitSettings
 from mainspring.interfaces.http.server import Server
@@ -22,7 +23,6 @@ from mainspring.kernel.call import Caller
 from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.kernel.errors import Unauthenticated
 from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.runtime import Runtime
 from tests.interfaces.notes import Gates, notes
 
@@ -125,11 +125,11 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         await keyring.open()
         runtime = Runtime(
             database, [notes], keyring=keyring, sealer=FieldEncryption(database, keyring, entropy),
-            resources={Gates: Gates()},
+            resources={Gates: Gates()}, telemetry=Rollups(clock),
         )  # fmt: skip
         await runtime.migrate()
         settings = ServerSettings(**{"port": 0, **(server or {})})
-        keys, metrics = Keys(), Metrics()
+        keys, metrics = Keys(), runtime.metrics
         gateway = Gateway(
             runtime.dispatcher, keys, keyring, clock, metrics,
             limits=LimitSettings(**(limits or {})),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.ports.database import Database
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
@@ -27,6 +28,7 @@ async def runtime(database: Database, tmp_path: Path, clock: FakeClock) -> Runti
         [links],
         keyring=keyring,
         sealer=FieldEncryption(database, keyring, entropy),
+        telemetry=Rollups(clock),
         clock=clock,
         entropy=entropy,
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.event import Personal
 from mainspring.kernel.service import Service
@@ -64,6 +65,7 @@ class LogPlatform:
                 FieldEncryption: self.sealer,
                 AuditSettings: AuditSettings(origin=ORIGIN),
             },
+            telemetry=Rollups(self.clock),
             clock=self.clock,
             entropy=entropy,
         )

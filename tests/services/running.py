@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.invoke.dispatcher import Outcome
-from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tables import JobRow
 from mainspring.testing.clock import FakeClock, SeededEntropy
@@ -106,7 +106,8 @@ async def platform_of(
         services,
         keyring=keyring,
         sealer=sealer,
-        resources={FieldEncryption: sealer, Metrics: Metrics(), **resources},
+        resources={FieldEncryption: sealer, **resources},
+        telemetry=Rollups(clock),
         clock=clock,
         entropy=entropy,
         concurrency=concurrency,

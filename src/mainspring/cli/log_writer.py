@@ -9,8 +9,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import ClassVar
 
-from mainspring.runtime.metrics.telemetry import LOG_LINES_DROPPED
+from mainspring.kernel.metric import Counter
+from mainspring.ports.telemetry import Telemetry
 
 PENDING_BYTES_MAX = 8 << 20  # lines that wait for the thread
 LINE_BYTES_MAX = 256 << 10  # of one line; the rest is cut off
@@ -18,8 +20,16 @@ FLUSH_S = 2.0  # how long the end of the process waits for lines that were not w
 BUSY_S = 0.05  # between two attempts at a stream that takes nothing just now
 
 
+LINES_DROPPED = Counter(
+    "mainspring_log_lines_dropped",
+    "Log lines that could not be written: the reader was slow or gone, the disk full.",
+)
+
+
 class LogWriter:
     """Writes lines to a file descriptor, in their order, from any thread and after a fork."""
+
+    dropped: ClassVar[int] = 0  # of the process, whose log may begin before its telemetry
 
     def __init__(self, descriptor: int, lost: Callable[[int], bytes]) -> None:
         self._descriptor = descriptor
@@ -79,7 +89,7 @@ class LogWriter:
 
     def _drop(self, lines: int) -> None:
         self._unsaid += lines
-        LOG_LINES_DROPPED.add(lines)
+        LogWriter.dropped += lines
 
     def _write(self, data: bytes) -> bool:
         """Write all of it, however long the reader takes; False when it is refused."""
@@ -92,3 +102,17 @@ class LogWriter:
             except OSError:
                 return False
         return True
+
+
+def show_dropped(telemetry: Telemetry) -> None:
+    """Have what the process dropped of its log counted, from its beginning."""
+    series = telemetry.counter(LINES_DROPPED).of()
+    shown = 0
+
+    async def refresh() -> None:
+        nonlocal shown
+        dropped = LogWriter.dropped
+        series.add(dropped - shown)
+        shown = dropped
+
+    telemetry.before_scrape(refresh)

@@ -15,6 +15,7 @@ import structlog
 
 from mainspring.app import Instance, build
 from mainspring.cli.instance_file import Announce, Running, told
+from mainspring.cli.log_writer import show_dropped
 from mainspring.cli.loop import leave, serve_loop
 from mainspring.cli.prefork import Prefork
 from mainspring.interfaces.http.server import bind
@@ -70,6 +71,7 @@ async def _serve(
     stop = asyncio.Event()
     with _signals(stop):
         platform = await build(settings, user_app, sockets=[listener] if listener else ())
+        show_dropped(platform.telemetry)
         started = False
         try:
             started = await _unless(stop, _started(platform))

@@ -125,7 +125,7 @@ class Gateway:
             if known is None:
                 known = await self._look_up(ask, header, rate)
             else:
-                self._metrics.auth_hits.value += 1
+                self._metrics.auth_hits.add()
             ask.known = known
         else:
             known = ANONYMOUS_IDENTITY
@@ -144,7 +144,7 @@ class Gateway:
         A log-in or a refresh often still carries the token it is about to replace; one that does
         not hold counts as none there.
         """
-        self._metrics.auth_misses.value += 1
+        self._metrics.auth_misses.add()
         account = ask.network
         try:
             ask.rate_limit_headers = self.limits.anonymous.take(account, self._clock.monotonic_s())

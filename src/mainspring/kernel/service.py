@@ -16,6 +16,7 @@ from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.event import Envelope, EventType
 from mainspring.kernel.job import Job, JobHandler, Schedule
+from mainspring.kernel.metric import Metric
 from mainspring.kernel.operation import (
     BODY_BYTES_MAX,
     TIMEOUT_S,
@@ -239,6 +240,7 @@ class Service(Contracts):
     Its decorators declare and attach a handler at once. ``contract`` has the same ones for what is
     declared apart, in an ``api.py`` that is cheap to import; ``handlers`` names the modules, by
     their full names, that attach the handlers then. They are imported when the service starts.
+    ``metrics`` are shown from then on, observed by ``call.use(Telemetry)``.
     """
 
     _with_handlers = True
@@ -251,6 +253,7 @@ class Service(Contracts):
         migrations: Traversable | None = None,
         settings: type[msgspec.Struct] | None = None,
         handlers: tuple[str, ...] = (),
+        metrics: tuple[Metric, ...] = (),
     ) -> None:
         if not name.isidentifier() or name != name.lower():
             raise Misdeclared(f"{name!r} cannot name a service: small letters, as in 'links'")
@@ -273,6 +276,7 @@ class Service(Contracts):
         self.migrations = migrations
         self.settings = settings
         self.handlers = handlers
+        self.metrics = metrics
         self.events: dict[str, EventType[Any]] = {}
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []

@@ -15,6 +15,7 @@ from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
+from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
 from mainspring.runtime.events.consumer_runner import ConsumerRunner
 from mainspring.runtime.events.field_encryption import FieldEncryption
@@ -62,6 +63,7 @@ class Runtime:
         keyring: Keyring,
         sealer: FieldEncryption,
         resources: Mapping[type, Any] | None = None,
+        telemetry: Telemetry,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         concurrency: Mapping[str, int] | None = None,
@@ -90,17 +92,18 @@ class Runtime:
             Clock: self.clock,
             Entropy: self.entropy,
             Keyring: keyring,
+            Telemetry: telemetry,
         }
         context = Context(database, self.ids, self.resources, self.registry.event_types)
-        metrics = self.resources.setdefault(Metrics, Metrics())
+        self.metrics = metrics = Metrics(telemetry)
+        metrics.declare(self.registry.services.values())
         self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer, metrics)
         consumers = list(self.registry.consumers.values())
         self.consumer_runner = ConsumerRunner(
             database, self.dispatcher, self.consumer_retry, consumers, self.reader, self.clock
         )
-        queues = {**CONCURRENCY, **(concurrency or {})}
-        for job in self.jobs.values():
-            queues.setdefault(job.queue, CONCURRENCY["default"])
+        queues = {job.queue: CONCURRENCY["default"] for job in self.jobs.values()}
+        queues = {**queues, **CONCURRENCY, **(concurrency or {})}
         self.workers = Workers(
             database, self.dispatcher, self.jobs, queues, self.board, self.clock, self.entropy,
             metrics,
@@ -109,13 +112,9 @@ class Runtime:
         admin: JobAdmin = StoredJobs(self.registry, self.workers)
         self.resources[JobAdmin] = admin
         self.scheduler = Scheduler(
-            database,
-            self.dispatcher,
-            self.registry.schedules,
-            self.board,
-            self.clock,
+            database, self.dispatcher, self.registry.schedules, self.board, self.clock,
             job_kept_ms=job_kept_ms,
-        )
+        )  # fmt: skip
         self.sequencer = Sequencer(database, self.board)
         self._watchdog = Watchdog()
         self.health = Health(database, self.clock, self._failing_loops, data_dir)

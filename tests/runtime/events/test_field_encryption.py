@@ -7,6 +7,7 @@ import pytest
 
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.kernel.call import SYSTEM, Context
 from mainspring.kernel.event import Personal, envelope
 from mainspring.kernel.ids import IdMaker
@@ -16,6 +17,7 @@ from mainspring.kernel.table import Query
 from mainspring.runtime.events import field_encryption
 from mainspring.runtime.events.field_encryption import KEY_HELD_S, FieldEncryption
 from mainspring.runtime.invoke.dispatcher import Dispatcher, Idempotency
+from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.tables import ANSWER, SUBJECT_KEY
 from mainspring.testing.clock import FakeClock, SeededEntropy
@@ -59,7 +61,8 @@ class Process:
         self.sealer = FieldEncryption(database, keyring, entropy, clock)
         ids = IdMaker(clock, entropy)
         context = Context(database, ids, {}, Registry([people]).event_types)
-        self.dispatcher = Dispatcher(database, context, clock, keyring, self.sealer)
+        metrics = Metrics(Rollups(clock))
+        self.dispatcher = Dispatcher(database, context, clock, keyring, self.sealer, metrics)
         self.dispatcher.on_commit(self.sealer.on_commit)
 
     def call(self, *events):

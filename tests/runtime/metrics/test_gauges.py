@@ -1,13 +1,12 @@
 """What a scrape says of commits, consumers and queues, on both engines."""
 
 from mainspring.kernel.call import SYSTEM
-from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.runtime import Runtime
 from tests.runtime.links import NewLink, create, rescan
 
 
 async def test_a_scrape_tells_commits_lag_and_depths(runtime: Runtime) -> None:
-    metrics: Metrics = runtime.resources[Metrics]
+    metrics = runtime.metrics
     dispatcher = runtime.dispatcher
     for slug in ("a", "b"):
         call = dispatcher.call(SYSTEM, request_id=slug)
@@ -15,7 +14,7 @@ async def test_a_scrape_tells_commits_lag_and_depths(runtime: Runtime) -> None:
         await dispatcher.run(create, call, {"new": NewLink(slug=slug)})
     await runtime.sequencer.start()
     await runtime.consumer_runner.start()
-    text = (await metrics.text()).decode().splitlines()
+    text = (await metrics.telemetry.text()).decode().splitlines()
     await runtime.consumer_runner.stop()
     await runtime.sequencer.stop()
     counted = dict(line.rsplit(" ", 1) for line in text if line.startswith("mainspring_"))

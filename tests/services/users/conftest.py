@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
@@ -57,6 +58,7 @@ async def people(
             UsersSettings: settings,
             Authority: authenticator,
         },
+        telemetry=Rollups(clock),
         clock=clock,
         entropy=entropy,
     )

@@ -138,7 +138,7 @@ class RestApp:
             raise RuntimeError(f"{scope['type']} is not served here")
         started_s = self._clock.monotonic_s()
         exchange = Exchange(scope, receive, send, self._ids.new("req"))
-        self.metrics.active_requests.value += 1
+        self.metrics.active_requests.add()
         meter = route = None
         try:
             exchange.read_headers(self._hosts)
@@ -177,7 +177,7 @@ class RestApp:
             await self._fail(exchange, self._broken(exchange, error))
         finally:
             exchange.let_go()
-            self.metrics.active_requests.value -= 1
+            self.metrics.active_requests.add(-1)
             (meter or self._unrouted_meter(exchange.method)).observe(
                 exchange.status, self._clock.monotonic_s() - started_s
             )

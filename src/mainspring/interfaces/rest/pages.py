@@ -24,8 +24,8 @@ from mainspring.kernel.etag import tag_of
 from mainspring.kernel.operation import OperationVariant
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.registry import Registry
+from mainspring.ports.telemetry import TEXT_TYPE
 from mainspring.runtime.invoke.dispatcher import Outcome
-from mainspring.runtime.metrics.telemetry import TEXT_TYPE
 
 METRICS_SCOPE = "metrics:read"
 DOCUMENTS_BYTES_MAX = 32 << 20  # of OpenAPI documents kept, one per set of shapes somebody may see
@@ -99,7 +99,7 @@ class Pages:
     async def _metrics(self, exchange: Exchange) -> None:
         scope = None if self._asked_from_here(exchange) else METRICS_SCOPE
         await self._rest.gateway.admit(exchange, scope, RateClass.UNLIMITED)
-        text = await self._rest.metrics.text()
+        text = await self._rest.metrics.telemetry.text()
         headers = [
             (b"content-type", TEXT_TYPE.encode()),
             security_headers.NO_STORE,

@@ -70,14 +70,14 @@ class Dispatcher:
         clock: Clock,
         keyring: Keyring,
         sealer: EventEncoder,
-        metrics: Metrics | None = None,
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._context = context
         self._clock = clock
         self._answers = Answers(database, keyring)
         self._sealer = sealer
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
         self._listeners: list[CommitListener] = []
         self.keyed_locks = KeyedLocks()
 
@@ -93,7 +93,7 @@ class Dispatcher:
         except BaseException as error:
             self._metrics.commits.of(_outcome(error)).add()
             raise
-        self._metrics.committed.value += 1
+        self._metrics.committed.add()
         self._metrics.commit_seconds.observe(self._clock.monotonic_s() - started_s)
 
     def call(

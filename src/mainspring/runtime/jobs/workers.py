@@ -104,7 +104,7 @@ class Workers:
         board: Notifier,
         clock: Clock,
         entropy: Entropy,
-        metrics: Metrics | None = None,
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
@@ -113,7 +113,7 @@ class Workers:
         self._board = board
         self._clock = clock
         self._entropy = entropy
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
         self._name = entropy.token(8).hex()
         self._supervisor = Supervisor()
         # By task, not by job: one that was cancelled and retried can run here twice at a time.

@@ -55,4 +55,4 @@ def watch(
         for labels, jobs in counts.items():
             metrics.jobs.of(*labels).set(jobs)
 
-    metrics.before_scrape(refresh)
+    metrics.telemetry.before_scrape(refresh)

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Instant
 from mainspring.kernel.errors import Conflict, Forbidden, Invalid
+from mainspring.kernel.metric import Counter, Histogram
 from mainspring.kernel.operation import Input, Response
 from mainspring.kernel.page import Page, PageQuery
 from mainspring.kernel.service import Service
@@ -48,6 +49,16 @@ class WebhookSettings(msgspec.Struct, frozen=True):
             raise ValueError("each of retry_after_s must be from 0 to 604800 seconds")
 
 
+DELIVERIES = Counter(
+    "mainspring_webhook_deliveries",
+    "Webhook attempts: delivered, refused (another status), or why no answer came.",
+    ("outcome",),
+)
+DELIVERY_SECONDS = Histogram(
+    "mainspring_webhook_delivery_duration_seconds",
+    "Webhook attempts, from connecting to the answer.",
+)
+
 service = Service(
     "webhooks",
     doc="Events, sent to the URLs of those who asked for them, signed and retried.",
@@ -58,6 +69,7 @@ service = Service(
         "mainspring.services.webhooks.jobs",
         "mainspring.services.webhooks.operations",
     ),
+    metrics=(DELIVERIES, DELIVERY_SECONDS),
 )
 
 Url = Annotated[str, Meta(min_length=1, max_length=2_048, extra_json_schema={"format": "uri"})]

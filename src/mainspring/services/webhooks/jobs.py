@@ -11,11 +11,13 @@ from mainspring.kernel.service import handles
 from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.ports.http_client import NAME_NOT_RESOLVED, HttpClient, WebAnswer, WebError
 from mainspring.ports.keyring import Keyring
+from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.services.webhooks import api, model, store
 from mainspring.services.webhooks.acting import allowed
 from mainspring.services.webhooks.api import (
+    DELIVERIES,
+    DELIVERY_SECONDS,
     END_OF_IDS,
     FAILING_MS_MAX,
     Attempt,
@@ -58,7 +60,8 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
             call.write(store.BEGIN_SERIES(endpoint_id=endpoint_id, event_id=event_id))
         raise Snooze(busy.delay_s, str(busy)) from None
     ok = attempt.status is not None and 200 <= attempt.status < 300
-    call.use(Metrics).deliveries.of("delivered" if ok else attempt.error or "refused").add()
+    outcome = "delivered" if ok else attempt.error or "refused"
+    call.use(Telemetry).counter(DELIVERIES).of(outcome).add()
     if ok:
         _record(call, endpoint_id, event_id, due, attempt, state="delivered")
         if due.failing_since_ms is not None:
@@ -84,7 +87,7 @@ async def _attempt(
 ) -> tuple[Attempt, WebAnswer | None]:
     """Sign and POST one event."""
     clock, keyring = call.use(Clock), call.use(Keyring)
-    settings, metrics = call.use(WebhookSettings), call.use(Metrics)
+    settings, telemetry = call.use(WebhookSettings), call.use(Telemetry)
     secrets = [keyring.unseal(due.secret, purpose=PURPOSE)]
     if due.old_secret is not None and call.now_ms < due.old_secret_until_ms:
         secrets.append(keyring.unseal(due.old_secret, purpose=PURPOSE))
@@ -102,14 +105,15 @@ async def _attempt(
     started_s = clock.monotonic_s()
     answer, error = None, None
     try:
-        answer = await call.use(HttpClient).post(
-            due.url, body, headers, timeout_s=settings.timeout_s
-        )
+        with telemetry.span("webhooks.deliver"):
+            answer = await call.use(HttpClient).post(
+                due.url, body, headers, timeout_s=settings.timeout_s
+            )
     except WebError as failure:
         error = failure
     duration_s = clock.monotonic_s() - started_s
     lane.took(duration_s)
-    metrics.delivery_seconds.observe(duration_s)
+    telemetry.histogram(DELIVERY_SECONDS).of().observe(duration_s)
     at, duration_ms = rfc3339(call.now_ms), round(duration_s * 1000)
     if answer is None:
         assert error is not None  # one of the two
