@@ -216,26 +216,25 @@ class Instance:
             entropy=entropy,
             concurrency=settings.of(QueueSettings).concurrency,
             data_dir=self.data_dir,
+            idempotency_required=server.idempotency_required,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
         self.gateway = Gateway(
-            self.runtime.dispatcher,
             authenticator,
-            self.keyring,
             clock,
             self.runtime.metrics,
             limits=settings.of(LimitSettings),
-            idempotency_required=server.idempotency_required,
             silence_max_ms=None if self.database.exclusive else SILENCE_MAX_MS,
         )
+        self.runtime.dispatcher.on_commit(self.gateway.on_commit)
         self.tail = self._tail()
         self.rest = RestApp(
             self.runtime.registry.operations.values(),
             self.gateway,
+            self.runtime.invoker,
             clock=clock,
             ids=self.runtime.ids,
             metrics=self.runtime.metrics,
-            blobs=self.blobs,
             mounts=user_app.mounts if user_app else {},
             server=server,
             cors=settings.of(CorsSettings),
@@ -249,6 +248,7 @@ class Instance:
             self.runtime.registry,
             ready=self.failing,
             status=self.status,
+            make_call=self.runtime.dispatcher.call,
             prove=lambda nonce: identity.prove(self.keyring, nonce, self.url),
         )
 

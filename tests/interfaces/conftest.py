@@ -22,6 +22,7 @@ from mainspring.kernel.authority import Identity
 from mainspring.kernel.call import Caller
 from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.kernel.errors import Unauthenticated
+from mainspring.ports.blobs import Blobs
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
 from tests.interfaces.notes import Gates, notes
@@ -121,24 +122,24 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         folder.mkdir()
         database = SqliteDatabase(folder / "notes.db")
         await database.open()
+        settings = ServerSettings(**{"port": 0, **(server or {})})
         keyring = FileKeyring(folder / "keyring.json", clock=clock, entropy=entropy)
         await keyring.open()
         runtime = Runtime(
             database, [notes], keyring=keyring, sealer=FieldEncryption(database, keyring, entropy),
-            resources={Gates: Gates()}, telemetry=Rollups(clock),
-        )  # fmt: skip
-        await runtime.migrate()
-        settings = ServerSettings(**{"port": 0, **(server or {})})
-        keys, metrics = Keys(), runtime.metrics
-        gateway = Gateway(
-            runtime.dispatcher, keys, keyring, clock, metrics,
-            limits=LimitSettings(**(limits or {})),
+            resources={Gates: Gates(), Blobs: DirectoryBlobs(folder / "blobs")},
+            telemetry=Rollups(clock),
             idempotency_required=settings.idempotency_required,
         )  # fmt: skip
+        await runtime.migrate()
+        keys, metrics = Keys(), runtime.metrics
+        gateway = Gateway(
+            keys, clock, metrics, limits=LimitSettings(**(limits or {})),
+        )  # fmt: skip
+        runtime.dispatcher.on_commit(gateway.on_commit)
         rest = RestApp(
-            notes.operations.values(), gateway, clock=clock, ids=runtime.ids, metrics=metrics,
-            blobs=DirectoryBlobs(folder / "blobs"), mounts=mounts, server=settings,
-            cors=CorsSettings(**(cors or {})),
+            notes.operations.values(), gateway, runtime.invoker, clock=clock, ids=runtime.ids,
+            metrics=metrics, mounts=mounts, server=settings, cors=CorsSettings(**(cors or {})),
         )  # fmt: skip
         failing: list[str] = []
 
@@ -154,6 +155,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             ready=ready,
             status=status,
             prove=str.upper,
+            make_call=runtime.dispatcher.call,
             title="Notes",
         )
         http = Server(rest, settings, ids=runtime.ids)

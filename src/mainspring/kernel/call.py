@@ -1,6 +1,6 @@
 """A call: who asks, when, and what its handler has staged so far."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import msgspec
@@ -10,13 +10,14 @@ from mainspring.kernel.errors import NotFound, PreconditionFailed
 from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.event import EventType, StagedEvent, require_size
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.invocation import Invoker, Renew
 from mainspring.kernel.job import ConfiguredJob, Job, StagedJob
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Command, Query, Rows, Update, Write
 
 __all__ = [
     "ADDRESS_ACCOUNT", "ANONYMOUS", "STAGED_MAX", "SYSTEM", "TENANT_DEFAULT", "Call", "Caller",
-    "Context", "Reader", "Renew", "Transaction",
+    "Context", "ReadCall", "Reader", "Transaction",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -25,6 +26,10 @@ P = ParamSpec("P")
 STAGED_MAX = 20_000  # writes, events and jobs one call may stage together
 
 _encode = msgspec.json.Encoder().encode
+_READS = (
+    "a stream only reads: nothing commits what it stages. Write, emit and enqueue in an operation "
+    "of another kind, which the caller calls beside the stream"
+)
 
 
 class Reader(Protocol):
@@ -39,16 +44,23 @@ class Reader(Protocol):
         ...
 
 
-Renew = Callable[[], Awaitable[Caller | None]]  # who a lasting call's caller is now
+class Context:
+    """What is the same for every call of a running app. ``invoker`` reaches other operations."""
 
+    __slots__ = ("event_types", "ids", "invoker", "reader", "resources")
 
-class Context(msgspec.Struct, frozen=True):
-    """What is the same for every call of a running app."""
-
-    reader: Reader
-    ids: IdMaker
-    resources: Mapping[type, Any]
-    event_types: Mapping[type, EventType[Any]]
+    def __init__(
+        self,
+        reader: Reader,
+        ids: IdMaker,
+        resources: Mapping[type, Any],
+        event_types: Mapping[type, EventType[Any]],
+    ) -> None:
+        self.reader = reader
+        self.ids = ids
+        self.resources = resources
+        self.event_types = event_types
+        self.invoker: Invoker | None = None  # set once what runs calls is there
 
 
 class Call:
@@ -58,12 +70,13 @@ class Call:
     with the same ``now_ms`` and the same ids in the same order. In a job ``attempt`` counts its
     attempts from 1, and ``progress`` (0 to 1) is shown to whoever looks at the job. ``account`` is
     whose share of what all calls use together (readers, stored answers) this one draws on: the
-    caller, the address of one that is anonymous, or the job.
+    caller, the address of one that is anonymous, or the job. ``deadline_s`` is when its time is up,
+    on the monotonic clock.
     """
 
     __slots__ = (
         "_context", "_ids", "_ids_at", "_updated", "account", "attempt", "caller", "causation_id",
-        "committing", "correlation_id", "events", "if_match", "jobs", "now_ms", "progress",
+        "correlation_id", "deadline_s", "events", "if_match", "jobs", "now_ms", "progress",
         "reader", "renew", "request_id", "reruns", "wakes", "writes",
     )  # fmt: skip
 
@@ -79,13 +92,14 @@ class Call:
         if_match: str | None = None,
         attempt: int = 1,
         account: str = "",
+        deadline_s: float | None = None,
     ) -> None:
         self._context = context
         self._ids: list[str] = []
         self._ids_at = 0
         self.account = account or caller.actor
         self.attempt = attempt
-        self.committing = False  # True while a commit that cannot be called back is on its way
+        self.deadline_s = deadline_s
         self.progress: float | None = None
         self.reruns = 0
         self.caller = caller
@@ -124,6 +138,7 @@ class Call:
             correlation_id=self.correlation_id,
             causation_id=self.causation_id,
             account=self.account,
+            deadline_s=self.deadline_s,
         )
 
     @property
@@ -258,6 +273,32 @@ class Call:
         self.events = []
         self.jobs = []
         self.wakes = set()
+
+
+class ReadCall(Call):
+    """The call of a stream: it is never committed, so it has nothing to stage with."""
+
+    __slots__ = ()
+
+    def write(self, *writes: Write) -> None:
+        """Raise TypeError."""
+        raise TypeError(_READS)
+
+    def write_first(self, *writes: Write) -> None:
+        """Raise TypeError."""
+        raise TypeError(_READS)
+
+    def emit(self, data: object, *, subject: str | None = None) -> str:
+        """Raise TypeError."""
+        raise TypeError(_READS)
+
+    def emit_json(self, kind: type, data: msgspec.Raw, *, subject: str) -> str:
+        """Raise TypeError."""
+        raise TypeError(_READS)
+
+    def enqueue(self, job: Job[P] | ConfiguredJob[P], /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Raise TypeError."""
+        raise TypeError(_READS)
 
 
 class Transaction(Call):

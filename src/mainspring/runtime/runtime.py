@@ -9,10 +9,12 @@ import msgspec
 from mainspring.kernel.call import Context
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service
+from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.telemetry import Telemetry
@@ -26,6 +28,8 @@ from mainspring.runtime.events.sequencer import BATCH_EVENTS, Sequencer
 from mainspring.runtime.health import Health
 from mainspring.runtime.invoke.containment import Watchdog
 from mainspring.runtime.invoke.dispatcher import Dispatcher
+from mainspring.runtime.invoke.idempotency import IdempotencyKeys
+from mainspring.runtime.invoke.invoker import LocalInvoker
 from mainspring.runtime.jobs.admin import StoredJobs
 from mainspring.runtime.jobs.scheduler import JOB_KEPT_MS, Scheduler
 from mainspring.runtime.jobs.workers import JobAttempt, Workers
@@ -69,6 +73,7 @@ class Runtime:
         concurrency: Mapping[str, int] | None = None,
         job_kept_ms: int = JOB_KEPT_MS,
         data_dir: Path | None = None,
+        idempotency_required: bool = False,
     ) -> None:
         self.database = database
         self.clock = clock or SystemClock()
@@ -98,6 +103,7 @@ class Runtime:
         self.metrics = metrics = Metrics(telemetry)
         metrics.declare(self.registry.services.values())
         self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer, metrics)
+        self.invoker = context.invoker = self._local(keyring, metrics, idempotency_required)
         consumers = list(self.registry.consumers.values())
         self.consumer_runner = ConsumerRunner(
             database, self.dispatcher, self.consumer_retry, consumers, self.reader, self.clock
@@ -109,8 +115,7 @@ class Runtime:
             metrics,
         )  # fmt: skip
         watch(metrics, database, queues=queues, consumers=self.registry.consumers)
-        admin: JobAdmin = StoredJobs(self.registry, self.workers)
-        self.resources[JobAdmin] = admin
+        self.resources[JobAdmin] = StoredJobs(self.registry, self.workers)
         self.scheduler = Scheduler(
             database, self.dispatcher, self.registry.schedules, self.board, self.clock,
             job_kept_ms=job_kept_ms,
@@ -118,6 +123,17 @@ class Runtime:
         self.sequencer = Sequencer(database, self.board)
         self._watchdog = Watchdog()
         self.health = Health(database, self.clock, self._failing_loops, data_dir)
+
+    def _local(self, keyring: Keyring, metrics: Metrics, key_required: bool) -> Invoker:
+        return LocalInvoker(
+            self.registry.operations.values(),
+            self.dispatcher,
+            IdempotencyKeys(keyring, required=key_required),
+            clock=self.clock,
+            ids=self.ids,
+            metrics=metrics,
+            blobs=self.resources.get(Blobs),
+        )
 
     def _failing_loops(self) -> list[str]:
         return [*self.workers.failing(), *self.consumer_runner.failing(), *self.scheduler.failing(),

@@ -10,12 +10,10 @@ from urllib.parse import unquote
 import msgspec
 from msgspec import UNSET
 
-from mainspring.gateway.identify import CachedIdentity
-from mainspring.gateway.pipeline import Ask
 from mainspring.kernel.call import SYSTEM
-from mainspring.kernel.errors import Failure, FieldError, Invalid
-from mainspring.kernel.field_errors import explain
-from mainspring.kernel.operation import Kind, Operation
+from mainspring.kernel.errors import Failure
+from mainspring.kernel.invocation import Invocation
+from mainspring.kernel.operation import Kind, Operation, Raw
 from mainspring.kernel.user_app import Asgi
 from mainspring.services.users.api import RefreshRequest, Tokens
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 ADDRESS = "127.0.0.1"
 ANSWER_S = 30.0  # an answer in process that has not ended by then is a stream without end
-_SYSTEM = CachedIdentity(SYSTEM, 1 << 62, ())
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):
@@ -80,7 +77,7 @@ class Client:
         self._credential = credential
         self._tokens = tokens
         self._renew_ms = 0 if tokens is None else self._end_of(tokens)
-        self._known = _SYSTEM if system else None
+        self._system = system
 
     # In Python
 
@@ -115,24 +112,28 @@ class Client:
         idempotency_key: str | None,
         if_match: str | None,
     ) -> Any:
-        gateway = self._platform.app.gateway
-        ask = Ask(self._platform.app.runtime.ids.new("req"))
-        ask.network = ADDRESS
-        ask.method = operation.method
-        ask.target = operation.path.format_map(args).encode()
-        ask.idempotency_key, ask.if_match = idempotency_key, if_match
-        if self._known is not None:
-            ask.known = self._known
-        else:
+        app = self._platform.app
+        caller, account = SYSTEM, ""
+        if not self._system:
             credential = await self.credential()
-            ask.authorization = None if credential is None else f"Bearer {credential}".encode()
-            await gateway.admit(ask, operation.scope, operation.rate)
+            header = None if credential is None else f"Bearer {credential}".encode()
+            admission = await app.gateway.admit(header, ADDRESS, operation.rate)
+            caller, account = admission.caller, admission.account
+        invocation = Invocation(
+            operation.name,
+            args,
+            caller,
+            app.runtime.ids.new("req"),
+            account,
+            idempotency_key=idempotency_key,
+            if_match=if_match,
+        )
         if operation.kind is Kind.STREAM:
-            return await gateway.stream(operation, ask, args)
+            return (await app.runtime.invoker.open(invocation)).body
         if operation.kind is Kind.RAW:
-            return await gateway.raw(operation, ask, args)
-        content = b"" if operation.body_param is None else _encoded(args[operation.body_param])
-        outcome = await gateway.run(operation, ask, args, content)
+            opened = await app.runtime.invoker.open(invocation)
+            return Raw(opened.body, opened.status, opened.media_type, opened.headers)
+        outcome = await app.runtime.invoker.invoke(invocation)
         if outcome.replayed:
             return msgspec.json.decode(outcome.body, type=operation.response)
         if isinstance(outcome.value, msgspec.Raw):
@@ -215,31 +216,19 @@ class Client:
 def _arguments(
     operation: Operation, args: tuple[Any, ...], named: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Bind arguments to the handler's parameters, and check each as HTTP's would be."""
+    """Bind arguments to the handler's parameters, and write each as it would be sent."""
     parameters = list(inspect.signature(operation.declared).parameters.values())[1:]
     bound = inspect.Signature(parameters).bind_partial(*args, **named).arguments
-    kinds: dict[str | None, Any] = {
-        operation.query_param: operation.query, operation.body_param: operation.body,
-    }  # fmt: skip
-    kinds.update(operation.path_params)
-    if operation.query_param is not None:
-        bound.setdefault(operation.query_param, {})
-    missing = [p.name for p in parameters if p.name not in bound and p.name in kinds]
+    needed = {*operation.path_params, operation.body_param}
+    missing = [p.name for p in parameters if p.name not in bound and p.name in needed]
     if missing:
         raise TypeError(f"{operation.name} needs {', '.join(missing)}")
-    return {name: _checked(value, kinds[name]) for name, value in bound.items()}
+    return {name: _sent(value) for name, value in bound.items()}
 
 
-def _checked(value: Any, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(_encoded(value), type=kind)
-    except msgspec.ValidationError as error:
-        pointer, detail = explain(error, kind)
-        raise Invalid("the arguments do not fit", faults=(FieldError(pointer, detail),)) from None
-
-
-def _encoded(value: Any) -> bytes:
-    return bytes(value) if isinstance(value, msgspec.Raw) else msgspec.json.encode(value)
+def _sent(value: Any) -> Any:
+    written = isinstance(value, str | msgspec.Raw)
+    return value if written else msgspec.Raw(msgspec.json.encode(value))
 
 
 def in_process(asgi: Asgi) -> Send:

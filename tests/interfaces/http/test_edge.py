@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from mainspring.gateway.pipeline import LARGE_BODIES_SHARE, LARGE_BODY_BYTES
 from mainspring.interfaces.http import server, streams
 from mainspring.interfaces.http.server import connections_for, raise_open_files
 from mainspring.interfaces.http.settings import ServerSettings
 from mainspring.interfaces.rest import app
 from mainspring.kernel.errors import RateLimited, Unavailable
+from mainspring.kernel.invocation import Opened
 from mainspring.kernel.pool import Pool
+from mainspring.ports.blobs import Blobs
+from mainspring.runtime.invoke.invoker import LARGE_BODIES_SHARE, LARGE_BODY_BYTES
 from mainspring.runtime.invoke.validate import Inputs
 from tests.interfaces.conftest import READER, WRITER, Site, Start
 from tests.interfaces.http.test_protocol import GET, KEY, POST, Wire
@@ -256,7 +258,7 @@ async def test_open_files_are_raised_and_connections_stay_below(
 async def test_one_caller_has_a_share_of_the_uploads(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(site.rest._uploads, "share", 2)
+    monkeypatch.setattr(site.runtime.invoker.uploads, "share", 2)
     head = (
         b"PUT /v1/files/a HTTP/1.1\r\nHost: x\r\n%bContent-Length: 2\r\n"
         b"Expect: 100-continue\r\n\r\n"
@@ -370,7 +372,7 @@ async def test_a_machine_without_room_is_503(site: Site, monkeypatch: pytest.Mon
     def full(*_: Any, **__: Any) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(site.rest._blobs, "put", full)
+    monkeypatch.setattr(site.runtime.resources[Blobs], "put", full)
     answer, problem = await site.ask("PUT", "/v1/files/a", b"ab")
     assert (answer.status, problem["code"], answer.headers["Retry-After"]) == (
         503, "unavailable", "1",
@@ -415,15 +417,15 @@ async def test_draining_does_not_wait_for_a_follower_that_reads_nothing(
     site = await start()
     stuck = asyncio.Event()
 
-    async def endless(*_: Any, **__: Any) -> AsyncIterator[streams.StreamItem]:
+    async def endless(*_: Any, **__: Any) -> Opened:
         async def items() -> AsyncIterator[streams.StreamItem]:
             while True:
                 yield streams.StreamItem(b"x" * 1_000_000)
                 stuck.set()
 
-        return items()
+        return Opened(items())
 
-    monkeypatch.setattr(type(site.rest.gateway), "stream", endless)
+    monkeypatch.setattr(site.runtime.invoker, "open", endless)
     wire = await Wire.to(site)
     await wire.say(b"GET /v1/ticks HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n")
     async with asyncio.timeout(10):
@@ -445,16 +447,16 @@ async def test_a_stream_that_nobody_reads_makes_nothing_more(
     connections = second._uvicorn.server_state.connections
     made_while_paused: list[bool] = []
 
-    async def endless(*_: Any, **__: Any) -> AsyncIterator[streams.StreamItem]:
+    async def endless(*_: Any, **__: Any) -> Opened:
         async def items() -> AsyncIterator[streams.StreamItem]:
             while True:
                 yield streams.StreamItem(b"x" * 1_000_000)
                 paused = [c.flow.write_paused for c in connections]  # type: ignore[union-attr]
                 made_while_paused.append(any(paused))
 
-        return items()
+        return Opened(items())
 
-    monkeypatch.setattr(type(site.rest.gateway), "stream", endless)
+    monkeypatch.setattr(site.runtime.invoker, "open", endless)
     with socket.create_connection(("127.0.0.1", listener.getsockname()[1])) as deaf:
         deaf.sendall(b"GET /v1/ticks HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n")
         async with asyncio.timeout(20):

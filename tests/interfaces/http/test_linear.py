@@ -22,16 +22,16 @@ from mainspring.interfaces.http.cors import Cors
 from mainspring.interfaces.http.exchange import Exchange
 from mainspring.interfaces.http.hosts import Hosts
 from mainspring.interfaces.http.proxies import Proxies
-from mainspring.interfaces.http.router import Router
+from mainspring.interfaces.http.router import Router, decode_segment
 from mainspring.interfaces.http.settings import CorsSettings
+from mainspring.interfaces.rest.arguments import parse_key, require_json
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.media import file_name, media_type
 from mainspring.kernel.operation import Input, Operation
 from mainspring.runtime.events.positions import parse_position
-from mainspring.runtime.invoke.idempotency import parse_key
-from mainspring.runtime.invoke.validate import Inputs, decode_segment, require_json
+from tests.requests import Requests
 
 BYTES = 64 * 1024
 GROWTH_MAX = 9.0  # from n to 4n: linear is 4, quadratic 16
@@ -60,9 +60,9 @@ async def raw(call: Call, body: msgspec.Raw) -> None: ...
 async def query(call: Call, query: Query) -> None: ...
 
 
-WHOLE = Inputs(Operation("t.whole", "POST /v1/t", whole, scope=None))
-RAW = Inputs(Operation("t.raw", "POST /v1/t", raw, scope=None))
-QUERY = Inputs(Operation("t.query", "GET /v1/t", query, scope=None))
+WHOLE = Requests(Operation("t.whole", "POST /v1/t", whole, scope=None))
+RAW = Requests(Operation("t.raw", "POST /v1/t", raw, scope=None))
+QUERY = Requests(Operation("t.query", "GET /v1/t", query, scope=None))
 ROUTER: Router[int] = Router()
 for _template in ("/v1/{a}/b", "/v1/{a}:go", "/v1/c/{a}/{b}:go", "/v1/{a}/{b}/{c}/d"):
     ROUTER.add("GET", _template, 1)
@@ -71,7 +71,7 @@ HOSTS = Hosts(["*.example.org"])
 CORS = Cors(CorsSettings(origins=("https://*.example.com", "https://app.example")))
 
 
-def _body(inputs: Inputs) -> Callable[[bytes], object]:
+def _body(inputs: Requests) -> Callable[[bytes], object]:
     return lambda text: inputs.read((), b"", text, "application/json")
 
 
@@ -178,7 +178,7 @@ def _is_linear(read: Callable[[bytes], object], make: Callable[[int], bytes]) ->
 
 @pytest.mark.parametrize("hostile", BODIES)
 @pytest.mark.parametrize("inputs", [WHOLE, RAW], ids=["typed", "raw"])
-def test_a_body_is_read_in_linear_time(inputs: Inputs, hostile: str) -> None:
+def test_a_body_is_read_in_linear_time(inputs: Requests, hostile: str) -> None:
     assert _is_linear(_body(inputs), BODIES[hostile])
 
 

@@ -205,6 +205,7 @@ async def test_an_operation_fails_alone_and_commits_nothing(
     operation = Operation(
         "links.bad", "POST /v1/links/{id}:bad", misbehave, scope=None, in_transaction=in_transaction
     )
+    operation.attach(misbehave)
     with pytest.raises(Exception):  # noqa: B017, PT011 - whichever it is, it is no BaseException
         await run(runtime, operation, id="x")
     assert await count(runtime, links.HIT_COUNT) == 0

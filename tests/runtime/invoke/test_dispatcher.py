@@ -80,6 +80,7 @@ async def test_what_always_changes_ends_in_a_conflict(runtime: Runtime) -> None:
         call.write(links.LINKS.update(row, hits=0))
 
     losing = Operation("links.lose", "POST /v1/links/{id}:lose", overtaken, scope=None)
+    losing.attach(overtaken)
     with pytest.raises(ConcurrentUpdate):
         await run(runtime, losing, id=link.id)
     assert (await runtime.database.read(links.BY_ID, (link.id,)))[0].hits == 6
@@ -97,6 +98,7 @@ async def test_a_rerun_sees_the_same_moment_and_makes_the_same_ids(runtime: Runt
         call.write(links.LINKS.update(row, hits=row.hits + 1))
 
     racing = Operation("links.race", "POST /v1/links/{id}:race", race, scope=None)
+    racing.attach(race)
     await run(runtime, racing, id=link.id)
     assert len(seen) == 2
     assert seen[0] == seen[1]

@@ -28,6 +28,7 @@ async def same(call: Call, id: str) -> str:
 
 
 unchanged = Operation("links.same", "PATCH /v1/links/{id}", same, scope=None)
+unchanged.attach(same)
 
 
 async def ask(runtime: Runtime, text: str, idempotency: Idempotency, who: str = "ada") -> Outcome:

@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from mainspring.gateway.pipeline import Ask
+from mainspring.gateway.identify import ANONYMOUS_IDENTITY
+from mainspring.gateway.pipeline import Admission
 from mainspring.interfaces.http.hosts import Hosts
 from mainspring.interfaces.http.proxies import network_of
 from mainspring.kernel.errors import Malformed, Timeout, TooLarge, UnsupportedMedia
@@ -36,20 +37,33 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})
                           rb"([0-9a-f]{2})(?:-.*)?")  # fmt: skip
 
 
+NOT_YET_ADMITTED = Admission(ANONYMOUS_IDENTITY, None, "")
+
+
 class PeerGone(Exception):
     """The peer went away, or reads nothing any more. Nobody is left to be answered."""
 
 
-class Exchange(Ask):
-    """An HTTP request and the way to answer it."""
+class Exchange:
+    """An HTTP request and the way to answer it. ``target`` is the raw path."""
 
     __slots__ = (
-        "_held", "_memory", "address", "body_unread", "extra", "headers", "path", "peer", "receive",
-        "route", "scheme", "scope", "send", "started_s", "status", "trace",
+        "_held", "_memory", "address", "admission", "authorization", "body", "body_unread",
+        "content_type", "correlation_id", "extra", "headers", "idempotency_key", "if_match",
+        "method", "network", "path", "path_values", "peer", "query", "receive", "request_id",
+        "route", "scheme", "scope", "send", "started_s", "status", "target", "trace",
     )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
-        super().__init__(request_id)
+        self.request_id = request_id
+        self.correlation_id: str | None = None
+        self.authorization: bytes | None = None
+        self.path_values: Sequence[str] = ()
+        self.content_type: str | None = None
+        self.body = b""
+        self.idempotency_key: str | None = None
+        self.if_match: str | None = None
+        self.admission = NOT_YET_ADMITTED
         self.scope = scope
         self.receive = receive
         self.send = send
@@ -59,9 +73,9 @@ class Exchange(Ask):
         self._memory: Pool | None = None
         self._held: tuple[str, int] = ("", 0)
         self.trace: tuple[bytes, bytes] | None = None
-        self.method = scope["method"]
-        self.query = scope["query_string"]
-        self.target = scope["raw_path"]
+        self.method: str = scope["method"]
+        self.query: bytes = scope["query_string"]
+        self.target: bytes = scope["raw_path"]
         self.path: str = scope["path"]
         self.scheme: str = scope["scheme"]
         client = scope["client"]
@@ -169,7 +183,7 @@ class Exchange(Ask):
 
     def _hold(self, size: int) -> None:
         assert self._memory is not None  # whoever reads a body sets it
-        holder, held = self._held if self._held[1] else (self.holder, 0)
+        holder, held = self._held if self._held[1] else (self.admission.account, 0)
         self._memory.take(holder, size)
         self._held = (holder, held + size)
 
@@ -228,7 +242,7 @@ class Exchange(Ask):
         headers.append((b"request-id", self.request_id.encode()))
         if self.trace is not None:
             headers.append(self.trace)
-        headers.extend(self.rate_limit_headers)
+        headers.extend(self.admission.rate_limit_headers)
         headers.extend(self.extra)
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:

@@ -8,6 +8,7 @@ import structlog
 
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.http.exchange import Exchange, Message, Receive, Send
+from mainspring.kernel.authority import authorise
 from mainspring.kernel.errors import Unauthenticated
 from mainspring.kernel.user_app import Asgi
 from mainspring.runtime.invoke.containment import contained
@@ -53,13 +54,14 @@ class Mounts:
         caller anonymous instead of being refused.
         """
         try:
-            await self._gateway.admit(exchange, mount.scope)
+            exchange.admission = await self._gateway.admit(exchange.authorization, exchange.network)
+            authorise(mount.scope, exchange.admission.caller)
         except Unauthenticated:
             if mount.scope is not None:
                 raise
         scope = dict(exchange.scope)
         scope["root_path"] = scope.get("root_path", "") + mount.prefix
-        scope[CALLER] = exchange.known.caller
+        scope[CALLER] = exchange.admission.caller
         if mount.lifespan is not None:
             scope["state"] = {**scope.get("state", {}), **mount.lifespan.state}
 

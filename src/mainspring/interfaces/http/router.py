@@ -7,8 +7,9 @@ slash at its end is another path. Methods of a fixed path hide those of a patter
 import re
 from collections.abc import Mapping
 from typing import Generic, TypeVar
+from urllib.parse import unquote_to_bytes
 
-from mainspring.runtime.invoke.validate import decode_segment
+from mainspring.kernel.errors import NotFound
 
 R = TypeVar("R")
 
@@ -125,3 +126,14 @@ def _collect(node: _Node[R]) -> list[R]:
     for inner in below:
         found.extend(_collect(inner))
     return found
+
+
+def decode_segment(segment: str) -> str:
+    """Percent-decode one path segment. Raises NotFound when it is not text without NUL."""
+    try:
+        text = unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        raise NotFound() from None
+    if "\0" in text:
+        raise NotFound()
+    return text

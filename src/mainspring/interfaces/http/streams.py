@@ -2,11 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Any
 
-from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.http import security_headers
 from mainspring.interfaces.http.compression import (
     CODING,
@@ -18,7 +17,8 @@ from mainspring.interfaces.http.compression import (
 from mainspring.interfaces.http.conditional import not_modified
 from mainspring.interfaces.http.exchange import Exchange, field
 from mainspring.kernel.errors import NotAcceptable
-from mainspring.kernel.operation import Raw, StreamItem
+from mainspring.kernel.invocation import Opened
+from mainspring.kernel.operation import StreamItem
 
 CHECK_S = 5.0  # how often an open stream's caller is identified again
 KEEP_ALIVE_CHECKS = 3  # silent checks between two comments that keep proxies from closing
@@ -34,12 +34,14 @@ _OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-disposit
 _LINES = re.compile(rb"\r\n|\r|\n")
 
 
-async def answer_raw(exchange: Exchange, raw: Raw) -> None:
+async def answer_raw(exchange: Exchange, raw: Opened) -> None:
     """Send what a raw operation answers; its own headers stand before the defaults."""
     headers = [field(name, text) for name, text in raw.headers]
     named = {name for name, _ in headers}
     if b"content-type" not in named and raw.body:
         headers.append((b"content-type", raw.media_type.encode("latin-1")))
+    if raw.replayed:
+        headers.append((b"idempotency-replayed", b"true"))
     defaults = (security_headers.NO_STORE, *security_headers.API)
     headers.extend(header for header in defaults if header[0] not in named)
     if raw.status == 200 and _has_already(exchange, headers):
@@ -85,12 +87,14 @@ def shrinks(exchange: Exchange, body: bytes, media_type: str) -> bool:
 
 
 async def answer_stream(
-    exchange: Exchange, gateway: Gateway, scope: str | None, items: AsyncIterator[StreamItem]
+    exchange: Exchange, still_holds: Callable[[], Awaitable[bool]], opened: Opened
 ) -> None:
     """Send items as they come, until the stream ends, the peer goes or its access does.
 
     When the server drains the stream ends too: its follower resumes at another, or after the start.
     """
+    assert not isinstance(opened.body, bytes)  # a stream's is pulled
+    items = opened.body
     media_type = _media_type(exchange.headers.get(b"accept", b"*/*"))
     headers = [(b"content-type", media_type), security_headers.NO_STORE, *security_headers.API]
     headers.append((b"x-accel-buffering", b"no"))
@@ -111,7 +115,7 @@ async def answer_stream(
         silent = 0
         while not left.done():
             await _first_of(coming, left, CHECK_S)
-            if left.done() or not await gateway.still_holds(exchange, scope):
+            if left.done() or not await still_holds():
                 break
             if not coming.done():
                 silent += 1

@@ -3,6 +3,8 @@
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -25,25 +27,23 @@ from mainspring.interfaces.http.proxies import Proxies
 from mainspring.interfaces.http.router import Router
 from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
 from mainspring.interfaces.http.streams import answer_raw, answer_stream, shrinks
-from mainspring.interfaces.rest.uploads import content_of, read_upload
+from mainspring.interfaces.rest.arguments import ArgumentReader, parse_key
+from mainspring.interfaces.rest.uploads import file_head
+from mainspring.kernel.authority import authorise
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, MethodNotAllowed, NotFound, RateLimited, Unavailable
 from mainspring.kernel.etag import tag_of
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.invocation import Invocation, Invoker, Outcome, Renew
 from mainspring.kernel.operation import Kind, Operation
-from mainspring.kernel.policy import Rate
+from mainspring.kernel.policy import Rate, RateClass
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.user_app import Asgi
-from mainspring.ports.blobs import Blobs
-from mainspring.runtime.invoke.dispatcher import Outcome
-from mainspring.runtime.invoke.validate import Inputs
 from mainspring.runtime.metrics.telemetry import Metrics, RouteMeter
 
 JSON = (b"content-type", b"application/json")
 VARY_CODING = (b"vary", b"Accept-Encoding")
 
-UPLOADS_MAX = 256  # bodies on their way into the blob store at once
-UPLOADS_SHARE = 32
 BODIES_BYTES_MAX = 256 << 20  # of bodies in memory that take a while to come
 BODIES_BYTES_SHARE = 64 << 20
 STREAMS_MAX = 5_000  # open at once
@@ -79,21 +79,21 @@ class RestApp:
         self,
         operations: Iterable[Operation],
         gateway: Gateway,
+        invoker: Invoker,
         *,
         clock: Clock,
         ids: IdMaker,
         metrics: Metrics,
-        blobs: Blobs | None = None,
         mounts: Mapping[str, tuple[Asgi, str | None]] | None = None,
         server: ServerSettings | None = None,
         cors: CorsSettings | None = None,
     ) -> None:
         self.gateway = gateway
+        self._invoker = invoker
         self.settings = server or ServerSettings()
         self.metrics = metrics
         self._clock = clock
         self._ids = ids
-        self._blobs = blobs
         self._cors = Cors(cors or CorsSettings())
         self._hosts = Hosts(self.settings.hosts)
         self.proxies = Proxies(self.settings.trusted_proxies)
@@ -101,7 +101,6 @@ class RestApp:
             self.settings.hsts_max_age_s, subdomains=self.settings.hsts_subdomains
         )
         self._log = structlog.get_logger("mainspring.rest")
-        self._uploads = Pool("uploads", UPLOADS_MAX, UPLOADS_SHARE)
         self._memory = Pool("bytes of bodies", BODIES_BYTES_MAX, BODIES_BYTES_SHARE)
         self._streams = Pool("streams", STREAMS_MAX, STREAMS_SHARE)
         self._refused_origins = GcraLimiter("refused_origins", REFUSED_ORIGINS_LOGGED, keys_max=2)
@@ -112,12 +111,11 @@ class RestApp:
             self._add(operation)
 
     def _add(self, operation: Operation) -> None:
-        inputs = Inputs(operation)
         serve = {
             Kind.UNARY: self._unary, Kind.UPLOAD: self._upload, Kind.RAW: self._raw,
             Kind.STREAM: self._stream,
         }[operation.kind]  # fmt: skip
-        self.add(operation.method, operation.path, serve(operation, inputs), operation)
+        self.add(operation.method, operation.path, serve(operation), operation)
 
     def add(
         self, method: str, template: str, handle: Handle, operation: Operation | None = None
@@ -252,7 +250,7 @@ class RestApp:
         operation = None if route is None else route.operation
         self._log.warning(
             "denied",
-            caller=exchange.known.caller.actor,
+            caller=exchange.admission.caller.actor,
             operation=None if operation is None else operation.name,
             scope=None if operation is None else operation.scope,
             code=failure.code,
@@ -292,85 +290,113 @@ class RestApp:
             duration_ms=round((self._clock.monotonic_s() - started_s) * 1000, 3),
             request_id=exchange.request_id,
             correlation_id=exchange.correlation_id or exchange.request_id,
-            caller=exchange.known.caller.actor,
+            caller=exchange.admission.caller.actor,
             address=exchange.address,
         )
 
     # Kinds of operations
 
-    def _unary(self, operation: Operation, inputs: Inputs) -> Handle:
-        gateway, scope, rate = self.gateway, operation.scope, operation.rate
-        size_max, timeout_s = operation.body_bytes_max, self.settings.body_timeout_s
-        reads, memory = operation.method == "GET", self._memory
+    async def admit(
+        self, exchange: Exchange, scope: str | None, rate: RateClass = RateClass.DEFAULT
+    ) -> None:
+        """Let a caller in who may do this, before anything is read for it.
+
+        Raises Unauthenticated, Refused or Forbidden.
+        """
+        exchange.admission = admission = await self.gateway.admit(
+            exchange.authorization, exchange.network, rate
+        )
+        authorise(scope, admission.caller)
+
+    def _unary(self, operation: Operation) -> Handle:
+        invoker, reader = self._invoker, ArgumentReader(operation)
 
         async def serve(exchange: Exchange) -> None:
-            await gateway.admit(exchange, scope, rate)
-            if exchange.body_unread and not reads:
-                exchange.check_coding()
-                exchange.body = await exchange.read_body(size_max, timeout_s, memory)
-            outcome = await gateway.perform(operation, inputs, exchange)
+            await self.admit(exchange, operation.scope, operation.rate)
+            await self._read_body(exchange, operation)
+            arguments = _arguments(reader, exchange)
+            outcome = await invoker.invoke(_invocation(exchange, operation, arguments))
             await answer(exchange, outcome, secret=operation.secret)
 
         return serve
 
-    def _upload(self, operation: Operation, inputs: Inputs) -> Handle:
-        gateway, blobs, ids = self.gateway, self._blobs, self._ids
-        if blobs is None:
-            raise ValueError(f"{operation.name} uploads, and the app has no blobs")
+    def _upload(self, operation: Operation) -> Handle:
+        invoker, reader, file = self._invoker, ArgumentReader(operation), operation.upload_param
+        assert file is not None  # Kind.UPLOAD binds one
+        size_max, idle_s = operation.body_bytes_max, self.settings.body_timeout_s
 
         async def serve(exchange: Exchange) -> None:
-            await gateway.admit(exchange, operation.scope, operation.rate)
-            args = inputs.read(exchange.path_values, exchange.query, None, None)
-            key = await gateway.prepare(operation, exchange, args) + ids.new("blob")
-            with self._uploads.place(exchange.holder):
-                upload = await read_upload(
-                    exchange, blobs, key,
-                    size_max=operation.body_bytes_max, idle_s=self.settings.body_timeout_s,
-                )  # fmt: skip
-            assert operation.upload_param is not None  # Kind.UPLOAD binds one
-            args[operation.upload_param] = upload
-            try:
-                outcome = await gateway.run(operation, exchange, args, content_of(upload))
-            except Unavailable:
-                raise  # the commit may have gone through: the sweep decides about the blob
-            except Failure:
-                await blobs.delete(upload.key)
-                raise
-            if outcome.replayed:
-                await blobs.delete(upload.key)
+            await self.admit(exchange, operation.scope, operation.rate)
+            arguments = _arguments(reader, exchange)
+            arguments[file] = file_head(exchange)
+            outcome = await invoker.upload(
+                _invocation(exchange, operation, arguments),
+                exchange.body_chunks(size_max, idle_s),
+            )
             await answer(exchange, outcome)
 
         return serve
 
-    def _raw(self, operation: Operation, inputs: Inputs) -> Handle:
-        gateway, timeout_s = self.gateway, self.settings.body_timeout_s
-        memory = self._memory
+    def _raw(self, operation: Operation) -> Handle:
+        invoker, reader = self._invoker, ArgumentReader(operation)
 
         async def serve(exchange: Exchange) -> None:
-            await gateway.admit(exchange, operation.scope, operation.rate)
-            if exchange.body_unread and operation.writes:
-                exchange.check_coding()
-                exchange.body = await exchange.read_body(
-                    operation.body_bytes_max, timeout_s, memory
-                )
-            args = await gateway.read(inputs, exchange)
-            await answer_raw(exchange, await gateway.raw(operation, exchange, args))
+            await self.admit(exchange, operation.scope, operation.rate)
+            await self._read_body(exchange, operation)
+            invocation = _invocation(exchange, operation, _arguments(reader, exchange))
+            await answer_raw(exchange, await invoker.open(invocation, self._renew(exchange)))
 
         return serve
 
-    def _stream(self, operation: Operation, inputs: Inputs) -> Handle:
-        gateway = self.gateway
+    def _stream(self, operation: Operation) -> Handle:
+        invoker, reader, scope = self._invoker, ArgumentReader(operation), operation.scope
 
         async def serve(exchange: Exchange) -> None:
-            await gateway.admit(exchange, operation.scope, operation.rate)
-            args = inputs.read(
-                exchange.path_values, exchange.query, b"", None, exchange.text(b"last-event-id")
+            await self.admit(exchange, scope, operation.rate)
+            invocation = _invocation(exchange, operation, _arguments(reader, exchange))
+            renew = self._renew(exchange)
+
+            async def still_holds() -> bool:
+                caller = await renew()
+                return caller is not None and (scope is None or caller.allows(scope))
+
+            with self._streams.place(exchange.admission.account):
+                opened = await invoker.open(invocation, renew)
+                await answer_stream(exchange, still_holds, opened)
+
+        return serve
+
+    def _renew(self, exchange: Exchange) -> Renew:
+        return partial(self.gateway.identify_again, exchange.admission)
+
+    async def _read_body(self, exchange: Exchange, operation: Operation) -> None:
+        if exchange.body_unread and operation.writes:
+            exchange.check_coding()
+            exchange.body = await exchange.read_body(
+                operation.body_bytes_max, self.settings.body_timeout_s, self._memory
             )
-            with self._streams.place(exchange.holder):
-                items = await gateway.stream(operation, exchange, args)
-                await answer_stream(exchange, gateway, operation.scope, items)
 
-        return serve
+
+def _arguments(reader: ArgumentReader, exchange: Exchange) -> dict[str, Any]:
+    return reader.read(exchange.path_values, exchange.query, exchange.body, exchange.content_type)
+
+
+def _invocation(
+    exchange: Exchange, operation: Operation, arguments: Mapping[str, Any]
+) -> Invocation:
+    """Write down what was asked, for whoever owns the operation."""
+    admission, key = exchange.admission, exchange.idempotency_key
+    return Invocation(
+        operation.name,
+        arguments,
+        admission.caller,
+        exchange.request_id,
+        admission.account,
+        exchange.correlation_id,
+        idempotency_key=None if key is None or not operation.writes else parse_key(key),
+        if_match=exchange.if_match,
+        resume_after=exchange.text(b"last-event-id") if operation.kind is Kind.STREAM else None,
+    )
 
 
 async def answer(
@@ -432,10 +458,10 @@ async def _packed(exchange: Exchange, body: bytes) -> bytes | None:
     if len(body) < THREAD_BYTES_MIN:
         return gzip(body)
     try:
-        _packing.take(exchange.holder)
+        _packing.take(exchange.admission.account)
     except (RateLimited, Unavailable):
         return None
     try:
         return await asyncio.to_thread(gzip, body)
     finally:
-        _packing.give_back(exchange.holder)
+        _packing.give_back(exchange.admission.account)

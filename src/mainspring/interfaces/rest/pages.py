@@ -19,13 +19,14 @@ from mainspring.interfaces.http.proxies import is_loopback
 from mainspring.interfaces.http.streams import shrinks
 from mainspring.interfaces.openapi import OpenApiDocument
 from mainspring.interfaces.rest.app import RestApp, answer
+from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Malformed, Unavailable
 from mainspring.kernel.etag import tag_of
+from mainspring.kernel.invocation import Outcome
 from mainspring.kernel.operation import OperationVariant
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.registry import Registry
 from mainspring.ports.telemetry import TEXT_TYPE
-from mainspring.runtime.invoke.dispatcher import Outcome
 
 METRICS_SCOPE = "metrics:read"
 DOCUMENTS_BYTES_MAX = 32 << 20  # of OpenAPI documents kept, one per set of shapes somebody may see
@@ -59,6 +60,7 @@ class Pages:
         ready: Callable[[], Awaitable[Sequence[str]]],
         status: Callable[[], Awaitable[Any]],
         prove: Callable[[str], str],
+        make_call: Callable[..., Call],
         title: str = "Mainspring",
     ) -> None:
         self._rest = rest
@@ -66,6 +68,7 @@ class Pages:
         self._ready = ready
         self._status = status
         self._prove = prove
+        self._make_call = make_call
         self._documents: OrderedDict[tuple[int, ...], _Written] = OrderedDict()
         self._documents_bytes = 0
         services = registry.services.values()
@@ -98,7 +101,7 @@ class Pages:
 
     async def _metrics(self, exchange: Exchange) -> None:
         scope = None if self._asked_from_here(exchange) else METRICS_SCOPE
-        await self._rest.gateway.admit(exchange, scope, RateClass.UNLIMITED)
+        await self._rest.admit(exchange, scope, RateClass.UNLIMITED)
         text = await self._rest.metrics.telemetry.text()
         headers = [
             (b"content-type", TEXT_TYPE.encode()),
@@ -125,12 +128,12 @@ class Pages:
         )
 
     async def _show_status(self, exchange: Exchange) -> None:
-        await self._rest.gateway.admit(exchange, None)
+        await self._rest.admit(exchange, None)
         await answer(exchange, Outcome(200, _encode(await self._status())), fresh=True)
 
     async def _show_proof(self, exchange: Exchange) -> None:
         """Prove to who has the keyring, before a key is sent, that this is its platform."""
-        await self._rest.gateway.admit(exchange, None)
+        await self._rest.admit(exchange, None)
         nonce = _NONCE.fullmatch(exchange.query)
         if nonce is None:
             raise Malformed("ask with ?nonce= and 64 hexadecimal digits")
@@ -138,9 +141,9 @@ class Pages:
         await answer(exchange, Outcome(200, _encode({"proof": proof})), fresh=True)
 
     async def _openapi(self, exchange: Exchange) -> None:
-        await self._rest.gateway.admit(exchange, None)
+        await self._rest.admit(exchange, None)
         shapes = await self._shapes(exchange)
-        known = exchange.known.caller.id is not None
+        known = exchange.admission.caller.id is not None
         written = self._document_of(shapes, known=known)
         packed = written.packed if shrinks(exchange, written.plain, "application/json") else None
         await answer(exchange, Outcome(200, written.plain, etag=written.etag), packed=packed)
@@ -151,7 +154,10 @@ class Pages:
         A service gives the same list while nothing has changed, so nothing is compiled and nothing
         compared for a document that is there already.
         """
-        call = self._rest.gateway.call(exchange)
+        admission = exchange.admission
+        call = self._make_call(
+            admission.caller, request_id=exchange.request_id, account=admission.account
+        )
         services = self._registry.services.values()
         return [await s.describe(call) for s in services if s.describe is not None]
 

@@ -2,56 +2,74 @@
 
 import asyncio
 import types
-from collections.abc import Awaitable, Coroutine, Generator
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, TypeVar
 
 from mainspring.kernel.errors import DeadlineExceeded
 
 T = TypeVar("T")
 
-COMMIT_POLL_S = 0.02  # how often a call past its limit is asked whether its commit has ended
 
+class TimeLimit:
+    """How long one call may take. Made for one ``run``.
 
-class Committing(Protocol):
-    """Something that says whether its commit is on its way."""
-
-    @property
-    def committing(self) -> bool:
-        """True from handing the commit over until its verdict is known."""
-        ...
-
-
-async def within(seconds: float, work: Coroutine[Any, Any, T], call: Committing) -> T:
-    """Run a coroutine; when it takes longer, cancel it and raise DeadlineExceeded.
-
-    A commit on its way cannot be called back, so it is waited for: DeadlineExceeded means that
-    nothing was committed. The first step runs before any timer is set; most reads end with it.
+    A commit on its way cannot be called back, so its verdict is waited for: DeadlineExceeded means
+    that nothing was committed.
     """
-    try:
-        waits_for = work.send(None)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    loop = asyncio.get_running_loop()
-    limit = asyncio.timeout(None)
-    timer: asyncio.TimerHandle
 
-    def expire() -> None:
-        nonlocal timer
-        if call.committing:
-            timer = loop.call_later(COMMIT_POLL_S, expire)
-        else:
-            limit.reschedule(loop.time())
+    __slots__ = ("_committing", "_end", "_passed", "seconds")
 
-    timer = loop.call_later(seconds, expire)
-    try:
-        async with limit:
-            return await _rest(work, waits_for)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise DeadlineExceeded(f"the time limit of {seconds:g} s passed") from None
-    finally:
-        timer.cancel()
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._passed = self._committing = False
+        self._end: Callable[[], None] | None = None  # cancels the work, once it has waited
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine; when it takes longer, cancel it and raise DeadlineExceeded.
+
+        The first step runs before any timer is set; most reads end with it.
+        """
+        try:
+            waits_for = work.send(None)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        loop = asyncio.get_running_loop()
+        limit = asyncio.timeout(None)
+        self._end = lambda: limit.reschedule(loop.time())
+        timer = loop.call_later(self.seconds, self._pass)
+        try:
+            async with limit:
+                return await _rest(work, waits_for)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise self._exceeded() from None
+        finally:
+            timer.cancel()
+
+    def _pass(self) -> None:
+        self._passed = True
+        if not self._committing and self._end is not None:
+            self._end()
+
+    async def commit(self, commit: Coroutine[Any, Any, None]) -> None:
+        """Await a commit, which the limit does not cut off; what follows it is bounded again.
+
+        Raises DeadlineExceeded without beginning it when the limit has passed.
+        """
+        if self._passed:
+            commit.close()
+            raise self._exceeded()
+        self._committing = True
+        try:
+            await commit
+        finally:
+            self._committing = False
+            if self._passed and self._end is not None:
+                self._end()
+
+    def _exceeded(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"the time limit of {self.seconds:g} s passed")
 
 
 async def waiting_at_most(seconds: float, work: Awaitable[T]) -> T:

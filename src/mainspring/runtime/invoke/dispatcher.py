@@ -1,11 +1,11 @@
 """The commit: runs a handler and makes everything it staged durable in one transaction."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from mainspring.kernel.call import STAGED_MAX, Call, Caller, Context, Transaction
+from mainspring.kernel.call import STAGED_MAX, Call, Caller, Context, ReadCall, Transaction
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import (
     ConcurrentUpdate,
@@ -18,14 +18,16 @@ from mainspring.kernel.errors import (
     Unavailable,
 )
 from mainspring.kernel.event import StagedEvent
+from mainspring.kernel.invocation import Outcome
 from mainspring.kernel.job import JobState, StagedJob
-from mainspring.kernel.operation import Operation, Response
+from mainspring.kernel.operation import Operation, Raw, Response
 from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.events.log import event_row
-from mainspring.runtime.invoke.containment import contained, tell
-from mainspring.runtime.invoke.idempotency import Answers, Idempotency, KeyTaken, Outcome
+from mainspring.runtime.invoke.containment import contained, contained_items, tell
+from mainspring.runtime.invoke.deadline import TimeLimit
+from mainspring.runtime.invoke.idempotency import Answers, Idempotency, KeyTaken
 from mainspring.runtime.invoke.keyed_locks import KeyedLocks, contested
 from mainspring.runtime.invoke.tracing import CURRENT_CALL
 from mainspring.runtime.metrics.telemetry import Metrics
@@ -47,6 +49,16 @@ class EventEncoder(Protocol):
     async def encode(self, event: StagedEvent, call: Call) -> tuple[bytes, list[Write]]:
         """Return the JSON, and the writes that keep a new person's key."""
         ...
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """One call on its way through the dispatcher."""
+
+    operation: Operation
+    call: Call
+    args: Mapping[str, Any]
+    idempotency: Idempotency | None
+    limit: TimeLimit | None
 
 
 class Dispatcher:
@@ -85,11 +97,13 @@ class Dispatcher:
         """Call ``listener`` after each commit with events and before its call is answered."""
         self._listeners.append(listener)
 
-    async def _counted(self, commit: Awaitable[None]) -> None:
+    async def _counted(
+        self, commit: Coroutine[Any, Any, None], limit: TimeLimit | None = None
+    ) -> None:
         """Count a commit by its outcome, and time the ones that held."""
         started_s = self._clock.monotonic_s()
         try:
-            await commit
+            await (commit if limit is None else limit.commit(commit))
         except BaseException as error:
             self._metrics.commits.of(_outcome(error)).add()
             raise
@@ -106,9 +120,14 @@ class Dispatcher:
         if_match: str | None = None,
         attempt: int = 1,
         account: str = "",
+        deadline_s: float | None = None,
+        reads: bool = False,
     ) -> Call:
-        """Make the call a handler is given; this task's log lines carry its ids from here on."""
-        call = Call(
+        """Make the call a handler is given; this task's log lines carry its ids from here on.
+
+        With ``reads`` it is one that stages nothing.
+        """
+        call = (ReadCall if reads else Call)(
             self._context,
             caller,
             now_ms=self._clock.now_ms(),
@@ -118,6 +137,7 @@ class Dispatcher:
             if_match=if_match,
             attempt=attempt,
             account=account,
+            deadline_s=deadline_s,
         )
         CURRENT_CALL.set(call)
         return call
@@ -126,19 +146,22 @@ class Dispatcher:
         self,
         operation: Operation,
         call: Call,
-        args: dict[str, Any],
+        args: Mapping[str, Any],
         idempotency: Idempotency | None = None,
+        limit: TimeLimit | None = None,
     ) -> Outcome:
-        """Run a unary or upload operation and commit what it staged, once.
+        """Run any operation but a stream and commit what it staged, once.
 
         A guard that fails re-runs the handler at most ``RERUNS_MAX`` times, then raises
         ConcurrentUpdate. Where a call with the same idempotency key has committed before, its
         answer is returned: most calls are no repeats, so it is looked for only when the commit
         meets the key, or the handler fails. It is looked for first where the handler is dear (its
         answer holds a secret) or runs inside the transaction. Raises KeyReused when the request was
-        another one. A Failure that keeps what was staged is raised after the commit.
+        another one. A Failure that keeps what was staged is raised after the commit. ``limit`` is
+        told of the commits, which it must not cut off.
         """
-        outcome = await self._run(operation, call, args, idempotency)
+        run = _Run(operation, call, args, idempotency, limit)
+        outcome = await self._run(run)
         if not outcome.replayed or operation.shows is None or not outcome.body:
             return outcome
         body = await operation.shows(call, outcome.body, **args)
@@ -146,83 +169,75 @@ class Dispatcher:
             return msgspec.structs.replace(outcome, body=body)
         return msgspec.structs.replace(outcome, status=204, body=b"", etag=None)
 
-    async def _run(
-        self,
-        operation: Operation,
-        call: Call,
-        args: dict[str, Any],
-        idempotency: Idempotency | None,
-    ) -> Outcome:
-        if idempotency is not None and (operation.secret or operation.in_transaction):
-            stored = await self.replay(idempotency, call.now_ms)
+    async def _run(self, run: "_Run") -> Outcome:
+        operation, call = run.operation, run.call
+        if run.idempotency is not None and (operation.secret or operation.in_transaction):
+            stored = await self._stored(run)
             if stored is not None:
                 return stored
         if operation.in_transaction:
-            return await self._run_inside(operation, call, args, idempotency)
-        outcome = await self._attempt(operation, call, args, idempotency)
+            return await self._run_inside(run)
+        outcome = await self._attempt(run)
         if outcome is not None:
             return outcome
         async with self.keyed_locks.of(contested(call.writes)):
             for _ in range(RERUNS_MAX):
                 call.reset()
-                outcome = await self._attempt(operation, call, args, idempotency)
+                outcome = await self._attempt(run)
                 if outcome is not None:
                     return outcome
         raise ConcurrentUpdate()
 
-    async def _attempt(
-        self,
-        operation: Operation,
-        call: Call,
-        args: dict[str, Any],
-        idempotency: Idempotency | None,
-    ) -> Outcome | None:
+    async def _attempt(self, run: "_Run") -> Outcome | None:
         """Run the handler once and commit; None when it must run again."""
+        call, idempotency = run.call, run.idempotency
         try:
-            value = await contained(operation.handler(call, **args))
-            outcome = answer(operation, value)
+            value = await contained(run.operation.handler(call, **run.args))
+            outcome = answer(run.operation, value)
             # A key remembers the answer of a call that changed nothing too: when it is repeated,
             # it must not take effect over what others did since.
             if call.writes or call.events or call.jobs or idempotency is not None:
-                await self.commit(call, outcome=outcome, idempotency=idempotency)
+                await self.commit(call, outcome=outcome, idempotency=idempotency, limit=run.limit)
             return outcome
         except Rerun:
-            return await self._stored(idempotency, call)
+            return await self._stored(run)
         except KeyTaken:
-            await self._ask_again(operation, call, args)
+            await self._ask_again(run)
             return await self._answers.winners(idempotency, call.now_ms)
         except Failure as failure:
             if not _denies(failure):
-                stored = await self._stored(idempotency, call)
+                stored = await self._stored(run)
                 if stored is not None:
                     return stored
-            if failure.commits_on_failure and not await self._keep(call):
+            if failure.commits_on_failure and not await self._keep(run):
                 return None
             raise
 
-    async def replay(self, idempotency: Idempotency, now_ms: int) -> Outcome | None:
-        """Return the stored answer of an earlier call with this key, as ``Answers.replay`` does."""
-        return await self._answers.replay(idempotency, now_ms)
-
-    async def _ask_again(self, operation: Operation, call: Call, args: dict[str, Any]) -> None:
+    async def _ask_again(self, run: "_Run") -> None:
         """Raise when the caller may do this no more; the handler may have gone by what it knew."""
-        call.reset()
+        run.call.reset()
         try:
-            await contained(operation.handler(call, **args))
+            await contained(run.operation.handler(run.call, **run.args))
         except Failure as failure:
             if _denies(failure):
                 raise
         except Rerun:
             pass
 
-    async def _stored(self, idempotency: Idempotency | None, call: Call) -> Outcome | None:
-        """Return what an earlier call with this key was answered, if there was one."""
-        return None if idempotency is None else await self.replay(idempotency, call.now_ms)
+    async def replay(self, idempotency: Idempotency, now_ms: int) -> Outcome | None:
+        """Return the stored answer of an earlier call with this key, as ``Answers.replay`` does."""
+        return await self._answers.replay(idempotency, now_ms)
 
-    async def _keep(self, call: Call) -> bool:
+    async def _stored(self, run: "_Run") -> Outcome | None:
+        """Return what an earlier call with this key was answered, if there was one."""
+        if run.idempotency is None:
+            return None
+        return await self.replay(run.idempotency, run.call.now_ms)
+
+    async def _keep(self, run: "_Run") -> bool:
         """Commit what a failure keeps. Returns False when a guard failed: run again."""
         try:
-            await self.commit(call)
+            await self.commit(run.call, limit=run.limit)
         except Rerun:
             return False
         return True
@@ -235,14 +250,11 @@ class Dispatcher:
         idempotency: Idempotency | None = None,
         also: Sequence[Write] = (),
         wakes: Wakes = frozenset(),
+        limit: TimeLimit | None = None,
     ) -> None:
         """Commit what a call staged, ``also`` included. Raises what the database port raises."""
         writes, woken = await self._to_writes(call, outcome, idempotency)
-        call.committing = True
-        try:
-            await self._counted(self._database.commit([*also, *writes], woken | wakes))
-        finally:
-            call.committing = False
+        await self._counted(self._database.commit([*also, *writes], woken | wakes), limit)
         self.tell(call)
 
     async def commit_all(
@@ -265,13 +277,8 @@ class Dispatcher:
             for listener in self._listeners:
                 tell(listener, call, call.events)
 
-    async def _run_inside(
-        self,
-        operation: Operation,
-        call: Call,
-        args: dict[str, Any],
-        idempotency: Idempotency | None,
-    ) -> Outcome:
+    async def _run_inside(self, run: "_Run") -> Outcome:
+        operation, call, idempotency = run.operation, run.call, run.idempotency
         inner = Transaction(
             self._context,
             call.caller,
@@ -281,6 +288,7 @@ class Dispatcher:
             causation_id=call.causation_id,
             if_match=call.if_match,
             account=call.account,
+            deadline_s=call.deadline_s,
         )
         outcome: Outcome | None = None
         ran = False
@@ -291,13 +299,12 @@ class Dispatcher:
                 inner.reset()
             ran = True
             inner.reader = transaction
-            outcome = answer(operation, await contained(operation.handler(inner, **args)))
+            outcome = answer(operation, await contained(operation.handler(inner, **run.args)))
             return await self._to_writes(inner, outcome, idempotency)
 
         for _ in range(RERUNS_MAX):
-            call.committing = True
             try:
-                await self._counted(self._database.transact(body))
+                await self._counted(self._database.transact(body), run.limit)
             except Rerun:
                 continue
             except KeyTaken:
@@ -305,11 +312,9 @@ class Dispatcher:
                     return found
                 continue
             except Failure:
-                if (stored := await self._stored(idempotency, call)) is not None:
+                if (stored := await self._stored(run)) is not None:
                     return stored
                 raise
-            finally:
-                call.committing = False
             self.tell(inner)
             assert outcome is not None  # the body has run
             return outcome
@@ -364,6 +369,8 @@ def _outcome(error: BaseException) -> str:
 
 def answer(operation: Operation, value: Any) -> Outcome:
     """Encode what a handler returned."""
+    if type(value) is Raw:
+        return _raw_outcome(value)
     if type(value) is Response:
         status, etag, headers = value.status or operation.status, value.etag, value.headers
         inner = value.body
@@ -376,6 +383,17 @@ def answer(operation: Operation, value: Any) -> Outcome:
     else:
         body = _encode(inner)
     return Outcome(status, body, etag, headers, inner)
+
+
+def _raw_outcome(raw: Raw) -> Outcome:
+    """Take a raw answer with the media type among its headers, where a repetition finds it."""
+    headers = raw.headers
+    if raw.body and all(name.lower() != "content-type" for name, _ in headers):
+        headers = (("Content-Type", raw.media_type), *headers)
+    if isinstance(raw.body, bytes):
+        return Outcome(raw.status, raw.body, headers=headers, value=raw)
+    streamed = msgspec.structs.replace(raw, body=contained_items(aiter(raw.body)))
+    return Outcome(raw.status, b"", headers=headers, value=streamed)
 
 
 def job_row(call: Call, staged: StagedJob) -> JobRow:

@@ -8,7 +8,7 @@ effect.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,8 @@ import msgspec
 
 from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.errors import AnswerGone, InFlight, KeyRequired, KeyReused, Malformed
-from mainspring.kernel.operation import Operation
+from mainspring.kernel.invocation import Headers, Outcome
+from mainspring.kernel.operation import Operation, Raw
 from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
@@ -34,6 +35,7 @@ from mainspring.runtime.tables import (
 
 KEY_CHARS_MAX = 255
 RETRY_AFTER_S = 1
+UNMARKED_BYTES = 32  # of a fingerprint of method, URL and body, as versions before made them
 ANSWER_KEPT_MS = 24 * 3600 * 1000
 SECRET_ANSWER_KEPT_MS = 10 * 60 * 1000
 INLINE_BYTES_MAX = 4_096  # of an answer that stands in its record
@@ -42,13 +44,13 @@ SHARE_BYTES_MAX = 64 << 20  # of one account's answers that stand apart
 TRIM_EVERY_BYTES = SHARE_BYTES_MAX // 8  # written by an account: then its share is looked at
 ACCOUNTS_MAX = 10_000  # whose bytes are counted at a time
 
+_FORM = b"2"  # begins a fingerprint of operation and arguments
 _PURPOSE = "answers"
-_QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
-_BARE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 _encode = msgspec.json.Encoder().encode
-_Headers = tuple[tuple[str, str], ...]
-_decode_headers = msgspec.json.Decoder(tuple[str | None, _Headers]).decode
+_encode_sorted = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
+_decode = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode())).decode
+_decode_headers = msgspec.json.Decoder(tuple[str | None, Headers]).decode
 
 
 class Idempotency(msgspec.Struct, frozen=True):
@@ -57,27 +59,6 @@ class Idempotency(msgspec.Struct, frozen=True):
     key_hash: bytes
     fingerprint: bytes
     secret: bool = False
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What a call is answered with. ``value`` is None where a stored answer is replayed."""
-
-    status: int
-    body: bytes
-    etag: str | None = None
-    headers: _Headers = ()
-    value: Any = None
-    replayed: bool = False
-
-
-def parse_key(header: str) -> str:
-    """Read ``Idempotency-Key``, bare or as a quoted string (RFC 9651). Raises Malformed."""
-    header = header.strip(" \t")
-    quoted = _QUOTED.fullmatch(header)
-    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted is not None else header
-    if not 1 <= len(key) <= KEY_CHARS_MAX or (quoted is None and _BARE.fullmatch(key) is None):
-        raise Malformed(f"Idempotency-Key must be 1 to {KEY_CHARS_MAX} printable ASCII characters")
-    return key
 
 
 class IdempotencyKeys:
@@ -91,24 +72,23 @@ class IdempotencyKeys:
         self._running: set[bytes] = set()
 
     def identify(
-        self,
-        operation: Operation,
-        caller: Caller,
-        header: str | None,
-        *request: bytes,
+        self, operation: Operation, caller: Caller, key: str | None, args: Mapping[str, Any]
     ) -> Idempotency | None:
         """Return what identifies this call, or None when it carries no key.
 
-        ``request`` is method, path, query and body, or the body's digest. An anonymous caller has
-        no identity of its own, so the request itself is part of its key's scope. Raises
-        KeyRequired, Malformed.
+        ``args`` are the handler's: the same call is the same whichever interface it comes through,
+        and however its JSON was written. An anonymous caller has no identity of its own, so the
+        request itself is part of its key's scope. Raises KeyRequired, Malformed.
         """
-        if header is None:
+        if key is None:
             if self._required:
                 raise KeyRequired("send Idempotency-Key with every write")
             return None
-        key = parse_key(header)
-        fingerprint = self._keyring.fingerprint(_framed(*request), purpose="idempotency.request")
+        if not 1 <= len(key) <= KEY_CHARS_MAX:
+            raise Malformed(f"an idempotency key has 1 to {KEY_CHARS_MAX} characters")
+        fingerprint = _FORM + self._keyring.fingerprint(
+            _framed(operation.name.encode(), _canonical(args)), purpose="idempotency.request"
+        )
         scope = [caller.tenant, caller.kind, caller.id or "", operation.name, key]
         parts = [part.encode() for part in scope]
         if caller.id is None:
@@ -127,6 +107,14 @@ class IdempotencyKeys:
             yield
         finally:
             self._running.discard(key_hash)
+
+
+def _canonical(args: Mapping[str, Any]) -> bytes:
+    """Write arguments as JSON in one spelling: sorted names, no spaces.
+
+    Numbers stay as they were written: two that only a decimal tells apart are not the same.
+    """
+    return _encode_sorted(_decode(_encode_sorted(args)))
 
 
 def _framed(*parts: bytes) -> bytes:
@@ -201,6 +189,8 @@ class Answers:
         elif len(outcome.body) > INLINE_BYTES_MAX and not idempotency.secret:
             digest, also = self._apart(call, outcome.body, stored.expires_ms)
             stored = msgspec.structs.replace(stored, body=None, digest=digest)
+        elif isinstance(outcome.value, Raw) and not isinstance(outcome.value.body, bytes):
+            stored = msgspec.structs.replace(stored, body=None, sealed=True)  # it was streamed
         elif idempotency.secret or personal or not slices:
             sealed = self._keyring.seal(outcome.body, purpose=_PURPOSE)
             stored = msgspec.structs.replace(stored, body=sealed, sealed=True)
@@ -252,6 +242,13 @@ class Answers:
             return None
         stored = rows[0]
         if stored.fingerprint != idempotency.fingerprint:
+            if len(stored.fingerprint) == UNMARKED_BYTES:
+                raise AnswerGone(
+                    "a call with this key took effect before the server was upgraded, and whether "
+                    "it was this one cannot be told any more: read what it changed, or send a new "
+                    "key",
+                    extra={"answered": stored.status},
+                )
             raise KeyReused("this key came with another request: send a new one with a new key")
         body = await self._body(stored)
         if body is None:

@@ -1,16 +1,14 @@
-"""What a call says: path, query and body read into typed arguments, or refused with pointers.
+"""What a call says, read into the handler's arguments or refused with pointers.
 
-Of several members with one name the last counts, as RFC 8259 readers commonly do. Numbers are
-finite: ``NaN`` is not JSON, and what a double cannot hold is refused.
+What an address is made of comes as text, which is read loosely: ``7`` is a number where one is
+wanted. A body is JSON, which is read strictly. Numbers are finite.
 """
 
 import contextlib
 import math
-import re
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -20,32 +18,27 @@ from mainspring.kernel.errors import (
     Invalid,
     Malformed,
     NotFound,
-    UnsupportedMedia,
 )
 from mainspring.kernel.field_errors import collect, escape
 from mainspring.kernel.json_reader import JsonReader, fields_of, holds
 from mainspring.kernel.operation import Kind, Operation
 
-QUERY_BYTES_MAX = 16_384
-QUERY_FIELDS_MAX = 128
-
 Args = dict[str, Any]
-
-_JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9.!#$&^_-]+\+json)")
 
 
 class Inputs:
     """The readers of one operation, made once when the platform starts."""
 
     __slots__ = (
-        "_body_absent", "_body_param", "_body_reader", "_floats", "_lists",
-        "_no_query", "_path", "_query_param", "_query_type", "_texts", "resumes",
+        "_body_absent", "_body_param", "_body_reader", "_body_type", "_floats", "_lists", "_name",
+        "_names", "_no_query", "_path", "_query_param", "_query_type", "_texts", "resumes",
     )  # fmt: skip
 
     def __init__(self, operation: Operation) -> None:
-        self._path = tuple(
-            (name, None if kind is str else kind) for name, kind in operation.path_params.items()
-        )
+        self._name = operation.name
+        self._path = tuple(operation.path_params.items())
+        others = operation.query_param, operation.body_param, operation.upload_param
+        self._names = {*operation.path_params, *(name for name in others if name is not None)}
         self._query_param = operation.query_param
         self._query_type = operation.query
         fields = fields_of(operation.query)
@@ -55,6 +48,7 @@ class Inputs:
         self._no_query: Any = None if self._query_type is None else self._defaults()
         self.resumes = operation.kind is Kind.STREAM and "after" in fields
         self._body_param = operation.body_param
+        self._body_type = operation.body if isinstance(operation.body, type) else None
         self._body_absent = absent_body(operation)
         self._body_reader = JsonReader(Any if operation.body is None else operation.body)
 
@@ -65,46 +59,66 @@ class Inputs:
         except msgspec.ValidationError:
             return None
 
-    def read(
-        self,
-        path: Sequence[str],
-        query: bytes,
-        body: bytes | None,
-        media_type: str | None,
-        resume_after: str | None = None,
-    ) -> Args:
-        """Return the handler's arguments. ``body`` is None when somebody else reads it.
+    def read(self, arguments: Mapping[str, Any], resume_after: str | None = None) -> Args:
+        """Return the handler's arguments; what is of the wanted type already is taken as it is.
 
-        Raises NotFound, Malformed, UnsupportedMedia or Invalid with what is wrong and where.
+        A part that belongs to an upload is left to who stores it. Raises NotFound, Malformed or
+        Invalid with what is wrong and where.
         """
+        if not arguments.keys() <= self._names:
+            self._refuse(arguments.keys() - self._names)
         args: Args = {}
-        for (name, kind), value in zip(self._path, path, strict=True):
-            args[name] = value if kind is None else _path_value(name, value, kind)
+        for name, kind in self._path:
+            value = arguments.get(name)
+            args[name] = value if type(value) is kind else self._path_value(name, value, kind)
+            if type(value) is str and "\0" in value:
+                raise NotFound()
         if self._query_param is not None:
-            empty = None if query or resume_after else self._no_query
-            args[self._query_param] = empty or self._read_query(query, resume_after)
-        elif query:
-            self._refuse_query(query)
-        if self._body_param is not None and body is not None:
-            args[self._body_param] = self._read_body(body, media_type)
-        elif body:
-            _refuse_body(body)
+            query = arguments.get(self._query_param)
+            if not (query or resume_after) and self._no_query is not None:
+                args[self._query_param] = self._no_query
+            elif type(query) is self._query_type and resume_after is None:
+                args[self._query_param] = query
+            else:
+                args[self._query_param] = self._read_query(query, resume_after)
+        if self._body_param is not None:
+            args[self._body_param] = self._read_body(arguments.get(self._body_param, msgspec.UNSET))
         return args
 
-    # The query
+    def _refuse(self, unknown: Collection[str]) -> None:
+        raise Invalid(
+            f"{self._name} takes {', '.join(sorted(self._names)) or 'no arguments'}",
+            faults=[FieldError("/" + escape(name), "unknown argument") for name in unknown],
+        )
 
-    def _read_query(self, query: bytes, resume_after: str | None) -> Any:
+    def _path_value(self, name: str, value: Any, kind: Any) -> Any:
+        if value is None:
+            raise Invalid(
+                f"{self._name} needs {name}", faults=(FieldError("/" + name, "required"),)
+            )
+        try:
+            return msgspec.convert(_plain(value), kind, strict=False)
+        except msgspec.ValidationError:
+            raise NotFound(f"nothing is at this {name}") from None
+
+    def _read_query(self, query: Any, resume_after: str | None) -> Any:
+        """Read text, or plain values; a name that came more than once has a list of them."""
+        given = query if type(query) is dict else _plain(query or {})
         fields: dict[str, Any] = {}
         wrong: dict[str, str] = {}
-        for name, text in _pairs(query):
-            if len(text) == 4 and text.lower() == "null" and name not in self._texts:
+        for name, value in given.items():
+            values = value if isinstance(value, list) else [value]
+            if "\0" in name or any(isinstance(v, str) and "\0" in v for v in values):
+                fault = FieldError("", "query parameter: contains the character NUL")
+                raise Invalid("text must not contain the character NUL", faults=(fault,))
+            if name not in self._texts and any(_is_null(v) for v in values):
                 wrong[name] = "leave it out instead of writing null"
             elif name in self._lists:
-                fields.setdefault(name, []).append(text)
-            elif name in fields:
+                fields[name] = values
+            elif len(values) > 1:
                 wrong[name] = "given more than once"
             else:
-                fields[name] = text
+                fields[name] = values[0]
         if resume_after is not None and self.resumes:
             fields["after"] = resume_after
         read, faults = None, FieldErrors()
@@ -120,20 +134,16 @@ class Inputs:
             raise _query_refused([*wrong.items()], faults)
         return read
 
-    def _refuse_query(self, query: bytes) -> None:
-        unknown = [(name, "unknown") for name, _ in _pairs(query)]
-        if unknown:
-            raise _query_refused(unknown)
-
-    # The body
-
-    def _read_body(self, body: bytes, media_type: str | None) -> Any:
-        if not body:  # and then it has no media type either
+    def _read_body(self, body: Any) -> Any:
+        if type(body) is msgspec.Raw:
+            return self._body_reader.read(body)
+        if body is msgspec.UNSET:
             if self._body_absent is msgspec.UNSET:
                 raise Malformed("a JSON body is required")
             return self._body_absent
-        require_json(media_type)
-        return self._body_reader.read(body)
+        if self._body_type is not None and isinstance(body, self._body_type):
+            return body
+        return self._body_reader.read(msgspec.json.encode(body))
 
 
 def absent_body(operation: Operation) -> Any:
@@ -150,61 +160,6 @@ def absent_body(operation: Operation) -> Any:
     return msgspec.UNSET
 
 
-def require_json(media_type: str | None) -> None:
-    """Raise UnsupportedMedia unless the media type is JSON in UTF-8 (RFC 8259)."""
-    if media_type == "application/json":
-        return
-    kind, _, parameters = (media_type or "").partition(";")
-    if _JSON_TYPE.fullmatch(kind.strip().lower()) is None:
-        raise UnsupportedMedia(
-            f"send Content-Type: application/json, not {kind.strip()[:80] or 'none'}",
-            headers={"Accept": "application/json"},
-        )
-    charset = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", parameters.lower())
-    if charset is not None and charset[1] not in {"utf-8", "utf8", "us-ascii"}:
-        raise UnsupportedMedia(
-            "JSON must be sent as UTF-8: leave the charset out",
-            headers={"Accept": "application/json"},
-        )
-
-
-def decode_segment(segment: str) -> str:
-    """Percent-decode one path segment. Raises NotFound when it is not text without NUL."""
-    try:
-        text = unquote_to_bytes(segment).decode()
-    except UnicodeDecodeError:
-        raise NotFound() from None
-    if "\0" in text:
-        raise NotFound()
-    return text
-
-
-def _pairs(query: bytes) -> Iterator[tuple[str, str]]:
-    """Split ``a=1&b=2``, decoding percent signs and pluses. Raises Invalid on what is no text."""
-    if len(query) > QUERY_BYTES_MAX or query.count(b"&") >= QUERY_FIELDS_MAX:
-        raise Invalid(f"a query has at most {QUERY_BYTES_MAX} bytes, {QUERY_FIELDS_MAX} fields")
-    for part in query.split(b"&"):
-        if not part:
-            continue
-        name, _, value = part.partition(b"=")
-        yield _query_text(name), _query_text(value)
-
-
-def _query_text(raw: bytes) -> str:
-    if b"%" in raw or b"+" in raw:
-        raw = unquote_to_bytes(raw.replace(b"+", b" "))
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        raise Invalid("the query is not UTF-8") from None
-    if "\0" in text:
-        raise Invalid(
-            "text must not contain the character NUL",
-            faults=(FieldError("", "query parameter: contains the character NUL"),),
-        )
-    return text
-
-
 def _query_refused(wrong: Sequence[tuple[str, str]], also: FieldErrors | None = None) -> Invalid:
     faults = FieldErrors(
         FieldError("/" + escape(name), f"query parameter: {what}") for name, what in wrong
@@ -216,18 +171,13 @@ def _query_refused(wrong: Sequence[tuple[str, str]], also: FieldErrors | None = 
     return Invalid("the query does not fit", faults=faults)
 
 
-def _path_value(name: str, value: str, kind: Any) -> Any:
-    try:
-        return msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError:
-        raise NotFound(f"nothing is at this {name}") from None
+def _plain(value: Any) -> Any:
+    """What stands for a value: JSON read, a struct taken apart."""
+    return msgspec.json.decode(value) if type(value) is msgspec.Raw else msgspec.to_builtins(value)
 
 
-def _refuse_body(body: bytes) -> None:
-    """An operation without input bears an empty body or an empty object."""
-    if body.strip() in {b"", b"{}"}:
-        return
-    raise Invalid("this operation takes no body", faults=(FieldError("", "takes no body"),))
+def _is_null(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 4 and value.lower() == "null"
 
 
 def _is_list(kind: Any) -> bool:

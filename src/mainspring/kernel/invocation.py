@@ -1,0 +1,95 @@
+"""A call as it is sent: what an interface decodes into, and what its owner answers.
+
+Everything here is data that can cross a wire. What runs it stands behind an ``Invoker``, in this
+process or in another one.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from mainspring.kernel.caller import Caller
+
+Renew = Callable[[], Awaitable[Caller | None]]  # who the caller of what lasts is now, if anyone
+Headers = tuple[tuple[str, str], ...]
+
+
+class Invocation(msgspec.Struct, frozen=True):
+    """One call of one operation, by somebody.
+
+    ``arguments`` are the handler's, by its names of them. A value is of the type it is declared as,
+    or what stands for it: text for what an address is made of, JSON (``msgspec.Raw``) or plain
+    values for a body, a ``FileHead`` for an upload. ``account`` is whose share of what all calls
+    use together this one draws on. ``deadline_s`` is a moment on this process's monotonic clock:
+    on a wire stands what remains. ``resume_after`` is the last item of a stream that arrived.
+    """
+
+    operation: str
+    arguments: Mapping[str, Any]
+    caller: Caller
+    request_id: str
+    account: str = ""
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    idempotency_key: str | None = None
+    if_match: str | None = None
+    deadline_s: float | None = None
+    resume_after: str | None = None
+
+
+class FileHead(msgspec.Struct, frozen=True):
+    """What is known of an upload before its bytes come."""
+
+    media_type: str
+    filename: str | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a call is answered with. ``value`` is None where a stored answer is replayed."""
+
+    status: int
+    body: bytes
+    etag: str | None = None
+    headers: Headers = ()
+    value: Any = None
+    replayed: bool = False
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """What a raw operation or a stream answers: its head, and what follows.
+
+    ``body`` is whole, or what is pulled piece by piece: bytes of a raw operation, ``StreamItem`` of
+    a stream. Whoever pulls closes it.
+    """
+
+    body: bytes | AsyncIterator[Any]
+    status: int = 200
+    media_type: str = "application/octet-stream"
+    headers: Headers = ()
+    replayed: bool = False
+
+
+class Invoker(Protocol):
+    """Reaches the owner of each operation. The owner goes through the same stages for every kind.
+
+    It authorises, validates, replays, bounds in time, runs and commits. Each method raises the
+    Failures of the operation, and Unauthenticated, Forbidden, Invalid, DeadlineExceeded, … of the
+    stages. A repeated idempotency key is answered as the first call was, whoever forwards it.
+    """
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        """Call a unary operation."""
+        ...
+
+    async def upload(self, invocation: Invocation, chunks: AsyncIterator[bytes]) -> Outcome:
+        """Call an upload. Nothing of ``chunks`` is pulled before the owner lets the file come."""
+        ...
+
+    async def open(self, invocation: Invocation, renew: Renew | None = None) -> Opened:
+        """Call a raw operation or open a stream.
+
+        A handler that lasts asks ``renew`` who its caller is by now: that goes back to the
+        interface, which identified it. Without it the caller stays who it was.
+        """
+        ...

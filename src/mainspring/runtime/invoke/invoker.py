@@ -1,0 +1,246 @@
+"""The owner's side of every call: authorise, validate, replay, bound in time, run, commit."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel.authority import authorise
+from mainspring.kernel.call import Call
+from mainspring.kernel.caller import Caller
+from mainspring.kernel.clock import Clock
+from mainspring.kernel.errors import (
+    DeadlineExceeded,
+    Failure,
+    Forbidden,
+    Unauthenticated,
+    Unavailable,
+)
+from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.invocation import FileHead, Invocation, Opened, Outcome, Renew
+from mainspring.kernel.operation import Kind, Operation, Raw, Upload
+from mainspring.kernel.pool import Pool
+from mainspring.ports.blobs import Blobs
+from mainspring.runtime.invoke.containment import contained, contained_items
+from mainspring.runtime.invoke.deadline import TimeLimit
+from mainspring.runtime.invoke.dispatcher import Dispatcher
+from mainspring.runtime.invoke.idempotency import Idempotency, IdempotencyKeys
+from mainspring.runtime.invoke.validate import Args, Inputs
+from mainspring.runtime.metrics.telemetry import Metrics
+
+LARGE_BODY_BYTES = 256 << 10  # read off the loop, one such body at a time
+LARGE_BODIES_MAX = 64  # that wait to be read
+LARGE_BODIES_SHARE = 4  # of them by one account
+UPLOADS_MAX = 256  # files on their way into the blob store at once
+UPLOADS_SHARE = 32
+
+
+class _Owned:
+    """An operation that this process owns, and what reads its arguments."""
+
+    __slots__ = ("inputs", "operation")
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.inputs = Inputs(operation)
+
+
+class LocalInvoker:
+    """Runs the operations of this process. An ``Invoker``.
+
+    Each stage asks nobody but what came with the invocation: it may have been sent by another
+    process. ``blobs`` is where uploads go; without it there can be none.
+    """
+
+    def __init__(
+        self,
+        operations: Iterable[Operation],
+        dispatcher: Dispatcher,
+        keys: IdempotencyKeys,
+        *,
+        clock: Clock,
+        ids: IdMaker,
+        metrics: Metrics,
+        blobs: Blobs | None = None,
+    ) -> None:
+        self._owned = {operation.name: _Owned(operation) for operation in operations}
+        self._dispatcher = dispatcher
+        self._keys = keys
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._blobs = blobs
+        self.uploads = Pool("uploads", UPLOADS_MAX, UPLOADS_SHARE)
+        self._large_bodies = Pool("large bodies", LARGE_BODIES_MAX, LARGE_BODIES_SHARE)
+        self._reading = asyncio.Semaphore(1)
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        """Call a unary operation."""
+        owned = self._admit(invocation)
+        if _is_large(owned.operation, invocation):
+            args, idempotency = await self._read_beside(owned, invocation)
+        else:
+            args, idempotency = self._read(owned, invocation)
+        limit = self._limit(owned.operation, invocation)
+        call = self._call(owned.operation, invocation, limit)
+        return await self._run(owned.operation, call, args, idempotency, limit)
+
+    async def upload(self, invocation: Invocation, chunks: AsyncIterator[bytes]) -> Outcome:
+        """Call an upload: its blob is durable before its handler runs.
+
+        It is gone again when the call is refused or was answered before. While nobody knows whether
+        the commit went through the blob stays: the sweep decides about it.
+        """
+        owned = self._admit(invocation)
+        operation, blobs = owned.operation, self._blobs
+        assert operation.upload_param is not None  # Kind.UPLOAD binds one
+        if blobs is None:
+            raise RuntimeError(f"{operation.name} uploads, and the app has no blobs")
+        args = owned.inputs.read(invocation.arguments)
+        head = _file_head(invocation.arguments[operation.upload_param])
+        prefix = ""
+        if operation.prepare is not None:
+            limit = self._limit(operation, invocation)
+            asking = self._call(operation, invocation, limit)
+            prefix = await limit.run(contained(operation.prepare(asking, **args)))
+        with self.uploads.place(_account(invocation)):
+            blob = await blobs.put(
+                prefix + self._ids.new("blob"), chunks, size_bytes_max=operation.body_bytes_max
+            )
+        file = Upload(blob.key, blob.size_bytes, blob.sha256, head.media_type, head.filename)
+        try:
+            same = {**args, operation.upload_param: (blob.sha256, head)}
+            idempotency = self._identify(operation, invocation, same)
+            args[operation.upload_param] = file
+            limit = self._limit(operation, invocation)
+            call = self._call(operation, invocation, limit)
+            outcome = await self._run(operation, call, args, idempotency, limit)
+        except Unavailable:
+            raise
+        except Failure:
+            await blobs.delete(blob.key)
+            raise
+        if outcome.replayed:
+            await blobs.delete(blob.key)
+        return outcome
+
+    async def open(self, invocation: Invocation, renew: Renew | None = None) -> Opened:
+        """Call a raw operation or open a stream."""
+        owned = self._admit(invocation)
+        operation = owned.operation
+        if _is_large(operation, invocation):
+            args, idempotency = await self._read_beside(owned, invocation)
+        else:
+            args, idempotency = self._read(owned, invocation)
+        limit = self._limit(operation, invocation)
+        call = self._call(operation, invocation, limit)
+        if renew is not None:
+            call.renew = partial(_renewed, renew, operation.scope)
+        if operation.kind is Kind.STREAM:
+            # Its handler is an async generator, or returns one.
+            items: Any = operation.handler(call, **args)
+            if inspect.isawaitable(items):
+                items = await limit.run(contained(items))
+            return Opened(contained_items(items))
+        outcome = await self._run(operation, call, args, idempotency, limit)
+        raw = outcome.value
+        if isinstance(raw, Raw):
+            return Opened(raw.body, raw.status, raw.media_type, raw.headers)
+        return Opened(outcome.body, outcome.status, headers=outcome.headers, replayed=True)
+
+    # The stages
+
+    def _admit(self, invocation: Invocation) -> _Owned:
+        """Find the operation and authorise. Raises Unauthenticated, Forbidden."""
+        owned = self._owned[invocation.operation]
+        authorise(owned.operation.scope, invocation.caller)
+        return owned
+
+    def _read(self, owned: _Owned, invocation: Invocation) -> tuple[Args, Idempotency | None]:
+        """Validate, and identify a repetition. Raises what either does."""
+        args = owned.inputs.read(invocation.arguments, invocation.resume_after)
+        return args, self._identify(owned.operation, invocation, args)
+
+    async def _read_beside(
+        self, owned: _Owned, invocation: Invocation
+    ) -> tuple[Args, Idempotency | None]:
+        """Let a thread read a large body: others need not wait for it.
+
+        Raises Unavailable or RateLimited when too many large ones wait.
+        """
+        with self._large_bodies.place(_account(invocation)):
+            async with self._reading:
+                return await asyncio.to_thread(self._read, owned, invocation)
+
+    def _identify(
+        self, operation: Operation, invocation: Invocation, args: Args
+    ) -> Idempotency | None:
+        if not operation.writes:
+            return None
+        return self._keys.identify(operation, invocation.caller, invocation.idempotency_key, args)
+
+    def _limit(self, operation: Operation, invocation: Invocation) -> TimeLimit:
+        """How long the call may take: the operation's limit, or what its caller has left."""
+        seconds = operation.timeout_s
+        if invocation.deadline_s is not None:
+            seconds = min(seconds, invocation.deadline_s - self._clock.monotonic_s())
+            if seconds <= 0:
+                raise DeadlineExceeded("the time that the caller had is up")
+        return TimeLimit(seconds)
+
+    def _call(self, operation: Operation, invocation: Invocation, limit: TimeLimit) -> Call:
+        return self._dispatcher.call(
+            invocation.caller,
+            request_id=invocation.request_id,
+            correlation_id=invocation.correlation_id,
+            causation_id=invocation.causation_id,
+            if_match=invocation.if_match,
+            account=invocation.account,
+            deadline_s=self._clock.monotonic_s() + limit.seconds,
+            reads=operation.kind is Kind.STREAM,
+        )
+
+    async def _run(
+        self,
+        operation: Operation,
+        call: Call,
+        args: Args,
+        idempotency: Idempotency | None,
+        limit: TimeLimit,
+    ) -> Outcome:
+        """Replay or run, within the time that is left."""
+        work = self._dispatcher.run(operation, call, args, idempotency, limit)
+        if idempotency is None:
+            return await limit.run(work)
+        with self._keys.running(idempotency):
+            outcome = await limit.run(work)
+        if outcome.replayed:
+            self._metrics.replays.add()
+        return outcome
+
+
+def _account(invocation: Invocation) -> str:
+    return invocation.account or invocation.caller.actor
+
+
+def _is_large(operation: Operation, invocation: Invocation) -> bool:
+    body = invocation.arguments.get(operation.body_param or "")
+    return type(body) is msgspec.Raw and len(body) > LARGE_BODY_BYTES
+
+
+def _file_head(given: Any) -> FileHead:
+    return msgspec.json.decode(given, type=FileHead) if isinstance(given, msgspec.Raw) else given
+
+
+async def _renewed(renew: Renew, scope: str | None) -> Caller | None:
+    """Who the caller is now, and still may be here."""
+    caller = await renew()
+    try:
+        if caller is not None:
+            authorise(scope, caller)
+    except (Unauthenticated, Forbidden):
+        return None
+    return caller
