@@ -185,6 +185,6 @@ async def test_a_sweep_goes_on_page_by_page(
 
 async def _sweep(platform: Platform) -> None:
     call = platform.call(SYSTEM)
-    await jobs.sweep_files.handler(call)
+    await jobs.sweep_files(call)
     await platform.runtime.dispatcher.commit(call)
     await platform.work()

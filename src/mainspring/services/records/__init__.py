@@ -5,7 +5,6 @@ Owns ``records_collections``, ``records_records`` and ``records_links``. Emits
 ``.updated``, ``.deleted``. Takes no events.
 """
 
-from mainspring.services.records import jobs, openapi_schemas, operations, visibility
 from mainspring.services.records.api import service
 
-__all__ = ["jobs", "openapi_schemas", "operations", "service", "visibility"]
+__all__ = ["service"]

@@ -9,10 +9,10 @@ from mainspring.cel import Program
 from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Forbidden, Hidden
+from mainspring.services.records.api import READ, WRITE
 from mainspring.services.records.model import CompiledCollection, changed
 from mainspring.services.records.schema_cache import denied
 
-READ, WRITE = "records:read", "records:write"
 Action = Literal["list", "view", "create", "update", "delete"]
 
 _METHODS = {"list": "GET", "view": "GET", "create": "POST", "update": "PATCH", "delete": "DELETE"}

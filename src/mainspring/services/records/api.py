@@ -1,16 +1,25 @@
-"""The public face of records: what callers send and get, the events, the errors, the settings."""
+"""The public face of records: operations and jobs, what they take and answer, events, errors."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Instant
 from mainspring.kernel.errors import Conflict
-from mainspring.kernel.operation import Input
-from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Limit
+from mainspring.kernel.operation import Input, Raw, Response, Upload
+from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Limit, Page, PageQuery
 from mainspring.kernel.service import Service
+
+READ, WRITE = "records:read", "records:write"
+COLLECTIONS_READ, COLLECTIONS_WRITE = "collections:read", "collections:write"
+COLLECTIONS_PATH = "/v1/collections"
+RECORDS_PATH = COLLECTIONS_PATH + "/{collection}/records"
+RECORD_PATH = RECORDS_PATH + "/{id}"
+FILE_PATH = RECORD_PATH + "/files/{field}"
 
 FIELDS_MAX = 100
 INDEXES_MAX = 8  # of one collection: the columns k1 to k8
@@ -59,6 +68,12 @@ service = Service(
     doc="Records in collections with a schema, access rules, filters and indexes.",
     migrations=files("mainspring.services.records") / "migrations",
     settings=RecordsSettings,
+    handlers=(
+        "mainspring.services.records.jobs",
+        "mainspring.services.records.openapi_schemas",
+        "mainspring.services.records.operations",
+        "mainspring.services.records.visibility",
+    ),
 )
 
 
@@ -161,13 +176,6 @@ class Collection(msgspec.Struct, frozen=True):
 Cursor = Annotated[
     str, Meta(max_length=CURSOR_CHARS_MAX, description="next_cursor of a page before")
 ]
-
-
-class ListCollections(Input, frozen=True):
-    """Which page."""
-
-    limit: Limit = PAGE_LIMIT_DEFAULT
-    cursor: Cursor | None = None
 
 
 Expression = Annotated[str, Meta(max_length=2_000, description="CEL")]
@@ -313,3 +321,165 @@ class SchemaChangeRefused(Conflict):
     """The stored records do not allow the change; the detail says why."""
 
     code, title = "schema_change_refused", "The stored records do not allow this change"
+
+
+# Jobs
+
+
+@service.contract.job(queue="bulk", max_attempts=20)
+async def migrate_records(
+    call: Call, tenant: str, name: str, layout: int, after: str = "", files: Sequence[str] = ()
+) -> None:
+    """Bring a page of stored records to their collection's schema, then enqueue the next.
+
+    A record that somebody changes meanwhile is brought there by that change. The last page makes
+    the collection ready: from then on its new indexes are used. ``files`` are the file fields that
+    the change removes.
+    """
+
+
+@service.contract.job(queue="bulk", max_attempts=20)
+async def delete_blobs(call: Call, blobs: list[str]) -> None:
+    """Delete files that no record has any more."""
+
+
+@service.contract.job(queue="bulk")
+async def sweep_files(call: Call, after: str | None = None) -> None:
+    """Once a day: delete files that no record has, a page of the store at a time.
+
+    An upload is stored before its commit, so one whose commit failed is left behind.
+    """
+
+
+@service.contract.job(queue="bulk", max_attempts=20)
+async def purge_collection(call: Call, collection: str, files: list[str]) -> None:
+    """Remove a page of the records of a deleted collection, then enqueue the next."""
+
+
+service.every("41 3 * * *", sweep_files)
+
+
+# Operations
+
+
+@service.contract.operation(
+    f"POST {COLLECTIONS_PATH}", scope=COLLECTIONS_WRITE, status=201, raises=(NameTaken,)
+)
+async def create_collection(call: Call, new: NewCollection) -> Response[Collection]:
+    """Create a collection: its fields, access rules and indexes."""
+
+
+@service.contract.operation(f"GET {COLLECTIONS_PATH}", scope=COLLECTIONS_READ)
+async def list_collections(call: Call, query: PageQuery) -> Page[Collection]:
+    """List the collections, by name."""
+
+
+@service.contract.operation(f"GET {COLLECTIONS_PATH}/{{name}}", scope=COLLECTIONS_READ)
+async def get_collection(call: Call, name: str) -> Response[Collection]:
+    """Return a collection."""
+
+
+@service.contract.operation(
+    f"PATCH {COLLECTIONS_PATH}/{{name}}", scope=COLLECTIONS_WRITE, raises=(SchemaChangeRefused,)
+)
+async def update_collection(
+    call: Call, name: str, query: ChangeCollection, change: CollectionChange
+) -> Response[Collection | None]:
+    """Change fields, rules or indexes; what is left out stays.
+
+    The collection is answered to those who may read collections, others hear 204.
+
+    Records that are stored are brought to the new schema in the background, and read under it at
+    once. Refused, with the reason, when what is stored does not allow it. A field that is left out
+    of ``fields`` is removed: while records have a value in it, only where ``confirm`` names it.
+    """
+
+
+@service.contract.operation(
+    f"DELETE {COLLECTIONS_PATH}/{{name}}", scope=COLLECTIONS_WRITE, raises=(StillReferenced,)
+)
+async def delete_collection(call: Call, name: str) -> None:
+    """Delete a collection and its records. Refused while another collection points at it."""
+
+
+@service.contract.operation(f"POST {RECORDS_PATH}", scope=None, status=201, raises=(UniqueTaken,))
+async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Response[msgspec.Raw]:
+    """Create a record.
+
+    The collection's schema says what it holds. Callers without the scope ``records:write`` need a
+    create rule that lets this record in. ``Location`` names it, and who may view it is shown it.
+    """
+
+
+@service.contract.operation(f"GET {RECORD_PATH}", scope=None)
+async def get_record(
+    call: Call, collection: str, id: str, query: ViewRecord
+) -> Response[msgspec.Raw]:
+    """Return a record. One that the caller may not see is not found."""
+
+
+@service.contract.operation(f"PATCH {RECORD_PATH}", scope=None, raises=(UniqueTaken,))
+async def update_record(
+    call: Call, collection: str, id: str, body: msgspec.Raw
+) -> Response[msgspec.Raw]:
+    """Change the fields that are sent (RFC 7396); null empties one that may be empty.
+
+    An update rule must hold for the record as it is and as it becomes. Who may not view what it
+    becomes is answered 204.
+    """
+
+
+@service.contract.operation(f"PUT {RECORD_PATH}", scope=None, raises=(UniqueTaken,))
+async def replace_record(
+    call: Call, collection: str, id: str, body: msgspec.Raw
+) -> Response[msgspec.Raw]:
+    """Replace every field; one that is left out gets its default, or null. Judged as a PATCH is."""
+
+
+@service.contract.operation(f"DELETE {RECORD_PATH}", scope=None)
+async def delete_record(call: Call, collection: str, id: str) -> None:
+    """Delete a record. Refused while other records point at it."""
+
+
+@service.contract.operation(
+    f"POST {RECORDS_PATH}:batch", scope=None, raises=(UniqueTaken,), body_bytes_max=BATCH_BYTES_MAX
+)
+async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswer:
+    """Create, update and delete up to 1,000 records: all of them, or none.
+
+    The body has at most 8 MiB, and so have the records together that it changes. A unique value
+    may go from one record to another: what counts is how they are after all of it. Each is judged
+    by itself; one that the caller may not view is answered with null.
+    """
+
+
+@service.contract.operation(f"GET {RECORDS_PATH}", scope=None)
+async def list_records(
+    call: Call, collection: str, query: ListRecords
+) -> Response[Page[msgspec.Raw]]:
+    """List the records that pass the filter and that the caller may see.
+
+    A filter or order that no index covers is scanned for under a budget, and refused with
+    ``filter_needs_index`` and the index that would help when it goes over.
+    """
+
+
+@service.contract.operation(f"GET {RECORDS_PATH}:aggregate", scope=None)
+async def aggregate_records(call: Call, collection: str, query: Aggregation) -> Groups:
+    """Count, sum and group. Reads every record that passes, under the budget of a scan."""
+
+
+@service.contract.upload(f"POST {FILE_PATH}", scope=None)
+async def upload_file(
+    call: Call, collection: str, id: str, field: str, upload: Upload
+) -> Response[msgspec.Raw]:
+    """Put a file into a file field, in the place of the one that was there.
+
+    The body is the file itself; ``Content-Disposition`` may name it. It takes what an update takes,
+    and ``request.changes`` holds the field's name.
+    """
+
+
+@service.contract.raw(f"GET {FILE_PATH}", scope=None)
+async def download_file(call: Call, collection: str, id: str, field: str) -> Raw:
+    """Download the file of a record, as an attachment, to whoever may view the record."""

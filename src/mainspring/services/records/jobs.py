@@ -8,9 +8,10 @@ import msgspec
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Rerun
+from mainspring.kernel.service import handles
 from mainspring.ports.blobs import Blobs
-from mainspring.services.records import keys
-from mainspring.services.records.api import CollectionUpdated, service
+from mainspring.services.records import api, keys
+from mainspring.services.records.api import CollectionUpdated
 from mainspring.services.records.model import (
     CompiledCollection,
     Definition,
@@ -44,16 +45,10 @@ SWEPT_MAX = 500  # blobs looked at by one job
 ORPHAN_MS = 24 * 3600 * 1000  # an upload that no commit refers to by then never will be
 
 
-@service.job(queue="bulk", max_attempts=20)
+@handles(api.migrate_records)
 async def migrate_records(
     call: Call, tenant: str, name: str, layout: int, after: str = "", files: Sequence[str] = ()
 ) -> None:
-    """Bring a page of stored records to their collection's schema, then enqueue the next.
-
-    A record that somebody changes meanwhile is brought there by that change. The last page makes
-    the collection ready: from then on its new indexes are used. ``files`` are the file fields that
-    the change removes.
-    """
     row = await call.find(COLLECTION, tenant=tenant, name=name)
     if row is None:
         return
@@ -74,7 +69,7 @@ async def migrate_records(
         _drop_removed(call, collection, stored, files)
     if page.more:
         call.enqueue(
-            migrate_records, tenant=tenant, name=name, layout=layout,
+            api.migrate_records, tenant=tenant, name=name, layout=layout,
             after=page.items[-1].id, files=files,
         )  # fmt: skip
         return
@@ -82,20 +77,15 @@ async def migrate_records(
     _tell(call, msgspec.structs.replace(row, ready_version=layout))
 
 
-@service.job(queue="bulk", max_attempts=20)
+@handles(api.delete_blobs)
 async def delete_blobs(call: Call, blobs: list[str]) -> None:
-    """Delete files that no record has any more."""
     store = call.use(Blobs)
     for blob in blobs:
         await store.delete(blob)
 
 
-@service.job(queue="bulk")
+@handles(api.sweep_files)
 async def sweep_files(call: Call, after: str | None = None) -> None:
-    """Once a day: delete files that no record has, a page of the store at a time.
-
-    An upload is stored before its commit, so one whose commit failed is left behind.
-    """
     store = call.use(Blobs)
     before_ms = call.now_ms - ORPHAN_MS
     page = await store.older(FILES, before_ms, after=after, limit=SWEPT_MAX)
@@ -103,10 +93,7 @@ async def sweep_files(call: Call, after: str | None = None) -> None:
         if not await _has_file(call, blob):
             await store.delete(blob)
     if len(page) == SWEPT_MAX:
-        call.enqueue(sweep_files, after=page[-1])
-
-
-service.every("41 3 * * *", sweep_files)
+        call.enqueue(api.sweep_files, after=page[-1])
 
 
 def files_of(collection: str, record: str) -> str:
@@ -125,12 +112,11 @@ def drop_files(call: Call, files: Iterable[Any]) -> None:
     """Enqueue the deletion of what file fields held."""
     blobs = [file["blob"] for file in files if file is not None]
     if blobs:
-        call.enqueue(delete_blobs, blobs=blobs)
+        call.enqueue(api.delete_blobs, blobs=blobs)
 
 
-@service.job(queue="bulk", max_attempts=20)
+@handles(api.purge_collection)
 async def purge_collection(call: Call, collection: str, files: list[str]) -> None:
-    """Remove a page of the records of a deleted collection, then enqueue the next."""
     page = await call.page(RECORDS_AFTER, collection=collection, after="", limit=PAGE_ROWS)
     links = await call.all(LINKS_OF, collection=collection, limit=PAGE_ROWS)
     if not page.items and not links:
@@ -141,7 +127,7 @@ async def purge_collection(call: Call, collection: str, files: list[str]) -> Non
     )
     if files:
         drop_files(call, [decode(s.data).get(name) for s in page.items for name in files])
-    call.enqueue(purge_collection, collection=collection, files=files)
+    call.enqueue(api.purge_collection, collection=collection, files=files)
 
 
 async def _taken(
@@ -181,7 +167,7 @@ def _take_back(
         COLLECTIONS.update(row, definition=text, schema_version=schema, problem=problem),
         HOLD_WRITERS(),
     )
-    call.enqueue(migrate_records, tenant=row.tenant, name=row.name, layout=schema, files=files)
+    call.enqueue(api.migrate_records, tenant=row.tenant, name=row.name, layout=schema, files=files)
     _tell(
         call,
         msgspec.structs.replace(row, definition=text, schema_version=schema, problem=problem),

@@ -8,8 +8,9 @@ import msgspec
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import FieldError, Invalid, Rerun
 from mainspring.kernel.same_json import same_json
-from mainspring.services.records import access, keys
+from mainspring.services.records import keys
 from mainspring.services.records.api import (
+    READ,
     RecordCreated,
     RecordDeleted,
     RecordUpdated,
@@ -106,7 +107,7 @@ async def require_unreferenced(call: Call, collection: str, record_id: str) -> N
     link = await call.find(REFERENCED, collection=collection, id=record_id)
     if link is None:
         return
-    if call.caller.allows(access.READ):
+    if call.caller.allows(READ):
         raise StillReferenced(
             f"record {link.record} refers to this one in its field {link.field!r}"
         )
@@ -127,7 +128,7 @@ async def require_targets(
     Told as if it were not there: pointing at it would find it out, and would keep it from being
     deleted. Whoever may read every record is not asked; whether it is there shows at the commit.
     """
-    if call.caller.allows(access.READ):
+    if call.caller.allows(READ):
         return
     for field in collection.relations:
         target = new[field.name]

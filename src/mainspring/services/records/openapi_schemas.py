@@ -7,10 +7,9 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.operation import OperationVariant
 from mainspring.kernel.registry import Registry
 from mainspring.services.records.access import Action, scope_of
-from mainspring.services.records.api import RecordsSettings, service
+from mainspring.services.records.api import COLLECTIONS_READ, RecordsSettings, service
 from mainspring.services.records.fields import json_schema
 from mainspring.services.records.model import CompiledCollection
-from mainspring.services.records.operations.collections import READ
 from mainspring.services.records.schema_cache import compile_row
 from mainspring.services.records.store import COLLECTIONS_EPOCH, COLLECTIONS_PAGE, Epoch
 
@@ -33,7 +32,7 @@ async def describe(call: Call) -> list[OperationVariant]:
 
     That is one with a rule or with its scope; who may read collections sees them all.
     """
-    scopes = (READ, *map(scope_of, sorted(set(_OPERATIONS.values()))))
+    scopes = (COLLECTIONS_READ, *map(scope_of, sorted(set(_OPERATIONS.values()))))
     sees = tuple(call.caller.allows(scope) for scope in scopes)
     epoch = await call.one(COLLECTIONS_EPOCH, tenant=call.tenant)
     key = (call.use(Registry), call.tenant, sees)
@@ -54,7 +53,7 @@ async def describe(call: Call) -> list[OperationVariant]:
 
 
 def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant]:
-    everything = call.caller.allows(READ)
+    everything = call.caller.allows(COLLECTIONS_READ)
     properties = {f.name: json_schema(f) for f in collection.definition.fields}
     required = [f.name for f in collection.definition.fields if f.required and f.default is None]
     sent = {f.name: json_schema(f, sent=True) for f in collection.definition.fields}

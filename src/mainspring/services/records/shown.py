@@ -12,6 +12,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.errors import PreconditionFailed
 from mainspring.kernel.operation import Response
 from mainspring.services.records import access
+from mainspring.services.records.api import READ
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compiled
 from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, RECORDS_BY_ID
@@ -59,14 +60,14 @@ def require_match(
 
 async def record_again(call: Call, body: bytes, /, *, collection: str, **args: Any) -> bytes:
     """What of a stored answer its caller may see now: all of it, or nothing."""
-    if call.caller.allows(access.READ):
+    if call.caller.allows(READ):
         return body
     return body if await _still_viewable(call, collection, [_id(body)]) else b""
 
 
 async def batch_again(call: Call, body: bytes, /, *, collection: str, **args: Any) -> bytes:
     """What of a batch's stored answer its caller may see now: null for every other record."""
-    if call.caller.allows(access.READ):
+    if call.caller.allows(READ):
         return body
     items = _decode_batch(body)["items"]
     ids = [_id(item) for item in items if item != _NULL]

@@ -8,11 +8,11 @@ from mainspring.cel import Type, ast, sql
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import FieldError, Invalid, NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
-from mainspring.services.records import access
-from mainspring.services.records.api import GROUPS_MAX, Aggregation, Group, Groups, service
+from mainspring.kernel.service import handles
+from mainspring.services.records import api
+from mainspring.services.records.api import GROUPS_MAX, READ, Aggregation, Group, Groups
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.lists import visible
-from mainspring.services.records.operations.records import RECORDS_PATH
 from mainspring.services.records.query_planner import Sort, advice, choose
 from mainspring.services.records.schema_cache import named
 from mainspring.services.records.store import groups_query
@@ -21,10 +21,9 @@ COLUMNS_MAX = 20  # values computed by one call
 _HALF = 2**26  # integers are summed in two halves, so that neither engine overflows
 
 
-@service.operation(f"GET {RECORDS_PATH}:aggregate", scope=None)
+@handles(api.aggregate_records)
 async def aggregate_records(call: Call, collection: str, query: Aggregation) -> Groups:
-    """Count, sum and group. Reads every record that passes, under the budget of a scan."""
-    found = await named(call, collection, access.READ)
+    found = await named(call, collection, READ)
     condition = visible(call, found, query.filter)
     wanted = _Wanted(found, query)
     if condition is ast.FALSE:

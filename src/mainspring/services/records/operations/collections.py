@@ -8,10 +8,14 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Conflict, FieldError, Invalid, NeedsIndex, Rerun, check_all
 from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page
+from mainspring.kernel.page import Page, PageQuery
 from mainspring.kernel.same_json import same_json
+from mainspring.kernel.service import handles
 from mainspring.kernel.table import Command
+from mainspring.services.records import api
 from mainspring.services.records.api import (
+    COLLECTIONS_PATH,
+    COLLECTIONS_READ,
     ChangeCollection,
     Collection,
     CollectionChange,
@@ -19,17 +23,14 @@ from mainspring.services.records.api import (
     CollectionDeleted,
     CollectionUpdated,
     Field,
-    ListCollections,
     NameTaken,
     NewCollection,
     RecordsSettings,
     Rules,
     SchemaChangeRefused,
     StillReferenced,
-    service,
 )
 from mainspring.services.records.fields import CEL_TYPES, bounds
-from mainspring.services.records.jobs import migrate_records, purge_collection
 from mainspring.services.records.model import (
     CONTEXT,
     RESERVED_COLLECTIONS,
@@ -57,9 +58,7 @@ from mainspring.services.records.store import (
     still_filled,
 )
 
-COLLECTIONS_PATH = "/v1/collections"
 PREFIX = "coll"
-READ, WRITE = "collections:read", "collections:write"
 
 # What a stored value may be read as without being rewritten.
 _WIDER = {
@@ -70,9 +69,8 @@ _WIDER = {
 }
 
 
-@service.operation(f"POST {COLLECTIONS_PATH}", scope=WRITE, status=201, raises=(NameTaken,))
+@handles(api.create_collection)
 async def create_collection(call: Call, new: NewCollection) -> Response[Collection]:
-    """Create a collection: its fields, access rules and indexes."""
     if new.name in RESERVED_COLLECTIONS:
         fault = FieldError("/name", f"{new.name!r} is reserved: choose another name")
         raise Invalid("the collection is not valid", faults=(fault,))
@@ -96,34 +94,24 @@ async def create_collection(call: Call, new: NewCollection) -> Response[Collecti
     return Response(shown, etag='"1"', headers=(("Location", location),))
 
 
-@service.operation(f"GET {COLLECTIONS_PATH}", scope=READ)
-async def list_collections(call: Call, query: ListCollections) -> Page[Collection]:
-    """List the collections, by name."""
+@handles(api.list_collections)
+async def list_collections(call: Call, query: PageQuery) -> Page[Collection]:
     rows = await call.page(
         COLLECTIONS_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
     return Page.of(rows, view, lambda row: row.name)
 
 
-@service.operation(f"GET {COLLECTIONS_PATH}/{{name}}", scope=READ)
+@handles(api.get_collection)
 async def get_collection(call: Call, name: str) -> Response[Collection]:
-    """Return a collection."""
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
     return Response(view(row), etag=f'"{row.version}"')
 
 
-@service.operation(f"PATCH {COLLECTIONS_PATH}/{{name}}", scope=WRITE, raises=(SchemaChangeRefused,))
+@handles(api.update_collection)
 async def update_collection(
     call: Call, name: str, query: ChangeCollection, change: CollectionChange
 ) -> Response[Collection | None]:
-    """Change fields, rules or indexes; what is left out stays.
-
-    The collection is answered to those who may read collections, others hear 204.
-
-    Records that are stored are brought to the new schema in the background, and read under it at
-    once. Refused, with the reason, when what is stored does not allow it. A field that is left out
-    of ``fields`` is removed: while records have a value in it, only where ``confirm`` names it.
-    """
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
     call.require_match(f'"{row.version}"')
     old = compile_row(row).definition
@@ -147,7 +135,7 @@ async def update_collection(
         new = msgspec.structs.replace(new, layout=schema)
         kept = {f.name for f in new.fields}
         files = [f.name for f in old.fields if f.type == "file" and f.name not in kept]
-        call.enqueue(migrate_records, tenant=call.tenant, name=name, layout=schema, files=files)
+        call.enqueue(api.migrate_records, tenant=call.tenant, name=name, layout=schema, files=files)
     definition = msgspec.json.encode(new).decode()
     changed = msgspec.structs.replace(
         row, definition=definition, schema_version=schema, problem=None,
@@ -162,14 +150,13 @@ async def update_collection(
     )
     shown = view(changed)
     call.emit(CollectionUpdated(*msgspec.structs.astuple(shown)))
-    if not call.caller.allows(READ):
+    if not call.caller.allows(COLLECTIONS_READ):
         return Response(None, status=204)
     return Response(shown, etag=f'"{changed.version}"')
 
 
-@service.operation(f"DELETE {COLLECTIONS_PATH}/{{name}}", scope=WRITE, raises=(StillReferenced,))
+@handles(api.delete_collection)
 async def delete_collection(call: Call, name: str) -> None:
-    """Delete a collection and its records. Refused while another collection points at it."""
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
     call.require_match(f'"{row.version}"')
     async for other in every(call):
@@ -179,7 +166,7 @@ async def delete_collection(call: Call, name: str) -> None:
             )
     call.write(COLLECTIONS.delete(row), HOLD_WRITERS())
     files = [f.name for f in compile_row(row).definition.fields if f.type == "file"]
-    call.enqueue(purge_collection, collection=row.id, files=files)
+    call.enqueue(api.purge_collection, collection=row.id, files=files)
     call.emit(CollectionDeleted(row.id, name))
 
 

@@ -6,20 +6,17 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.errors import NotFound
 from mainspring.kernel.media import attachment
 from mainspring.kernel.operation import Raw, Response, Upload
+from mainspring.kernel.service import handles
 from mainspring.ports.blobs import Blobs
-from mainspring.services.records import access, shown
-from mainspring.services.records.api import service
+from mainspring.services.records import access, api, shown
 from mainspring.services.records.fields import StoredFile
 from mainspring.services.records.jobs import files_of
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.records import (
-    RECORD_PATH,
     Current,
     change_record,
     current_record,
 )
-
-FILE_PATH = RECORD_PATH + "/files/{field}"
 
 
 async def may_upload(call: Call, collection: str, id: str, field: str) -> str:
@@ -28,15 +25,10 @@ async def may_upload(call: Call, collection: str, id: str, field: str) -> str:
     return files_of(current.collection.id, id)
 
 
-@service.upload(f"POST {FILE_PATH}", scope=None, prepare=may_upload, shows=shown.record_again)
+@handles(api.upload_file, prepare=may_upload, shows=shown.record_again)
 async def upload_file(
     call: Call, collection: str, id: str, field: str, upload: Upload
 ) -> Response[msgspec.Raw]:
-    """Put a file into a file field, in the place of the one that was there.
-
-    The body is the file itself; ``Content-Disposition`` may name it. It takes what an update takes,
-    and ``request.changes`` holds the field's name.
-    """
     current = await _changeable(call, collection, id, field)
     shown.require_match(call, current.collection, current.record, current.version)
     file = StoredFile(
@@ -48,9 +40,8 @@ async def upload_file(
     return msgspec.structs.replace(answer, status=answer.status or 201)
 
 
-@service.raw(f"GET {FILE_PATH}", scope=None)
+@handles(api.download_file)
 async def download_file(call: Call, collection: str, id: str, field: str) -> Raw:
-    """Download the file of a record, as an attachment, to whoever may view the record."""
     current = await current_record(call, collection, id, "view")
     access.require(call, current.collection, "view", current.record)
     _require_file_field(current.collection, field)

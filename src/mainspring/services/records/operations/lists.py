@@ -12,11 +12,11 @@ from mainspring.kernel.errors import FieldError, Invalid, NeedsIndex, check_all
 from mainspring.kernel.etag import tag_of
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page
+from mainspring.kernel.service import handles
 from mainspring.kernel.table import Query
-from mainspring.services.records import access
-from mainspring.services.records.api import CURSOR_CHARS_MAX, ListRecords, service
+from mainspring.services.records import access, api
+from mainspring.services.records.api import CURSOR_CHARS_MAX, READ, ListRecords
 from mainspring.services.records.model import CompiledCollection, decode
-from mainspring.services.records.operations.records import RECORDS_PATH
 from mainspring.services.records.projection import View
 from mainspring.services.records.query_planner import Plan, Sort, advice, choose, read_sort
 from mainspring.services.records.schema_cache import named
@@ -25,16 +25,11 @@ from mainspring.services.records.store import Listed, page_query
 _decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
 
 
-@service.operation(f"GET {RECORDS_PATH}", scope=None)
+@handles(api.list_records)
 async def list_records(
     call: Call, collection: str, query: ListRecords
 ) -> Response[Page[msgspec.Raw]]:
-    """List the records that pass the filter and that the caller may see.
-
-    A filter or order that no index covers is scanned for under a budget, and refused with
-    ``filter_needs_index`` and the index that would help when it goes over.
-    """
-    found = await named(call, collection, access.READ)
+    found = await named(call, collection, READ)
     try:
         condition = visible(call, found, query.filter)
         sort = read_sort(found, query.sort)

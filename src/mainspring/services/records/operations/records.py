@@ -9,15 +9,16 @@ import msgspec
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure, FieldErrors, Invalid, NotFound
 from mainspring.kernel.operation import Response
-from mainspring.services.records import access, mutations, shown
+from mainspring.kernel.service import handles
+from mainspring.services.records import access, api, mutations, shown
 from mainspring.services.records.api import (
     BATCH_BYTES_MAX,
+    READ,
+    WRITE,
     Batch,
     BatchAnswer,
     BatchItem,
-    UniqueTaken,
     ViewRecord,
-    service,
 )
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection, changed, created_ms
@@ -25,8 +26,6 @@ from mainspring.services.records.projection import View
 from mainspring.services.records.schema_cache import compiled, confirm, expected, missing, named
 from mainspring.services.records.store import RECORD
 
-RECORDS_PATH = "/v1/collections/{collection}/records"
-RECORD_PATH = RECORDS_PATH + "/{id}"
 ITEMS_AT_ONCE = 50  # of a batch, without letting others be served
 
 
@@ -39,16 +38,9 @@ class Current(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-@service.operation(
-    f"POST {RECORDS_PATH}", scope=None, status=201, raises=(UniqueTaken,), shows=shown.record_again
-)
+@handles(api.create_record, shows=shown.record_again)
 async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Response[msgspec.Raw]:
-    """Create a record.
-
-    The collection's schema says what it holds. Callers without the scope ``records:write`` need a
-    create rule that lets this record in. ``Location`` names it, and who may view it is shown it.
-    """
-    found = await expected(call, collection, access.WRITE)
+    found = await expected(call, collection, WRITE)
     try:
         access.rule_for(call, found, "create")
         made, raw = await _create(call, found, body)
@@ -59,14 +51,13 @@ async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Respo
     return shown.written(call, found, made, raw, 1, (("Location", location),))
 
 
-@service.operation(f"GET {RECORD_PATH}", scope=None)
+@handles(api.get_record)
 async def get_record(
     call: Call, collection: str, id: str, query: ViewRecord
 ) -> Response[msgspec.Raw]:
-    """Return a record. One that the caller may not see is not found."""
     found = await call.find(RECORD, tenant=call.tenant, name=collection, id=id)
     if found is None:
-        raise missing(call, access.READ)
+        raise missing(call, READ)
     own = await compiled(call, found.collection, found.collection_version)
     rule = access.rule_for(call, own, "view")
     if found.data is None:
@@ -90,60 +81,37 @@ async def get_record(
     return Response((await view.render(call, [record]))[0], etag=tag)
 
 
-@service.operation(
-    f"PATCH {RECORD_PATH}", scope=None, raises=(UniqueTaken,), shows=shown.record_again
-)
+@handles(api.update_record, shows=shown.record_again)
 async def update_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Response[msgspec.Raw]:
-    """Change the fields that are sent (RFC 7396); null empties one that may be empty.
-
-    An update rule must hold for the record as it is and as it becomes. Who may not view what it
-    becomes is answered 204.
-    """
     current = await current_record(call, collection, id, "update")
     values = _may_change(call, current, body, current.collection.read_change)
     shown.require_match(call, current.collection, current.record, current.version)
     return await change_record(call, current, values)
 
 
-@service.operation(
-    f"PUT {RECORD_PATH}", scope=None, raises=(UniqueTaken,), shows=shown.record_again
-)
+@handles(api.replace_record, shows=shown.record_again)
 async def replace_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Response[msgspec.Raw]:
-    """Replace every field; one that is left out gets its default, or null. Judged as a PATCH is."""
     current = await current_record(call, collection, id, "update")
     values = _may_change(call, current, body, current.collection.read_new)
     shown.require_match(call, current.collection, current.record, current.version)
     return await change_record(call, current, values)
 
 
-@service.operation(f"DELETE {RECORD_PATH}", scope=None)
+@handles(api.delete_record)
 async def delete_record(call: Call, collection: str, id: str) -> None:
-    """Delete a record. Refused while other records point at it."""
     current = await current_record(call, collection, id, "delete")
     access.require(call, current.collection, "delete", current.record)
     shown.require_match(call, current.collection, current.record, current.version)
     await mutations.delete(call, current.collection, current.record, current.version)
 
 
-@service.operation(
-    f"POST {RECORDS_PATH}:batch",
-    scope=None,
-    raises=(UniqueTaken,),
-    body_bytes_max=BATCH_BYTES_MAX,
-    shows=shown.batch_again,
-)
+@handles(api.batch_records, shows=shown.batch_again)
 async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswer:
-    """Create, update and delete up to 1,000 records: all of them, or none.
-
-    The body has at most 8 MiB, and so have the records together that it changes. A unique value
-    may go from one record to another: what counts is how they are after all of it. Each is judged
-    by itself; one that the caller may not view is answered with null.
-    """
-    found = await named(call, collection, access.WRITE)
+    found = await named(call, collection, WRITE)
     seen = mutations.Handover(_changing(batch))
     stored_bytes = 0
     answers: list[msgspec.Raw | None] = []
