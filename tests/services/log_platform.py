@@ -128,4 +128,5 @@ class LogPlatform:
     async def export(self, out: BinaryIO, **options: Any) -> None:
         """Write the audit export."""
         now_ms = self.clock.now_ms()
-        await export(self.database, self.keyring, out, origin=ORIGIN, now_ms=now_ms, **options)
+        log = self.runtime.event_log
+        await export(self.database, log, self.keyring, out, origin=ORIGIN, now_ms=now_ms, **options)

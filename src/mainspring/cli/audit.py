@@ -108,7 +108,8 @@ async def _from_database(settings: "Settings", out: "BinaryIO") -> str:
     try:
         await platform.open_keyring()
         now_ms = SystemClock().now_ms()
-        await write(platform.database, platform.keyring, out, origin=origin, now_ms=now_ms)
+        log = platform.runtime.event_log
+        await write(platform.database, log, platform.keyring, out, origin=origin, now_ms=now_ms)
     finally:
         await platform.database.close()
     return str(verifier_key(platform.keyring, origin))

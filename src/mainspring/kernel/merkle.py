@@ -7,11 +7,36 @@ is not smaller than it, so it splits into perfect subtrees from left to right.
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from typing import Protocol
 
 Span = tuple[int, int]
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
+
+
+class LogDamaged(Exception):
+    """The stored log contradicts itself: events are missing, or it is not what was signed."""
+
+
+class MerkleTree(Protocol):
+    """Roots and proofs over a log. Keeps what it read: ask for one per request or pass."""
+
+    async def size(self) -> int:
+        """Return how many events have their place in the log."""
+        ...
+
+    async def root(self, size: int) -> bytes:
+        """Return the root over the first ``size`` events. Raises LogDamaged."""
+        ...
+
+    async def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Return the path from an event to the root. Raises ValueError, LogDamaged."""
+        ...
+
+    async def consistency(self, first: int, second: int) -> list[bytes]:
+        """Return the proof that one tree extends another. Raises ValueError, LogDamaged."""
+        ...
 
 
 def leaf_hash(entry: bytes) -> bytes:

@@ -9,44 +9,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-import msgspec
-
-from mainspring.kernel.event import Envelope
+from mainspring.kernel.event_log import BusEvent
 from mainspring.kernel.table import Rows
 
-_decode = msgspec.json.Decoder(Envelope).decode
-
-
-class BusEvent:
-    """An event at its place in a partition. ``body`` is its CloudEvents JSON as readers see it.
-
-    It is decoded when somebody first asks for its ``envelope``, once for all who hold it.
-    """
-
-    __slots__ = ("_envelope", "body", "id", "offset", "subject", "tenant", "type")
-
-    def __init__(
-        self, offset: int, id: str, tenant: str, type: str, subject: str, body: str
-    ) -> None:
-        self.offset = offset
-        self.id = id
-        self.tenant = tenant
-        self.type = type
-        self.subject = subject
-        self.body = body
-        self._envelope: Envelope | None = None
-
-    @property
-    def envelope(self) -> Envelope:
-        """The event as a struct. Raises msgspec.ValidationError when the body is none."""
-        if self._envelope is None:
-            self._envelope = _decode(self.body)
-        return self._envelope
-
-    @property
-    def key(self) -> str:
-        """What it is partitioned by: events of one key keep their order."""
-        return self.subject
+__all__ = ["Bus", "BusEvent"]
 
 
 class Bus(Protocol):

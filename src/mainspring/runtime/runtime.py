@@ -8,6 +8,7 @@ import msgspec
 
 from mainspring.kernel.call import Context
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
+from mainspring.kernel.event_log import EventLog
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.job_admin import JobAdmin
@@ -20,9 +21,9 @@ from mainspring.ports.keyring import Keyring
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
 from mainspring.runtime.events.consumer_runner import ConsumerRunner
+from mainspring.runtime.events.event_log import StoredLog
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.log_bus import LogBus
-from mainspring.runtime.events.positions import Positions
 from mainspring.runtime.events.reader import SharedReader
 from mainspring.runtime.events.sequencer import BATCH_EVENTS, Sequencer
 from mainspring.runtime.health import Health
@@ -83,6 +84,7 @@ class Runtime:
         self.board = Notifier()
         database.on_wake(self.board.wake)
         self.reader = SharedReader(LogBus(database, self.board))
+        self.event_log: EventLog = StoredLog(database, self.reader)
         self.consumer_retry = ConsumerRetry(self.registry.consumers.values(), sealer)
         self.jobs = {**self.registry.jobs, **{j.name: j for j in self.consumer_retry.jobs.values()}}
         self.resources: dict[type, Any] = {
@@ -91,8 +93,7 @@ class Runtime:
             Registry: self.registry,
             PersonalFields: sealer,
             Notifier: self.board,
-            SharedReader: self.reader,
-            Positions: Positions(database),
+            EventLog: self.event_log,
             Database: database,
             Clock: self.clock,
             Entropy: self.entropy,

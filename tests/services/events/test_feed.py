@@ -8,9 +8,10 @@ import pytest
 
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Invalid, NotFound, PositionGone
+from mainspring.kernel.event_log import LogName
+from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Statement
-from mainspring.runtime.events.feed import PAGE_BYTES_MAX
-from mainspring.runtime.events.positions import LogName, Positions, parse_position
+from mainspring.runtime.events.positions import parse_position
 from mainspring.runtime.events.tail import Tail
 from mainspring.services.events.api import SCANNED_MAX, StreamQuery
 from mainspring.services.events.operations import stream
@@ -129,7 +130,7 @@ async def test_a_place_past_the_end_is_gone_and_says_where_the_log_ends(platform
 async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
     """A log that was restored grows past every old position: only its epoch tells them apart."""
     await platform.write(4)
-    positions = platform.runtime.resources[Positions]
+    positions = platform.runtime.event_log.positions
     here = LogName("0123456789abcdef", 3)
     positions._name = here
     page = await platform.ask("events.read", query={"limit": 2})
@@ -339,9 +340,11 @@ async def test_a_closed_stream_leaves_no_listener(platform):
     def listening():
         return {name: len(events) for name, events in platform.runtime.board._listeners.items()}
 
+    await platform.write(1)
+    assert platform.runtime.event_log.seen >= 0  # from here on the process's own reader listens
     before = listening()
-    reader = Following(platform)
-    await reader.next()
+    reader = Following(platform, after="0")
+    assert await reader.seqs(2) == [0, 1]
     assert listening() != before
     await reader.items.aclose()
     assert listening() == before

@@ -9,7 +9,7 @@ from standardwebhooks import Webhook as Verifier
 from mainspring.kernel.event import Envelope
 from mainspring.services.webhooks import model
 from mainspring.services.webhooks.api import ATTEMPTS_SHOWN, RETRIES_S, Attempt, NewWebhook
-from mainspring.services.webhooks.store import RouteRow
+from mainspring.services.webhooks.model import RouteRow
 
 
 def event(type_: str, data: object, subject: str = "x_1") -> Envelope:

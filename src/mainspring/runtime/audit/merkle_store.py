@@ -9,6 +9,7 @@ brings them up to date first, any number of processes at once, and losing them l
 from collections.abc import Sequence
 
 from mainspring.kernel import merkle
+from mainspring.kernel.merkle import LogDamaged
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
 from mainspring.runtime.tables import LAST_SEQ
@@ -39,10 +40,6 @@ _KEEP_NODE = Statement(
     "INSERT INTO tree_nodes (level, position, hash) VALUES (:level, :position, :hash)"
     " ON CONFLICT DO NOTHING",
 )
-
-
-class LogDamaged(Exception):
-    """The stored log contradicts itself: events are missing, or it is not what was signed."""
 
 
 class Tree:

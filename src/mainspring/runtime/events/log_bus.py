@@ -54,10 +54,7 @@ class LogBus:
     async def read(self, partition: int, after: int, limit: int, bytes_max: int) -> Rows[BusEvent]:
         """Return the next events, gapless and in order of ``seq``."""
         rows = await self._database.page(_AFTER, (after, limit + 1), bytes_max)
-        events = [
-            BusEvent(seq, id, tenant, type, subject, with_seq(body, seq))
-            for seq, id, tenant, type, subject, body in rows.items[:limit]
-        ]
+        events = [bus_event(*row) for row in rows.items[:limit]]
         return Rows(events, rows.more or len(rows.items) > limit)
 
     async def publish(self, events: Sequence[BusEvent]) -> None:
@@ -70,6 +67,11 @@ class LogBus:
     def listen(self) -> AbstractContextManager[asyncio.Event]:
         """Yield a signal of new places in the log."""
         return self._board.listen(self._wake)
+
+
+def bus_event(seq: int, id: str, tenant: str, type: str, subject: str, body: str) -> BusEvent:
+    """Make an event of its columns in the log."""
+    return BusEvent(seq, id, tenant, type, subject, with_seq(body, seq))
 
 
 def _row(event: BusEvent) -> EventRow:

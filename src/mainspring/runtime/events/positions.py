@@ -12,24 +12,12 @@ import msgspec
 
 from mainspring.kernel.call import Reader
 from mainspring.kernel.errors import FieldError, Invalid, PositionGone
+from mainspring.kernel.event_log import ID_CHARS, LogName
 from mainspring.runtime.identity import FIND_IDENTITY
 from mainspring.runtime.tables import LAST_SEQ
 
 SEQ_DIGITS_MAX = 18
-_ID_CHARS = 12  # of the database's id: enough to tell logs apart
 _POSITION = re.compile(r"([0-9a-f]*)\.([0-9]{1,18})\.([0-9]{1,9})\.([0-9]{1,18})")
-
-
-class LogName(msgspec.Struct, frozen=True):
-    """Which log it is, and how often it went back."""
-
-    id: str
-    epoch: int
-
-    def position(self, offset: int, partition: int = 0) -> str:
-        """Write a position for a caller to keep."""
-        text = f"{self.id[:_ID_CHARS]}.{self.epoch}.{partition}.{offset}"
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -82,7 +70,7 @@ class Positions:
         if isinstance(found, int):
             return found
         name = await self.name()
-        if found.id != name.id[:_ID_CHARS]:
+        if found.id != name.id[:ID_CHARS]:
             raise await self._gone("this position is of another log")
         if found.epoch != name.epoch:
             raise await self._gone("this position is from before the log was restored")

@@ -8,10 +8,10 @@ stored outside of any call's commit: it follows from events that are committed a
 from functools import partial
 
 from mainspring.kernel.clock import elapsed_ms, rfc3339
-from mainspring.kernel.merkle import extends
+from mainspring.kernel.event_log import EventLog
+from mainspring.kernel.merkle import LogDamaged, extends
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.audit.merkle_store import LogDamaged, Tree
 from mainspring.services.audit.model import (
     SIGNATURES_MAX,
     BadNote,
@@ -46,7 +46,13 @@ async def latest(database: Database) -> CheckpointRow | None:
 
 
 async def publish(
-    database: Database, keyring: Keyring, *, origin: str, now_ms: int, at_least: int = 0
+    database: Database,
+    log: EventLog,
+    keyring: Keyring,
+    *,
+    origin: str,
+    now_ms: int,
+    at_least: int = 0,
 ) -> CheckpointRow:
     """Return a checkpoint that covers the log, or at least its first ``at_least`` events.
 
@@ -60,7 +66,7 @@ async def publish(
     age_ms = elapsed_ms(last.time_ms, now_ms) if last else 0
     if last and signed and last.size >= at_least and age_ms < PUBLISHED_EVERY_MS:
         return last
-    tree = Tree(database)
+    tree = log.tree()
     size = await tree.size()
     if last and signed and size == last.size:
         return last

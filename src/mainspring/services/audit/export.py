@@ -13,10 +13,10 @@ from typing import BinaryIO
 
 import msgspec
 
+from mainspring.kernel.event_log import CHUNK_EVENTS, EventLog, LogEntry
+from mainspring.kernel.merkle import LogDamaged
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.audit.merkle_store import LogDamaged, Tree
-from mainspring.runtime.events.feed import CHUNK_EVENTS, LogEntry, entries_after
 from mainspring.services.audit.checkpoints import publish, verifier_key
 
 FORMAT = 1
@@ -61,6 +61,7 @@ _line = msgspec.json.Encoder().encode
 
 async def lines(
     database: Database,
+    log: EventLog,
     keyring: Keyring,
     *,
     origin: str,
@@ -73,14 +74,14 @@ async def lines(
     ``shown`` says whose bodies are there; by default all. Raises LogDamaged when
     events are missing.
     """
-    row = await publish(database, keyring, origin=origin, now_ms=now_ms)
+    row = await publish(database, log, keyring, origin=origin, now_ms=now_ms)
     key = str(verifier_key(keyring, origin))
     yield _line(Header(FORMAT, origin, key, row.size, row.note)) + b"\n"
-    tree = Tree(database)
+    tree = log.tree()
     done = 0
     while done < row.size:
         room = min(MILESTONE_EVENTS - done % MILESTONE_EVENTS, row.size - done)
-        entries = (await entries_after(database, done, min(CHUNK_EVENTS, room))).items
+        entries = (await log.entries_after(done, min(CHUNK_EVENTS, room))).items
         if not entries or entries[-1].seq != done + len(entries):
             raise LogDamaged(f"events are missing after {done}")
         done += len(entries)
@@ -95,6 +96,7 @@ async def lines(
 
 async def export(
     database: Database,
+    log: EventLog,
     keyring: Keyring,
     out: BinaryIO,
     *,
@@ -103,7 +105,7 @@ async def export(
     progress: Progress | None = None,
 ) -> None:
     """Write the whole export to a file."""
-    chunks = lines(database, keyring, origin=origin, now_ms=now_ms, progress=progress)
+    chunks = lines(database, log, keyring, origin=origin, now_ms=now_ms, progress=progress)
     async for chunk in chunks:
         out.write(chunk)
 

@@ -1,6 +1,7 @@
 """The audit trail's upkeep."""
 
 from mainspring.kernel.call import Call
+from mainspring.kernel.event_log import EventLog
 from mainspring.kernel.service import handles
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
@@ -13,5 +14,11 @@ from mainspring.services.audit.store import FORGET_OLD
 @handles(api.publish_checkpoint)
 async def publish_checkpoint(call: Call) -> None:
     settings = call.use(AuditSettings)
-    await publish(call.use(Database), call.use(Keyring), origin=settings.origin, now_ms=call.now_ms)
+    await publish(
+        call.use(Database),
+        call.use(EventLog),
+        call.use(Keyring),
+        origin=settings.origin,
+        now_ms=call.now_ms,
+    )
     call.write(FORGET_OLD(kept=settings.checkpoints_kept - 1))

@@ -7,7 +7,9 @@ import msgspec
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import FieldError, Invalid, NotFound, Unauthenticated, Unavailable
+from mainspring.kernel.event_log import EventLog, LogEntry, require_known, scan
 from mainspring.kernel.ids import is_id
+from mainspring.kernel.merkle import MerkleTree
 from mainspring.kernel.operation import Raw
 from mainspring.kernel.page import Page
 from mainspring.kernel.registry import Registry
@@ -15,9 +17,6 @@ from mainspring.kernel.service import handles, pattern_covers
 from mainspring.kernel.visibility import Visibility
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.audit.merkle_store import Tree
-from mainspring.runtime.events import feed
-from mainspring.runtime.events.positions import Positions
 from mainspring.services.audit import api, checkpoints
 from mainspring.services.audit.api import (
     SCANNED_MAX,
@@ -36,21 +35,21 @@ from mainspring.services.audit.store import OF_SIZE, CheckpointRow
 
 @handles(api.entries)
 async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
-    feed.require_known([query.type], call.use(Registry).events, "/type")
-    positions = call.use(Positions)
-    after = await positions.read(query.cursor)
-    found = await feed.scan(
-        feed.source_of(call.reader),
+    require_known([query.type], call.use(Registry).events, "/type")
+    log = call.use(EventLog)
+    after = await log.positions.read(query.cursor)
+    found = await scan(
+        log.entries_after,
         after,
         limit=query.limit,
         scanned_max=SCANNED_MAX,
         wanted=lambda e: e.tenant == call.tenant and pattern_covers(query.type, e.type),
     )
     if found.position == after:  # nothing was read: the end, or past it
-        await positions.require_held(after)
+        await log.positions.require_held(after)
     visibility = Visibility(call)
     items = [_entry(entry, shown=await visibility.shows(entry)) for entry in found.entries]
-    position = (await positions.name()).position(found.position)
+    position = (await log.positions.name()).position(found.position)
     return Page(items, None if found.at_end else position)
 
 
@@ -66,12 +65,12 @@ async def checkpoint(call: Call) -> CheckpointView:
 async def prove(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
     if not is_id(event_id, "evt"):
         raise NotFound()
-    entry = await call.one(feed.ENTRY_BY_ID, id=event_id)
-    if entry.tenant != call.tenant:
+    entry = await call.use(EventLog).entry(event_id)
+    if entry is None or entry.tenant != call.tenant:
         raise NotFound()
     if entry.seq == 0:
         raise Unavailable("the event is about to get its place in the log", retry_after_s=1)
-    tree = Tree(call.use(Database))
+    tree = call.use(EventLog).tree()
     if query.size is None:
         row: CheckpointRow | None = await _published(call, at_least=entry.seq)
         assert row is not None
@@ -87,7 +86,7 @@ async def prove(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
 
 @handles(api.consistency)
 async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
-    tree = Tree(call.use(Database))
+    tree = call.use(EventLog).tree()
     if query.second is None:
         second = (await _published(call)).size
     else:
@@ -106,13 +105,14 @@ async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
 @handles(api.export)
 async def export(call: Call) -> Raw:
 
-    async def shown(entry: feed.LogEntry) -> bool:
+    async def shown(entry: LogEntry) -> bool:
         if not await call.still_allowed():
             raise Unauthenticated("the caller is no longer allowed to export")
         return await Visibility(call).shows(entry)
 
     body = lines(
         call.use(Database),
+        call.use(EventLog),
         call.use(Keyring),
         origin=call.use(AuditSettings).origin,
         now_ms=call.now_ms,
@@ -122,7 +122,7 @@ async def export(call: Call) -> Raw:
     return Raw(body, media_type="application/x-ndjson", headers=(disposition,))
 
 
-def _entry(entry: feed.LogEntry, *, shown: bool) -> AuditEntry:
+def _entry(entry: LogEntry, *, shown: bool) -> AuditEntry:
     # Envelope says what is in these bytes.
     exact: Any = msgspec.Raw(entry.body.encode()) if shown else None
     return AuditEntry(
@@ -133,6 +133,7 @@ def _entry(entry: feed.LogEntry, *, shown: bool) -> AuditEntry:
 async def _published(call: Call, *, at_least: int = 0) -> CheckpointRow:
     return await checkpoints.publish(
         call.use(Database),
+        call.use(EventLog),
         call.use(Keyring),
         origin=call.use(AuditSettings).origin,
         now_ms=call.now_ms,
@@ -140,7 +141,7 @@ async def _published(call: Call, *, at_least: int = 0) -> CheckpointRow:
     )
 
 
-async def _checked(tree: Tree, size: int, pointer: str, *, at_least: int) -> int:
+async def _checked(tree: MerkleTree, size: int, pointer: str, *, at_least: int) -> int:
     """Return a size the log has had. Raises Invalid."""
     now = await tree.size()
     if not at_least <= size <= now:

@@ -6,9 +6,8 @@ import msgspec
 
 from mainspring.cel import compile_cel
 from mainspring.cel.event import EVENT_NAMES
+from mainspring.kernel.event_log import BusEvent, require_known
 from mainspring.kernel.service import pattern_covers
-from mainspring.ports.bus import BusEvent
-from mainspring.runtime.events.feed import require_known
 
 Selector = Callable[[BusEvent], bool]
 

@@ -1,39 +1,30 @@
 """The feed's operations: pages, the live stream, and what each type of event holds."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import NotFound
+from mainspring.kernel.event_log import BusEvent, EventLog, scan
 from mainspring.kernel.operation import StreamItem
+from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import handles
 from mainspring.kernel.visibility import Visibility
-from mainspring.ports.bus import BusEvent
-from mainspring.runtime.events import feed
-from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.events.log_bus import PARTITION
-from mainspring.runtime.events.positions import Positions
-from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader
-from mainspring.runtime.notifier import wait
-from mainspring.runtime.tables import LAST_SEQ
 from mainspring.services.events import api
 from mainspring.services.events.api import SCANNED_MAX, Feed, FeedQuery, StreamQuery
 from mainspring.services.events.model import Selector, selector
 
-STREAM_CHUNK_EVENTS = 100  # held in memory for one reader
-STREAM_POLL_S = 5.0  # a wake can be lost with its connection; the log never is
-
 
 @handles(api.read)
 async def read(call: Call, query: FeedQuery) -> Feed:
-    positions = call.use(Positions)
-    after = await positions.read(query.after, "/after")
-    bus = call.use(SharedReader).bus
-    found = await feed.scan(
-        lambda offset, count: bus.read(PARTITION, offset, count, CHUNK_BYTES),
+    log = call.use(EventLog)
+    after = await log.positions.read(query.after, "/after")
+    found = await scan(
+        log.events_after,
         after,
         limit=query.limit,
         scanned_max=SCANNED_MAX,
@@ -41,43 +32,29 @@ async def read(call: Call, query: FeedQuery) -> Feed:
         shown=lambda event: Visibility(call).shows(event.envelope),
     )
     if found.position == after:  # nothing was read: the end, or past it
-        await positions.require_held(after)
+        await log.positions.require_held(after)
     # The stored bytes are passed on as they are; Envelope says what is in them.
     items: list[Any] = [msgspec.Raw(await _shown(call, event)) for event in found.entries]
-    position = (await positions.name()).position(found.position)
+    position = (await log.positions.name()).position(found.position)
     return Feed(items, None if found.at_end else position, position)
 
 
 @handles(api.stream)
 async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
     wanted = _selector(call, query.type, query.filter)
-    positions = call.use(Positions)
-    position = await _start(call, query)
-    await positions.require_held(position)
-    log = await positions.name()
-    window = call.use(SharedReader).window(PARTITION)
-    with window.listen() as signal:
-        begin = log.position(position)
-        yield StreamItem(b'{"position":"%b"}' % begin.encode(), id=begin, event="ready")
-        while True:
-            signal.clear()
-            found = await feed.scan(
-                window.after,
-                position,
-                limit=STREAM_CHUNK_EVENTS,
-                scanned_max=SCANNED_MAX,
-                wanted=wanted,
-            )
-            for event in found.entries:
+    log = call.use(EventLog)
+    offset = await _start(log, query)
+    await log.positions.require_held(offset)
+    name = await log.positions.name()
+    begin = name.position(offset)
+    yield StreamItem(b'{"position":"%b"}' % begin.encode(), id=begin, event="ready")
+    async with aclosing(log.follow(offset, wanted)) as followed:
+        async for events in followed:
+            for event in events:
                 if not await call.still_allowed():
                     return
                 if await Visibility(call).shows(event.envelope):
-                    yield StreamItem(await _shown(call, event), id=log.position(event.offset))
-            position = found.position
-            if position > window.end:  # it has not read that far yet, or the log fell back
-                await positions.require_held(position)
-            if found.at_end and not await wait(signal, STREAM_POLL_S):
-                window.look_again()
+                    yield StreamItem(await _shown(call, event), id=name.position(event.offset))
 
 
 @handles(api.schema)
@@ -93,15 +70,14 @@ def _selector(call: Call, types: str, filter_source: str | None) -> Selector:
     return selector(call.tenant, types, filter_source, call.use(Registry).events)
 
 
-async def _start(call: Call, query: StreamQuery) -> int:
+async def _start(log: EventLog, query: StreamQuery) -> int:
     if query.last_event_id is not None:
-        return await call.use(Positions).read(query.last_event_id, "/last_event_id")
+        return await log.positions.read(query.last_event_id, "/last_event_id")
     if query.after is not None:
-        return await call.use(Positions).read(query.after, "/after")
-    last: int = await call.one(LAST_SEQ)
-    return last
+        return await log.positions.read(query.after, "/after")
+    return await log.end()
 
 
 async def _shown(call: Call, event: BusEvent) -> bytes:
     allowed = Visibility(call).personal
-    return (await call.use(FieldEncryption).reveal(event.body, allowed=allowed)).encode()
+    return (await call.use(PersonalFields).reveal(event.body, allowed=allowed)).encode()

@@ -2,11 +2,12 @@
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.event import Envelope
+from mainspring.kernel.event_log import EventLog
 from mainspring.services.webhooks import store
 from mainspring.services.webhooks.acting import allowed
 from mainspring.services.webhooks.api import WebhookSettings, service
 from mainspring.services.webhooks.jobs import disable_for_nobody, enqueue_delivery
-from mainspring.services.webhooks.model import TESTED_TYPE, Routes
+from mainspring.services.webhooks.model import TESTED_TYPE, RouteRow, Routes
 
 TENANTS_HELD_MAX = 1_000  # whose routes a process remembers
 
@@ -18,7 +19,7 @@ class HeldRoutes:
     __slots__ = ("_by_tenant",)
 
     def __init__(self) -> None:
-        self._by_tenant: dict[str, tuple[store.Revision, Routes]] = {}
+        self._by_tenant: dict[str, tuple[int, str, Routes]] = {}
 
     async def of(self, call: Call, seq: int) -> Routes:
         """Return routes that know every endpoint from before event ``seq``.
@@ -26,18 +27,32 @@ class HeldRoutes:
         Costs one small read per batch of events while endpoints do not change.
         """
         held = self._by_tenant.get(call.tenant)
-        if held is not None and seq <= held[0].seq:
-            return held[1]
-        newest = await call.one(store.REVISION, tenant=call.tenant)
-        if held is not None and held[1].settled and held[0].revision == newest.revision:
-            routes = held[1]
+        if held is not None and seq <= held[0]:
+            return held[2]
+        # First how far the log is known: all of that was committed before the revision is read, and
+        # what is built then may be newer than its revision, never older.
+        seen = max(seq, call.use(EventLog).seen)
+        revision = await call.find(store.REVISION, tenant=call.tenant) or ""
+        if held is not None and held[2].settled and held[1] == revision:
+            routes = held[2]
         else:
-            routes = Routes(await call.all(store.ROUTES, tenant=call.tenant))
+            routes = await _routes(call)
         self._by_tenant.pop(call.tenant, None)
         if len(self._by_tenant) >= TENANTS_HELD_MAX:
             del self._by_tenant[next(iter(self._by_tenant))]
-        self._by_tenant[call.tenant] = (newest, routes)
+        self._by_tenant[call.tenant] = (seen, revision, routes)
         return routes
+
+
+async def _routes(call: Call) -> Routes:
+    endpoints = await call.all(store.LISTENING, tenant=call.tenant)
+    places = await call.use(EventLog).places([row.created_event for row in endpoints])
+    return Routes(
+        [
+            RouteRow(row.id, row.types, row.filter, row.actor, places.get(row.created_event, 0))
+            for row in endpoints
+        ]
+    )
 
 
 @service.on("*")

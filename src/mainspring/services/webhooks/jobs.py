@@ -5,14 +5,14 @@ import structlog
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import SKEW_MS, Clock, Entropy, is_ahead, rfc3339
-from mainspring.kernel.event import envelope, with_seq
+from mainspring.kernel.event_log import BusEvent, EventLog
 from mainspring.kernel.job import JobFailed, Snooze
+from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.service import handles
 from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.ports.http_client import NAME_NOT_RESOLVED, HttpClient, WebAnswer, WebError
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.telemetry import Telemetry
-from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.services.webhooks import api, model, store
 from mainspring.services.webhooks.acting import allowed
 from mainspring.services.webhooks.api import (
@@ -39,10 +39,11 @@ DAY_MS = 24 * 3600 * 1000
 @handles(api.deliver)
 async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     due = await call.find(store.DUE, endpoint_id=endpoint_id, event_id=event_id)
-    if due is None:
+    event = await call.use(EventLog).event(event_id)
+    if due is None or event is None or event.tenant != due.tenant:
         return
     acting = await acting_for(call, due.actor) if due.enabled else None
-    if acting is None or not await _may_have(acting, due, endpoint_id):
+    if acting is None or not await _may_have(acting, event):
         call.write(store.GIVE_UP(endpoint_id=endpoint_id, event_id=event_id, now_ms=call.now_ms))
         if acting is None and due.enabled:
             disable_for_nobody(call, endpoint_id)
@@ -54,7 +55,7 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     lanes, width = call.use(Lanes), settings.concurrency_per_endpoint
     try:
         async with lanes.enter(endpoint_id, width, call.use(Clock).monotonic_s()) as lane:
-            attempt, answer = await _attempt(call, due, event_id, lane)
+            attempt, answer = await _attempt(call, due, event, lane)
     except Busy as busy:
         if begins:
             call.write(store.BEGIN_SERIES(endpoint_id=endpoint_id, event_id=event_id))
@@ -63,7 +64,7 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     outcome = "delivered" if ok else attempt.error or "refused"
     call.use(Telemetry).counter(DELIVERIES).of(outcome).add()
     if ok:
-        _record(call, endpoint_id, event_id, due, attempt, state="delivered")
+        _record(call, endpoint_id, event, due, attempt, state="delivered")
         if due.failing_since_ms is not None:
             call.write(store.MARK_WORKING(id=endpoint_id))
         return
@@ -73,17 +74,17 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     wait_s = model.wait_s(settings.retry_after_s, tries, settings.retry_jitter, noise)
     why = f"{attempt.error or attempt.status} at attempt {tries}"
     if wait_s is None or attempt.status == 410:
-        _record(call, endpoint_id, event_id, due, attempt, state="failed", tries=tries)
+        _record(call, endpoint_id, event, due, attempt, state="failed", tries=tries)
         raise JobFailed(f"not delivered: {why}")
     if answer is not None:
         asked = answer.headers.get("retry-after")
         wait_s = max(wait_s, model.retry_after_s(asked, call.now_ms / 1000))
-    _record(call, endpoint_id, event_id, due, attempt, state="retrying", tries=tries, wait_s=wait_s)
+    _record(call, endpoint_id, event, due, attempt, state="retrying", tries=tries, wait_s=wait_s)
     raise Snooze(wait_s, why)
 
 
 async def _attempt(
-    call: Call, due: store.DueRow, event_id: str, lane: Lane
+    call: Call, due: store.DueRow, event: BusEvent, lane: Lane
 ) -> tuple[Attempt, WebAnswer | None]:
     """Sign and POST one event."""
     clock, keyring = call.use(Clock), call.use(Keyring)
@@ -91,16 +92,15 @@ async def _attempt(
     secrets = [keyring.unseal(due.secret, purpose=PURPOSE)]
     if due.old_secret is not None and call.now_ms < due.old_secret_until_ms:
         secrets.append(keyring.unseal(due.old_secret, purpose=PURPOSE))
-    event = with_seq(due.body, due.seq)
-    revealed = await call.use(FieldEncryption).reveal(event, allowed=due.personal)
+    revealed = await call.use(PersonalFields).reveal(event.body, allowed=due.personal)
     body = revealed.encode()
     timestamp_s = clock.now_ms() // 1000
     headers = {
         "Content-Type": "application/cloudevents+json",
         "User-Agent": "Mainspring-Webhooks/1",
-        "webhook-id": event_id,
+        "webhook-id": event.id,
         "webhook-timestamp": str(timestamp_s),
-        "webhook-signature": model.signature(secrets, event_id, timestamp_s, body),
+        "webhook-signature": model.signature(secrets, event.id, timestamp_s, body),
     }
     started_s = clock.monotonic_s()
     answer, error = None, None
@@ -118,13 +118,13 @@ async def _attempt(
     if answer is None:
         assert error is not None  # one of the two
         log.info(
-            "webhook_unanswered", event_id=event_id, error=error.code, cause=repr(error.__cause__)
+            "webhook_unanswered", event_id=event.id, error=error.code, cause=repr(error.__cause__)
         )
         if error.code == NAME_NOT_RESOLVED:
             duration_ms = 0  # how long the look-up took tells whether a name is there
         return Attempt(at, duration_ms, error=error.code, excerpt=error.detail[:200]), None
     # A receiver may repeat what it was sent; personal fields are kept nowhere that erasure misses.
-    kept = answer.public and not (due.personal and revealed != event)
+    kept = answer.public and not (due.personal and revealed != event.body)
     excerpt = model.excerpt(answer.body) if kept else ""
     return Attempt(at, duration_ms, answer.status, excerpt=excerpt), answer
 
@@ -154,15 +154,15 @@ def _enqueue_disable(call: Call, endpoint_id: str, reason: str) -> None:
     call.enqueue(once, endpoint_id=endpoint_id, reason=reason)
 
 
-async def _may_have(acting: Call, due: store.DueRow, endpoint_id: str) -> bool:
+async def _may_have(acting: Call, event: BusEvent) -> bool:
     """Tell whether whoever an endpoint acts for may read the event; its own tests it may."""
-    return due.type == model.TESTED_TYPE or await Visibility(acting).shows(due)
+    return event.type == model.TESTED_TYPE or await Visibility(acting).shows(event.envelope)
 
 
 def _record(
     call: Call,
     endpoint_id: str,
-    event_id: str,
+    event: BusEvent,
     due: store.DueRow,
     attempt: Attempt,
     *,
@@ -173,8 +173,8 @@ def _record(
     """Stage the delivery's row: new with its first attempt, changed by the later ones."""
     row = store.DeliveryRow(
         endpoint_id=endpoint_id,
-        event_id=event_id,
-        type=due.type,
+        event_id=event.id,
+        type=event.type,
         state=state,
         attempts=model.add_attempt(due.attempts, attempt),
         attempts_made=(due.attempts_made or 0) + 1,
@@ -235,12 +235,12 @@ async def replay_page(call: Call, endpoint_id: str, after: str, before: str) -> 
     row = await call.find(store.ENDPOINT, id=endpoint_id, tenant=call.tenant)
     if row is None or not row.enabled:
         return
-    page = await call.page(store.EVENTS_BETWEEN, after=after, before=before, limit=REPLAY_PAGE)
-    routes = model.Routes([store.RouteRow(row.id, row.types, row.filter, row.actor, 0)])
+    page = await call.use(EventLog).events_made(after, before, REPLAY_PAGE)
+    routes = model.Routes([model.RouteRow(row.id, row.types, row.filter, row.actor, 0)])
     for event in page.items:
         if event.tenant != call.tenant or event.type == model.TESTED_TYPE:
             continue
-        told = envelope(event.body, event.seq)
+        told = event.envelope
         wanted, gone = await allowed(call, routes.wanting(told), told)
         if gone:
             disable_for_nobody(call, row.id)

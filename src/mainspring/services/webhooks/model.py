@@ -23,7 +23,7 @@ from mainspring.services.webhooks.api import (
     Delivery,
     Webhook,
 )
-from mainspring.services.webhooks.store import DeliveryRow, EndpointRow, RouteRow
+from mainspring.services.webhooks.store import DeliveryRow, EndpointRow
 
 log = structlog.get_logger()
 
@@ -61,6 +61,19 @@ def record_of(event: Envelope) -> Mapping[str, object]:
         "seq": event.seq,
         "data": msgspec.json.decode(event.data),
     }
+
+
+class RouteRow(msgspec.Struct, frozen=True):
+    """What decides whether an endpoint wants an event.
+
+    ``since_seq`` is its creation's place in the log, and null while that has none.
+    """
+
+    id: str
+    types: str
+    filter: str | None
+    actor: str
+    since_seq: int | None
 
 
 class EventRoute(msgspec.Struct, frozen=True):

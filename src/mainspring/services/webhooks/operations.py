@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
 from mainspring.kernel.errors import FieldError, Forbidden, Invalid, check_all
+from mainspring.kernel.event_log import require_known
 from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.operation import Response
 from mainspring.kernel.page import Page, PageQuery
@@ -18,7 +19,6 @@ from mainspring.kernel.table import Command
 from mainspring.kernel.visibility import PERSONAL_SCOPE, Visibility
 from mainspring.ports.http_client import HttpClient, WebError
 from mainspring.ports.keyring import Keyring
-from mainspring.runtime.events.feed import require_known
 from mainspring.services.webhooks import api, jobs, model, store
 from mainspring.services.webhooks.api import (
     END_OF_IDS,

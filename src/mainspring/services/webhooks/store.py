@@ -46,28 +46,18 @@ class DeliveryRow(msgspec.Struct, frozen=True):
     updated_ms: int
 
 
-class RouteRow(msgspec.Struct, frozen=True):
-    """What decides whether an endpoint wants an event.
-
-    ``since_seq`` is its creation's place in the log, and null while that has none.
-    """
+class ListeningEndpoint(msgspec.Struct, frozen=True):
+    """What decides whether an endpoint wants an event; ``created_event`` told of its creation."""
 
     id: str
     types: str
     filter: str | None
     actor: str
-    since_seq: int | None
-
-
-class Revision(msgspec.Struct, frozen=True):
-    """The newest change to a tenant's endpoints (empty: it never had one), and when that was so."""
-
-    revision: str
-    seq: int
+    created_event: str
 
 
 class DueRow(msgspec.Struct, frozen=True):
-    """All that an attempt needs, in one read. The last four are null before the first attempt."""
+    """All that an attempt needs of us. The last four are null before the first attempt."""
 
     url: str
     personal: bool
@@ -78,23 +68,10 @@ class DueRow(msgspec.Struct, frozen=True):
     old_secret_until_ms: int
     actor: str
     tenant: str
-    seq: int
-    type: str
-    body: str
     attempts: str | None
     attempts_made: int | None
     tries: int | None
     created_ms: int | None
-
-
-class LoggedId(msgspec.Struct, frozen=True):
-    """An event of the log as far as a replay looks at it."""
-
-    seq: int
-    id: str
-    tenant: str
-    type: str
-    body: str
 
 
 class Stale(msgspec.Struct, frozen=True):
@@ -124,22 +101,15 @@ ALL_ENDPOINTS_AFTER = Query(
     Stale,
 )
 
-# Routing. The revision is read before the routes: what was built may then be newer than its
-# revision, never older. ``seq`` is the newest event of the same moment: every event up to it was
-# committed before, so the revision holds for all of them.
+# Routing
 REVISION = Query(
-    "webhooks.revision",
-    "SELECT COALESCE((SELECT revision FROM webhooks_tenants WHERE tenant = :tenant), '') "
-    "AS revision, (SELECT COALESCE(MAX(seq), 0) FROM events) AS seq",
-    Revision,
+    "webhooks.revision", "SELECT revision FROM webhooks_tenants WHERE tenant = :tenant", str
 )
-ROUTES = Query(
-    "webhooks.routes",
-    "SELECT e.id, e.types, e.filter, e.actor, "
-    "CASE WHEN v.id IS NULL THEN 0 ELSE v.seq END AS since_seq "
-    "FROM webhooks_endpoints e LEFT JOIN events v ON v.id = e.created_event "
-    "WHERE e.tenant = :tenant AND e.enabled",
-    RouteRow,
+LISTENING = Query(
+    "webhooks.listening",
+    "SELECT id, types, filter, actor, created_event FROM webhooks_endpoints "
+    "WHERE tenant = :tenant AND enabled",
+    ListeningEndpoint,
 )
 COUNT_IN = Statement(
     "webhooks.count_in",
@@ -160,11 +130,10 @@ REVISE = Statement(
 DUE = Query(
     "webhooks.due",
     "SELECT e.url, e.personal, e.enabled, e.failing_since_ms, e.secret, e.old_secret, "
-    "e.old_secret_until_ms, e.actor, v.tenant, v.seq, v.type, v.body, "
+    "e.old_secret_until_ms, e.actor, e.tenant, "
     "d.attempts, d.attempts_made, d.tries, d.created_ms "
-    "FROM webhooks_endpoints e JOIN events v ON v.id = :event_id "
-    "LEFT JOIN webhooks_deliveries d ON d.endpoint_id = e.id AND d.event_id = v.id "
-    "WHERE e.id = :endpoint_id AND v.tenant = e.tenant",
+    "FROM webhooks_endpoints e LEFT JOIN webhooks_deliveries d "
+    "ON d.endpoint_id = e.id AND d.event_id = :event_id WHERE e.id = :endpoint_id",
     DueRow,
 )
 DELIVERY = Query(
@@ -236,12 +205,4 @@ FORGETTABLE = Query(
     "SELECT COUNT(*) FROM (SELECT 1 FROM webhooks_deliveries "
     "WHERE endpoint_id = :endpoint_id AND event_id < :before LIMIT :limit) AS page",
     int,
-)
-
-# Event ids are made in the order of time, so a window of time is a range of ids.
-EVENTS_BETWEEN = Query(
-    "webhooks.events_between",
-    "SELECT seq, id, tenant, type, body FROM events "
-    "WHERE id > :after AND id < :before AND seq IS NOT NULL ORDER BY id LIMIT :limit",
-    LoggedId,
 )

@@ -1,0 +1,256 @@
+"""The event log, as services read it: a page, one event, or everything from a place on."""
+
+import base64
+import difflib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from mainspring.kernel.errors import FieldError, Invalid
+from mainspring.kernel.event import Envelope
+from mainspring.kernel.merkle import MerkleTree
+from mainspring.kernel.page import PAGE_BYTES_MAX
+from mainspring.kernel.service import pattern_covers
+from mainspring.kernel.table import Rows
+
+CHUNK_EVENTS = 256  # events in one read, at most
+CHUNK_EVENTS_FIRST = 32
+TYPES_SUGGESTED_MAX = 5
+ID_CHARS = 12  # of the database's id: enough to tell logs apart
+
+_decode = msgspec.json.Decoder(Envelope).decode
+
+
+class BusEvent:
+    """An event at its place in a partition. ``body`` is its CloudEvents JSON as readers see it.
+
+    It is decoded when somebody first asks for its ``envelope``, once for all who hold it.
+    """
+
+    __slots__ = ("_envelope", "body", "id", "offset", "subject", "tenant", "type")
+
+    def __init__(
+        self, offset: int, id: str, tenant: str, type: str, subject: str, body: str
+    ) -> None:
+        self.offset = offset
+        self.id = id
+        self.tenant = tenant
+        self.type = type
+        self.subject = subject
+        self.body = body
+        self._envelope: Envelope | None = None
+
+    @property
+    def envelope(self) -> Envelope:
+        """The event as a struct. Raises msgspec.ValidationError when the body is none."""
+        if self._envelope is None:
+            self._envelope = _decode(self.body)
+        return self._envelope
+
+    @property
+    def key(self) -> str:
+        """What it is partitioned by: events of one key keep their order."""
+        return self.subject
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """An event as it was hashed, with its place in the log and the leaf it has in the tree.
+
+    ``seq`` is 0 while it has no place yet.
+    """
+
+    seq: int
+    id: str
+    tenant: str
+    type: str
+    leaf: bytes
+    body: str
+
+    @property
+    def offset(self) -> int:
+        """Its place on the bus that the log is."""
+        return self.seq
+
+
+class LogName(msgspec.Struct, frozen=True):
+    """Which log it is, and how often it went back."""
+
+    id: str
+    epoch: int
+
+    def position(self, offset: int, partition: int = 0) -> str:
+        """Write a position for a caller to keep."""
+        text = f"{self.id[:ID_CHARS]}.{self.epoch}.{partition}.{offset}"
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+class LogPositions(Protocol):
+    """Places in the log as callers hold them: opaque, and good for the log that gave them only."""
+
+    async def name(self) -> LogName:
+        """Return which log this is; it writes positions."""
+        ...
+
+    async def read(self, cursor: str | None, pointer: str = "/cursor") -> int:
+        """Return the offset of a position, or of a bare ``seq``, which is taken as of this log.
+
+        0 without one. Raises Invalid, and PositionGone when it is of another log or epoch.
+        """
+        ...
+
+    async def require_held(self, offset: int) -> None:
+        """Raise PositionGone when the log does not reach to this offset."""
+        ...
+
+
+class EventLog(Protocol):
+    """The event log of one database, to read. Handlers reach it with ``call.use``.
+
+    Offsets grow in the order of the log. It shows everything: what a caller may have of it,
+    ``Visibility`` says.
+    """
+
+    @property
+    def positions(self) -> LogPositions:
+        """Reads and writes offsets as callers hold them."""
+        ...
+
+    @property
+    def seen(self) -> int:
+        """How far this process has read: everything up to there is committed, and readable."""
+        ...
+
+    async def end(self) -> int:
+        """Return the offset of the newest event, 0 where there was none."""
+        ...
+
+    async def events_after(self, offset: int, limit: int) -> Rows[BusEvent]:
+        """Return the next events: a chunk of them."""
+        ...
+
+    def follow(
+        self, offset: int, wanted: Callable[[BusEvent], bool]
+    ) -> AsyncGenerator[Sequence[BusEvent], None]:
+        """Yield wanted events from an offset on, a few at a time, and wait for more at the end.
+
+        What is new is read once for all who follow; nothing is queued for one who is slow. Raises
+        PositionGone when the log falls back behind it. Close it at the end.
+        """
+        ...
+
+    async def event(self, event_id: str) -> BusEvent | None:
+        """Return an event that has its place in the log."""
+        ...
+
+    async def events_made(self, after: str, before: str, limit: int) -> Rows[BusEvent]:
+        """Return placed events with ids between two, in the order of their ids.
+
+        Ids are made in the order of time, so a window of time is a range of them.
+        """
+        ...
+
+    async def places(self, event_ids: Sequence[str]) -> Mapping[str, int | None]:
+        """Return the offsets of events by id: None has no place yet, absent is not in the log."""
+        ...
+
+    async def entry(self, event_id: str) -> LogEntry | None:
+        """Return an event as it was hashed."""
+        ...
+
+    async def entries_after(self, offset: int, limit: int) -> Rows[LogEntry]:
+        """Return the next events as they were hashed, gapless: a chunk of them."""
+        ...
+
+    def tree(self) -> MerkleTree:
+        """Return the Merkle tree over the log, for one request or pass."""
+        ...
+
+
+class Placed(Protocol):
+    """An entry of the log, or an event of a bus, as far as a scan looks at it."""
+
+    @property
+    def offset(self) -> int:
+        """Its place."""
+        ...
+
+    @property
+    def body(self) -> str:
+        """Its JSON."""
+        ...
+
+
+E = TypeVar("E", bound=Placed)
+
+
+class Slice(msgspec.Struct, Generic[E], frozen=True):
+    """Some wanted entries, and how far the log was read to find them.
+
+    ``at_end`` says that the log ended there; otherwise there may be more from ``position`` on.
+    """
+
+    entries: list[E]
+    position: int
+    at_end: bool
+
+
+Source = Callable[[int, int], Awaitable[Rows[E]]]  # entries after an offset, at most so many
+
+
+async def scan(
+    source: Source[E],
+    after: int,
+    *,
+    limit: int,
+    scanned_max: int,
+    wanted: Callable[[E], bool],
+    shown: Callable[[E], Awaitable[bool]] | None = None,
+) -> Slice[E]:
+    """Find up to ``limit`` wanted entries after ``after``, reading at most ``scanned_max``.
+
+    Of what is wanted, ``shown`` says what the reader may have.
+    """
+    found: list[E] = []
+    found_bytes = 0
+    position = after
+    count = CHUNK_EVENTS_FIRST
+    while scanned_max > 0:
+        count = min(count, scanned_max)
+        entries = await source(position, count)
+        for entry in entries.items:
+            if wanted(entry) and (shown is None or await shown(entry)):
+                found_bytes += len(entry.body.encode())
+                if found and found_bytes > PAGE_BYTES_MAX:
+                    return Slice(found, position, at_end=False)
+                found.append(entry)
+            position = entry.offset
+            if len(found) == limit:
+                return Slice(found, position, not entries.more and entry is entries.items[-1])
+        if not entries.more:
+            return Slice(found, position, at_end=True)
+        scanned_max -= len(entries.items)
+        count = min(CHUNK_EVENTS, count * 2)
+    return Slice(found, position, at_end=False)
+
+
+def require_known(patterns: Sequence[str], known: Collection[str], pointer: str) -> None:
+    """Raise Invalid, pointing at each pattern that no known type of event fits."""
+    faults = tuple(
+        FieldError(
+            pointer.format(at=at), f"no type of event fits {pattern!r}: {_nearest(pattern, known)}"
+        )
+        for at, pattern in enumerate(patterns)
+        if pattern != "*" and not any(pattern_covers(pattern, name) for name in known)
+    )
+    if faults:
+        raise Invalid("no such type of event", faults=faults)
+
+
+def _nearest(pattern: str, known: Collection[str]) -> str:
+    """Name the types and prefixes that are spelt most like a pattern, or else every service's."""
+    prefixes = {".".join([*name.split(".")[:parts], "*"]) for name in known for parts in (1, 2)}
+    if near := difflib.get_close_matches(pattern, sorted({*known, *prefixes}), TYPES_SUGGESTED_MAX):
+        return f"do you mean {' or '.join(near)}?"
+    services = sorted({name.partition(".")[0] + ".*" for name in known})
+    return f"there are {', '.join(services)}"

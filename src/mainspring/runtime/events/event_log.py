@@ -1,0 +1,132 @@
+"""The event log of a database, read for services: what fills ``EventLog``, with its SQL."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+import msgspec
+
+from mainspring.kernel.event_log import BusEvent, LogEntry, scan
+from mainspring.kernel.table import Query, Rows
+from mainspring.ports.database import Database
+from mainspring.runtime.audit.merkle_store import Tree
+from mainspring.runtime.events.log_bus import PARTITION, bus_event
+from mainspring.runtime.events.positions import Positions
+from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader
+from mainspring.runtime.notifier import wait
+from mainspring.runtime.tables import LAST_SEQ
+
+FOLLOW_EVENTS = 100  # held in memory for one who follows
+FOLLOW_SCANNED_MAX = 2_000  # read between two looks at the clock
+FOLLOW_POLL_S = 5.0  # a wake can be lost with its connection; the log never is
+
+_ENTRIES_AFTER = Query(
+    "runtime.entries_after",
+    "SELECT seq, id, tenant, type, leaf, body FROM events"
+    " WHERE seq > :after ORDER BY seq LIMIT :limit",
+    LogEntry,
+)
+_ENTRY = Query(
+    "runtime.entry_by_id",
+    "SELECT COALESCE(seq, 0), id, tenant, type, leaf, body FROM events WHERE id = :id",
+    LogEntry,
+)
+_EVENT_COLUMNS = (False, True, True, True, True, True)
+_EVENT = Query(
+    "runtime.placed_event",
+    "SELECT seq, id, tenant, type, subject, body FROM events WHERE id = :id AND seq IS NOT NULL",
+    tuple,
+    long=_EVENT_COLUMNS,
+)
+_EVENTS_MADE = Query(
+    "runtime.events_made",
+    "SELECT seq, id, tenant, type, subject, body FROM events "
+    "WHERE id > :after AND id < :before AND seq IS NOT NULL ORDER BY id LIMIT :limit",
+    tuple,
+    long=_EVENT_COLUMNS,
+)
+_PLACES = Query(
+    "runtime.places",
+    "SELECT id, seq FROM events WHERE id IN (SELECT value FROM json_each(:ids))",
+    tuple,
+    postgres="SELECT id, seq FROM events "
+    "WHERE id IN (SELECT jsonb_array_elements_text(CAST(:ids AS text)::jsonb))",
+    long=(True, False),
+)
+
+
+class StoredLog:
+    """Reads the log of a database."""
+
+    __slots__ = ("_database", "_reader", "positions")
+
+    def __init__(self, database: Database, reader: SharedReader) -> None:
+        self._database = database
+        self._reader = reader
+        self.positions = Positions(database)
+
+    @property
+    def seen(self) -> int:
+        """How far this process has read."""
+        return self._reader.window(PARTITION).end
+
+    async def end(self) -> int:
+        """Return the offset of the newest event."""
+        last: int = (await self._database.read(LAST_SEQ, ()))[0]
+        return last
+
+    async def events_after(self, offset: int, limit: int) -> Rows[BusEvent]:
+        """Return the next events: a chunk of them."""
+        return await self._reader.bus.read(PARTITION, offset, limit, CHUNK_BYTES)
+
+    async def follow(
+        self, offset: int, wanted: Callable[[BusEvent], bool]
+    ) -> AsyncGenerator[Sequence[BusEvent], None]:
+        """Yield wanted events from an offset on, and wait for more at the end."""
+        window = self._reader.window(PARTITION)
+        with window.listen() as signal:
+            while True:
+                signal.clear()
+                found = await scan(
+                    window.after,
+                    offset,
+                    limit=FOLLOW_EVENTS,
+                    scanned_max=FOLLOW_SCANNED_MAX,
+                    wanted=wanted,
+                )
+                if found.entries:
+                    yield found.entries
+                offset = found.position
+                if offset > window.end:  # it has not read that far yet, or the log fell back
+                    await self.positions.require_held(offset)
+                if found.at_end and not await wait(signal, FOLLOW_POLL_S):
+                    window.look_again()
+
+    async def event(self, event_id: str) -> BusEvent | None:
+        """Return an event that has its place in the log."""
+        rows = await self._database.read(_EVENT, (event_id,))
+        return bus_event(*rows[0]) if rows else None
+
+    async def events_made(self, after: str, before: str, limit: int) -> Rows[BusEvent]:
+        """Return placed events with ids between two, in the order of their ids."""
+        values = (after, before, limit + 1)
+        rows = await self._database.page(_EVENTS_MADE, values, CHUNK_BYTES)
+        events = [bus_event(*row) for row in rows.items[:limit]]
+        return Rows(events, rows.more or len(rows.items) > limit)
+
+    async def places(self, event_ids: Sequence[str]) -> Mapping[str, int | None]:
+        """Return the offsets of events by id: None has no place yet, absent is not in the log."""
+        ids = msgspec.json.encode(event_ids).decode()
+        return dict(await self._database.read(_PLACES, (ids,)))
+
+    async def entry(self, event_id: str) -> LogEntry | None:
+        """Return an event as it was hashed."""
+        rows = await self._database.read(_ENTRY, (event_id,))
+        return rows[0] if rows else None
+
+    async def entries_after(self, offset: int, limit: int) -> Rows[LogEntry]:
+        """Return the next events as they were hashed, gapless: a chunk of them."""
+        rows = await self._database.page(_ENTRIES_AFTER, (offset, limit + 1), CHUNK_BYTES)
+        return rows if len(rows.items) <= limit else Rows(rows.items[:limit], more=True)
+
+    def tree(self) -> Tree:
+        """Return the Merkle tree over the log, for one request or pass."""
+        return Tree(self._database)
