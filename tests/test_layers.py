@@ -48,6 +48,16 @@ def test_the_tree_keeps_them(tree: Path) -> None:
             "Only the composition root",
         ),
         ("services/users/api.py", "import mainspring.services.webhooks.api", "do not know each"),
+        (
+            "services/records/store.py",
+            "import mainspring.runtime.tables",
+            "Services stand on closed",
+        ),
+        (
+            "services/jobs/operations.py",
+            "import mainspring.gateway.limit",
+            "Services stand on closed",
+        ),
         ("services/records/model.py", "import asyncpg", "Drivers stay inside"),
         ("gateway/limit.py", "import uvicorn", "The HTTP server and the terminal"),
         ("kernel/money.py", "import asyncio", "The kernel's words"),

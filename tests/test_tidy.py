@@ -306,6 +306,30 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
     (rules.siblings_meet_at_the_api, STORE, "from mainspring.services import users", False),
     (rules.siblings_meet_at_the_api, STORE, "import mainspring.services.users.model", False),
     (
+        rules.system_tables_are_the_runtimes,
+        STORE,
+        'X = Query("links.x", "SELECT id FROM links_events JOIN links ON TRUE", str)',
+        True,
+    ),
+    (
+        rules.system_tables_are_the_runtimes,
+        "src/mainspring/runtime/jobs/admin.py",
+        'X = Query("runtime.x", "SELECT id FROM jobs", str)',
+        True,
+    ),
+    (
+        rules.system_tables_are_the_runtimes,
+        STORE,
+        'X = Query("links.x", f"SELECT {L.columns} FROM links JOIN events e ON TRUE", L)',
+        False,
+    ),
+    (
+        rules.system_tables_are_the_runtimes,
+        STORE,
+        'X = Statement("links.x", "UPDATE jobs SET priority = 9")',
+        False,
+    ),
+    (
         rules.declarations_have_their_room,
         "src/mainspring/services/links/operations/create.py",
         "@service.operation('POST /v1/links', scope=None)\nasync def create(call): ...",

@@ -41,6 +41,10 @@ SQL_ROOMS = re.compile(
 BINDING_ROOMS = re.compile(
     r"src/mainspring/(services/\w+/store(\.py|/\w+\.py)|runtime/(\w+/)?\w+\.py)"
 )
+SYSTEM_TABLES = re.compile(
+    r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE)\s+(answer_bodies|cursors|events|idempotency|identity|jobs"
+    r"|probe|queues|schedules|subject_keys|tree_nodes)\b"
+)
 # What may stand in the braces of an SQL text: names that code declares, never a caller's value.
 DECLARED = re.compile(r"_?[A-Z][A-Z0-9_]*(\.(columns|name))?")
 
@@ -369,6 +373,17 @@ def siblings_meet_at_the_api(source: Source) -> Iterator[Finding]:
                 yield Finding(source.path, node.lineno, f"{own} knows {name}")
 
 
+def system_tables_are_the_runtimes(source: Source) -> Iterator[Finding]:
+    """A service's SQL names no system table: it asks ``EventLog``, ``JobAdmin`` and their like."""
+    if source.parts[:3] != ("src", "mainspring", "services"):
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for named in SYSTEM_TABLES.finditer(node.value):
+                what = f"{named[1]} is a table of the runtime: ask a Protocol of the kernel"
+                yield Finding(source.path, node.lineno, what)
+
+
 def declarations_have_their_room(source: Source) -> Iterator[Finding]:
     """Events are declared in ``api``, operations in ``operations``, and so on."""
     if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
@@ -483,6 +498,7 @@ RULES: tuple[Rule, ...] = (
     sql_has_its_room,
     sql_takes_parameters,
     siblings_meet_at_the_api,
+    system_tables_are_the_runtimes,
     declarations_have_their_room,
     messages_are_plain,
     words_stand_in_the_contract,

@@ -202,7 +202,6 @@ class Instance:
             **{type(section): section for section in settings.sections.values()},
             **filled,
             Blobs: self.blobs,
-            FieldEncryption: self.sealer,
             Authority: authenticator,
         }
         self.runtime = Runtime(

@@ -62,7 +62,6 @@ class LogPlatform:
             sealer=self.sealer,
             resources={
                 Database: database,
-                FieldEncryption: self.sealer,
                 AuditSettings: AuditSettings(origin=ORIGIN),
             },
             telemetry=Rollups(self.clock),

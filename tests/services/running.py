@@ -106,7 +106,7 @@ async def platform_of(
         services,
         keyring=keyring,
         sealer=sealer,
-        resources={FieldEncryption: sealer, **resources},
+        resources=resources,
         telemetry=Rollups(clock),
         clock=clock,
         entropy=entropy,
