@@ -5,25 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.adapters.telemetry.rollups import Rollups
-from mainspring.kernel.authority import Authority
-from mainspring.kernel.service import Service
-from mainspring.ports.database import Database
 from mainspring.ports.mail import Mail
-from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.runtime import Runtime
-from mainspring.services import users
-from mainspring.services.users.api import Passwords, UserAuthenticator, UsersSettings
-from mainspring.testing.clock import FakeClock, SeededEntropy
+from mainspring.services.users.api import Passwords
+from mainspring.testing import Platform
+from mainspring.testing.clock import SeededEntropy
 from tests.services.users.people import CountingPasswords, Mailbox, People
-
-SERVICES: tuple[Service, ...] = (users.service,)
-
-
-@pytest.fixture
-def settings() -> UsersSettings:
-    return UsersSettings()
 
 
 @pytest.fixture
@@ -34,35 +20,12 @@ def passwords() -> CountingPasswords:
 
 @pytest.fixture
 async def people(
-    database: Database,
-    tmp_path: Path,
-    settings: UsersSettings,
-    passwords: Passwords,
-    seed: int,
+    platform_server: str | None, tmp_path: Path, passwords: CountingPasswords, seed: int
 ) -> AsyncIterator[People]:
-    """The service at rest: consumers and workers do not run."""
-    clock, entropy = FakeClock(), SeededEntropy(seed)
-    keyring = FileKeyring(tmp_path / "keyring.json", clock=clock, entropy=entropy)
-    await keyring.open()
-    sealer = FieldEncryption(database, keyring, entropy, clock)
+    """The service on a platform at rest: consumers and workers do not run."""
     mail = Mailbox(tmp_path / "mail")
-    authenticator = UserAuthenticator(database, keyring)
-    runtime = Runtime(
-        database,
-        SERVICES,
-        keyring=keyring,
-        sealer=sealer,
-        resources={
-            Mail: mail,
-            Passwords: passwords,
-            UsersSettings: settings,
-            Authority: authenticator,
-        },
-        telemetry=Rollups(clock),
-        clock=clock,
-        entropy=entropy,
-    )
-    await runtime.migrate()
-    runtime.dispatcher.on_commit(sealer.on_commit)
-    yield People(runtime, clock, mail, authenticator, sealer)
-    passwords.close()
+    ports = {Mail: mail, Passwords: passwords}
+    async with Platform(database=platform_server, seed=seed, ports=ports) as platform:
+        people = People(platform, mail)
+        await people.begin()
+        yield people

@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 
 from mainspring.adapters.mail.sandbox import SandboxMail
+from mainspring.kernel.authority import Authority
 from mainspring.kernel.call import ANONYMOUS, SYSTEM, Caller, Reader
 from mainspring.kernel.table import Query, Rows, Statement
 from mainspring.ports.mail import MailMessage
-from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.invoke.dispatcher import Outcome
-from mainspring.runtime.runtime import Runtime
 from mainspring.services.users import service
 from mainspring.services.users.api import (
     EmailProof,
@@ -26,7 +25,7 @@ from mainspring.services.users.api import (
     User,
     UserAuthenticator,
 )
-from mainspring.testing.clock import FakeClock
+from mainspring.testing import Platform
 
 EMAIL = "ann@example.com"
 PASSWORD = "correct horse battery"
@@ -36,6 +35,11 @@ JOB_NAME = Query("test.job_name", "SELECT name FROM jobs WHERE id = :id", str)
 JOB_ARGS = Query("test.job_args", "SELECT args FROM jobs WHERE id = :id", str)
 ALL_JOB_ARGS = Query("test.all_job_args", "SELECT args FROM jobs", str)
 FINISH = Statement("test.finish", "DELETE FROM jobs WHERE id = :id")
+KEYS = Query(  # but the platform's first
+    "test.keys",
+    "SELECT COUNT(*) FROM users_api_keys WHERE id NOT IN (SELECT key_id FROM users_first_key)",
+    int,
+)
 EVENT_TYPES = Query("test.event_types", "SELECT type FROM events ORDER BY id", str)
 EVENT_BODIES = Query("test.event_bodies", "SELECT body FROM events ORDER BY id", str)
 
@@ -97,18 +101,21 @@ class People:
 
     def __init__(
         self,
-        runtime: Runtime,
-        clock: FakeClock,
+        platform: Platform,
         mail: Mailbox,
-        authenticator: UserAuthenticator,
-        sealer: FieldEncryption,
     ) -> None:
-        self.runtime = runtime
-        self.clock = clock
+        self.platform = platform
+        self.runtime = platform.app.runtime
+        self.clock = platform.clock
         self.mail = mail
-        self.authenticator = authenticator
-        self.sealer = sealer
+        self.authenticator: UserAuthenticator = platform.use(Authority)
+        self.sealer = platform.app.sealer
         self.asked = 0
+        self._began = 0
+
+    async def begin(self) -> None:
+        """Count events from here: starting a platform makes its first key."""
+        self._began = len(await self.all(EVENT_TYPES))
 
     async def ask(
         self, name: str, /, *, caller: Caller = ANONYMOUS, if_match: str | None = None, **args: Any
@@ -183,7 +190,8 @@ class People:
         return await self.runtime.database.read(query, query.sql.bind(params))
 
     async def events(self) -> list[str]:
-        return await self.all(EVENT_TYPES)
+        """Types of the events since the platform started."""
+        return (await self.all(EVENT_TYPES))[self._began :]
 
     async def run(self, statement: Any) -> None:
         await self.runtime.database.commit([statement])

@@ -17,7 +17,7 @@ from mainspring.services.users.api import (
     RefreshRequest,
     UserChanges,
 )
-from tests.services.users.people import EMAIL, PASSWORD, Interrupted, People
+from tests.services.users.people import EMAIL, KEYS, PASSWORD, Interrupted, People
 
 NEW = "eleven blue elephants"
 
@@ -132,7 +132,7 @@ async def test_a_key_of_a_user_who_goes_meanwhile_does_nothing(people: People) -
     new = NewApiKey(name="late", scopes=["*"])
     with pytest.raises(Unauthenticated):
         await interrupted(people, "create_api_key", "api_key_page_of", delete, caller=root, new=new)
-    assert await people.all(Query("test.k", "SELECT COUNT(*) FROM users_api_keys", int)) == [0]
+    assert await people.all(KEYS) == [0]
 
 
 async def test_two_deletions_at_once_are_one(people: People) -> None:

@@ -81,7 +81,9 @@ def password(text: str, address: str, pointer: str = "/password") -> str:
     folded = normal.casefold()
     if len(set(folded)) < PASSWORD_DIFFERENT_CHARS_MIN:
         raise Invalid(
-            faults=(FieldError(pointer, "repeats the same characters: choose another password"),)
+            faults=(
+                FieldError(pointer, "repeats the same characters over and over: choose another"),
+            )
         )
     name = email_key(address).partition("@")[0]
     left = folded.replace(email_key(address), "").replace(former_email_key(address), "")
