@@ -244,7 +244,7 @@ def test_lists_of_any_mixture_are_compared_with_or_refused() -> None:
     due = {"due": "2026-01-01T00:00:00.000Z"}
     assert holds("'2026-01-01T01:00:00+01:00' in [due, timestamp('2027-01-01T00:00:00Z')]", due)
     assert holds("due in ['2026-01-01T01:00:00+01:00', null]", due)
-    with pytest.raises(Invalid, match="cannot be used"):
+    with pytest.raises(Invalid, match="is not valid"):
         compile_cel(
             "'2026-01-01T00:00:00Z' in ['b', due, timestamp('2027-01-01T00:00:00Z')]", NAMES
         )

@@ -63,7 +63,7 @@ def test_exponents_are_those_of_iso_and_not_cldrs_digits() -> None:
 
 @pytest.mark.parametrize("code", sorted(NO_MONEY))
 def test_codes_without_a_minor_unit_are_no_money(code: str) -> None:
-    with pytest.raises(MoneyInvalid, match=f"{code} is no money"):
+    with pytest.raises(MoneyInvalid, match=f"{code} is not money"):
         Money(1, code)
 
 

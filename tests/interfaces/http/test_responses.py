@@ -117,7 +117,7 @@ def test_names_of_headers_are_names() -> None:
     "host", ["Example.org", "example.org:80", "*", "*.", "https://x", "a b", "", "a.*.b", "::1"]
 )
 def test_what_is_no_host_is_refused_at_the_start(host: str) -> None:
-    with pytest.raises(ValueError, match="is no host"):
+    with pytest.raises(ValueError, match="is not a host name"):
         ServerSettings(hosts=(host,))
 
 
