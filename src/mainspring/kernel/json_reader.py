@@ -59,7 +59,7 @@ def _bound_depth(body: bytes) -> None:
     """Raise Malformed when JSON nests too deep. It was decoded before: its strings all end."""
     steps = _STRING.sub(b"", body).translate(_STEPS, _NOT_BRACKETS)
     if max(accumulate(memoryview(steps).cast("b")), default=0) > JSON_DEPTH_MAX:
-        raise Malformed(f"JSON is nested at most {JSON_DEPTH_MAX} deep")
+        raise Malformed(f"JSON may be nested at most {JSON_DEPTH_MAX} levels deep")
 
 
 def _unfit(body: bytes, kind: Any, error: msgspec.ValidationError) -> Failure:
@@ -76,9 +76,9 @@ def _unfit(body: bytes, kind: Any, error: msgspec.ValidationError) -> Failure:
 def unreadable(body: bytes, error: Exception) -> Failure:
     """Name why a body is no JSON; a lone surrogate is readable, and no text."""
     if isinstance(error, RecursionError):
-        return Malformed(f"JSON is nested at most {JSON_DEPTH_MAX} deep")
+        return Malformed(f"JSON may be nested at most {JSON_DEPTH_MAX} levels deep")
     if isinstance(error, UnicodeDecodeError):
-        return Malformed("JSON must be sent as UTF-8: leave the charset out")
+        return Malformed("JSON must be sent as UTF-8, and the body is not")
     try:
         faults = wrong_texts(
             json.loads(body), lambda text: not _is_unicode(text), "has a lone surrogate"
@@ -87,12 +87,12 @@ def unreadable(body: bytes, error: Exception) -> Failure:
         faults = FieldErrors()
     if not faults:
         return Malformed(f"the body is not JSON: {error}")
-    return Invalid("text is valid Unicode", faults=faults)
+    return Invalid("text must be valid Unicode", faults=faults)
 
 
 def _refuse_zeros(body: bytes) -> None:
     value = msgspec.json.decode(body)
-    faults = wrong_texts(value, lambda text: "\0" in text, "has a NUL")
+    faults = wrong_texts(value, lambda text: "\0" in text, "contains the character NUL")
     if faults:
         raise Invalid("text must not contain the character NUL", faults=faults)
 
