@@ -17,7 +17,7 @@ from mainspring.kernel.errors import (
     Unavailable,
 )
 from mainspring.kernel.event import Envelope, Personal
-from mainspring.kernel.job import JobFailed, Snooze
+from mainspring.kernel.job import JobFailed, RetryAfter, Snooze
 from mainspring.kernel.metric import Counter, Gauge, Histogram
 from mainspring.kernel.money import (
     AmountOutOfRange,
@@ -65,6 +65,7 @@ __all__ = [
     "Raw",
     "Rerun",
     "Response",
+    "RetryAfter",
     "RetryPolicy",
     "Rounding",
     "Service",

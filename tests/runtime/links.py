@@ -6,7 +6,7 @@ import msgspec
 
 from mainspring.kernel.call import Call, Transaction
 from mainspring.kernel.errors import Conflict, Forbidden
-from mainspring.kernel.job import JobFailed, Snooze
+from mainspring.kernel.job import JobFailed, RetryAfter, Snooze
 from mainspring.kernel.operation import Input, Response
 from mainspring.kernel.policy import RetryPolicy
 from mainspring.kernel.service import Service
@@ -116,8 +116,16 @@ async def fail(call: Call, link_id: str) -> None:
 
 
 @links.job(queue="bulk", retry=QUICK)
-async def snooze(call: Call, link_id: str) -> None:
+async def retry(call: Call, link_id: str) -> None:
     call.write(HITS.insert(Hit(call.new_id("hit"), f"{link_id} {call.attempt}")))
     if call.attempt < 3:
-        raise Snooze(0.0)
+        raise RetryAfter(0.0)
     raise JobFailed("enough")
+
+
+@links.job(queue="bulk", max_attempts=1)
+async def snooze(call: Call, link_id: str, until: int) -> None:
+    hits = await call.one(HIT_COUNT)
+    call.write(HITS.insert(Hit(call.new_id("hit"), f"{link_id} {call.attempt}")))
+    if hits < until:
+        raise Snooze(0.0)

@@ -89,6 +89,7 @@ async def test_a_call_that_changes_nothing_is_remembered_by_its_key(runtime: Run
 
 def job_of(runtime: Runtime, handler: object, name: str = "links.probe") -> Job:
     job = Job(name, handler, queue="bulk", retry=links.QUICK, timeout_s=DEADLINE_S)  # type: ignore[arg-type]
+    job.attach(handler)  # type: ignore[arg-type]
     runtime.jobs[name] = job
     return job
 
@@ -140,7 +141,7 @@ async def test_only_what_runs_keeps_its_lease(runtime: Runtime, clock: FakeClock
     runs, lost = await claim(runtime), await claim(runtime)
     clock.move(60)
     call = runtime.dispatcher.call(SYSTEM, request_id=runs.id, attempt=1)
-    await runtime.database.commit(runtime.workers._renewal([call]))
+    await runtime.database.commit(runtime.workers._renewal([(runs, call)]))
     leases = [(await runtime.database.read(LEASE, (job.id,)))[0] for job in (runs, lost)]
     assert leases[0] > clock.now_ms() > leases[1]
 

@@ -3,6 +3,7 @@
 import pytest
 
 from mainspring.kernel.call import SYSTEM
+from mainspring.runtime.jobs import workers
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.clock import FakeClock
 from tests.runtime import links
@@ -72,6 +73,22 @@ async def test_a_job_waits_for_its_time(still: Runtime, clock: FakeClock) -> Non
     assert await still.workers.next_due_ms() is None
 
 
-async def test_snoozing_is_told_apart_from_failing(still: Runtime) -> None:
-    await enqueue(still, links.snooze, link_id="x")
+async def test_snoozing_costs_no_attempt(still: Runtime) -> None:
+    await enqueue(still, links.snooze, link_id="x", until=3)
+    told = [await outcomes(still) for _ in range(5)]
+    assert told == [["snoozed"], ["snoozed"], ["snoozed"], ["done"], []]
+    assert await still.database.read(HITS, ()) == ["x 1"] * 4
+
+
+async def test_retrying_after_a_while_is_told_apart_from_failing(still: Runtime) -> None:
+    await enqueue(still, links.retry, link_id="x")
+    assert [await outcomes(still) for _ in range(4)] == [["retried"], ["retried"], ["failed"], []]
+    assert await still.database.read(HITS, ()) == ["x 1", "x 2", "x 3"]
+
+
+async def test_a_job_that_is_put_off_for_ever_ends_in_the_dead_letters(
+    still: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "SNOOZES_MAX", 2)
+    await enqueue(still, links.snooze, link_id="x", until=1_000)
     assert [await outcomes(still) for _ in range(4)] == [["snoozed"], ["snoozed"], ["failed"], []]

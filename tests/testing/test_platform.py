@@ -9,6 +9,7 @@ import pytest
 
 from mainspring import App, Invalid, Money, Service
 from mainspring.kernel.call import SYSTEM
+from mainspring.kernel.clock import epoch_ms
 from mainspring.kernel.errors import Forbidden, PreconditionFailed, Unauthenticated
 from mainspring.ports.database import StartError
 from mainspring.ports.http_client import HttpClient, WebError
@@ -238,7 +239,7 @@ async def test_a_unique_job_is_there_once(platform: Platform) -> None:
 
 
 async def test_snoozing_waits_for_the_clock(platform: Platform) -> None:
-    await platform.enqueue(workshop.wait)
+    await platform.enqueue(workshop.wait, until_ms=epoch_ms(platform.now) + 3_600_000)
     await platform.pass_time(minutes=59)
     assert [job.state for job in await platform.jobs(workshop.wait)] == ["scheduled"]
     await platform.pass_time(minutes=1)

@@ -172,9 +172,9 @@ async def sharpen(call: Call, tool_id: str) -> None:
 
 
 @workshop.job()
-async def wait(call: Call) -> None:
-    """Ask to be run again in an hour, once."""
-    if call.attempt == 1:
+async def wait(call: Call, until_ms: int) -> None:
+    """Ask to be run again in an hour until it is time."""
+    if call.now_ms < until_ms:
         raise Snooze(3600, "not yet")
 
 

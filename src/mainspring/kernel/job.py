@@ -17,6 +17,7 @@ JobHandler = Callable[Concatenate[Any, P], Awaitable[None]]
 
 QUEUES = ("critical", "default", "bulk", "notifications", "webhooks")
 PRIORITY_MAX = 9
+SNOOZES_MAX = 100_000  # of one job: one that is put off for ever is to be seen
 
 
 class JobState(StrEnum):
@@ -37,15 +38,29 @@ class JobFailed(Exception):
     """
 
 
-class Snooze(Exception):
-    """Raised by a job that wants to run again after ``delay_s``, as another counted attempt.
+class Later(Exception):
+    """Raised by a job that is to run again after ``delay_s``, in seconds.
 
-    What it staged before is committed. After the last attempt it goes to the dead letters.
+    What it staged before is committed.
     """
 
     def __init__(self, delay_s: float, why: str = "") -> None:
         super().__init__(why or f"again in {delay_s:g} s")
         self.delay_s = delay_s
+
+
+class Snooze(Later):
+    """Raised by a job for which it is too early. It costs no attempt.
+
+    One that has been put off ``SNOOZES_MAX`` times goes to the dead letters all the same.
+    """
+
+
+class RetryAfter(Later):
+    """Raised by a job whose attempt failed and that knows when to try again.
+
+    The attempt counts; after the last one the job goes to the dead letters.
+    """
 
 
 class Job(Contract[P]):

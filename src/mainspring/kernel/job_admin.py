@@ -11,7 +11,11 @@ from mainspring.kernel.table import Rows
 
 
 class KnownJob(msgspec.Struct, frozen=True):
-    """A job as it stands. ``actor`` is the caller for whom it runs, null for a service's own."""
+    """A job as it stands.
+
+    ``actor`` is the caller for whom it runs, null for a service's own; ``claim`` counts how often a
+    worker took it.
+    """
 
     id: str
     tenant: str
@@ -23,6 +27,7 @@ class KnownJob(msgspec.Struct, frozen=True):
     run_at_ms: int
     attempt: int
     max_attempts: int
+    claim: int
     unique_key: str | None
     progress: float | None
     error: str | None

@@ -62,7 +62,8 @@ class JobRow(msgspec.Struct, frozen=True):
     """A job as it is stored.
 
     ``actor`` is the caller for whom it runs, who needs ``scope`` when it starts; null for what a
-    service has done.
+    service has done. ``claim`` counts its claims and only grows: whoever writes how a run ended
+    names the claim it had, so that one which is another's by now changes nothing.
     """
 
     id: str
@@ -87,6 +88,7 @@ class JobRow(msgspec.Struct, frozen=True):
     updated_ms: int
     actor: str | None = None
     scope: str | None = None
+    claim: int = 0
 
 
 class CursorRow(msgspec.Struct, frozen=True):
@@ -169,6 +171,7 @@ class ClaimedJob(msgspec.Struct, frozen=True):
     priority: int
     attempt: int
     max_attempts: int
+    claim: int
     correlation_id: str
     created_ms: int
     run_at_ms: int
@@ -178,33 +181,42 @@ class ClaimedJob(msgspec.Struct, frozen=True):
 
 _CLAIMED = ", ".join(ClaimedJob.__struct_fields__)
 _CLAIM = """
-UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = :worker,
+UPDATE jobs SET state = 'running', attempt = attempt + 1, claim = claim + 1, worker = :worker,
     lease_until_ms = :lease_until_ms, updated_ms = :now_ms,
     unique_key = CASE WHEN coalesces THEN NULL ELSE unique_key END
 WHERE id IN (
-    SELECT id FROM jobs WHERE queue = :queue AND state = 'ready'
+    SELECT id FROM jobs WHERE queue = :queue AND state = 'ready' AND name IN (SELECT {names})
         AND NOT EXISTS (SELECT 1 FROM queues WHERE name = :queue AND paused)
     ORDER BY priority DESC, id LIMIT :limit {lock}
 ) RETURNING """
+_IN_JSON = "value FROM json_each(:{0})"  # the strings of a JSON list
+_IN_JSON_POSTGRES = "jsonb_array_elements_text(CAST(:{0} AS text)::jsonb)"
 CLAIM_JOBS = Statement(
     "runtime.claim_jobs",
-    _CLAIM.format(lock="") + _CLAIMED,
-    postgres=_CLAIM.format(lock="FOR UPDATE SKIP LOCKED") + _CLAIMED,
+    _CLAIM.format(lock="", names=_IN_JSON.format("names")) + _CLAIMED,
+    postgres=_CLAIM.format(lock="FOR UPDATE SKIP LOCKED", names=_IN_JSON_POSTGRES.format("names"))
+    + _CLAIMED,
 )
 FINISH_JOB = Statement(
     "runtime.finish_job",
     "UPDATE jobs SET state = 'done', progress = 1, worker = NULL, error = NULL, "
-    "updated_ms = :now_ms WHERE id = :id AND attempt = :attempt AND state = 'running'",
+    "updated_ms = :now_ms WHERE id = :id AND claim = :claim AND state = 'running'",
 )
 RETRY_JOB = Statement(
     "runtime.retry_job",
     "UPDATE jobs SET state = 'scheduled', run_at_ms = :run_at_ms, worker = NULL, error = :error, "
-    "updated_ms = :now_ms WHERE id = :id AND attempt = :attempt AND state = 'running'",
+    "updated_ms = :now_ms WHERE id = :id AND claim = :claim AND state = 'running'",
+)
+SNOOZE_JOB = Statement(
+    "runtime.snooze_job",
+    "UPDATE jobs SET state = 'scheduled', run_at_ms = :run_at_ms, attempt = attempt - 1, "
+    "worker = NULL, error = :error, updated_ms = :now_ms "
+    "WHERE id = :id AND claim = :claim AND state = 'running'",
 )
 BURY_JOB = Statement(
     "runtime.bury_job",
     "UPDATE jobs SET state = 'dead', worker = NULL, error = :error, "
-    "updated_ms = :now_ms WHERE id = :id AND attempt = :attempt AND state = 'running'",
+    "updated_ms = :now_ms WHERE id = :id AND claim = :claim AND state = 'running'",
 )
 # Only of what runs, a JSON list: a job whose claim or completion was lost on its way has no task,
 # and must go to whoever comes next.
@@ -214,13 +226,12 @@ _RENEW = (
 )
 RENEW_LEASES = Statement(
     "runtime.renew_leases",
-    _RENEW.format(ids="value FROM json_each(:ids)"),
-    postgres=_RENEW.format(ids="jsonb_array_elements_text(CAST(:ids AS text)::jsonb)"),
+    _RENEW.format(ids=_IN_JSON.format("ids")),
+    postgres=_RENEW.format(ids=_IN_JSON_POSTGRES.format("ids")),
 )
 SHOW_PROGRESS = Statement(
     "runtime.show_progress",
-    "UPDATE jobs SET progress = :progress WHERE id = :id AND attempt = :attempt "
-    "AND state = 'running'",
+    "UPDATE jobs SET progress = :progress WHERE id = :id AND claim = :claim AND state = 'running'",
 )
 HAND_BACK = Statement(
     "runtime.hand_back",
@@ -239,7 +250,7 @@ HEAL_RETRIES = Statement(
     "runtime.heal_retries",
     "UPDATE jobs SET run_at_ms = run_at_ms - (updated_ms - :now_ms), updated_ms = :now_ms "
     "WHERE state = 'scheduled' AND updated_ms > :before_ms "
-    "AND (attempt > 0 OR name LIKE '%.again')",
+    "AND (claim > 0 OR name LIKE '%.again')",
 )
 HEAL_LEASES = Statement(
     "runtime.heal_leases",

@@ -124,6 +124,7 @@ async def hostile(runtime: Runtime) -> AsyncIterator[Runtime]:
         await asyncio.sleep(0)
 
     job = Job("links.misbehave", misbehave, queue="bulk", retry=ONCE, timeout_s=5)
+    job.attach(misbehave)
     runtime.workers._jobs = runtime.jobs = {**runtime.jobs, job.name: job}  # type: ignore[misc]
     await runtime.start()
     yield runtime
@@ -283,6 +284,7 @@ async def test_arguments_that_a_handler_changed_are_read_anew(runtime: Runtime) 
         call.write(links.LINKS.update(row, hits=row.hits + 1))
 
     job = Job("links.grow", grow, queue="bulk", retry=ONCE, timeout_s=5)
+    job.attach(grow)
     runtime.workers._jobs = {**runtime.jobs, job.name: job}
     await enqueue(runtime, job, names=["theirs"])
     await runtime.prepare()
@@ -303,6 +305,7 @@ async def test_a_snooze_for_no_time_there_is_is_still_written_down(
         raise Odd
 
     job = Job("links.sleepy", sleepy, queue="bulk", retry=links.QUICK, timeout_s=5)
+    job.attach(sleepy)
     runtime.workers._jobs = {**runtime.jobs, job.name: job}
     await enqueue(runtime, job)
     await runtime.prepare()
@@ -314,10 +317,14 @@ async def test_a_snooze_for_no_time_there_is_is_still_written_down(
 async def test_odd_progress_of_one_job_costs_no_other_its_lease(
     runtime: Runtime, progress: object
 ) -> None:
-    calls = [runtime.dispatcher.call(SYSTEM, request_id=f"job_{n}") for n in range(2)]
-    calls[0].progress = progress  # type: ignore[assignment]
-    calls[1].progress = 0.5
-    await runtime.database.commit(runtime.workers._renewal(calls))
+    for _ in range(2):
+        await enqueue(runtime, links.rescan, link_id="x")
+    jobs = await runtime.workers.claim("bulk", 2)
+    running = [(job, runtime.dispatcher.call(SYSTEM, request_id=job.id)) for job in jobs]
+    running[0][1].progress = progress  # type: ignore[assignment]
+    running[1][1].progress = 0.5
+    await runtime.database.commit(runtime.workers._renewal(running))
+    assert {job.progress for job in await jobs_in(runtime, "running")} == {None, 0.5}
 
 
 async def test_what_holds_the_loop_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.job import ConfiguredJob, Job, Schedule
 from mainspring.kernel.table import Query, Statement
+from mainspring.runtime.jobs.admin import StoredJobs
 from mainspring.runtime.jobs.scheduler import next_ms
 from mainspring.runtime.jobs.workers import execute
 from mainspring.runtime.runtime import Runtime
@@ -99,8 +100,8 @@ async def test_a_failing_job_is_retried_then_buried_and_leaves_nothing(running: 
     assert await running.database.read(HITS, ()) == []
 
 
-async def test_snoozing_and_giving_up_keep_what_was_staged(running: Runtime) -> None:
-    await enqueue(running, links.snooze, link_id="x")
+async def test_retrying_and_giving_up_keep_what_was_staged(running: Runtime) -> None:
+    await enqueue(running, links.retry, link_id="x")
 
     async def buried() -> bool:
         return bool(await jobs_in(running, "dead"))
@@ -125,6 +126,8 @@ async def test_a_coalescing_job_frees_its_key_when_it_starts(runtime: Runtime) -
     async def scan(call: object, link_id: str) -> None: ...
 
     job = Job("links.scan", scan, queue="bulk", retry=links.QUICK, timeout_s=1, coalesces=True)
+    job.attach(scan)
+    runtime.jobs[job.name] = job
     for _ in range(3):
         await enqueue(runtime, job.configure(unique_key="burst"), link_id="x")
     assert len(await runtime.workers.claim("bulk", 10)) == 1
@@ -219,3 +222,40 @@ async def test_the_sweep_removes_old_finished_jobs_only(runtime: Runtime, clock:
     clock.move(2 * 24 * 3600)  # type: ignore[attr-defined]
     assert await runtime.scheduler.sweep() == 1
     assert [job.state for job in await runtime.database.read(ALL_JOBS, ())] == ["ready"]
+
+
+async def test_a_job_that_this_process_does_not_know_waits_for_one_that_does(
+    runtime: Runtime,
+) -> None:
+    async def later(call: object) -> None: ...
+
+    job = Job("links.of_the_next_version", later, queue="bulk", retry=links.QUICK, timeout_s=1)
+    job.attach(later)
+    await enqueue(runtime, job)
+    await enqueue(runtime, links.rescan, link_id="x")
+    assert [claimed.name for claimed in await runtime.workers.claim("bulk", 10)] == ["links.rescan"]
+    assert [waiting.name for waiting in await jobs_in(runtime, "ready")] == [job.name]
+    runtime.jobs[job.name] = job
+    assert [claimed.name for claimed in await runtime.workers.claim("bulk", 10)] == [job.name]
+
+
+async def test_a_run_that_was_cancelled_changes_nothing_after_a_retry(runtime: Runtime) -> None:
+    """The attempts begin anew with the retry; the claims do not, and they are the fence."""
+    await enqueue(runtime, links.rescan, link_id="x")
+    cancelled = (await runtime.workers.claim("bulk", 1))[0]
+    admin = StoredJobs(runtime.registry, runtime.workers)
+    for change in (
+        lambda call, job: admin.cancel(call, job),
+        lambda call, job: admin.make_ready(call, job, "jobs:write"),
+    ):
+        call = runtime.dispatcher.call(SYSTEM, request_id="req_1")
+        change(call, await admin.one(call, cancelled.id))
+        await runtime.dispatcher.commit(call)
+    again = (await runtime.workers.claim("bulk", 1))[0]
+    assert (again.id, again.attempt, cancelled.attempt) == (cancelled.id, 1, 1)
+    call = runtime.dispatcher.call(SYSTEM, request_id=again.id, attempt=1)
+    assert (await runtime.workers.run_attempt("bulk", cancelled, call)).outcome == "lost"
+    assert await runtime.database.read(HITS, ()) == []
+    call = runtime.dispatcher.call(SYSTEM, request_id=again.id, attempt=1)
+    assert (await runtime.workers.run_attempt("bulk", again, call)).outcome == "done"
+    assert await runtime.database.read(HITS, ()) == ["x"]

@@ -77,7 +77,7 @@ _REDRIVABLE = Query(
 _CANCEL = Statement(
     "runtime.jobs_cancel",
     "UPDATE jobs SET state = 'cancelled', worker = NULL, updated_ms = :now_ms "
-    "WHERE id = :id AND state = :was AND attempt = :attempt",
+    "WHERE id = :id AND state = :was AND claim = :claim",
 )
 _MAKE_READY = Statement(
     "runtime.jobs_make_ready",
@@ -196,7 +196,7 @@ class StoredJobs:
 
     def cancel(self, call: Call, job: KnownJob) -> KnownJob:
         """Stage the end of a job. One that runs is not interrupted, but nothing it staged holds."""
-        command = _CANCEL(id=job.id, was=job.state, attempt=job.attempt, now_ms=call.now_ms)
+        command = _CANCEL(id=job.id, was=job.state, claim=job.claim, now_ms=call.now_ms)
         call.write(command.expect(1, Rerun))
         return msgspec.structs.replace(job, state=JobState.CANCELLED.value, updated_ms=call.now_ms)
 

@@ -1,7 +1,7 @@
 """Workers: claim jobs, run them, and commit what they staged together with their completion.
 
 A claimed job is leased. The lease is renewed by a thread, so a job that blocks the event loop keeps
-it; completion is fenced by the attempt, so a worker that lost its lease changes nothing.
+it; completion is fenced by the claim, so a worker that lost its lease changes nothing.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import structlog
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Clock, Entropy
 from mainspring.kernel.errors import ConcurrentUpdate, Failure, Rerun, Unavailable
-from mainspring.kernel.job import Job, JobFailed, Snooze
+from mainspring.kernel.job import SNOOZES_MAX, Job, JobFailed, Later, Snooze
 from mainspring.kernel.table import Command, Write
 from mainspring.kernel.visibility import acting_for
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
@@ -43,6 +43,7 @@ from mainspring.runtime.tables import (
     RENEW_LEASES,
     RETRY_JOB,
     SHOW_PROGRESS,
+    SNOOZE_JOB,
     ClaimedJob,
 )
 
@@ -69,8 +70,9 @@ class LeaseLost(Exception):
 class JobAttempt(msgspec.Struct, frozen=True):
     """How one attempt of a job ended, and with what error where one was raised.
 
-    ``outcome`` is done, snoozed, failed, lost (the job was another's by then) or refused (nothing
-    could be written down: its lease runs out and it is claimed again).
+    ``outcome`` is done, snoozed, retried (it said itself when to run again), failed, lost (the job
+    was another's by then) or refused (nothing could be written down: its lease runs out and it is
+    claimed again).
     """
 
     job: ClaimedJob
@@ -117,7 +119,7 @@ class Workers:
         self._name = entropy.token(8).hex()
         self._supervisor = Supervisor()
         # By task, not by job: one that was cancelled and retried can run here twice at a time.
-        self._running: dict[asyncio.Task[None], Call] = {}
+        self._running: dict[asyncio.Task[None], tuple[ClaimedJob, Call]] = {}
         self._stop_heartbeat = threading.Event()
         self._heartbeat = threading.Thread(
             target=self._beat, name="mainspring-heartbeat", daemon=True
@@ -177,10 +179,15 @@ class Workers:
                     await wait(signal, POLL_S)
 
     async def claim(self, queue: str, limit: int) -> list[ClaimedJob]:
-        """Lease up to ``limit`` ready jobs of a queue: the most urgent, and the oldest of these."""
+        """Lease up to ``limit`` ready jobs of a queue: the most urgent, and the oldest of these.
+
+        Only those that this process knows.
+        """
         now_ms = self._clock.now_ms()
         claim = CLAIM_JOBS(
             queue=queue,
+            # What another version of the program enqueued waits for a process that knows it.
+            names=msgspec.json.encode(list(self._jobs)).decode(),
             limit=limit,
             worker=self._name,
             now_ms=now_ms,
@@ -202,7 +209,7 @@ class Workers:
                 slots.release()
 
         task = asyncio.create_task(run())
-        self._running[task] = call
+        self._running[task] = job, call
 
     def _begin(self, queue: str, job: ClaimedJob) -> Call:
         """Make the call of an attempt, and count it as running."""
@@ -283,9 +290,7 @@ class Workers:
         return JobAttempt(job, "done")
 
     async def _attempt(self, job: ClaimedJob, call: Call) -> None:
-        declared = self._jobs.get(job.name)
-        if declared is None:
-            raise JobFailed(f"no job is named {job.name}")
+        declared = self._jobs[job.name]
         await _require_authority(job, call)
         if await self._commit_attempt(declared, job, call):
             return
@@ -312,7 +317,7 @@ class Workers:
         await attempt_alone(
             handle(), declared.timeout_s, f"job {job.name} {job.id} attempt {job.attempt}"
         )
-        finish = FINISH_JOB(id=job.id, attempt=job.attempt, now_ms=self._clock.now_ms())
+        finish = FINISH_JOB(id=job.id, claim=job.claim, now_ms=self._clock.now_ms())
         try:
             await self._dispatcher.commit(call, also=(finish.expect(1, LeaseLost),), wakes=FINISHED)
         except Rerun:
@@ -322,17 +327,19 @@ class Workers:
     async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> str:
         """Write down that an attempt failed, with what it keeps. Raises LeaseLost, Unavailable.
 
-        Returns its outcome: snoozed or failed.
+        Returns its outcome: snoozed, retried or failed.
         """
-        keeps = isinstance(error, JobFailed | Snooze) or (
+        keeps = isinstance(error, JobFailed | Later) or (
             isinstance(error, Failure) and error.commits_on_failure
         )
         if not keeps:
             call.reset()
-        last = job.attempt >= job.max_attempts or isinstance(error, JobFailed)
+        snoozed = isinstance(error, Snooze) and job.claim - job.attempt < SNOOZES_MAX
+        last = not snoozed and (
+            job.attempt >= job.max_attempts or isinstance(error, JobFailed | Snooze)
+        )
         text = storable(described(error)[:ERROR_MAX_CHARS])
-        snoozed = isinstance(error, Snooze) and not last
-        level = log.error if last else log.debug if snoozed else log.warning
+        level = log.error if last else log.debug if isinstance(error, Later) else log.warning
         level(
             "job_snoozed" if snoozed else "job_failed",
             job=job.id,
@@ -341,9 +348,9 @@ class Workers:
             last=last,
             error=text,
             correlation_id=job.correlation_id,
-            exc_info=not isinstance(error, Snooze | JobFailed),
+            exc_info=not isinstance(error, Later | JobFailed),
         )
-        outcome = self._bury(job, text) if last else self._retry(job, error, text)
+        outcome = self._bury(job, text) if last else self._again(job, error, text, snoozed=snoozed)
         try:
             await self._dispatcher.commit(
                 call, also=(outcome.expect(1, LeaseLost),), wakes=FINISHED | {"scheduled"}
@@ -356,21 +363,23 @@ class Workers:
             # Then this was an attempt like any that failed, and runs again.
             why = ConcurrentUpdate(f"what it staged could not be kept: {type(unkept).__name__}")
             return await self._failed(queue, job, call, why)
-        return "snoozed" if snoozed else "failed"
+        if snoozed:
+            return "snoozed"
+        return "retried" if isinstance(error, Later) and not last else "failed"
 
     def _bury(self, job: ClaimedJob, text: str) -> Command:
-        return BURY_JOB(id=job.id, attempt=job.attempt, error=text, now_ms=self._clock.now_ms())
+        return BURY_JOB(id=job.id, claim=job.claim, error=text, now_ms=self._clock.now_ms())
 
-    def _retry(self, job: ClaimedJob, error: Exception, text: str) -> Command:
+    def _again(self, job: ClaimedJob, error: Exception, text: str, *, snoozed: bool) -> Command:
         now_ms = self._clock.now_ms()
-        delay_s = getattr(error, "delay_s", None) if isinstance(error, Snooze) else None
+        delay_s = getattr(error, "delay_s", None) if isinstance(error, Later) else None
         if not isinstance(delay_s, int | float) or math.isnan(delay_s):
             noise = int.from_bytes(self._entropy.token(4), "big") / 2**32
             delay_s = self._jobs[job.name].retry.delay_s(job.attempt, noise)
         delay_s = min(max(delay_s, 0.0), DELAY_S_MAX)
-        return RETRY_JOB(
+        return (SNOOZE_JOB if snoozed else RETRY_JOB)(
             id=job.id,
-            attempt=job.attempt,
+            claim=job.claim,
             run_at_ms=now_ms + int(delay_s * 1000),
             error=text,
             now_ms=now_ms,
@@ -389,18 +398,18 @@ class Workers:
             except Exception:  # a thread that ended would lose every lease
                 log.exception("heartbeat_failed")
 
-    def _renewal(self, running: Sequence[Call]) -> list[Write]:
+    def _renewal(self, running: Sequence[tuple[ClaimedJob, Call]]) -> list[Write]:
         """Write that these jobs still run, and how far they are."""
         renew = RENEW_LEASES(
             worker=self._name,
-            ids=msgspec.json.encode([call.request_id for call in running]).decode(),
+            ids=msgspec.json.encode([job.id for job, _ in running]).decode(),
             lease_until_ms=self._clock.now_ms() + int(LEASE_S * 1000),
         )
         return [
             renew,
             *[
-                SHOW_PROGRESS(id=call.request_id, attempt=call.attempt, progress=progress)
-                for call in running
+                SHOW_PROGRESS(id=job.id, claim=job.claim, progress=progress)
+                for job, call in running
                 if (progress := _fraction(call.progress)) is not None
             ],
         ]

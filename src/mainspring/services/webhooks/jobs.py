@@ -6,7 +6,7 @@ import structlog
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import SKEW_MS, Clock, Entropy, is_ahead, rfc3339
 from mainspring.kernel.event_log import BusEvent, EventLog
-from mainspring.kernel.job import JobFailed, Snooze
+from mainspring.kernel.job import JobFailed, RetryAfter, Snooze
 from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.service import handles
 from mainspring.kernel.visibility import Visibility, acting_for
@@ -80,7 +80,7 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
         asked = answer.headers.get("retry-after")
         wait_s = max(wait_s, model.retry_after_s(asked, call.now_ms / 1000))
     _record(call, endpoint_id, event, due, attempt, state="retrying", tries=tries, wait_s=wait_s)
-    raise Snooze(wait_s, why)
+    raise RetryAfter(wait_s, why)
 
 
 async def _attempt(
