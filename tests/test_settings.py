@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
+from mainspring.app import sections
 from mainspring.kernel.masking import Secret, masked
 from mainspring.settings import (
     DatabaseSettings,
@@ -277,3 +278,13 @@ def test_an_apps_own_queues_join_the_known_ones(tmp_path: Path) -> None:
     sources = {row.path: row.source for row in settings.shown()}
     assert sources["queues.own.reports"] == "mainspring.toml:4"
     assert sources["queues.own.letters"] == "MAINSPRING_QUEUES__OWN__LETTERS"
+
+
+def test_a_key_that_moved_says_where_it_is_now() -> None:
+    given = {"MAINSPRING_WEBHOOKS__ALLOW_PRIVATE_ADDRESSES": "true"}
+    with pytest.raises(SettingsError) as caught:
+        load(sections(None), environ=given)
+    assert str(caught.value) == (
+        "MAINSPRING_WEBHOOKS__ALLOW_PRIVATE_ADDRESSES: 'allow_private_addresses' of [webhooks] is "
+        "now 'allow_private_addresses' of [http_client]"
+    )

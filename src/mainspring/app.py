@@ -7,6 +7,7 @@ import asyncio
 import difflib
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -15,12 +16,6 @@ from typing import Any
 import msgspec
 
 from mainspring.adapters import private_file
-from mainspring.adapters.blobs.directory import DirectoryBlobs
-from mainspring.adapters.database.sqlite import SqliteDatabase
-from mainspring.adapters.http_client.lazy import LazyHttpClient
-from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.adapters.mail.sandbox import SandboxMail
-from mainspring.adapters.telemetry import rollups
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.settings import LimitSettings
 from mainspring.interfaces.http.server import Server
@@ -36,9 +31,9 @@ from mainspring.kernel.user_app import App
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.http_client import HttpClient
-from mainspring.ports.keyring import NoKeyring
+from mainspring.ports.keyring import Keyring, NoKeyring
 from mainspring.ports.mail import Mail
-from mainspring.ports.opening import Sources
+from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime import identity
 from mainspring.runtime.events.field_encryption import FieldEncryption
@@ -56,9 +51,9 @@ from mainspring.services.users.admin import (
     settle_addresses,
 )
 from mainspring.services.users.api import Passwords, UserAuthenticator
-from mainspring.services.webhooks.api import WebhookSettings
 from mainspring.settings import (
     OWN_SECTIONS,
+    HttpClientSettings,
     PlatformSettings,
     QueueSettings,
     Settings,
@@ -73,6 +68,20 @@ BUILT_IN: tuple[Service, ...] = (
     events.service,
     audit.service,
 )
+# Which module fills a port, by the scheme of its URL. One is imported when it is opened.
+ADAPTERS: Mapping[str, Mapping[str, str]] = {
+    "blobs": {"file": "mainspring.adapters.blobs.directory"},
+    "database": {
+        "sqlite": "mainspring.adapters.database.sqlite",
+        "postgresql": "mainspring.adapters.database.postgres",
+        "postgres": "mainspring.adapters.database.postgres",
+    },
+    "http_client": {"direct": "mainspring.adapters.http_client.lazy"},
+    "keyring": {"file": "mainspring.adapters.keyring.file"},
+    "mail": {"sandbox": "mainspring.adapters.mail.sandbox"},
+    "telemetry": {"rollups": "mainspring.adapters.telemetry.rollups"},
+}
+EXTRAS = {"postgresql": "postgres"}  # of pyproject.toml, where one is not named like the scheme
 SILENCE_MAX_MS = 1_000  # without word from other processes for longer, no identity is remembered
 
 
@@ -113,18 +122,26 @@ def sections(user_app: App | None) -> Mapping[str, type[msgspec.Struct]]:
     }
 
 
+def opened(port: str, url: str, sources: Sources = SYSTEM_SOURCES) -> Any:
+    """Return the adapter that a URL's scheme names, yet to be connected. Raises StartError."""
+    scheme, known = url.partition(":")[0], ADAPTERS[port]
+    if scheme not in known:
+        schemes = " or ".join(f"{name}:" for name in known)
+        raise StartError(f"{port}: nothing opens a URL that starts so; it starts with {schemes}")
+    try:
+        adapter = import_module(known[scheme])
+    except ModuleNotFoundError as error:
+        raise StartError(
+            f"{port}: {scheme}: needs the package {error.name}, which is not installed: "
+            f"pip install '.[{EXTRAS.get(scheme, scheme)}]' in a checkout of Mainspring"
+        ) from error
+    return adapter.open(url, sources)
+
+
 def open_database(url: str) -> Database:
-    """Pick the adapter by URL; a path is SQLite. Raises StartError. The caller opens it."""
-    if url.startswith(("postgresql://", "postgres://")):
-        try:
-            from mainspring.adapters.database.postgres import PostgresDatabase
-        except ImportError as error:
-            raise StartError(
-                "PostgreSQL needs the driver asyncpg, which is not installed: pip install "
-                "'.[postgres]' in a checkout of Mainspring"
-            ) from error
-        return PostgresDatabase(url)
-    return SqliteDatabase(Path(url.removeprefix("sqlite:")))
+    """Return the database behind a URL, yet to be connected. Raises StartError."""
+    database: Database = opened("database", url)
+    return database
 
 
 def _make(data_dir: Path) -> None:
@@ -139,17 +156,24 @@ def _make(data_dir: Path) -> None:
 
 
 def _ports(
-    given: Mapping[type, Any], settings: Settings, data_dir: Path, entropy: Entropy
+    given: Mapping[type, Any], settings: Settings, data_dir: Path, sources: Sources
 ) -> dict[type, Any]:
     """Return what fills each port: what is given, else what the settings name."""
-    private = settings.of(WebhookSettings).allow_private_addresses
-    named: dict[type, Callable[[], Any]] = {
-        Database: lambda: open_database(database_url(settings)),
-        HttpClient: lambda: LazyHttpClient(allow_private=private),
-        Mail: lambda: SandboxMail(data_dir / "mail"),
-        Passwords: lambda: Passwords(entropy),
+    private = "private" if settings.of(HttpClientSettings).allow_private_addresses else ""
+    urls: dict[type, tuple[str, str]] = {
+        Database: ("database", database_url(settings)),
+        Blobs: ("blobs", f"file:{data_dir / 'blobs'}"),
+        Keyring: ("keyring", f"file:{data_dir / 'keyring.json'}"),
+        HttpClient: ("http_client", f"direct:{private}"),
+        Mail: ("mail", f"sandbox:{data_dir / 'mail'}"),
+        Telemetry: ("telemetry", "rollups:"),
     }
-    return {port: given[port] if port in given else make() for port, make in named.items()}
+    named = {
+        kind: opened(port, url, sources) for kind, (port, url) in urls.items() if kind not in given
+    }
+    if Passwords not in given:
+        named[Passwords] = Passwords(sources.entropy)
+    return {**named, **given}
 
 
 async def build(
@@ -164,7 +188,7 @@ async def build(
     """Put a platform together; nothing runs yet. Raises StartError.
 
     ``sockets`` that listen already are served instead of the address in the settings. ``ports``
-    (Database, Web, Mail, Passwords) are taken instead of what the settings name.
+    (Database, Blobs, Mail, …, and Passwords) are taken instead of what the settings name.
     """
     return Instance(
         settings, user_app, clock or SystemClock(), entropy or SystemEntropy(), sockets, ports or {}
@@ -186,22 +210,20 @@ class Instance:
         server = settings.of(ServerSettings)
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
         _make(self.data_dir)
-        sources = Sources(clock, entropy)
         self.new = False  # whether this start made the database
         self._removed = settings.of(PlatformSettings).removed_services
-        self.telemetry: Telemetry = rollups.open("rollups:", sources)
-        self.keyring = FileKeyring(self.data_dir / "keyring.json", clock=clock, entropy=entropy)
-        filled = _ports(ports, settings, self.data_dir, entropy)
+        filled = _ports(ports, settings, self.data_dir, Sources(clock, entropy))
+        self.telemetry: Telemetry = filled[Telemetry]
+        self.keyring: Keyring = filled[Keyring]
         self.database: Database = filled[Database]
         self.web: HttpClient = filled[HttpClient]
         self.passwords: Passwords = filled[Passwords]
-        self.blobs = DirectoryBlobs(self.data_dir / "blobs")
+        self.blobs: Blobs = filled[Blobs]
         self.sealer = FieldEncryption(self.database, self.keyring, entropy, clock)
         authenticator = UserAuthenticator(self.database, self.keyring)
         resources: dict[type, Any] = {
             **{type(section): section for section in settings.sections.values()},
             **filled,
-            Blobs: self.blobs,
             Authority: authenticator,
         }
         self.runtime = Runtime(
@@ -354,7 +376,7 @@ class Instance:
 
 async def prove(data_dir: Path, nonce: str, url: str) -> str:
     """Return what the platform over this directory says to the nonce. Raises StartError."""
-    keyring = FileKeyring(data_dir / "keyring.json", clock=SystemClock(), entropy=SystemEntropy())
+    keyring: Keyring = opened("keyring", f"file:{data_dir / 'keyring.json'}")
     await keyring.open(create=False)
     return identity.prove(keyring, nonce, url)
 

@@ -94,12 +94,20 @@ class QueueSettings(msgspec.Struct, frozen=True):
         return {**self.own, **named}
 
 
+class HttpClientSettings(msgspec.Struct, frozen=True):
+    """``[http_client]``: where requests to addresses that somebody else chose may go."""
+
+    allow_private_addresses: bool = False
+
+
 OWN_SECTIONS: Sections = {
     "platform": PlatformSettings,
     "database": DatabaseSettings,
     "log": LogSettings,
     "queues": QueueSettings,
+    "http_client": HttpClientSettings,
 }
+MOVED = {"webhooks.allow_private_addresses": "http_client.allow_private_addresses"}
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -344,6 +352,11 @@ def _checked(given: _Set, sections: Sections) -> Iterator[tuple[Keys, Any, str]]
         if _is_struct(plain):
             if key not in plain.__struct_fields__:
                 within = ".".join(given.keys[:depth])
+                if moved := MOVED.get(f"{within}.{key}"):
+                    section, _, name = moved.rpartition(".")
+                    raise SettingsError(
+                        f"{given.source}: {key!r} of [{within}] is now {name!r} of [{section}]"
+                    )
                 known = plain.__struct_fields__
                 raise SettingsError(
                     f"{given.source}: [{within}] has no key {key!r}; {_near(key, known)}"

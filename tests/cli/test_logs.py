@@ -12,9 +12,9 @@ import structlog
 from mainspring.cli.logs import HIDDEN, TEXT_CHARS_MAX, redact, scrub, set_up
 from mainspring.kernel.call import ANONYMOUS, Call, Context
 from mainspring.kernel.clock import SystemClock, SystemEntropy
+from mainspring.kernel.current_call import CURRENT_CALL
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.table import Query, Rows
-from mainspring.runtime.invoke.tracing import CURRENT_CALL
 from mainspring.settings import LogSettings
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyXzEifQ.c2lnbmF0dXJl-_x"

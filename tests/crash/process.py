@@ -33,7 +33,7 @@ class Platform:
         self._process: asyncio.subprocess.Process | None = None
         self._environment = {
             **os.environ,
-            "MAINSPRING_WEBHOOKS__ALLOW_PRIVATE_ADDRESSES": "true",
+            "MAINSPRING_HTTP_CLIENT__ALLOW_PRIVATE_ADDRESSES": "true",
             "MAINSPRING_WEBHOOKS__RETRY_AFTER_S": "[0, 0.2, 0.5, 1, 1, 2, 2, 5, 5, 5]",
         }
         if database_url:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import structlog
 
+from mainspring.adapters import outage
 from mainspring.adapters.database.sqlite import SqliteDatabase
+from mainspring.adapters.outage import Outage
 from mainspring.kernel.errors import Unavailable
 from mainspring.ports.database import Database
-from mainspring.runtime import outage, supervisor
+from mainspring.runtime import supervisor
 from mainspring.runtime.events.consumer_runner import STUCK_S
 from mainspring.runtime.health import ASK_EVERY_S, DISK_FREE_BYTES_MIN, Health
-from mainspring.runtime.outage import Outage
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.testing.clock import FakeClock

@@ -10,10 +10,10 @@ import pytest
 from mainspring import App, Invalid, Money, Service
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import epoch_ms
+from mainspring.kernel.current_call import CURRENT_CALL
 from mainspring.kernel.errors import Forbidden, PreconditionFailed, Unauthenticated
 from mainspring.ports.database import StartError
 from mainspring.ports.http_client import HttpClient, WebError
-from mainspring.runtime.invoke.tracing import CURRENT_CALL
 from mainspring.testing import Outgoing, Platform, PostgresServer, UnexpectedFailure
 from tests.testing import workshop
 from tests.testing.workshop import app

@@ -18,8 +18,8 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import Processor
 
 from mainspring.cli.log_writer import LogWriter
+from mainspring.kernel.current_call import call_labels
 from mainspring.kernel.masking import masked_urls
-from mainspring.runtime.invoke.tracing import call_labels
 from mainspring.settings import LogSettings
 
 HIDDEN = "********"

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from mainspring.runtime.invoke.containment import described, end
+from mainspring.ports.listeners import described
+from mainspring.runtime.invoke.containment import end
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ R = TypeVar("R")
 
 Wakes = frozenset[str]
 NO_WAKES: Wakes = frozenset()
+ALL_WAKES = "*"  # what an adapter says when it cannot know what was missed
 LOCAL_WAKE = "local:"  # wakes with this prefix stay in the process that commits
 COMMIT_QUEUE_MAX = 4_096  # calls waiting for their commit; one more is refused with Unavailable
 SCAN_STEPS_MAX = 20_000_000  # virtual machine steps of one unbounded query (SQLite)

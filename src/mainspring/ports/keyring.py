@@ -23,6 +23,10 @@ class Keyring(Protocol):
         """
         ...
 
+    async def rotate(self) -> str:
+        """Add a key, which seals and signs from now on; return its id. The older ones stay."""
+        ...
+
     def key_ids(self) -> list[str]:
         """Name every key it holds, in the order they were made."""
         ...

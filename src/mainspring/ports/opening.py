@@ -1,5 +1,7 @@
 """How every adapter is opened: by ``open(url)`` of its module, whose scheme names the adapter."""
 
+from pathlib import Path
+
 import msgspec
 
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
@@ -14,6 +16,14 @@ class Sources(msgspec.Struct, frozen=True):
 
 
 SYSTEM_SOURCES = Sources(SystemClock(), SystemEntropy())
+
+
+def path_of(url: str) -> Path:
+    """Return the path behind the scheme. Raises StartError when there is none."""
+    scheme, _, path = url.partition(":")
+    if not path:
+        raise StartError(f"{url!r}: which file or directory? Write {scheme}:PATH")
+    return Path(path)
 
 
 def require_bare(url: str) -> None:

@@ -9,7 +9,7 @@ from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
-from mainspring.runtime.invoke.containment import described
+from mainspring.ports.listeners import described
 
 ANSWER_S = 2.0  # how long the database may take to answer
 ASK_EVERY_S = 2.0  # answers are kept so long, so that those who ask often write little

@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mainspring.ports.database import Wakes
-
-ALL_WAKES = "*"  # what an adapter sends when it cannot know what it missed
+from mainspring.ports.database import ALL_WAKES, Wakes
 
 
 class Notifier:

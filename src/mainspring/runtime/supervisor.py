@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from mainspring.kernel.errors import Unavailable
-from mainspring.runtime.invoke.containment import contained, described, end
+from mainspring.ports.listeners import described
+from mainspring.runtime.invoke.containment import contained, end
 
 log = structlog.get_logger()
 

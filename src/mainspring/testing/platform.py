@@ -31,8 +31,7 @@ from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail, MailMessage
 from mainspring.runtime.tables import EVENTS_AFTER
 from mainspring.services.users.api import Login, MadeApiKey, NewApiKey, NewUser, Passwords
-from mainspring.services.webhooks.api import WebhookSettings
-from mainspring.settings import Flag, load
+from mainspring.settings import Flag, HttpClientSettings, load
 from mainspring.testing.client import Client, HttpAnswer, Send, in_process
 from mainspring.testing.clock import START_MS, FakeClock, SeededEntropy
 from mainspring.testing.databases import fresh_database
@@ -149,7 +148,8 @@ class Platform:
             *(Flag(f"settings[{path!r}]", path, value) for path, value in self._settings.items()),
         ]
         settings = self._loaded = load(sections(self._user_app), flags=flags)
-        self.outgoing = Outgoing(allow_private=settings.of(WebhookSettings).allow_private_addresses)
+        reach = settings.of(HttpClientSettings)
+        self.outgoing = Outgoing(allow_private=reach.allow_private_addresses)
         self._mail = SandboxMail(folder / "mail")
         self._filled = {
             Database: database,

@@ -12,11 +12,11 @@ from mainspring.adapters.database.shares import Line, Shares
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.kernel.call import ANONYMOUS, Call, Context
 from mainspring.kernel.clock import SystemClock, SystemEntropy
+from mainspring.kernel.current_call import CURRENT_CALL
 from mainspring.kernel.errors import NeedsIndex, Unavailable
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
-from mainspring.runtime.invoke.tracing import CURRENT_CALL
 
 SLOW = Query(
     "test.slow",

@@ -69,7 +69,7 @@ async def client(database_url: str, tmp_path: Path) -> AsyncIterator[Client]:
         "MAINSPRING_PLATFORM__DATA_DIR": str(tmp_path / "data"),
         "MAINSPRING_DATABASE__URL": database_url,
         "MAINSPRING_SERVER__PORT": "0",
-        "MAINSPRING_WEBHOOKS__ALLOW_PRIVATE_ADDRESSES": "true",
+        "MAINSPRING_HTTP_CLIENT__ALLOW_PRIVATE_ADDRESSES": "true",
     }
     platform = await app.build(settings.load(app.sections(None), environ=environ))
     await platform.start()

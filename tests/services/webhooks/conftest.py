@@ -14,7 +14,7 @@ from tests.services.webhooks.receiver import SERVICES, Receiver, Shop
 
 @pytest.fixture
 def settings() -> WebhookSettings:
-    return WebhookSettings(allow_private_addresses=True, retry_jitter=0.0)
+    return WebhookSettings(retry_jitter=0.0)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def shop(
     running: bool,
     concurrency: dict[str, int] | None = None,
 ) -> AsyncIterator[Shop]:
-    web = AiohttpWeb(allow_private=settings.allow_private_addresses)
+    web = AiohttpWeb(allow_private=True)
     await web.open()
     resources = {HttpClient: web, WebhookSettings: settings}
     async with platform_of(

@@ -378,9 +378,7 @@ async def test_deleting_ends_what_waits(platform: Shop, receiver: Receiver) -> N
 class TestSlowReceiver:
     @pytest.fixture
     def settings(self) -> WebhookSettings:
-        return WebhookSettings(
-            allow_private_addresses=True, retry_jitter=0.0, concurrency_per_endpoint=2
-        )
+        return WebhookSettings(retry_jitter=0.0, concurrency_per_endpoint=2)
 
     async def test_it_does_not_hold_others_up(self, platform: Shop, receiver: Receiver) -> None:
         slow = Receiver()

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 from collections.abc import AsyncIterator
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import IO
 
 from mainspring.adapters import private_file
+from mainspring.adapters.outage import Outage
 from mainspring.kernel.errors import NotFound, TooLarge, Unavailable
 from mainspring.ports.blobs import KEY_CHARS_MAX, Blob
-from mainspring.runtime.outage import Outage
+from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
 CHUNK_BYTES = 256 * 1024
 _CANNOT_WRITE = frozenset(
@@ -25,6 +27,11 @@ _CANNOT_WRITE = frozenset(
 )
 _HALF = ".half"
 _KEY = re.compile(rf"[A-Za-z0-9_/-]{{1,{KEY_CHARS_MAX}}}")
+
+
+def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "DirectoryBlobs":
+    """Keep blobs in a directory: ``file:PATH``. Raises StartError."""
+    return DirectoryBlobs(path_of(url))
 
 
 class DirectoryBlobs:
@@ -56,7 +63,7 @@ class DirectoryBlobs:
         digest = hashlib.sha256()
         size_bytes = 0
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
-        file: IO[bytes] = await asyncio.to_thread(open, half, "wb", opener=private_file.opener)
+        file: IO[bytes] = await asyncio.to_thread(io.open, half, "wb", opener=private_file.opener)
         try:
             async for chunk in chunks:
                 size_bytes += len(chunk)

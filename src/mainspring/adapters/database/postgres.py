@@ -39,6 +39,7 @@ from mainspring.adapters.database.postgres_pool import (
 from mainspring.adapters.database.postgres_script import with_code_point_order
 from mainspring.adapters.database.postgres_wakes import Listener
 from mainspring.adapters.database.shares import Shares
+from mainspring.kernel.current_call import current_account
 from mainspring.kernel.errors import NeedsIndex, Unavailable
 from mainspring.kernel.table import Query, Rows, Write
 from mainspring.ports.database import (
@@ -49,8 +50,8 @@ from mainspring.ports.database import (
     StartError,
     Wakes,
 )
-from mainspring.runtime.invoke.containment import tell
-from mainspring.runtime.invoke.tracing import current_account
+from mainspring.ports.listeners import tell
+from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 
 R = TypeVar("R")
 log = structlog.get_logger()
@@ -71,6 +72,11 @@ _MIGRATIONS = (
 _HAS_MIGRATIONS = Query("migrations.exist", "SELECT to_regclass('migrations') IS NOT NULL", int)
 _APPLIED = Query("migrations.applied", "SELECT name FROM migrations ORDER BY name", str)
 _SCAN = f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(SCAN_DEADLINE_S * 1000)}"
+
+
+def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "PostgresDatabase":
+    """Use a server: ``postgresql://USER@HOST/DATABASE``. Raises StartError."""
+    return PostgresDatabase(url)
 
 
 class PostgresDatabase:

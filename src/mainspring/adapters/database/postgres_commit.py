@@ -25,8 +25,7 @@ from mainspring.adapters.database.postgres_pool import (
 )
 from mainspring.kernel.errors import Rerun, Unavailable
 from mainspring.kernel.table import Command, Insert, Query, Rows, Update, Write
-from mainspring.ports.database import LOCAL_WAKE, Wakes
-from mainspring.runtime.notifier import ALL_WAKES
+from mainspring.ports.database import ALL_WAKES, LOCAL_WAKE, Wakes
 
 R = TypeVar("R")
 

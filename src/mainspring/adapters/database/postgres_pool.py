@@ -13,10 +13,10 @@ import structlog
 
 from mainspring.adapters.database.postgres_trust import Trust
 from mainspring.adapters.database.shares import Line
+from mainspring.adapters.outage import Outage
+from mainspring.kernel.current_call import current_account
 from mainspring.kernel.errors import Conflict, Failure, Invalid, Rerun, Unavailable
 from mainspring.ports.database import StartError
-from mainspring.runtime.invoke.tracing import current_account
-from mainspring.runtime.outage import Outage
 
 T = TypeVar("T")
 log = structlog.get_logger()

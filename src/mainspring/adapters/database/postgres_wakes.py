@@ -13,8 +13,7 @@ from mainspring.adapters.database.postgres_pool import (
     close,
     retry_delay_s,
 )
-from mainspring.ports.database import Wakes
-from mainspring.runtime.notifier import ALL_WAKES
+from mainspring.ports.database import ALL_WAKES, Wakes
 
 CHECK_S = 15.0  # how often a silent connection is asked whether it still lives
 

@@ -17,10 +17,16 @@ from mainspring.adapters.database.sqlite_writer import GROUP_MAX, Body, Writer
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Query, Rows, Write
 from mainspring.ports.database import NO_WAKES, DatabaseTransaction, StartError, Wakes
+from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
 R = TypeVar("R")
 
 _APPLIED = Query("migrations.applied", "SELECT name FROM migrations ORDER BY name", str)
+
+
+def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "SqliteDatabase":
+    """Keep everything in one file: ``sqlite:PATH``. Raises StartError."""
+    return SqliteDatabase(path_of(url))
 
 
 class SqliteDatabase:

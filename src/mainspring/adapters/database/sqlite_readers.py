@@ -10,10 +10,10 @@ import apsw
 
 from mainspring.adapters.database.shares import Shares
 from mainspring.adapters.database.sqlite_file import File, fetched, made, translated
+from mainspring.kernel.current_call import current_account
 from mainspring.kernel.errors import NeedsIndex, Unavailable
 from mainspring.kernel.table import Query, Rows
 from mainspring.ports.database import SCAN_DEADLINE_S, SCAN_STEPS_MAX
-from mainspring.runtime.invoke.tracing import current_account
 
 R = TypeVar("R")
 

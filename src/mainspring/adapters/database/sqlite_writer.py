@@ -18,11 +18,11 @@ from mainspring.adapters.database.sqlite_file import (
     run,
     translated,
 )
+from mainspring.adapters.outage import Outage
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Command, Query, Rows, Write
 from mainspring.ports.database import COMMIT_QUEUE_MAX, NO_WAKES, DatabaseTransaction, Wakes
-from mainspring.runtime.invoke.containment import described, tell
-from mainspring.runtime.outage import Outage
+from mainspring.ports.listeners import described, tell
 
 R = TypeVar("R")
 log = structlog.get_logger()

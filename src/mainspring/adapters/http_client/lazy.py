@@ -6,12 +6,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from mainspring.adapters.http_client.addresses import parse
+from mainspring.ports.database import StartError
 from mainspring.ports.http_client import WebAnswer
+from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 
 if TYPE_CHECKING:
     from mainspring.adapters.http_client.aiohttp import AiohttpWeb
 
 _ADAPTER = "mainspring.adapters.http_client.aiohttp"
+
+
+def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "LazyHttpClient":
+    """Connect to whoever is asked for: ``direct:``, or ``direct:private`` to private addresses too.
+
+    Raises StartError.
+    """
+    _, _, reach = url.partition(":")
+    if reach not in {"", "private"}:
+        raise StartError(f"{url!r}: write direct:, or direct:private to reach private addresses")
+    return LazyHttpClient(allow_private=reach == "private")
 
 
 class LazyHttpClient:

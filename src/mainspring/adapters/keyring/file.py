@@ -29,6 +29,7 @@ from mainspring.adapters import private_file
 from mainspring.kernel.clock import Clock, Entropy, rfc3339
 from mainspring.ports.database import StartError
 from mainspring.ports.keyring import NoKeyring
+from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
 log = structlog.get_logger()
 
@@ -115,6 +116,11 @@ class _Keys:
     def _derive(self, purpose: str) -> bytes:
         info = b"mainspring/1/" + purpose.encode()
         return HKDF(SHA256(), _ROOT_BYTES, salt=None, info=info).derive(self._secret)
+
+
+def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "FileKeyring":
+    """Keep keys in a file: ``file:PATH``. Raises StartError."""
+    return FileKeyring(path_of(url), sources.clock, sources.entropy)
 
 
 class FileKeyring:

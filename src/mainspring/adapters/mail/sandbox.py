@@ -14,10 +14,16 @@ import msgspec
 from mainspring.adapters import private_file
 from mainspring.ports.database import StartError
 from mainspring.ports.mail import MailError, MailMessage
+from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
 MESSAGES_MAX = 1_000  # kept; one more pushes out the oldest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "SandboxMail":
+    """Record mail in a directory: ``sandbox:PATH``. Raises StartError."""
+    return SandboxMail(path_of(url))
 
 
 class SandboxMail:

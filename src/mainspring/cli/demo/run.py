@@ -107,7 +107,7 @@ async def _perform(
     receiver = Receiver()
     environ = process.environment(
         database__url=wanted.database,
-        webhooks__allow_private_addresses="true",
+        http_client__allow_private_addresses="true",
         webhooks__concurrency_per_endpoint="64",
         limits__default="1000000/s",
     )

@@ -17,10 +17,11 @@ from mainspring.kernel.service import Consumer
 from mainspring.kernel.table import Command
 from mainspring.ports.bus import BusEvent
 from mainspring.ports.database import Database
+from mainspring.ports.listeners import described, tell
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
 from mainspring.runtime.events.log_bus import PARTITION
 from mainspring.runtime.events.reader import SharedReader
-from mainspring.runtime.invoke.containment import attempt, described, tell
+from mainspring.runtime.invoke.containment import attempt
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
 from mainspring.runtime.notifier import wait
 from mainspring.runtime.supervisor import Supervisor

@@ -9,10 +9,12 @@ import asyncio
 import sys
 import threading
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
+
+from mainspring.ports.listeners import described, is_cancelled
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -33,7 +35,7 @@ async def contained(work: Awaitable[T]) -> T:
     except Exception:
         raise
     except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
             raise
         raise Escaped(f"it raised {described(error)}") from error
 
@@ -48,14 +50,6 @@ async def contained_items(items: AsyncIterator[T]) -> AsyncIterator[T]:
         close = getattr(items, "aclose", None)
         if close is not None:
             await contained(close())
-
-
-def _is_cancelled() -> bool:
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # a handler inside a transaction runs on the writer's thread
-        return False
-    return task is not None and task.cancelling() > 0
 
 
 async def attempt(work: Coroutine[Any, Any, T], timeout_s: float, name: str) -> T:
@@ -96,25 +90,6 @@ def _look_at(task: "asyncio.Task[Any]") -> None:
     """Take note of how a task ended, for one that nobody waits for any more."""
     if not task.cancelled():
         task.exception()
-
-
-def described(error: BaseException) -> str:
-    """Name an error and say what it says, whatever its own text does."""
-    name = type(error).__name__
-    try:
-        return f"{name}: {error}"
-    except BaseException as broken:  # noqa: BLE001 - user code too, and said
-        return f"{name} (its text cannot be shown: {type(broken).__name__})"
-
-
-def tell(listener: Callable[..., object], *told: object) -> None:
-    """Call a listener; what it raises is logged and reaches nobody else."""
-    try:
-        listener(*told)
-    except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
-            raise
-        log.exception("listener_failed", listener=getattr(listener, "__qualname__", "listener"))
 
 
 class Watchdog:

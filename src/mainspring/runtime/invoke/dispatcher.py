@@ -7,6 +7,7 @@ import msgspec
 
 from mainspring.kernel.call import STAGED_MAX, Call, Caller, Context, ReadCall, Transaction
 from mainspring.kernel.clock import Clock
+from mainspring.kernel.current_call import CURRENT_CALL
 from mainspring.kernel.errors import (
     ConcurrentUpdate,
     Failure,
@@ -24,12 +25,12 @@ from mainspring.kernel.operation import Operation, Raw, Response
 from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
 from mainspring.ports.keyring import Keyring
+from mainspring.ports.listeners import tell
 from mainspring.runtime.events.log import event_row
-from mainspring.runtime.invoke.containment import contained, contained_items, tell
+from mainspring.runtime.invoke.containment import contained, contained_items
 from mainspring.runtime.invoke.deadline import TimeLimit
 from mainspring.runtime.invoke.idempotency import Answers, Idempotency, KeyTaken
 from mainspring.runtime.invoke.keyed_locks import KeyedLocks, contested
-from mainspring.runtime.invoke.tracing import CURRENT_CALL
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.tables import EVENTS, JOBS, JobRow
 

@@ -21,9 +21,10 @@ from mainspring.kernel.job import SNOOZES_MAX, Job, JobFailed, Later, Snooze
 from mainspring.kernel.table import Command, Write
 from mainspring.kernel.visibility import acting_for
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
+from mainspring.ports.listeners import described
 from mainspring.runtime.events.consumer_runner import consumer_caller
 from mainspring.runtime.invoke.containment import attempt as attempt_alone
-from mainspring.runtime.invoke.containment import described, end
+from mainspring.runtime.invoke.containment import end
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
 from mainspring.runtime.invoke.keyed_locks import contested
 from mainspring.runtime.metrics.sliding_window import SlidingWindow

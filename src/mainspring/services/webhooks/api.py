@@ -36,7 +36,6 @@ class WebhookSettings(msgspec.Struct, frozen=True):
     one process sends to one endpoint at a time, so that a slow receiver holds no one else up.
     """
 
-    allow_private_addresses: bool = False
     timeout_s: Annotated[float, Meta(gt=0, le=120)] = 15.0
     retry_after_s: Annotated[tuple[float, ...], Meta(min_length=1, max_length=50)] = RETRIES_S
     retry_jitter: Annotated[float, Meta(ge=0, le=1)] = 0.2
