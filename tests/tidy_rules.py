@@ -233,6 +233,20 @@ def tests_do_not_sleep(source: Source) -> Iterator[Finding]:
             yield Finding(source.path, call.lineno, f"{name}() instead of waiting for a signal")
 
 
+ASSERTING = re.compile(r"assert|raises|check|verify|expect|warns|approx|fail\(")
+
+
+def tests_can_fail(source: Source) -> Iterator[Finding]:
+    """A test asserts, expects an error, or hands its case to a function that says so by name."""
+    if not source.path.startswith("tests/"):
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = "\n".join(ast.unparse(part) for part in node.body)
+            if node.name.startswith("test_") and not ASSERTING.search(body):
+                yield Finding(source.path, node.lineno, f"{node.name} asserts nothing")
+
+
 def nothing_grows_without_bound(source: Source) -> Iterator[Finding]:
     """A queue or cache has a maximum, or a comment ``# bounded by ...`` says what holds it."""
     if not source.shipped:
@@ -493,6 +507,7 @@ RULES: tuple[Rule, ...] = (
     errors_are_not_swallowed,
     time_and_chance_are_injected,
     tests_do_not_sleep,
+    tests_can_fail,
     nothing_grows_without_bound,
     structs_are_frozen,
     sql_has_its_room,

@@ -178,18 +178,18 @@ class Dispatcher:
                 return stored
         if operation.in_transaction:
             return await self._run_inside(run)
-        outcome = await self._attempt(run)
+        outcome = await self._run_once(run)
         if outcome is not None:
             return outcome
         async with self.keyed_locks.of(contested(call.writes)):
             for _ in range(RERUNS_MAX):
                 call.reset()
-                outcome = await self._attempt(run)
+                outcome = await self._run_once(run)
                 if outcome is not None:
                     return outcome
         raise ConcurrentUpdate()
 
-    async def _attempt(self, run: "_Run") -> Outcome | None:
+    async def _run_once(self, run: "_Run") -> Outcome | None:
         """Run the handler once and commit; None when it must run again."""
         call, idempotency = run.call, run.idempotency
         try:

@@ -270,7 +270,7 @@ class Workers:
         stats = self.stats[queue]
         try:
             try:
-                await self._attempt(job, call)
+                await self._run_declared(job, call)
             except LeaseLost:
                 raise
             except Exception as error:  # noqa: BLE001 - logged, and written to the job
@@ -290,7 +290,7 @@ class Workers:
         stats.last_minute.add(self._clock.now_ms())
         return JobAttempt(job, "done")
 
-    async def _attempt(self, job: ClaimedJob, call: Call) -> None:
+    async def _run_declared(self, job: ClaimedJob, call: Call) -> None:
         declared = self._jobs[job.name]
         await _require_authority(job, call)
         if await self._commit_attempt(declared, job, call):

@@ -55,7 +55,7 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     lanes, width = call.use(Lanes), settings.concurrency_per_endpoint
     try:
         async with lanes.enter(endpoint_id, width, call.use(Clock).monotonic_s()) as lane:
-            attempt, answer = await _attempt(call, due, event, lane)
+            attempt, answer = await _send_once(call, due, event, lane)
     except Busy as busy:
         if begins:
             call.write(store.BEGIN_SERIES(endpoint_id=endpoint_id, event_id=event_id))
@@ -83,7 +83,7 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     raise RetryAfter(wait_s, why)
 
 
-async def _attempt(
+async def _send_once(
     call: Call, due: store.DueRow, event: BusEvent, lane: Lane
 ) -> tuple[Attempt, WebAnswer | None]:
     """Sign and POST one event."""
