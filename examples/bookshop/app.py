@@ -1,8 +1,8 @@
 """A small bookshop on Mainspring: run it with ``mainspring up examples/bookshop/app.py``.
 
 It shows each thing an app can have: operations, an invariant the database keeps (no copy is sold
-twice), an event, a consumer, a job, a schedule, settings, and a web app of another make mounted
-beside them.
+twice), an event, a consumer, a job, a schedule, settings, a second service that the first one asks,
+and a web app of another make mounted beside them.
 """
 
 from pathlib import Path
@@ -39,7 +39,8 @@ shop = Service(
     migrations=Path(__file__).parent / "migrations",
     settings=ShopSettings,
 )
-app = App("bookshop", services=[shop])
+delivery = Service("delivery", doc="What it costs to send books.")
+app = App("bookshop", services=[shop, delivery])
 
 
 # What is stored
@@ -140,6 +141,15 @@ class NewOrder(Input, frozen=True):
     copies: Annotated[int, Meta(ge=1, le=100)] = 1
 
 
+class Copies(Input, frozen=True):
+    copies: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
+class Quote(msgspec.Struct, frozen=True):
+    books_cents: int
+    delivery_cents: int
+
+
 class From(Input, frozen=True):
     cursor: Annotated[str, Meta(max_length=64)] = ""
 
@@ -194,6 +204,22 @@ async def get_order(call: Call, id: str) -> Order:
 async def get_sales(call: Call, id: str) -> Sales:
     """Tell what a book has sold."""
     return await call.find(SALES_OF, id=id) or Sales(id, 0, 0)
+
+
+# A service asks another one: through its operation, as whoever calls, and never in its tables
+
+
+@delivery.operation("GET /v1/delivery_cost", scope="delivery:read")
+async def get_delivery_cost(call: Call, query: Copies) -> int:
+    """Tell what it costs to send so many books, in cents: a parcel holds four."""
+    return -(-query.copies // 4) * 450
+
+
+@shop.operation("GET /v1/books/{id}/quote", scope="bookshop:read", raises=(NotFound,))
+async def get_quote(call: Call, id: str, query: Copies) -> Quote:
+    """Tell what copies of a book cost, and what to have them sent."""
+    book = await call.one(BOOK, id=id)
+    return Quote(book.price_cents * query.copies, await call.ask(get_delivery_cost, query))
 
 
 # What happens by itself

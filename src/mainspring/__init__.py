@@ -6,6 +6,7 @@ This is what an app is written with, built-in services included. See ``docs/howt
 from mainspring.kernel.call import Call, Caller, Transaction
 from mainspring.kernel.clock import Instant, rfc3339
 from mainspring.kernel.errors import (
+    AskFailed,
     Conflict,
     Failure,
     FieldError,
@@ -37,6 +38,7 @@ from mainspring.ports.telemetry import Telemetry
 __all__ = [
     "AmountOutOfRange",
     "App",
+    "AskFailed",
     "Call",
     "Caller",
     "Conflict",

@@ -42,6 +42,16 @@ async def test_an_order_takes_stock_is_packed_and_counted(shop: Platform) -> Non
     assert [event.subject for event in await shop.events("bookshop.*")] == [placed["id"]]
 
 
+async def test_a_quote_asks_the_delivery_service_as_whoever_calls(shop: Platform) -> None:
+    book = await add(shop, "Emma", stock=3)
+    path = f"/v1/books/{book['id']}/quote?copies=5"
+    assert await read(shop, path) == {"books_cents": 4500, "delivery_cents": 900}
+    reader = await shop.as_key("bookshop:read")
+    refused = (await reader.get(path)).expect(403)
+    assert refused["code"] == "ask_denied"
+    assert refused["detail"] == "delivery.get_delivery_cost: this needs the scope delivery:read"
+
+
 async def test_the_last_copy_is_sold_once(shop: Platform) -> None:
     book = await add(shop, "Emma", stock=5)
     wanted = {"book_id": book["id"], "copies": 2}

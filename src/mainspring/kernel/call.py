@@ -1,17 +1,19 @@
 """A call: who asks, when, and what its handler has staged so far."""
 
 from collections.abc import Mapping
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 
 from mainspring.kernel.caller import ADDRESS_ACCOUNT, ANONYMOUS, SYSTEM, TENANT_DEFAULT, Caller
-from mainspring.kernel.errors import NotFound, PreconditionFailed
+from mainspring.kernel.declaration import Misdeclared
+from mainspring.kernel.errors import AskFailed, Failure, NotFound, PreconditionFailed
 from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.event import EventType, StagedEvent, require_size
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.invocation import Invoker, Renew
+from mainspring.kernel.invocation import Invocation, Invoker, Renew
 from mainspring.kernel.job import ConfiguredJob, Job, StagedJob
+from mainspring.kernel.operation import Kind, Operation, Response
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Command, Query, Rows, Update, Write
 
@@ -24,6 +26,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 STAGED_MAX = 20_000  # writes, events and jobs one call may stage together
+ASKS_MAX = 100  # of one run of a handler
+ASK_DEPTH_MAX = 8  # handlers that wait for each other
 
 _encode = msgspec.json.Encoder().encode
 _READS = (
@@ -45,9 +49,12 @@ class Reader(Protocol):
 
 
 class Context:
-    """What is the same for every call of a running app. ``invoker`` reaches other operations."""
+    """What is the same for every call of a running app.
 
-    __slots__ = ("event_types", "ids", "invoker", "reader", "resources")
+    ``invoker`` reaches other operations; ``acts`` has the scopes that each service holds itself.
+    """
+
+    __slots__ = ("acts", "event_types", "ids", "invoker", "reader", "resources")
 
     def __init__(
         self,
@@ -61,6 +68,7 @@ class Context:
         self.resources = resources
         self.event_types = event_types
         self.invoker: Invoker | None = None  # set once what runs calls is there
+        self.acts: Mapping[str, frozenset[str]] = {}
 
 
 class Call:
@@ -71,13 +79,14 @@ class Call:
     attempts from 1, and ``progress`` (0 to 1) is shown to whoever looks at the job. ``account`` is
     whose share of what all calls use together (readers, stored answers) this one draws on: the
     caller, the address of one that is anonymous, or the job. ``deadline_s`` is when its time is up,
-    on the monotonic clock.
+    on the monotonic clock. ``path`` ends with the name of what is called: the operation, the job or
+    the consumer; before it are the operations whose handlers wait for it.
     """
 
     __slots__ = (
-        "_context", "_ids", "_ids_at", "_updated", "account", "attempt", "caller", "causation_id",
-        "correlation_id", "deadline_s", "events", "if_match", "jobs", "now_ms", "progress",
-        "reader", "renew", "request_id", "reruns", "wakes", "writes",
+        "_asks", "_context", "_ids", "_ids_at", "_updated", "account", "attempt", "caller",
+        "causation_id", "correlation_id", "deadline_s", "events", "if_match", "jobs", "now_ms",
+        "path", "progress", "reader", "renew", "request_id", "reruns", "wakes", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -93,8 +102,11 @@ class Call:
         attempt: int = 1,
         account: str = "",
         deadline_s: float | None = None,
+        path: tuple[str, ...] = (),
     ) -> None:
         self._context = context
+        self._asks = 0
+        self.path = path
         self._ids: list[str] = []
         self._ids_at = 0
         self.account = account or caller.actor
@@ -139,7 +151,89 @@ class Call:
             causation_id=self.causation_id,
             account=self.account,
             deadline_s=self.deadline_s,
+            path=self.path,
         )
+
+    # Asking other services
+
+    @overload
+    async def ask(
+        self, operation: Operation[P, Response[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    async def ask(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def ask(self, operation: Operation[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call a reading operation, of another service mostly, and return its answer's body.
+
+        It is called by this call's own caller, with what that may do, in the time that is left and
+        under the same correlation. A job and a consumer have no caller: they ask as the service.
+        A re-run of the handler asks again. Raises AskFailed.
+        """
+        self._may_ask(operation)
+        self._asks += 1
+        invocation = Invocation(
+            operation.name,
+            operation.named(args, kwargs),
+            self.caller,
+            self.request_id,
+            account=self.account,
+            correlation_id=self.correlation_id,
+            causation_id=self.causation_id,
+            deadline_s=None if self.renew is not None else self.deadline_s,  # what lasts has none
+            path=self.path,
+        )
+        assert self._context.invoker is not None  # it made this call
+        try:
+            outcome = await self._context.invoker.invoke(invocation)
+        except Failure as failure:
+            raise AskFailed.of(operation.name, failure) from failure
+        if outcome.value is not None or not outcome.body:
+            return outcome.value
+        return msgspec.json.decode(outcome.body, type=operation.response)
+
+    def _may_ask(self, operation: Operation[..., Any]) -> None:
+        """Raise Misdeclared for what no handler does: it is a defect, whoever calls."""
+        name, me = operation.name, self.path[-1] if self.path else "this handler"
+        if operation.kind is not Kind.UNARY or operation.writes:
+            raise Misdeclared(
+                f"{me} cannot ask {name}: only a unary operation that reads is asked. To change "
+                "something elsewhere emit an event that its service consumes, or enqueue a job"
+            )
+        if isinstance(self, Transaction):
+            raise Misdeclared(
+                f"{me} cannot ask {name}: it runs inside a transaction, for which others wait"
+            )
+        # What came through an invoker has a deadline; a job or a consumer acts as the platform.
+        if self.caller.kind == SYSTEM.kind and self.deadline_s is None:
+            raise Misdeclared(
+                f"{me} has no caller for whom it could ask {name}: declare what the service may "
+                "read with service.acts(...) and write call.as_service().ask(...)"
+            )
+        if name in self.path:
+            raise Misdeclared(f"asking goes in a circle: {' asks '.join((*self.path, name))}")
+        if len(self.path) >= ASK_DEPTH_MAX:
+            raise Misdeclared(
+                f"more than {ASK_DEPTH_MAX} handlers wait for each other: "
+                f"{' asks '.join((*self.path, name))}"
+            )
+        if self._asks >= ASKS_MAX:
+            raise Misdeclared(
+                f"{me} asked {ASKS_MAX} times: ask for a page of what it needs instead of each"
+            )
+
+    def as_service(self) -> "Call":
+        """Return a call by the service itself, to ask with: it holds what ``acts`` declares.
+
+        Raises Misdeclared when the service declares nothing.
+        """
+        service = self.path[-1].partition(".")[0] if self.path else ""
+        scopes = self._context.acts.get(service)
+        if not scopes:
+            raise Misdeclared(
+                f"the service {service!r} declares no scopes of its own: write "
+                "service.acts('orders:read'), say, beside it"
+            )
+        return self.of(Caller("service", service, self.tenant, scopes))
 
     @property
     def tenant(self) -> str:
@@ -267,6 +361,7 @@ class Call:
     def reset(self) -> None:
         """Forget what was staged, for a re-run."""
         self.reruns += 1
+        self._asks = 0
         self._ids_at = 0
         self.writes = []
         self._updated = {}

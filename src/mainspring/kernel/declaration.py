@@ -2,12 +2,14 @@
 
 import functools
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+_SCOPE = re.compile(r"[a-z][a-z0-9_]*:[a-z][a-z0-9_]*")
 _FITS = "a msgspec.Struct, a dataclass, a TypedDict, or what JSON knows"
 
 
@@ -53,6 +55,14 @@ def require_async(name: str, handler: Callable[..., Any], *, generator: bool = F
         raise Misdeclared(f"{name} streams nothing: write {_form(handler)} with a yield in it")
     if not generator and not inspect.iscoroutinefunction(plain):
         raise Misdeclared(f"{name} cannot be awaited: write {_form(handler)} without a yield")
+
+
+def require_scope(name: str, scope: str) -> None:
+    """Refuse what is not written as a scope."""
+    if not _SCOPE.fullmatch(scope):
+        raise Misdeclared(
+            f"{name}: {scope!r} is not a scope: write 'links:write', say, or None for everybody"
+        )
 
 
 def require_json(name: str, kind: Any, what: str) -> None:

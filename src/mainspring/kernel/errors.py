@@ -261,5 +261,50 @@ class DeadlineExceeded(Failure):
     status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
 
 
+class AskFailed(Failure):
+    """Another service did not answer what a handler asked; ``failure`` is what it said instead.
+
+    A handler that knows better catches it. Where it does not, its caller is told what has to do
+    with them: that they may not (``AskDenied``), or when to try again. Everything else, a NotFound
+    say, is between the two services: 502, with the operation and the code.
+    """
+
+    status, code, title = 502, "ask_failed", "Another service did not answer"
+
+    def __init__(self, operation: str, failure: Failure) -> None:
+        super().__init__(
+            f"{operation}: {failure.detail}",
+            retry_after_s=failure.retry_after_s,
+            extra={"operation": operation, "failure": failure.code},
+        )
+        self.operation = operation
+        self.failure = failure
+
+    @staticmethod
+    def of(operation: str, failure: Failure) -> "AskFailed":
+        """Return the kind of it that fits the failure."""
+        kinds = {401: AskDenied, 403: AskDenied, 429: AskUnavailable, 503: AskUnavailable}
+        kind = AskTimedOut if failure.status == 504 else kinds.get(failure.status, AskFailed)
+        return kind(operation, failure)
+
+
+class AskDenied(AskFailed, Forbidden):
+    """The caller may not do at another service what this needs."""
+
+    status, code, title = 403, "ask_denied", "Not allowed at another service"
+
+
+class AskUnavailable(AskFailed, Unavailable):
+    """Another service cannot answer now."""
+
+    status, code, title = 503, "ask_unavailable", "Another service is not available"
+
+
+class AskTimedOut(AskFailed, DeadlineExceeded):
+    """Another service did not answer within the time that was left."""
+
+    status, code, title = 504, "ask_timed_out", "Another service took too long"
+
+
 class Rerun(Exception):
     """A guard failed at commit: the handler read something that is no longer so. Never answered."""

@@ -22,7 +22,8 @@ class Invocation(msgspec.Struct, frozen=True):
     or what stands for it: text for what an address is made of, JSON (``msgspec.Raw``) or plain
     values for a body, a ``FileHead`` for an upload. ``account`` is whose share of what all calls
     use together this one draws on. ``deadline_s`` is a moment on this process's monotonic clock:
-    on a wire stands what remains. ``resume_after`` is the last item of a stream that arrived.
+    on a wire stands what remains. ``resume_after`` is the last item of a stream that arrived;
+    ``path`` names the handlers that wait for this call, the outermost first.
     """
 
     operation: str
@@ -36,6 +37,7 @@ class Invocation(msgspec.Struct, frozen=True):
     if_match: str | None = None
     deadline_s: float | None = None
     resume_after: str | None = None
+    path: tuple[str, ...] = ()
 
 
 class FileHead(msgspec.Struct, frozen=True):

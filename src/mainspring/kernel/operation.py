@@ -31,7 +31,6 @@ TIMEOUT_S = 30.0
 WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 _SHAPE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/\S*)")
-_SCOPE = re.compile(r"[a-z][a-z0-9_]*:[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -143,10 +142,8 @@ class Operation(Contract[P], Generic[P, R]):
             raise Misdeclared(
                 f"{name}: {shape!r} is not 'METHOD /path': write 'POST /v1/links', say"
             )
-        if scope is not None and not _SCOPE.fullmatch(scope):
-            raise Misdeclared(
-                f"{name}: {scope!r} is not a scope: write 'links:write', say, or None for everybody"
-            )
+        if scope is not None:
+            declaration.require_scope(name, scope)
         self.method, self.path = match[1], match[2]
         self.kind = kind
         self.scope = scope

@@ -276,6 +276,7 @@ class Service(Contracts):
         self.migrations = migrations
         self.settings = settings
         self.handlers = handlers
+        self.scopes: frozenset[str] = frozenset()
         self.metrics = metrics
         self.events: dict[str, EventType[Any]] = {}
         self.consumers: dict[str, Consumer] = {}
@@ -283,6 +284,16 @@ class Service(Contracts):
         self.states: list[type] = []
         self.describe: Describe | None = None
         self.judge: Judge | None = None
+
+    def acts(self, *scopes: str) -> None:
+        """Declare what the service itself may do elsewhere, with ``call.as_service()``.
+
+        Its own name in the audit trail, with these scopes and no others: for jobs and consumers,
+        and for what a caller need not be allowed for.
+        """
+        for scope in scopes:
+            declaration.require_scope(self.name, scope)
+        self.scopes |= frozenset(scopes)
 
     def load(self) -> None:
         """Import what attaches the handlers. Raises Misdeclared when one is missing."""

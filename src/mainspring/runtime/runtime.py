@@ -101,6 +101,7 @@ class Runtime:
             Telemetry: telemetry,
         }
         context = Context(database, self.ids, self.resources, self.registry.event_types)
+        context.acts = {s.name: s.scopes for s in self.registry.services.values()}
         self.metrics = metrics = Metrics(telemetry)
         metrics.declare(self.registry.services.values())
         self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer, metrics)

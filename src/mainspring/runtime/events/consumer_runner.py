@@ -251,6 +251,7 @@ class ConsumerRunner:
             correlation_id=event.envelope.correlationid,
             causation_id=event.id,
             account=f"consumer {consumer.name}",
+            path=(consumer.name,),
         )
 
     def _move(self, consumer: Consumer, after: int, to: int) -> Command:

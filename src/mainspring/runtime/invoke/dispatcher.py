@@ -123,6 +123,7 @@ class Dispatcher:
         account: str = "",
         deadline_s: float | None = None,
         reads: bool = False,
+        path: tuple[str, ...] = (),
     ) -> Call:
         """Make the call a handler is given; this task's log lines carry its ids from here on.
 
@@ -139,6 +140,7 @@ class Dispatcher:
             attempt=attempt,
             account=account,
             deadline_s=deadline_s,
+            path=path,
         )
         CURRENT_CALL.set(call)
         return call
@@ -290,6 +292,7 @@ class Dispatcher:
             if_match=call.if_match,
             account=call.account,
             deadline_s=call.deadline_s,
+            path=call.path,
         )
         outcome: Outcome | None = None
         ran = False

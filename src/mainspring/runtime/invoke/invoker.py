@@ -12,6 +12,7 @@ from mainspring.kernel.authority import authorise
 from mainspring.kernel.call import Call
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.clock import Clock
+from mainspring.kernel.current_call import CURRENT_CALL
 from mainspring.kernel.errors import (
     DeadlineExceeded,
     Failure,
@@ -85,8 +86,13 @@ class LocalInvoker:
         else:
             args, idempotency = self._read(owned, invocation)
         limit = self._limit(owned.operation, invocation)
+        asking = CURRENT_CALL.get() if invocation.path else None
         call = self._call(owned.operation, invocation, limit)
-        return await self._run(owned.operation, call, args, idempotency, limit)
+        try:
+            return await self._run(owned.operation, call, args, idempotency, limit)
+        finally:
+            if asking is not None:  # whoever asked goes on under its own name
+                CURRENT_CALL.set(asking)
 
     async def upload(self, invocation: Invocation, chunks: AsyncIterator[bytes]) -> Outcome:
         """Call an upload: its blob is durable before its handler runs.
@@ -201,6 +207,7 @@ class LocalInvoker:
             account=invocation.account,
             deadline_s=self._clock.monotonic_s() + limit.seconds,
             reads=operation.kind is Kind.STREAM,
+            path=(*invocation.path, operation.name),
         )
 
     async def _run(

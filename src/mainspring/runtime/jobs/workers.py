@@ -221,6 +221,7 @@ class Workers:
             causation_id=job.id,
             attempt=job.attempt,
             account=f"job {job.name}",
+            path=(job.name,),
         )
         stats = self.stats[queue]
         stats.running += 1
