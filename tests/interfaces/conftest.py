@@ -22,9 +22,11 @@ from mainspring.kernel.authority import Identity
 from mainspring.kernel.call import Caller
 from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.kernel.errors import Unauthenticated
+from mainspring.kernel.invocation import Invoker
 from mainspring.ports.blobs import Blobs
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
+from mainspring.testing.encoding import EncodingInvoker
 from tests.interfaces.notes import Gates, notes
 
 WRITER = {"Authorization": "Bearer msk_writer"}
@@ -56,11 +58,18 @@ class Site:
     """A running server and a client for it."""
 
     def __init__(
-        self, server: Server, rest: RestApp, runtime: Runtime, keys: Keys, blobs: Path
+        self,
+        server: Server,
+        rest: RestApp,
+        runtime: Runtime,
+        invoker: Invoker,
+        keys: Keys,
+        blobs: Path,
     ) -> None:
         self.server = server
         self.rest = rest
         self.runtime = runtime
+        self.invoker = invoker
         self.keys = keys
         self.gates: Gates = runtime.resources[Gates]
         self._blobs = blobs
@@ -105,9 +114,13 @@ class Site:
 Start = Callable[..., Awaitable[Site]]
 
 
-@pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Start sites with settings of the test's own."""
+@pytest.fixture(params=["typed", "encoded"])
+async def start(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start sites with settings of the test's own.
+
+    Every test runs twice: with the owner of the operations called in process, and with each call
+    and each answer encoded to bytes between the two.
+    """
     sites: list[Site] = []
     clock, entropy = SystemClock(), SystemEntropy()
 
@@ -133,12 +146,12 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         )  # fmt: skip
         await runtime.migrate()
         keys, metrics = Keys(), runtime.metrics
-        gateway = Gateway(
-            keys, clock, metrics, limits=LimitSettings(**(limits or {})),
-        )  # fmt: skip
+        gateway = Gateway(keys, clock, metrics, limits=LimitSettings(**(limits or {})))
         runtime.dispatcher.on_commit(gateway.on_commit)
+        encoded = request.param == "encoded"
+        invoker: Invoker = EncodingInvoker(runtime.invoker, clock) if encoded else runtime.invoker
         rest = RestApp(
-            notes.operations.values(), gateway, runtime.invoker, clock=clock, ids=runtime.ids,
+            notes.operations.values(), gateway, invoker, clock=clock, ids=runtime.ids,
             metrics=metrics, mounts=mounts, server=settings, cors=CorsSettings(**(cors or {})),
         )  # fmt: skip
         failing: list[str] = []
@@ -160,7 +173,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         )
         http = Server(rest, settings, ids=runtime.ids)
         await http.start()
-        site = Site(http, rest, runtime, keys, folder / "blobs")
+        site = Site(http, rest, runtime, invoker, keys, folder / "blobs")
         site.failing = failing
         sites.append(site)
         return site

@@ -245,6 +245,36 @@ async def download(call: Call) -> Raw:
     return Raw(chunks(), media_type="text/plain", headers=headers)
 
 
+@notes.raw("POST /v1/notes/{id}:stamp", scope="notes:write")
+async def stamp(call: Call, id: str, new: NoteChange) -> Raw:
+    """Put a stamp on a note, once the test lets it."""
+    note = await call.one(BY_ID, id=id)
+    gates = call.use(Gates)
+    gates.entered.set()
+    await gates.opened.wait()
+    call.write(NOTES.update(note, title=f"{note.title} {new.title}"))
+    headers = (("X-Stamp", new.title),)
+    return Raw(f"version {note.version + 1}".encode(), 201, "text/plain", headers)
+
+
+@notes.raw("POST /v1/printouts", scope="notes:write")
+async def print_out(call: Call, new: NewNote) -> Raw:
+    """Keep a note and stream it back."""
+    call.write(NOTES.insert(Note(call.new_id("note"), new.title)))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield new.title.encode()
+
+    return Raw(chunks(), media_type="text/plain")
+
+
+@notes.stream("GET /v1/scribbles", scope="notes:read")
+async def scribble(call: Call) -> AsyncIterator[StreamItem]:
+    """Try to write."""
+    call.write(NOTES.insert(Note(call.new_id("note"), "from a stream")))
+    yield StreamItem(b"{}")
+
+
 @notes.raw("GET /v1/lost", scope=None)
 async def lost(call: Call) -> Raw:
     """Stream a body that is not there."""

@@ -156,7 +156,8 @@ async def test_the_reference_page_needs_nothing_from_elsewhere(site: Site) -> No
 async def test_a_fuzzer_finds_nothing(start: Start, phase: str, examples: int) -> None:
     site = await start(limits={"anonymous": "100000/s", "login": "100000/s"})
     site.gates.opened.set()
-    excluded = ["/v1/ticks", "/v1/broken", "/v1/forbidden", "/v1/keys/{id}:revoke"]
+    excluded = ["/v1/ticks", "/v1/broken", "/v1/forbidden", "/v1/scribbles",
+                "/v1/keys/{id}:revoke"]  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "schemathesis.cli", "run", f"{site.server.url}/openapi.json",
         "-H", "Authorization: Bearer msk_writer", "--max-examples", str(examples), "--no-color",
@@ -173,3 +174,11 @@ async def test_the_bare_address_leads_to_the_reference(site: Site) -> None:
 
 
 _2020 = "https://json-schema.org/draft/2020-12/schema"
+
+
+async def test_a_raw_operation_says_what_body_and_key_it_takes(site: Site) -> None:
+    _, document = await site.ask("GET", "/openapi.json")
+    described = document["paths"]["/v1/printouts"]["post"]
+    schema = described["requestBody"]["content"]["application/json"]["schema"]
+    assert schema == {"$ref": "#/components/schemas/NewNote"}
+    assert {"$ref": "#/components/parameters/IdempotencyKey"} in described["x-headers"]

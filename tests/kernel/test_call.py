@@ -1,9 +1,11 @@
 """A call: what it stages, and what entity tags match."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
-from mainspring.kernel.call import SYSTEM, Call, Caller, Context
+from mainspring.kernel.call import SYSTEM, Call, Caller, Context, ReadCall
 from mainspring.kernel.errors import PreconditionFailed
 from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.ids import IdMaker
@@ -47,6 +49,24 @@ def test_updates_join_wherever_they_stand() -> None:
     staged.reset()
     staged.write(ROWS.update(rows[0], b=1))
     assert staged.writes == [ROWS.update(rows[0], b=1)]
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda call: call.write(ROWS.insert(Row("x", 1, 2))),
+        lambda call: call.write_first(ROWS.insert(Row("x", 1, 2))),
+        lambda call: call.emit(Row("x", 1, 2), subject="x"),
+        lambda call: call.emit_json(Row, msgspec.Raw(b"{}"), subject="x"),
+        lambda call: call.enqueue(None),
+    ],
+)
+def test_a_call_that_only_reads_says_so(stage: Callable[[Call], object]) -> None:
+    context = Context(None, IdMaker(FakeClock(), SeededEntropy(1)), {}, {})  # type: ignore[arg-type]
+    reads = ReadCall(context, SYSTEM, now_ms=1, request_id="req_1")
+    with pytest.raises(TypeError, match="a stream only reads"):
+        stage(reads)
+    assert (reads.writes, reads.events, reads.jobs) == ([], [], [])
 
 
 def test_a_rerun_forgets_what_was_staged_and_makes_the_same_ids() -> None:

@@ -1,6 +1,6 @@
-"""What every call passes before a handler sees it, a stage per file.
+"""What every call passes before it reaches the owner of its operation: who calls, and how often.
 
-``identify → limit → authorise → validate → replayed? → dispatch``: ``pipeline.Gateway`` puts the
-stages in this order; an interface (REST, GraphQL, …) hands it what it read and writes what comes
-back. No stage knows an HTTP framework, and each is tested alone.
+``pipeline.Gateway`` identifies and limits, a stage per file. It knows callers, and nothing of
+operations or of an interface's protocol: an interface admits a caller here, and sends what it
+decoded to the ``Invoker``.
 """

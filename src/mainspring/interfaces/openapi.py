@@ -217,9 +217,8 @@ def _headers(operation: Operation) -> list[str]:
     They are not among its parameters: what a key may be depends on what it was used for before,
     and a tool that fills in parameters at random would only ever meet 412 and 422.
     """
-    keyed = operation.writes and operation.kind in {Kind.UNARY, Kind.UPLOAD}
     matched = operation.method in {"PUT", "PATCH", "DELETE"} and operation.path_params
-    return [*(["IdempotencyKey"] if keyed else []), *(["IfMatch"] if matched else [])]
+    return [*(["IdempotencyKey"] if operation.writes else []), *(["IfMatch"] if matched else [])]
 
 
 def _inline(kind: Any) -> Json:
@@ -331,7 +330,7 @@ _JSON: Json = {
         },
     ],
 }
-_TYPED = {"body": {Kind.UNARY}, "response": {Kind.UNARY, Kind.UPLOAD}}
+_TYPED = {"body": {Kind.UNARY, Kind.RAW}, "response": {Kind.UNARY, Kind.UPLOAD}}
 _HEADERS = {
     "RequestId": {"description": "Names this request in logs.", "schema": {"type": "string"}},
     "ETag": {"description": "The version, for `If-Match`.", "schema": {"type": "string"}},

@@ -48,7 +48,11 @@ class FileHead(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a call is answered with. ``value`` is None where a stored answer is replayed."""
+    """What a call is answered with.
+
+    ``value`` is what the handler returned, for who called in this process; None where a stored
+    answer is replayed, or the answer crossed a wire: then it is read from ``body``.
+    """
 
     status: int
     body: bytes

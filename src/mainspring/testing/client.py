@@ -134,7 +134,7 @@ class Client:
             opened = await app.runtime.invoker.open(invocation)
             return Raw(opened.body, opened.status, opened.media_type, opened.headers)
         outcome = await app.runtime.invoker.invoke(invocation)
-        if outcome.replayed:
+        if outcome.value is None and outcome.body:
             return msgspec.json.decode(outcome.body, type=operation.response)
         if isinstance(outcome.value, msgspec.Raw):
             return msgspec.json.decode(outcome.value)

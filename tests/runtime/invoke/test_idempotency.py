@@ -103,3 +103,14 @@ async def test_a_small_answer_needs_no_second_row(runtime: Runtime) -> None:
     await ask(runtime, "small", key("k"))
     assert (await ask(runtime, "", key("k"))).body == b'"small"'
     assert await count(runtime, BODIES) == 0
+
+
+async def test_an_answer_from_before_an_upgrade_is_neither_given_nor_made_again(
+    runtime: Runtime,
+) -> None:
+    """Versions before this one told a request by its method, URL and bytes: 32 bytes, no mark."""
+    before = Idempotency(b"k" * 32, b"f" * 32)
+    assert (await ask(runtime, "old", before)).body == b'"old"'
+    now = Idempotency(b"k" * 32, b"2" + b"f" * 32)
+    with pytest.raises(AnswerGone, match="before the server was upgraded"):
+        await ask(runtime, "new", now)

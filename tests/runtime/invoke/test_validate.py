@@ -296,6 +296,13 @@ def test_a_path_value_of_another_type_is_nowhere() -> None:
     assert isinstance(failure(NUMBER, path=("seven",)), NotFound)
 
 
+def test_a_path_is_read_by_its_names_in_whatever_order_a_handler_takes_them() -> None:
+    async def swapped(call: Call, second: str, first: int) -> None: ...
+
+    read = Requests(Operation("t.two", "GET /v1/{first}/{second}", swapped, scope=None))
+    assert read.read(("1", "x"), b"", b"", None) == {"first": 1, "second": "x"}
+
+
 def test_segments_are_text() -> None:
     assert decode_segment("a%2Fb%20%C3%A9") == "a/b é"
     for segment in ("%ff", "%ed%a0%80"):
