@@ -94,7 +94,7 @@ def services_of(user_app: App | None) -> list[Service]:
         )
     if clash := {s.name for s in own if s.settings} & {*OWN_SECTIONS, "server", "limits", "cors"}:
         raise Misdeclared(
-            f"the settings of a service would be those of the platform: rename {min(clash)}"
+            f"[{min(clash)}] is a section of the platform's own settings: rename that service"
         )
     services = [*BUILT_IN, *own]
     for service in services:

@@ -241,7 +241,7 @@ def _from_files(files: Iterable[Path], sections: Sections) -> Iterator[_Set]:
     for file in files:
         try:
             if file.stat().st_size > FILE_BYTES_MAX:
-                raise SettingsError(f"{file}: larger than {FILE_BYTES_MAX} bytes")
+                raise SettingsError(f"{file}: is larger than {FILE_BYTES_MAX} bytes")
             text = file.read_text(encoding="utf-8")
             tables = tomllib.loads(text)
         except (OSError, UnicodeDecodeError) as error:

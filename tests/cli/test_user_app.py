@@ -111,7 +111,7 @@ ON = '@links.on("records.record.created")\n'
         (GET + "async def f(call: Call) -> 'Lnik': ...", "name 'Lnik' is not defined"),
         (GET + "def f(call: Call) -> Link: ...", "write async def f"),
         (GET + "async def f(call: Call) -> Link: yield", "without a yield"),
-        (GET + "async def f(call: Call, query: str) -> Link: ...", "query is a struct"),
+        (GET + "async def f(call: Call, query: str) -> Link: ...", "query must be a struct"),
         (POST + "async def f(call: Call, new: Thing) -> Link: ...", "new is a Thing, which has no"),
         (POST + "async def f(call: Call, new: Link) -> Link: ...", "must refuse unknown fields"),
         ("@links.raw('GET /x', scope=None)\nasync def f(call: Call) -> Link: ...", "write -> Raw"),
@@ -142,7 +142,7 @@ ON = '@links.on("records.record.created")\n'
         ("Service('shop')", "argument: 'doc'"),
         ("Service('shop', doc='', migrations=__import__('pathlib').Path('nowhere'))",
          "not a folder of migrations"),
-        ("Service('shop', doc='', settings=Link)", "every setting has a default"),
+        ("Service('shop', doc='', settings=Link)", "every setting needs a default"),
         ("Table('t', Link, key=())", "its key is one or more of id"),
         ("Table('t', Link, key=('slug',))", "its key is one or more of id"),
         ("app.add(links)", "a service named 'links' is there already"),
@@ -192,7 +192,7 @@ def test_what_does_not_go_together_is_told_too(tmp_path: Path, text: str, expect
          "no service emits 'records.record.craeted'; did you mean records.record.created?"),
         ("app.add(Service('users', doc='Mine.'))", "names a service like a built-in one: users"),
         ("class S(msgspec.Struct, frozen=True): pass\n"
-         "app.add(Service('server', doc='Mine.', settings=S))", "rename server"),
+         "app.add(Service('server', doc='Mine.', settings=S))", "settings: rename that service"),
     ],
 )  # fmt: skip
 def test_what_the_whole_app_shows_exits_2_with_one_line(

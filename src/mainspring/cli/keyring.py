@@ -44,7 +44,8 @@ def rotate_keyring(config: ConfigFile = None, data_dir: DataDir = None) -> None:
 
 def new_keyring(
     accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Do it, and lose what is told without this.")
+        bool,
+        typer.Option("--accept-loss", help="Do it, and lose what is named without this option."),
     ] = False,
     config: ConfigFile = None,
     data_dir: DataDir = None,

@@ -85,4 +85,4 @@ def read_key(file: Path) -> str:
     try:
         return file.read_text().strip()
     except OSError as error:
-        raise StartError(f"no API key: {file}: {error.strerror}") from None
+        raise StartError(f"the API key cannot be read: {file}: {error.strerror}") from None

@@ -198,7 +198,7 @@ class Operation(Contract[P], Generic[P, R]):
                 f"take: add {missing[0]}: str"
             )
         if self.query is not None and not _is_struct(self.query):
-            raise Misdeclared(f"{self.name}: query is a struct of its parameters (Input)")
+            raise Misdeclared(f"{self.name}: query must be a struct of the parameters (Input)")
         if self.body_param is not None:
             declaration.require_json(self.name, self.body, self.body_param)
         for part in (self.body, self.query):

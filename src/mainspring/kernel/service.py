@@ -268,7 +268,7 @@ class Service(Contracts):
             try:
                 settings()
             except TypeError as error:
-                raise Misdeclared(f"{name}: every setting has a default: {error}") from None
+                raise Misdeclared(f"{name}: every setting needs a default: {error}") from None
         super().__init__(name)
         self.contract = Contracts(name)
         self.contract.operations, self.contract.jobs = self.operations, self.jobs
@@ -324,9 +324,9 @@ class Service(Contracts):
             if not name.startswith(self.name + ".") or name.count(".") != 2:
                 raise Misdeclared(f"{name!r} is not '{self.name}.thing.happened'")
             if name in self.events:
-                raise Misdeclared(f"event {name} is declared twice")
+                raise Misdeclared(f"event {name} is declared twice: give one of them another type")
             if not (isinstance(data, type) and issubclass(data, msgspec.Struct)):
-                raise Misdeclared(f"{name}: its data is a msgspec.Struct")
+                raise Misdeclared(f"{name}: its data must be a msgspec.Struct")
             for field in {subject, person, erases} - {None}:
                 if field not in data.__struct_fields__:
                     raise Misdeclared(

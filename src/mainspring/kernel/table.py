@@ -261,7 +261,7 @@ class Table(Generic[R]):
             )
         if strange := [f for f in self.names if _plain(hints[f]) not in _COLUMN_TYPES]:
             raise Misdeclared(
-                f"table {name}: {strange[0]} can be no column: str, int, bool, float, bytes and "
+                f"table {name}: {strange[0]} cannot be a column: str, int, bool, float, bytes and "
                 "msgspec.Raw can"
             )
         self.column_types: dict[str, ColumnType] = {

@@ -40,7 +40,7 @@ class App:
                 f"{prefix!r} is not a place to mount an app: write '/name', and nothing under /v1"
             )
         if prefix in self.mounts:
-            raise Misdeclared(f"{prefix} is mounted twice")
+            raise Misdeclared(f"{prefix} is mounted twice: give one of them another path")
         if not callable(asgi):
             raise Misdeclared(f"{prefix}: {asgi!r} is not an ASGI application")
         self.mounts[prefix] = (asgi, scope)
