@@ -22,7 +22,7 @@ from mainspring.interfaces.http.server import Server
 from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
 from mainspring.interfaces.rest.app import RestApp
 from mainspring.interfaces.rest.pages import Pages
-from mainspring.kernel.authority import Authority
+from mainspring.kernel.authority import Authenticator
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.errors import Failure
@@ -50,7 +50,6 @@ from mainspring.services.users.admin import (
     recover_key,
     settle_addresses,
 )
-from mainspring.services.users.api import Passwords, UserAuthenticator
 from mainspring.settings import (
     OWN_SECTIONS,
     HttpClientSettings,
@@ -171,8 +170,6 @@ def _ports(
     named = {
         kind: opened(port, url, sources) for kind, (port, url) in urls.items() if kind not in given
     }
-    if Passwords not in given:
-        named[Passwords] = Passwords(sources.entropy)
     return {**named, **given}
 
 
@@ -188,7 +185,7 @@ async def build(
     """Put a platform together; nothing runs yet. Raises StartError.
 
     ``sockets`` that listen already are served instead of the address in the settings. ``ports``
-    (Database, Blobs, Mail, …, and Passwords) are taken instead of what the settings name.
+    are taken instead of what the settings name, or of what services provide.
     """
     return Instance(
         settings, user_app, clock or SystemClock(), entropy or SystemEntropy(), sockets, ports or {}
@@ -217,14 +214,11 @@ class Instance:
         self.keyring: Keyring = filled[Keyring]
         self.database: Database = filled[Database]
         self.web: HttpClient = filled[HttpClient]
-        self.passwords: Passwords = filled[Passwords]
         self.blobs: Blobs = filled[Blobs]
         self.sealer = FieldEncryption(self.database, self.keyring, entropy, clock)
-        authenticator = UserAuthenticator(self.database, self.keyring)
         resources: dict[type, Any] = {
             **{type(section): section for section in settings.sections.values()},
             **filled,
-            Authority: authenticator,
         }
         self.runtime = Runtime(
             self.database,
@@ -241,7 +235,7 @@ class Instance:
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
         self.gateway = Gateway(
-            authenticator,
+            self.runtime.resources[Authenticator],
             clock,
             self.runtime.metrics,
             limits=settings.of(LimitSettings),
@@ -354,8 +348,8 @@ class Instance:
 
     async def close(self) -> None:
         """Let go of what ``open`` opened."""
+        await self.runtime.close()
         await self.web.close()
-        await asyncio.to_thread(self.passwords.close)
         await self.database.close()
 
     async def failing(self) -> list[str]:

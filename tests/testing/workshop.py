@@ -93,7 +93,7 @@ class Switches:
     poison = False  # whether ``note`` fails
 
 
-workshop.state(Switches)
+workshop.provide(Switches)
 
 
 @workshop.operation("POST /v1/tools", scope="workshop:write", status=201, raises=(NameTaken,))

@@ -28,6 +28,7 @@ from mainspring.kernel.operation import (
     StreamItem,
 )  # fmt: skip
 from mainspring.kernel.policy import ATTEMPTS_DEFAULT, RateClass, RetryPolicy
+from mainspring.kernel.resource import Resource
 
 E = TypeVar("E")
 S = TypeVar("S")
@@ -281,7 +282,7 @@ class Service(Contracts):
         self.events: dict[str, EventType[Any]] = {}
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
-        self.states: list[type] = []
+        self.resources: list[Resource] = []
         self.describe: Describe | None = None
         self.judge: Judge | None = None
 
@@ -377,13 +378,16 @@ class Service(Contracts):
 
         return declare
 
-    def state(self, kind: type[S]) -> type[S]:
-        """Declare what each running process has one of, and handlers reach with ``call.use``.
+    def provide(
+        self, kind: type[S], make: Callable[..., S] | None = None, *, needs: tuple[type, ...] = ()
+    ) -> None:
+        """Declare what each running process has one of, and handlers reach with ``call.use(kind)``.
 
-        It is made without arguments at the start and lost at the end: caches and limits, not facts.
+        It is made at the start by ``make``, or by ``kind`` itself, with what it ``needs`` in that
+        order: settings, ports, what services provide. Its ``close``, where it has one, is called at
+        the end, before what it needs is closed. Keep caches and limits there, not facts.
         """
-        self.states.append(kind)
-        return kind
+        self.resources.append(Resource(self.name, kind, make or kind, needs))
 
     def every(self, cron: str, job: Job[[]]) -> None:
         """Enqueue a job without arguments at every moment a cron line (UTC) names."""

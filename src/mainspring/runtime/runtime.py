@@ -1,5 +1,7 @@
 """The runtime of one process over one database: what starts, and in which order it stops."""
 
+import asyncio
+import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.registry import Registry
+from mainspring.kernel.resource import make_all
 from mainspring.kernel.service import Service
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database
@@ -57,7 +60,7 @@ class Runtime:
     """Dispatcher, consumer runner, workers, scheduler and sequencer over one open database.
 
     ``resources`` are what handlers reach with ``call.use``: ports and settings by their type. They
-    go before what services declare as their state.
+    go before what services provide.
     """
 
     def __init__(
@@ -88,7 +91,6 @@ class Runtime:
         self.consumer_retry = ConsumerRetry(self.registry.consumers.values(), sealer)
         self.jobs = {**self.registry.jobs, **{j.name: j for j in self.consumer_retry.jobs.values()}}
         self.resources: dict[type, Any] = {
-            **{kind: kind() for s in self.registry.services.values() for kind in s.states},
             **(resources or {}),
             Registry: self.registry,
             PersonalFields: sealer,
@@ -118,6 +120,8 @@ class Runtime:
         )  # fmt: skip
         watch(metrics, database, queues=queues, consumers=self.registry.consumers)
         self.resources[JobAdmin] = StoredJobs(self.registry, self.workers)
+        declared = [each for s in self.registry.services.values() for each in s.resources]
+        self._provided = make_all(declared, self.resources)
         self.scheduler = Scheduler(
             database, self.dispatcher, self.registry.schedules, self.board, self.clock,
             job_kept_ms=job_kept_ms,
@@ -182,3 +186,12 @@ class Runtime:
         await self.consumer_runner.stop()
         await self.sequencer.stop()
         self._watchdog.stop()
+
+    async def close(self) -> None:
+        """Close what services provide, the last made first. The database comes after."""
+        for resource in reversed(self._provided):
+            close = getattr(resource, "close", None)
+            if inspect.iscoroutinefunction(close):
+                await close()
+            elif close is not None:
+                await asyncio.to_thread(close)

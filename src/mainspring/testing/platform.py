@@ -30,7 +30,8 @@ from mainspring.ports.database import Database
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail, MailMessage
 from mainspring.runtime.tables import EVENTS_AFTER
-from mainspring.services.users.api import Login, MadeApiKey, NewApiKey, NewUser, Passwords
+from mainspring.services.users.api import Login, MadeApiKey, NewApiKey, NewUser
+from mainspring.services.users.passwords import Passwords
 from mainspring.settings import Flag, HttpClientSettings, load
 from mainspring.testing.client import Client, HttpAnswer, Send, in_process
 from mainspring.testing.clock import START_MS, FakeClock, SeededEntropy

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.ports.mail import Mail
-from mainspring.services.users.api import Passwords
+from mainspring.services.users.passwords import Passwords
 from mainspring.testing import Platform
 from mainspring.testing.clock import SeededEntropy
 from tests.services.users.people import CountingPasswords, Mailbox, People

@@ -19,12 +19,12 @@ from mainspring.services.users.api import (
     Login,
     NewUser,
     PageQuery,
-    Passwords,
     Removal,
     Tokens,
     User,
-    UserAuthenticator,
 )
+from mainspring.services.users.authenticate import UserAuthenticator
+from mainspring.services.users.passwords import Passwords
 from mainspring.testing import Platform
 
 EMAIL = "ann@example.com"

@@ -6,7 +6,7 @@ import pytest
 
 from mainspring.kernel.clock import SystemEntropy
 from mainspring.kernel.errors import RateLimited, Unavailable
-from mainspring.services.users.api import Passwords
+from mainspring.services.users.passwords import Passwords
 
 
 async def test_the_parameters_are_the_promised_ones() -> None:

@@ -3,10 +3,11 @@
 Owns ``users_users``, ``users_roles``, ``users_grants``, ``users_sessions``, ``users_api_keys``,
 ``users_first_key``, ``users_mail_tokens`` and ``users_failures``. Emits ``users.user.*``,
 ``users.password.changed``, ``users.session.*``, ``users.api_key.*`` and ``users.role.*``; consumes
-nothing. Needs the keyring, mail, ``Passwords``, ``Entropy`` and ``UsersSettings``.
+nothing. Needs the keyring, mail, ``Entropy`` and ``UsersSettings``; provides ``Passwords``,
+``Authenticator`` and ``Authority``.
 """
 
-from mainspring.services.users import jobs, operations, visibility
+from mainspring.services.users import authenticate, jobs, operations, visibility
 from mainspring.services.users.api import service
 
-__all__ = ["jobs", "operations", "service", "visibility"]
+__all__ = ["authenticate", "jobs", "operations", "service", "visibility"]

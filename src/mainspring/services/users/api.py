@@ -13,7 +13,6 @@ from mainspring.kernel.event import Personal
 from mainspring.kernel.operation import Input
 from mainspring.kernel.page import PageQuery
 from mainspring.kernel.service import Service
-from mainspring.services.users.authenticate import UserAuthenticator
 from mainspring.services.users.model import (
     PASSWORD_CHARS_MAX,
     PASSWORD_CHARS_MIN,
@@ -21,9 +20,6 @@ from mainspring.services.users.model import (
     SCOPE_PATTERN,
     USER_ROLE,
 )
-from mainspring.services.users.passwords import Passwords
-
-__all__ = ["Passwords", "UserAuthenticator"]
 
 DAY_S = 86_400
 SESSIONS_MAX = 100  # per user; one more login ends the oldest

@@ -6,7 +6,7 @@ kernel's ``Authority`` for whatever acts after its call.
 
 from collections.abc import Sequence
 
-from mainspring.kernel.authority import Identity
+from mainspring.kernel.authority import Authenticator, Authority, Identity
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Unauthenticated
 from mainspring.kernel.ids import is_id
@@ -14,6 +14,7 @@ from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
+from mainspring.services.users.api import service
 from mainspring.services.users.store import Bearer, Link
 
 REVOKING = frozenset(
@@ -93,6 +94,10 @@ class UserAuthenticator:
         if not rows or (rows[0].expires_ms is not None and rows[0].expires_ms <= now_ms):
             raise _refused()
         return rows[0]
+
+
+service.provide(Authenticator, UserAuthenticator, needs=(Database, Keyring))
+service.provide(Authority, lambda authenticator: authenticator, needs=(Authenticator,))
 
 
 def identity_of(line: Sequence[Link], now_ms: int) -> Identity:

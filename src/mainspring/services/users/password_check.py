@@ -75,7 +75,6 @@ async def password_is_right(
     return True
 
 
-@service.state
 class Strangers:
     """Bounds the events about addresses that nobody has: their number has no other bound."""
 
@@ -91,6 +90,9 @@ class Strangers:
             self._began_ms, self._told = now_ms, 0
         self._told += 1
         return self._told <= STRANGERS_TOLD_MAX
+
+
+service.provide(Strangers)
 
 
 def _tell_of_failure(call: Call, account: bytes, user: KnownUser | None, failures: int) -> None:

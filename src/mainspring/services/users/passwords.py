@@ -16,6 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from mainspring.kernel.clock import Entropy
 from mainspring.kernel.errors import RateLimited, Unavailable
+from mainspring.services.users.api import service
 
 T = TypeVar("T")
 _NONE: "deque[_Turn]" = deque()
@@ -162,6 +163,9 @@ class Passwords:
             else:
                 turn.answer.set_result(running.result())
         self._start(loop)
+
+
+service.provide(Passwords, needs=(Entropy,))
 
 
 def _is_too_long(password: str) -> bool:

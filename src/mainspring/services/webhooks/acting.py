@@ -16,7 +16,6 @@ HELD_MS = 1_000  # for routing alone: events come faster than rights change
 HELD_MAX = 4_000
 
 
-@service.state
 class HeldActors:
     """What those that endpoints act for may do, as of a moment ago."""
 
@@ -36,6 +35,9 @@ class HeldActors:
             self._held[key] = (call.now_ms + HELD_MS, acting.caller if acting else None)
             return acting
         return None if caller is None else call.of(caller)
+
+
+service.provide(HeldActors)
 
 
 async def allowed(

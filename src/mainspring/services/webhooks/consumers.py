@@ -12,7 +12,6 @@ from mainspring.services.webhooks.model import TESTED_TYPE, RouteRow, Routes
 TENANTS_HELD_MAX = 1_000  # whose routes a process remembers
 
 
-@service.state
 class HeldRoutes:
     """The routes of each tenant, the revision they were built at, and the event it holds up to."""
 
@@ -42,6 +41,9 @@ class HeldRoutes:
             del self._by_tenant[next(iter(self._by_tenant))]
         self._by_tenant[call.tenant] = (seen, revision, routes)
         return routes
+
+
+service.provide(HeldRoutes)
 
 
 async def _routes(call: Call) -> Routes:

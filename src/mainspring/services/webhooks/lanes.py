@@ -50,7 +50,6 @@ class Lane:
         return Busy(min(self._next_turn_s - now_s, TURN_S_MAX))
 
 
-@service.state
 class Lanes:
     """The lanes of one process; one that is empty is forgotten."""
 
@@ -89,3 +88,6 @@ class Lanes:
 
     def __len__(self) -> int:
         return len(self._lanes)
+
+
+service.provide(Lanes)
