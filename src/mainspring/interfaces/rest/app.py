@@ -313,7 +313,8 @@ class RestApp:
 
         async def serve(exchange: Exchange) -> None:
             await self.admit(exchange, operation.scope, operation.rate)
-            await self._read_body(exchange, operation)
+            if exchange.body_unread and operation.writes:
+                await self._read_body(exchange, operation)
             arguments = _arguments(reader, exchange)
             outcome = await invoker.invoke(_invocation(exchange, operation, arguments))
             await answer(exchange, outcome, secret=operation.secret)
@@ -342,7 +343,8 @@ class RestApp:
 
         async def serve(exchange: Exchange) -> None:
             await self.admit(exchange, operation.scope, operation.rate)
-            await self._read_body(exchange, operation)
+            if exchange.body_unread and operation.writes:
+                await self._read_body(exchange, operation)
             invocation = _invocation(exchange, operation, _arguments(reader, exchange))
             await answer_raw(exchange, await invoker.open(invocation, self._renew(exchange)))
 
@@ -370,11 +372,10 @@ class RestApp:
         return partial(self.gateway.identify_again, exchange.admission)
 
     async def _read_body(self, exchange: Exchange, operation: Operation) -> None:
-        if exchange.body_unread and operation.writes:
-            exchange.check_coding()
-            exchange.body = await exchange.read_body(
-                operation.body_bytes_max, self.settings.body_timeout_s, self._memory
-            )
+        exchange.check_coding()
+        exchange.body = await exchange.read_body(
+            operation.body_bytes_max, self.settings.body_timeout_s, self._memory
+        )
 
 
 def _arguments(reader: ArgumentReader, exchange: Exchange) -> dict[str, Any]:

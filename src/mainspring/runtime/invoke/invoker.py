@@ -168,6 +168,8 @@ class LocalInvoker:
     def _read(self, owned: _Owned, invocation: Invocation) -> tuple[Args, Idempotency | None]:
         """Validate, and identify a repetition. Raises what either does."""
         args = owned.inputs.read(invocation.arguments, invocation.resume_after)
+        if not owned.operation.writes:
+            return args, None
         return args, self._identify(owned.operation, invocation, args)
 
     async def _read_beside(
@@ -184,8 +186,6 @@ class LocalInvoker:
     def _identify(
         self, operation: Operation, invocation: Invocation, args: Args
     ) -> Idempotency | None:
-        if not operation.writes:
-            return None
         return self._keys.identify(operation, invocation.caller, invocation.idempotency_key, args)
 
     def _limit(self, operation: Operation, invocation: Invocation) -> TimeLimit:
@@ -219,10 +219,10 @@ class LocalInvoker:
         limit: TimeLimit,
     ) -> Outcome:
         """Replay or run, within the time that is left."""
-        work = self._dispatcher.run(operation, call, args, idempotency, limit)
         if idempotency is None:
-            return await limit.run(work)
+            return await limit.run(self._dispatcher.run(operation, call, args, None, limit))
         with self._keys.running(idempotency):
+            work = self._dispatcher.run(operation, call, args, idempotency, limit)
             outcome = await limit.run(work)
         if outcome.replayed:
             self._metrics.replays.add()
