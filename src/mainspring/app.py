@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from mainspring.adapters import private_file
+from mainspring.gateway.limit import Limits
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.settings import LimitSettings
 from mainspring.interfaces.http.server import Server
@@ -32,6 +33,7 @@ from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import Keyring, NoKeyring
+from mainspring.ports.limits import RateLimits
 from mainspring.ports.mail import Mail
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 from mainspring.ports.telemetry import Telemetry
@@ -77,6 +79,7 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
     },
     "http_client": {"direct": "mainspring.adapters.http_client.lazy"},
     "keyring": {"file": "mainspring.adapters.keyring.file"},
+    "limits": {"memory": "mainspring.adapters.limits.memory"},
     "mail": {"sandbox": "mainspring.adapters.mail.sandbox"},
     "telemetry": {"rollups": "mainspring.adapters.telemetry.rollups"},
 }
@@ -164,6 +167,7 @@ def _ports(
         Blobs: ("blobs", f"file:{data_dir / 'blobs'}"),
         Keyring: ("keyring", f"file:{data_dir / 'keyring.json'}"),
         HttpClient: ("http_client", f"direct:{private}"),
+        RateLimits: ("limits", f"memory:{settings.of(LimitSettings).keys_max}"),
         Mail: ("mail", f"sandbox:{data_dir / 'mail'}"),
         Telemetry: ("telemetry", "rollups:"),
     }
@@ -238,7 +242,7 @@ class Instance:
             self.runtime.resources[Authenticator],
             clock,
             self.runtime.metrics,
-            limits=settings.of(LimitSettings),
+            limits=Limits(settings.of(LimitSettings), filled[RateLimits]),
             silence_max_ms=None if self.database.exclusive else SILENCE_MAX_MS,
         )
         self.runtime.dispatcher.on_commit(self.gateway.on_commit)

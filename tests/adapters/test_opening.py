@@ -38,7 +38,10 @@ def test_a_path_is_wanted(port: str, scheme: str) -> None:
         opened(port, f"{scheme}:")
 
 
-@pytest.mark.parametrize(("port", "url"), [("telemetry", "rollups:x"), ("http_client", "direct:x")])
+@pytest.mark.parametrize(
+    ("port", "url"),
+    [("telemetry", "rollups:x"), ("http_client", "direct:x"), ("limits", "memory:many")],
+)
 def test_what_an_adapter_does_not_take_is_refused(port: str, url: str) -> None:
     with pytest.raises(StartError, match="write"):
         opened(port, url)

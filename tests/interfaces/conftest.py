@@ -11,7 +11,9 @@ import pytest
 from mainspring.adapters.blobs.directory import DirectoryBlobs
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.keyring.file import FileKeyring
+from mainspring.adapters.limits.memory import MemoryLimits
 from mainspring.adapters.telemetry.rollups import Rollups
+from mainspring.gateway.limit import Limits
 from mainspring.gateway.pipeline import Gateway
 from mainspring.gateway.settings import LimitSettings
 from mainspring.interfaces.http.server import Server
@@ -146,7 +148,8 @@ async def start(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         )  # fmt: skip
         await runtime.migrate()
         keys, metrics = Keys(), runtime.metrics
-        gateway = Gateway(keys, clock, metrics, limits=LimitSettings(**(limits or {})))
+        counted = Limits(LimitSettings(**(limits or {})), MemoryLimits(clock))
+        gateway = Gateway(keys, clock, metrics, limits=counted)
         runtime.dispatcher.on_commit(gateway.on_commit)
         encoded = request.param == "encoded"
         invoker: Invoker = EncodingInvoker(runtime.invoker, clock) if encoded else runtime.invoker

@@ -8,7 +8,6 @@ from mainspring.gateway.identify import (
     Identities,
 )
 from mainspring.gateway.limit import Headers, Limits, Refused
-from mainspring.gateway.settings import LimitSettings
 from mainspring.kernel.authority import Authenticator
 from mainspring.kernel.call import Call
 from mainspring.kernel.caller import ADDRESS_ACCOUNT, Caller
@@ -62,14 +61,14 @@ class Gateway:
         clock: Clock,
         metrics: Metrics,
         *,
-        limits: LimitSettings | None = None,
+        limits: Limits,
         silence_max_ms: int | None = None,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
         self._revoking = authenticator.revoking
         self.identities = Identities(authenticator, clock, silence_max_ms=silence_max_ms)
-        self.limits = Limits(limits or LimitSettings())
+        self.limits = limits
 
     async def admit(
         self, authorization: bytes | None, network: str, rate: RateClass = RateClass.DEFAULT
@@ -84,7 +83,7 @@ class Gateway:
                 else:
                     self._metrics.auth_hits.add()
                     known = found
-            told = self.limits.take(rate, known, network, self._clock.monotonic_s())
+            told = await self.limits.take(rate, known, network)
         except Refused as refused:
             self._metrics.limited.of(refused.policy).add()
             _tell(refused, refused.rate_limit_headers)
@@ -98,7 +97,7 @@ class Gateway:
         not hold counts as none there.
         """
         self._metrics.auth_misses.add()
-        told = self.limits.anonymous.take(network, self._clock.monotonic_s())
+        told = await self.limits.anonymous.take(network)
         try:
             known = await self.identities.look_up(header, network)
         except Unauthenticated as failure:

@@ -2,13 +2,13 @@
 
 import asyncio
 import errno
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import structlog
 
-from mainspring.gateway.limit import GcraLimiter, Refused
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.http import security_headers
 from mainspring.interfaces.http.compression import (
@@ -36,7 +36,7 @@ from mainspring.kernel.etag import tag_of
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invocation, Invoker, Outcome, Renew
 from mainspring.kernel.operation import Kind, Operation
-from mainspring.kernel.policy import Rate, RateClass
+from mainspring.kernel.policy import RateClass
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.user_app import Asgi
 from mainspring.runtime.metrics.telemetry import Metrics, RouteMeter
@@ -50,7 +50,8 @@ STREAMS_MAX = 5_000  # open at once
 STREAMS_SHARE = 1_000
 PACKING_MAX = 16  # large bodies being compressed at once; others go as they are
 PACKING_SHARE = 4
-REFUSED_ORIGINS_LOGGED = Rate.parse("10/m")
+REFUSED_ORIGINS_LOGGED_MAX = 10  # in REFUSED_ORIGINS_WINDOW_S
+REFUSED_ORIGINS_WINDOW_S = 60.0
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 CLIENT_GONE = 499  # what metrics and logs say of a caller that left before its answer
 CUT_OFF = "the server stopped before the end: repeat the call with its Idempotency-Key"
@@ -103,7 +104,7 @@ class RestApp:
         self._log = structlog.get_logger("mainspring.rest")
         self._memory = Pool("bytes of bodies", BODIES_BYTES_MAX, BODIES_BYTES_SHARE)
         self._streams = Pool("streams", STREAMS_MAX, STREAMS_SHARE)
-        self._refused_origins = GcraLimiter("refused_origins", REFUSED_ORIGINS_LOGGED, keys_max=2)
+        self._refusals_logged_s: deque[float] = deque(maxlen=REFUSED_ORIGINS_LOGGED_MAX)
         self._unrouted: dict[str, RouteMeter] = {}
         self.router: Router[Route] = Router()
         self.mounts = Mounts(mounts or {}, gateway)
@@ -218,10 +219,10 @@ class RestApp:
 
         A few lines each minute and no more, for anyone can write an ``Origin``.
         """
-        try:
-            self._refused_origins.take("", self._clock.monotonic_s())
-        except Refused:
+        logged_s, now_s = self._refusals_logged_s, self._clock.monotonic_s()
+        if len(logged_s) == logged_s.maxlen and now_s - logged_s[0] < REFUSED_ORIGINS_WINDOW_S:
             return
+        logged_s.append(now_s)
         origin = (exchange.text(b"origin") or "")[:200]
         self._log.warning("origin_refused", origin=origin, request_id=exchange.request_id)
 

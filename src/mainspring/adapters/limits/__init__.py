@@ -1,0 +1,1 @@
+"""Where rates are counted: in the process, for those who need no more than one."""

@@ -1,0 +1,17 @@
+"""Every adapter of the limits port against the conformance suite that ships with Mainspring."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from mainspring.adapters.limits import memory
+from mainspring.ports.limits import RateLimits
+from mainspring.ports.opening import Sources
+from mainspring.testing.clock import FakeClock, SeededEntropy
+from mainspring.testing.conformance.limits import CHECKS, PassTime
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_limits(check: Callable[[RateLimits, PassTime], Awaitable[None]]) -> None:
+    clock = FakeClock()
+    await check(memory.open("memory:", Sources(clock, SeededEntropy(1))), clock.move)
