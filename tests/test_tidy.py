@@ -335,6 +335,27 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
         False,
     ),
     (
+        rules.system_tables_are_the_runtimes,
+        STORE,
+        'X = Query("links.x", "SELECT l.id FROM links l, events e WHERE e.id = l.id", str)',
+        False,
+    ),
+    (
+        rules.system_tables_are_the_runtimes,
+        STORE,
+        'X = Statement("links.x", \'DELETE FROM "jobs" WHERE id = :id\')',
+        False,
+    ),
+    (rules.services_speak_the_public_api, STORE, "from mainspring import Call, EventLog", True),
+    (rules.services_speak_the_public_api, STORE, "from mainspring.ports.mail import Mail", True),
+    (rules.services_speak_the_public_api, STORE, "from mainspring.kernel.call import Call", False),
+    (
+        rules.services_speak_the_public_api,
+        "src/mainspring/runtime/health.py",
+        "from mainspring.kernel.call import Call",
+        True,
+    ),
+    (
         rules.declarations_have_their_room,
         "src/mainspring/services/links/operations/create.py",
         "@service.operation('POST /v1/links', scope=None)\nasync def create(call): ...",

@@ -7,7 +7,9 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+
+import mainspring
 
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 600
@@ -30,6 +32,14 @@ AMBIENT_ROOMS = (
 )
 DURATIONS = frozenset({"time.monotonic", "time.monotonic_ns"})  # an adapter's own deadlines
 
+
+def system_tables() -> list[str]:
+    """The tables that the runtime's own migrations make."""
+    folder = Path(mainspring.__file__).parent / "runtime" / "migrations"
+    made = "".join(file.read_text() for file in sorted(folder.glob("*.sql")))
+    return sorted(set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", made)))
+
+
 SQL = re.compile(
     r"\s*(WITH\s+\w+\s+AS\b|SELECT\s|INSERT\s+INTO\s|UPDATE\s+\S+\s+SET\s|DELETE\s+FROM\s"
     r"|(CREATE|ALTER|DROP)\s+(UNIQUE\s+|VIRTUAL\s+)?(TABLE|INDEX)\s)"
@@ -41,10 +51,11 @@ SQL_ROOMS = re.compile(
 BINDING_ROOMS = re.compile(
     r"src/mainspring/(services/\w+/store(\.py|/\w+\.py)|runtime/(\w+/)?\w+\.py)"
 )
+_LISTED = r"(?:[\w\"]+(?:\s+(?:AS\s+)?\w+)?\s*,\s*)*"  # what stands before it in FROM a, b
 SYSTEM_TABLES = re.compile(
-    r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE)\s+(answer_bodies|cursors|events|idempotency|identity|jobs"
-    r"|probe|queues|schedules|subject_keys|tree_nodes)\b"
+    rf"\b(?:FROM|JOIN|INTO|UPDATE|TABLE)\s+{_LISTED}\"?({'|'.join(system_tables())})\b"
 )
+PUBLIC = frozenset(mainspring.__all__)
 # What may stand in the braces of an SQL text: names that code declares, never a caller's value.
 DECLARED = re.compile(r"_?[A-Z][A-Z0-9_]*(\.(columns|name))?")
 
@@ -398,6 +409,17 @@ def system_tables_are_the_runtimes(source: Source) -> Iterator[Finding]:
                 yield Finding(source.path, node.lineno, what)
 
 
+def services_speak_the_public_api(source: Source) -> Iterator[Finding]:
+    """What ``mainspring`` exports is imported from there, in our services as in a user's app."""
+    ours = source.parts[:3] == ("src", "mainspring", "services")
+    if not ours and source.path != "src/mainspring/cli/demo/example_app.py":
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mainspring."):
+            for name in PUBLIC.intersection(alias.name for alias in node.names):
+                yield Finding(source.path, node.lineno, f"import {name} from mainspring itself")
+
+
 def declarations_have_their_room(source: Source) -> Iterator[Finding]:
     """Events are declared in ``api``, operations in ``operations``, and so on."""
     if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
@@ -514,6 +536,7 @@ RULES: tuple[Rule, ...] = (
     sql_takes_parameters,
     siblings_meet_at_the_api,
     system_tables_are_the_runtimes,
+    services_speak_the_public_api,
     declarations_have_their_room,
     messages_are_plain,
     words_stand_in_the_contract,

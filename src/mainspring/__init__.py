@@ -3,22 +3,31 @@
 This is what an app is written with, built-in services included. See ``docs/howto/write-a-service``.
 """
 
+from mainspring.kernel.authority import Authority
 from mainspring.kernel.call import Call, Caller, Transaction
-from mainspring.kernel.clock import Instant, rfc3339
+from mainspring.kernel.clock import Clock, Entropy, Instant, elapsed_ms, epoch_ms, rfc3339
 from mainspring.kernel.errors import (
     AskFailed,
     Conflict,
     Failure,
     FieldError,
+    FieldErrors,
     Forbidden,
     Gone,
     Invalid,
     NotFound,
+    PreconditionFailed,
+    RateLimited,
     Rerun,
+    Unauthenticated,
     Unavailable,
+    check_all,
 )
 from mainspring.kernel.event import Envelope, Personal
-from mainspring.kernel.job import JobFailed, RetryAfter, Snooze
+from mainspring.kernel.event_log import EventLog, LogEntry
+from mainspring.kernel.ids import is_id
+from mainspring.kernel.job import Job, JobFailed, RetryAfter, Snooze
+from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.metric import Counter, Gauge, Histogram
 from mainspring.kernel.money import (
     AmountOutOfRange,
@@ -28,25 +37,34 @@ from mainspring.kernel.money import (
     Rounding,
 )
 from mainspring.kernel.operation import Input, Operation, Raw, Response, StreamItem, Upload
-from mainspring.kernel.page import Page, PageQuery
+from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page, PageQuery
+from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.policy import RateClass, RetryPolicy
+from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service, handles
-from mainspring.kernel.table import Query, Statement, Table
+from mainspring.kernel.table import Command, Query, Rows, Statement, Table
 from mainspring.kernel.user_app import App
 from mainspring.ports.telemetry import Telemetry
 
 __all__ = [
+    "PAGE_LIMIT_DEFAULT",
+    "PAGE_LIMIT_MAX",
     "AmountOutOfRange",
     "App",
     "AskFailed",
     "Call",
     "Caller",
+    "Clock",
+    "Command",
     "Conflict",
     "Counter",
     "CurrencyMismatch",
+    "Entropy",
     "Envelope",
+    "EventLog",
     "Failure",
     "FieldError",
+    "FieldErrors",
     "Forbidden",
     "Gauge",
     "Gone",
@@ -54,7 +72,10 @@ __all__ = [
     "Input",
     "Instant",
     "Invalid",
+    "Job",
+    "JobAdmin",
     "JobFailed",
+    "LogEntry",
     "Money",
     "MoneyInvalid",
     "NotFound",
@@ -62,14 +83,19 @@ __all__ = [
     "Page",
     "PageQuery",
     "Personal",
+    "PersonalFields",
+    "PreconditionFailed",
     "Query",
     "RateClass",
+    "RateLimited",
     "Raw",
+    "Registry",
     "Rerun",
     "Response",
     "RetryAfter",
     "RetryPolicy",
     "Rounding",
+    "Rows",
     "Service",
     "Snooze",
     "Statement",
@@ -77,8 +103,13 @@ __all__ = [
     "Table",
     "Telemetry",
     "Transaction",
+    "Unauthenticated",
     "Unavailable",
     "Upload",
+    "check_all",
+    "elapsed_ms",
+    "epoch_ms",
     "handles",
+    "is_id",
     "rfc3339",
 ]

@@ -11,13 +11,8 @@ from typing import Annotated
 
 import msgspec
 
+from mainspring import App, Call, Input, Page, Query, Service, Statement, Table
 from mainspring.cli.demo.data import LAST_DAY
-from mainspring.kernel.call import Call
-from mainspring.kernel.operation import Input
-from mainspring.kernel.page import Page
-from mainspring.kernel.service import Service
-from mainspring.kernel.table import Query, Statement, Table
-from mainspring.kernel.user_app import App
 
 BURST_MS = 500  # how long a customer's job waits for more orders of the same burst
 

@@ -4,13 +4,8 @@ from importlib.resources import files
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import Instant
+from mainspring import Call, Envelope, Input, Instant, Page, PageQuery, Raw, Service
 from mainspring.kernel.errors import PositionGone
-from mainspring.kernel.event import Envelope
-from mainspring.kernel.operation import Input, Raw
-from mainspring.kernel.page import Page, PageQuery
-from mainspring.kernel.service import Service
 
 READ = "audit:read"
 

@@ -7,8 +7,7 @@ stored outside of any call's commit: it follows from events that are committed a
 
 from functools import partial
 
-from mainspring.kernel.clock import elapsed_ms, rfc3339
-from mainspring.kernel.event_log import EventLog
+from mainspring import EventLog, elapsed_ms, rfc3339
 from mainspring.kernel.merkle import LogDamaged, extends
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring

@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from mainspring.kernel.event_log import CHUNK_EVENTS, EventLog, LogEntry
+from mainspring import EventLog, LogEntry
+from mainspring.kernel.event_log import CHUNK_EVENTS
 from mainspring.kernel.merkle import LogDamaged
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring

@@ -1,8 +1,6 @@
 """The audit trail's upkeep."""
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.event_log import EventLog
-from mainspring.kernel.service import handles
+from mainspring import Call, EventLog, handles
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.services.audit import api

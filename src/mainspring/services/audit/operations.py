@@ -4,16 +4,25 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import FieldError, Invalid, NotFound, Unauthenticated, Unavailable
-from mainspring.kernel.event_log import EventLog, LogEntry, require_known, scan
-from mainspring.kernel.ids import is_id
+from mainspring import (
+    Call,
+    EventLog,
+    FieldError,
+    Invalid,
+    LogEntry,
+    NotFound,
+    Page,
+    Raw,
+    Registry,
+    Unauthenticated,
+    Unavailable,
+    handles,
+    is_id,
+    rfc3339,
+)
+from mainspring.kernel.event_log import require_known, scan
 from mainspring.kernel.merkle import MerkleTree
-from mainspring.kernel.operation import Raw
-from mainspring.kernel.page import Page
-from mainspring.kernel.registry import Registry
-from mainspring.kernel.service import handles, pattern_covers
+from mainspring.kernel.service import pattern_covers
 from mainspring.kernel.visibility import Visibility
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring

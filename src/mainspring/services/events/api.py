@@ -5,12 +5,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from mainspring.kernel.call import Call
+from mainspring import PAGE_LIMIT_DEFAULT, Call, Envelope, Input, Service, StreamItem
 from mainspring.kernel.errors import PositionGone
-from mainspring.kernel.event import Envelope
-from mainspring.kernel.operation import Input, StreamItem
-from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Cursor, Limit
-from mainspring.kernel.service import Service
+from mainspring.kernel.page import Cursor, Limit
 
 READ = "events:read"
 

@@ -6,13 +6,8 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import NotFound
-from mainspring.kernel.event_log import BusEvent, EventLog, scan
-from mainspring.kernel.operation import StreamItem
-from mainspring.kernel.personal_fields import PersonalFields
-from mainspring.kernel.registry import Registry
-from mainspring.kernel.service import handles
+from mainspring import Call, EventLog, NotFound, PersonalFields, Registry, StreamItem, handles
+from mainspring.kernel.event_log import BusEvent, scan
 from mainspring.kernel.visibility import Visibility
 from mainspring.services.events import api
 from mainspring.services.events.api import SCANNED_MAX, Feed, FeedQuery, StreamQuery

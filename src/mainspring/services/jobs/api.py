@@ -5,13 +5,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import Instant
-from mainspring.kernel.errors import Conflict, Invalid
+from mainspring import (
+    PAGE_LIMIT_MAX,
+    Call,
+    Conflict,
+    Input,
+    Instant,
+    Invalid,
+    Page,
+    PageQuery,
+    Response,
+    Service,
+)
 from mainspring.kernel.job import PRIORITY_MAX
-from mainspring.kernel.operation import Input, Response
-from mainspring.kernel.page import PAGE_LIMIT_MAX, Page, PageQuery
-from mainspring.kernel.service import Service
 
 READ, WRITE, ADMIN = "jobs:read", "jobs:write", "jobs:admin"
 

@@ -4,17 +4,26 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import epoch_ms, rfc3339
-from mainspring.kernel.errors import FieldError, Forbidden, Invalid, NotFound
+from mainspring import (
+    Call,
+    FieldError,
+    Forbidden,
+    Invalid,
+    Job,
+    JobAdmin,
+    NotFound,
+    Page,
+    PageQuery,
+    Registry,
+    Response,
+    Rows,
+    epoch_ms,
+    handles,
+    rfc3339,
+)
 from mainspring.kernel.field_errors import collect
-from mainspring.kernel.job import Job, JobState, StagedJob
-from mainspring.kernel.job_admin import JobAdmin, KnownJob, QueueState
-from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page, PageQuery
-from mainspring.kernel.registry import Registry
-from mainspring.kernel.service import handles
-from mainspring.kernel.table import Rows
+from mainspring.kernel.job import JobState, StagedJob
+from mainspring.kernel.job_admin import KnownJob, QueueState
 from mainspring.services.jobs import api
 from mainspring.services.jobs.api import (
     ADMIN,

@@ -5,10 +5,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from mainspring import Call, Caller, Forbidden, rfc3339
 from mainspring.cel import Program
-from mainspring.kernel.call import Call, Caller
-from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Forbidden, Hidden
+from mainspring.kernel.errors import Hidden
 from mainspring.services.records.api import READ, WRITE
 from mainspring.services.records.model import CompiledCollection, changed
 from mainspring.services.records.schema_cache import denied

@@ -7,12 +7,20 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import Instant
-from mainspring.kernel.errors import Conflict
-from mainspring.kernel.operation import Input, Raw, Response, Upload
-from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, Limit, Page, PageQuery
-from mainspring.kernel.service import Service
+from mainspring import (
+    PAGE_LIMIT_DEFAULT,
+    Call,
+    Conflict,
+    Input,
+    Instant,
+    Page,
+    PageQuery,
+    Raw,
+    Response,
+    Service,
+    Upload,
+)
+from mainspring.kernel.page import Limit
 
 READ, WRITE = "records:read", "records:write"
 COLLECTIONS_READ, COLLECTIONS_WRITE = "collections:read", "collections:write"

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from mainspring import is_id
 from mainspring.cel import Type
 from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX
 from mainspring.kernel.clock import as_utc
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX, email_address
-from mainspring.kernel.ids import is_id
 from mainspring.services.records.api import Field
 
 RECORD_PREFIX = "rec"

@@ -5,10 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Rerun
-from mainspring.kernel.service import handles
+from mainspring import Call, Rerun, handles, rfc3339
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import api, keys
 from mainspring.services.records.api import CollectionUpdated

@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from mainspring import Failure, FieldError, FieldErrors, Invalid, check_all, rfc3339
 from mainspring.cel import RESERVED_WORDS, Names, Program, Type, compile_cel
-from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Failure, FieldError, FieldErrors, Invalid, check_all
 from mainspring.kernel.field_errors import collect
 from mainspring.kernel.ids import ALPHABET
 from mainspring.kernel.json_reader import unreadable

@@ -5,8 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import FieldError, Invalid, Rerun
+from mainspring import Call, FieldError, Invalid, Rerun
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
 from mainspring.services.records.api import (

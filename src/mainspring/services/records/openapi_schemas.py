@@ -3,9 +3,8 @@
 from collections import OrderedDict
 from typing import Any
 
-from mainspring.kernel.call import Call
+from mainspring import Call, Registry
 from mainspring.kernel.operation import OperationVariant
-from mainspring.kernel.registry import Registry
 from mainspring.services.records.access import Action, scope_of
 from mainspring.services.records.api import COLLECTIONS_READ, RecordsSettings, service
 from mainspring.services.records.fields import json_schema

@@ -4,8 +4,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import FieldError, Invalid
+from mainspring import Call, FieldError, Invalid
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.services.records import access
 from mainspring.services.records.api import EXPANDED_MAX

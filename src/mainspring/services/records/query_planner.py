@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from mainspring import FieldError, Invalid
 from mainspring.cel import Type, ast
-from mainspring.kernel.errors import FieldError, Invalid
 from mainspring.kernel.ids import encode
 from mainspring.services.records import keys
 from mainspring.services.records.fields import RECORD_PREFIX

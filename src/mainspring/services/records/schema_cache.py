@@ -7,10 +7,16 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Failure, Forbidden, NotFound, Rerun, Unauthenticated
-from mainspring.kernel.page import PAGE_LIMIT_MAX
-from mainspring.kernel.registry import Registry
+from mainspring import (
+    PAGE_LIMIT_MAX,
+    Call,
+    Failure,
+    Forbidden,
+    NotFound,
+    Registry,
+    Rerun,
+    Unauthenticated,
+)
 from mainspring.services.records.fields import complete
 from mainspring.services.records.model import CompiledCollection, Definition
 from mainspring.services.records.store import (

@@ -8,9 +8,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import PreconditionFailed
-from mainspring.kernel.operation import Response
+from mainspring import Call, PreconditionFailed, Response
 from mainspring.services.records import access
 from mainspring.services.records.api import READ
 from mainspring.services.records.model import CompiledCollection

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.table import Query, Statement, Table
+from mainspring import Query, Statement, Table
 
 KEY_COLUMNS = ("k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8")
 UNIQUE_COLUMNS = ("u1", "u2", "u3", "u4")

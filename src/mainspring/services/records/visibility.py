@@ -5,8 +5,7 @@ Its own room because the log asks it, not a caller of an operation.
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.event import Envelope
+from mainspring import Call, Envelope
 from mainspring.services.records import access
 from mainspring.services.records.api import service
 from mainspring.services.records.schema_cache import compiled

@@ -3,11 +3,7 @@
 import zlib
 from collections.abc import Iterable
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import elapsed_ms, rfc3339
-from mainspring.kernel.errors import FieldError, Invalid
-from mainspring.kernel.ids import is_id
-from mainspring.kernel.operation import Response
+from mainspring import Call, FieldError, Invalid, Response, elapsed_ms, is_id, rfc3339
 from mainspring.services.users import model, store
 from mainspring.services.users.api import ScopeNotHeld, SessionNeeded, User, UserRead, UsersListed
 from mainspring.services.users.store import KnownUser

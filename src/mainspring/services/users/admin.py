@@ -8,10 +8,9 @@ from typing import Any
 
 import structlog
 
+from mainspring import Conflict, Entropy
 from mainspring.kernel.call import SYSTEM
-from mainspring.kernel.clock import Entropy
 from mainspring.kernel.committer import Committer
-from mainspring.kernel.errors import Conflict
 from mainspring.services.users import model, store
 from mainspring.services.users.authenticate import MACHINE
 from mainspring.services.users.operations.api_keys import (

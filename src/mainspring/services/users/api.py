@@ -6,13 +6,19 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mainspring.kernel.clock import Instant
+from mainspring import (
+    Conflict,
+    Forbidden,
+    Input,
+    Instant,
+    Invalid,
+    PageQuery,
+    Personal,
+    RateLimited,
+    Service,
+    Unauthenticated,
+)
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX
-from mainspring.kernel.errors import Conflict, Forbidden, Invalid, RateLimited, Unauthenticated
-from mainspring.kernel.event import Personal
-from mainspring.kernel.operation import Input
-from mainspring.kernel.page import PageQuery
-from mainspring.kernel.service import Service
 from mainspring.services.users.model import (
     PASSWORD_CHARS_MAX,
     PASSWORD_CHARS_MIN,

@@ -6,11 +6,8 @@ kernel's ``Authority`` for whatever acts after its call.
 
 from collections.abc import Sequence
 
-from mainspring.kernel.authority import Authenticator, Authority, Identity
-from mainspring.kernel.call import Caller
-from mainspring.kernel.errors import Unauthenticated
-from mainspring.kernel.ids import is_id
-from mainspring.kernel.table import Query
+from mainspring import Authority, Caller, Query, Unauthenticated, is_id
+from mainspring.kernel.authority import Authenticator, Identity
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store

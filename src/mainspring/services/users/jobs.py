@@ -3,10 +3,7 @@
 import base64
 from enum import StrEnum
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import elapsed_ms
-from mainspring.kernel.errors import Rerun
-from mainspring.kernel.policy import RetryPolicy
+from mainspring import Call, Rerun, RetryPolicy, elapsed_ms
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.mail import Mail, MailMessage

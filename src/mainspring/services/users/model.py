@@ -9,9 +9,8 @@ from enum import Enum
 
 import msgspec
 
+from mainspring import FieldError, Invalid, elapsed_ms
 from mainspring.kernel import email_address
-from mainspring.kernel.clock import elapsed_ms
-from mainspring.kernel.errors import FieldError, Invalid
 
 PASSWORD_CHARS_MIN = 8  # NIST SP 800-63B, section 5.1.1.2
 PASSWORD_CHARS_MAX = 128

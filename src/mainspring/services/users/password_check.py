@@ -5,9 +5,7 @@ Logging in, changing a password and changing an address check alike.
 
 import structlog
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import elapsed_ms
-from mainspring.kernel.errors import FieldError, Invalid, Rerun
+from mainspring import Call, FieldError, Invalid, Rerun, elapsed_ms
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
 from mainspring.services.users.api import PasswordRefused, PasswordThrottled, service

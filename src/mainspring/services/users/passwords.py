@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from mainspring.kernel.clock import Entropy
-from mainspring.kernel.errors import RateLimited, Unavailable
+from mainspring import Entropy, RateLimited, Unavailable
 from mainspring.services.users.api import service
 
 T = TypeVar("T")

@@ -5,8 +5,7 @@ Its own room because the log asks it, not a caller of an operation.
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.event import Envelope
+from mainspring import Call, Envelope
 from mainspring.services.users.api import service
 
 

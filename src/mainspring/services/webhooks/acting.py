@@ -6,8 +6,7 @@ delivery sends it asks for itself.
 
 from collections.abc import Iterable
 
-from mainspring.kernel.call import Call, Caller
-from mainspring.kernel.event import Envelope
+from mainspring import Call, Caller, Envelope
 from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.services.webhooks.api import service
 from mainspring.services.webhooks.model import EventRoute

@@ -6,13 +6,20 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import Instant
-from mainspring.kernel.errors import Conflict, Forbidden, Invalid
-from mainspring.kernel.metric import Counter, Histogram
-from mainspring.kernel.operation import Input, Response
-from mainspring.kernel.page import Page, PageQuery
-from mainspring.kernel.service import Service
+from mainspring import (
+    Call,
+    Conflict,
+    Counter,
+    Forbidden,
+    Histogram,
+    Input,
+    Instant,
+    Invalid,
+    Page,
+    PageQuery,
+    Response,
+    Service,
+)
 
 READ, WRITE = "webhooks:read", "webhooks:write"
 

@@ -1,8 +1,6 @@
 """Routing: every event of the log to the endpoints that want it."""
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.event import Envelope
-from mainspring.kernel.event_log import EventLog
+from mainspring import Call, Envelope, EventLog
 from mainspring.services.webhooks import store
 from mainspring.services.webhooks.acting import allowed
 from mainspring.services.webhooks.api import WebhookSettings, service

@@ -3,16 +3,24 @@
 import msgspec
 import structlog
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import SKEW_MS, Clock, Entropy, is_ahead, rfc3339
-from mainspring.kernel.event_log import BusEvent, EventLog
-from mainspring.kernel.job import JobFailed, RetryAfter, Snooze
-from mainspring.kernel.personal_fields import PersonalFields
-from mainspring.kernel.service import handles
+from mainspring import (
+    Call,
+    Clock,
+    Entropy,
+    EventLog,
+    JobFailed,
+    PersonalFields,
+    RetryAfter,
+    Snooze,
+    Telemetry,
+    handles,
+    rfc3339,
+)
+from mainspring.kernel.clock import SKEW_MS, is_ahead
+from mainspring.kernel.event_log import BusEvent
 from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.ports.http_client import NAME_NOT_RESOLVED, HttpClient, WebAnswer, WebError
 from mainspring.ports.keyring import Keyring
-from mainspring.ports.telemetry import Telemetry
 from mainspring.services.webhooks import api, model, store
 from mainspring.services.webhooks.acting import allowed
 from mainspring.services.webhooks.api import (

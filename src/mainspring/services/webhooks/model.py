@@ -9,11 +9,9 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+from mainspring import Envelope, Invalid, rfc3339
 from mainspring.cel import Program, compile_cel
 from mainspring.cel.event import EVENT_NAMES
-from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Invalid
-from mainspring.kernel.event import Envelope
 from mainspring.kernel.ids import encode
 from mainspring.kernel.service import pattern_covers
 from mainspring.services.webhooks.api import (

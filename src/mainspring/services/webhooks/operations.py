@@ -6,16 +6,24 @@ from functools import partial
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
-from mainspring.kernel.errors import FieldError, Forbidden, Invalid, check_all
+from mainspring import (
+    Call,
+    Command,
+    Entropy,
+    FieldError,
+    Forbidden,
+    Invalid,
+    JobAdmin,
+    Page,
+    PageQuery,
+    Registry,
+    Response,
+    check_all,
+    epoch_ms,
+    handles,
+    rfc3339,
+)
 from mainspring.kernel.event_log import require_known
-from mainspring.kernel.job_admin import JobAdmin
-from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page, PageQuery
-from mainspring.kernel.registry import Registry
-from mainspring.kernel.service import handles
-from mainspring.kernel.table import Command
 from mainspring.kernel.visibility import PERSONAL_SCOPE, Visibility
 from mainspring.ports.http_client import HttpClient, WebError
 from mainspring.ports.keyring import Keyring

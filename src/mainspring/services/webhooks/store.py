@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mainspring.kernel.table import Query, Statement, Table
+from mainspring import Query, Statement, Table
 
 
 class EndpointRow(msgspec.Struct, frozen=True):

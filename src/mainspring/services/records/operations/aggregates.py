@@ -4,11 +4,10 @@ from typing import Any
 
 from msgspec import UNSET
 
+from mainspring import Call, FieldError, Invalid, handles
 from mainspring.cel import Type, ast, sql
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import FieldError, Invalid, NeedsIndex
+from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
-from mainspring.kernel.service import handles
 from mainspring.services.records import api
 from mainspring.services.records.api import GROUPS_MAX, READ, Aggregation, Group, Groups
 from mainspring.services.records.model import CompiledCollection

@@ -3,15 +3,23 @@
 import msgspec
 from msgspec import UNSET
 
+from mainspring import (
+    Call,
+    Command,
+    Conflict,
+    FieldError,
+    Invalid,
+    Page,
+    PageQuery,
+    Rerun,
+    Response,
+    check_all,
+    handles,
+    rfc3339,
+)
 from mainspring.cel import Names, Type, ast, sql
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import Conflict, FieldError, Invalid, NeedsIndex, Rerun, check_all
-from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page, PageQuery
+from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.same_json import same_json
-from mainspring.kernel.service import handles
-from mainspring.kernel.table import Command
 from mainspring.services.records import api
 from mainspring.services.records.api import (
     COLLECTIONS_PATH,

@@ -2,11 +2,8 @@
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import NotFound
+from mainspring import Call, NotFound, Raw, Response, Upload, handles
 from mainspring.kernel.media import attachment
-from mainspring.kernel.operation import Raw, Response, Upload
-from mainspring.kernel.service import handles
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import access, api, shown
 from mainspring.services.records.fields import StoredFile

@@ -5,15 +5,11 @@ from typing import Any
 
 import msgspec
 
+from mainspring import Call, FieldError, Invalid, Page, Query, Response, check_all, handles
 from mainspring.cel import Type, ast, evaluate, sql
 from mainspring.cel.types import INTEGER_MAX
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import FieldError, Invalid, NeedsIndex, check_all
+from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import tag_of
-from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page
-from mainspring.kernel.service import handles
-from mainspring.kernel.table import Query
 from mainspring.services.records import access, api
 from mainspring.services.records.api import CURSOR_CHARS_MAX, READ, ListRecords
 from mainspring.services.records.model import CompiledCollection, decode

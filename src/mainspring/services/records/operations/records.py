@@ -6,10 +6,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Failure, FieldErrors, Invalid, NotFound
-from mainspring.kernel.operation import Response
-from mainspring.kernel.service import handles
+from mainspring import Call, Failure, FieldErrors, Invalid, NotFound, Response, handles
 from mainspring.services.records import access, api, mutations, shown
 from mainspring.services.records.api import (
     BATCH_BYTES_MAX,

@@ -5,13 +5,19 @@ from functools import partial
 import msgspec
 from msgspec import UNSET
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import FieldError, Invalid, NotFound, Rerun, check_all
-from mainspring.kernel.ids import is_id
-from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page
-from mainspring.kernel.personal_fields import PersonalFields
-from mainspring.kernel.policy import RateClass
+from mainspring import (
+    Call,
+    FieldError,
+    Invalid,
+    NotFound,
+    Page,
+    PersonalFields,
+    RateClass,
+    Rerun,
+    Response,
+    check_all,
+    is_id,
+)
 from mainspring.services.users import access, model, password_check, store
 from mainspring.services.users.api import (
     BadMailToken,

@@ -4,19 +4,23 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mainspring.kernel.call import Call, Caller
-from mainspring.kernel.clock import Entropy, epoch_ms, rfc3339
-from mainspring.kernel.errors import (
+from mainspring import (
+    Call,
+    Caller,
     Conflict,
+    Entropy,
     FieldError,
     Forbidden,
     Invalid,
     NotFound,
+    Page,
+    PageQuery,
+    Response,
     Unauthenticated,
+    epoch_ms,
+    is_id,
+    rfc3339,
 )
-from mainspring.kernel.ids import is_id
-from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page, PageQuery
 from mainspring.services.users import access, model, store
 from mainspring.services.users.api import (
     API_KEYS_MAX,

@@ -1,8 +1,6 @@
 """Operations on passwords: changing one that is known, resetting one that is not."""
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.errors import FieldError
-from mainspring.kernel.policy import RateClass
+from mainspring import Call, FieldError, RateClass
 from mainspring.services.users import access, model, password_check, store
 from mainspring.services.users.api import (
     BadMailToken,

@@ -4,11 +4,7 @@ import re
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import FieldError, Invalid, NotFound
-from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page, PageQuery
+from mainspring import Call, FieldError, Invalid, NotFound, Page, PageQuery, Response, rfc3339
 from mainspring.services.users import access, model, store
 from mainspring.services.users.api import (
     NewRole,

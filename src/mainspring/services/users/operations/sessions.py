@@ -4,13 +4,7 @@ import hmac
 
 import msgspec
 
-from mainspring.kernel.call import Call
-from mainspring.kernel.clock import rfc3339
-from mainspring.kernel.errors import NotFound
-from mainspring.kernel.ids import is_id
-from mainspring.kernel.operation import Response
-from mainspring.kernel.page import Page, PageQuery
-from mainspring.kernel.policy import RateClass
+from mainspring import Call, NotFound, Page, PageQuery, RateClass, Response, is_id, rfc3339
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import access, model, password_check, store
 from mainspring.services.users.api import (
