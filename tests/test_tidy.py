@@ -355,6 +355,17 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
         "from mainspring.kernel.call import Call",
         True,
     ),
+    (rules.services_hold_nothing_in_modules, STORE, "NAMES = {'a': 1}\nKEPT = frozenset()", True),
+    (rules.services_hold_nothing_in_modules, STORE, "def f() -> dict:\n    return {}", True),
+    (rules.services_hold_nothing_in_modules, STORE, "_cached: dict[str, int] = {}", False),
+    (rules.services_hold_nothing_in_modules, STORE, "_kept = OrderedDict()", False),
+    (rules.services_hold_nothing_in_modules, STORE, "_kept = cachetools.LRUCache(64)", False),
+    (
+        rules.services_hold_nothing_in_modules,
+        STORE,
+        "def f():\n    global x\n    x = 1",
+        False,
+    ),
     (
         rules.declarations_have_their_room,
         "src/mainspring/services/links/operations/create.py",

@@ -55,6 +55,7 @@ _LISTED = r"(?:[\w\"]+(?:\s+(?:AS\s+)?\w+)?\s*,\s*)*"  # what stands before it i
 SYSTEM_TABLES = re.compile(
     rf"\b(?:FROM|JOIN|INTO|UPDATE|TABLE)\s+{_LISTED}\"?({'|'.join(system_tables())})\b"
 )
+CONTAINER = re.compile(r"dict|list|set|deque|\w*(Dict|Dictionary|Cache|WeakSet)")
 PUBLIC = frozenset(mainspring.__all__)
 # What may stand in the braces of an SQL text: names that code declares, never a caller's value.
 DECLARED = re.compile(r"_?[A-Z][A-Z0-9_]*(\.(columns|name))?")
@@ -420,6 +421,32 @@ def services_speak_the_public_api(source: Source) -> Iterator[Finding]:
                 yield Finding(source.path, node.lineno, f"import {name} from mainspring itself")
 
 
+def services_hold_nothing_in_modules(source: Source) -> Iterator[Finding]:
+    """A module of a service holds no state: what a process remembers is a resource of its own."""
+    if source.parts[:3] != ("src", "mainspring", "services"):
+        return
+    held = [
+        each.lineno
+        for each in source.tree.body
+        if isinstance(each, ast.Assign | ast.AnnAssign) and _is_empty(each.value)
+    ]
+    held += [each.lineno for each in ast.walk(source.tree) if isinstance(each, ast.Global)]
+    for line in held:
+        yield Finding(source.path, line, "state: declare it with service.provide")
+
+
+def _is_empty(value: ast.expr | None) -> bool:
+    """Tell whether this makes a container that only others can fill."""
+    if isinstance(value, ast.Call):
+        made = ast.unparse(value.func).rpartition(".")[2]
+        return bool(CONTAINER.fullmatch(made)) and all(
+            isinstance(arg, ast.Name | ast.Constant) for arg in value.args
+        )
+    if isinstance(value, ast.Dict):
+        return not value.keys
+    return isinstance(value, ast.List) and not value.elts
+
+
 def declarations_have_their_room(source: Source) -> Iterator[Finding]:
     """Events are declared in ``api``, operations in ``operations``, and so on."""
     if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
@@ -537,6 +564,7 @@ RULES: tuple[Rule, ...] = (
     siblings_meet_at_the_api,
     system_tables_are_the_runtimes,
     services_speak_the_public_api,
+    services_hold_nothing_in_modules,
     declarations_have_their_room,
     messages_are_plain,
     words_stand_in_the_contract,

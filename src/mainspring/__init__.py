@@ -52,6 +52,7 @@ __all__ = [
     "AmountOutOfRange",
     "App",
     "AskFailed",
+    "Authority",
     "Call",
     "Caller",
     "Clock",

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import Any
 
-from mainspring import Call, Registry
+from mainspring import Call
 from mainspring.kernel.operation import OperationVariant
 from mainspring.services.records.access import Action, scope_of
 from mainspring.services.records.api import COLLECTIONS_READ, RecordsSettings, service
@@ -12,18 +12,37 @@ from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compile_row
 from mainspring.services.records.store import COLLECTIONS_EPOCH, COLLECTIONS_PAGE, Epoch
 
+_Viewer = tuple[str, tuple[bool, ...]]  # the tenant, and which scopes that matter here
 DESCRIBED_MAX = 64  # lists kept: one for each tenant and each set of scopes that matter here
-
-# What the collections of a tenant look like to those with the same scopes, and when: see the query.
-_described: OrderedDict[
-    tuple[Registry, str, tuple[bool, ...]], tuple[Epoch, list[OperationVariant]]
-]
-_described = OrderedDict()
 
 _OPERATIONS: dict[str, Action] = {
     "create_record": "create", "get_record": "view", "list_records": "list",
     "update_record": "update", "replace_record": "update", "delete_record": "delete",
 }  # fmt: skip
+
+
+class DescribedCollections:
+    """What a tenant's collections look like to those with the same scopes, and as of when."""
+
+    def __init__(self) -> None:
+        self._lists: OrderedDict[_Viewer, tuple[Epoch, list[OperationVariant]]] = OrderedDict()
+
+    def at(self, viewer: _Viewer, epoch: Epoch) -> list[OperationVariant] | None:
+        """Return what was kept, if nothing has changed since."""
+        found = self._lists.get(viewer)
+        if found is None or found[0] != epoch:
+            return None
+        self._lists.move_to_end(viewer)
+        return found[1]
+
+    def keep(self, viewer: _Viewer, epoch: Epoch, shapes: list[OperationVariant]) -> None:
+        """Keep a list; the one that was asked for longest ago goes when there are too many."""
+        self._lists[viewer] = (epoch, shapes)
+        while len(self._lists) > DESCRIBED_MAX:
+            self._lists.popitem(last=False)
+
+
+service.provide(DescribedCollections)
 
 
 async def describe(call: Call) -> list[OperationVariant]:
@@ -34,20 +53,16 @@ async def describe(call: Call) -> list[OperationVariant]:
     scopes = (COLLECTIONS_READ, *map(scope_of, sorted(set(_OPERATIONS.values()))))
     sees = tuple(call.caller.allows(scope) for scope in scopes)
     epoch = await call.one(COLLECTIONS_EPOCH, tenant=call.tenant)
-    key = (call.use(Registry), call.tenant, sees)
-    found = _described.get(key)
-    if found is not None and found[0] == epoch:
-        _described.move_to_end(key)
-        return found[1]
+    described = call.use(DescribedCollections)
+    viewer = (call.tenant, sees)
+    if (found := described.at(viewer, epoch)) is not None:
+        return found
     allowed = call.use(RecordsSettings).collections_max
     rows = await call.all(COLLECTIONS_PAGE, tenant=call.tenant, after="", limit=allowed)
-    found = _described.get(key)
-    if found is not None and found[0] == epoch:
-        return found[1]  # another call was first, while this one read
+    if (found := described.at(viewer, epoch)) is not None:
+        return found  # another call was first, while this one read
     shapes = [shape for row in rows for shape in _shapes(call, compile_row(row))]
-    _described[key] = (epoch, shapes)
-    while len(_described) > DESCRIBED_MAX:
-        _described.popitem(last=False)
+    described.keep(viewer, epoch, shapes)
     return shapes
 
 

@@ -13,10 +13,10 @@ from mainspring import (
     Failure,
     Forbidden,
     NotFound,
-    Registry,
     Rerun,
     Unauthenticated,
 )
+from mainspring.services.records.api import service
 from mainspring.services.records.fields import complete
 from mainspring.services.records.model import CompiledCollection, Definition
 from mainspring.services.records.store import (
@@ -29,10 +29,44 @@ from mainspring.services.records.store import (
 
 CACHED_MAX = 512  # compiled collections in one process
 
-# The app is part of the key: two in one process, in tests say, may have made the same id.
-_cached: dict[tuple[Registry, str, int], CompiledCollection] = {}
-_heads: dict[tuple[Registry, str, str], Head] = {}
 _definition = msgspec.json.Decoder(Definition).decode
+
+
+class SchemaCache:
+    """The collections that this process has compiled, and which version it saw last."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[tuple[str, int], CompiledCollection] = {}
+        self._heads: dict[tuple[str, str], Head] = {}
+
+    def compiled(self, collection: str, version: int) -> CompiledCollection | None:
+        """Return this version of a collection, by its id."""
+        return self._compiled.get((collection, version))
+
+    def compile(self, row: CollectionRow) -> CompiledCollection:
+        """Compile what is stored, and keep it; the oldest one goes when there are too many."""
+        while len(self._compiled) >= CACHED_MAX:
+            self._compiled.pop(next(iter(self._compiled)))
+        made = self._compiled[(row.id, row.version)] = compile_row(row)
+        return made
+
+    def saw(self, tenant: str, name: str, head: Head) -> None:
+        """Note which version was current a moment ago."""
+        while len(self._heads) >= CACHED_MAX:
+            self._heads.pop(next(iter(self._heads)))
+        self._heads[(tenant, name)] = head
+
+    def last(self, tenant: str, name: str) -> CompiledCollection | None:
+        """Return the version that was current when this process looked last."""
+        head = self._heads.get((tenant, name))
+        return None if head is None else self.compiled(head.id, head.version)
+
+    def forget(self, tenant: str, name: str) -> None:
+        """No longer take what was seen last for current."""
+        self._heads.pop((tenant, name), None)
+
+
+service.provide(SchemaCache)
 
 
 async def compiled(call: Call, collection: str, version: int) -> CompiledCollection:
@@ -40,17 +74,14 @@ async def compiled(call: Call, collection: str, version: int) -> CompiledCollect
 
     What was read under the older one is brought to the newer, and writes are guarded by it.
     """
-    key = (call.use(Registry), collection, version)
-    found = _cached.get(key)
+    cache = call.use(SchemaCache)
+    found = cache.compiled(collection, version)
     if found is not None:
         return found
     row = await call.find(COLLECTION_BY_ID, id=collection)
     if row is None:
         raise NotFound("no such collection")
-    while len(_cached) >= CACHED_MAX:
-        _cached.pop(next(iter(_cached)))
-    made = _cached[(key[0], row.id, row.version)] = compile_row(row)
-    return made
+    return cache.compile(row)
 
 
 async def named(call: Call, name: str, scope: str) -> CompiledCollection:
@@ -61,9 +92,7 @@ async def named(call: Call, name: str, scope: str) -> CompiledCollection:
     head = await call.find(HEAD, tenant=call.tenant, name=name)
     if head is None:
         raise missing(call, scope)
-    if len(_heads) >= CACHED_MAX:
-        _heads.clear()
-    _heads[(call.use(Registry), call.tenant, name)] = head
+    call.use(SchemaCache).saw(call.tenant, name, head)
     return await compiled(call, head.id, head.version)
 
 
@@ -74,12 +103,9 @@ async def expected(call: Call, name: str, scope: str) -> CompiledCollection:
     the handler runs again and reads. Before it fails for another reason it must ``confirm``.
     """
     if call.reruns == 0:
-        registry = call.use(Registry)
-        head = _heads.get((registry, call.tenant, name))
-        if head is not None:
-            found = _cached.get((registry, head.id, head.version))
-            if found is not None:
-                return found
+        found = call.use(SchemaCache).last(call.tenant, name)
+        if found is not None:
+            return found
     return await named(call, name, scope)
 
 
@@ -87,7 +113,7 @@ async def confirm(call: Call, collection: CompiledCollection) -> None:
     """Raise Rerun when ``expected`` was wrong."""
     head = await call.find(HEAD, tenant=call.tenant, name=collection.name)
     if head is None or (head.id, head.version) != (collection.id, collection.version):
-        _heads.pop((call.use(Registry), call.tenant, collection.name), None)
+        call.use(SchemaCache).forget(call.tenant, collection.name)
         if call.reruns == 0:
             raise Rerun
 

@@ -18,7 +18,6 @@ from mainspring import Entropy, RateLimited, Unavailable
 from mainspring.services.users.api import service
 
 T = TypeVar("T")
-_NONE: "deque[_Turn]" = deque()
 
 # OWASP Password Storage Cheat Sheet: Argon2id with 19 MiB, two passes, one lane.
 MEMORY_KIB = 19 * 1024
@@ -120,7 +119,7 @@ class Passwords:
         return answer
 
     def _queue(self, share: str, turn: _Turn) -> None:
-        turns = self._shares.get(share, _NONE)
+        turns = self._shares.get(share, ())
         if len(turns) >= self._share_max:
             raise RateLimited("too many of your passwords are being checked", retry_after_s=1)
         if sum(map(len, self._shares.values())) >= self._waiting_max:
