@@ -30,6 +30,7 @@ from mainspring.kernel.errors import Failure
 from mainspring.kernel.service import Service, pattern_covers
 from mainspring.kernel.user_app import App
 from mainspring.ports.blobs import Blobs
+from mainspring.ports.bus import Bus
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import Keyring, NoKeyring
@@ -236,6 +237,7 @@ class Instance:
             concurrency=settings.of(QueueSettings).concurrency,
             data_dir=self.data_dir,
             idempotency_required=server.idempotency_required,
+            bus=ports.get(Bus),
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
         self.gateway = Gateway(

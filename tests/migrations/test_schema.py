@@ -1,12 +1,17 @@
 """Fresh equals migrated, and both engines hold the same tables."""
 
+from importlib.resources import files
+
 import pytest
 
 from mainspring.app import BUILT_IN
 from mainspring.kernel.service import Service
+from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
-from mainspring.runtime.migrate import migrate
-from mainspring.runtime.tables import ANSWER_BODIES, ANSWERS, CURSORS, EVENTS, JOBS
+from mainspring.runtime.events.cursors import CURSORS, CursorRow
+from mainspring.runtime.events.inbox import INBOX
+from mainspring.runtime.migrate import migrate, scripts
+from mainspring.runtime.tables import ANSWER_BODIES, ANSWERS, EVENTS, JOBS
 from mainspring.testing.schema import Column, columns_of, definitions_of
 from tests.conftest import connect
 
@@ -29,7 +34,7 @@ async def test_one_service_at_a_time_ends_where_all_at_once_do(
         await migrate(database, [service])
     grown = await definitions_of(database)
     names = {column.table for column in await columns_of(database)}
-    assert {"events", "jobs", "idempotency", "cursors", "migrations"} <= names
+    assert {"events", "jobs", "idempotency", "consumer_cursors", "migrations"} <= names
     await migrate(database, BUILT_IN)
     assert await definitions_of(database) == grown
 
@@ -37,7 +42,7 @@ async def test_one_service_at_a_time_ends_where_all_at_once_do(
 async def test_a_table_mirrors_its_struct(database: Database) -> None:
     await migrate(database, BUILT_IN)
     columns = await columns_of(database)
-    for table in EVENTS, ANSWERS, ANSWER_BODIES, CURSORS, JOBS:
+    for table in EVENTS, ANSWERS, ANSWER_BODIES, CURSORS, INBOX, JOBS:
         stored = {c.name: c.type for c in columns if c.table == table.name}
         assert {name: stored[name] for name in table.names} == table.column_types
 
@@ -69,3 +74,22 @@ async def test_every_text_column_compares_by_code_point(postgres_url: str) -> No
     await database.close()
     assert collated
     assert [line for line in collated if " COLLATE C " not in line] == []
+
+
+OLD_CURSOR = Statement(
+    "test.old_cursor", "INSERT INTO cursors (consumer, seq) VALUES ('webhooks.route', 41)"
+)
+CURSORS_NOW = Query("test.cursors", f"SELECT {CURSORS.columns} FROM consumer_cursors", CURSORS)
+
+
+async def test_consumers_go_on_where_they_were_when_cursors_got_partitions(
+    database: Database,
+) -> None:
+    folder = files("mainspring.runtime") / "migrations"
+    for name, text in scripts(folder, database.dialect):
+        if name == "0010_consumer_cursors":
+            break
+        await database.migrate(f"runtime/{name}", text)
+    await database.commit([OLD_CURSOR()])
+    await migrate(database, BUILT_IN)
+    assert await database.read(CURSORS_NOW, ()) == [CursorRow("webhooks.route", "log", 0, 41)]

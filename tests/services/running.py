@@ -28,7 +28,7 @@ ALL_JOBS = Query(
 
 LAG = Query(
     "test.lag",
-    "SELECT (SELECT COUNT(*) FROM events) - c.seq FROM cursors c",
+    "SELECT (SELECT COUNT(*) FROM events) - c.position FROM consumer_cursors c",
     int,
 )
 

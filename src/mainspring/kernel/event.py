@@ -27,11 +27,14 @@ class EventType(Generic[E]):
 
     ``subject`` names the field of the struct that holds the resource's id; ``person`` the field
     that holds the id of the person whose key seals the fields marked ``Personal``. ``erases`` is
-    the field that holds the id of a person whose key was destroyed with it. ``scope`` is what a
+    the field that holds the id of a person whose key was destroyed with it. ``partition_key`` is
+    the field within whose values order is kept, the subject where it is null. ``scope`` is what a
     caller holds to read every event of this type.
     """
 
-    __slots__ = ("data", "doc", "erases", "name", "person", "personal", "scope", "subject")
+    __slots__ = (
+        "data", "doc", "erases", "name", "partition_key", "person", "personal", "scope", "subject",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class EventType(Generic[E]):
         subject: str,
         person: str | None,
         erases: str | None = None,
+        partition_key: str | None = None,
         scope: str | None = None,
     ) -> None:
         self.name = name
@@ -48,11 +52,14 @@ class EventType(Generic[E]):
         self.subject = subject
         self.person = person
         self.erases = erases
+        self.partition_key = partition_key
         self.scope = scope or f"{name.partition('.')[0]}:read"
         self.doc = (data.__doc__ or "").strip()
         self.personal = personal_fields(data)
         if self.personal and person is None:
             raise ValueError(f"{name} has personal fields: say whose with person=")
+        if partition_key in self.personal:
+            raise ValueError(f"{name}: its partition key is not sealed, so it cannot be personal")
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,6 +77,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     actor: str
     correlationid: str
     causationid: str | None = None
+    partitionkey: str | None = None
     data: msgspec.Raw
     seq: int | None = None
 

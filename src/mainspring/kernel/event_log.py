@@ -51,7 +51,7 @@ class BusEvent:
     @property
     def key(self) -> str:
         """What it is partitioned by: events of one key keep their order."""
-        return self.subject
+        return self.envelope.partitionkey or self.subject
 
 
 class LogEntry(msgspec.Struct, frozen=True):

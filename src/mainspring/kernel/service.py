@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import typing
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.resources.abc import Traversable
@@ -42,20 +43,36 @@ Judge = Callable[[Call, Envelope], Awaitable[bool]]
 
 _PATTERN = re.compile(r"\*|[a-z0-9_]+(?:\.[a-z0-9_]+)?\.(?:\*|[a-z0-9_]+)")
 JOB_TIMEOUT_S = 300.0
+CONSUMER_BATCH_MAX = 256  # events one call of a consumer is given
 
 
 class Consumer(msgspec.Struct, frozen=True):
-    """A handler that takes every event whose type matches, once, in order of ``seq``."""
+    """A handler that takes every event whose type matches, once, in order within its partition.
+
+    With a ``batch`` it is given lists of up to so many.
+    """
 
     name: str
     patterns: tuple[str, ...]
     handler: Handler
     retry: RetryPolicy
     from_start: bool
+    batch: int | None = None
 
     def takes(self, event_type: str) -> bool:
         """Tell whether a pattern (exact, ``prefix.*`` or ``*``) covers this type."""
         return any(pattern_covers(pattern, event_type) for pattern in self.patterns)
+
+
+def _check_batch(name: str, taken: object, batch: int | None) -> None:
+    """Hold what a consumer says of batches against what its handler takes. Raises Misdeclared."""
+    if batch is not None and not 1 <= batch <= CONSUMER_BATCH_MAX:
+        raise Misdeclared(f"{name}: a batch has from 1 to {CONSUMER_BATCH_MAX} events, not {batch}")
+    if (typing.get_origin(taken) is list) != (batch is not None):
+        raise Misdeclared(
+            f"{name} takes {'one event' if batch else 'a list of events'}: a handler with batch= "
+            "takes a list, one without takes an event"
+        )
 
 
 def pattern_covers(pattern: str, event_type: str) -> bool:
@@ -312,13 +329,15 @@ class Service(Contracts):
         subject: str = "id",
         person: str | None = None,
         erases: str | None = None,
+        partition_key: str | None = None,
         scope: str | None = None,
     ) -> Callable[[type[E]], type[E]]:
         """Declare the struct below as the data of events of type ``service.thing.happened``.
 
         ``scope`` lets a caller read them in the feed, in the audit trail and through webhooks; by
         default ``service:read``. ``erases`` names the field with the id of a person whose key is
-        destroyed in the same commit: every process forgets it.
+        destroyed in the same commit: every process forgets it. Events keep their order within one
+        ``partition_key``, a field of text; by default within one subject.
         """
 
         def declare(data: type[E]) -> type[E]:
@@ -328,14 +347,15 @@ class Service(Contracts):
                 raise Misdeclared(f"event {name} is declared twice: give one of them another type")
             if not (isinstance(data, type) and issubclass(data, msgspec.Struct)):
                 raise Misdeclared(f"{name}: its data must be a msgspec.Struct")
-            for field in {subject, person, erases} - {None}:
+            for field in {subject, person, erases, partition_key} - {None}:
                 if field not in data.__struct_fields__:
                     raise Misdeclared(
                         f"{name} has no field {field!r}: it has {', '.join(data.__struct_fields__)}"
                     )
             self.events[name] = EventType(
-                name, data, subject=subject, person=person, erases=erases, scope=scope
-            )
+                name, data, subject=subject, person=person, erases=erases,
+                partition_key=partition_key, scope=scope,
+            )  # fmt: skip
             return data
 
         return declare
@@ -350,12 +370,19 @@ class Service(Contracts):
         return judge
 
     def on(
-        self, *patterns: str, retry: RetryPolicy | None = None, from_start: bool = False
+        self,
+        *patterns: str,
+        retry: RetryPolicy | None = None,
+        from_start: bool = False,
+        batch: int | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare a consumer of events; what it stages takes effect once per event.
 
         It takes events in the order of the log, from its own first start on, or from the log's
         beginning. An event whose handler fails is set aside as a retried job; the others go on.
+
+        With a ``batch`` the handler takes a list of up to so many, of one tenant and in order, and
+        what it stages for them commits together. Where it fails on several, each comes again alone.
         """
 
         def declare(handler: Handler) -> Handler:
@@ -369,10 +396,12 @@ class Service(Contracts):
                     "'orders.order.paid', 'orders.*' or '*'"
                 )
             declaration.require_async(name, handler)
-            if len(declaration.signature(name, handler)[0]) != 1:
+            parameters, hints = declaration.signature(name, handler)
+            if len(parameters) != 1:
                 raise Misdeclared(f"{name} takes the call and the event, and nothing else")
+            _check_batch(name, hints[parameters[0]], batch)
             self.consumers[name] = Consumer(
-                name, patterns, handler, retry or RetryPolicy(), from_start
+                name, patterns, handler, retry or RetryPolicy(), from_start, batch
             )
             return handler
 

@@ -19,14 +19,17 @@ from mainspring.kernel.registry import Registry
 from mainspring.kernel.resource import make_all
 from mainspring.kernel.service import Service
 from mainspring.ports.blobs import Blobs
+from mainspring.ports.bus import Bus
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
 from mainspring.runtime.events.consumer_runner import ConsumerRunner
+from mainspring.runtime.events.cursors import Cursors
 from mainspring.runtime.events.event_log import StoredLog
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.log_bus import LogBus
+from mainspring.runtime.events.publisher import Publisher
 from mainspring.runtime.events.reader import SharedReader
 from mainspring.runtime.events.sequencer import BATCH_EVENTS, Sequencer
 from mainspring.runtime.health import Health
@@ -78,6 +81,7 @@ class Runtime:
         job_kept_ms: int = JOB_KEPT_MS,
         data_dir: Path | None = None,
         idempotency_required: bool = False,
+        bus: Bus | None = None,
     ) -> None:
         self.database = database
         self.clock = clock or SystemClock()
@@ -88,7 +92,11 @@ class Runtime:
         database.on_wake(self.board.wake)
         self.reader = SharedReader(LogBus(database, self.board))
         self.event_log: EventLog = StoredLog(database, self.reader)
-        self.consumer_retry = ConsumerRetry(self.registry.consumers.values(), sealer)
+        cursors = Cursors(database, self.ids.new("proc"))
+        followed = SharedReader(bus) if bus else self.reader
+        self.publishers = [Publisher(self.reader, bus, cursors)] if bus else []
+        consumers = [*self.registry.consumers.values()]
+        self.consumer_retry = ConsumerRetry(consumers, sealer, in_log=bus is None)
         self.jobs = {**self.registry.jobs, **{j.name: j for j in self.consumer_retry.jobs.values()}}
         self.resources: dict[type, Any] = {
             **(resources or {}),
@@ -108,17 +116,17 @@ class Runtime:
         metrics.declare(self.registry.services.values())
         self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer, metrics)
         self.invoker = context.invoker = self._local(keyring, metrics, idempotency_required)
-        consumers = list(self.registry.consumers.values())
         self.consumer_runner = ConsumerRunner(
-            database, self.dispatcher, self.consumer_retry, consumers, self.reader, self.clock
-        )
+            database, self.dispatcher, self.consumer_retry, consumers, followed, self.clock,
+            cursors=cursors,
+        )  # fmt: skip
         queues = {job.queue: CONCURRENCY["default"] for job in self.jobs.values()}
         queues = {**queues, **CONCURRENCY, **(concurrency or {})}
         self.workers = Workers(
             database, self.dispatcher, self.jobs, queues, self.board, self.clock, self.entropy,
             metrics,
         )  # fmt: skip
-        watch(metrics, database, queues=queues, consumers=self.registry.consumers)
+        watch(metrics, database, followed.bus, queues=queues, consumers=self.registry.consumers)
         self.resources[JobAdmin] = StoredJobs(self.registry, self.workers)
         declared = [each for s in self.registry.services.values() for each in s.resources]
         self._provided = make_all(declared, self.resources)
@@ -126,8 +134,7 @@ class Runtime:
             database, self.dispatcher, self.registry.schedules, self.board, self.clock,
             job_kept_ms=job_kept_ms,
         )  # fmt: skip
-        self.sequencer = Sequencer(database, self.board)
-        self._watchdog = Watchdog()
+        self.sequencer, self._watchdog = Sequencer(database, self.board), Watchdog()
         self.health = Health(database, self.clock, self._failing_loops, data_dir)
 
     def _local(self, keyring: Keyring, metrics: Metrics, key_required: bool) -> Invoker:
@@ -142,8 +149,9 @@ class Runtime:
         )
 
     def _failing_loops(self) -> list[str]:
+        published = [why for publisher in self.publishers for why in publisher.failing()]
         return [*self.workers.failing(), *self.consumer_runner.failing(), *self.scheduler.failing(),
-                *self.sequencer.failing()]  # fmt: skip
+                *self.sequencer.failing(), *published]  # fmt: skip
 
     async def migrate(self) -> int:
         """Bring the database to the schema of the services; return how many scripts ran."""
@@ -158,6 +166,8 @@ class Runtime:
         await self.scheduler.run_due()
         while await self.sequencer.sequence() == BATCH_EVENTS:
             pass  # so that a new consumer begins after what is there
+        for publisher in self.publishers:
+            await publisher.prepare()
         await self.consumer_runner.prepare()
 
     async def run_due(self) -> Round:
@@ -168,6 +178,8 @@ class Runtime:
         next_ms = await self.scheduler.run_due()
         while await self.sequencer.sequence() == BATCH_EVENTS:
             pass
+        for publisher in self.publishers:
+            await publisher.run_due()
         batches = await self.consumer_runner.run_due()
         return Round(batches, await self.workers.run_due(), next_ms)
 
@@ -175,6 +187,8 @@ class Runtime:
         """Start everything that moves."""
         self._watchdog.start()
         await self.sequencer.start()
+        for publisher in self.publishers:
+            await publisher.start()
         await self.consumer_runner.start()
         await self.workers.start()
         await self.scheduler.start()
@@ -183,6 +197,8 @@ class Runtime:
         """Stop taking work, let jobs finish for ``timeout_s``, hand the others back."""
         await self.scheduler.stop()
         await self.workers.stop(timeout_s)
+        for publisher in self.publishers:
+            await publisher.stop()
         await self.consumer_runner.stop()
         await self.sequencer.stop()
         self._watchdog.stop()

@@ -91,13 +91,6 @@ class JobRow(msgspec.Struct, frozen=True):
     claim: int = 0
 
 
-class CursorRow(msgspec.Struct, frozen=True):
-    """How far a consumer has come."""
-
-    consumer: str
-    seq: int
-
-
 class SubjectKey(msgspec.Struct, frozen=True):
     """A person's data key, sealed."""
 
@@ -110,7 +103,6 @@ EVENTS = Table("events", EventRow, key=("id",))
 ANSWERS = Table("idempotency", StoredAnswer, key=("key_hash",))
 ANSWER_BODIES = Table("answer_bodies", AnswerBody, key=("digest",))
 JOBS = Table("jobs", JobRow, key=("id",))
-CURSORS = Table("cursors", CursorRow, key=("consumer",))
 SUBJECT_KEYS = Table("subject_keys", SubjectKey, key=("tenant", "person"))
 
 EVENTS_AFTER = Query(
@@ -148,11 +140,6 @@ TRIM_ANSWER_BODIES = Statement(
 FORGET_EXPIRED_ANSWER = Statement(
     "runtime.forget_expired_answer",
     "DELETE FROM idempotency WHERE key_hash = :key_hash AND expires_ms <= :now_ms",
-)
-CURSOR = Query("runtime.cursor", "SELECT seq FROM cursors WHERE consumer = :consumer", int)
-MOVE_CURSOR = Statement(
-    "runtime.move_cursor",
-    "UPDATE cursors SET seq = :seq WHERE consumer = :consumer AND seq = :after",
 )
 SUBJECT_KEY = Query(
     "runtime.subject_key",

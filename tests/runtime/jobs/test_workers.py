@@ -9,11 +9,12 @@ import pytest
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.job import ConfiguredJob, Job, Schedule
 from mainspring.kernel.table import Query, Statement
+from mainspring.runtime.events.cursors import FIND_CURSOR
 from mainspring.runtime.jobs.admin import StoredJobs
 from mainspring.runtime.jobs.scheduler import next_ms
 from mainspring.runtime.jobs.workers import execute
 from mainspring.runtime.runtime import Runtime
-from mainspring.runtime.tables import CURSOR, JobRow
+from mainspring.runtime.tables import JobRow
 from tests.runtime import links
 from tests.runtime.invoke.test_dispatcher import count, new_link
 
@@ -58,7 +59,8 @@ async def test_a_consumer_takes_every_event_once(running: Runtime) -> None:
 
     await until(running, all_counted)
     assert sorted(await running.database.read(HITS, ())) == sorted(link.id for link in made)
-    assert (await running.database.read(CURSOR, ("links.count",)))[0] == 30
+    cursor = (await running.database.read(FIND_CURSOR, ("links.count", "log", 0)))[0]
+    assert cursor.position == 30
 
 
 async def test_an_event_that_fails_is_set_aside_and_the_others_go_on(running: Runtime) -> None:

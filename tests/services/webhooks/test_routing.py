@@ -58,7 +58,7 @@ async def test_routes_are_held_as_long_as_that_is_certain(
     assert await held.of(call, seq + 2) is newest  # looked again: nothing had changed
 
 
-SET_CURSORS = Statement("test.set_cursors", "UPDATE cursors SET seq = 900000")
+SET_CURSORS = Statement("test.set_cursors", "UPDATE consumer_cursors SET position = 900000")
 
 
 async def test_a_consumer_past_the_end_says_so_and_is_fed_again(

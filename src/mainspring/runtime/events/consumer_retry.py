@@ -6,7 +6,7 @@ can be redriven. Its unique key is the consumer and the event, so it is there on
 
 import inspect
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mainspring.kernel.call import Call
@@ -23,24 +23,32 @@ CONSUME_TIMEOUT_S = 300.0
 class ConsumerRetry:
     """Knows what each consumer's handler wants: the envelope, or its data as a struct.
 
-    A struct comes with its personal fields readable; an envelope is as it was logged, sealed.
+    A struct comes with its personal fields readable; an envelope is as it was logged, sealed. An
+    event that is not ``in_log``, that of this database, is kept with the job.
     """
 
-    __slots__ = ("_consumers", "_data_types", "_sealer", "jobs")
+    __slots__ = ("_consumers", "_data_types", "_in_log", "_sealer", "jobs")
 
-    def __init__(self, consumers: Iterable[Consumer], sealer: FieldEncryption) -> None:
+    def __init__(
+        self, consumers: Iterable[Consumer], sealer: FieldEncryption, *, in_log: bool = True
+    ) -> None:
         self._sealer = sealer
+        self._in_log = in_log
         self._consumers = {c.name: c for c in consumers}
         self._data_types = {c.name: _second_type(c) for c in self._consumers.values()}
         self.jobs = {c.name: self._job(c) for c in self._consumers.values()}
 
-    async def handle(self, consumer: Consumer, call: Call, event: Envelope) -> None:
-        """Run the consumer's handler on an event."""
+    async def handle(self, consumer: Consumer, call: Call, events: Sequence[Envelope]) -> None:
+        """Run the consumer's handler on a batch of events; on one, where it takes one by one."""
         data_type = self._data_types[consumer.name]
-        if data_type is Envelope:
-            await consumer.handler(call, event)
-        else:
-            await consumer.handler(call, await self._sealer.read(event, data_type))
+        given: list[Any] = list(events)
+        if data_type is not Envelope:
+            given = [await self._sealer.read(event, data_type) for event in events]
+        if consumer.batch is not None:
+            await consumer.handler(call, given)
+            return
+        for one in given:
+            await consumer.handler(call, one)
 
     def set_aside(self, call: Call, consumer: Consumer, event: BusEvent) -> None:
         """Stage the job that will try this event again."""
@@ -48,14 +56,20 @@ class ConsumerRetry:
             unique_key=f"{consumer.name} {event.id}",
             run_at_ms=call.now_ms + int(consumer.retry.delay_s(1, 0.5) * 1000),
         )
-        call.enqueue(retry, event_id=event.id)
+        if self._in_log:
+            call.enqueue(retry, event_id=event.id)
+        else:
+            call.enqueue(retry, event_id=event.id, event=event.body)
 
     def _job(self, consumer: Consumer) -> Job[...]:
-        async def consume(call: Call, event_id: str) -> None:
+        async def consume(call: Call, event_id: str, event: str | None = None) -> None:
+            if event is not None:
+                await self.handle(consumer, call, [envelope(event)])
+                return
             found = await call.find(EVENT_BY_ID, id=event_id)
             if found is None:
                 raise JobFailed(f"event {event_id} is not in the log")
-            await self.handle(consumer, call, envelope(found.body, found.seq))
+            await self.handle(consumer, call, [envelope(found.body, found.seq)])
 
         consume.__doc__ = f"Give {consumer.name} an event that it failed on before."
         job = Job(
@@ -74,4 +88,5 @@ def _second_type(consumer: Consumer) -> Any:
     parameters = list(inspect.signature(consumer.handler).parameters)
     if len(parameters) != 2:
         raise TypeError(f"{consumer.name}: a consumer takes a call and an event")
-    return hints[parameters[1]]
+    taken = hints[parameters[1]]
+    return taken if consumer.batch is None else typing.get_args(taken)[0]

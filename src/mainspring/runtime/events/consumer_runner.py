@@ -1,11 +1,13 @@
-"""The consumer runner: hands every event of the log to the consumers that want it, in order.
+"""The consumer runner: hands every event of the bus to the consumers that want it, in order.
 
 A consumer's cursor moves in the same commit as what its handlers staged, so each event takes effect
-once. An event whose handler fails is set aside as a job (``consumer_retry``) and the others go on.
+once. Where a bus may repeat an event, the commit holds a row of the consumer's inbox too, and what
+is in the inbox is passed by. An event whose handler fails is set aside as a job
+(``consumer_retry``) and the others go on.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import structlog
@@ -14,24 +16,25 @@ from mainspring.kernel.call import TENANT_DEFAULT, Call, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Rerun, Unavailable
 from mainspring.kernel.service import Consumer
-from mainspring.kernel.table import Command
+from mainspring.kernel.table import Write
 from mainspring.ports.bus import BusEvent
 from mainspring.ports.database import Database
 from mainspring.ports.listeners import described, tell
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
-from mainspring.runtime.events.log_bus import PARTITION
-from mainspring.runtime.events.reader import SharedReader
+from mainspring.runtime.events.cursors import (
+    CONSUMED,
+    LEASE_S,
+    RENEW_S,
+    ClaimedCursor,
+    CursorMoved,
+    Cursors,
+)
+from mainspring.runtime.events.inbox import Inbox
+from mainspring.runtime.events.reader import SharedReader, Window
 from mainspring.runtime.invoke.containment import attempt
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
 from mainspring.runtime.notifier import wait
 from mainspring.runtime.supervisor import Supervisor
-from mainspring.runtime.tables import (
-    CURSOR,
-    CURSORS,
-    LAST_SEQ,
-    MOVE_CURSOR,
-    CursorRow,
-)
 
 log = structlog.get_logger()
 
@@ -39,20 +42,13 @@ BATCH_EVENTS = 256
 BATCH_BYTES = 4 << 20  # of their bodies
 HANDLE_TIMEOUT_S = 60.0  # of one event: a handler that hangs must not stop its consumer for good
 STUCK_S = 2 * HANDLE_TIMEOUT_S  # without a step: then a consumer is said to stand still
-CONSUMED = frozenset({"local:consumed"})
-STANDBY_S = 1.0  # how long another process may be silent before this one takes over
-POLL_S = 5.0  # a wake can be lost with its connection; the log never is
-
-
-class CursorMoved(Exception):
-    """Another process moved this consumer's cursor first."""
-
+POLL_S = 5.0  # a wake can be lost with its connection; the bus never is
 
 AsideListener = Callable[[Consumer, BusEvent, Exception], None]
 
 
 class ConsumerRunner:
-    """Runs one loop per consumer, or a round of all with ``run_due``."""
+    """Runs one loop per consumer and partition, or a round of all with ``run_due``."""
 
     def __init__(
         self,
@@ -62,13 +58,17 @@ class ConsumerRunner:
         consumers: Sequence[Consumer],
         reader: SharedReader,
         clock: Clock,
+        *,
+        cursors: Cursors,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
         self._retry = retry
         self._consumers = consumers
-        self._window = reader.window(PARTITION)
+        self._reader = reader
         self._clock = clock
+        self._cursors = cursors
+        self._inbox = Inbox(database, reader.bus.source, clock) if reader.bus.repeats else None
         self._supervisor = Supervisor()
         self._listeners: list[AsideListener] = []
         self._moved_s: dict[str, float] = {}
@@ -88,94 +88,120 @@ class ConsumerRunner:
         self._listeners.append(listener)
 
     async def prepare(self) -> None:
-        """Give new consumers their cursor: from then on they miss nothing."""
+        """Give new consumers their cursors: from then on they miss nothing."""
+        bus = self._reader.bus
+        begins, ends = await bus.begins(), await bus.ends()
         for consumer in self._consumers:
-            if not await self._database.read(CURSOR, (consumer.name,)):
-                head = 0 if consumer.from_start else await self._head()
-                row = CursorRow(consumer.name, head)
-                await self._database.commit([CURSORS.insert(row, on_conflict=None)])
+            for number in await bus.partitions():
+                first = (begins if consumer.from_start else ends)[number]
+                await self._cursors.make(consumer.name, bus.source, number, first)
 
     async def run_due(self) -> int:
-        """Give each consumer what is in the log for it; return how many batches that took.
+        """Give each consumer what is there for it; return how many batches that took.
 
-        For a process in which nothing moves by itself: ``start`` was not called.
+        For a process in which nothing moves by itself, over a database that is its own: ``start``
+        was not called.
         """
         batches = 0
-        self._window.look_again()
         for consumer in self._consumers:
-            seq = await self._cursor(consumer)
-            while (moved := await self.take(consumer, seq)) != seq:
-                seq = moved
-                batches += 1
+            for number in await self._reader.bus.partitions():
+                window = self._reader.window(number)
+                window.look_again()
+                cursor = await self._claim(consumer, number, by_force=True)
+                while await self.take(consumer, cursor, window):
+                    batches += 1
         return batches
 
     async def start(self) -> None:
-        """Follow the log."""
+        """Follow the bus."""
         await self.prepare()
         for consumer in self._consumers:
-            self._supervisor.start(f"consumer {consumer.name}", partial(self._follow, consumer))
+            for number in await self._reader.bus.partitions():
+                self._supervisor.start(
+                    f"consumer {consumer.name} {number}", partial(self._follow, consumer, number)
+                )
+        if not self._database.exclusive:
+            self._supervisor.start("consumer leases", self._keep_leases)
 
     async def stop(self) -> None:
         """Stop following. What was not committed is taken again at the next start."""
         await self._supervisor.stop()
         self._moved_s.clear()
+        try:
+            await self._cursors.release()
+        except Unavailable as error:  # they run out by themselves
+            log.info("cursors_not_released", error=described(error))
 
-    async def _head(self) -> int:
-        return (await self._database.read(LAST_SEQ, ()))[0]
+    async def _keep_leases(self) -> None:
+        while True:
+            await self._cursors.renew()
+            await asyncio.sleep(RENEW_S)
 
-    async def _follow(self, consumer: Consumer) -> None:
-        seq = await self._resume(consumer)
-        with self._window.listen() as signal:
+    async def _follow(self, consumer: Consumer, number: int) -> None:
+        window = self._reader.window(number)
+        cursor = await self._claim(consumer, number, by_force=self._database.exclusive)
+        cursor = await self._within(consumer, cursor)
+        with window.listen() as signal:
             while True:
                 signal.clear()
                 self._moved_s[consumer.name] = self._clock.monotonic_s()
                 try:
-                    moved = await self.take(consumer, seq)
+                    if await self.take(consumer, cursor, window):
+                        continue
                 except CursorMoved:
-                    seq = await self._stand_by(consumer)
+                    log.info("consumer_overtaken", consumer=consumer.name, partition=number)
+                    cursor = await self._claim(consumer, number)
                     continue
-                if moved == seq and not await wait(signal, POLL_S):
-                    self._window.look_again()
-                seq = moved
+                if not await wait(signal, POLL_S):
+                    window.look_again()
 
-    async def _cursor(self, consumer: Consumer) -> int:
-        return (await self._database.read(CURSOR, (consumer.name,)))[0]
+    async def _claim(
+        self, consumer: Consumer, number: int, *, by_force: bool = False
+    ) -> ClaimedCursor:
+        """Claim a consumer's cursor as soon as nobody holds it."""
+        never = asyncio.Event()
+        source = self._reader.bus.source
+        while True:
+            self._moved_s[consumer.name] = self._clock.monotonic_s()
+            found = await self._cursors.claim(consumer.name, source, number, by_force=by_force)
+            if isinstance(found, ClaimedCursor):
+                return found
+            await wait(never, min(found, LEASE_S))
 
-    async def _resume(self, consumer: Consumer) -> int:
-        """Return where a consumer goes on: its cursor, or the log's end where that is before it.
+    async def _within(self, consumer: Consumer, cursor: ClaimedCursor) -> ClaimedCursor:
+        """Return the cursor, taken to the end of the partition where that is before it.
 
         Past the end there is nothing to wait for: the log was restored, or fell back, without the
         cursor, and events would get places that the consumer believes it has taken.
         """
-        seq = await self._cursor(consumer)
-        head = await self._head()  # read after the cursor, so a log that grows is never before it
-        if seq <= head:
-            return seq
-        log.error("consumer_past_the_end", consumer=consumer.name, was_at=seq, log_ends_at=head)
-        await self._database.commit([self._move(consumer, seq, head)], CONSUMED)
-        return head
+        # Read after the cursor, so a partition that grows never ends before it.
+        end = (await self._reader.bus.ends())[cursor.partition]
+        if cursor.position > end:
+            log.error(
+                "consumer_past_the_end",
+                consumer=consumer.name, was_at=cursor.position, log_ends_at=end,
+            )  # fmt: skip
+            await self._cursors.move(cursor, end)
+        return cursor
 
-    async def _stand_by(self, consumer: Consumer) -> int:
-        """Wait while another process moves the cursor; return it when that has gone silent."""
-        seen = -1
-        never = asyncio.Event()
-        while (seq := await self._cursor(consumer)) != seen:
-            seen = seq
-            self._moved_s[consumer.name] = self._clock.monotonic_s()
-            await wait(never, STANDBY_S)
-        return seq
+    async def take(self, consumer: Consumer, cursor: ClaimedCursor, window: Window) -> int:
+        """Take one batch of events, and the cursor past it; return how many events it held.
 
-    async def take(self, consumer: Consumer, after: int) -> int:
-        """Take one batch of events; return how far the cursor is now."""
-        events = (await self._window.after(after, BATCH_EVENTS, BATCH_BYTES)).items
+        Raises CursorMoved when another process has claimed the cursor: then nothing was done.
+        """
+        events = (await window.after(cursor.position, BATCH_EVENTS, BATCH_BYTES)).items
         if not events:
-            return after
+            return 0
         wanted = [event for event in events if consumer.takes(event.type)]
+        if self._inbox is not None:
+            wanted = await self._inbox.unseen(consumer.name, wanted)
+        calls: list[Call] = []
+        for run in _runs(consumer, wanted):
+            calls += await self._handle(consumer, run)
         last = events[-1].offset
-        calls = [await self._handle(consumer, event) for event in wanted]
         try:
             await self._dispatcher.commit_all(
-                calls, also=[self._move(consumer, after, last)], wakes=CONSUMED
+                calls, also=self._moves(consumer, cursor, last, wanted), wakes=CONSUMED
             )
         except (CursorMoved, Unavailable):
             raise
@@ -184,24 +210,40 @@ class ConsumerRunner:
             log.info(
                 "batch_split", consumer=consumer.name, events=len(calls), error=described(error)
             )
-            return await self._take_singly(consumer, after, events)
-        return last
+            await self._take_singly(consumer, cursor, events, {event.id for event in wanted})
+        else:
+            cursor.position = last
+        return len(events)
 
-    async def _take_singly(self, consumer: Consumer, after: int, events: Sequence[BusEvent]) -> int:
+    def _moves(
+        self, consumer: Consumer, cursor: ClaimedCursor, to: int, taken: Sequence[BusEvent]
+    ) -> list[Write]:
+        moves: list[Write] = [cursor.move(to)]
+        if self._inbox is not None:
+            moves += self._inbox.notes(consumer.name, taken)
+        return moves
+
+    async def _take_singly(
+        self,
+        consumer: Consumer,
+        cursor: ClaimedCursor,
+        events: Sequence[BusEvent],
+        wanted: set[str],
+    ) -> None:
         for event in events:
-            if consumer.takes(event.type):
-                await self._take_one(consumer, after, event)
+            if event.id in wanted:
+                wanted.discard(event.id)  # a bus may have it twice
+                await self._take_one(consumer, cursor, event)
             else:
-                await self._database.commit([self._move(consumer, after, event.offset)], CONSUMED)
-            after = event.offset
-        return after
+                await self._cursors.move(cursor, event.offset)
+            cursor.position = event.offset
 
-    async def _take_one(self, consumer: Consumer, after: int, event: BusEvent) -> None:
-        move = self._move(consumer, after, event.offset)
+    async def _take_one(self, consumer: Consumer, cursor: ClaimedCursor, event: BusEvent) -> None:
+        moves = self._moves(consumer, cursor, event.offset, [event])
         for _ in range(RERUNS_MAX):
-            call = await self._handle(consumer, event)
+            calls = await self._handle(consumer, [event])
             try:
-                await self._dispatcher.commit_all([call], also=[move], wakes=CONSUMED)
+                await self._dispatcher.commit_all(calls, also=moves, wakes=CONSUMED)
             except Rerun:
                 continue
             except (CursorMoved, Unavailable):
@@ -211,26 +253,36 @@ class ConsumerRunner:
                 break
             else:
                 return
-        aside = self._call(consumer, event)
-        self._retry.set_aside(aside, consumer, event)
-        await self._dispatcher.commit_all([aside], also=[move], wakes=CONSUMED)
+        await self._dispatcher.commit_all(
+            [self._aside(consumer, event)], also=moves, wakes=CONSUMED
+        )
 
-    async def _handle(self, consumer: Consumer, event: BusEvent) -> Call:
-        """Run the handler; when it fails, the call holds the job that will try again."""
+    async def _handle(self, consumer: Consumer, events: Sequence[BusEvent]) -> list[Call]:
+        """Run the handler on events of one tenant; return the calls that hold what it staged.
+
+        Where it fails on one event, a call holds the job that will try again; where it fails on
+        several, each is tried alone.
+        """
         self._moved_s[consumer.name] = self._clock.monotonic_s()
-        call = self._call(consumer, event)
+        call = self._call(consumer, events)
         try:
             await attempt(
-                self._retry.handle(consumer, call, event.envelope),
+                self._retry.handle(consumer, call, [event.envelope for event in events]),
                 HANDLE_TIMEOUT_S,
-                f"consumer {consumer.name} {event.id}",
+                f"consumer {consumer.name} {events[0].id}",
             )
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - told, and kept as a job
-            self._tell(consumer, event, error)
-            call = self._call(consumer, event)
-            self._retry.set_aside(call, consumer, event)
+            if len(events) > 1:
+                return [c for event in events for c in await self._handle(consumer, [event])]
+            self._tell(consumer, events[0], error)
+            return [self._aside(consumer, events[0])]
+        return [call]
+
+    def _aside(self, consumer: Consumer, event: BusEvent) -> Call:
+        call = self._call(consumer, [event])
+        self._retry.set_aside(call, consumer, event)
         return call
 
     def _tell(self, consumer: Consumer, event: BusEvent, error: Exception) -> None:
@@ -244,18 +296,28 @@ class ConsumerRunner:
         for listener in self._listeners:
             tell(listener, consumer, event, error)
 
-    def _call(self, consumer: Consumer, event: BusEvent) -> Call:
+    def _call(self, consumer: Consumer, events: Sequence[BusEvent]) -> Call:
+        """Make the call of a batch. Of several events it is caused by the last."""
+        last = events[-1]
         return self._dispatcher.call(
-            consumer_caller(event.tenant),
-            request_id=event.id,
-            correlation_id=event.envelope.correlationid,
-            causation_id=event.id,
+            consumer_caller(last.tenant),
+            request_id=last.id,
+            correlation_id=last.envelope.correlationid,
+            causation_id=last.id,
             account=f"consumer {consumer.name}",
             path=(consumer.name,),
         )
 
-    def _move(self, consumer: Consumer, after: int, to: int) -> Command:
-        return MOVE_CURSOR(consumer=consumer.name, after=after, seq=to).expect(1, CursorMoved)
+
+def _runs(consumer: Consumer, events: Sequence[BusEvent]) -> Iterator[Sequence[BusEvent]]:
+    """Yield the events in runs that one call of the handler takes: of one tenant, in order."""
+    first = 0
+    for at, event in enumerate(events):
+        if at - first == (consumer.batch or 1) or event.tenant != events[first].tenant:
+            yield events[first:at]
+            first = at
+    if events:
+        yield events[first:]
 
 
 def consumer_caller(tenant: str) -> Caller:

@@ -39,6 +39,7 @@ def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
             "actor": call.caller.actor,
             "correlationid": call.correlation_id,
             **({} if call.causation_id is None else {"causationid": call.causation_id}),
+            **_partition_key(event),
         }
     )
     body = b'%b,"data":%b}' % (head[:-1], data)
@@ -46,6 +47,15 @@ def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
     return EventRow(
         event.id, call.tenant, name, event.subject, call.now_ms, leaf_of(body), body.decode()
     )
+
+
+def _partition_key(event: StagedEvent) -> dict[str, str]:
+    """Return the CloudEvents extension that says within what order is kept, if not the subject."""
+    field = event.type.partition_key
+    if field is None:
+        return {}
+    data = msgspec.json.decode(event.data) if type(event.data) is msgspec.Raw else event.data
+    return {"partitionkey": data[field] if isinstance(data, dict) else getattr(data, field)}
 
 
 def leaf_of(body: bytes) -> bytes:

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import msgspec
 
 from mainspring.kernel.table import Query
+from mainspring.ports.bus import Bus
 from mainspring.ports.database import Database
+from mainspring.runtime.events.cursors import CURSORS
 from mainspring.runtime.metrics.telemetry import Metrics
-from mainspring.runtime.tables import CURSORS, LAST_SEQ
 
 _STATES = ("scheduled", "ready", "running", "dead")
 
@@ -20,7 +21,11 @@ class JobCount(msgspec.Struct, frozen=True):
     jobs: int
 
 
-ALL_CURSORS = Query("runtime.all_cursors", f"SELECT {CURSORS.columns} FROM cursors", CURSORS)
+ALL_CURSORS = Query(
+    "runtime.all_cursors",
+    f"SELECT {CURSORS.columns} FROM consumer_cursors WHERE source = :source",
+    CURSORS,
+)
 JOB_COUNTS = Query(
     "runtime.job_counts",
     " UNION ALL ".join(
@@ -34,7 +39,12 @@ JOB_COUNTS = Query(
 
 
 def watch(
-    metrics: Metrics, database: Database, *, queues: Iterable[str], consumers: Iterable[str]
+    metrics: Metrics,
+    database: Database,
+    bus: Bus,
+    *,
+    queues: Iterable[str],
+    consumers: Iterable[str],
 ) -> None:
     """Keep the gauges of commits, consumers and queues: each scrape reads them anew."""
     known = set(consumers)
@@ -45,10 +55,14 @@ def watch(
 
     async def refresh() -> None:
         metrics.commit_queue.set(database.waiting)
-        last = (await database.read(LAST_SEQ, ()))[0]
-        for cursor in await database.read(ALL_CURSORS, ()):
+        ends = await bus.ends()
+        lags = dict.fromkeys(known, 0)
+        for cursor in await database.read(ALL_CURSORS, (bus.source,)):
             if cursor.consumer in known:
-                metrics.event_lag.of(cursor.consumer).set(max(0, last - cursor.seq))
+                behind = ends.get(cursor.partition, 0) - cursor.position
+                lags[cursor.consumer] += max(0, behind)
+        for consumer, lag in lags.items():
+            metrics.event_lag.of(consumer).set(lag)
         counts = {(c.queue, c.state): c.jobs for c in await database.read(JOB_COUNTS, ())}
         for labels, _ in metrics.jobs.series():
             metrics.jobs.of(*labels).set(0)

@@ -1,0 +1,159 @@
+"""How far each consumer has come in each partition, and which process takes it further.
+
+A process that takes events for a consumer holds its cursor under a lease, by the database's clock.
+A claim gives the cursor a number that only grows, and every move names it: a process that was
+frozen, or cut off, and comes back finds that its claim is an older one, and nothing of what it did
+meanwhile is committed.
+"""
+
+import msgspec
+
+from mainspring.kernel.table import Command, Query, Statement, Table
+from mainspring.ports.database import Database
+
+CONSUMED = frozenset({"local:consumed"})  # woken by every move
+LEASE_S = 5.0  # a process that is silent for longer has lost its cursors to whoever comes first
+RENEW_S = 1.5
+
+_NOW_SQLITE = "CAST(unixepoch('subsec') * 1000 AS integer)"
+_NOW_POSTGRES = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+_ONE = "consumer = :consumer AND source = :source AND partition = :partition"
+
+
+class CursorMoved(Exception):
+    """Another process has claimed this cursor."""
+
+
+class CursorRow(msgspec.Struct, frozen=True):
+    """How far a consumer has come in a partition of a source, and who takes it further."""
+
+    consumer: str
+    source: str
+    partition: int
+    position: int
+    owner: str = ""
+    claim: int = 0
+    lease_until_ms: int = 0
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """A cursor as it is stored; ``free_in_ms`` is how long its lease still runs."""
+
+    position: int
+    owner: str
+    claim: int
+    free_in_ms: int
+
+
+CURSORS = Table("consumer_cursors", CursorRow, key=("consumer", "source", "partition"))
+
+
+def _by_database_time(name: str, text: str) -> Statement:
+    return Statement(name, text.format(now=_NOW_SQLITE), postgres=text.format(now=_NOW_POSTGRES))
+
+
+_FIND = (
+    f"SELECT position, owner, claim, lease_until_ms - {{now}} FROM consumer_cursors WHERE {_ONE}"
+)
+FIND_CURSOR = Query(
+    "runtime.cursor",
+    _FIND.format(now=_NOW_SQLITE),
+    _Held,
+    postgres=_FIND.format(now=_NOW_POSTGRES),
+)
+_CLAIM = _by_database_time(
+    "runtime.claim_cursor",
+    "UPDATE consumer_cursors SET owner = :owner, claim = claim + 1, "
+    f"lease_until_ms = {{now}} + CAST(:lease_ms AS bigint) WHERE {_ONE} AND claim = :claim",
+)
+_MOVE = _by_database_time(
+    "runtime.move_cursor",
+    "UPDATE consumer_cursors SET position = :position, "
+    "lease_until_ms = {now} + CAST(:lease_ms AS bigint) "
+    f"WHERE {_ONE} AND claim = :claim AND position = :after",
+)
+_RENEW = _by_database_time(
+    "runtime.renew_cursors",
+    "UPDATE consumer_cursors SET lease_until_ms = {now} + CAST(:lease_ms AS bigint) "
+    "WHERE owner = :owner",
+)
+_RELEASE = Statement(
+    "runtime.release_cursors",
+    "UPDATE consumer_cursors SET owner = '', lease_until_ms = 0 WHERE owner = :owner",
+)
+
+
+class ClaimedCursor:
+    """A cursor this process has claimed. ``position`` is how far it has come."""
+
+    __slots__ = ("claim", "consumer", "partition", "position", "source")
+
+    def __init__(
+        self, consumer: str, source: str, partition: int, position: int, claim: int
+    ) -> None:
+        self.consumer = consumer
+        self.source = source
+        self.partition = partition
+        self.position = position
+        self.claim = claim
+
+    def move(self, to: int) -> Command:
+        """Return the write that takes it to ``to``. Raises CursorMoved where the claim is lost."""
+        return _MOVE(
+            position=to, lease_ms=_lease_ms(), consumer=self.consumer, source=self.source,
+            partition=self.partition, claim=self.claim, after=self.position,
+        ).expect(1, CursorMoved)  # fmt: skip
+
+
+class Cursors:
+    """The cursors of one process. ``owner`` is its name, another at every start."""
+
+    __slots__ = ("_database", "_owner")
+
+    def __init__(self, database: Database, owner: str) -> None:
+        self._database = database
+        self._owner = owner
+
+    async def make(self, consumer: str, source: str, partition: int, position: int) -> None:
+        """Make a consumer's cursor, unless it has one already."""
+        row = CursorRow(consumer, source, partition, position)
+        await self._database.commit([CURSORS.insert(row, on_conflict=None)])
+
+    async def claim(
+        self, consumer: str, source: str, partition: int, *, by_force: bool = False
+    ) -> ClaimedCursor | float:
+        """Claim a cursor; or return in how many seconds its owner's lease will have run out.
+
+        ``by_force`` takes it from whoever has it: where no other process can be.
+        """
+        held = (await self._database.read(FIND_CURSOR, (consumer, source, partition)))[0]
+        if held.free_in_ms > 0 and held.owner != self._owner and not by_force:
+            return held.free_in_ms / 1000
+        claim = _CLAIM(
+            owner=self._owner, lease_ms=_lease_ms(), consumer=consumer, source=source,
+            partition=partition, claim=held.claim,
+        ).expect(1, CursorMoved)  # fmt: skip
+        try:
+            await self._database.commit([claim])
+        except CursorMoved:
+            return LEASE_S
+        # Whoever held it may have moved it since it was read, but not after this claim.
+        now = (await self._database.read(FIND_CURSOR, (consumer, source, partition)))[0]
+        return ClaimedCursor(consumer, source, partition, now.position, held.claim + 1)
+
+    async def move(self, cursor: ClaimedCursor, to: int) -> None:
+        """Move a cursor, in a commit of its own. Raises CursorMoved."""
+        await self._database.commit([cursor.move(to)], CONSUMED)
+        cursor.position = to
+
+    async def renew(self) -> None:
+        """Give every cursor of this process a full lease again."""
+        await self._database.commit([_RENEW(lease_ms=_lease_ms(), owner=self._owner)])
+
+    async def release(self) -> None:
+        """Leave the cursors to others at once."""
+        await self._database.commit([_RELEASE(owner=self._owner)])
+
+
+def _lease_ms() -> int:
+    return round(LEASE_S * 1000)
