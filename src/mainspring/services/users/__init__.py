@@ -7,7 +7,6 @@ nothing. Needs the keyring, mail, ``Entropy`` and ``UsersSettings``; provides ``
 ``Authenticator`` and ``Authority``.
 """
 
-from mainspring.services.users import authenticate, jobs, operations, visibility
 from mainspring.services.users.api import service
 
-__all__ = ["authenticate", "jobs", "operations", "service", "visibility"]
+__all__ = ["service"]

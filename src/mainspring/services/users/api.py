@@ -67,6 +67,12 @@ service = Service(
     doc="Users, their sessions, API keys and roles.",
     migrations=files("mainspring.services.users") / "migrations",
     settings=UsersSettings,
+    handlers=(
+        "mainspring.services.users.authenticate",
+        "mainspring.services.users.jobs",
+        "mainspring.services.users.operations",
+        "mainspring.services.users.visibility",
+    ),
 )
 
 Email = Annotated[
