@@ -28,6 +28,7 @@ from mainspring.kernel.event_log import EventLog, LogEntry
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.job import Job, JobFailed, RetryAfter, Snooze
 from mainspring.kernel.job_admin import JobAdmin
+from mainspring.kernel.measure import Measure, Measured, Measures
 from mainspring.kernel.metric import Counter, Gauge, Histogram
 from mainspring.kernel.money import (
     AmountOutOfRange,
@@ -77,6 +78,9 @@ __all__ = [
     "JobAdmin",
     "JobFailed",
     "LogEntry",
+    "Measure",
+    "Measured",
+    "Measures",
     "Money",
     "MoneyInvalid",
     "NotFound",

@@ -13,6 +13,7 @@ from mainspring.kernel.event import EventType, StagedEvent, require_size
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invocation, Invoker, Renew
 from mainspring.kernel.job import ConfiguredJob, Job, StagedJob
+from mainspring.kernel.measure import VALUE_MAX, Measure, require_countable
 from mainspring.kernel.operation import Kind, Operation, Response
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Command, Query, Rows, Update, Write
@@ -31,8 +32,8 @@ ASK_DEPTH_MAX = 8  # handlers that wait for each other
 
 _encode = msgspec.json.Encoder().encode
 _READS = (
-    "a stream only reads: nothing commits what it stages. Write, emit and enqueue in an operation "
-    "of another kind, which the caller calls beside the stream"
+    "a stream only reads: nothing commits what it stages. Write, emit, enqueue and measure in an "
+    "operation of another kind, which the caller calls beside the stream"
 )
 
 
@@ -85,8 +86,9 @@ class Call:
 
     __slots__ = (
         "_asks", "_context", "_ids", "_ids_at", "_updated", "account", "attempt", "caller",
-        "causation_id", "correlation_id", "deadline_s", "events", "if_match", "jobs", "now_ms",
-        "path", "progress", "reader", "renew", "request_id", "reruns", "wakes", "writes",
+        "causation_id", "correlation_id", "deadline_s", "events", "if_match", "jobs", "measures",
+        "now_ms", "path", "progress", "reader", "renew", "request_id", "reruns", "wakes",
+        "writes",
     )  # fmt: skip
 
     def __init__(
@@ -126,6 +128,7 @@ class Call:
         self._updated: dict[tuple[object, tuple[Any, ...]], int] = {}  # where a row's update is
         self.events: list[StagedEvent] = []
         self.jobs: list[StagedJob] = []
+        self.measures: dict[tuple[Measure, str], int] = {}
         self.wakes: set[str] = set()
 
     async def still_allowed(self) -> bool:
@@ -351,6 +354,16 @@ class Call:
         )
         return job_id
 
+    def measure(self, measure: Measure, value: int = 1, *, key: str = "") -> None:
+        """Count something, if this call holds: by its commit, or its answer where it only reads.
+
+        It is no event and is not audited. It is written down within a second, and a process that is
+        killed loses no more than that. Raises ValueError for a value below 1 or a long key.
+        """
+        require_countable(measure, value, key)
+        counted = self.measures.get((measure, key), 0) + value
+        self.measures[measure, key] = min(counted, VALUE_MAX)
+
     def wake(self, name: str) -> None:
         """After the commit, wake whoever waits for this: ``jobs:QUEUE`` when a write made it so.
 
@@ -367,6 +380,7 @@ class Call:
         self._updated = {}
         self.events = []
         self.jobs = []
+        self.measures = {}
         self.wakes = set()
 
 
@@ -392,6 +406,10 @@ class ReadCall(Call):
         raise TypeError(_READS)
 
     def enqueue(self, job: Job[P] | ConfiguredJob[P], /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Raise TypeError."""
+        raise TypeError(_READS)
+
+    def measure(self, measure: Measure, value: int = 1, *, key: str = "") -> None:
         """Raise TypeError."""
         raise TypeError(_READS)
 

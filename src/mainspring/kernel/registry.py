@@ -7,6 +7,7 @@ from typing import Any
 from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.event import EventType
 from mainspring.kernel.job import Job, Schedule
+from mainspring.kernel.measure import Measure
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.service import Consumer, Service
 
@@ -19,6 +20,10 @@ class Registry:
     __slots__ = (
         "consumers", "event_types", "events", "jobs", "operations", "schedules", "services",
     )  # fmt: skip
+
+    def measures(self) -> list[Measure]:
+        """Return what the services measure."""
+        return [one for service in self.services.values() for one in service.measures.values()]
 
     def __init__(self, services: Iterable[Service]) -> None:
         self.services: dict[str, Service] = {}

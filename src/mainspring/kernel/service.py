@@ -17,6 +17,7 @@ from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.event import Envelope, EventType
 from mainspring.kernel.job import Job, JobHandler, Schedule
+from mainspring.kernel.measure import HOUR_S, KEEP_DAYS, Measure
 from mainspring.kernel.metric import Metric
 from mainspring.kernel.operation import (
     BODY_BYTES_MAX,
@@ -296,6 +297,7 @@ class Service(Contracts):
         self.handlers = handlers
         self.scopes: frozenset[str] = frozenset()
         self.metrics = metrics
+        self.measures: dict[str, Measure] = {}
         self.events: dict[str, EventType[Any]] = {}
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
@@ -320,7 +322,21 @@ class Service(Contracts):
         for contract in (*self.operations.values(), *self.jobs.values()):
             contract.require_handler()
 
-    # Events, consumers, schedules
+    # Measures, events, consumers, schedules
+
+    def measure(
+        self, name: str, *, doc: str, bucket_s: int = HOUR_S, keep_days: int = KEEP_DAYS
+    ) -> Measure:
+        """Declare what ``call.measure`` counts: ``clicks = links.measure("clicks", doc=…)``."""
+        full = f"{self.name}.{name}"
+        if full in self.measures:
+            raise Misdeclared(f"measure {full} is declared twice: rename one")
+        if not name.isidentifier() or name != name.lower():
+            raise Misdeclared(f"{name!r} cannot name a measure: small letters, as in 'clicks'")
+        if bucket_s < 1 or keep_days < 1:
+            raise Misdeclared(f"measure {full}: bucket_s and keep_days are 1 or more")
+        self.measures[full] = Measure(full, doc, bucket_s, keep_days)
+        return self.measures[full]
 
     def event(
         self,

@@ -14,6 +14,7 @@ from mainspring.kernel.event_log import EventLog
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.job_admin import JobAdmin
+from mainspring.kernel.measure import Measures
 from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.resource import make_all
@@ -41,6 +42,7 @@ from mainspring.runtime.jobs.admin import StoredJobs
 from mainspring.runtime.jobs.scheduler import JOB_KEPT_MS, Scheduler
 from mainspring.runtime.jobs.workers import JobAttempt, Workers
 from mainspring.runtime.metrics.gauges import watch
+from mainspring.runtime.metrics.measures import MeasureBuffer, StoredMeasures
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier
@@ -104,6 +106,7 @@ class Runtime:
             PersonalFields: sealer,
             Notifier: self.board,
             EventLog: self.event_log,
+            Measures: StoredMeasures(),
             Database: database,
             Clock: self.clock,
             Entropy: self.entropy,
@@ -114,7 +117,9 @@ class Runtime:
         context.acts = {s.name: s.scopes for s in self.registry.services.values()}
         self.metrics = metrics = Metrics(telemetry)
         metrics.declare(self.registry.services.values())
-        self.dispatcher = Dispatcher(database, context, self.clock, keyring, sealer, metrics)
+        self.measures = MeasureBuffer(database, self.board, telemetry)
+        self.dispatcher = Dispatcher(
+            database, context, self.clock, keyring, sealer, metrics, self.measures)  # fmt: skip
         self.invoker = context.invoker = self._local(keyring, metrics, idempotency_required)
         self.consumer_runner = ConsumerRunner(
             database, self.dispatcher, self.consumer_retry, consumers, followed, self.clock,
@@ -130,10 +135,7 @@ class Runtime:
         self.resources[JobAdmin] = StoredJobs(self.registry, self.workers)
         declared = [each for s in self.registry.services.values() for each in s.resources]
         self._provided = make_all(declared, self.resources)
-        self.scheduler = Scheduler(
-            database, self.dispatcher, self.registry.schedules, self.board, self.clock,
-            job_kept_ms=job_kept_ms,
-        )  # fmt: skip
+        self.scheduler = self._schedules(job_kept_ms)
         self.sequencer, self._watchdog = Sequencer(database, self.board), Watchdog()
         self.health = Health(database, self.clock, self._failing_loops, data_dir)
 
@@ -148,10 +150,16 @@ class Runtime:
             blobs=self.resources.get(Blobs),
         )
 
+    def _schedules(self, job_kept_ms: int) -> Scheduler:
+        return Scheduler(
+            self.database, self.dispatcher, self.registry.schedules, self.board, self.clock,
+            job_kept_ms=job_kept_ms, measures=self.registry.measures(),
+        )  # fmt: skip
+
     def _failing_loops(self) -> list[str]:
         published = [why for publisher in self.publishers for why in publisher.failing()]
         return [*self.workers.failing(), *self.consumer_runner.failing(), *self.scheduler.failing(),
-                *self.sequencer.failing(), *published]  # fmt: skip
+                *self.sequencer.failing(), *self.measures.failing(), *published]  # fmt: skip
 
     async def migrate(self) -> int:
         """Bring the database to the schema of the services; return how many scripts ran."""
@@ -181,7 +189,9 @@ class Runtime:
         for publisher in self.publishers:
             await publisher.run_due()
         batches = await self.consumer_runner.run_due()
-        return Round(batches, await self.workers.run_due(), next_ms)
+        attempts = await self.workers.run_due()
+        await self.measures.flush()
+        return Round(batches, attempts, next_ms)
 
     async def start(self) -> None:
         """Start everything that moves."""
@@ -189,6 +199,7 @@ class Runtime:
         await self.sequencer.start()
         for publisher in self.publishers:
             await publisher.start()
+        await self.measures.start()
         await self.consumer_runner.start()
         await self.workers.start()
         await self.scheduler.start()
@@ -200,6 +211,7 @@ class Runtime:
         for publisher in self.publishers:
             await publisher.stop()
         await self.consumer_runner.stop()
+        await self.measures.stop()
         await self.sequencer.stop()
         self._watchdog.stop()
 

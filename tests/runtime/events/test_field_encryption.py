@@ -17,8 +17,10 @@ from mainspring.kernel.table import Query
 from mainspring.runtime.events import field_encryption
 from mainspring.runtime.events.field_encryption import KEY_HELD_S, FieldEncryption
 from mainspring.runtime.invoke.dispatcher import Dispatcher, Idempotency
+from mainspring.runtime.metrics.measures import MeasureBuffer
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.migrate import migrate
+from mainspring.runtime.notifier import Notifier
 from mainspring.runtime.tables import ANSWER, SUBJECT_KEY
 from mainspring.testing.clock import FakeClock, SeededEntropy
 
@@ -61,8 +63,11 @@ class Process:
         self.sealer = FieldEncryption(database, keyring, entropy, clock)
         ids = IdMaker(clock, entropy)
         context = Context(database, ids, {}, Registry([people]).event_types)
-        metrics = Metrics(Rollups(clock))
-        self.dispatcher = Dispatcher(database, context, clock, keyring, self.sealer, metrics)
+        telemetry = Rollups(clock)
+        self.dispatcher = Dispatcher(
+            database, context, clock, keyring, self.sealer, Metrics(telemetry),
+            MeasureBuffer(database, Notifier(), telemetry),
+        )  # fmt: skip
         self.dispatcher.on_commit(self.sealer.on_commit)
 
     def call(self, *events):

@@ -31,6 +31,7 @@ from mainspring.runtime.invoke.containment import contained, contained_items
 from mainspring.runtime.invoke.deadline import TimeLimit
 from mainspring.runtime.invoke.idempotency import Answers, Idempotency, KeyTaken
 from mainspring.runtime.invoke.keyed_locks import KeyedLocks, contested
+from mainspring.runtime.metrics.measures import MeasureBuffer
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.tables import EVENTS, JOBS, JobRow
 
@@ -71,6 +72,7 @@ class Dispatcher:
         "_context",
         "_database",
         "_listeners",
+        "_measures",
         "_metrics",
         "_sealer",
         "keyed_locks",
@@ -84,12 +86,14 @@ class Dispatcher:
         keyring: Keyring,
         sealer: EventEncoder,
         metrics: Metrics,
+        measures: MeasureBuffer,
     ) -> None:
         self._database = database
         self._context = context
         self._clock = clock
         self._answers = Answers(database, keyring)
         self._sealer = sealer
+        self._measures = measures
         self._metrics = metrics
         self._listeners: list[CommitListener] = []
         self.keyed_locks = KeyedLocks()
@@ -201,6 +205,8 @@ class Dispatcher:
             # it must not take effect over what others did since.
             if call.writes or call.events or call.jobs or idempotency is not None:
                 await self.commit(call, outcome=outcome, idempotency=idempotency, limit=run.limit)
+            else:
+                self.tell(call)
             return outcome
         except Rerun:
             return await self._stored(run)
@@ -275,7 +281,9 @@ class Dispatcher:
             self.tell(call)
 
     def tell(self, call: Call) -> None:
-        """Tell the listeners of this process about a call that has committed."""
+        """Tell this process about a call that holds: what it measured counts from now on."""
+        if call.measures:
+            self._measures.add(call.tenant, call.now_ms, call.measures)
         if call.events:
             for listener in self._listeners:
                 tell(listener, call, call.events)

@@ -8,11 +8,13 @@ from cronsim import CronSim, CronSimError
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.ids import encode
 from mainspring.kernel.job import Schedule
+from mainspring.kernel.measure import Measure
 from mainspring.ports.database import Database, StartError
 from mainspring.runtime.events.consumer_runner import consumer_caller
 from mainspring.runtime.invoke.dispatcher import Dispatcher
 from mainspring.runtime.invoke.idempotency import ANSWER_KEPT_MS
 from mainspring.runtime.jobs.workers import execute
+from mainspring.runtime.metrics.measures import FORGET_MEASURES
 from mainspring.runtime.notifier import Notifier, wait
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.runtime.tables import (
@@ -30,7 +32,8 @@ from mainspring.runtime.tables import (
 LOOK_AGAIN_S = 60.0
 SWEEP_S = 60.0
 SWEEP_MAX = 1_000  # rows one sweeping commit removes
-JOB_KEPT_MS = 24 * 3600 * 1000
+DAY_MS = 24 * 3600 * 1000
+JOB_KEPT_MS = DAY_MS
 
 
 class FiringTaken(Exception):
@@ -55,6 +58,7 @@ class Scheduler:
         clock: Clock,
         *,
         job_kept_ms: int = JOB_KEPT_MS,
+        measures: Sequence[Measure] = (),
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
@@ -62,6 +66,7 @@ class Scheduler:
         self._board = board
         self._clock = clock
         self._job_kept_ms = job_kept_ms
+        self._measures = measures
         self._supervisor = Supervisor()
 
     def check(self) -> None:
@@ -138,7 +143,7 @@ class Scheduler:
                 await wait(never, SWEEP_S)
 
     async def sweep(self) -> int:
-        """Remove expired idempotency records and old finished jobs; return how many rows."""
+        """Remove expired answers, finished jobs and old measures; return how many rows."""
         removed = 0
         now_ms = self._clock.now_ms()
         ended_ms = now_ms - self._job_kept_ms
@@ -148,6 +153,14 @@ class Scheduler:
             FORGET_ANSWERS(now_ms=now_ms, limit=SWEEP_MAX),
             FORGET_ANSWER_BODIES(now_ms=now_ms, limit=SWEEP_MAX),
             FORGET_JOBS(before=job_id_at(ended_ms), ended_ms=ended_ms, limit=SWEEP_MAX),
+            *[
+                FORGET_MEASURES(
+                    name=measure.name,
+                    before_ms=now_ms - measure.keep_days * DAY_MS,
+                    limit=SWEEP_MAX,
+                )
+                for measure in self._measures
+            ],
         ):
             while count := len(await execute(self._database, command)):
                 removed += count
