@@ -40,7 +40,7 @@ from mainspring.kernel.money import (
 from mainspring.kernel.operation import Input, Operation, Raw, Response, StreamItem, Upload
 from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page, PageQuery
 from mainspring.kernel.personal_fields import PersonalFields
-from mainspring.kernel.policy import RateClass, RetryPolicy
+from mainspring.kernel.policy import PerKey, RateClass, RetryPolicy
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service, handles
 from mainspring.kernel.table import Command, Query, Rows, Statement, Table
@@ -87,6 +87,7 @@ __all__ = [
     "Operation",
     "Page",
     "PageQuery",
+    "PerKey",
     "Personal",
     "PersonalFields",
     "PreconditionFailed",

@@ -10,7 +10,7 @@ import msgspec
 from mainspring.kernel import declaration
 from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
-from mainspring.kernel.policy import RetryPolicy
+from mainspring.kernel.policy import PerKey, RetryPolicy
 
 P = ParamSpec("P")  # what a job takes beside its call
 JobHandler = Callable[Concatenate[Any, P], Awaitable[None]]
@@ -66,7 +66,7 @@ class RetryAfter(Later):
 class Job(Contract[P]):
     """A declared kind of job. Calling it calls its handler, so tests need no worker."""
 
-    __slots__ = ("args", "coalesces", "public", "queue", "retry", "timeout_s")
+    __slots__ = ("args", "coalesces", "concurrency", "public", "queue", "retry", "timeout_s")
 
     def __init__(
         self,
@@ -78,14 +78,26 @@ class Job(Contract[P]):
         timeout_s: float,
         coalesces: bool = False,
         public: bool = False,
+        concurrency: PerKey | None = None,
     ) -> None:
         super().__init__(name, declared)
         self.coalesces = coalesces
+        self.concurrency = concurrency
         self.public = public
         self.queue = queue
         self.retry = retry
         self.timeout_s = timeout_s
         names, hints = declaration.signature(name, declared)
+        if concurrency is not None and concurrency.argument not in names:
+            raise Misdeclared(
+                f"{name}: concurrency is per {concurrency.argument!r}, which it does not take: "
+                f"name one of {', '.join(names) or 'its arguments, of which it has none'}"
+            )
+        if concurrency is not None and coalesces:
+            raise Misdeclared(
+                f"{name}: a job that coalesces gives its key up when it is claimed, which comes "
+                "before its turn: leave out coalesces= or concurrency="
+            )
         declaration.require_async(name, declared)
         parameters = inspect.signature(declared).parameters
         fields: list[Any] = []

@@ -1,7 +1,9 @@
 """Policies that operations, jobs and settings declare: rates, retries, caching."""
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -30,6 +32,16 @@ class RateClass(StrEnum):
     DEFAULT = "default"
     LOGIN = "login"
     UNLIMITED = "unlimited"
+
+
+class PerKey(msgspec.Struct, frozen=True):
+    """How many jobs with one value of an argument run at a time, in all processes together.
+
+    ``at_most`` is a number, or what returns it given the settings of the job's service.
+    """
+
+    argument: str
+    at_most: int | Callable[[Any], int]
 
 
 ATTEMPTS_DEFAULT = 20  # about a day: 1 s, 2 s, 4 s … then every six hours

@@ -29,7 +29,7 @@ from mainspring.kernel.operation import (
     Raw,
     StreamItem,
 )  # fmt: skip
-from mainspring.kernel.policy import ATTEMPTS_DEFAULT, RateClass, RetryPolicy
+from mainspring.kernel.policy import ATTEMPTS_DEFAULT, PerKey, RateClass, RetryPolicy
 from mainspring.kernel.resource import Resource
 
 E = TypeVar("E")
@@ -193,6 +193,7 @@ class Contracts:
         timeout_s: float = JOB_TIMEOUT_S,
         coalesces: bool = False,
         public: bool = False,
+        concurrency: PerKey | None = None,
     ) -> Callable[[JobHandler[P]], Job[P]]:
         """Declare a job. Delivered at least once; what its handler stages takes effect once.
 
@@ -201,6 +202,9 @@ class Contracts:
 
         Callers with the scope ``jobs:write`` may enqueue a ``public`` job through the API with
         arguments of their choice; the others are the service's own affair.
+
+        With ``concurrency=PerKey("endpoint_id", 4)`` at most four with one value of that argument
+        run at a time, in all processes together; the others wait and hold no worker.
         """
 
         def declare(function: JobHandler[P]) -> Job[P]:
@@ -210,7 +214,7 @@ class Contracts:
             policy = retry or RetryPolicy(max_attempts=max_attempts)
             job = Job(
                 name, function, queue=queue, retry=policy, timeout_s=timeout_s,
-                coalesces=coalesces, public=public,
+                coalesces=coalesces, public=public, concurrency=concurrency,
             )  # fmt: skip
             if self._with_handlers:
                 job.attach(function)

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ class Runtime:
         queues = {**queues, **CONCURRENCY, **(concurrency or {})}
         self.workers = Workers(
             database, self.dispatcher, self.jobs, queues, self.board, self.clock, self.entropy,
-            metrics,
+            metrics, self._at_most,
         )  # fmt: skip
         watch(metrics, database, followed.bus, queues=queues, consumers=self.registry.consumers)
         self.resources[JobAdmin] = StoredJobs(self.registry, self.workers)
@@ -138,6 +139,16 @@ class Runtime:
         self.scheduler = self._schedules(job_kept_ms)
         self.sequencer, self._watchdog = Sequencer(database, self.board), Watchdog()
         self.health = Health(database, self.clock, self._failing_loops, data_dir)
+
+    def _at_most(self, name: str) -> int:
+        """Return how many jobs of one key run at a time; of a job without a limit any number."""
+        limit = self.jobs[name].concurrency
+        if limit is None:
+            return sys.maxsize
+        if isinstance(limit.at_most, int):
+            return limit.at_most
+        settings = self.registry.services[name.partition(".")[0]].settings
+        return limit.at_most(None if settings is None else self.resources[settings])
 
     def _local(self, keyring: Keyring, metrics: Metrics, key_required: bool) -> Invoker:
         return LocalInvoker(

@@ -63,7 +63,8 @@ class JobRow(msgspec.Struct, frozen=True):
 
     ``actor`` is the caller for whom it runs, who needs ``scope`` when it starts; null for what a
     service has done. ``claim`` counts its claims and only grows: whoever writes how a run ended
-    names the claim it had, so that one which is another's by now changes nothing.
+    names the claim it had, so that one which is another's by now changes nothing. Of the jobs with
+    one ``limit_key`` so many run at a time; others are ``parked``.
     """
 
     id: str
@@ -89,6 +90,8 @@ class JobRow(msgspec.Struct, frozen=True):
     actor: str | None = None
     scope: str | None = None
     claim: int = 0
+    limit_key: str | None = None
+    parked: bool = False
 
 
 class SubjectKey(msgspec.Struct, frozen=True):
@@ -153,6 +156,7 @@ class ClaimedJob(msgspec.Struct, frozen=True):
 
     id: str
     tenant: str
+    queue: str
     name: str
     args: str
     priority: int
@@ -164,6 +168,7 @@ class ClaimedJob(msgspec.Struct, frozen=True):
     run_at_ms: int
     actor: str | None
     scope: str | None
+    limit_key: str | None
 
 
 _CLAIMED = ", ".join(ClaimedJob.__struct_fields__)
@@ -172,16 +177,17 @@ UPDATE jobs SET state = 'running', attempt = attempt + 1, claim = claim + 1, wor
     lease_until_ms = :lease_until_ms, updated_ms = :now_ms,
     unique_key = CASE WHEN coalesces THEN NULL ELSE unique_key END
 WHERE id IN (
-    SELECT id FROM jobs WHERE queue = :queue AND state = 'ready' AND name IN (SELECT {names})
+    SELECT id FROM jobs WHERE queue = :queue AND state = 'ready' AND NOT parked
+        AND name IN (SELECT {names})
         AND NOT EXISTS (SELECT 1 FROM queues WHERE name = :queue AND paused)
     ORDER BY priority DESC, id LIMIT :limit {lock}
 ) RETURNING """
-_IN_JSON = "value FROM json_each(:{0})"  # the strings of a JSON list
-_IN_JSON_POSTGRES = "jsonb_array_elements_text(CAST(:{0} AS text)::jsonb)"
+IN_JSON = "value FROM json_each(:{0})"  # the strings of a JSON list
+IN_JSON_POSTGRES = "jsonb_array_elements_text(CAST(:{0} AS text)::jsonb)"
 CLAIM_JOBS = Statement(
     "runtime.claim_jobs",
-    _CLAIM.format(lock="", names=_IN_JSON.format("names")) + _CLAIMED,
-    postgres=_CLAIM.format(lock="FOR UPDATE SKIP LOCKED", names=_IN_JSON_POSTGRES.format("names"))
+    _CLAIM.format(lock="", names=IN_JSON.format("names")) + _CLAIMED,
+    postgres=_CLAIM.format(lock="FOR UPDATE SKIP LOCKED", names=IN_JSON_POSTGRES.format("names"))
     + _CLAIMED,
 )
 FINISH_JOB = Statement(
@@ -213,8 +219,8 @@ _RENEW = (
 )
 RENEW_LEASES = Statement(
     "runtime.renew_leases",
-    _RENEW.format(ids=_IN_JSON.format("ids")),
-    postgres=_RENEW.format(ids=_IN_JSON_POSTGRES.format("ids")),
+    _RENEW.format(ids=IN_JSON.format("ids")),
+    postgres=_RENEW.format(ids=IN_JSON_POSTGRES.format("ids")),
 )
 SHOW_PROGRESS = Statement(
     "runtime.show_progress",

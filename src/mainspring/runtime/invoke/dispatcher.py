@@ -432,4 +432,13 @@ def job_row(call: Call, staged: StagedJob) -> JobRow:
         causation_id=call.causation_id,
         created_ms=call.now_ms,
         updated_ms=call.now_ms,
+        limit_key=_limit_key(call, staged),
     )
+
+
+def _limit_key(call: Call, staged: StagedJob) -> str | None:
+    limit = staged.job.concurrency
+    if limit is None:
+        return None
+    value = msgspec.json.decode(staged.args)[limit.argument]
+    return f"{call.tenant} {staged.job.name} {value}"

@@ -27,6 +27,7 @@ from mainspring.runtime.invoke.containment import attempt as attempt_alone
 from mainspring.runtime.invoke.containment import end
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
 from mainspring.runtime.invoke.keyed_locks import contested
+from mainspring.runtime.jobs.key_limits import AtMost, KeyLimits
 from mainspring.runtime.metrics.sliding_window import SlidingWindow
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.notifier import Notifier, wait
@@ -108,6 +109,7 @@ class Workers:
         clock: Clock,
         entropy: Entropy,
         metrics: Metrics,
+        at_most: AtMost,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
@@ -118,6 +120,7 @@ class Workers:
         self._entropy = entropy
         self._metrics = metrics
         self._name = entropy.token(8).hex()
+        self._limits = KeyLimits(database, at_most)
         self._supervisor = Supervisor()
         # By task, not by job: one that was cancelled and retried can run here twice at a time.
         self._running: dict[asyncio.Task[None], tuple[ClaimedJob, Call]] = {}
@@ -166,7 +169,7 @@ class Workers:
     async def _serve(self, queue: str) -> None:
         slots = asyncio.Semaphore(self._concurrency[queue])
         free = self._concurrency[queue]
-        with self._board.listen(f"jobs:{queue}") as signal:
+        with self._board.listen(f"jobs:{queue}", f"local:jobs:{queue}") as signal:
             while True:
                 signal.clear()
                 await slots.acquire()
@@ -194,10 +197,19 @@ class Workers:
             now_ms=now_ms,
             lease_until_ms=now_ms + int(LEASE_S * 1000),
         )
-        rows = await execute(self._database, claim)
-        jobs = [ClaimedJob(*row) for row in rows]
-        jobs.sort(key=lambda job: (-job.priority, job.id))
-        return jobs
+        kept: list[ClaimedJob] = []
+        found = True
+
+        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
+            nonlocal found, kept
+            jobs = [ClaimedJob(*row) for row in await transaction.execute(claim)]
+            jobs.sort(key=lambda job: (-job.priority, job.id))
+            found, kept = bool(jobs), await self._limits.keep(transaction, jobs)
+            return (), frozenset()
+
+        while found and not kept:  # until there is one whose key has room
+            await self._database.transact(body)
+        return kept
 
     def _run_in_background(self, queue: str, job: ClaimedJob, slots: asyncio.Semaphore) -> None:
         call = self._begin(queue, job)
@@ -236,6 +248,7 @@ class Workers:
         now_ms = self._clock.now_ms()
         await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
         await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
+        await self._limits.restore()
 
         async def run(queue: str, job: ClaimedJob) -> JobAttempt:
             return await self._run_timed(queue, job, self._begin(queue, job))
@@ -321,10 +334,18 @@ class Workers:
         )
         finish = FINISH_JOB(id=job.id, claim=job.claim, now_ms=self._clock.now_ms())
         try:
-            await self._dispatcher.commit(call, also=(finish.expect(1, LeaseLost),), wakes=FINISHED)
+            await self._end(call, job, finish)
         except Rerun:
             return False
         return True
+
+    async def _end(self, call: Call, job: ClaimedJob, outcome: Command, *wakes: str) -> None:
+        """Commit what a run staged with how it ended; the next of its key may go then."""
+        following = self._limits.after(job)
+        if following:
+            wakes = (*wakes, f"local:jobs:{job.queue}")
+        also = (outcome.expect(1, LeaseLost), *following)
+        await self._dispatcher.commit(call, also=also, wakes=FINISHED.union(wakes))
 
     async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> str:
         """Write down that an attempt failed, with what it keeps. Raises LeaseLost, Unavailable.
@@ -354,9 +375,7 @@ class Workers:
         )
         outcome = self._bury(job, text) if last else self._again(job, error, text, snoozed=snoozed)
         try:
-            await self._dispatcher.commit(
-                call, also=(outcome.expect(1, LeaseLost),), wakes=FINISHED | {"scheduled"}
-            )
+            await self._end(call, job, outcome, "scheduled")
         except (LeaseLost, Unavailable):
             raise
         except Exception as unkept:
@@ -448,6 +467,8 @@ class Workers:
             # This process slept, or the clock was moved: what runs here is well all the same.
             await self._database.commit(self._renewal(running))
         await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
+        if await self._limits.restore():
+            self._board.wake(frozenset(f"local:jobs:{queue}" for queue in self._concurrency))
         return now_ms
 
     async def _heal_times(self, now_ms: int) -> None:

@@ -17,6 +17,7 @@ from mainspring import (
     Invalid,
     Page,
     PageQuery,
+    PerKey,
     Response,
     Service,
 )
@@ -29,7 +30,7 @@ EXCERPT_BYTES_MAX = 1_024  # kept of what a receiver answered
 ATTEMPTS_SHOWN = 20  # of one delivery: the newest
 SECRET_OVERLAP_MS = 24 * 3600 * 1000  # both secrets sign for this long after a rotation
 FAILING_MS_MAX = 5 * 24 * 3600 * 1000  # an endpoint that only failed for this long is disabled
-JOB_ATTEMPTS_MAX = 1_000  # of one delivery's job, turns in a full lane included
+JOB_ATTEMPTS_MAX = 1_000  # of one delivery's job: over the longest ``retry_after_s``
 JOB_TIMEOUT_S = 180.0  # over the longest that settings allow one POST
 END_OF_IDS = "evt_~"  # after every event id
 RETRIES_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
@@ -40,7 +41,7 @@ class WebhookSettings(msgspec.Struct, frozen=True):
 
     ``retry_after_s`` are the waits before each attempt, the first included; up to ``retry_jitter``
     of the wait is added to it at random. ``concurrency_per_endpoint`` bounds the deliveries that
-    one process sends to one endpoint at a time, so that a slow receiver holds no one else up.
+    all processes together send to one endpoint at a time: a slow receiver holds no one else up.
     """
 
     timeout_s: Annotated[float, Meta(gt=0, le=120)] = 15.0
@@ -294,7 +295,12 @@ class EndpointIsDisabled(Conflict):
 # Jobs
 
 
-@service.contract.job(queue="webhooks", max_attempts=JOB_ATTEMPTS_MAX, timeout_s=JOB_TIMEOUT_S)
+@service.contract.job(
+    queue="webhooks",
+    max_attempts=JOB_ATTEMPTS_MAX,
+    timeout_s=JOB_TIMEOUT_S,
+    concurrency=PerKey("endpoint_id", lambda settings: settings.concurrency_per_endpoint),
+)
 async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     """Send an event to an endpoint once, and record the attempt in the commit that ends the job.
 

@@ -11,7 +11,6 @@ from mainspring import (
     JobFailed,
     PersonalFields,
     RetryAfter,
-    Snooze,
     Telemetry,
     handles,
     rfc3339,
@@ -32,7 +31,6 @@ from mainspring.services.webhooks.api import (
     EndpointDisabled,
     WebhookSettings,
 )
-from mainspring.services.webhooks.lanes import Busy, Lane, Lanes
 
 log = structlog.get_logger()
 
@@ -60,14 +58,7 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     settings = call.use(WebhookSettings)
     # The job's first attempt begins a series of retries, be it a replay, a retry or a redrive.
     begins = call.attempt == 1
-    lanes, width = call.use(Lanes), settings.concurrency_per_endpoint
-    try:
-        async with lanes.enter(endpoint_id, width, call.use(Clock).monotonic_s()) as lane:
-            attempt, answer = await _send_once(call, due, event, lane)
-    except Busy as busy:
-        if begins:
-            call.write(store.BEGIN_SERIES(endpoint_id=endpoint_id, event_id=event_id))
-        raise Snooze(busy.delay_s, str(busy)) from None
+    attempt, answer = await _send_once(call, due, event)
     ok = attempt.status is not None and 200 <= attempt.status < 300
     outcome = "delivered" if ok else attempt.error or "refused"
     call.use(Telemetry).counter(DELIVERIES).of(outcome).add()
@@ -92,7 +83,7 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
 
 
 async def _send_once(
-    call: Call, due: store.DueRow, event: BusEvent, lane: Lane
+    call: Call, due: store.DueRow, event: BusEvent
 ) -> tuple[Attempt, WebAnswer | None]:
     """Sign and POST one event."""
     clock, keyring = call.use(Clock), call.use(Keyring)
@@ -120,7 +111,6 @@ async def _send_once(
     except WebError as failure:
         error = failure
     duration_s = clock.monotonic_s() - started_s
-    lane.took(duration_s)
     telemetry.histogram(DELIVERY_SECONDS).of().observe(duration_s)
     at, duration_ms = rfc3339(call.now_ms), round(duration_s * 1000)
     if answer is None:

@@ -142,11 +142,6 @@ DELIVERY = Query(
     "WHERE endpoint_id = :endpoint_id AND event_id = :event_id",
     DELIVERIES,
 )
-BEGIN_SERIES = Statement(
-    "webhooks.begin_series",
-    "UPDATE webhooks_deliveries SET tries = 0 "
-    "WHERE endpoint_id = :endpoint_id AND event_id = :event_id",
-)
 GIVE_UP = Statement(
     "webhooks.give_up",
     "UPDATE webhooks_deliveries SET state = 'failed', next_ms = NULL, updated_ms = :now_ms "
