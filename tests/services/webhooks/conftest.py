@@ -32,7 +32,8 @@ async def shop(
     running: bool,
     concurrency: dict[str, int] | None = None,
 ) -> AsyncIterator[Shop]:
-    web = AiohttpWeb(allow_private=True)
+    # The receivers of running platforms are on this machine.
+    web = AiohttpWeb(allow_private=running)
     await web.open()
     resources = {HttpClient: web, WebhookSettings: settings}
     async with platform_of(
