@@ -215,7 +215,7 @@ BURY_JOB = Statement(
 # and must go to whoever comes next.
 _RENEW = (
     "UPDATE jobs SET lease_until_ms = :lease_until_ms WHERE state = 'running' AND worker = :worker "
-    "AND id IN (SELECT {ids})"
+    "AND id || ' ' || claim IN (SELECT {runs})"
 )
 RENEW_LEASES = Statement(
     "runtime.renew_leases",
