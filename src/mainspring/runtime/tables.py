@@ -211,16 +211,16 @@ BURY_JOB = Statement(
     "UPDATE jobs SET state = 'dead', worker = NULL, error = :error, "
     "updated_ms = :now_ms WHERE id = :id AND claim = :claim AND state = 'running'",
 )
-# Only of what runs, a JSON list: a job whose claim or completion was lost on its way has no task,
-# and must go to whoever comes next.
+# Only of what runs, a JSON list of "id claim": a job whose claim or completion was lost on its way
+# has no task, and must go to whoever comes next.
 _RENEW = (
     "UPDATE jobs SET lease_until_ms = :lease_until_ms WHERE state = 'running' AND worker = :worker "
     "AND id || ' ' || claim IN (SELECT {runs})"
 )
 RENEW_LEASES = Statement(
     "runtime.renew_leases",
-    _RENEW.format(ids=IN_JSON.format("ids")),
-    postgres=_RENEW.format(ids=IN_JSON_POSTGRES.format("ids")),
+    _RENEW.format(runs=IN_JSON.format("runs")),
+    postgres=_RENEW.format(runs=IN_JSON_POSTGRES.format("runs")),
 )
 SHOW_PROGRESS = Statement(
     "runtime.show_progress",

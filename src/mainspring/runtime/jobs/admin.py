@@ -85,7 +85,7 @@ _MAKE_READY = Statement(
     "updated_ms = :now_ms, "
     "actor = CASE WHEN actor IS NULL THEN NULL ELSE CAST(:actor AS text) END, "
     "scope = CASE WHEN actor IS NULL THEN NULL ELSE CAST(:scope AS text) END "
-    "WHERE id = :id AND state = :was",
+    "WHERE id = :id AND state = :was AND claim = :claim",
 )
 _DEPTHS = Query(
     "runtime.jobs_depths",
@@ -205,7 +205,12 @@ class StoredJobs:
         attempts = job.attempt if job.state == JobState.SCHEDULED else 0
         behalf = _on_behalf(call, scope)
         command = _MAKE_READY(
-            id=job.id, was=job.state, attempts=attempts, now_ms=call.now_ms, **behalf
+            id=job.id,
+            was=job.state,
+            claim=job.claim,
+            attempts=attempts,
+            now_ms=call.now_ms,
+            **behalf,
         )
         call.write(command.expect(1, Rerun))
         call.wake(f"jobs:{job.queue}")

@@ -423,7 +423,7 @@ class Workers:
         """Write that these jobs still run, and how far they are."""
         renew = RENEW_LEASES(
             worker=self._name,
-            ids=msgspec.json.encode([job.id for job, _ in running]).decode(),
+            runs=msgspec.json.encode([f"{job.id} {job.claim}" for job, _ in running]).decode(),
             lease_until_ms=self._clock.now_ms() + int(LEASE_S * 1000),
         )
         return [
