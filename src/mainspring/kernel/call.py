@@ -6,6 +6,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 import msgspec
 
 from mainspring.kernel.caller import ADDRESS_ACCOUNT, ANONYMOUS, SYSTEM, TENANT_DEFAULT, Caller
+from mainspring.kernel.channel import Channel
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.errors import AskFailed, Failure, NotFound, PreconditionFailed
 from mainspring.kernel.etag import tag_matches
@@ -129,7 +130,7 @@ class Call:
         self.events: list[StagedEvent] = []
         self.jobs: list[StagedJob] = []
         self.measures: dict[tuple[Measure, str], int] = {}
-        self.wakes: set[str] = set()
+        self.wakes: set[Channel] = set()
 
     async def still_allowed(self) -> bool:
         """Make the caller whoever it is now; False when it may not go on with this.
@@ -364,8 +365,8 @@ class Call:
         counted = self.measures.get((measure, key), 0) + value
         self.measures[measure, key] = min(counted, VALUE_MAX)
 
-    def wake(self, name: str) -> None:
-        """After the commit, wake whoever waits for this: ``jobs:QUEUE`` when a write made it so.
+    def wake(self, name: Channel) -> None:
+        """After the commit, wake whoever listens on this channel.
 
         Staged events and jobs wake by themselves.
         """

@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
+from mainspring.kernel.channel import Channel
 from mainspring.kernel.table import Command, Query, Rows, Write
 
 R = TypeVar("R")
 
-Wakes = frozenset[str]
+Wakes = frozenset[Channel]
 NO_WAKES: Wakes = frozenset()
-ALL_WAKES = "*"  # what an adapter says when it cannot know what was missed
-LOCAL_WAKE = "local:"  # wakes with this prefix stay in the process that commits
+ALL_WAKES = Channel("*")  # what an adapter says when it cannot know what was missed
 COMMIT_QUEUE_MAX = 4_096  # calls waiting for their commit; one more is refused with Unavailable
 SCAN_STEPS_MAX = 20_000_000  # virtual machine steps of one unbounded query (SQLite)
 SCAN_DEADLINE_S = 2.0

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mainspring.kernel.channel import Channel
 from mainspring.ports.database import ALL_WAKES, Wakes
 
 
@@ -17,7 +18,7 @@ class Notifier:
     __slots__ = ("_listeners",)
 
     def __init__(self) -> None:
-        self._listeners: dict[str, set[asyncio.Event]] = {}
+        self._listeners: dict[Channel, set[asyncio.Event]] = {}
 
     def wake(self, names: Wakes) -> None:
         """Set the events of everyone listening to these names."""
@@ -28,7 +29,7 @@ class Notifier:
                 event.set()
 
     @contextmanager
-    def listen(self, *names: str) -> Iterator[asyncio.Event]:
+    def listen(self, *names: Channel) -> Iterator[asyncio.Event]:
         """Yield an event that is set whenever one of these names is woken; set at first."""
         event = asyncio.Event()
         event.set()

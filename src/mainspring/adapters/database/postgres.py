@@ -39,6 +39,7 @@ from mainspring.adapters.database.postgres_pool import (
 from mainspring.adapters.database.postgres_script import with_code_point_order
 from mainspring.adapters.database.postgres_wakes import Listener
 from mainspring.adapters.database.shares import Shares
+from mainspring.kernel.channel import Channel
 from mainspring.kernel.current_call import current_account
 from mainspring.kernel.errors import NeedsIndex, Unavailable
 from mainspring.kernel.table import Query, Rows, Write
@@ -276,7 +277,7 @@ class PostgresDatabase:
             self._target.writes.worked()
         for told in self._group_listeners:
             tell(told, len(units))
-        wakes: set[str] = set()
+        wakes: set[Channel] = set()
         for unit in units:
             if error is None:
                 self.calls_committed += 1

@@ -23,9 +23,10 @@ from mainspring.adapters.database.postgres_pool import (
     transaction,
     translated,
 )
+from mainspring.kernel.channel import LOCAL, Channel
 from mainspring.kernel.errors import Rerun, Unavailable
 from mainspring.kernel.table import Command, Insert, Query, Rows, Update, Write
-from mainspring.ports.database import ALL_WAKES, LOCAL_WAKE, Wakes
+from mainspring.ports.database import ALL_WAKES, Wakes
 
 R = TypeVar("R")
 
@@ -137,7 +138,7 @@ class CommitLane:
 
     async def _together(self, units: list[Unit]) -> None:
         batch = BatchStatement()
-        wakes: set[str] = set()
+        wakes: set[Channel] = set()
         for unit in units:
             batch.add(unit.writes)
             wakes |= unit.wakes
@@ -306,7 +307,7 @@ async def notify(connection: Connection, wakes: Wakes) -> None:
 
 def payload(wakes: Iterable[str]) -> str | None:
     """What a notification says: the names other processes care about, or None."""
-    names = ",".join(sorted(name for name in wakes if not name.startswith(LOCAL_WAKE)))
+    names = ",".join(sorted(name for name in wakes if not name.startswith(LOCAL)))
     if len(names.encode()) > PAYLOAD_MAX_BYTES:
         return ALL_WAKES
     return names or None

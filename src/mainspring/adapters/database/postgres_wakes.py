@@ -13,6 +13,7 @@ from mainspring.adapters.database.postgres_pool import (
     close,
     retry_delay_s,
 )
+from mainspring.kernel.channel import Channel
 from mainspring.ports.database import ALL_WAKES, Wakes
 
 CHECK_S = 15.0  # how often a silent connection is asked whether it still lives
@@ -89,4 +90,4 @@ class Listener:
 
     def _hear(self, _connection: Connection, pid: int, _channel: str, payload: str) -> None:
         if not self._is_ours(pid):
-            self._deliver(frozenset(payload.split(",")))
+            self._deliver(frozenset(map(Channel, payload.split(","))))

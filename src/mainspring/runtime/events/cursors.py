@@ -8,10 +8,11 @@ meanwhile is committed.
 
 import msgspec
 
+from mainspring.kernel import channel
 from mainspring.kernel.table import Command, Query, Statement, Table
 from mainspring.ports.database import Database
 
-CONSUMED = frozenset({"local:consumed"})  # woken by every move
+CONSUMED = frozenset({channel.CONSUMED})  # woken by every move
 LEASE_S = 5.0  # a process that is silent for longer has lost its cursors to whoever comes first
 RENEW_S = 1.5
 

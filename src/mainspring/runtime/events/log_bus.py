@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from mainspring.kernel import channel
 from mainspring.kernel.clock import epoch_ms
 from mainspring.kernel.event import with_seq, without_seq
 from mainspring.kernel.table import Query, Rows
@@ -37,7 +38,7 @@ class LogBus:
         self._database = database
         self._board = board
         # On SQLite the commit gives ``seq``; elsewhere there is nothing to read before its wake.
-        self._wake = "events" if database.dialect == "sqlite" else "sequenced"
+        self._wake = channel.EVENTS if database.dialect == "sqlite" else channel.SEQUENCED
 
     async def partitions(self) -> Sequence[int]:
         """There is one."""
@@ -61,7 +62,7 @@ class LogBus:
         """Add events of another log to this one; those that are in it already stay as they are."""
         rows = [_row(event) for event in events]
         await self._database.commit(
-            [EVENTS.insert(row, on_conflict=None) for row in rows], frozenset({"events"})
+            [EVENTS.insert(row, on_conflict=None) for row in rows], frozenset({channel.EVENTS})
         )
 
     def listen(self) -> AbstractContextManager[asyncio.Event]:

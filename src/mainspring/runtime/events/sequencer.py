@@ -8,6 +8,7 @@ later. On SQLite the one writer gives ``seq`` in the commit itself, and there is
 
 from collections.abc import Sequence
 
+from mainspring.kernel import channel
 from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import NO_WAKES, Database, DatabaseTransaction, Wakes
 from mainspring.runtime.notifier import Notifier, wait
@@ -15,7 +16,7 @@ from mainspring.runtime.supervisor import Supervisor
 
 BATCH_EVENTS = 1_000
 POLL_S = 1.0  # a wake can be lost with its connection; the table never is
-SEQUENCED: Wakes = frozenset({"sequenced"})
+SEQUENCED: Wakes = frozenset({channel.SEQUENCED})
 
 _TURN = 0x6D61696E73657175  # "mainsequ": whoever holds this lock gives the numbers
 
@@ -64,7 +65,7 @@ class Sequencer:
         await self._supervisor.stop()
 
     async def _follow(self) -> None:
-        with self._board.listen("events") as signal:
+        with self._board.listen(channel.EVENTS) as signal:
             while True:
                 signal.clear()
                 while await self.sequence() == BATCH_EVENTS:

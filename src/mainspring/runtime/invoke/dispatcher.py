@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mainspring.kernel import channel
 from mainspring.kernel.call import STAGED_MAX, Call, Caller, Context, ReadCall, Transaction
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.current_call import CURRENT_CALL
@@ -38,7 +39,7 @@ from mainspring.runtime.tables import EVENTS, JOBS, JobRow
 __all__ = ["CommitListener", "Dispatcher", "Idempotency", "Outcome", "answer", "job_row"]
 
 RERUNS_MAX = 5
-EVENT_WAKES = frozenset({"events"})
+EVENT_WAKES = frozenset({channel.EVENTS})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -271,7 +272,7 @@ class Dispatcher:
     ) -> None:
         """Commit what several calls staged in one transaction, or none of it."""
         writes: list[Write] = list(also)
-        names: set[str] = set(wakes)
+        names = set(wakes)
         for call in calls:
             staged, woken = await self._to_writes(call, None, None)
             writes.extend(staged)
@@ -358,7 +359,8 @@ class Dispatcher:
         for job in call.jobs:
             # One with a unique key that waits or runs already is dropped.
             writes.append(JOBS.insert(job_row(call, job), on_conflict=None))
-            wakes.add("jobs:" + job.queue if job.run_at_ms <= call.now_ms else "scheduled")
+            due = job.run_at_ms <= call.now_ms
+            wakes.add(channel.ready(job.queue) if due else channel.SCHEDULED)
         return writes, EVENT_WAKES.union(wakes) if events else frozenset(wakes)
 
 

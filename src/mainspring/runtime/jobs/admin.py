@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from mainspring.kernel import channel
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Rerun
 from mainspring.kernel.job import QUEUES, JobState, StagedJob
@@ -191,7 +192,8 @@ class StoredJobs:
         """Stage a job on behalf of the call's caller, who needs ``scope`` when it starts too."""
         row = msgspec.structs.replace(job_row(call, job), **_on_behalf(call, scope))
         call.write(JOBS.insert(row, on_conflict=Rerun))
-        call.wake("scheduled" if row.state == JobState.SCHEDULED else f"jobs:{row.queue}")
+        waits = row.state == JobState.SCHEDULED
+        call.wake(channel.SCHEDULED if waits else channel.ready(row.queue))
         return msgspec.convert(row, KnownJob, from_attributes=True)
 
     def cancel(self, call: Call, job: KnownJob) -> KnownJob:
@@ -213,7 +215,7 @@ class StoredJobs:
             **behalf,
         )
         call.write(command.expect(1, Rerun))
-        call.wake(f"jobs:{job.queue}")
+        call.wake(channel.ready(job.queue))
         return msgspec.structs.replace(
             job,
             state=JobState.READY.value,
@@ -228,12 +230,12 @@ class StoredJobs:
         call.write(
             _RUN_NOW(tenant=call.tenant, unique_key=unique_key, name=name, now_ms=call.now_ms)
         )
-        call.wake("scheduled")
+        call.wake(channel.SCHEDULED)
 
     def set_paused(self, call: Call, queue: str, *, paused: bool) -> None:
         """Stage whether workers of any process start jobs of a queue."""
         call.write(_SET_PAUSED(name=queue, paused=paused))
-        call.wake(f"jobs:{queue}")
+        call.wake(channel.ready(queue))
 
 
 def _on_behalf(call: Call, scope: str) -> dict[str, str | None]:

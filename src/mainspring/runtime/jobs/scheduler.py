@@ -95,7 +95,7 @@ class Scheduler:
         await self._supervisor.stop()
 
     async def _fire(self) -> None:
-        with self._board.listen("schedules") as signal:
+        with self._board.listen() as signal:
             while True:
                 signal.clear()
                 soonest_ms = min((await self.run_due()).values())

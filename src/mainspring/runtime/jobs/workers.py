@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 import structlog
 
+from mainspring.kernel import channel
 from mainspring.kernel.call import Call
+from mainspring.kernel.channel import Channel
 from mainspring.kernel.clock import Clock, Entropy
 from mainspring.kernel.errors import ConcurrentUpdate, Failure, Rerun, Unavailable
 from mainspring.kernel.job import SNOOZES_MAX, Job, JobFailed, Later, Snooze
@@ -57,7 +59,7 @@ NO_LEASE_MS = 2**63 - 1  # later than any lease ends
 HEARTBEAT_S = 1.0
 RECLAIM_S = 1.0
 POLL_S = 5.0  # a wake can be lost with its connection; the table never is
-FINISHED = frozenset({"local:finished"})
+FINISHED = frozenset({channel.FINISHED})
 CLAIM_MAX = 128  # jobs in one claim
 PROMOTE_MAX = 500  # scheduled jobs made ready in one commit
 ERROR_MAX_CHARS = 2_000
@@ -169,7 +171,7 @@ class Workers:
     async def _serve(self, queue: str) -> None:
         slots = asyncio.Semaphore(self._concurrency[queue])
         free = self._concurrency[queue]
-        with self._board.listen(f"jobs:{queue}", f"local:jobs:{queue}") as signal:
+        with self._board.listen(channel.ready(queue), channel.room(queue)) as signal:
             while True:
                 signal.clear()
                 await slots.acquire()
@@ -339,11 +341,11 @@ class Workers:
             return False
         return True
 
-    async def _end(self, call: Call, job: ClaimedJob, outcome: Command, *wakes: str) -> None:
+    async def _end(self, call: Call, job: ClaimedJob, outcome: Command, *wakes: Channel) -> None:
         """Commit what a run staged with how it ended; the next of its key may go then."""
         following = self._limits.after(job)
         if following:
-            wakes = (*wakes, f"local:jobs:{job.queue}")
+            wakes = (*wakes, channel.room(job.queue))
         also = (outcome.expect(1, LeaseLost), *following)
         await self._dispatcher.commit(call, also=also, wakes=FINISHED.union(wakes))
 
@@ -375,7 +377,7 @@ class Workers:
         )
         outcome = self._bury(job, text) if last else self._again(job, error, text, snoozed=snoozed)
         try:
-            await self._end(call, job, outcome, "scheduled")
+            await self._end(call, job, outcome, channel.SCHEDULED)
         except (LeaseLost, Unavailable):
             raise
         except Exception as unkept:
@@ -437,7 +439,7 @@ class Workers:
 
     async def _promote(self) -> None:
         """Make scheduled jobs ready when their time comes."""
-        with self._board.listen("scheduled") as signal:
+        with self._board.listen(channel.SCHEDULED) as signal:
             while True:
                 signal.clear()
                 due_ms = await self.next_due_ms()
@@ -468,7 +470,7 @@ class Workers:
             await self._database.commit(self._renewal(running))
         await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
         if await self._limits.restore():
-            self._board.wake(frozenset(f"local:jobs:{queue}" for queue in self._concurrency))
+            self._board.wake(frozenset(map(channel.room, self._concurrency)))
         return now_ms
 
     async def _heal_times(self, now_ms: int) -> None:
@@ -487,7 +489,7 @@ class Workers:
     async def _make_ready(self, command: Command) -> None:
         async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
             rows = await transaction.execute(command)
-            return (), frozenset(f"jobs:{row[0]}" for row in rows)
+            return (), frozenset(channel.ready(row[0]) for row in rows)
 
         await self._database.transact(body)
 

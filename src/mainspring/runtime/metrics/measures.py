@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
+from mainspring.kernel import channel
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.measure import FOREVER_MS, Measure, Measured
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 FLUSH_S = 0.5  # from the first count in memory to its commit: with that, a kill loses at most 1 s
 ROWS_MAX = 1_000  # of one commit
 COUNTS_MAX = 50_000  # different ones in memory, while the database is away
-WRITTEN = frozenset({"local:measured"})
+WRITTEN = frozenset({channel.MEASURED})
 
 DROPPED = Counter(
     "mainspring_measures_dropped", "Counts with no room in memory while the database was away."

@@ -21,6 +21,7 @@ from mainspring.testing.conformance.database.fixtures import (
     Opener,
     Taken,
     Thing,
+    channels,
     fails,
     made,
     outcomes_of,
@@ -190,7 +191,7 @@ async def check_a_transaction_reads_what_it_did(fresh: Opener) -> None:
         seen[:] = await transaction.execute(GROW(id="t"))
         seen.extend(await transaction.read(SIZE, ("t",)))
         seen.extend(await transaction.execute(CLOSE(id="nobody")))
-        return [NOTES.insert(Note("n", "text"))], frozenset({"noted"})
+        return [NOTES.insert(Note("n", "text"))], channels("noted")
 
     await database.transact(body)
     assert seen == [(2,), 2]
@@ -217,12 +218,12 @@ async def check_a_transaction_that_fails_leaves_nothing(fresh: Opener) -> None:
 
     async def returns(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         await transaction.execute(GROW(id="t"))
-        return [THINGS.insert(Thing("v")), THINGS.insert(Thing("t"), Taken)], frozenset({"lost"})
+        return [THINGS.insert(Thing("v")), THINGS.insert(Thing("t"), Taken)], channels("lost")
 
     async def swallows(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         await transaction.execute(GROW(id="t"))
         await fails(Taken, transaction.execute(TAKE(id="u").expect(1, Taken)))
-        return [NOTES.insert(Note("n", "text"))], frozenset({"lost"})
+        return [NOTES.insert(Note("n", "text"))], channels("lost")
 
     for body in raises, expects, breaks, returns, swallows:
         await fails(Taken, database.transact(body))

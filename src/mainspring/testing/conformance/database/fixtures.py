@@ -6,9 +6,10 @@ from typing import TypeVar
 
 import msgspec
 
+from mainspring.kernel.channel import Channel
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.table import Query, Statement, Table
-from mainspring.ports.database import Database
+from mainspring.ports.database import Database, Wakes
 
 Opener = Callable[[], Awaitable[Database]]
 TIMEOUT_S = 20.0
@@ -106,3 +107,8 @@ async def outcomes_of(commits: Sequence[Awaitable[None]]) -> list[BaseException 
     """Await all at once; return what each raised, or None where it came through."""
     async with asyncio.timeout(TIMEOUT_S):
         return await asyncio.gather(*commits, return_exceptions=True)
+
+
+def channels(*names: str) -> Wakes:
+    """Return wakes by these names."""
+    return frozenset(map(Channel, names))

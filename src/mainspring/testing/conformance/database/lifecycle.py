@@ -20,6 +20,7 @@ from mainspring.testing.conformance.database.fixtures import (
     Note,
     Opener,
     Thing,
+    channels,
     fails,
     made,
     outcomes_of,
@@ -38,8 +39,8 @@ async def check_wakes_come_after_the_commit(fresh: Opener) -> None:
         woken.set()
 
     database.on_wake(listen)
-    await fails(Conflict, database.commit([THINGS.insert(Thing("there"))], frozenset({"lost"})))
-    await database.commit([THINGS.insert(Thing("new"))], frozenset({"one", "local:two"}))
+    await fails(Conflict, database.commit([THINGS.insert(Thing("there"))], channels("lost")))
+    await database.commit([THINGS.insert(Thing("new"))], channels("one", "local:two"))
     async with asyncio.timeout(TIMEOUT_S):
         await woken.wait()
     assert {"one", "local:two"} <= set(heard)
@@ -47,7 +48,7 @@ async def check_wakes_come_after_the_commit(fresh: Opener) -> None:
     woken.clear()
 
     async def body(_: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
-        return (), frozenset({"three"})
+        return (), channels("three")
 
     await database.transact(body)
     async with asyncio.timeout(TIMEOUT_S):
@@ -70,10 +71,10 @@ async def check_wakes_reach_other_processes(fresh: Opener) -> None:
             last.set()
 
     other.on_wake(listen)
-    await database.commit([THINGS.insert(Thing("a"))], frozenset({"events", "local:mine"}))
-    await database.commit([THINGS.insert(Thing("b"))], frozenset({"local:mine"}))
-    await database.commit([GROW(id="a")], frozenset({f"long {i:05} {'x' * 90}" for i in range(99)}))
-    await database.commit((), frozenset({"last"}))
+    await database.commit([THINGS.insert(Thing("a"))], channels("events", "local:mine"))
+    await database.commit([THINGS.insert(Thing("b"))], channels("local:mine"))
+    await database.commit([GROW(id="a")], channels(*(f"long {i:05} {'x' * 90}" for i in range(99))))
+    await database.commit((), channels("last"))
     async with asyncio.timeout(TIMEOUT_S):
         await last.wait()
     assert "events" in heard
