@@ -18,12 +18,9 @@ class Registry:
     """Looks up operations, events, jobs and consumers. Raises ValueError on a clash of names."""
 
     __slots__ = (
-        "consumers", "event_types", "events", "jobs", "operations", "schedules", "services",
+        "consumers", "event_types", "events", "jobs", "operations", "queues", "schedules",
+        "services",
     )  # fmt: skip
-
-    def measures(self) -> list[Measure]:
-        """Return what the services measure."""
-        return [one for service in self.services.values() for one in service.measures.values()]
 
     def __init__(self, services: Iterable[Service]) -> None:
         self.services: dict[str, Service] = {}
@@ -33,6 +30,7 @@ class Registry:
         self.jobs: dict[str, Job[...]] = {}
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
+        self.queues: dict[str, int] = {}
         shapes: dict[tuple[str, str], Operation] = {}
         for service in services:
             if service.name in self.services:
@@ -54,3 +52,14 @@ class Registry:
             self.jobs.update(service.jobs)
             self.consumers.update(service.consumers)
             self.schedules.extend(service.schedules)
+            for queue, concurrency in service.queues.items():
+                if queue in self.queues:
+                    raise Misdeclared(
+                        f"{service.name} declares the queue {queue!r}, which another service has: "
+                        f"name it {service.name}_{queue}, say"
+                    )
+                self.queues[queue] = concurrency
+
+    def measures(self) -> list[Measure]:
+        """Return what the services measure."""
+        return [one for service in self.services.values() for one in service.measures.values()]

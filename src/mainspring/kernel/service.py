@@ -16,7 +16,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.event import Envelope, EventType
-from mainspring.kernel.job import Job, JobHandler, Schedule
+from mainspring.kernel.job import QUEUES, Job, JobHandler, Schedule
 from mainspring.kernel.measure import HOUR_S, KEEP_DAYS, Measure
 from mainspring.kernel.metric import Metric
 from mainspring.kernel.operation import (
@@ -42,6 +42,7 @@ UnaryHandler = Callable[Concatenate[Any, P], Awaitable[R]]
 Streaming = Callable[Concatenate[Any, P], Streamed]
 Judge = Callable[[Call, Envelope], Awaitable[bool]]
 
+_QUEUE = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _PATTERN = re.compile(r"\*|[a-z0-9_]+(?:\.[a-z0-9_]+)?\.(?:\*|[a-z0-9_]+)")
 JOB_TIMEOUT_S = 300.0
 CONSUMER_BATCH_MAX = 256  # events one call of a consumer is given
@@ -306,6 +307,7 @@ class Service(Contracts):
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
         self.resources: list[Resource] = []
+        self.queues: dict[str, int] = {}
         self.describe: Describe | None = None
         self.judge: Judge | None = None
 
@@ -437,6 +439,22 @@ class Service(Contracts):
         the end, before what it needs is closed. Keep caches and limits there, not facts.
         """
         self.resources.append(Resource(self.name, kind, make or kind, needs))
+
+    def queue(self, name: str, *, concurrency: int) -> str:
+        """Declare a queue for jobs of this service, and return its name for ``job(queue=…)``.
+
+        One process runs ``concurrency`` of its jobs at a time unless ``[queues] own`` says
+        otherwise.
+        """
+        if not _QUEUE.fullmatch(name) or name in QUEUES:
+            raise Misdeclared(
+                f"{self.name}: {name!r} cannot name a queue: use small letters, digits, _ as in "
+                f"'imports', and none of {', '.join(QUEUES)}"
+            )
+        if concurrency < 1:
+            raise Misdeclared(f"{self.name}: queue {name} runs at least one job at a time")
+        self.queues[name] = concurrency
+        return name
 
     def every(self, cron: str, job: Job[[]]) -> None:
         """Enqueue a job without arguments at every moment a cron line (UTC) names."""

@@ -127,7 +127,7 @@ class Runtime:
             cursors=cursors,
         )  # fmt: skip
         queues = {job.queue: CONCURRENCY["default"] for job in self.jobs.values()}
-        queues = {**queues, **CONCURRENCY, **(concurrency or {})}
+        queues |= CONCURRENCY | self.registry.queues | dict(concurrency or {})
         self.workers = Workers(
             database, self.dispatcher, self.jobs, queues, self.board, self.clock, self.entropy,
             metrics, self._at_most,
