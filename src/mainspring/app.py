@@ -103,7 +103,7 @@ def services_of(user_app: App | None) -> list[Service]:
     for service in services:
         service.load()
     types = [name for service in services for name in service.events]
-    for consumer in (c for service in own for c in service.consumers.values()):
+    for consumer in (c for service in services for c in service.consumers.values()):
         for pattern in consumer.patterns:
             if not any(pattern_covers(pattern, name) for name in types):
                 near = difflib.get_close_matches(pattern, types, n=1)

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-SERVICES = ["audit", "events", "jobs", "records", "users", "webhooks"]
+from mainspring.app import BUILT_IN
+
+SERVICES = sorted(service.name for service in BUILT_IN)
 # What a contract stands on is made with these: the kernel's words and the ports' Protocols.
 GROUND = {"cronsim", "idna", "mainspring", "msgspec", "typing_extensions"}
 LOADED = """
