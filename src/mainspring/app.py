@@ -27,6 +27,7 @@ from mainspring.kernel.authority import Authenticator
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.errors import Failure
+from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.service import Service, pattern_covers
 from mainspring.kernel.user_app import App
 from mainspring.ports.blobs import Blobs
@@ -54,11 +55,13 @@ from mainspring.services.users.admin import (
     settle_addresses,
 )
 from mainspring.settings import (
+    DEFAULT,
     OWN_SECTIONS,
     HttpClientSettings,
     PlatformSettings,
     QueueSettings,
     Settings,
+    SettingsError,
     database_url,
 )
 
@@ -158,6 +161,16 @@ def _make(data_dir: Path) -> None:
         ) from error
 
 
+def _one_process(settings: Settings) -> SettingsError:
+    """Say why a process over SQLite has no part of the work only."""
+    source = settings.sources.get("platform.role", DEFAULT)
+    return SettingsError(
+        f"{source}: platform.role: {settings.of(PlatformSettings).role} needs PostgreSQL: one "
+        "process owns an SQLite database and does everything (set [database] url, or leave role "
+        "at all)"
+    )
+
+
 def _ports(
     given: Mapping[type, Any], settings: Settings, data_dir: Path, sources: Sources
 ) -> dict[type, Any]:
@@ -211,10 +224,13 @@ class Instance:
     ) -> None:
         server = settings.of(ServerSettings)
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
+        self.role = settings.of(PlatformSettings).role
+        filled = _ports(ports, settings, self.data_dir, Sources(clock, entropy))
+        if filled[Database].exclusive and self.role is not ProcessRole.ALL:
+            raise _one_process(settings)
         _make(self.data_dir)
         self.new = False  # whether this start made the database
         self._removed = settings.of(PlatformSettings).removed_services
-        filled = _ports(ports, settings, self.data_dir, Sources(clock, entropy))
         self.telemetry: Telemetry = filled[Telemetry]
         self.keyring: Keyring = filled[Keyring]
         self.database: Database = filled[Database]
@@ -238,6 +254,7 @@ class Instance:
             data_dir=self.data_dir,
             idempotency_required=server.idempotency_required,
             bus=ports.get(Bus),
+            role=self.role,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
         self.gateway = Gateway(
@@ -259,6 +276,7 @@ class Instance:
             mounts=user_app.mounts if user_app else {},
             server=server,
             cors=settings.of(CorsSettings),
+            serves=self.role.serves,
         )
         self._add_pages()
         self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets)
@@ -363,10 +381,11 @@ class Instance:
         return await self.runtime.health.failing()
 
     async def status(self) -> dict[str, Any]:
-        """Versions, services and engines, for ``GET /v1/status``."""
+        """Version, role, services and engines, for ``GET /v1/status``."""
         failing = await self.failing()
         return {
             "version": version("mainspring"),
+            "role": self.role,
             "ready": not failing,
             "failing": failing,
             "engines": {"database": await self.database.version()},

@@ -11,12 +11,14 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from mainspring.kernel.masking import Secret, faulty_url, masked
+from mainspring.kernel.process_role import ProcessRole
 from mainspring.ports.database import StartError
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -49,6 +51,7 @@ class PlatformSettings(msgspec.Struct, frozen=True):
     """``[platform]``: the process itself."""
 
     data_dir: str = "./mainspring-data"
+    role: ProcessRole = ProcessRole.ALL
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 30.0
     removed_services: tuple[str, ...] = ()
@@ -370,7 +373,8 @@ def _checked(given: _Set, sections: Sections) -> Iterator[tuple[Keys, Any, str]]
     try:
         value = _typed(given.value, kind) if given.loose else msgspec.convert(given.value, kind)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise SettingsError(f"{given.source}: {'.'.join(given.keys)}: {error}") from None
+        told = f"{'.'.join(given.keys)}: {error}{_choices(kind)}"
+        raise SettingsError(f"{given.source}: {told}") from None
     for keys, leaf, _ in _leaves(given.keys, value, kind):
         yield keys, msgspec.to_builtins(leaf), given.source
 
@@ -386,6 +390,16 @@ def _typed(text: str, kind: Any) -> Any:
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return msgspec.convert(parts, kind, strict=False)
     return msgspec.convert(text, kind, strict=False)
+
+
+def _choices(kind: Any) -> str:
+    """Say which values a setting takes, where they are few and named."""
+    plain = _plain(kind)
+    if typing.get_origin(plain) is Literal:
+        return f"; it is one of {', '.join(typing.get_args(plain))}"
+    if isinstance(plain, type) and issubclass(plain, StrEnum):
+        return f"; it is one of {', '.join(plain)}"
+    return ""
 
 
 def _leaves(keys: Keys, value: Any, kind: Any) -> Iterator[tuple[Keys, Any, Any]]:

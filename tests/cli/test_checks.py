@@ -14,6 +14,7 @@ import pytest
 from mainspring.cli import checks
 from mainspring.cli.checks import Check, Verdict
 from mainspring.cli.instance_file import Running, told
+from mainspring.kernel.process_role import ProcessRole
 
 
 def test_this_machine_runs_it(tmp_path: Path) -> None:
@@ -104,3 +105,17 @@ def test_the_worst_decides() -> None:
     ok, warn, fail = (Check("x", verdict, "") for verdict in Verdict)
     assert checks.worst([ok, warn]) is Verdict.WARN
     assert checks.worst([warn, fail, ok]) is Verdict.FAIL
+
+
+def test_a_role_is_told_and_must_fit_the_database() -> None:
+    sqlite, postgres = "sqlite:/data/mainspring.db", "postgresql://localhost/shop"
+    assert checks.check_role(ProcessRole.ALL, sqlite).verdict is Verdict.OK
+    found = checks.check_role(ProcessRole.WORK, postgres)
+    assert (found.verdict, found.found) == (
+        Verdict.OK,
+        "work: runs jobs, consumers and schedules",
+    )
+    refused = checks.check_role(ProcessRole.SERVE, sqlite)
+    assert refused.verdict is Verdict.FAIL
+    assert refused.found == "serve: takes calls; SQLite has one process that does everything"
+    assert "[platform] role" in refused.advice

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -307,6 +307,27 @@ async def test_several_processes_share_an_address_on_postgresql(
         running.process.send_signal(signal.SIGTERM)
         assert await running.ended() == 0
         assert _children(pid) == []
+
+
+async def test_commands_find_the_process_that_serves(tmp_path: Path, postgres_url: str) -> None:
+    """Beside one that works, whichever of them was started or stopped last."""
+    environ = environment(database__url=postgres_url)
+    async with AsyncExitStack() as stack:
+        where = {"database__url": postgres_url}
+        serving = await stack.enter_async_context(up(tmp_path, "--role", "serve", **where))
+        await serving.announced()  # it makes the keyring and the tables
+        working = await stack.enter_async_context(up(tmp_path, "--role", "work", **where))
+        await working.announced()
+        assert (serving.shown["role"], working.shown["role"]) == ("serve", "work")
+        code, said = await run("admin", "key", "x", environ=environ, folder=tmp_path)
+        assert (code, said[:4]) == (0, "msk_")
+        code, said = await run("doctor", "--json", environ=environ, folder=tmp_path)
+        found = {check["name"]: check["found"] for check in json.loads(said)}
+        assert found["role"].startswith("all: ")  # as the settings here say
+        assert found["platform"] == f"ready at {serving.shown['url']}"
+        working.process.send_signal(signal.SIGTERM)
+        assert await working.ended() == 0
+        assert (await run("admin", "key", "y", environ=environ, folder=tmp_path))[0] == 0
 
 
 def _children(pid: int) -> list[int]:

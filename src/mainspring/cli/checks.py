@@ -22,6 +22,7 @@ import msgspec
 
 from mainspring.cli.instance_file import find_running
 from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
 from mainspring.runtime.health import TRY_TO_WRITE
@@ -154,6 +155,16 @@ def check_open_files() -> Check:
         return Check("open files", Verdict.OK, found)
     verdict = Verdict.FAIL if limit < OPEN_FILES_MIN else Verdict.WARN
     return Check("open files", verdict, found, f"ulimit -n {OPEN_FILES_GOOD} before the start")
+
+
+def check_role(role: ProcessRole, database_url: str) -> Check:
+    """The process does what its database lets it."""
+    parts = {"takes calls": role.serves, "runs jobs, consumers and schedules": role.works}
+    found = f"{role}: {' and '.join(part for part, does in parts.items() if does)}"
+    if role is not ProcessRole.ALL and database_url.startswith("sqlite:"):
+        return Check("role", Verdict.FAIL, f"{found}; SQLite has one process that does everything",
+                     "set [database] url to PostgreSQL, or [platform] role to all")  # fmt: skip
+    return Check("role", Verdict.OK, found)
 
 
 async def check_database(database: Database) -> Check:

@@ -42,6 +42,7 @@ def doctor(
     server = settings.of(ServerSettings)
     found = list(checks.local_checks(folder, server.host, server.port))
     url = database_url(settings)
+    found.append(checks.check_role(settings.of(PlatformSettings).role, url))
     file = Path(url.removeprefix("sqlite:"))
     running = find_running(folder)
     if running is not None:

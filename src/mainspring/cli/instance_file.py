@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from mainspring.kernel.process_role import ProcessRole
 from mainspring.ports.database import StartError
 
 RUNNING_FILE = "running.json"
@@ -27,16 +28,19 @@ class Running(msgspec.Struct, frozen=True):
     pid: int
     version: str
     new: bool = False
+    role: ProcessRole = ProcessRole.ALL
 
     def text(self, *, as_json: bool) -> str:
         """One line of JSON, or a few lines a person can act on."""
         if as_json:
             return msgspec.json.encode(self).decode()
         begun = f"New platform in {self.data_dir}: an empty database, new keys.\n"
+        reference = f"  reference  {self.docs}\n" if self.role.serves else ""
         return (
             f"Mainspring {self.version} is up at {self.url}\n"
             f"{begun if self.new else ''}"
-            f"  reference  {self.docs}\n"
+            f"{reference}"
+            f"  role       {self.role}\n"
             f"  data       {self.data_dir} ({self.database})\n"
             f"  admin key  {self.admin_key}\n"
             f"Ctrl+C stops it."

@@ -36,7 +36,9 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
 
     @contextlib.contextmanager
     def announce(running: Running) -> Iterator[None]:
-        with told(Path(running.data_dir), running):
+        # Other commands look for a process that takes their calls.
+        finds = running.role.serves
+        with told(Path(running.data_dir), running) if finds else contextlib.nullcontext():
             with contextlib.suppress(OSError):  # whoever started us may read no more
                 say(running)
                 sys.stdout.flush()
@@ -159,4 +161,5 @@ def _where(platform: Instance, settings: Settings, database: str) -> Running:
         pid=os.getpid(),
         version=version("mainspring"),
         new=platform.new,
+        role=platform.role,
     )

@@ -5,12 +5,15 @@ from typing import Annotated
 import typer
 
 from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, read_settings
+from mainspring.kernel.process_role import ProcessRole
 
 EPILOG = (
     "Examples:\n\n"
     "  [bold]mainspring up[/bold]  SQLite in ./mainspring-data, on http://127.0.0.1:8080\n\n"
     "  [bold]mainspring up shop/app.py --port 0[/bold]  your own App, on any free port\n\n"
     "  [bold]MAINSPRING_DATABASE__URL=postgresql://localhost/shop mainspring up[/bold]\n\n"
+    "  [bold]mainspring up --role work --port 8081[/bold]  jobs, consumers and schedules, beside "
+    "processes with --role serve\n\n"
     "SIGTERM or Ctrl+C drains: no new calls, running ones finish, then exit 0. A second one quits "
     "at once. The first start writes DATA_DIR/admin.key: an API key with every scope."
 )
@@ -27,6 +30,13 @@ def up(
     data_dir: DataDir = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Processes; more than 1 needs PostgreSQL.")
+    ] = None,
+    role: Annotated[
+        ProcessRole | None,
+        typer.Option(
+            help="Take calls, work off jobs, consumers and schedules, or both. Default: all; "
+            "others need PostgreSQL."
+        ),
     ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -46,6 +56,7 @@ def up(
         server__host=host,
         server__port=port,
         platform__workers=workers,
+        platform__role=role,
     )
     set_up(settings.of(LogSettings))
     run(settings, user_app, lambda running: typer.echo(running.text(as_json=as_json)))

@@ -255,6 +255,12 @@ class Unavailable(Failure):
     status, code, title = 503, "unavailable", "Temporarily unavailable"
 
 
+class NotServedHere(Unavailable):
+    """This process works and takes no calls; nothing was done."""
+
+    code, title = "not_served_here", "Not served by this process"
+
+
 class DeadlineExceeded(Failure):
     """The operation's time limit passed; nothing was committed."""
 

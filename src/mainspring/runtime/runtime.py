@@ -17,6 +17,7 @@ from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.measure import Measures
 from mainspring.kernel.personal_fields import PersonalFields
+from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.resource import make_all
 from mainspring.kernel.service import Service
@@ -66,7 +67,7 @@ class Runtime:
     """Dispatcher, consumer runner, workers, scheduler and sequencer over one open database.
 
     ``resources`` are what handlers reach with ``call.use``: ports and settings by their type. They
-    go before what services provide.
+    go before what services provide. ``role`` says what ``start`` sets in motion.
     """
 
     def __init__(
@@ -85,10 +86,10 @@ class Runtime:
         data_dir: Path | None = None,
         idempotency_required: bool = False,
         bus: Bus | None = None,
+        role: ProcessRole = ProcessRole.ALL,
     ) -> None:
-        self.database = database
-        self.clock = clock or SystemClock()
-        self.entropy = entropy or SystemEntropy()
+        self.database, self._role = database, role
+        self.clock, self.entropy = clock or SystemClock(), entropy or SystemEntropy()
         self.registry = Registry(services)
         self.ids = IdMaker(self.clock, self.entropy)
         self.board = Notifier()
@@ -205,23 +206,31 @@ class Runtime:
         return Round(batches, attempts, next_ms)
 
     async def start(self) -> None:
-        """Start everything that moves."""
+        """Start everything that moves in a process of this role.
+
+        Each numbers events: live feeds do not wait for a process that works.
+        """
         self._watchdog.start()
         await self.sequencer.start()
+        await self.measures.start()
+        if not self._role.works:
+            # So that a consumer that nobody has run yet misses nothing of what is committed here.
+            await self.consumer_runner.prepare()
+            return
         for publisher in self.publishers:
             await publisher.start()
-        await self.measures.start()
         await self.consumer_runner.start()
         await self.workers.start()
         await self.scheduler.start()
 
     async def stop(self, timeout_s: float = 10.0) -> None:
         """Stop taking work, let jobs finish for ``timeout_s``, hand the others back."""
-        await self.scheduler.stop()
-        await self.workers.stop(timeout_s)
-        for publisher in self.publishers:
-            await publisher.stop()
-        await self.consumer_runner.stop()
+        if self._role.works:
+            await self.scheduler.stop()
+            await self.workers.stop(timeout_s)
+            for publisher in self.publishers:
+                await publisher.stop()
+            await self.consumer_runner.stop()
         await self.measures.stop()
         await self.sequencer.stop()
         self._watchdog.stop()

@@ -31,7 +31,14 @@ from mainspring.interfaces.rest.arguments import ArgumentReader, parse_key
 from mainspring.interfaces.rest.uploads import file_head
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.clock import Clock
-from mainspring.kernel.errors import Failure, MethodNotAllowed, NotFound, RateLimited, Unavailable
+from mainspring.kernel.errors import (
+    Failure,
+    MethodNotAllowed,
+    NotFound,
+    NotServedHere,
+    RateLimited,
+    Unavailable,
+)
 from mainspring.kernel.etag import tag_of
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invocation, Invoker, Outcome, Renew
@@ -74,7 +81,10 @@ class Route:
 
 
 class RestApp:
-    """Serves operations, pages and mounted apps over HTTP. An ASGI 3 callable."""
+    """Serves operations, pages and mounted apps over HTTP. An ASGI 3 callable.
+
+    One that does not ``serves`` has only the pages that are added to it.
+    """
 
     def __init__(
         self,
@@ -88,8 +98,10 @@ class RestApp:
         mounts: Mapping[str, tuple[Asgi, str | None]] | None = None,
         server: ServerSettings | None = None,
         cors: CorsSettings | None = None,
+        serves: bool = True,
     ) -> None:
         self.gateway = gateway
+        self.serves = serves
         self._invoker = invoker
         self.settings = server or ServerSettings()
         self.metrics = metrics
@@ -107,8 +119,8 @@ class RestApp:
         self._refusals_logged_s: deque[float] = deque(maxlen=REFUSED_ORIGINS_LOGGED_MAX)
         self._unrouted: dict[str, RouteMeter] = {}
         self.router: Router[Route] = Router()
-        self.mounts = Mounts(mounts or {}, gateway)
-        for operation in operations:
+        self.mounts = Mounts((mounts or {}) if serves else {}, gateway)
+        for operation in operations if serves else ():
             self._add(operation)
 
     def _add(self, operation: Operation) -> None:
@@ -227,6 +239,11 @@ class RestApp:
         self._log.warning("origin_refused", origin=origin, request_id=exchange.request_id)
 
     async def _elsewhere(self, exchange: Exchange, path: str) -> RouteMeter | None:
+        if not self.serves:
+            raise NotServedHere(
+                "this process works and takes no calls: call one whose [platform] role is "
+                "serve or all"
+            )
         mount = self.mounts.find(path)
         if mount is None:
             raise NotFound("nothing is at this path")

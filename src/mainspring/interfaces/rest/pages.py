@@ -79,10 +79,16 @@ class Pages:
             ("/readyz", self._readyz),
             ("/metrics", self._metrics),
             ("/v1/status", self._show_status),
-            ("/v1/proof", self._show_proof),
-            ("/openapi.json", self._openapi),
         ):
             rest.add("GET", path, handle)
+        if rest.serves:
+            self._add_for_callers()
+
+    def _add_for_callers(self) -> None:
+        """Add what only who calls operations here asks for."""
+        rest = self._rest
+        rest.add("GET", "/v1/proof", self._show_proof)
+        rest.add("GET", "/openapi.json", self._openapi)
         for path in _FILES:
             rest.add("GET", path, _file(path))
         if rest.router.find("/") is None and rest.mounts.find("/") is None:
