@@ -29,7 +29,8 @@ _COLLATED = re.compile(r"\s*collate\b", re.IGNORECASE)
 _NOT_A_COLUMN_NAME = frozenset(
     {
         "add", "alter", "and", "as", "by", "check", "collate", "column", "constraint", "default",
-        "drop", "exists", "foreign", "from", "generated", "in", "index", "is", "like", "not", "null", "on", "or", "primary", "references", "rename", "select", "table", "to", "unique",
+        "drop", "exists", "foreign", "from", "generated", "in", "index", "is", "like", "not",
+        "null", "on", "or", "primary", "references", "rename", "select", "table", "to", "unique",
         "using", "where", "with",
     }
 )  # fmt: skip
