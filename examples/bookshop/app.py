@@ -1,8 +1,8 @@
 """A small bookshop on Mainspring: run it with ``mainspring up examples/bookshop/app.py``.
 
 It shows each thing an app can have: operations, an invariant the database keeps (no copy is sold
-twice), an event, a consumer, a job, a schedule, settings, a second service that the first one asks,
-and a web app of another make mounted beside them.
+twice), an event, a consumer, a job, a schedule, settings, a second service that the first one asks
+and has do something, and a web app of another make mounted beside them.
 """
 
 from pathlib import Path
@@ -19,6 +19,7 @@ from mainspring import (
     NotFound,
     Page,
     Query,
+    RequestOutcome,
     Response,
     Service,
     Statement,
@@ -39,7 +40,7 @@ shop = Service(
     migrations=Path(__file__).parent / "migrations",
     settings=ShopSettings,
 )
-delivery = Service("delivery", doc="What it costs to send books.")
+delivery = Service("delivery", doc="What it costs to send books, and sending them.")
 app = App("bookshop", services=[shop, delivery])
 
 
@@ -96,6 +97,10 @@ TAKE_COPIES = Statement(
     "UPDATE bookshop_books SET stock = stock - :copies, version = version + 1 "
     "WHERE id = :id AND stock >= :copies",
 )
+PUT_BACK = Statement(
+    "bookshop.put_back",
+    "UPDATE bookshop_books SET stock = stock + :copies, version = version + 1 WHERE id = :id",
+)
 COUNT_SALE = Statement(
     "bookshop.count_sale",
     "INSERT INTO bookshop_sales (book_id, copies, revenue_cents) VALUES (:id, :copies, :cents) "
@@ -117,6 +122,12 @@ class SoldOut(Conflict):
     """Fewer copies are left than were asked for."""
 
     code, title = "sold_out", "Not enough copies left"
+
+
+class TooHeavy(Conflict):
+    """No van takes that many."""
+
+    code, title = "too_heavy", "Too heavy for a van"
 
 
 @shop.event("bookshop.order.placed")
@@ -143,6 +154,11 @@ class NewOrder(Input, frozen=True):
 
 class Copies(Input, frozen=True):
     copies: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
+class Parcels(Input, frozen=True):
+    order_id: str
+    copies: Annotated[int, Meta(ge=1)]
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -215,6 +231,22 @@ async def get_delivery_cost(call: Call, query: Copies) -> int:
     return -(-query.copies // 4) * 450
 
 
+@delivery.event("delivery.parcels.sent", subject="order_id")
+class ParcelsSent(msgspec.Struct, frozen=True):
+    order_id: str
+    parcels: int
+
+
+@delivery.operation("POST /v1/parcels", scope="delivery:write", status=201, raises=(TooHeavy,))
+async def send_parcels(call: Call, new: Parcels) -> ParcelsSent:
+    """Send books to whoever ordered them."""
+    if new.copies > 50:
+        raise TooHeavy()
+    sent = ParcelsSent(new.order_id, -(-new.copies // 4))
+    call.emit(sent)
+    return sent
+
+
 @shop.operation("GET /v1/books/{id}/quote", scope="bookshop:read", raises=(NotFound,))
 async def get_quote(call: Call, id: str, query: Copies) -> Quote:
     """Tell what copies of a book cost, and what to have them sent."""
@@ -231,11 +263,32 @@ async def count_sale(call: Call, order: OrderPlaced) -> None:
     call.write(COUNT_SALE(id=order.book_id, copies=order.copies, cents=order.total_cents))
 
 
+# A change elsewhere is requested: after the commit, once, and a job hears how it ended.
+
+shop.acts("delivery:write")
+
+
 @shop.job(max_attempts=3)
 async def pack(call: Call, order_id: str) -> None:
-    """Pack an order."""
+    """Pack an order and have it sent."""
     order = await call.one(ORDER, id=order_id)
     call.write(ORDERS.update(order, state="packed"))
+    parcels = Parcels(order_id=order.id, copies=order.copies)
+    call.as_service().request(send_parcels.then(note_sent), parcels)
+
+
+@shop.job()
+async def note_sent(call: Call, outcome: RequestOutcome) -> None:
+    """Note that an order is sent; what nobody sends is cancelled, and its copies are put back."""
+    parcels = msgspec.json.decode(outcome.arguments["new"], type=Parcels)
+    order = await call.one(ORDER, id=parcels.order_id)
+    if outcome.failure is None:
+        call.write(ORDERS.update(order, state="sent"))
+    elif order.state == "packed":
+        call.write(
+            ORDERS.update(order, state="cancelled"),
+            PUT_BACK(id=order.book_id, copies=order.copies),
+        )
 
 
 @shop.job(queue="bulk")

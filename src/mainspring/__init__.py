@@ -42,6 +42,7 @@ from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page, Pag
 from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.policy import PerKey, RateClass, RetryPolicy
 from mainspring.kernel.registry import Registry
+from mainspring.kernel.request import RequestOutcome
 from mainspring.kernel.service import Service, handles
 from mainspring.kernel.table import Command, Query, Rows, Statement, Table
 from mainspring.kernel.user_app import App
@@ -96,6 +97,7 @@ __all__ = [
     "RateLimited",
     "Raw",
     "Registry",
+    "RequestOutcome",
     "Rerun",
     "Response",
     "RetryAfter",

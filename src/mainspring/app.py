@@ -94,7 +94,7 @@ SILENCE_MAX_MS = 1_000  # without word from other processes for longer, no ident
 def services_of(user_app: App | None) -> list[Service]:
     """Built-in services and the user's own. Raises Misdeclared when they do not fit together."""
     own = list(user_app.services) if user_app else []
-    if clash := {s.name for s in own} & {s.name for s in BUILT_IN}:
+    if clash := {s.name for s in own} & {"runtime", *(s.name for s in BUILT_IN)}:
         raise Misdeclared(
             f"the app names a service like a built-in one: {', '.join(sorted(clash))}"
         )

@@ -28,18 +28,32 @@ async def read(shop: Platform, path: str) -> Any:
     return (await shop.admin.get(path)).expect(200)
 
 
-async def test_an_order_takes_stock_is_packed_and_counted(shop: Platform) -> None:
+async def test_an_order_takes_stock_is_sent_and_counted(shop: Platform) -> None:
     book = await add(shop, "Emma", stock=3)
     buyer = await shop.as_key("bookshop:order")
     order = await buyer.post("/v1/book_orders", {"book_id": book["id"], "copies": 2})
     placed = order.expect(201)
     assert (placed["total_cents"], placed["state"]) == (1800, "placed")
     await shop.drain()
-    assert (await read(shop, f"/v1/book_orders/{placed['id']}"))["state"] == "packed"
+    assert (await read(shop, f"/v1/book_orders/{placed['id']}"))["state"] == "sent"
     sales = await read(shop, f"/v1/books/{book['id']}/sales")
     assert (sales["copies"], sales["revenue_cents"]) == (2, 1800)
     assert (await read(shop, f"/v1/books/{book['id']}"))["stock"] == 1
     assert [event.subject for event in await shop.events("bookshop.*")] == [placed["id"]]
+
+
+async def test_an_order_that_nobody_sends_is_cancelled_and_its_copies_are_back(
+    shop: Platform,
+) -> None:
+    book = await add(shop, "Emma", stock=70)
+    placed = (
+        await shop.admin.post("/v1/book_orders", {"book_id": book["id"], "copies": 60})
+    ).expect(201)
+    await shop.drain(failing=["runtime.request"])
+    assert (await read(shop, f"/v1/book_orders/{placed['id']}"))["state"] == "cancelled"
+    assert (await read(shop, f"/v1/books/{book['id']}"))["stock"] == 70
+    (refused,) = await shop.jobs("runtime.request", state="dead")
+    assert refused.error == "JobFailed: delivery.send_parcels: too_heavy: Too heavy for a van"
 
 
 async def test_a_quote_asks_the_delivery_service_as_whoever_calls(shop: Platform) -> None:

@@ -64,7 +64,7 @@ def test_updates_join_wherever_they_stand() -> None:
 def test_a_call_that_only_reads_says_so(stage: Callable[[Call], object]) -> None:
     context = Context(None, IdMaker(FakeClock(), SeededEntropy(1)), {}, {})  # type: ignore[arg-type]
     reads = ReadCall(context, SYSTEM, now_ms=1, request_id="req_1")
-    with pytest.raises(TypeError, match="a stream only reads"):
+    with pytest.raises(TypeError, match="this call only reads"):
         stage(reads)
     assert (reads.writes, reads.events, reads.jobs) == ([], [], [])
 

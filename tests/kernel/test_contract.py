@@ -151,7 +151,7 @@ def test_a_handler_that_takes_something_else_is_refused() -> None:
 CONTRACTS = """\
 from collections.abc import AsyncIterator
 import msgspec
-from mainspring import Call, Page, Response, Service, StreamItem, handles
+from mainspring import Call, Page, RequestOutcome, Response, Service, StreamItem, handles
 class Book(msgspec.Struct, frozen=True):
     id: str
 books = Service("books", doc="Books.")
@@ -161,6 +161,12 @@ async def get(call: Call, book_id: str) -> Response[Book]:
 @books.contract.stream("GET /v1/books/stream", scope=None)
 def follow(call: Call) -> AsyncIterator[StreamItem]:
     '''Follow.'''
+@books.contract.operation("POST /v1/books/{book_id}/lend", scope=None)
+async def lend(call: Call, book_id: str) -> Response[Book]:
+    '''Lend a book.'''
+@books.contract.job()
+async def lent(call: Call, outcome: RequestOutcome) -> None:
+    '''Tell how lending went.'''
 @books.contract.job()
 async def dust(call: Call, shelf: str, queue: str = "x") -> None:
     '''Dust.'''
@@ -169,6 +175,8 @@ RIGHT = """\
 @handles(get)
 async def right(call: Call, book_id: str) -> Response[Book]:
     call.enqueue(dust, shelf="top", queue="y")
+    call.request(lend, book_id=book_id)
+    call.as_service().request(lend.then(lent), book_id)
     return Response(Book(book_id))
 @handles(follow)
 async def right2(call: Call) -> AsyncIterator[StreamItem]:
@@ -189,6 +197,10 @@ WRONG = [
     "async def wrong(call: Call) -> None:\n    await get(call, id='b')\n",
     "async def wrong(call: Call) -> None:\n    call.enqueue(dust, shelf=1)\n",
     "async def wrong(call: Call) -> None:\n    call.enqueue(get, book_id='b')\n",
+    "async def wrong(call: Call) -> None:\n    call.request(lend, id='b')\n",
+    "async def wrong(call: Call) -> None:\n    call.request(lend.then(lent), book_id=1)\n",
+    "async def wrong(call: Call) -> None:\n    call.request(lend.then(dust), book_id='b')\n",
+    "async def wrong(call: Call) -> None:\n    call.request(dust, shelf='top')\n",
 ]
 
 

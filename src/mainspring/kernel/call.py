@@ -5,6 +5,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 
+from mainspring.kernel.authority import authorise
 from mainspring.kernel.caller import ADDRESS_ACCOUNT, ANONYMOUS, SYSTEM, TENANT_DEFAULT, Caller
 from mainspring.kernel.channel import Channel
 from mainspring.kernel.declaration import Misdeclared
@@ -15,8 +16,9 @@ from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invocation, Invoker, Renew
 from mainspring.kernel.job import ConfiguredJob, Job, StagedJob
 from mainspring.kernel.measure import VALUE_MAX, Measure, require_countable
-from mainspring.kernel.operation import Kind, Operation, Response
+from mainspring.kernel.operation import ConfiguredRequest, Kind, Operation, Response
 from mainspring.kernel.page import PAGE_BYTES_MAX
+from mainspring.kernel.request import StoredRequest
 from mainspring.kernel.table import Command, Query, Rows, Update, Write
 
 __all__ = [
@@ -33,8 +35,9 @@ ASK_DEPTH_MAX = 8  # handlers that wait for each other
 
 _encode = msgspec.json.Encoder().encode
 _READS = (
-    "a stream only reads: nothing commits what it stages. Write, emit, enqueue and measure in an "
-    "operation of another kind, which the caller calls beside the stream"
+    "this call only reads: nothing commits what it stages. Where it is somebody else's, stage with "
+    "the handler's own; in a stream write, emit, enqueue and measure in an operation of another "
+    "kind, which the caller calls beside the stream"
 )
 
 
@@ -53,10 +56,11 @@ class Reader(Protocol):
 class Context:
     """What is the same for every call of a running app.
 
-    ``invoker`` reaches other operations; ``acts`` has the scopes that each service holds itself.
+    ``invoker`` reaches other operations, ``requests`` is the job that calls one later; ``acts`` has
+    the scopes that each service holds itself.
     """
 
-    __slots__ = ("acts", "event_types", "ids", "invoker", "reader", "resources")
+    __slots__ = ("acts", "event_types", "ids", "invoker", "reader", "requests", "resources")
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class Context:
         self.resources = resources
         self.event_types = event_types
         self.invoker: Invoker | None = None  # set once what runs calls is there
+        self.requests: Job[[StoredRequest]] | None = None
         self.acts: Mapping[str, frozenset[str]] = {}
 
 
@@ -86,10 +91,10 @@ class Call:
     """
 
     __slots__ = (
-        "_asks", "_context", "_ids", "_ids_at", "_updated", "account", "attempt", "caller",
-        "causation_id", "correlation_id", "deadline_s", "events", "if_match", "jobs", "measures",
-        "now_ms", "path", "progress", "reader", "renew", "request_id", "reruns", "wakes",
-        "writes",
+        "_asks", "_context", "_ids", "_ids_at", "_stages_in", "_updated", "account", "attempt",
+        "caller", "causation_id", "correlation_id", "deadline_s", "events", "if_match", "jobs",
+        "measures", "now_ms", "path", "progress", "reader", "renew", "request_id", "reruns",
+        "wakes", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +114,7 @@ class Call:
     ) -> None:
         self._context = context
         self._asks = 0
+        self._stages_in: Call | None = None  # of a call as the service: the handler's own
         self.path = path
         self._ids: list[str] = []
         self._ids_at = 0
@@ -145,8 +151,8 @@ class Call:
         return True
 
     def of(self, caller: Caller) -> "Call":
-        """Return a call of somebody else at the same moment, to ask what they may read."""
-        return Call(
+        """Return a call of somebody else at the same moment, to read with what they may."""
+        return ReadCall(
             self._context,
             caller,
             now_ms=self.now_ms,
@@ -174,7 +180,7 @@ class Call:
         A re-run of the handler asks again. Raises AskFailed.
         """
         self._may_ask(operation)
-        self._asks += 1
+        (self._stages_in or self)._asks += 1
         invocation = Invocation(
             operation.name,
             operation.named(args, kwargs),
@@ -201,18 +207,14 @@ class Call:
         if operation.kind is not Kind.UNARY or operation.writes:
             raise Misdeclared(
                 f"{me} cannot ask {name}: only a unary operation that reads is asked. To change "
-                "something elsewhere emit an event that its service consumes, or enqueue a job"
+                "something elsewhere write call.request(...), or emit an event that its service "
+                "consumes"
             )
-        if isinstance(self, Transaction):
+        if isinstance(self._stages_in or self, Transaction):
             raise Misdeclared(
                 f"{me} cannot ask {name}: it runs inside a transaction, for which others wait"
             )
-        # What came through an invoker has a deadline; a job or a consumer acts as the platform.
-        if self.caller.kind == SYSTEM.kind and self.deadline_s is None:
-            raise Misdeclared(
-                f"{me} has no caller for whom it could ask {name}: declare what the service may "
-                "read with service.acts(...) and write call.as_service().ask(...)"
-            )
+        self._require_caller("ask", name)
         if name in self.path:
             raise Misdeclared(f"asking goes in a circle: {' asks '.join((*self.path, name))}")
         if len(self.path) >= ASK_DEPTH_MAX:
@@ -220,13 +222,71 @@ class Call:
                 f"more than {ASK_DEPTH_MAX} handlers wait for each other: "
                 f"{' asks '.join((*self.path, name))}"
             )
-        if self._asks >= ASKS_MAX:
+        if (self._stages_in or self)._asks >= ASKS_MAX:
             raise Misdeclared(
                 f"{me} asked {ASKS_MAX} times: ask for a page of what it needs instead of each"
             )
 
+    def _require_caller(self, verb: str, name: str) -> None:
+        """Raise Misdeclared where the platform itself would be the caller: it may do anything."""
+        # What came through an invoker has a deadline; a job or a consumer acts as the platform.
+        if self.caller.kind == SYSTEM.kind and self.deadline_s is None:
+            me = self.path[-1] if self.path else "this handler"
+            what = "read" if verb == "ask" else "do"
+            raise Misdeclared(
+                f"{me} has no caller for whom it could {verb} {name}: declare what the service may "
+                f"{what} with service.acts(...) and write call.as_service().{verb}(...)"
+            )
+
+    def request(
+        self,
+        operation: Operation[P, Any] | ConfiguredRequest[P],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> str:
+        """Stage a call of a writing operation, of another service mostly, and return its id.
+
+        It is made after this call's commit, by this call's own caller with what that one may do
+        then, again and again until it is answered, and takes effect once. What is refused is a dead
+        letter. ``Operation.then`` names the job that is told how it ended. A job and a consumer
+        request as the service. Raises AskDenied when the caller may not by now.
+        """
+        how = operation if isinstance(operation, ConfiguredRequest) else operation.then(None)
+        wanted, stages_in = how.operation, self._stages_in or self
+        self._may_request(wanted)
+        try:
+            authorise(wanted.scope, self.caller)
+        except Failure as failure:
+            raise AskFailed.of(wanted.name, failure) from failure
+        given = {
+            name: msgspec.Raw(_encode(value)) for name, value in wanted.bound(args, kwargs).items()
+        }
+        then = None if how.told is None else how.told.name
+        staged = StoredRequest(
+            wanted.name, given, self.caller.kind, self.caller.actor, self.now_ms, then
+        )
+        assert self._context.requests is not None  # set with the invoker
+        return stages_in.enqueue(self._context.requests, staged)
+
+    def _may_request(self, operation: Operation[..., Any]) -> None:
+        """Raise Misdeclared for what no handler does: it is a defect, whoever calls."""
+        name, me = operation.name, self.path[-1] if self.path else "this handler"
+        if operation.kind is not Kind.UNARY or not operation.writes:
+            raise Misdeclared(
+                f"{me} cannot request {name}: only a unary operation that writes is requested. "
+                "What reads is asked: write await call.ask(...)"
+            )
+        if operation.secret:
+            raise Misdeclared(
+                f"{me} cannot request {name}: its answer holds a secret, which is kept for nobody"
+            )
+        self._require_caller("request", name)
+
     def as_service(self) -> "Call":
-        """Return a call by the service itself, to ask with: it holds what ``acts`` declares.
+        """Return a call by the service itself, to ask and request with what ``acts`` declares.
+
+        What it requests is staged in this call. Nothing else can be staged with it.
 
         Raises Misdeclared when the service declares nothing.
         """
@@ -237,7 +297,9 @@ class Call:
                 f"the service {service!r} declares no scopes of its own: write "
                 "service.acts('orders:read'), say, beside it"
             )
-        return self.of(Caller("service", service, self.tenant, scopes))
+        acting = self.of(Caller("service", service, self.tenant, scopes))
+        acting._stages_in = self._stages_in or self
+        return acting
 
     @property
     def tenant(self) -> str:
@@ -386,7 +448,7 @@ class Call:
 
 
 class ReadCall(Call):
-    """The call of a stream: it is never committed, so it has nothing to stage with."""
+    """The call of a stream, or on behalf of somebody: never committed, with nothing to stage."""
 
     __slots__ = ()
 

@@ -54,8 +54,10 @@ class Contract(Generic[P]):
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Name positional arguments. Raises TypeError when they do not fit the signature."""
-        if not args:
-            return kwargs
+        return self.bound(args, kwargs) if args else kwargs
+
+    def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Name all arguments. Raises TypeError when one is missing, or none is called so."""
         bound = inspect.signature(self.declared).bind(None, *args, **kwargs)
         return dict(list(bound.arguments.items())[1:])  # without the call
 

@@ -12,7 +12,9 @@ import msgspec
 from mainspring.kernel import declaration
 from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
+from mainspring.kernel.job import Job
 from mainspring.kernel.policy import RateClass
+from mainspring.kernel.request import RequestOutcome
 
 T = TypeVar("T")
 if TYPE_CHECKING:  # ``Operation`` alone is any operation
@@ -234,10 +236,28 @@ class Operation(Contract[P], Generic[P, R]):
         super().attach(handler)
         self.prepare, self.shows = prepare or self.prepare, shows or self.shows
 
+    def then(self, told: Job[[RequestOutcome]] | None) -> "ConfiguredRequest[P]":
+        """Say which job is told how a request ended: ``call.request(take.then(taken), thing=…)``.
+
+        It is enqueued in the commit that ends the request: when it took effect, was refused, or
+        failed for the last time. A dead letter that is retried by hand tells again.
+        """
+        return ConfiguredRequest(self, told)
+
     async def __call__(self, call: Any, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the handler of a unary operation directly."""
         answer: R = await self.handler(call, *args, **kwargs)
         return answer
+
+
+class ConfiguredRequest(Generic[P]):
+    """An operation with the job that is told how a request ended. Made by ``Operation.then``."""
+
+    __slots__ = ("operation", "told")
+
+    def __init__(self, operation: Operation[P, Any], told: Job[[RequestOutcome]] | None) -> None:
+        self.operation = operation
+        self.told = told
 
 
 def _is_struct(kind: object) -> bool:

@@ -40,6 +40,7 @@ from mainspring.runtime.invoke.containment import Watchdog
 from mainspring.runtime.invoke.dispatcher import Dispatcher
 from mainspring.runtime.invoke.idempotency import IdempotencyKeys
 from mainspring.runtime.invoke.invoker import LocalInvoker
+from mainspring.runtime.invoke.requests import Requests
 from mainspring.runtime.jobs.admin import StoredJobs
 from mainspring.runtime.jobs.scheduler import JOB_KEPT_MS, Scheduler
 from mainspring.runtime.jobs.workers import JobAttempt, Workers
@@ -101,7 +102,6 @@ class Runtime:
         self.publishers = [Publisher(self.reader, bus, cursors)] if bus else []
         consumers = [*self.registry.consumers.values()]
         self.consumer_retry = ConsumerRetry(consumers, sealer, in_log=bus is None)
-        self.jobs = {**self.registry.jobs, **{j.name: j for j in self.consumer_retry.jobs.values()}}
         self.resources: dict[type, Any] = {
             **(resources or {}),
             Registry: self.registry,
@@ -115,8 +115,9 @@ class Runtime:
             Keyring: keyring,
             Telemetry: telemetry,
         }
-        context = Context(database, self.ids, self.resources, self.registry.event_types)
-        context.acts = {s.name: s.scopes for s in self.registry.services.values()}
+        context = self._context()
+        own = [context.requests, *self.consumer_retry.jobs.values()]
+        self.jobs = {**self.registry.jobs, **{job.name: job for job in own if job is not None}}
         self.metrics = metrics = Metrics(telemetry)
         metrics.declare(self.registry.services.values())
         self.measures = MeasureBuffer(database, self.board, telemetry)
@@ -140,6 +141,12 @@ class Runtime:
         self.scheduler = self._schedules(job_kept_ms)
         self.sequencer, self._watchdog = Sequencer(database, self.board), Watchdog()
         self.health = Health(database, self.clock, self._failing_loops, data_dir)
+
+    def _context(self) -> Context:
+        context = Context(self.database, self.ids, self.resources, self.registry.event_types)
+        context.acts = {s.name: s.scopes for s in self.registry.services.values()}
+        context.requests = Requests(context, self.registry, self.clock, self.entropy).job
+        return context
 
     def _at_most(self, name: str) -> int:
         """Return how many jobs of one key run at a time; of a job without a limit any number."""
