@@ -264,7 +264,7 @@ async def test_a_services_own_job_is_not_cancelled_by_those_who_may_write_jobs(
     await at_rest.runtime.dispatcher.commit(call)
     writer = Caller("key", "key_1", scopes=frozenset({"jobs:read", "jobs:write", "jobs:admin"}))
     for name in ("jobs.cancel", "jobs.retry"):
-        with pytest.raises(Forbidden, match=r"chores\.private .* takes chores:write too"):
+        with pytest.raises(Forbidden, match=r"chores\.private .* needs the scope chores:write too"):
             await at_rest.run(name, caller=writer, job_id=job_id)
     assert (await get(at_rest, job_id))["state"] == "ready"
     seen = await at_rest.value("jobs.get", caller=writer, job_id=job_id)

@@ -18,6 +18,12 @@ def settings() -> WebhookSettings:
 
 
 @pytest.fixture
+def private() -> bool:
+    """Whether deliveries may go to private addresses: the receivers are on this machine."""
+    return True
+
+
+@pytest.fixture
 def concurrency() -> dict[str, int]:
     """How many jobs of a queue run at a time, where it is not the default."""
     return {}
@@ -30,10 +36,10 @@ async def shop(
     settings: WebhookSettings,
     *,
     running: bool,
+    private: bool = True,
     concurrency: dict[str, int] | None = None,
 ) -> AsyncIterator[Shop]:
-    # The receivers of running platforms are on this machine.
-    web = AiohttpWeb(allow_private=running)
+    web = AiohttpWeb(allow_private=private)
     await web.open()
     resources = {HttpClient: web, WebhookSettings: settings}
     async with platform_of(
@@ -45,10 +51,10 @@ async def shop(
 
 @pytest.fixture
 async def at_rest(
-    database: Database, tmp_path: Path, settings: WebhookSettings
+    database: Database, tmp_path: Path, settings: WebhookSettings, private: bool
 ) -> AsyncIterator[Shop]:
     """A platform whose consumers and workers do not run."""
-    async with shop(database, tmp_path, settings, running=False) as found:
+    async with shop(database, tmp_path, settings, running=False, private=private) as found:
         yield found
 
 

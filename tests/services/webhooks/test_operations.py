@@ -84,6 +84,10 @@ class TestRefusals:
     def settings(self) -> WebhookSettings:
         return WebhookSettings(endpoints_max=2)
 
+    @pytest.fixture
+    def private(self) -> bool:
+        return False
+
     @pytest.mark.parametrize(
         "url",
         ["ftp://a.example/", "https://u:p@a.example/", "http://127.0.0.1/", "http://[::1]/",
