@@ -279,7 +279,7 @@ async def test_an_open_stream_shows_what_the_role_gives_now(client: Client) -> N
 
 async def test_people_read_what_happened_to_themselves(client: Client) -> None:
     user_id, token = await somebody(client, "events:read")
-    await placed(client, await client.note(open=True))  # and so all that came before it
+    await placed(client, await client.note(open=False))  # and so all that came before it
     mine = await client.events("*", token)
     assert {"users.user.created", "users.user.updated", "users.session.created"} <= {
         e["type"] for e in mine
