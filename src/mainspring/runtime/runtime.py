@@ -149,7 +149,12 @@ class Runtime:
         return context
 
     def _at_most(self, name: str) -> int:
-        """Return how many jobs of one key run at a time; of a job without a limit any number."""
+        """Return how many jobs of one key run at a time; of a job without a limit any number.
+
+        None of a job that this process does not know: who knows it lets the next one go.
+        """
+        if name not in self.jobs:
+            return 0
         limit = self.jobs[name].concurrency
         if limit is None:
             return sys.maxsize

@@ -116,3 +116,28 @@ async def test_jobs_of_one_key_keep_their_order(runtime: Runtime) -> None:
         order.append(only.priority)
         await run(runtime, only)
     assert order == [9, 0, 0, 0]
+
+
+async def test_what_another_version_parked_is_left_to_a_process_that_knows_it(
+    runtime: Runtime,
+) -> None:
+    job = limited(runtime, at_most=1)
+    await backlog(runtime, job, "slow", "slow")
+    await runtime.workers.claim("bulk", 10)
+    del runtime.jobs[job.name]
+    assert await runtime.workers.run_due() == []
+    assert await runtime.database.read(PARKED, ()) == [1]
+
+
+async def test_a_job_that_was_cancelled_aside_runs_when_it_is_retried(runtime: Runtime) -> None:
+    job = limited(runtime, at_most=1)
+    await backlog(runtime, job, "slow", "slow")
+    (first,) = await runtime.workers.claim("bulk", 10)
+    (aside,) = await jobs_in(runtime, "ready")
+    admin = StoredJobs(runtime.registry, runtime.workers)
+    for change in (admin.cancel, lambda call, job: admin.make_ready(call, job, "jobs:write")):
+        call = runtime.dispatcher.call(SYSTEM, request_id="req_1")
+        change(call, await admin.one(call, aside.id))
+        await runtime.dispatcher.commit(call)
+    assert await run(runtime, first) == "done"
+    assert [job.id for job in await runtime.workers.claim("bulk", 10)] == [aside.id]

@@ -189,21 +189,22 @@ class Workers:
 
         Only those that this process knows.
         """
-        now_ms = self._clock.now_ms()
-        claim = CLAIM_JOBS(
-            queue=queue,
-            # What another version of the program enqueued waits for a process that knows it.
-            names=msgspec.json.encode(list(self._jobs)).decode(),
-            limit=limit,
-            worker=self._name,
-            now_ms=now_ms,
-            lease_until_ms=now_ms + int(LEASE_S * 1000),
-        )
+        # What another version of the program enqueued waits for a process that knows it.
+        names = msgspec.json.encode(list(self._jobs)).decode()
         kept: list[ClaimedJob] = []
         found = True
 
         async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
             nonlocal found, kept
+            now_ms = self._clock.now_ms()  # each claim has a full lease, however many came before
+            claim = CLAIM_JOBS(
+                queue=queue,
+                names=names,
+                limit=limit,
+                worker=self._name,
+                now_ms=now_ms,
+                lease_until_ms=now_ms + int(LEASE_S * 1000),
+            )
             jobs = [ClaimedJob(*row) for row in await transaction.execute(claim)]
             jobs.sort(key=lambda job: (-job.priority, job.id))
             found, kept = bool(jobs), await self._limits.keep(transaction, jobs)
