@@ -1,5 +1,7 @@
 """The system tables as structs, and the named SQL that every part of the runtime shares."""
 
+from typing import TypedDict
+
 import msgspec
 
 from mainspring.kernel.table import Query, Statement, Table
@@ -102,6 +104,32 @@ class SubjectKey(msgspec.Struct, frozen=True):
     sealed: bytes
 
 
+_EACH = "SELECT value FROM json_each(:{})"
+_EACH_POSTGRES = "SELECT jsonb_array_elements_text(CAST(:{} AS text)::jsonb)"
+
+
+class EngineTexts(TypedDict):
+    """What a statement says to each engine."""
+
+    sql: str
+    postgres: str
+
+
+def both_engines(text: str, *, listed: str = "") -> EngineTexts:
+    """Return a text in the words of both engines.
+
+    ``{each}`` selects the strings of the JSON list ``:listed``; ``{lock}`` locks the rows that are
+    chosen, and passes by those that others have locked.
+    """
+    return EngineTexts(
+        sql=text.format(each=_EACH.format(listed), lock=""),
+        postgres=text.format(
+            each=_EACH_POSTGRES.format(listed),
+            lock="FOR UPDATE SKIP LOCKED",
+        ),
+    )
+
+
 EVENTS = Table("events", EventRow, key=("id",))
 ANSWERS = Table("idempotency", StoredAnswer, key=("key_hash",))
 ANSWER_BODIES = Table("answer_bodies", AnswerBody, key=("digest",))
@@ -178,18 +206,11 @@ UPDATE jobs SET state = 'running', attempt = attempt + 1, claim = claim + 1, wor
     unique_key = CASE WHEN coalesces THEN NULL ELSE unique_key END
 WHERE id IN (
     SELECT id FROM jobs WHERE queue = :queue AND state = 'ready' AND NOT parked
-        AND name IN (SELECT {names})
+        AND name IN ({each})
         AND NOT EXISTS (SELECT 1 FROM queues WHERE name = :queue AND paused)
     ORDER BY priority DESC, id LIMIT :limit {lock}
 ) RETURNING """
-IN_JSON = "value FROM json_each(:{0})"  # the strings of a JSON list
-IN_JSON_POSTGRES = "jsonb_array_elements_text(CAST(:{0} AS text)::jsonb)"
-CLAIM_JOBS = Statement(
-    "runtime.claim_jobs",
-    _CLAIM.format(lock="", names=IN_JSON.format("names")) + _CLAIMED,
-    postgres=_CLAIM.format(lock="FOR UPDATE SKIP LOCKED", names=IN_JSON_POSTGRES.format("names"))
-    + _CLAIMED,
-)
+CLAIM_JOBS = Statement("runtime.claim_jobs", **both_engines(_CLAIM + _CLAIMED, listed="names"))
 FINISH_JOB = Statement(
     "runtime.finish_job",
     "UPDATE jobs SET state = 'done', progress = 1, worker = NULL, error = NULL, "
@@ -213,14 +234,13 @@ BURY_JOB = Statement(
 )
 # Only of what runs, a JSON list of "id claim": a job whose claim or completion was lost on its way
 # has no task, and must go to whoever comes next.
-_RENEW = (
-    "UPDATE jobs SET lease_until_ms = :lease_until_ms WHERE state = 'running' AND worker = :worker "
-    "AND id || ' ' || claim IN (SELECT {runs})"
-)
 RENEW_LEASES = Statement(
     "runtime.renew_leases",
-    _RENEW.format(runs=IN_JSON.format("runs")),
-    postgres=_RENEW.format(runs=IN_JSON_POSTGRES.format("runs")),
+    **both_engines(
+        "UPDATE jobs SET lease_until_ms = :lease_until_ms "
+        "WHERE state = 'running' AND worker = :worker AND id || ' ' || claim IN ({each})",
+        listed="runs",
+    ),
 )
 SHOW_PROGRESS = Statement(
     "runtime.show_progress",
@@ -255,11 +275,7 @@ UPDATE jobs SET state = 'ready' WHERE id IN (
     SELECT id FROM jobs WHERE state = 'scheduled' AND run_at_ms <= :now_ms
     ORDER BY run_at_ms LIMIT :limit {lock}
 ) RETURNING queue"""
-PROMOTE_JOBS = Statement(
-    "runtime.promote_jobs",
-    _PROMOTE.format(lock=""),
-    postgres=_PROMOTE.format(lock="FOR UPDATE SKIP LOCKED"),
-)
+PROMOTE_JOBS = Statement("runtime.promote_jobs", **both_engines(_PROMOTE))
 NEXT_DUE = Query(
     "runtime.next_due",
     "SELECT run_at_ms FROM jobs WHERE state = 'scheduled' ORDER BY run_at_ms LIMIT 1",

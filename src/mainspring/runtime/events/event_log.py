@@ -12,7 +12,7 @@ from mainspring.runtime.events.log_bus import PARTITION, bus_event
 from mainspring.runtime.events.positions import Positions
 from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader
 from mainspring.runtime.notifier import wait
-from mainspring.runtime.tables import LAST_SEQ
+from mainspring.runtime.tables import LAST_SEQ, both_engines
 
 FOLLOW_EVENTS = 100  # held in memory for one who follows
 FOLLOW_SCANNED_MAX = 2_000  # read between two looks at the clock
@@ -45,11 +45,9 @@ _EVENTS_MADE = Query(
 )
 _PLACES = Query(
     "runtime.places",
-    "SELECT id, seq FROM events WHERE id IN (SELECT value FROM json_each(:ids))",
-    tuple,
-    postgres="SELECT id, seq FROM events "
-    "WHERE id IN (SELECT jsonb_array_elements_text(CAST(:ids AS text)::jsonb))",
+    row=tuple,
     long=(True, False),
+    **both_engines("SELECT id, seq FROM events WHERE id IN ({each})", listed="ids"),
 )
 
 

@@ -13,20 +13,20 @@ from mainspring.kernel.errors import Rerun
 from mainspring.kernel.table import Query, Statement, Table, Write
 from mainspring.ports.bus import BusEvent
 from mainspring.ports.database import Database
+from mainspring.runtime.tables import both_engines
 
 KEPT_MS = 7 * 24 * 3600 * 1000  # a publisher that was away for longer may have effects repeated
 SWEPT_MAX = 1_000  # rows in one commit
 SWEEP_EVERY_MS = 60_000
 
-_SEEN = (
-    "SELECT event_id FROM inbox WHERE consumer = :consumer AND source = :source "
-    "AND event_id IN (SELECT {ids})"
-)
 _FIND_SEEN = Query(
     "runtime.inbox_seen",
-    _SEEN.format(ids="value FROM json_each(:ids)"),
-    str,
-    postgres=_SEEN.format(ids="jsonb_array_elements_text(CAST(:ids AS text)::jsonb)"),
+    row=str,
+    **both_engines(
+        "SELECT event_id FROM inbox WHERE consumer = :consumer AND source = :source "
+        "AND event_id IN ({each})",
+        listed="ids",
+    ),
 )
 _SWEEP = Statement(
     "runtime.sweep_inbox",

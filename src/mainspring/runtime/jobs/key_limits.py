@@ -12,7 +12,7 @@ import msgspec
 
 from mainspring.kernel.table import Command, Query, Statement
 from mainspring.ports.database import Database, DatabaseTransaction
-from mainspring.runtime.tables import IN_JSON, IN_JSON_POSTGRES, ClaimedJob
+from mainspring.runtime.tables import ClaimedJob, both_engines
 
 SWEEP_KEYS = 500  # keys with parked jobs that one sweep looks at
 
@@ -35,33 +35,29 @@ _LOCK_KEYS = Statement(
     "(SELECT key FROM jsonb_array_elements_text(CAST(:keys AS text)::jsonb) AS key ORDER BY key) "
     "AS sorted",
 )
-_RUNNING = (
-    "SELECT limit_key, COUNT(*) FROM jobs WHERE state = 'running' AND limit_key IS NOT NULL "
-    "AND limit_key IN (SELECT {keys}) GROUP BY limit_key"
-)
 _RUNNING_OF = Statement(
     "runtime.running_of_keys",
-    _RUNNING.format(keys=IN_JSON.format("keys")),
-    postgres=_RUNNING.format(keys=IN_JSON_POSTGRES.format("keys")),
-)
-_PARK = (
-    "UPDATE jobs SET state = 'ready', parked = true, attempt = attempt - 1, worker = NULL "
-    "WHERE id IN (SELECT {ids})"
+    **both_engines(
+        "SELECT limit_key, COUNT(*) FROM jobs WHERE state = 'running' AND limit_key IS NOT NULL "
+        "AND limit_key IN ({each}) GROUP BY limit_key",
+        listed="keys",
+    ),
 )
 _PARK_JOBS = Statement(
     "runtime.park_jobs",
-    _PARK.format(ids=IN_JSON.format("ids")),
-    postgres=_PARK.format(ids=IN_JSON_POSTGRES.format("ids")),
+    **both_engines(
+        "UPDATE jobs SET state = 'ready', parked = true, attempt = attempt - 1, worker = NULL "
+        "WHERE id IN ({each})",
+        listed="ids",
+    ),
 )
-_NEXT = """
-UPDATE jobs SET parked = false WHERE id = (
-    SELECT id FROM jobs WHERE state = 'ready' AND parked AND limit_key = :limit_key
-    ORDER BY priority DESC, id LIMIT 1 {lock}
-)"""
 _LET_NEXT_GO = Statement(
     "runtime.let_next_job_go",
-    _NEXT.format(lock=""),
-    postgres=_NEXT.format(lock="FOR UPDATE SKIP LOCKED"),
+    **both_engines(
+        "UPDATE jobs SET parked = false WHERE id = (SELECT id FROM jobs "
+        "WHERE state = 'ready' AND parked AND limit_key = :limit_key "
+        "ORDER BY priority DESC, id LIMIT 1 {lock})"
+    ),
 )
 # From key to key by the index, however many jobs each has parked.
 _PARKED_KEYS = Query(
