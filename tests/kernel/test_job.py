@@ -3,11 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mainspring.kernel.call import SYSTEM, Call, Context
+from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.policy import PerKey, RatePerKey
 from mainspring.kernel.service import Service
 from mainspring.testing.clock import FakeClock, SeededEntropy
 
@@ -40,6 +43,27 @@ def test_what_does_not_fit_is_refused_when_it_is_enqueued() -> None:
         call().enqueue(move)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="priority is 0 to 9"):
         move.configure(priority=10)
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        ({"concurrency": PerKey("house", 2)}, "concurrency is per 'house'.*name one of door"),
+        ({"rate": RatePerKey("house", "2/s")}, "rate is per 'house'.*name one of door, wall"),
+        ({"rate": RatePerKey("door", "2/week")}, "its rate: '2/week' is not a rate"),
+        ({"rate": RatePerKey("door", "2/s", burst=0)}, "a burst is one start or more, not 0"),
+        ({"rate": RatePerKey("door", "2/s"), "coalesces": True}, "leave out coalesces= or rate="),
+        (
+            {"rate": RatePerKey("door", "2/s"), "concurrency": PerKey("wall", 2)},
+            "concurrency per 'wall' and rate per 'door': both limits of a job are per one argument",
+        ),
+    ],
+)
+def test_limits_that_do_not_fit_the_job_are_refused(limits: dict[str, Any], why: str) -> None:
+    with pytest.raises(Misdeclared, match=why):
+
+        @Service("houses", doc="Houses.").job(**limits)
+        async def paint(call: Call, door: str, wall: str) -> None: ...
 
 
 def test_a_type_checker_sees_a_wrong_argument(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.ports.database import Database
+from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.clock import FakeClock, SeededEntropy
@@ -28,6 +29,7 @@ async def runtime(database: Database, tmp_path: Path, clock: FakeClock) -> Runti
         [links],
         keyring=keyring,
         sealer=FieldEncryption(database, keyring, entropy),
+        resources={DatabaseClock: DatabaseClock(clock)},
         telemetry=Rollups(clock),
         clock=clock,
         entropy=entropy,

@@ -13,6 +13,7 @@ from mainspring.kernel.event import Personal
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.runtime.audit.merkle_store import Tree
+from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.notifier import wait
 from mainspring.runtime.runtime import Runtime
@@ -62,6 +63,7 @@ class LogPlatform:
             sealer=self.sealer,
             resources={
                 Database: database,
+                DatabaseClock: DatabaseClock(self.clock),
                 AuditSettings: AuditSettings(origin=ORIGIN),
             },
             telemetry=Rollups(self.clock),

@@ -14,6 +14,7 @@ from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
+from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.runtime.runtime import Runtime
@@ -106,7 +107,7 @@ async def platform_of(
         services,
         keyring=keyring,
         sealer=sealer,
-        resources=resources,
+        resources={DatabaseClock: DatabaseClock(clock), **(resources or {})},
         telemetry=Rollups(clock),
         clock=clock,
         entropy=entropy,

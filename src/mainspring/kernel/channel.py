@@ -9,6 +9,7 @@ LOCAL = "local:"  # channels with this prefix stay in the process that commits
 EVENTS = Channel("events")  # events were committed
 SEQUENCED = Channel("sequenced")  # events got their place in the log
 SCHEDULED = Channel("scheduled")  # a job waits for a time
+PARKED = Channel("local:parked")  # a job waits for its turn by the rate of its key
 FINISHED = Channel("local:finished")  # a run of a job ended
 CONSUMED = Channel("local:consumed")  # a consumer moved on
 MEASURED = Channel("local:measured")  # counts were written down

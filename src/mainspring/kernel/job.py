@@ -1,7 +1,7 @@
 """Jobs: durable work outside the call, staged with the write that needs it."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, Concatenate, Generic, ParamSpec
 
@@ -10,7 +10,7 @@ import msgspec
 from mainspring.kernel import declaration
 from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
-from mainspring.kernel.policy import PerKey, RetryPolicy
+from mainspring.kernel.policy import PerKey, Rate, RatePerKey, RetryPolicy
 
 P = ParamSpec("P")  # what a job takes beside its call
 JobHandler = Callable[Concatenate[Any, P], Awaitable[None]]
@@ -66,7 +66,9 @@ class RetryAfter(Later):
 class Job(Contract[P]):
     """A declared kind of job. Calling it calls its handler, so tests need no worker."""
 
-    __slots__ = ("args", "coalesces", "concurrency", "public", "queue", "retry", "timeout_s")
+    __slots__ = (
+        "args", "coalesces", "concurrency", "public", "queue", "rate", "retry", "timeout_s",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -79,25 +81,18 @@ class Job(Contract[P]):
         coalesces: bool = False,
         public: bool = False,
         concurrency: PerKey | None = None,
+        rate: RatePerKey | None = None,
     ) -> None:
         super().__init__(name, declared)
         self.coalesces = coalesces
         self.concurrency = concurrency
         self.public = public
         self.queue = queue
+        self.rate = rate
         self.retry = retry
         self.timeout_s = timeout_s
         names, hints = declaration.signature(name, declared)
-        if concurrency is not None and concurrency.argument not in names:
-            raise Misdeclared(
-                f"{name}: concurrency is per {concurrency.argument!r}, which it does not take: "
-                f"name one of {', '.join(names) or 'its arguments, of which it has none'}"
-            )
-        if concurrency is not None and coalesces:
-            raise Misdeclared(
-                f"{name}: a job that coalesces gives its key up when it is claimed, which comes "
-                "before its turn: leave out coalesces= or concurrency="
-            )
+        self._require_limits(names)
         declaration.require_async(name, declared)
         parameters = inspect.signature(declared).parameters
         fields: list[Any] = []
@@ -117,6 +112,38 @@ class Job(Contract[P]):
                     msgspec.convert(msgspec.to_builtins(value), kind)
         except (TypeError, msgspec.ValidationError) as error:
             raise Misdeclared(f"{name}: a default does not fit: {error}") from None
+
+    def _require_limits(self, names: Sequence[str]) -> None:
+        """Hold what is declared of limits against the arguments. Raises Misdeclared."""
+        limits = {"concurrency": self.concurrency, "rate": self.rate}
+        given = {word: limit for word, limit in limits.items() if limit is not None}
+        for word, limit in given.items():
+            if limit.argument not in names:
+                raise Misdeclared(
+                    f"{self.name}: {word} is per {limit.argument!r}, which it does not take: "
+                    f"name one of {', '.join(names) or 'its arguments, of which it has none'}"
+                )
+            if self.coalesces:
+                raise Misdeclared(
+                    f"{self.name}: a job that coalesces gives its key up when it is claimed, which "
+                    f"comes before its turn: leave out coalesces= or {word}="
+                )
+        if len({limit.argument for limit in given.values()}) > 1:
+            words = " and ".join(f"{word} per {limit.argument!r}" for word, limit in given.items())
+            raise Misdeclared(f"{self.name}: {words}: both limits of a job are per one argument")
+        if self.rate is not None and isinstance(self.rate.at_most, str):
+            try:
+                Rate.parse(self.rate.at_most)
+            except ValueError as error:
+                raise Misdeclared(f"{self.name}: its rate: {error}") from None
+        if self.rate is not None and self.rate.burst is not None and self.rate.burst < 1:
+            raise Misdeclared(f"{self.name}: a burst is one start or more, not {self.rate.burst}")
+
+    @property
+    def limited_by(self) -> str | None:
+        """Name the argument by whose value its runs are limited."""
+        limit = self.concurrency or self.rate
+        return None if limit is None else limit.argument
 
     def attach(self, handler: JobHandler[P]) -> None:
         """Have this function do it. Raises Misdeclared where it does not fit, or one does it."""

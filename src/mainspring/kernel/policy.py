@@ -44,6 +44,19 @@ class PerKey(msgspec.Struct, frozen=True):
     at_most: int | Callable[[Any], int]
 
 
+class RatePerKey(msgspec.Struct, frozen=True):
+    """How many jobs with one value of an argument start in a time, in all processes together.
+
+    ``at_most`` is ``N/s``, ``N/m`` or ``N/h``, or what returns that given the settings of the job's
+    service. So many may start at once after a pause, or ``burst`` of them: with 1 they are spread
+    evenly.
+    """
+
+    argument: str
+    at_most: str | Callable[[Any], str]
+    burst: int | None = None
+
+
 ATTEMPTS_DEFAULT = 20  # about a day: 1 s, 2 s, 4 s … then every six hours
 
 

@@ -29,7 +29,7 @@ from mainspring.kernel.operation import (
     Raw,
     StreamItem,
 )  # fmt: skip
-from mainspring.kernel.policy import ATTEMPTS_DEFAULT, PerKey, RateClass, RetryPolicy
+from mainspring.kernel.policy import ATTEMPTS_DEFAULT, PerKey, RateClass, RatePerKey, RetryPolicy
 from mainspring.kernel.resource import Resource
 
 E = TypeVar("E")
@@ -195,6 +195,7 @@ class Contracts:
         coalesces: bool = False,
         public: bool = False,
         concurrency: PerKey | None = None,
+        rate: RatePerKey | None = None,
     ) -> Callable[[JobHandler[P]], Job[P]]:
         """Declare a job. Delivered at least once; what its handler stages takes effect once.
 
@@ -205,7 +206,8 @@ class Contracts:
         arguments of their choice; the others are the service's own affair.
 
         With ``concurrency=PerKey("endpoint_id", 4)`` at most four with one value of that argument
-        run at a time, in all processes together; the others wait and hold no worker.
+        run at a time, in all processes together; the others wait and hold no worker. With
+        ``rate=RatePerKey("endpoint_id", "10/s")`` at most ten of them start in a second.
         """
 
         def declare(function: JobHandler[P]) -> Job[P]:
@@ -215,7 +217,7 @@ class Contracts:
             policy = retry or RetryPolicy(max_attempts=max_attempts)
             job = Job(
                 name, function, queue=queue, retry=policy, timeout_s=timeout_s,
-                coalesces=coalesces, public=public, concurrency=concurrency,
+                coalesces=coalesces, public=public, concurrency=concurrency, rate=rate,
             )  # fmt: skip
             if self._with_handlers:
                 job.attach(function)

@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,10 @@ from mainspring.kernel.resource import make_all
 from mainspring.kernel.service import Service
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus
-from mainspring.ports.database import Database
+from mainspring.ports.database import Database, StartError
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.telemetry import Telemetry
+from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
 from mainspring.runtime.events.consumer_runner import ConsumerRunner
 from mainspring.runtime.events.cursors import Cursors
@@ -42,6 +42,7 @@ from mainspring.runtime.invoke.idempotency import IdempotencyKeys
 from mainspring.runtime.invoke.invoker import LocalInvoker
 from mainspring.runtime.invoke.requests import Requests
 from mainspring.runtime.jobs.admin import StoredJobs
+from mainspring.runtime.jobs.key_limits import UNKNOWN, KeyLimit, limit_of
 from mainspring.runtime.jobs.scheduler import JOB_KEPT_MS, Scheduler
 from mainspring.runtime.jobs.workers import JobAttempt, Workers
 from mainspring.runtime.metrics.gauges import watch
@@ -128,17 +129,17 @@ class Runtime:
             database, self.dispatcher, self.consumer_retry, consumers, followed, self.clock,
             cursors=cursors,
         )  # fmt: skip
-        queues = {job.queue: CONCURRENCY["default"] for job in self.jobs.values()}
-        queues |= CONCURRENCY | self.registry.queues | dict(concurrency or {})
-        self.workers = Workers(
-            database, self.dispatcher, self.jobs, queues, self.board, self.clock, self.entropy,
-            metrics, self._at_most,
-        )  # fmt: skip
-        watch(metrics, database, followed.bus, queues=queues, consumers=self.registry.consumers)
+        time = self._database_clock()
+        self.workers = self._workers(concurrency or {}, time)
+        queues, named = self.workers.stats, self.registry.consumers
+        watch(metrics, database, followed.bus, queues=queues, consumers=named)
         self.resources[JobAdmin] = StoredJobs(self.registry, self.workers)
         declared = [each for s in self.registry.services.values() for each in s.resources]
         self._provided = make_all(declared, self.resources)
-        self.scheduler = self._schedules(job_kept_ms)
+        self.scheduler = Scheduler(
+            database, self.dispatcher, self.registry.schedules, self.board, time,
+            job_kept_ms=job_kept_ms, measures=self.registry.measures(),
+        )  # fmt: skip
         self.sequencer, self._watchdog = Sequencer(database, self.board), Watchdog()
         self.health = Health(database, self.clock, self._failing_loops, data_dir)
 
@@ -148,20 +149,36 @@ class Runtime:
         context.requests = Requests(context, self.registry, self.clock, self.entropy).job
         return context
 
-    def _at_most(self, name: str) -> int:
-        """Return how many jobs of one key run at a time; of a job without a limit any number.
+    def _database_clock(self) -> DatabaseClock:
+        """Return the one that was given, for tests, or that of the database."""
+        own = DatabaseClock(self.clock, None if self.database.exclusive else self.database)
+        clock: DatabaseClock = self.resources.setdefault(DatabaseClock, own)
+        return clock
 
-        None of a job that this process does not know: who knows it lets the next one go.
-        """
+    def _workers(self, concurrency: Mapping[str, int], time: DatabaseClock) -> Workers:
+        self._require_limits()
+        queues = {job.queue: CONCURRENCY["default"] for job in self.jobs.values()}
+        queues |= CONCURRENCY | self.registry.queues | dict(concurrency)
+        return Workers(
+            self.database, self.dispatcher, self.jobs, queues, self.board, time, self.entropy,
+            self.metrics, self._limit_of,
+        )  # fmt: skip
+
+    def _limit_of(self, name: str) -> KeyLimit:
+        """Return what a job is limited to per key."""
         if name not in self.jobs:
-            return 0
-        limit = self.jobs[name].concurrency
-        if limit is None:
-            return sys.maxsize
-        if isinstance(limit.at_most, int):
-            return limit.at_most
-        settings = self.registry.services[name.partition(".")[0]].settings
-        return limit.at_most(None if settings is None else self.resources[settings])
+            return UNKNOWN
+        service = self.registry.services.get(name.partition(".")[0])
+        settings = service.settings if service else None
+        return limit_of(self.jobs[name], settings and self.resources[settings])
+
+    def _require_limits(self) -> None:
+        """Look at the limit of every job once. Raises StartError."""
+        for name in self.jobs:
+            try:
+                self._limit_of(name)
+            except ValueError as error:
+                raise StartError(f"job {name}: its rate by the settings: {error}") from None
 
     def _local(self, keyring: Keyring, metrics: Metrics, key_required: bool) -> Invoker:
         return LocalInvoker(
@@ -173,12 +190,6 @@ class Runtime:
             metrics=metrics,
             blobs=self.resources.get(Blobs),
         )
-
-    def _schedules(self, job_kept_ms: int) -> Scheduler:
-        return Scheduler(
-            self.database, self.dispatcher, self.registry.schedules, self.board, self.clock,
-            job_kept_ms=job_kept_ms, measures=self.registry.measures(),
-        )  # fmt: skip
 
     def _failing_loops(self) -> list[str]:
         published = [why for publisher in self.publishers for why in publisher.failing()]

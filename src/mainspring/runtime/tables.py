@@ -105,7 +105,7 @@ class SubjectKey(msgspec.Struct, frozen=True):
 
 
 _EACH = "SELECT value FROM json_each(:{})"
-_EACH_POSTGRES = "SELECT jsonb_array_elements_text(CAST(:{} AS text)::jsonb)"
+_EACH_POSTGRES = "SELECT jsonb_array_elements_text(CAST(:{} AS text)::jsonb) AS value"
 
 
 class EngineTexts(TypedDict):

@@ -29,6 +29,7 @@ from mainspring.ports.bus import BusEvent
 from mainspring.ports.database import Database
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail, MailMessage
+from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.tables import EVENTS_AFTER
 from mainspring.services.users.api import Login, MadeApiKey, NewApiKey, NewUser
 from mainspring.services.users.passwords import Passwords
@@ -156,6 +157,7 @@ class Platform:
             Database: database,
             HttpClient: self.outgoing,
             Mail: self._mail,
+            DatabaseClock: DatabaseClock(self.clock),
             # Real hashes, at a price that a test can pay.
             Passwords: Passwords(self._entropy, memory_kib=8, passes=1, threads=1),
             **self._ports,

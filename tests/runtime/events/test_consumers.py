@@ -16,6 +16,7 @@ from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query, Statement, Table
 from mainspring.ports.bus import Bus
 from mainspring.ports.database import Database
+from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.cursors import LEASE_S, ClaimedCursor, CursorMoved, Cursors
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.inbox import KEPT_MS, SWEEP_EVERY_MS
@@ -74,6 +75,7 @@ class Shop:
         self.runtime = Runtime(
             database, [shop], keyring=self.keyring, sealer=sealer, clock=self.clock,
             entropy=entropy, bus=bus, telemetry=Rollups(self.clock),
+            resources={DatabaseClock: DatabaseClock(self.clock)},
         )  # fmt: skip
 
     async def open(self) -> "Shop":

@@ -11,13 +11,12 @@ import msgspec
 from mainspring.kernel import channel
 from mainspring.kernel.table import Command, Query, Statement, Table
 from mainspring.ports.database import Database
+from mainspring.runtime.database_clock import NOW_POSTGRES, NOW_SQLITE
 
 CONSUMED = frozenset({channel.CONSUMED})  # woken by every move
 LEASE_S = 5.0  # a process that is silent for longer has lost its cursors to whoever comes first
 RENEW_S = 1.5
 
-_NOW_SQLITE = "CAST(unixepoch('subsec') * 1000 AS integer)"
-_NOW_POSTGRES = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
 _ONE = "consumer = :consumer AND source = :source AND partition = :partition"
 
 
@@ -50,7 +49,7 @@ CURSORS = Table("consumer_cursors", CursorRow, key=("consumer", "source", "parti
 
 
 def _by_database_time(name: str, text: str) -> Statement:
-    return Statement(name, text.format(now=_NOW_SQLITE), postgres=text.format(now=_NOW_POSTGRES))
+    return Statement(name, text.format(now=NOW_SQLITE), postgres=text.format(now=NOW_POSTGRES))
 
 
 _FIND = (
@@ -58,9 +57,9 @@ _FIND = (
 )
 FIND_CURSOR = Query(
     "runtime.cursor",
-    _FIND.format(now=_NOW_SQLITE),
+    _FIND.format(now=NOW_SQLITE),
     _Held,
-    postgres=_FIND.format(now=_NOW_POSTGRES),
+    postgres=_FIND.format(now=NOW_POSTGRES),
 )
 _CLAIM = _by_database_time(
     "runtime.claim_cursor",

@@ -1,6 +1,7 @@
 """The commit: runs a handler and makes everything it staged durable in one transaction."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Protocol
 
 import msgspec
@@ -39,6 +40,7 @@ from mainspring.runtime.tables import EVENTS, JOBS, JobRow
 __all__ = ["CommitListener", "Dispatcher", "Idempotency", "Outcome", "answer", "job_row"]
 
 RERUNS_MAX = 5
+LIMIT_VALUE_CHARS_MAX = 200  # of what limits jobs per key; its digest stands for a longer one
 EVENT_WAKES = frozenset({channel.EVENTS})
 
 _encode = msgspec.json.Encoder().encode
@@ -439,8 +441,10 @@ def job_row(call: Call, staged: StagedJob) -> JobRow:
 
 
 def _limit_key(call: Call, staged: StagedJob) -> str | None:
-    limit = staged.job.concurrency
-    if limit is None:
+    argument = staged.job.limited_by
+    if argument is None:
         return None
-    value = msgspec.json.decode(staged.args)[limit.argument]
+    value = str(msgspec.json.decode(staged.args)[argument])
+    if len(value) > LIMIT_VALUE_CHARS_MAX or "\0" in value:
+        value = sha256(value.encode()).hexdigest()
     return f"{call.tenant} {staged.job.name} {value}"

@@ -13,6 +13,7 @@ from mainspring.ports.database import Database, StartError
 from mainspring.runtime.events.consumer_runner import consumer_caller
 from mainspring.runtime.invoke.dispatcher import Dispatcher
 from mainspring.runtime.invoke.idempotency import ANSWER_KEPT_MS
+from mainspring.runtime.jobs.key_limits import FORGET_RATES
 from mainspring.runtime.jobs.workers import execute
 from mainspring.runtime.metrics.measures import FORGET_MEASURES
 from mainspring.runtime.notifier import Notifier, wait
@@ -152,6 +153,7 @@ class Scheduler:
             HEAL_ANSWER_BODIES(latest_ms=now_ms + 2 * ANSWER_KEPT_MS, limit=SWEEP_MAX),
             FORGET_ANSWERS(now_ms=now_ms, limit=SWEEP_MAX),
             FORGET_ANSWER_BODIES(now_ms=now_ms, limit=SWEEP_MAX),
+            FORGET_RATES(now_us=now_ms * 1000, limit=SWEEP_MAX),
             FORGET_JOBS(before=job_id_at(ended_ms), ended_ms=ended_ms, limit=SWEEP_MAX),
             *[
                 FORGET_MEASURES(

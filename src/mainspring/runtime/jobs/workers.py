@@ -17,19 +17,20 @@ import structlog
 from mainspring.kernel import channel
 from mainspring.kernel.call import Call
 from mainspring.kernel.channel import Channel
-from mainspring.kernel.clock import Clock, Entropy
+from mainspring.kernel.clock import Entropy
 from mainspring.kernel.errors import ConcurrentUpdate, Failure, Rerun, Unavailable
 from mainspring.kernel.job import SNOOZES_MAX, Job, JobFailed, Later, Snooze
 from mainspring.kernel.table import Command, Write
 from mainspring.kernel.visibility import acting_for
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
 from mainspring.ports.listeners import described
+from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.consumer_runner import consumer_caller
 from mainspring.runtime.invoke.containment import attempt as attempt_alone
 from mainspring.runtime.invoke.containment import end
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
 from mainspring.runtime.invoke.keyed_locks import contested
-from mainspring.runtime.jobs.key_limits import AtMost, KeyLimits
+from mainspring.runtime.jobs.key_limits import KeyLimits, LimitOf
 from mainspring.runtime.metrics.sliding_window import SlidingWindow
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.notifier import Notifier, wait
@@ -108,10 +109,10 @@ class Workers:
         jobs: Mapping[str, Job[...]],
         concurrency: Mapping[str, int],
         board: Notifier,
-        clock: Clock,
+        clock: DatabaseClock,
         entropy: Entropy,
         metrics: Metrics,
-        at_most: AtMost,
+        limit_of: LimitOf,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
@@ -122,7 +123,7 @@ class Workers:
         self._entropy = entropy
         self._metrics = metrics
         self._name = entropy.token(8).hex()
-        self._limits = KeyLimits(database, at_most)
+        self._limits = KeyLimits(database, limit_of)
         self._supervisor = Supervisor()
         # By task, not by job: one that was cancelled and retried can run here twice at a time.
         self._running: dict[asyncio.Task[None], tuple[ClaimedJob, Call]] = {}
@@ -134,6 +135,7 @@ class Workers:
 
     async def start(self) -> None:
         """Start claiming."""
+        await self._clock.sync()
         if self._database.exclusive:
             # Whoever held these leases is gone: this process is the only one there can be.
             # However long a lease runs by the clock: that may have been set back since.
@@ -144,6 +146,7 @@ class Workers:
             self._supervisor.start(f"queue {queue}", partial(self._serve, queue))
         self._supervisor.start("scheduled jobs", self._promote)
         self._supervisor.start("expired leases", self._reclaim)
+        self._supervisor.start("limits per key", self._release)
 
     def failing(self) -> list[str]:
         """Name the loops of the workers that fail, and why."""
@@ -207,8 +210,9 @@ class Workers:
             )
             jobs = [ClaimedJob(*row) for row in await transaction.execute(claim)]
             jobs.sort(key=lambda job: (-job.priority, job.id))
-            found, kept = bool(jobs), await self._limits.keep(transaction, jobs)
-            return (), frozenset()
+            found = bool(jobs)
+            kept, wakes = await self._limits.keep(transaction, jobs, now_ms)
+            return (), wakes
 
         while found and not kept:  # until there is one whose key has room
             await self._database.transact(body)
@@ -248,10 +252,11 @@ class Workers:
         For a process in which nothing moves by itself: ``start`` was not called. What those jobs
         enqueue is due the next time; there is nothing left when none is returned.
         """
+        await self._clock.sync()
         now_ms = self._clock.now_ms()
         await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
         await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
-        await self._limits.restore()
+        await self._limits.release(now_ms)
 
         async def run(queue: str, job: ClaimedJob) -> JobAttempt:
             return await self._run_timed(queue, job, self._begin(queue, job))
@@ -263,9 +268,10 @@ class Workers:
         ]
 
     async def next_due_ms(self) -> int | None:
-        """Return when the next of the jobs that wait for their time is due."""
+        """Return when the next of the jobs is due that wait for their time, or their turn."""
         due = await self._database.read(NEXT_DUE, ())
-        return due[0] if due else None
+        turn_ms = self._limits.next_ms
+        return min(due if turn_ms is None else [*due, turn_ms], default=None)
 
     # Running
 
@@ -443,13 +449,21 @@ class Workers:
         with self._board.listen(channel.SCHEDULED) as signal:
             while True:
                 signal.clear()
-                due_ms = await self.next_due_ms()
+                due = await self._database.read(NEXT_DUE, ())
                 now_ms = self._clock.now_ms()
-                if due_ms is not None and due_ms <= now_ms:
+                if due and due[0] <= now_ms:
                     await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
                     continue
-                delay_s = POLL_S if due_ms is None else (due_ms - now_ms) / 1000
+                delay_s = (due[0] - now_ms) / 1000 if due else POLL_S
                 await wait(signal, min(delay_s, POLL_S))
+
+    async def _release(self) -> None:
+        """Let jobs go that waited for the limit of their key."""
+        with self._board.listen(channel.PARKED) as signal:
+            while True:
+                signal.clear()
+                delay_s = await self._limits.release(self._clock.now_ms())
+                await wait(signal, delay_s)
 
     async def _reclaim(self) -> None:
         """Take jobs back from workers that died."""
@@ -462,6 +476,7 @@ class Workers:
 
     async def _reclaim_expired(self, looked_ms: int) -> int:
         """Make jobs ready whose lease has ended; return when that was."""
+        await self._clock.sync()
         now_ms = self._clock.now_ms()
         running = list(self._running.values())
         if now_ms < looked_ms - CLOCK_SLACK_MS:
@@ -470,8 +485,6 @@ class Workers:
             # This process slept, or the clock was moved: what runs here is well all the same.
             await self._database.commit(self._renewal(running))
         await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
-        if await self._limits.restore():
-            self._board.wake(frozenset(map(channel.room, self._concurrency)))
         return now_ms
 
     async def _heal_times(self, now_ms: int) -> None:
