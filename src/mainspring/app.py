@@ -261,7 +261,9 @@ class Instance:
             self.runtime.resources[Authenticator],
             clock,
             self.runtime.metrics,
-            limits=Limits(settings.of(LimitSettings), filled[RateLimits]),
+            limits=Limits(
+                settings.of(LimitSettings), filled[RateLimits], self.runtime.registry.rate_classes
+            ),
             silence_max_ms=None if self.database.exclusive else SILENCE_MAX_MS,
         )
         self.runtime.dispatcher.on_commit(self.gateway.on_commit)

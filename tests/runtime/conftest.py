@@ -6,6 +6,7 @@ import pytest
 
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.adapters.telemetry.rollups import Rollups
+from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
 from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.field_encryption import FieldEncryption
@@ -20,13 +21,20 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def runtime(database: Database, tmp_path: Path, clock: FakeClock) -> Runtime:
+def services() -> list[Service]:
+    return [links]
+
+
+@pytest.fixture
+async def runtime(
+    database: Database, tmp_path: Path, clock: FakeClock, services: list[Service]
+) -> Runtime:
     entropy = SeededEntropy(1)
     keyring = FileKeyring(tmp_path / "keyring.json", clock=clock, entropy=entropy)
     await keyring.open()
     runtime = Runtime(
         database,
-        [links],
+        services,
         keyring=keyring,
         sealer=FieldEncryption(database, keyring, entropy),
         resources={DatabaseClock: DatabaseClock(clock)},

@@ -1,14 +1,19 @@
 """How often: which limit counts a call, and what its caller is told of it."""
 
+import difflib
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from mainspring.gateway.identify import CachedIdentity
 from mainspring.gateway.settings import LimitSettings
 from mainspring.kernel.errors import RateLimited
 from mainspring.kernel.policy import Rate, RateClass
+from mainspring.ports.database import StartError
 from mainspring.ports.limits import LimitVerdict, RateLimits
 
 Headers = tuple[tuple[bytes, bytes], ...]
+NO_CLASSES: Mapping[str, RateClass] = MappingProxyType({})
 
 
 class Refused(RateLimited):
@@ -63,11 +68,34 @@ class Policy:
 
 
 class Limits:
-    """The policies: a known caller by who it is, anyone else and each log-in by address."""
+    """The policies: a known caller by who it is, anyone else and each log-in by address.
 
-    __slots__ = ("anonymous", "default", "login")
+    ``classes`` are those that services declare, each a policy of its own. Raises StartError for a
+    setting of another.
+    """
 
-    def __init__(self, settings: LimitSettings, limits: RateLimits) -> None:
+    __slots__ = ("_own", "anonymous", "default", "login")
+
+    def __init__(
+        self,
+        settings: LimitSettings,
+        limits: RateLimits,
+        classes: Mapping[str, RateClass] = NO_CLASSES,
+    ) -> None:
+        for name in settings.own.keys() - classes.keys():
+            near = difflib.get_close_matches(name, classes, n=1)
+            raise StartError(
+                f"[limits] own: no service declares the rate class {name!r}; "
+                + (
+                    f"did you mean {near[0]}?"
+                    if near
+                    else f"there are {', '.join(classes) or 'none'}"
+                )
+            )
+        self._own = {
+            name: Policy(name, settings.own.get(name, rate_class.rate), limits)
+            for name, rate_class in classes.items()
+        }
         self.default = Policy("default", settings.default, limits)
         self.anonymous = Policy("anonymous", settings.anonymous, limits)
         self.login = Policy("login", settings.login, limits)
@@ -78,6 +106,10 @@ class Limits:
             return ()
         if rate is RateClass.LOGIN:
             return await self.login.take(network)
+        if rate is not RateClass.DEFAULT:
+            return await self._own[rate.name].take(
+                network if known.caller.id is None else known.limit_key
+            )
         if known.caller.id is None:
             return await self.anonymous.take(network)
         return await self.default.take(known.limit_key)

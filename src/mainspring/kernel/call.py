@@ -15,7 +15,7 @@ from mainspring.kernel.event import EventType, StagedEvent, require_size
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invocation, Invoker, Renew
 from mainspring.kernel.job import ConfiguredJob, Job, StagedJob
-from mainspring.kernel.measure import VALUE_MAX, Measure, require_countable
+from mainspring.kernel.measure import NO_MEASURES, VALUE_MAX, Measure, require_countable
 from mainspring.kernel.operation import ConfiguredRequest, Kind, Operation, Response
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.request import StoredRequest
@@ -60,7 +60,9 @@ class Context:
     the scopes that each service holds itself.
     """
 
-    __slots__ = ("acts", "event_types", "ids", "invoker", "reader", "requests", "resources")
+    __slots__ = (
+        "acts", "event_types", "ids", "invoker", "measures", "reader", "requests", "resources",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -68,14 +70,33 @@ class Context:
         ids: IdMaker,
         resources: Mapping[type, Any],
         event_types: Mapping[type, EventType[Any]],
+        measures: Mapping[str, Measure] = NO_MEASURES,
     ) -> None:
         self.reader = reader
         self.ids = ids
         self.resources = resources
         self.event_types = event_types
+        self.measures = measures
         self.invoker: Invoker | None = None  # set once what runs calls is there
         self.requests: Job[[StoredRequest]] | None = None
         self.acts: Mapping[str, frozenset[str]] = {}
+
+    def event_type(self, data: type) -> EventType[Any]:
+        """Return the type of the events with this data. Raises Misdeclared when there is none."""
+        if data not in self.event_types:
+            raise Misdeclared(
+                f"{data.__qualname__} is the data of no event of this app: declare it with "
+                "@service.event('service.thing.happened')"
+            )
+        return self.event_types[data]
+
+    def require_measure(self, measure: Measure) -> None:
+        """Raise Misdeclared for a measure of no service: nothing would ever sweep its counts."""
+        if self.measures.get(measure.name) != measure:
+            raise Misdeclared(
+                f"no service of this app declares the measure {measure.name!r} as it is here: "
+                "count what service.measure('clicks', doc=…) returns"
+            )
 
 
 class Call:
@@ -383,9 +404,9 @@ class Call:
     def emit(self, data: object, *, subject: str | None = None) -> str:
         """Stage an event; its type is that of ``data``'s struct. Returns its id.
 
-        Raises EventTooLarge.
+        Raises EventTooLarge, and Misdeclared for what no service declares.
         """
-        event = self._context.event_types[type(data)]
+        event = self._context.event_type(type(data))
         about = subject if subject is not None else getattr(data, event.subject)
         return self._emit(event, data, about, _encode(data))
 
@@ -395,7 +416,7 @@ class Call:
         For data with members that only a schema of the user's knows. Returns its id. Raises
         EventTooLarge.
         """
-        return self._emit(self._context.event_types[kind], data, subject, bytes(data))
+        return self._emit(self._context.event_type(kind), data, subject, bytes(data))
 
     def _emit(self, event: EventType[Any], data: object, subject: str, json: bytes) -> str:
         require_size(event.name, len(json))
@@ -421,8 +442,10 @@ class Call:
         """Count something, if this call holds: by its commit, or its answer where it only reads.
 
         It is no event and is not audited. It is written down within a second, and a process that is
-        killed loses no more than that. Raises ValueError for a value below 1 or a long key.
+        killed loses no more than that. Raises ValueError for a value below 1 or a long key,
+        and Misdeclared for a measure that no service declares.
         """
+        self._context.require_measure(measure)
         require_countable(measure, value, key)
         counted = self.measures.get((measure, key), 0) + value
         self.measures[measure, key] = min(counted, VALUE_MAX)

@@ -1,5 +1,7 @@
 """Measures: counts of what happens often and needs no event, such as clicks and page views."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -12,6 +14,7 @@ KEEP_DAYS = 400  # a year, and a month to compare with
 KEY_CHARS_MAX = 200
 VALUE_MAX = 1_000_000_000
 FOREVER_MS = 2**53
+NO_MEASURES: Mapping[str, "Measure"] = MappingProxyType({})
 
 
 class Measure(msgspec.Struct, frozen=True):

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable
-from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -26,12 +25,25 @@ class Rate(msgspec.Struct, frozen=True):
         return cls(int(match[1]), _UNIT_S[match[2]])
 
 
-class RateClass(StrEnum):
-    """Which limit of the settings an operation counts against."""
+class RateClass(msgspec.Struct, frozen=True):
+    """Which limit of the settings an operation counts against.
 
-    DEFAULT = "default"
-    LOGIN = "login"
-    UNLIMITED = "unlimited"
+    The settings say how often for the platform's own. ``Service.rate_class`` makes others, with
+    the ``rate`` that holds where the settings say nothing.
+    """
+
+    name: str
+    rate: str = ""
+
+    DEFAULT: ClassVar["RateClass"]
+    LOGIN: ClassVar["RateClass"]
+    UNLIMITED: ClassVar["RateClass"]
+
+
+RateClass.DEFAULT = RateClass("default")
+RateClass.LOGIN = RateClass("login")
+RateClass.UNLIMITED = RateClass("unlimited")
+OWN_CLASSES = {c.name: c for c in (RateClass.DEFAULT, RateClass.LOGIN, RateClass.UNLIMITED)}
 
 
 class PerKey(msgspec.Struct, frozen=True):

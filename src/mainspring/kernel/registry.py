@@ -9,6 +9,7 @@ from mainspring.kernel.event import EventType
 from mainspring.kernel.job import Job, Schedule
 from mainspring.kernel.measure import Measure
 from mainspring.kernel.operation import Operation
+from mainspring.kernel.policy import OWN_CLASSES, RateClass
 from mainspring.kernel.service import Consumer, Service
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
@@ -18,8 +19,8 @@ class Registry:
     """Looks up operations, events, jobs and consumers. Raises ValueError on a clash of names."""
 
     __slots__ = (
-        "consumers", "event_types", "events", "jobs", "operations", "queues", "schedules",
-        "services",
+        "consumers", "event_types", "events", "jobs", "operations", "queues", "rate_classes",
+        "schedules", "services",
     )  # fmt: skip
 
     def __init__(self, services: Iterable[Service]) -> None:
@@ -31,6 +32,7 @@ class Registry:
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
         self.queues: dict[str, int] = {}
+        self.rate_classes: dict[str, RateClass] = {}
         shapes: dict[tuple[str, str], Operation] = {}
         for service in services:
             if service.name in self.services:
@@ -59,7 +61,31 @@ class Registry:
                         f"name it {service.name}_{queue}, say"
                     )
                 self.queues[queue] = concurrency
+            for name, rate_class in service.rate_classes.items():
+                if name in self.rate_classes:
+                    raise Misdeclared(
+                        f"{service.name} declares the rate class {name!r}, which another service "
+                        f"has: name it {service.name}_{name}, say"
+                    )
+                self.rate_classes[name] = rate_class
+        self._require_rate_classes()
 
-    def measures(self) -> list[Measure]:
-        """Return what the services measure."""
-        return [one for service in self.services.values() for one in service.measures.values()]
+    def _require_rate_classes(self) -> None:
+        """Raise Misdeclared for an operation that counts against what nobody declares."""
+        known = OWN_CLASSES | self.rate_classes
+        for operation in self.operations.values():
+            rate = operation.rate
+            if not isinstance(rate, RateClass) or known.get(rate.name) != rate:
+                raise Misdeclared(
+                    f"{place(operation.declared)}: {operation.name} counts against the rate class "
+                    f"{getattr(rate, 'name', rate)!r}, which no service declares: give it what "
+                    "service.rate_class('search', '10/s') returns"
+                )
+
+    def measures(self) -> dict[str, Measure]:
+        """Return what the services measure, by name."""
+        return {
+            measure.name: measure
+            for service in self.services.values()
+            for measure in service.measures.values()
+        }

@@ -29,7 +29,15 @@ from mainspring.kernel.operation import (
     Raw,
     StreamItem,
 )  # fmt: skip
-from mainspring.kernel.policy import ATTEMPTS_DEFAULT, PerKey, RateClass, RatePerKey, RetryPolicy
+from mainspring.kernel.policy import (
+    ATTEMPTS_DEFAULT,
+    OWN_CLASSES,
+    PerKey,
+    Rate,
+    RateClass,
+    RatePerKey,
+    RetryPolicy,
+)
 from mainspring.kernel.resource import Resource
 
 E = TypeVar("E")
@@ -42,7 +50,7 @@ UnaryHandler = Callable[Concatenate[Any, P], Awaitable[R]]
 Streaming = Callable[Concatenate[Any, P], Streamed]
 Judge = Callable[[Call, Envelope], Awaitable[bool]]
 
-_QUEUE = re.compile(r"[a-z][a-z0-9_]{0,49}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _PATTERN = re.compile(r"\*|[a-z0-9_]+(?:\.[a-z0-9_]+)?\.(?:\*|[a-z0-9_]+)")
 JOB_TIMEOUT_S = 300.0
 CONSUMER_BATCH_MAX = 256  # events one call of a consumer is given
@@ -310,6 +318,7 @@ class Service(Contracts):
         self.schedules: list[Schedule] = []
         self.resources: list[Resource] = []
         self.queues: dict[str, int] = {}
+        self.rate_classes: dict[str, RateClass] = {}
         self.describe: Describe | None = None
         self.judge: Judge | None = None
 
@@ -448,7 +457,7 @@ class Service(Contracts):
         One process runs ``concurrency`` of its jobs at a time unless ``[queues] own`` says
         otherwise.
         """
-        if not _QUEUE.fullmatch(name) or name in QUEUES:
+        if not _NAME.fullmatch(name) or name in QUEUES:
             raise Misdeclared(
                 f"{self.name}: {name!r} cannot name a queue: use small letters, digits, _ as in "
                 f"'imports', and none of {', '.join(QUEUES)}"
@@ -457,6 +466,28 @@ class Service(Contracts):
             raise Misdeclared(f"{self.name}: queue {name} runs at least one job at a time")
         self.queues[name] = concurrency
         return name
+
+    def rate_class(self, name: str, rate: str) -> RateClass:
+        """Declare a limit of its own for operations of this service: ``operation(rate=…)``.
+
+        A caller may call those together at ``rate``, ``N/s``, ``N/m`` or ``N/h``, unless
+        ``[limits] own`` says otherwise; who is anonymous, from one address. They do not count
+        against what it may call of others.
+        """
+        taken = {*OWN_CLASSES, "anonymous"}
+        if not _NAME.fullmatch(name) or name in taken:
+            raise Misdeclared(
+                f"{self.name}: {name!r} cannot name a rate class: use small letters, digits, _ as "
+                f"in 'search', and none of {', '.join(sorted(taken))}"
+            )
+        if name in self.rate_classes:
+            raise Misdeclared(f"{self.name} declares the rate class {name!r} twice: rename one")
+        try:
+            Rate.parse(rate)
+        except ValueError as error:
+            raise Misdeclared(f"{self.name}: rate class {name}: {error}") from None
+        self.rate_classes[name] = RateClass(name, rate)
+        return self.rate_classes[name]
 
     def every(self, cron: str, job: Job[[]]) -> None:
         """Enqueue a job without arguments at every moment a cron line (UTC) names."""

@@ -138,13 +138,16 @@ class Runtime:
         self._provided = make_all(declared, self.resources)
         self.scheduler = Scheduler(
             database, self.dispatcher, self.registry.schedules, self.board, time,
-            job_kept_ms=job_kept_ms, measures=self.registry.measures(),
+            job_kept_ms=job_kept_ms, measures=[*self.registry.measures().values()],
         )  # fmt: skip
         self.sequencer, self._watchdog = Sequencer(database, self.board), Watchdog()
         self.health = Health(database, self.clock, self._failing_loops, data_dir)
 
     def _context(self) -> Context:
-        context = Context(self.database, self.ids, self.resources, self.registry.event_types)
+        context = Context(
+            self.database, self.ids, self.resources, self.registry.event_types,
+            self.registry.measures(),
+        )  # fmt: skip
         context.acts = {s.name: s.scopes for s in self.registry.services.values()}
         context.requests = Requests(context, self.registry, self.clock, self.entropy).job
         return context
@@ -158,7 +161,13 @@ class Runtime:
     def _workers(self, concurrency: Mapping[str, int], time: DatabaseClock) -> Workers:
         self._require_limits()
         queues = {job.queue: CONCURRENCY["default"] for job in self.jobs.values()}
-        queues |= CONCURRENCY | self.registry.queues | dict(concurrency)
+        queues |= CONCURRENCY | self.registry.queues
+        if unknown := sorted(concurrency.keys() - queues.keys()):
+            raise StartError(
+                f"[queues] own: no service has a queue {unknown[0]!r}; there are "
+                f"{', '.join(sorted(queues))}"
+            )
+        queues |= concurrency
         return Workers(
             self.database, self.dispatcher, self.jobs, queues, self.board, time, self.entropy,
             self.metrics, self._limit_of,

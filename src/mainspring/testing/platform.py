@@ -47,7 +47,8 @@ PASSWORD = "correct horse battery staple"  # noqa: S105 - of people who exist fo
 ROUNDS_MAX = 1_000  # of work that makes more work, before a drain gives up
 EVENTS_PAGE = 500
 # Time stands still, so a limit would never be given back.
-_UNLIMITED = {f"limits.{name}": "1000000/s" for name in ("default", "anonymous", "login")}
+_LIMITS = ("default", "anonymous", "login")
+_UNLIMITED = "1000000/s"
 
 
 class JobSeen(msgspec.Struct, frozen=True):
@@ -119,7 +120,7 @@ class Platform:
     ) -> None:
         self._user_app = app
         self._where = database
-        self._settings = {**_UNLIMITED, **(settings or {})}
+        self._settings = settings or {}
         self._ports = dict(ports or {})
         self._sockets = sockets
         self._stack = AsyncExitStack()
@@ -147,7 +148,7 @@ class Platform:
         flags = [
             Flag("data_dir", "platform.data_dir", str(folder)),
             Flag("port", "server.port", 0),
-            *(Flag(f"settings[{path!r}]", path, value) for path, value in self._settings.items()),
+            *(Flag(f"settings[{path!r}]", path, value) for path, value in self._lifted().items()),
         ]
         settings = self._loaded = load(sections(self._user_app), flags=flags)
         reach = settings.of(HttpClientSettings)
@@ -180,6 +181,13 @@ class Platform:
             await self.app.rest.mounts.start()
             stack.push_async_callback(self.app.rest.mounts.stop)
             self.send = in_process(self.app.rest)
+
+    def _lifted(self) -> dict[str, Any]:
+        """Return the settings that the test gave, with every limit lifted that it did not set."""
+        services = self._user_app.services if self._user_app else ()
+        own = [f"own.{name}" for service in services for name in service.rate_classes]
+        lifted = {f"limits.{name}": _UNLIMITED for name in (*_LIMITS, *own)}
+        return {**lifted, **self._settings}
 
     async def another_process(self) -> Instance:
         """Put a second process together over the same database, keyring and clock; HTTP aside.

@@ -5,16 +5,18 @@ import asyncio
 import msgspec
 import pytest
 
+from mainspring import App
 from mainspring.kernel.call import SYSTEM, Call, Transaction
 from mainspring.kernel.clock import SystemClock
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.errors import Conflict, Unavailable
-from mainspring.kernel.measure import VALUE_MAX, Measured, Measures
+from mainspring.kernel.measure import VALUE_MAX, Measure, Measured, Measures
 from mainspring.kernel.operation import Input
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query
 from mainspring.runtime.metrics import measures as module
 from mainspring.runtime.runtime import Runtime
+from mainspring.testing import Platform
 from mainspring.testing.clock import FakeClock
 from tests.runtime import links
 from tests.runtime.invoke.test_dispatcher import key, run
@@ -69,6 +71,11 @@ async def buy(call: Call, page: str, order: Order) -> str:
 @shop.transaction("POST /v1/shop/{page}:inside", scope=None)
 async def inside(call: Transaction, page: str) -> None:
     call.measure(views, key=page)
+
+
+@pytest.fixture
+def services() -> list[Service]:
+    return [links.links, shop]
 
 
 async def rows(runtime: Runtime) -> list[tuple[str, int, int]]:
@@ -186,9 +193,8 @@ async def test_processes_that_count_the_same_keys_at_once_do_not_deadlock(
 
 
 async def test_the_sweep_forgets_what_is_older_than_it_is_kept(
-    runtime: Runtime, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, clock: FakeClock
 ) -> None:
-    monkeypatch.setattr(runtime.scheduler, "_measures", [short, views])
     runtime.measures.add("main", clock.now_ms(), {(short, "old"): 1, (views, "old"): 1})
     await runtime.measures.flush()
     clock.move(25 * 3600)
@@ -207,5 +213,27 @@ async def test_what_no_measure_counts_is_refused(runtime: Runtime) -> None:
     stream = runtime.dispatcher.call(SYSTEM, request_id="req_1", reads=True)
     with pytest.raises(TypeError, match="only reads"):
         stream.measure(views)
+    for other in (Measure("shop.sales"), Measure("shop.views", bucket_s=60)):
+        with pytest.raises(Misdeclared, match=r"no service of this app declares the measure 'shop"):
+            call.measure(other)
     with pytest.raises(Misdeclared, match=r"shop\.views is declared twice"):
         shop.measure("views", doc="Again.")
+
+
+async def test_an_event_that_no_service_declares_is_refused_as_well(runtime: Runtime) -> None:
+    call = runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    with pytest.raises(Misdeclared, match="Order is the data of no event of this app"):
+        call.emit(Order())
+    with pytest.raises(Misdeclared, match="Order is the data of no event of this app"):
+        call.emit_json(Order, msgspec.Raw(b"{}"), subject="x")
+
+
+async def test_draining_writes_measures_down(platform_server: str | None) -> None:
+    async with Platform(App("shop", services=[shop]), database=platform_server) as platform:
+        await platform.call(see, "home")
+        assert await platform.rows(ROWS) == []
+        await platform.drain()
+        assert [(row.key, row.value) for row in await platform.rows(ROWS)] == [("home", 1)]
+        await platform.call(see, "home")
+        await platform.pass_time(seconds=1)
+        assert [(row.key, row.value) for row in await platform.rows(ROWS)] == [("home", 2)]
