@@ -38,6 +38,13 @@ class JobFailed(Exception):
     """
 
 
+class OtherVersion(Exception):
+    """Raised for a job that this version of the program cannot read: another is to run it.
+
+    It costs no attempt, and nothing of what it staged is kept.
+    """
+
+
 class Later(Exception):
     """Raised by a job that is to run again after ``delay_s``, in seconds.
 

@@ -43,6 +43,7 @@ from mainspring.runtime.invoke.invoker import LocalInvoker
 from mainspring.runtime.invoke.requests import Requests
 from mainspring.runtime.jobs.admin import StoredJobs
 from mainspring.runtime.jobs.key_limits import UNKNOWN, KeyLimit, limit_of
+from mainspring.runtime.jobs.other_versions import OtherVersions
 from mainspring.runtime.jobs.scheduler import JOB_KEPT_MS, Scheduler
 from mainspring.runtime.jobs.workers import JobAttempt, Workers
 from mainspring.runtime.metrics.gauges import watch
@@ -171,6 +172,7 @@ class Runtime:
         return Workers(
             self.database, self.dispatcher, self.jobs, queues, self.board, time, self.entropy,
             self.metrics, self._limit_of,
+            OtherVersions(self.database, self.jobs, self.registry.operations),
         )  # fmt: skip
 
     def _limit_of(self, name: str) -> KeyLimit:

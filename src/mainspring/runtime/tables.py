@@ -66,7 +66,8 @@ class JobRow(msgspec.Struct, frozen=True):
     ``actor`` is the caller for whom it runs, who needs ``scope`` when it starts; null for what a
     service has done. ``claim`` counts its claims and only grows: whoever writes how a run ended
     names the claim it had, so that one which is another's by now changes nothing. Of the jobs with
-    one ``limit_key`` so many run at a time; others are ``parked``.
+    one ``limit_key`` so many run at a time; others are ``parked``. So is, from ``unread_since_ms``
+    on, what the versions ``unread_by`` cannot read.
     """
 
     id: str
@@ -94,6 +95,8 @@ class JobRow(msgspec.Struct, frozen=True):
     claim: int = 0
     limit_key: str | None = None
     parked: bool = False
+    unread_since_ms: int | None = None
+    unread_by: str | None = None
 
 
 class SubjectKey(msgspec.Struct, frozen=True):
@@ -207,6 +210,7 @@ UPDATE jobs SET state = 'running', attempt = attempt + 1, claim = claim + 1, wor
 WHERE id IN (
     SELECT id FROM jobs WHERE queue = :queue AND state = 'ready' AND NOT parked
         AND name IN ({each})
+        AND (unread_by IS NULL OR unread_by NOT LIKE '%' || CAST(:mark AS text) || '%')
         AND NOT EXISTS (SELECT 1 FROM queues WHERE name = :queue AND paused)
     ORDER BY priority DESC, id LIMIT :limit {lock}
 ) RETURNING """
@@ -219,12 +223,13 @@ FINISH_JOB = Statement(
 RETRY_JOB = Statement(
     "runtime.retry_job",
     "UPDATE jobs SET state = 'scheduled', run_at_ms = :run_at_ms, worker = NULL, error = :error, "
-    "updated_ms = :now_ms WHERE id = :id AND claim = :claim AND state = 'running'",
+    "unread_since_ms = NULL, updated_ms = :now_ms "
+    "WHERE id = :id AND claim = :claim AND state = 'running'",
 )
 SNOOZE_JOB = Statement(
     "runtime.snooze_job",
     "UPDATE jobs SET state = 'scheduled', run_at_ms = :run_at_ms, attempt = attempt - 1, "
-    "worker = NULL, error = :error, updated_ms = :now_ms "
+    "worker = NULL, error = :error, unread_since_ms = NULL, updated_ms = :now_ms "
     "WHERE id = :id AND claim = :claim AND state = 'running'",
 )
 BURY_JOB = Statement(

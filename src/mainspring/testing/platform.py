@@ -118,7 +118,7 @@ class Platform:
         ports: Mapping[type, Any] | None = None,
         sockets: bool = False,
     ) -> None:
-        self._user_app = app
+        self.user_app = app
         self._where = database
         self._settings = settings or {}
         self._ports = dict(ports or {})
@@ -150,7 +150,7 @@ class Platform:
             Flag("port", "server.port", 0),
             *(Flag(f"settings[{path!r}]", path, value) for path, value in self._lifted().items()),
         ]
-        settings = self._loaded = load(sections(self._user_app), flags=flags)
+        settings = self._loaded = load(sections(self.user_app), flags=flags)
         reach = settings.of(HttpClientSettings)
         self.outgoing = Outgoing(allow_private=reach.allow_private_addresses)
         self._mail = SandboxMail(folder / "mail")
@@ -164,7 +164,7 @@ class Platform:
             **self._ports,
         }
         self.app: Instance = await build(
-            settings, self._user_app, clock=self.clock, entropy=self._entropy, ports=self._filled
+            settings, self.user_app, clock=self.clock, entropy=self._entropy, ports=self._filled
         )
         await self.app.open()
         stack.push_async_callback(self.app.close)
@@ -184,18 +184,19 @@ class Platform:
 
     def _lifted(self) -> dict[str, Any]:
         """Return the settings that the test gave, with every limit lifted that it did not set."""
-        services = self._user_app.services if self._user_app else ()
+        services = self.user_app.services if self.user_app else ()
         own = [f"own.{name}" for service in services for name in service.rate_classes]
         lifted = {f"limits.{name}": _UNLIMITED for name in (*_LIMITS, *own)}
         return {**lifted, **self._settings}
 
-    async def another_process(self) -> Instance:
+    async def another_process(self, app: App | None = None) -> Instance:
         """Put a second process together over the same database, keyring and clock; HTTP aside.
 
         What one caches of the other's writes shows in it: ``.runtime``, ``.gateway`` are its own.
+        With ``app`` it runs another version of the app, as while one is rolled out.
         """
         other = await build(
-            self._loaded, self._user_app, clock=self.clock, entropy=self._entropy,
+            self._loaded, app or self.user_app, clock=self.clock, entropy=self._entropy,
             ports=self._filled,
         )  # fmt: skip
         await other.open_keyring()

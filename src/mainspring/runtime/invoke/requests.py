@@ -17,7 +17,7 @@ from mainspring.kernel.errors import (
     Unauthenticated,
 )
 from mainspring.kernel.invocation import Invocation
-from mainspring.kernel.job import Job, JobFailed, RetryAfter
+from mainspring.kernel.job import Job, JobFailed, OtherVersion, RetryAfter
 from mainspring.kernel.policy import RetryPolicy
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.request import RequestOutcome, StoredRequest
@@ -57,6 +57,10 @@ class Requests:
 
     async def _run(self, call: Call, request: StoredRequest) -> None:
         """Call the operation of a sibling that a handler requested, and tell how it ended."""
+        if request.operation not in self._registry.operations:
+            raise OtherVersion(f"there is no operation {request.operation} here")
+        if request.then is not None and request.then not in self._registry.jobs:
+            raise OtherVersion(f"there is no job {request.then} here, to be told how it ended")
         ended = await self._ended(call, request)
         if request.then is not None:
             call.enqueue(self._registry.jobs[request.then], ended)

@@ -82,7 +82,8 @@ _CANCEL = Statement(
 )
 _MAKE_READY = Statement(
     "runtime.jobs_make_ready",
-    "UPDATE jobs SET state = 'ready', parked = false, attempt = :attempts, run_at_ms = :now_ms, "
+    "UPDATE jobs SET state = 'ready', parked = false, unread_since_ms = NULL, "
+    "unread_by = NULL, attempt = :attempts, run_at_ms = :now_ms, "
     "worker = NULL, "
     "updated_ms = :now_ms, "
     "actor = CASE WHEN actor IS NULL THEN NULL ELSE CAST(:actor AS text) END, "

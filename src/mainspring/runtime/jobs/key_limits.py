@@ -114,9 +114,11 @@ _LOCK_KEYS = Statement(
     "(SELECT key FROM jsonb_array_elements_text(CAST(:keys AS text)::jsonb) AS key ORDER BY key) "
     "AS sorted",
 )
+# What waits for its key; not what waits for another version of the program.
+_PARKED = "state = 'ready' AND parked AND unread_since_ms IS NULL"
 _NOT_PAUSED = "queue NOT IN (SELECT name FROM queues WHERE paused)"
 _FIRST_PARKED = (
-    "FROM jobs WHERE state = 'ready' AND parked AND limit_key = keys.value "
+    f"FROM jobs WHERE {_PARKED} AND limit_key = keys.value "
     f"AND {_NOT_PAUSED} ORDER BY priority DESC, id LIMIT 1"
 )
 _STANDINGS = Statement(
@@ -148,7 +150,8 @@ _COUNT_STARTS = Statement(
 _PARK_JOBS = Statement(
     "runtime.park_jobs",
     **both_engines(
-        "UPDATE jobs SET state = 'ready', parked = true, attempt = attempt - 1, worker = NULL "
+        "UPDATE jobs SET state = 'ready', parked = true, unread_since_ms = NULL, "
+        "attempt = attempt - 1, worker = NULL "
         "WHERE id IN ({each})",
         listed="ids",
     ),
@@ -157,7 +160,7 @@ _LET_NEXT_GO = Statement(
     "runtime.let_next_jobs_go",
     **both_engines(
         "UPDATE jobs SET parked = false WHERE id IN (SELECT id FROM jobs "
-        f"WHERE state = 'ready' AND parked AND limit_key = :limit_key AND {_NOT_PAUSED} "
+        f"WHERE {_PARKED} AND limit_key = :limit_key AND {_NOT_PAUSED} "
         "ORDER BY priority DESC, id LIMIT :limit {lock}) RETURNING queue"
     ),
 )
@@ -166,14 +169,14 @@ _PARKED_KEYS = Query(
     "runtime.parked_keys",
     f"""
 WITH RECURSIVE keys(limit_key) AS (
-    SELECT MIN(limit_key) FROM jobs WHERE state = 'ready' AND parked AND limit_key > :after
+    SELECT MIN(limit_key) FROM jobs WHERE {_PARKED} AND limit_key > :after
     UNION ALL
     SELECT (SELECT MIN(jobs.limit_key) FROM jobs
-            WHERE state = 'ready' AND parked AND jobs.limit_key > keys.limit_key)
+            WHERE {_PARKED} AND jobs.limit_key > keys.limit_key)
     FROM keys WHERE keys.limit_key IS NOT NULL
 )
 SELECT limit_key,
-    (SELECT name FROM jobs WHERE state = 'ready' AND parked AND jobs.limit_key = keys.limit_key
+    (SELECT name FROM jobs WHERE {_PARKED} AND jobs.limit_key = keys.limit_key
      ORDER BY priority DESC, id LIMIT 1),
     (SELECT COUNT(*) FROM jobs WHERE state = 'running' AND NOT parked
      AND jobs.limit_key IS NOT NULL AND jobs.limit_key = keys.limit_key),

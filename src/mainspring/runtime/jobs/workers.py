@@ -19,7 +19,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.channel import Channel
 from mainspring.kernel.clock import Entropy
 from mainspring.kernel.errors import ConcurrentUpdate, Failure, Rerun, Unavailable
-from mainspring.kernel.job import SNOOZES_MAX, Job, JobFailed, Later, Snooze
+from mainspring.kernel.job import SNOOZES_MAX, Job, JobFailed, Later, OtherVersion, Snooze
 from mainspring.kernel.table import Command, Write
 from mainspring.kernel.visibility import acting_for
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
@@ -31,6 +31,7 @@ from mainspring.runtime.invoke.containment import end
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
 from mainspring.runtime.invoke.keyed_locks import contested
 from mainspring.runtime.jobs.key_limits import KeyLimits, LimitOf
+from mainspring.runtime.jobs.other_versions import OtherVersions
 from mainspring.runtime.metrics.sliding_window import SlidingWindow
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.notifier import Notifier, wait
@@ -75,9 +76,9 @@ class LeaseLost(Exception):
 class JobAttempt(msgspec.Struct, frozen=True):
     """How one attempt of a job ended, and with what error where one was raised.
 
-    ``outcome`` is done, snoozed, retried (it said itself when to run again), failed, lost (the job
-    was another's by then) or refused (nothing could be written down: its lease runs out and it is
-    claimed again).
+    ``outcome`` is done, snoozed, retried (it said itself when to run again), failed, aside (left to
+    another version of the program), lost (the job was another's by then) or refused (nothing could
+    be written down: its lease runs out and it is claimed again).
     """
 
     job: ClaimedJob
@@ -113,6 +114,7 @@ class Workers:
         entropy: Entropy,
         metrics: Metrics,
         limit_of: LimitOf,
+        others: OtherVersions,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
@@ -124,6 +126,7 @@ class Workers:
         self._metrics = metrics
         self._name = entropy.token(8).hex()
         self._limits = KeyLimits(database, limit_of)
+        self._others = others
         self._supervisor = Supervisor()
         # By task, not by job: one that was cancelled and retried can run here twice at a time.
         self._running: dict[asyncio.Task[None], tuple[ClaimedJob, Call]] = {}
@@ -203,6 +206,7 @@ class Workers:
             claim = CLAIM_JOBS(
                 queue=queue,
                 names=names,
+                mark=self._others.mark,
                 limit=limit,
                 worker=self._name,
                 now_ms=now_ms,
@@ -256,6 +260,7 @@ class Workers:
         now_ms = self._clock.now_ms()
         await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
         await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
+        await self._others.tend(now_ms)
         await self._limits.release(now_ms)
 
         async def run(queue: str, job: ClaimedJob) -> JobAttempt:
@@ -333,7 +338,7 @@ class Workers:
         try:
             args = declared.decode(job.args)
         except msgspec.MsgspecError as error:
-            raise JobFailed(f"its arguments do not fit: {error}") from error
+            raise OtherVersion(f"its arguments do not fit {job.name} here: {error}") from error
 
         async def handle() -> None:
             await declared.handler(call, **args)
@@ -359,8 +364,10 @@ class Workers:
     async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> str:
         """Write down that an attempt failed, with what it keeps. Raises LeaseLost, Unavailable.
 
-        Returns its outcome: snoozed, retried or failed.
+        Returns its outcome: snoozed, retried, aside or failed.
         """
+        if isinstance(error, OtherVersion):
+            return await self._leave_to_others(job, call, error)
         keeps = isinstance(error, JobFailed | Later) or (
             isinstance(error, Failure) and error.commits_on_failure
         )
@@ -396,6 +403,15 @@ class Workers:
         if snoozed:
             return "snoozed"
         return "retried" if isinstance(error, Later) and not last else "failed"
+
+    async def _leave_to_others(self, job: ClaimedJob, call: Call, error: OtherVersion) -> str:
+        call.reset()
+        why = storable(
+            f"{error}; another version of the program enqueued it, and is given a day to run it"
+        )[:ERROR_MAX_CHARS]
+        log.warning("job_of_another_version", job=job.id, name=job.name, error=why)
+        await self._end(call, job, self._others.set_aside(job, why, self._clock.now_ms()))
+        return "aside"
 
     def _bury(self, job: ClaimedJob, text: str) -> Command:
         return BURY_JOB(id=job.id, claim=job.claim, error=text, now_ms=self._clock.now_ms())
@@ -485,6 +501,7 @@ class Workers:
             # This process slept, or the clock was moved: what runs here is well all the same.
             await self._database.commit(self._renewal(running))
         await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
+        await self._others.tend(now_ms)
         return now_ms
 
     async def _heal_times(self, now_ms: int) -> None:

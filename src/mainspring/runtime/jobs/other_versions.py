@@ -1,0 +1,106 @@
+"""Jobs of other versions: what this version of the program cannot read waits for one that can.
+
+During a deploy, and after one was taken back, processes of two versions claim from one table. The
+arguments of a job fit the version that enqueued it, so where they do not fit here it is another's.
+It is parked with this version's mark, out of the index that workers claim from, and costs no
+attempt. A process of a version that has not tried lets it go; what nobody took in time is dead.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+
+import msgspec
+
+from mainspring.kernel import channel
+from mainspring.kernel.job import Job
+from mainspring.kernel.table import Command, Query, Statement, Write
+from mainspring.ports.database import Database, DatabaseTransaction, Wakes
+from mainspring.runtime.tables import ClaimedJob, both_engines
+
+WAIT_MS = 24 * 3600 * 1000  # for a version that can; then it is a dead letter, and can be redriven
+RELEASE_MAX = 128  # jobs let go, or given up, at a time
+MARK_BYTES = 8
+MARKS_MAX = 8  # versions that a job remembers; with more of them alive it is tried anew
+
+_ASIDE = "state = 'ready' AND parked AND unread_since_ms IS NOT NULL"
+_SOME_ASIDE = Query("runtime.some_job_aside", f"SELECT 1 FROM jobs WHERE {_ASIDE} LIMIT 1", int)
+_SET_ASIDE = Statement(
+    "runtime.set_job_aside",
+    "UPDATE jobs SET state = 'ready', parked = true, attempt = attempt - 1, worker = NULL, "
+    "error = :error, updated_ms = :now_ms, "
+    "unread_since_ms = COALESCE(unread_since_ms, CAST(:now_ms AS bigint)), "
+    "unread_by = substr(CAST(:mark AS text) || ' ' || COALESCE(unread_by, ''), 1, :chars) "
+    "WHERE id = :id AND claim = :claim AND state = 'running'",
+)
+_RELEASE = Statement(
+    "runtime.release_jobs_aside",
+    **both_engines(
+        f"UPDATE jobs SET parked = false WHERE id IN (SELECT id FROM jobs WHERE {_ASIDE} "
+        "AND unread_by NOT LIKE '%' || CAST(:mark AS text) || '%' "
+        "ORDER BY unread_since_ms LIMIT :limit {lock}) RETURNING queue"
+    ),
+)
+_GIVE_UP = Statement(
+    "runtime.give_up_jobs_aside",
+    **both_engines(
+        "UPDATE jobs SET state = 'dead', parked = false, updated_ms = :now_ms "
+        f"WHERE id IN (SELECT id FROM jobs WHERE {_ASIDE} AND unread_since_ms <= :before_ms "
+        "ORDER BY unread_since_ms LIMIT :limit {lock})"
+    ),
+)
+
+
+def mark_of(jobs: Iterable[Job[...]], operations: Iterable[str]) -> str:
+    """Return what tells versions of a program apart: what they can be asked, and what jobs take."""
+    takes = [(job.name, _shape(job)) for job in sorted(jobs, key=lambda job: job.name)]
+    known = msgspec.json.encode((takes, sorted(operations)))
+    return blake2b(known, digest_size=MARK_BYTES).hexdigest()
+
+
+def _shape(job: Job[...]) -> object:
+    try:
+        return msgspec.json.schema(job.args)
+    except TypeError:  # a default that no schema can show, such as JSON as it came
+        return {name: repr(kind) for name, kind in job.args.__annotations__.items()}
+
+
+class OtherVersions:
+    """Sets aside what this version cannot read, and lets go what it has not tried."""
+
+    __slots__ = ("_database", "_jobs", "_mark", "_operations")
+
+    def __init__(
+        self, database: Database, jobs: Mapping[str, Job[...]], operations: Iterable[str]
+    ) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._operations = operations
+        self._mark = ""
+
+    @property
+    def mark(self) -> str:
+        """The mark of this version."""
+        self._mark = self._mark or mark_of(self._jobs.values(), self._operations)
+        return self._mark
+
+    def set_aside(self, job: ClaimedJob, why: str, now_ms: int) -> Command:
+        """Return the write that leaves a claimed job to another version."""
+        chars = MARKS_MAX * (2 * MARK_BYTES + 1)
+        return _SET_ASIDE(
+            id=job.id, claim=job.claim, error=why, mark=self.mark, chars=chars, now_ms=now_ms
+        )
+
+    async def tend(self, now_ms: int) -> None:
+        """Let go what this version has not tried; give up what has waited too long."""
+        if not await self._database.read(_SOME_ASIDE, ()):
+            return
+
+        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
+            before_ms = now_ms - WAIT_MS
+            await transaction.execute(
+                _GIVE_UP(now_ms=now_ms, before_ms=before_ms, limit=RELEASE_MAX)
+            )
+            rows = await transaction.execute(_RELEASE(mark=self.mark, limit=RELEASE_MAX))
+            return (), frozenset(channel.ready(queue) for (queue,) in rows)
+
+        await self._database.transact(body)
