@@ -3,6 +3,7 @@
 from mainspring.kernel.job import Job, Schedule
 from mainspring.kernel.table import Query
 from mainspring.runtime.invoke.idempotency import ANSWER_KEPT_MS
+from mainspring.runtime.jobs.leases import LEASE_S
 from mainspring.runtime.jobs.scheduler import next_ms
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.clock import FakeClock
@@ -38,9 +39,10 @@ async def test_a_retry_waits_as_long_as_it_was_to(runtime: Runtime, clock: FakeC
     await enqueue(runtime, links.fail, link_id="x")
     await enqueue(runtime, links.rescan.configure(run_at_ms=chosen_ms), link_id="later")
     await runtime.run_due()
+    await runtime.workers.leases.take_back_expired()
     clock.move(-YEAR_S)
     now_ms = clock.now_ms()
-    await runtime.workers._reclaim_expired(now_ms + YEAR_S * 1000)
+    await runtime.workers.leases.take_back_expired()
     waits = {job.name: job.run_at_ms for job in await jobs_in(runtime, "scheduled")}
     assert now_ms <= waits["links.fail"] <= now_ms + 1_000
     assert waits["links.rescan"] == chosen_ms  # a moment that somebody chose
@@ -50,10 +52,11 @@ async def test_a_lease_of_a_wrong_clock_ends(runtime: Runtime, clock: FakeClock)
     await enqueue(runtime, links.rescan, link_id="x")
     clock.move(YEAR_S)
     assert len(await runtime.workers.claim("bulk", 1)) == 1
+    await runtime.workers.leases.take_back_expired()
     clock.move(-YEAR_S)
-    looked_ms = await runtime.workers._reclaim_expired(clock.now_ms() + YEAR_S * 1000)
-    clock.move(5)
-    await runtime.workers._reclaim_expired(looked_ms)
+    for _ in range(2 * int(LEASE_S)):
+        await runtime.workers.leases.take_back_expired()
+        clock.move(1)
     assert len(await jobs_in(runtime, "ready")) == 1
 
 

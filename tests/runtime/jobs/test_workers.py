@@ -144,7 +144,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(
     await enqueue(runtime, links.rescan, link_id="x")
     first = (await runtime.workers.claim("bulk", 1))[0]
     clock.move(60)  # type: ignore[attr-defined]
-    await runtime.workers._make_ready(_reclaim(runtime))
+    await runtime.workers.leases.take_back_now()
     second = (await runtime.workers.claim("bulk", 1))[0]
     assert (first.id, first.attempt, second.attempt) == (second.id, 1, 2)
     call = runtime.dispatcher.call(SYSTEM, request_id=first.id, attempt=first.attempt)
@@ -155,13 +155,6 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(
     assert await runtime.database.read(HITS, ()) == ["x"]
 
 
-def _reclaim(runtime: Runtime):  # type: ignore[no-untyped-def]
-    from mainspring.runtime.tables import RECLAIM_JOBS
-
-    now_ms = runtime.clock.now_ms()
-    return RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms)
-
-
 async def test_a_job_that_always_kills_its_worker_ends_in_the_dead_letters(
     runtime: Runtime, clock: object
 ) -> None:
@@ -169,7 +162,7 @@ async def test_a_job_that_always_kills_its_worker_ends_in_the_dead_letters(
     for _ in range(links.QUICK.max_attempts):
         assert len(await runtime.workers.claim("bulk", 1)) == 1
         clock.move(60)  # type: ignore[attr-defined]
-        await runtime.workers._make_ready(_reclaim(runtime))
+        await runtime.workers.leases.take_back_now()
     assert (await jobs_in(runtime, "dead"))[0].error == "its worker died"
 
 

@@ -31,6 +31,7 @@ from mainspring.runtime.invoke.containment import end
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
 from mainspring.runtime.invoke.keyed_locks import contested
 from mainspring.runtime.jobs.key_limits import KeyLimits, LimitOf
+from mainspring.runtime.jobs.leases import LOOK_S, Leases, lease_ms, make_ready
 from mainspring.runtime.jobs.other_versions import OtherVersions
 from mainspring.runtime.metrics.sliding_window import SlidingWindow
 from mainspring.runtime.metrics.telemetry import Metrics
@@ -41,11 +42,8 @@ from mainspring.runtime.tables import (
     CLAIM_JOBS,
     FINISH_JOB,
     HAND_BACK,
-    HEAL_LEASES,
-    HEAL_RETRIES,
     NEXT_DUE,
     PROMOTE_JOBS,
-    RECLAIM_JOBS,
     RENEW_LEASES,
     RETRY_JOB,
     SHOW_PROGRESS,
@@ -55,11 +53,7 @@ from mainspring.runtime.tables import (
 
 log = structlog.get_logger()
 
-LEASE_S = 4.0
-CLOCK_SLACK_MS = 60_000  # a time this far ahead of the clock was written by one that was wrong
-NO_LEASE_MS = 2**63 - 1  # later than any lease ends
 HEARTBEAT_S = 1.0
-RECLAIM_S = 1.0
 POLL_S = 5.0  # a wake can be lost with its connection; the table never is
 FINISHED = frozenset({channel.FINISHED})
 CLAIM_MAX = 128  # jobs in one claim
@@ -127,6 +121,7 @@ class Workers:
         self._name = entropy.token(8).hex()
         self._limits = KeyLimits(database, limit_of)
         self._others = others
+        self.leases = Leases(database, clock)
         self._supervisor = Supervisor()
         # By task, not by job: one that was cancelled and retried can run here twice at a time.
         self._running: dict[asyncio.Task[None], tuple[ClaimedJob, Call]] = {}
@@ -138,17 +133,12 @@ class Workers:
 
     async def start(self) -> None:
         """Start claiming."""
-        await self._clock.sync()
-        if self._database.exclusive:
-            # Whoever held these leases is gone: this process is the only one there can be.
-            # However long a lease runs by the clock: that may have been set back since.
-            await self._make_ready(RECLAIM_JOBS(now_ms=self._clock.now_ms(), until_ms=NO_LEASE_MS))
-        await self._heal_times(self._clock.now_ms())
+        await self.leases.start()
         self._heartbeat.start()
         for queue in self._concurrency:
             self._supervisor.start(f"queue {queue}", partial(self._serve, queue))
         self._supervisor.start("scheduled jobs", self._promote)
-        self._supervisor.start("expired leases", self._reclaim)
+        self._supervisor.start("expired leases", self._tend)
         self._supervisor.start("limits per key", self._release)
 
     def failing(self) -> list[str]:
@@ -210,7 +200,7 @@ class Workers:
                 limit=limit,
                 worker=self._name,
                 now_ms=now_ms,
-                lease_until_ms=now_ms + int(LEASE_S * 1000),
+                lease_until_ms=now_ms + lease_ms(),
             )
             jobs = [ClaimedJob(*row) for row in await transaction.execute(claim)]
             jobs.sort(key=lambda job: (-job.priority, job.id))
@@ -256,10 +246,9 @@ class Workers:
         For a process in which nothing moves by itself: ``start`` was not called. What those jobs
         enqueue is due the next time; there is nothing left when none is returned.
         """
-        await self._clock.sync()
+        await self.leases.take_back_now()
         now_ms = self._clock.now_ms()
-        await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
-        await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
+        await make_ready(self._database, PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
         await self._others.tend(now_ms)
         await self._limits.release(now_ms)
 
@@ -449,7 +438,7 @@ class Workers:
         renew = RENEW_LEASES(
             worker=self._name,
             runs=msgspec.json.encode([f"{job.id} {job.claim}" for job, _ in running]).decode(),
-            lease_until_ms=self._clock.now_ms() + int(LEASE_S * 1000),
+            lease_until_ms=self._clock.now_ms() + lease_ms(),
         )
         return [
             renew,
@@ -468,7 +457,7 @@ class Workers:
                 due = await self._database.read(NEXT_DUE, ())
                 now_ms = self._clock.now_ms()
                 if due and due[0] <= now_ms:
-                    await self._make_ready(PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
+                    await make_ready(self._database, PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
                     continue
                 delay_s = (due[0] - now_ms) / 1000 if due else POLL_S
                 await wait(signal, min(delay_s, POLL_S))
@@ -481,48 +470,14 @@ class Workers:
                 delay_s = await self._limits.release(self._clock.now_ms())
                 await wait(signal, delay_s)
 
-    async def _reclaim(self) -> None:
-        """Take jobs back from workers that died."""
-        looked_ms = self._clock.now_ms()
+    async def _tend(self) -> None:
+        """Take jobs back from workers that died, and see to those of other versions."""
         with self._board.listen() as never:
             never.clear()
             while True:
-                looked_ms = await self._reclaim_expired(looked_ms)
-                await wait(never, RECLAIM_S)
-
-    async def _reclaim_expired(self, looked_ms: int) -> int:
-        """Make jobs ready whose lease has ended; return when that was."""
-        await self._clock.sync()
-        now_ms = self._clock.now_ms()
-        running = list(self._running.values())
-        if now_ms < looked_ms - CLOCK_SLACK_MS:
-            await self._heal_times(now_ms)
-        if running and now_ms - looked_ms >= LEASE_S * 1000:
-            # This process slept, or the clock was moved: what runs here is well all the same.
-            await self._database.commit(self._renewal(running))
-        await self._make_ready(RECLAIM_JOBS(now_ms=now_ms, until_ms=now_ms))
-        await self._others.tend(now_ms)
-        return now_ms
-
-    async def _heal_times(self, now_ms: int) -> None:
-        """Set right what was written by a clock that ran ahead: waits for a retry, and leases.
-
-        A retry waits as long as it was to wait, from now. A time that a caller chose stays.
-        """
-        before_ms = now_ms + CLOCK_SLACK_MS
-        await self._database.commit(
-            [
-                HEAL_RETRIES(now_ms=now_ms, before_ms=before_ms),
-                HEAL_LEASES(lease_until_ms=now_ms + int(LEASE_S * 1000), before_ms=before_ms),
-            ]
-        )
-
-    async def _make_ready(self, command: Command) -> None:
-        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
-            rows = await transaction.execute(command)
-            return (), frozenset(channel.ready(row[0]) for row in rows)
-
-        await self._database.transact(body)
+                await self.leases.take_back_expired()
+                await self._others.tend(self._clock.now_ms())
+                await wait(never, LOOK_S)
 
 
 async def _require_authority(job: ClaimedJob, call: Call) -> None:
