@@ -106,6 +106,17 @@ async def test_a_backlog_is_stepped_over_once(runtime: Runtime) -> None:
     assert await runtime.database.read(PARKED, ()) == [38]
 
 
+async def test_a_claim_of_one_job_steps_over_a_backlog_in_one_step(runtime: Runtime) -> None:
+    job = limited(runtime, at_most=1)
+    await backlog(runtime, job, *["slow"] * 40)
+    assert len(await runtime.workers.claim("bulk", 1)) == 1
+    assert await runtime.workers.claim("bulk", 1) == []
+    assert await runtime.database.read(PARKED, ()) == [39]
+    waiting = await jobs_in(runtime, "ready")
+    assert {(job.claim, job.attempt) for job in waiting} == {(1, 0), (0, 0)}
+    assert [job.claim for job in waiting].count(1) == 1  # the others were not even claimed
+
+
 async def test_jobs_of_one_key_keep_their_order(runtime: Runtime) -> None:
     job = limited(runtime, at_most=1)
     await backlog(runtime, job, *["slow"] * 3)

@@ -1,5 +1,6 @@
 """Two versions of a program over one database: each runs what it can read, and nothing is lost."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 
 from mainspring import App, Call, PerKey, Service
 from mainspring.kernel.call import ANONYMOUS
+from mainspring.kernel.clock import SystemClock
 from mainspring.kernel.job import Job
 from mainspring.kernel.table import Statement
+from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.jobs.other_versions import mark_of
 from mainspring.testing import Platform
 
@@ -158,6 +161,33 @@ async def test_limits_per_key_pass_by_what_waits_for_another_version(
         await platform.enqueue(job_of(limited), order="o1")
         await platform.drain()
         assert sorted(args["gift"] for _, args in RAN) == [False, True]
+
+
+async def test_two_versions_run_side_by_side_and_bury_nothing(
+    platform_server: str | None,
+) -> None:
+    """With workers that run: a rolling deploy, and the new version enqueues all the while."""
+    RAN.clear()
+    time = {DatabaseClock: DatabaseClock(SystemClock())}
+    async with Platform(new_version(), database=platform_server, ports=time) as platform:
+        old = await platform.another_process(old_version())
+        processes = (old.runtime, platform.app.runtime)
+        for process in processes:
+            await process.workers.start()
+        try:
+            with platform.app.runtime.board.listen("local:finished") as signal:
+                for number in range(60):
+                    await enqueue(platform, order=f"n{number}", gift=True)
+                async with asyncio.timeout(30):
+                    while len(await platform.jobs("shop.pack", state="done")) < 60:
+                        await signal.wait()
+                        signal.clear()
+        finally:
+            for process in processes:
+                await process.workers.stop(1.0)
+        jobs = await platform.jobs("shop.pack")
+    assert {(job.state, job.attempts) for job in jobs} == {("done", 1)}
+    assert sorted(args["order"] for _, args in RAN) == sorted(f"n{n}" for n in range(60))
 
 
 def test_a_mark_tells_versions_apart() -> None:

@@ -24,6 +24,7 @@ from mainspring.runtime.tables import ClaimedJob, both_engines
 
 SWEEP_KEYS = 500  # keys with parked jobs that one sweep looks at
 RELEASE_MAX = 128  # jobs of one key that one sweep lets go
+BACKLOG_MAX = 500  # jobs that a claim parks because their key is full, beside those it took
 SWEEP_S = 1.0
 GRAIN_S = 0.02  # sweeps are at least so far apart: what comes due meanwhile goes together
 
@@ -156,6 +157,16 @@ _PARK_JOBS = Statement(
         listed="ids",
     ),
 )
+# What else those keys have: so a claim of one job steps over a long backlog in few steps too.
+_PARK_BACKLOGS = Statement(
+    "runtime.park_backlogs",
+    **both_engines(
+        "UPDATE jobs SET parked = true, unread_since_ms = NULL WHERE id IN (SELECT id FROM jobs "
+        "WHERE state = 'ready' AND NOT parked AND limit_key IS NOT NULL "
+        "AND limit_key IN ({each}) LIMIT :limit {lock})",
+        listed="keys",
+    ),
+)
 _LET_NEXT_GO = Statement(
     "runtime.let_next_jobs_go",
     **both_engines(
@@ -231,6 +242,10 @@ class KeyLimits:
             await transaction.execute(_COUNT_STARTS(arrivals=arrivals))
         if over:
             await transaction.execute(_PARK_JOBS(ids=msgspec.json.encode(sorted(over)).decode()))
+            full = sorted(key for key, jobs in by_key.items() if jobs[-1].id in over)
+            await transaction.execute(
+                _PARK_BACKLOGS(keys=msgspec.json.encode(full).decode(), limit=BACKLOG_MAX)
+            )
         return [job for job in claimed if job.id not in over], wakes
 
     def _divide(
