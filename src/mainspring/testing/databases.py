@@ -26,17 +26,22 @@ async def fresh_database(
     url = server if isinstance(server, str) else server.url()
     if not url.startswith(("postgresql://", "postgres://")):
         raise ValueError("database is the URL of a PostgreSQL server; without one it is SQLite")
-    import asyncpg
-
     from mainspring.adapters.database.postgres import PostgresDatabase
 
     name = f"mainspring_test_{secrets.token_hex(8)}"
+    await _administer(url, f"CREATE DATABASE {name}")
+    try:
+        yield PostgresDatabase(urlunsplit(urlsplit(url)._replace(path=f"/{name}")))
+    finally:
+        await _administer(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+async def _administer(url: str, sql: str) -> None:
+    """Run a statement on a connection of its own: a test may have cut the others."""
+    import asyncpg
+
     admin = await asyncpg.connect(url)
     try:
-        await admin.execute(f"CREATE DATABASE {name}")
-        try:
-            yield PostgresDatabase(urlunsplit(urlsplit(url)._replace(path=f"/{name}")))
-        finally:
-            await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await admin.execute(sql)
     finally:
         await admin.close()
