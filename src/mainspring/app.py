@@ -6,10 +6,9 @@ Nothing else knows which adapter fills which port.
 import asyncio
 import difflib
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +43,7 @@ from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.runtime import Runtime
 from mainspring.services import audit, events, jobs, records, users, webhooks
-from mainspring.services.audit.api import AuditSettings
-from mainspring.services.audit.checkpoints import verifier_key
-from mainspring.services.users.admin import (
-    StoredSecret,
-    ensure_admin_key,
-    machine_claims,
-    new_key,
-    recover_key,
-    settle_addresses,
-)
+from mainspring.services.users.admin import ensure_admin_key, new_key, settle_addresses
 from mainspring.settings import (
     DEFAULT,
     OWN_SECTIONS,
@@ -365,6 +355,12 @@ class Instance:
         )
         await ensure_admin_key(self.runtime.dispatcher, text.decode().strip())
 
+    async def replace_admin_key(self, text: str) -> Path:
+        """Put another key where the first administrator's was; return the file."""
+        file = self.data_dir / "admin.key"
+        await asyncio.to_thread(private_file.write, file, f"{text}\n".encode())
+        return file
+
     async def drain(self, timeout_s: float) -> None:
         """Take no new calls, let calls and jobs finish, hand the rest back, close."""
         await self.server.drain(timeout_s)
@@ -393,90 +389,3 @@ class Instance:
             "engines": {"database": await self.database.version()},
             "services": {s.name: s.doc for s in self.runtime.registry.services.values()},
         }
-
-
-async def prove(data_dir: Path, nonce: str, url: str) -> str:
-    """Return what the platform over this directory says to the nonce. Raises StartError."""
-    keyring: Keyring = opened("keyring", f"file:{data_dir / 'keyring.json'}")
-    await keyring.open(create=False)
-    return identity.prove(keyring, nonce, url)
-
-
-async def rotate_keyring(settings: Settings) -> tuple[str, str]:
-    """Add a key to the keyring; return its id and the audit log's next verifier key."""
-    platform = await build(settings)
-    await platform.keyring.open(create=False)
-    key_id = await platform.keyring.rotate()
-    origin = settings.of(AuditSettings).origin
-    return key_id, str(verifier_key(platform.keyring, origin))
-
-
-async def replace_keyring(settings: Settings) -> Path | None:
-    """Give a database a new keyring, whatever the old one sealed being lost.
-
-    Returns where the keyring that was there is kept. Raises StartError.
-    """
-    platform = await build(settings)
-    await platform.database.open()
-    try:
-        kept = await asyncio.to_thread(_put_aside, platform.data_dir / "keyring.json")
-        await platform.keyring.open()
-        await platform.runtime.migrate()
-        runtime = platform.runtime
-        await identity.accept_loss(
-            platform.database, platform.keyring, runtime.clock, runtime.entropy
-        )
-    finally:
-        await platform.database.close()
-    return kept
-
-
-async def note_restore(settings: Settings) -> int:
-    """Have a database begin a new epoch, since it was restored; return which. Raises StartError."""
-    platform = await build(settings)
-    await platform.database.open()
-    try:
-        await platform.open_keyring()
-        await platform.runtime.migrate()
-        return await identity.went_back(platform.database)
-    finally:
-        await platform.database.close()
-
-
-async def recover_admin_key(
-    settings: Settings, ask: Callable[[StoredSecret, str], None] | None
-) -> Path:
-    """Make another key with every scope, and put it where the first one was; return the file.
-
-    ``ask`` asks the platform that runs, with a token that says which key this machine wants: of no
-    use to anybody else who gets hold of it. Without it the database is opened. Raises StartError.
-    """
-    platform = await build(settings)
-    text = new_key(platform.runtime.entropy)
-    secret = StoredSecret.of(text)
-    if ask is None:
-        await platform.database.open()
-        try:
-            await platform.open_keyring()
-            await platform.runtime.migrate()
-            await recover_key(platform.runtime.dispatcher, secret)
-        finally:
-            await platform.database.close()
-    else:
-        await platform.keyring.open(create=False)
-        claims = machine_claims(secret, platform.runtime.clock.now_ms() // 1000)
-        await asyncio.to_thread(ask, secret, platform.keyring.sign_token(claims))
-    # Last: a key that nobody learned does no harm, a file without a key would.
-    file = platform.data_dir / "admin.key"
-    await asyncio.to_thread(private_file.write, file, f"{text}\n".encode())
-    return file
-
-
-def _put_aside(file: Path) -> Path | None:
-    if not file.exists():
-        return None
-    kept = next(
-        p for n in count(1) if not (p := file.with_name(f"keyring.replaced-{n}.json")).exists()
-    )
-    file.rename(kept)
-    return kept

@@ -88,7 +88,7 @@ def reach_running(data_dir: Path) -> Running | None:
     A lock is seen by whoever shares the directory, an address only on the machine that listens:
     from another container it may lead to anybody, who must not be sent a key. Raises StartError.
     """
-    from mainspring.app import prove
+    from mainspring.cli.offline import prove
     from mainspring.cli.remote import Remote
 
     running = find_running(data_dir)

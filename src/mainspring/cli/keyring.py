@@ -32,11 +32,11 @@ def rotate_keyring(config: ConfigFile = None, data_dir: DataDir = None) -> None:
     """Add a key to keyring.json that signs and seals from the next start on."""
     import asyncio
 
-    from mainspring import app
+    from mainspring.cli import offline
 
     settings = read_settings(None, config, data_dir=data_dir, any_app=True)
     find_folder(settings)
-    key, verifier = asyncio.run(app.rotate_keyring(settings))
+    key, verifier = asyncio.run(offline.rotate_keyring(settings))
     typer.echo(f"added the key {key}")
     typer.echo("Restart every process of this platform, each with this keyring.json.")
     typer.echo(f"verifier key of the audit log from then on: {verifier}")
@@ -53,15 +53,14 @@ def new_keyring(
     """Let a database go on with a new keyring when its own is lost."""
     import asyncio
 
-    from mainspring.app import replace_keyring
-    from mainspring.cli import EXIT_USAGE
+    from mainspring.cli import EXIT_USAGE, offline
 
     settings = read_settings(None, config, data_dir=data_dir, any_app=True)
     find_folder(settings)
     if not accept_loss:
         typer.echo(f"{LOSS} Repeat with --accept-loss to go on.", err=True)
         raise typer.Exit(EXIT_USAGE)
-    kept = asyncio.run(replace_keyring(settings))
+    kept = asyncio.run(offline.replace_keyring(settings))
     if kept is not None:
         typer.echo(f"the keyring that was here is {kept}")
     typer.echo("made a new keyring.json: back it up, then start the platform")

@@ -5,9 +5,9 @@ The keyring proves that: whoever can read it could sign any access token as well
 
 from pathlib import Path
 
-from mainspring.app import recover_admin_key
 from mainspring.cli.instance_file import reach_running
 from mainspring.cli.loop import run_loop
+from mainspring.cli.offline import recover_admin_key
 from mainspring.cli.options import find_folder
 from mainspring.cli.remote import Remote
 from mainspring.services.users.admin import StoredSecret

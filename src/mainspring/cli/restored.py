@@ -16,7 +16,7 @@ def restored(config: ConfigFile = None, data_dir: DataDir = None) -> None:
     """Say that the database was restored from a backup, or fell back to an earlier state."""
     import asyncio
 
-    from mainspring.app import note_restore
+    from mainspring.cli.offline import note_restore
 
     settings = read_settings(None, config, data_dir=data_dir, any_app=True)
     find_folder(settings)

@@ -1,0 +1,99 @@
+"""What commands do to a platform that they do not serve: its keyring, first key and epoch."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from mainspring.app import build, opened
+from mainspring.ports.keyring import Keyring
+from mainspring.runtime import identity
+from mainspring.services.audit.api import AuditSettings
+from mainspring.services.audit.checkpoints import verifier_key
+from mainspring.services.users.admin import StoredSecret, machine_claims, new_key, recover_key
+from mainspring.settings import Settings
+
+
+async def prove(data_dir: Path, nonce: str, url: str) -> str:
+    """Return what the platform over this directory says to the nonce. Raises StartError."""
+    keyring: Keyring = opened("keyring", f"file:{data_dir / 'keyring.json'}")
+    await keyring.open(create=False)
+    return identity.prove(keyring, nonce, url)
+
+
+async def rotate_keyring(settings: Settings) -> tuple[str, str]:
+    """Add a key to the keyring; return its id and the audit log's next verifier key."""
+    platform = await build(settings)
+    await platform.keyring.open(create=False)
+    key_id = await platform.keyring.rotate()
+    origin = settings.of(AuditSettings).origin
+    return key_id, str(verifier_key(platform.keyring, origin))
+
+
+async def replace_keyring(settings: Settings) -> Path | None:
+    """Give a database a new keyring, whatever the old one sealed being lost.
+
+    Returns where the keyring that was there is kept. Raises StartError.
+    """
+    platform = await build(settings)
+    await platform.database.open()
+    try:
+        kept = await asyncio.to_thread(_put_aside, platform.data_dir / "keyring.json")
+        await platform.keyring.open()
+        await platform.runtime.migrate()
+        runtime = platform.runtime
+        await identity.accept_loss(
+            platform.database, platform.keyring, runtime.clock, runtime.entropy
+        )
+    finally:
+        await platform.database.close()
+    return kept
+
+
+async def note_restore(settings: Settings) -> int:
+    """Have a database begin a new epoch, since it was restored; return which. Raises StartError."""
+    platform = await build(settings)
+    await platform.database.open()
+    try:
+        await platform.open_keyring()
+        await platform.runtime.migrate()
+        return await identity.went_back(platform.database)
+    finally:
+        await platform.database.close()
+
+
+async def recover_admin_key(
+    settings: Settings, ask: Callable[[StoredSecret, str], None] | None
+) -> Path:
+    """Make another key with every scope, and put it where the first one was; return the file.
+
+    ``ask`` asks the platform that runs, with a token that says which key this machine wants: of no
+    use to anybody else who gets hold of it. Without it the database is opened. Raises StartError.
+    """
+    platform = await build(settings)
+    text = new_key(platform.runtime.entropy)
+    secret = StoredSecret.of(text)
+    if ask is None:
+        await platform.database.open()
+        try:
+            await platform.open_keyring()
+            await platform.runtime.migrate()
+            await recover_key(platform.runtime.dispatcher, secret)
+        finally:
+            await platform.database.close()
+    else:
+        await platform.keyring.open(create=False)
+        claims = machine_claims(secret, platform.runtime.clock.now_ms() // 1000)
+        await asyncio.to_thread(ask, secret, platform.keyring.sign_token(claims))
+    # Last: a key that nobody learned does no harm, a file without a key would.
+    return await platform.replace_admin_key(text)
+
+
+def _put_aside(file: Path) -> Path | None:
+    if not file.exists():
+        return None
+    kept = next(
+        p for n in count(1) if not (p := file.with_name(f"keyring.replaced-{n}.json")).exists()
+    )
+    file.rename(kept)
+    return kept
