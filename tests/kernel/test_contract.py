@@ -185,6 +185,8 @@ async def right2(call: Call) -> AsyncIterator[StreamItem]:
 async def right3(call: Call, shelf: str, queue: str = "x") -> None: ...
 async def right4(call: Call) -> Book:
     return (await get(call, book_id="b")).body
+async def right5(call: Call) -> Book:
+    return await call.as_service().ask(get, "a") or await call.ask(get, book_id="b")
 """
 WRONG = [
     "@handles(get)\nasync def wrong(call: Call, book_id: int) -> Response[Book]: ...\n",
@@ -195,6 +197,11 @@ WRONG = [
     "@handles(follow)\nasync def wrong(call: Call) -> None: ...\n",
     "@handles(dust)\nasync def wrong(call: Call, shelf: int, queue: str = '') -> None: ...\n",
     "async def wrong(call: Call) -> None:\n    await get(call, id='b')\n",
+    "async def wrong(call: Call) -> None:\n    await call.ask(get, book_id=1)\n",
+    "async def wrong(call: Call) -> None:\n    await call.ask(get, id='b')\n",
+    "async def wrong(call: Call) -> None:\n    await call.ask(get)\n",
+    "async def wrong(call: Call) -> None:\n    await call.ask(dust, shelf='top')\n",
+    "async def wrong(call: Call) -> int:\n    return await call.ask(get, book_id='b')\n",
     "async def wrong(call: Call) -> None:\n    call.enqueue(dust, shelf=1)\n",
     "async def wrong(call: Call) -> None:\n    call.enqueue(get, book_id='b')\n",
     "async def wrong(call: Call) -> None:\n    call.request(lend, id='b')\n",

@@ -5,7 +5,7 @@ import uuid
 import pytest
 from typeid import TypeID
 
-from mainspring.kernel.ids import IdMaker, encode, is_id
+from mainspring.kernel.ids import IdMaker, encode, first_id_at, is_id
 from mainspring.testing.clock import FakeClock, SeededEntropy
 
 
@@ -28,6 +28,24 @@ def test_an_id_is_a_typeid_of_a_uuid7_with_the_moment_in_it(ids: IdMaker, clock:
         assert value.int >> 80 == clock.now_ms()
         assert is_id(made, "link")
         clock.move(0.001)
+
+
+def test_the_first_id_at_a_moment_parts_what_was_made_before_and_after(
+    ids: IdMaker, clock: FakeClock
+) -> None:
+    clock.move(0.001)
+    before = [ids.new("x") for _ in range(5)]
+    clock.move(0.001)
+    at = first_id_at("x", clock.now_ms())
+    after = [ids.new("x") for _ in range(5)]
+    assert max(before) < at < min(after)
+    assert is_id(at, "x")
+
+
+def test_a_moment_that_no_id_can_hold_is_that_end_of_time() -> None:
+    assert first_id_at("x", -1) == first_id_at("x", 0) == f"x_{'0' * 26}"
+    assert first_id_at("x", 2**60) == first_id_at("x", 2**48 - 1)
+    assert is_id(first_id_at("x", 2**60), "x")
 
 
 @pytest.mark.parametrize("value", [0, 1, 2**64 - 1, 2**128 - 1])

@@ -14,6 +14,7 @@ _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 _PATTERN = re.compile(r"(?:([a-z](?:[a-z_]{0,61}[a-z])?)_)([0-7][0-9a-hjkmnp-tv-z]{25})")
 _RANDOM_BYTES = 8
 _NOISE = (1 << 62) - 1
+_MS_MAX = (1 << 48) - 1  # the last moment that a UUIDv7 can hold
 _MOMENT_CHARS = 10  # of an id: 50 bits, of which a UUID leaves the first two empty
 
 
@@ -35,6 +36,14 @@ def encode(value: int) -> str:
         + pairs[value >> 10 & 1023]
         + pairs[value & 1023]
     )
+
+
+def first_id_at(prefix: str, epoch_ms: int) -> str:
+    """Return the smallest id that could have been made at a moment, in ms since the Unix epoch.
+
+    A moment before 1970, or after what an id can hold, is that end of time.
+    """
+    return f"{prefix}_{encode(min(max(epoch_ms, 0), _MS_MAX) << 80)}"
 
 
 def is_id(text: str, prefix: str) -> bool:
@@ -99,4 +108,4 @@ class IdMaker:
     def _begin(self, epoch_ms: int) -> None:
         self._last_ms = epoch_ms
         self._counter = 0
-        self._moment = encode((epoch_ms & 0xFFFF_FFFF_FFFF) << 80)[:_MOMENT_CHARS]
+        self._moment = encode((epoch_ms & _MS_MAX) << 80)[:_MOMENT_CHARS]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from cronsim import CronSim, CronSimError
 
 from mainspring.kernel.clock import Clock
-from mainspring.kernel.ids import encode
+from mainspring.kernel.ids import first_id_at
 from mainspring.kernel.job import Schedule
 from mainspring.kernel.measure import Measure
 from mainspring.ports.database import Database, StartError
@@ -154,7 +154,7 @@ class Scheduler:
             FORGET_ANSWERS(now_ms=now_ms, limit=SWEEP_MAX),
             FORGET_ANSWER_BODIES(now_ms=now_ms, limit=SWEEP_MAX),
             FORGET_RATES(now_us=now_ms * 1000, limit=SWEEP_MAX),
-            FORGET_JOBS(before=job_id_at(ended_ms), ended_ms=ended_ms, limit=SWEEP_MAX),
+            FORGET_JOBS(before=first_id_at("job", ended_ms), ended_ms=ended_ms, limit=SWEEP_MAX),
             *[
                 FORGET_MEASURES(
                     name=measure.name,
@@ -169,8 +169,3 @@ class Scheduler:
                 if count < SWEEP_MAX:
                     break
         return removed
-
-
-def job_id_at(epoch_ms: int) -> str:
-    """Return the smallest job id that could have been made at a moment."""
-    return f"job_{encode(max(epoch_ms, 0) << 80)}"

@@ -12,7 +12,7 @@ import msgspec
 
 from mainspring import FieldError, Invalid
 from mainspring.cel import Type, ast
-from mainspring.kernel.ids import encode
+from mainspring.kernel.ids import first_id_at
 from mainspring.services.records import keys
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection, KeyPart
@@ -20,7 +20,6 @@ from mainspring.services.records.model import CompiledCollection, KeyPart
 SORT_KEYS_MAX = 4
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_MS_MAX = 2**48 - 1
 
 
 class Sort(msgspec.Struct, frozen=True):
@@ -226,4 +225,4 @@ def _text(value: str, step: int) -> str:
 
 def _first_id(moment: str, step: int) -> str:
     ms = int(datetime.fromisoformat(moment).timestamp() * 1000 + 0.5) + step
-    return f"{RECORD_PREFIX}_{encode(min(max(ms, 0), _MS_MAX) << 80)}"
+    return first_id_at(RECORD_PREFIX, ms)

@@ -17,6 +17,7 @@ from mainspring import (
 )
 from mainspring.kernel.clock import SKEW_MS, is_ahead
 from mainspring.kernel.event_log import BusEvent
+from mainspring.kernel.ids import first_id_at
 from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.ports.http_client import NAME_NOT_RESOLVED, HttpClient, WebAnswer, WebError
 from mainspring.ports.keyring import Keyring
@@ -265,7 +266,7 @@ async def forget_deliveries(call: Call, endpoint_id: str, before: str = END_OF_I
 @handles(api.forget_old)
 async def forget_old(call: Call, after: str = "") -> None:
     kept_ms = call.use(WebhookSettings).keep_days * DAY_MS
-    before = model.event_id_at(call.now_ms - kept_ms)
+    before = first_id_at("evt", call.now_ms - kept_ms)
     page = await call.all(store.ALL_ENDPOINTS_AFTER, after=after, limit=ENDPOINTS_PAGE)
     for endpoint in page:
         call.enqueue(api.forget_deliveries, endpoint_id=endpoint.id, before=before)

@@ -12,7 +12,6 @@ import structlog
 from mainspring import Envelope, Invalid, rfc3339
 from mainspring.cel import Program, compile_cel
 from mainspring.cel.event import EVENT_NAMES
-from mainspring.kernel.ids import encode
 from mainspring.kernel.service import pattern_covers
 from mainspring.services.webhooks.api import (
     ATTEMPTS_SHOWN,
@@ -239,8 +238,3 @@ def shown_delivery(row: DeliveryRow, *, answers: bool) -> Delivery:
         created_at=rfc3339(row.created_ms),
         updated_at=rfc3339(row.updated_ms),
     )
-
-
-def event_id_at(epoch_ms: int) -> str:
-    """Return the smallest id of an event that could have been made at a moment."""
-    return f"evt_{encode(max(epoch_ms, 0) << 80)}"

@@ -24,6 +24,7 @@ from mainspring import (
     rfc3339,
 )
 from mainspring.kernel.event_log import require_known
+from mainspring.kernel.ids import first_id_at
 from mainspring.kernel.visibility import PERSONAL_SCOPE, Visibility
 from mainspring.ports.http_client import HttpClient, WebError
 from mainspring.ports.keyring import Keyring
@@ -195,8 +196,8 @@ async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplaySta
     job_id = call.enqueue(
         api.replay_page,
         endpoint_id=row.id,
-        after=model.event_id_at(since_ms),
-        before=model.event_id_at(min(until_ms, call.now_ms) + 1),
+        after=first_id_at("evt", since_ms),
+        before=first_id_at("evt", min(until_ms, call.now_ms) + 1),
     )
     return ReplayStarted(job_id)
 
