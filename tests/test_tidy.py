@@ -404,6 +404,10 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
     (rules.messages_are_plain, SRC, "Gone('the answer is no longer kept')", True),
     (rules.messages_are_plain, SRC, 'def f():\n """There is no limit."""', True),
     (rules.messages_are_plain, TEST, "match('x is no host')", True),
+    (rules.tags_have_one_form, STORE, "etag = f'\"{row.version}\"'", False),
+    (rules.tags_have_one_form, STORE, "etag = version_tag(row.version)", True),
+    (rules.tags_have_one_form, STORE, "header = f'inline; filename=\"{name}\"'", True),
+    (rules.tags_have_one_form, SRC, "json = f'\"{name}\"'", True),
     (
         rules.words_stand_in_the_contract,
         "src/mainspring/services/links/operations.py",

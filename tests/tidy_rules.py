@@ -480,6 +480,19 @@ def words_stand_in_the_contract(source: Source) -> Iterator[Finding]:
             yield Finding(source.path, node.lineno, f"{node.name} has no doc")
 
 
+def tags_have_one_form(source: Source) -> Iterator[Finding]:
+    """Services take entity tags from kernel/etag.py: no two forms, no quote forgotten."""
+    if source.parts[:3] != ("src", "mainspring", "services"):
+        return
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        ends = [part.value for part in (node.values[0], node.values[-1])
+                if isinstance(part, ast.Constant)]  # fmt: skip
+        if len(ends) == 2 and ends[0][:1] == ends[1][-1:] == '"':
+            yield Finding(source.path, node.lineno, "an entity tag: kernel/etag.py makes those")
+
+
 def missing_from_service(names: set[str]) -> list[str]:
     """What a service's folder must have and has not; a file may have grown into a folder."""
     stems = names | {name.removesuffix(".py") for name in names}
@@ -568,4 +581,5 @@ RULES: tuple[Rule, ...] = (
     declarations_have_their_room,
     messages_are_plain,
     words_stand_in_the_contract,
+    tags_have_one_form,
 )

@@ -11,6 +11,11 @@ def tag_of(body: bytes) -> str:
     return f'"{blake2b(body, digest_size=12).hexdigest()}"'
 
 
+def version_tag(version: int | str, *more: object) -> str:
+    """The strong tag of a row at a version, or of a digest, and what else is shown of it."""
+    return f'"{"-".join(map(str, (version, *more)))}"' if more else f'"{version}"'
+
+
 def tag_matches(header: str, etag: str, *, weak: bool) -> bool:
     """Tell whether an ``If-Match`` or ``If-None-Match`` list holds the entity tag.
 

@@ -3,7 +3,6 @@
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from hashlib import blake2b
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -207,7 +206,7 @@ async def _to_docs(exchange: Exchange) -> None:
 def _file(path: str) -> Callable[[Exchange], Awaitable[None]]:
     name, media_type = _FILES[path]
     body = (files("mainspring.interfaces") / "docs" / name).read_bytes()
-    etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+    etag = tag_of(body)
 
     async def serve(exchange: Exchange) -> None:
         headers = [

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mainspring import Call, PreconditionFailed, Response
+from mainspring.kernel.etag import version_tag
 from mainspring.services.records import access
 from mainspring.services.records.api import READ
 from mainspring.services.records.model import CompiledCollection
@@ -40,7 +41,7 @@ def written(
     Those get no tag either: it would tell of changes that are not theirs.
     """
     if access.may_view(call, collection, record):
-        return Response(raw, etag=f'"{version}"', headers=headers)
+        return Response(raw, etag=version_tag(version), headers=headers)
     return Response(NOTHING, status=204, headers=headers)
 
 
@@ -49,7 +50,7 @@ def require_match(
 ) -> None:
     """Compare ``If-Match`` with a record's version, which only who may view the record is told."""
     try:
-        call.require_match(f'"{version}"')
+        call.require_match(version_tag(version))
     except PreconditionFailed:
         if access.may_view(call, collection, record):
             raise

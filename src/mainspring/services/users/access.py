@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterable
 
 from mainspring import Call, FieldError, Invalid, Response, elapsed_ms, is_id, rfc3339
+from mainspring.kernel.etag import version_tag
 from mainspring.services.users import model, store
 from mainspring.services.users.api import ScopeNotHeld, SessionNeeded, User, UserRead, UsersListed
 from mainspring.services.users.store import KnownUser
@@ -75,7 +76,7 @@ def answer_to(call: Call, user: KnownUser, status: int | None = None) -> Respons
 def etag(user: KnownUser) -> str:
     """The strong entity tag; roles count, because deleting a role takes it from its holders."""
     roles = zlib.crc32(" ".join(model.words(user.roles)).encode())
-    return f'"{user.version}-{roles:x}"'
+    return version_tag(user.version, f"{roles:x}")
 
 
 def shown(user: KnownUser) -> User:

@@ -12,6 +12,7 @@ import structlog
 from mainspring import Envelope, Invalid, rfc3339
 from mainspring.cel import Program, compile_cel
 from mainspring.cel.event import EVENT_NAMES
+from mainspring.kernel.etag import version_tag
 from mainspring.kernel.service import pattern_covers
 from mainspring.services.webhooks.api import (
     ATTEMPTS_SHOWN,
@@ -198,7 +199,7 @@ def host_of(url: str) -> str:
 
 def etag(row: EndpointRow) -> str:
     """Changes with everything the representation shows, failures included."""
-    return f'"{row.version}.{row.failing_since_ms or 0}"'
+    return version_tag(row.version, row.failing_since_ms or 0)
 
 
 def shown(row: EndpointRow) -> Webhook:

@@ -19,6 +19,7 @@ from mainspring import (
 )
 from mainspring.cel import Names, Type, ast, sql
 from mainspring.kernel.errors import NeedsIndex
+from mainspring.kernel.etag import version_tag
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import api
 from mainspring.services.records.api import (
@@ -99,7 +100,7 @@ async def create_collection(call: Call, new: NewCollection) -> Response[Collecti
     shown = view(row)
     call.emit(CollectionCreated(*msgspec.structs.astuple(shown)))
     location = f"{COLLECTIONS_PATH}/{new.name}"
-    return Response(shown, etag='"1"', headers=(("Location", location),))
+    return Response(shown, etag=version_tag(1), headers=(("Location", location),))
 
 
 @handles(api.list_collections)
@@ -113,7 +114,7 @@ async def list_collections(call: Call, query: PageQuery) -> Page[Collection]:
 @handles(api.get_collection)
 async def get_collection(call: Call, name: str) -> Response[Collection]:
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
-    return Response(view(row), etag=f'"{row.version}"')
+    return Response(view(row), etag=version_tag(row.version))
 
 
 @handles(api.update_collection)
@@ -121,7 +122,7 @@ async def update_collection(
     call: Call, name: str, query: ChangeCollection, change: CollectionChange
 ) -> Response[Collection | None]:
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
-    call.require_match(f'"{row.version}"')
+    call.require_match(version_tag(row.version))
     old = compile_row(row).definition
     fields = old.fields if change.fields is UNSET else change.fields
     rules = old.rules if change.rules is UNSET else change.rules
@@ -160,13 +161,13 @@ async def update_collection(
     call.emit(CollectionUpdated(*msgspec.structs.astuple(shown)))
     if not call.caller.allows(COLLECTIONS_READ):
         return Response(None, status=204)
-    return Response(shown, etag=f'"{changed.version}"')
+    return Response(shown, etag=version_tag(changed.version))
 
 
 @handles(api.delete_collection)
 async def delete_collection(call: Call, name: str) -> None:
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
-    call.require_match(f'"{row.version}"')
+    call.require_match(version_tag(row.version))
     async for other in every(call):
         if other.id != row.id and row.id in read_definition(other).targets.values():
             raise StillReferenced(

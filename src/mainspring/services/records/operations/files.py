@@ -3,6 +3,7 @@
 import msgspec
 
 from mainspring import Call, NotFound, Raw, Response, Upload, handles
+from mainspring.kernel.etag import version_tag
 from mainspring.kernel.media import attachment
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import access, api, shown
@@ -53,7 +54,7 @@ async def download_file(call: Call, collection: str, id: str, field: str) -> Raw
         headers=(
             ("Content-Length", str(file.size_bytes)),
             ("Content-Disposition", attachment(file.name or field)),
-            ("ETag", f'"{file.sha256}"'),
+            ("ETag", version_tag(file.sha256)),
             ("Cache-Control", "private, no-cache"),
         ),
     )

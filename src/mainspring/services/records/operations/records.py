@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mainspring import Call, Failure, FieldErrors, Invalid, NotFound, Response, handles
+from mainspring.kernel.etag import version_tag
 from mainspring.services.records import access, api, mutations, shown
 from mainspring.services.records.api import (
     BATCH_BYTES_MAX,
@@ -57,9 +58,9 @@ async def get_record(
         raise missing(call, READ)
     own = await compiled(call, found.collection, found.collection_version)
     rule = access.rule_for(call, own, "view")
-    if found.data is None:
+    if found.data is None or found.version is None:
         raise NotFound("no such record")
-    etag = f'"{found.version}"'
+    etag = version_tag(found.version)
     as_stored = (
         query.fields is None and query.expand is None and (found.schema_version or 0) >= own.layout
     )

@@ -21,6 +21,7 @@ from mainspring import (
     is_id,
     rfc3339,
 )
+from mainspring.kernel.etag import version_tag
 from mainspring.services.users import access, model, store
 from mainspring.services.users.api import (
     API_KEYS_MAX,
@@ -92,7 +93,7 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
     expires_ms = _expiry(call, new.expires_at, maker)
     row = stage_api_key(call, StoredSecret.of(text), new.name, new.scopes, maker, expires_ms)
     made = MadeApiKey(**msgspec.structs.asdict(shown(row)), key=text)
-    return Response(made, etag=_etag(row))
+    return Response(made, etag=version_tag(row.version))
 
 
 @service.operation("GET /v1/api_keys", scope="api_keys:own")
@@ -120,7 +121,7 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
 async def read_api_key(call: Call, id: str) -> Response[ApiKey]:
     """Read what is known of an API key; the key itself is not."""
     row = await _reachable(call, id, "api_keys:read")
-    return Response(shown(row), etag=_etag(row))
+    return Response(shown(row), etag=version_tag(row.version))
 
 
 @service.operation("DELETE /v1/api_keys/{id}", scope="api_keys:own", raises=(ScopeNotHeld,))
@@ -131,7 +132,7 @@ async def delete_api_key(call: Call, id: str) -> None:
     users.api_key.revoked for each.
     """
     row = await _reachable(call, id, "api_keys:write")
-    call.require_match(_etag(row))
+    call.require_match(version_tag(row.version))
     line = await call.all(store.KEY_LINE_BY_ID, id=row.id)
     if not _is_of(call.caller, row, line):
         try:
@@ -219,10 +220,6 @@ def shown(row: ApiKeyRow) -> ApiKey:
         expires_at=None if row.expires_ms is None else rfc3339(row.expires_ms),
         maker_id=row.maker_id,
     )
-
-
-def _etag(row: ApiKeyRow) -> str:
-    return f'"{row.version}"'
 
 
 async def _reachable(call: Call, id: str, scope: str) -> ApiKeyRow:

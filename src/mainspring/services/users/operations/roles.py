@@ -5,6 +5,7 @@ import re
 import msgspec
 
 from mainspring import Call, FieldError, Invalid, NotFound, Page, PageQuery, Response, rfc3339
+from mainspring.kernel.etag import version_tag
 from mainspring.services.users import access, model, store
 from mainspring.services.users.api import (
     NewRole,
@@ -69,7 +70,7 @@ async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[R
     The role is answered to those who may read roles, others hear 204.
     """
     row = await _role(call, name)
-    call.require_match(_etag(row))
+    call.require_match(version_tag(row.version))
     if name == model.ADMIN_ROLE:
         raise RoleBuiltIn("administrators hold every scope")
     access.require_over(call, row.scopes)
@@ -80,7 +81,7 @@ async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[R
     call.emit(RoleUpdated(row.name, model.words(row.scopes)))
     if not call.caller.allows("roles:read"):
         return Response(None, status=204)
-    return Response(shown(row), etag=_etag(row))
+    return Response(shown(row), etag=version_tag(row.version))
 
 
 @service.operation(
@@ -89,7 +90,7 @@ async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[R
 async def delete_role(call: Call, name: str) -> None:
     """Delete a role and take it from everyone who holds it. Emits users.role.deleted."""
     row = await _role(call, name)
-    call.require_match(_etag(row))
+    call.require_match(version_tag(row.version))
     if name in model.BUILT_IN_ROLES:
         raise RoleBuiltIn("a built-in role cannot be deleted")
     access.require_over(call, row.scopes)
@@ -104,11 +105,7 @@ def shown(row: RoleRow) -> Role:
 
 
 def _answer(row: RoleRow) -> Response[Role]:
-    return Response(shown(row), etag=_etag(row))
-
-
-def _etag(row: RoleRow) -> str:
-    return f'"{row.version}"'
+    return Response(shown(row), etag=version_tag(row.version))
 
 
 async def _role(call: Call, name: str) -> RoleRow:
