@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from mainspring.interfaces.http import server, streams
+from mainspring.interfaces.http import responses, server, streams
+from mainspring.interfaces.http.compression import THREAD_BYTES_MIN
 from mainspring.interfaces.http.server import connections_for, raise_open_files
 from mainspring.interfaces.http.settings import ServerSettings
-from mainspring.interfaces.rest import app
 from mainspring.kernel.errors import RateLimited, Unavailable
 from mainspring.kernel.invocation import Opened
 from mainspring.kernel.pool import Pool
@@ -382,10 +382,10 @@ async def test_a_machine_without_room_is_503(site: Site, monkeypatch: pytest.Mon
 async def test_large_bodies_go_as_they_are_while_too_many_are_packed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = b'"' + b"x" * app.THREAD_BYTES_MIN + b'"'
+    body = b'"' + b"x" * THREAD_BYTES_MIN + b'"'
     answer, _ = await site.ask("POST", "/v1/anything", body, Accept_Encoding="gzip")
     assert answer.headers["Content-Encoding"] == "gzip"
-    monkeypatch.setattr(app._packing, "size", 0)
+    monkeypatch.setattr(responses.packing, "size", 0)
     answer, plain = await site.ask("POST", "/v1/anything", body, Accept_Encoding="gzip")
     assert "Content-Encoding" not in answer.headers
     assert plain == body[1:-1].decode()

@@ -11,22 +11,16 @@ import structlog
 
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.http import security_headers
-from mainspring.interfaces.http.compression import (
-    CODING,
-    SIZE_BYTES_MIN,
-    THREAD_BYTES_MIN,
-    gzip,
-)  # fmt: skip
-from mainspring.interfaces.http.conditional import not_modified, with_suffix
 from mainspring.interfaces.http.cors import Cors
-from mainspring.interfaces.http.exchange import Exchange, Message, PeerGone, Receive, Send, field
+from mainspring.interfaces.http.exchange import Exchange, Message, PeerGone, Receive, Send
 from mainspring.interfaces.http.hosts import Hosts
 from mainspring.interfaces.http.mounts import Mounts
 from mainspring.interfaces.http.problem import MEDIA_TYPE, Defect, body_of, headers_of
 from mainspring.interfaces.http.proxies import Proxies
+from mainspring.interfaces.http.responses import answer_json
 from mainspring.interfaces.http.router import Router
 from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
-from mainspring.interfaces.http.streams import answer_raw, answer_stream, shrinks
+from mainspring.interfaces.http.streams import answer_raw, answer_stream
 from mainspring.interfaces.rest.arguments import ArgumentReader, parse_key
 from mainspring.interfaces.rest.uploads import file_head
 from mainspring.kernel.authority import authorise
@@ -36,27 +30,20 @@ from mainspring.kernel.errors import (
     MethodNotAllowed,
     NotFound,
     NotServedHere,
-    RateLimited,
     Unavailable,
 )
-from mainspring.kernel.etag import tag_of
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.invocation import Invocation, Invoker, Outcome, Renew
+from mainspring.kernel.invocation import Invocation, Invoker, Renew
 from mainspring.kernel.operation import Kind, Operation
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.user_app import Asgi
 from mainspring.runtime.metrics.telemetry import Metrics, RouteMeter
 
-JSON = (b"content-type", b"application/json")
-VARY_CODING = (b"vary", b"Accept-Encoding")
-
 BODIES_BYTES_MAX = 256 << 20  # of bodies in memory that take a while to come
 BODIES_BYTES_SHARE = 64 << 20
 STREAMS_MAX = 5_000  # open at once
 STREAMS_SHARE = 1_000
-PACKING_MAX = 16  # large bodies being compressed at once; others go as they are
-PACKING_SHARE = 4
 REFUSED_ORIGINS_LOGGED_MAX = 10  # in REFUSED_ORIGINS_WINDOW_S
 REFUSED_ORIGINS_WINDOW_S = 60.0
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -335,7 +322,7 @@ class RestApp:
                 await self._read_body(exchange, operation)
             arguments = _arguments(reader, exchange)
             outcome = await invoker.invoke(_invocation(exchange, operation, arguments))
-            await answer(exchange, outcome, secret=operation.secret)
+            await answer_json(exchange, outcome, secret=operation.secret)
 
         return serve
 
@@ -352,7 +339,7 @@ class RestApp:
                 _invocation(exchange, operation, arguments),
                 exchange.body_chunks(size_max, idle_s),
             )
-            await answer(exchange, outcome)
+            await answer_json(exchange, outcome)
 
         return serve
 
@@ -416,71 +403,3 @@ def _invocation(
         if_match=exchange.if_match,
         resume_after=exchange.text(b"last-event-id") if operation.kind is Kind.STREAM else None,
     )
-
-
-async def answer(
-    exchange: Exchange,
-    outcome: Outcome,
-    *,
-    secret: bool = False,
-    fresh: bool = False,
-    packed: bytes | None = None,
-) -> None:
-    """Send JSON, with its entity tag and within the request's conditions.
-
-    What is ``secret`` or ``fresh`` is never stored, tagged or, if secret, compressed. ``packed`` is
-    the body compressed already.
-    """
-    body, status, etag = outcome.body, outcome.status, outcome.etag
-    method = exchange.method
-    headers: list[tuple[bytes, bytes]] = []
-    if outcome.headers:
-        headers.extend(field(name, text) for name, text in outcome.headers)
-    if outcome.replayed:
-        headers.append((b"idempotency-replayed", b"true"))
-    coded = (
-        not secret and len(body) >= SIZE_BYTES_MIN and shrinks(exchange, body, "application/json")
-    )
-    if method in {"GET", "HEAD"} and status == 200 and not (secret or fresh):
-        if all(name.lower() != "cache-control" for name, _ in outcome.headers):
-            headers.append(security_headers.REVALIDATE)
-        headers.append(VARY_CODING)
-        if etag is None:
-            etag = tag_of(body)
-        if_none_match = exchange.headers.get(b"if-none-match")
-        if if_none_match is not None and not_modified(if_none_match.decode("latin-1"), etag):
-            tag = with_suffix(etag, CODING) if coded else etag
-            headers.append((b"etag", tag.encode("latin-1")))
-            await exchange.answer(304, headers, b"")
-            return
-    else:
-        headers.append(security_headers.NO_STORE)
-    if coded:
-        packed = packed or await _packed(exchange, body)
-        if packed is not None:
-            body = packed
-            headers.append((b"content-encoding", CODING.encode()))
-            etag = None if etag is None else with_suffix(etag, CODING)
-    if etag is not None:
-        headers.append((b"etag", etag.encode("latin-1")))
-    if body:
-        headers.append(JSON)
-    headers.extend(security_headers.API)
-    await exchange.answer(status, headers, body)
-
-
-_packing = Pool("compressors", PACKING_MAX, PACKING_SHARE)
-
-
-async def _packed(exchange: Exchange, body: bytes) -> bytes | None:
-    """Compress a body, a large one beside the event loop; None while too many others are."""
-    if len(body) < THREAD_BYTES_MIN:
-        return gzip(body)
-    try:
-        _packing.take(exchange.admission.account)
-    except (RateLimited, Unavailable):
-        return None
-    try:
-        return await asyncio.to_thread(gzip, body)
-    finally:
-        _packing.give_back(exchange.admission.account)

@@ -15,9 +15,10 @@ from mainspring.interfaces.http.conditional import not_modified
 from mainspring.interfaces.http.exchange import Exchange
 from mainspring.interfaces.http.hosts import is_own_machine
 from mainspring.interfaces.http.proxies import is_loopback
+from mainspring.interfaces.http.responses import answer_json
 from mainspring.interfaces.http.streams import shrinks
 from mainspring.interfaces.openapi import OpenApiDocument
-from mainspring.interfaces.rest.app import RestApp, answer
+from mainspring.interfaces.rest.app import RestApp
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Malformed, Unavailable
 from mainspring.kernel.etag import tag_of
@@ -94,7 +95,7 @@ class Pages:
             rest.add("GET", "/", _to_docs)
 
     async def _healthz(self, exchange: Exchange) -> None:
-        await answer(exchange, Outcome(200, b'{"status":"alive"}'), fresh=True)
+        await answer_json(exchange, Outcome(200, b'{"status":"alive"}'), fresh=True)
 
     async def _readyz(self, exchange: Exchange) -> None:
         failing = list(await self._ready())
@@ -102,7 +103,7 @@ class Pages:
             raise Unavailable(
                 f"not ready: {'; '.join(failing)}", retry_after_s=1, extra={"failing": failing}
             )
-        await answer(exchange, Outcome(200, b'{"status":"ready"}'), fresh=True)
+        await answer_json(exchange, Outcome(200, b'{"status":"ready"}'), fresh=True)
 
     async def _metrics(self, exchange: Exchange) -> None:
         scope = None if self._asked_from_here(exchange) else METRICS_SCOPE
@@ -134,7 +135,7 @@ class Pages:
 
     async def _show_status(self, exchange: Exchange) -> None:
         await self._rest.admit(exchange, None)
-        await answer(exchange, Outcome(200, _encode(await self._status())), fresh=True)
+        await answer_json(exchange, Outcome(200, _encode(await self._status())), fresh=True)
 
     async def _show_proof(self, exchange: Exchange) -> None:
         """Prove to who has the keyring, before a key is sent, that this is its platform."""
@@ -143,7 +144,7 @@ class Pages:
         if nonce is None:
             raise Malformed("ask with ?nonce= and 64 hexadecimal digits")
         proof = self._prove(nonce[1].decode())
-        await answer(exchange, Outcome(200, _encode({"proof": proof})), fresh=True)
+        await answer_json(exchange, Outcome(200, _encode({"proof": proof})), fresh=True)
 
     async def _openapi(self, exchange: Exchange) -> None:
         await self._rest.admit(exchange, None)
@@ -151,7 +152,7 @@ class Pages:
         known = exchange.admission.caller.id is not None
         written = self._document_of(shapes, known=known)
         packed = written.packed if shrinks(exchange, written.plain, "application/json") else None
-        await answer(exchange, Outcome(200, written.plain, etag=written.etag), packed=packed)
+        await answer_json(exchange, Outcome(200, written.plain, etag=written.etag), packed=packed)
 
     async def _shapes(self, exchange: Exchange) -> list[Sequence[OperationVariant]]:
         """What the data adds, of each service.

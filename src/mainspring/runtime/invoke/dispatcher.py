@@ -37,7 +37,7 @@ from mainspring.runtime.metrics.measures import MeasureBuffer
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.tables import EVENTS, JOBS, JobRow
 
-__all__ = ["CommitListener", "Dispatcher", "Idempotency", "Outcome", "answer", "job_row"]
+__all__ = ["CommitListener", "Dispatcher", "Idempotency", "Outcome", "job_row", "outcome_of"]
 
 RERUNS_MAX = 5
 LIMIT_VALUE_CHARS_MAX = 200  # of what limits jobs per key; its digest stands for a longer one
@@ -113,7 +113,7 @@ class Dispatcher:
         try:
             await (commit if limit is None else limit.commit(commit))
         except BaseException as error:
-            self._metrics.commits.of(_outcome(error)).add()
+            self._metrics.commits.of(_ending(error)).add()
             raise
         self._metrics.committed.add()
         self._metrics.commit_seconds.observe(self._clock.monotonic_s() - started_s)
@@ -203,7 +203,7 @@ class Dispatcher:
         call, idempotency = run.call, run.idempotency
         try:
             value = await contained(run.operation.handler(call, **run.args))
-            outcome = answer(run.operation, value)
+            outcome = outcome_of(run.operation, value)
             # A key remembers the answer of a call that changed nothing too: when it is repeated,
             # it must not take effect over what others did since.
             if call.writes or call.events or call.jobs or idempotency is not None:
@@ -314,7 +314,7 @@ class Dispatcher:
                 inner.reset()
             ran = True
             inner.reader = transaction
-            outcome = answer(operation, await contained(operation.handler(inner, **run.args)))
+            outcome = outcome_of(operation, await contained(operation.handler(inner, **run.args)))
             return await self._to_writes(inner, outcome, idempotency)
 
         for _ in range(RERUNS_MAX):
@@ -376,14 +376,14 @@ def _denies(failure: Failure) -> bool:
     )
 
 
-def _outcome(error: BaseException) -> str:
+def _ending(error: BaseException) -> str:
     if isinstance(error, Rerun):
         return "rerun"
     expected = isinstance(error, Exception) and not isinstance(error, Unavailable)
     return "refused" if expected else "failed"
 
 
-def answer(operation: Operation, value: Any) -> Outcome:
+def outcome_of(operation: Operation, value: Any) -> Outcome:
     """Encode what a handler returned."""
     if type(value) is Raw:
         return _raw_outcome(value)

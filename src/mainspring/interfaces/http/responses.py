@@ -1,0 +1,91 @@
+"""How an outcome becomes a JSON response: entity tag, conditions, compression, cache headers."""
+
+import asyncio
+
+from mainspring.interfaces.http import security_headers
+from mainspring.interfaces.http.compression import (
+    CODING,
+    SIZE_BYTES_MIN,
+    THREAD_BYTES_MIN,
+    gzip,
+)  # fmt: skip
+from mainspring.interfaces.http.conditional import not_modified, with_suffix
+from mainspring.interfaces.http.exchange import Exchange, field
+from mainspring.interfaces.http.streams import shrinks
+from mainspring.kernel.errors import RateLimited, Unavailable
+from mainspring.kernel.etag import tag_of
+from mainspring.kernel.invocation import Outcome
+from mainspring.kernel.pool import Pool
+
+JSON = (b"content-type", b"application/json")
+VARY_CODING = (b"vary", b"Accept-Encoding")
+PACKING_MAX = 16  # large bodies being compressed at once; others go as they are
+PACKING_SHARE = 4
+
+
+async def answer_json(
+    exchange: Exchange,
+    outcome: Outcome,
+    *,
+    secret: bool = False,
+    fresh: bool = False,
+    packed: bytes | None = None,
+) -> None:
+    """Send JSON, with its entity tag and within the request's conditions.
+
+    What is ``secret`` or ``fresh`` is never stored, tagged or, if secret, compressed. ``packed`` is
+    the body compressed already.
+    """
+    body, status, etag = outcome.body, outcome.status, outcome.etag
+    method = exchange.method
+    headers: list[tuple[bytes, bytes]] = []
+    if outcome.headers:
+        headers.extend(field(name, text) for name, text in outcome.headers)
+    if outcome.replayed:
+        headers.append((b"idempotency-replayed", b"true"))
+    coded = (
+        not secret and len(body) >= SIZE_BYTES_MIN and shrinks(exchange, body, "application/json")
+    )
+    if method in {"GET", "HEAD"} and status == 200 and not (secret or fresh):
+        if all(name.lower() != "cache-control" for name, _ in outcome.headers):
+            headers.append(security_headers.REVALIDATE)
+        headers.append(VARY_CODING)
+        if etag is None:
+            etag = tag_of(body)
+        if_none_match = exchange.headers.get(b"if-none-match")
+        if if_none_match is not None and not_modified(if_none_match.decode("latin-1"), etag):
+            tag = with_suffix(etag, CODING) if coded else etag
+            headers.append((b"etag", tag.encode("latin-1")))
+            await exchange.answer(304, headers, b"")
+            return
+    else:
+        headers.append(security_headers.NO_STORE)
+    if coded:
+        packed = packed or await _packed(exchange, body)
+        if packed is not None:
+            body = packed
+            headers.append((b"content-encoding", CODING.encode()))
+            etag = None if etag is None else with_suffix(etag, CODING)
+    if etag is not None:
+        headers.append((b"etag", etag.encode("latin-1")))
+    if body:
+        headers.append(JSON)
+    headers.extend(security_headers.API)
+    await exchange.answer(status, headers, body)
+
+
+packing = Pool("compressors", PACKING_MAX, PACKING_SHARE)
+
+
+async def _packed(exchange: Exchange, body: bytes) -> bytes | None:
+    """Compress a body, a large one beside the event loop; None while too many others are."""
+    if len(body) < THREAD_BYTES_MIN:
+        return gzip(body)
+    try:
+        packing.take(exchange.admission.account)
+    except (RateLimited, Unavailable):
+        return None
+    try:
+        return await asyncio.to_thread(gzip, body)
+    finally:
+        packing.give_back(exchange.admission.account)
