@@ -47,7 +47,11 @@ def test_the_tree_keeps_them(tree: Path) -> None:
             "import mainspring.adapters.http_client.aiohttp",
             "Only the composition root",
         ),
-        ("services/users/api.py", "import mainspring.services.webhooks.api", "do not know each"),
+        (
+            "services/users/api/__init__.py",
+            "import mainspring.services.webhooks.api",
+            "do not know each",
+        ),
         (
             "services/records/store.py",
             "import mainspring.runtime.tables",

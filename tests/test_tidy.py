@@ -369,12 +369,12 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
     (
         rules.declarations_have_their_room,
         "src/mainspring/services/links/operations/create.py",
-        "@service.operation('POST /v1/links', scope=None)\nasync def create(call): ...",
+        "@handles(api.create)\nasync def create(call): ...",
         True,
     ),
     (
         rules.declarations_have_their_room,
-        STORE,
+        "src/mainspring/services/links/operations.py",
         "@service.operation('POST /v1/links', scope=None)\nasync def create(call): ...",
         False,
     ),
@@ -508,7 +508,7 @@ def test_migration_names(names: list[str], accepted: bool) -> None:
 def test_a_file_of_a_service_may_grow_into_a_folder() -> None:
     assert not rules.missing_from_service({"__init__.py", "api.py", "operations"})
     assert not rules.missing_from_service({"__init__.py", "api.py", "operations.py"})
-    assert rules.missing_from_service({"__init__.py", "operations.py"}) == ["api.py"]
+    assert rules.missing_from_service({"__init__.py", "operations.py"}) == ["api"]
 
 
 def test_unfinished_lines_and_personal_paths_are_found() -> None:

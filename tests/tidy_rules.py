@@ -60,19 +60,13 @@ PUBLIC = frozenset(mainspring.__all__)
 # What may stand in the braces of an SQL text: names that code declares, never a caller's value.
 DECLARED = re.compile(r"_?[A-Z][A-Z0-9_]*(\.(columns|name))?")
 
-# A service's decorators and the one file (or folder of that name) they are used in.
+# A built-in service's decorators and the one file (or folder of that name) they are used in.
 DECLARATIONS = {
-    "contract": "api",
-    "event": "api",
-    "operation": "operations",
-    "transaction": "operations",
-    "stream": "operations",
-    "upload": "operations",
-    "raw": "operations",
+    **dict.fromkeys(("contract", "event", "operation", "transaction"), "api"),
+    **dict.fromkeys(("stream", "upload", "raw", "job"), "api"),
     "on": "consumers",
-    "job": "jobs",
 }
-SERVICE_MUST_HAVE = ("__init__.py", "api.py", "operations")
+SERVICE_MUST_HAVE = ("__init__.py", "api", "operations")
 MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+?(\.sqlite|\.postgres)?\.sql")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError")  # tidy: the rule itself
 # Words that leave a reader to guess: what it is that cannot be, two of what, and what would fit.
@@ -448,7 +442,7 @@ def _is_empty(value: ast.expr | None) -> bool:
 
 
 def declarations_have_their_room(source: Source) -> Iterator[Finding]:
-    """Events are declared in ``api``, operations in ``operations``, and so on."""
+    """What can be called is declared in ``api`` as a contract, what is listened to in consumers."""
     if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
         return
     room = source.parts[4].removesuffix(".py")
@@ -458,7 +452,8 @@ def declarations_have_their_room(source: Source) -> Iterator[Finding]:
                 name = dotted(decorator.func) if isinstance(decorator, ast.Call) else ""
                 owner, kind = [*name.split("."), ""][:2]
                 if owner == "service" and DECLARATIONS.get(kind, room) != room:
-                    what = f"@{name} belongs in {DECLARATIONS[kind]}.py"
+                    contract = "" if kind in ("contract", "event", "on") else ".contract"
+                    what = f"@{owner}{contract}.{kind} belongs in {DECLARATIONS[kind]}.py"
                     yield Finding(source.path, node.lineno, what)
 
 

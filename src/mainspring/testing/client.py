@@ -15,7 +15,7 @@ from mainspring.kernel.errors import Failure
 from mainspring.kernel.invocation import Invocation
 from mainspring.kernel.operation import Kind, Operation, Raw
 from mainspring.kernel.user_app import Asgi
-from mainspring.services.users.api import RefreshRequest, Tokens
+from mainspring.services.users.api.structs import RefreshRequest, Tokens
 
 if TYPE_CHECKING:
     from mainspring.testing.platform import Platform

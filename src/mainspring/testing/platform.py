@@ -31,7 +31,7 @@ from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail, MailMessage
 from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.tables import EVENTS_AFTER
-from mainspring.services.users.api import Login, MadeApiKey, NewApiKey, NewUser
+from mainspring.services.users.api.structs import Login, MadeApiKey, NewApiKey, NewUser
 from mainspring.services.users.passwords import Passwords
 from mainspring.settings import Flag, HttpClientSettings, load
 from mainspring.testing.client import Client, HttpAnswer, Send, in_process

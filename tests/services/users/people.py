@@ -14,15 +14,8 @@ from mainspring.kernel.table import Query, Rows, Statement
 from mainspring.ports.mail import MailMessage
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.services.users import service
-from mainspring.services.users.api import (
-    EmailProof,
-    Login,
-    NewUser,
-    PageQuery,
-    Removal,
-    Tokens,
-    User,
-)
+from mainspring.services.users.api import PageQuery
+from mainspring.services.users.api.structs import EmailProof, Login, NewUser, Removal, Tokens, User
 from mainspring.services.users.authenticate import UserAuthenticator
 from mainspring.services.users.passwords import Passwords
 from mainspring.testing import Platform

@@ -10,24 +10,26 @@ from mainspring.kernel.errors import Invalid, NotFound, PreconditionFailed, Unau
 from mainspring.kernel.event import envelope
 from mainspring.kernel.table import Query, Statement
 from mainspring.services.users import service
-from mainspring.services.users.api import (
+from mainspring.services.users.api import UsersSettings
+from mainspring.services.users.api.errors import (
     BadMailToken,
+    EmailTaken,
+    ScopeNotHeld,
+    SessionNeeded,
+    SignUpClosed,
+    WrongCredentials,
+    WrongPassword,
+)
+from mainspring.services.users.api.structs import (
     EmailChange,
     EmailProof,
-    EmailTaken,
     NewApiKey,
     NewRole,
     NewUser,
     OwnChanges,
-    ScopeNotHeld,
-    SessionNeeded,
-    SignUpClosed,
     User,
     UserChanges,
     UserQuery,
-    UsersSettings,
-    WrongCredentials,
-    WrongPassword,
 )
 from tests.services.users.people import (
     ALL_JOB_ARGS,

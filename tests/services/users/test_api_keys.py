@@ -10,14 +10,12 @@ from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Invalid, NotFound, Unauthenticated
 from mainspring.kernel.table import Query, Statement
 from mainspring.services.users.admin import ensure_admin_key, new_key
-from mainspring.services.users.api import (
+from mainspring.services.users.api.errors import RoleBuiltIn, RoleTaken, ScopeNotHeld
+from mainspring.services.users.api.structs import (
     MadeApiKey,
     NewApiKey,
     NewRole,
-    RoleBuiltIn,
     RoleChanges,
-    RoleTaken,
-    ScopeNotHeld,
     UserChanges,
 )
 from tests.services.users.people import EVENT_BODIES, KEYS, People, page

@@ -5,7 +5,8 @@ import pytest
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.call import SYSTEM, Call, Caller
 from mainspring.kernel.table import Query, Statement
-from mainspring.services.users.api import RoleChanges, ScopeNotHeld, UserChanges
+from mainspring.services.users.api.errors import ScopeNotHeld
+from mainspring.services.users.api.structs import RoleChanges, UserChanges
 from tests.services.users.people import ERASE, KEEP, People
 from tests.services.users.test_api_keys import make, somebody
 

@@ -9,7 +9,8 @@ from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Invalid, Unauthenticated
 from mainspring.kernel.table import Statement
 from mainspring.services.users import store
-from mainspring.services.users.api import (
+from mainspring.services.users.api.errors import ScopeNotHeld, TooManyApiKeys
+from mainspring.services.users.api.structs import (
     EmailChange,
     EmailProof,
     MadeApiKey,
@@ -17,8 +18,6 @@ from mainspring.services.users.api import (
     PasswordReset,
     ResetRequest,
     RoleChanges,
-    ScopeNotHeld,
-    TooManyApiKeys,
     UserChanges,
 )
 from mainspring.services.users.jobs import sweep

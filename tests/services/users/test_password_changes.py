@@ -7,17 +7,19 @@ import pytest
 from mainspring.kernel.call import ANONYMOUS
 from mainspring.kernel.errors import Invalid, Unauthenticated
 from mainspring.services.users import service
-from mainspring.services.users.api import (
+from mainspring.services.users.api import UsersSettings
+from mainspring.services.users.api.errors import (
     BadMailToken,
+    PasswordThrottled,
+    WrongCredentials,
+    WrongPassword,
+)
+from mainspring.services.users.api.structs import (
     EmailChange,
     EmailProof,
     PasswordChange,
     PasswordReset,
-    PasswordThrottled,
     ResetRequest,
-    UsersSettings,
-    WrongCredentials,
-    WrongPassword,
 )
 from tests.services.users.people import (
     ALL_JOB_ARGS,

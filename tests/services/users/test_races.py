@@ -9,7 +9,7 @@ from mainspring.kernel.call import ANONYMOUS, SYSTEM, Caller
 from mainspring.kernel.errors import Failure, NotFound, Unauthenticated
 from mainspring.kernel.table import Query
 from mainspring.services.users import service
-from mainspring.services.users.api import (
+from mainspring.services.users.api.structs import (
     Login,
     NewApiKey,
     NewRole,

@@ -8,18 +8,14 @@ from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.errors import NotFound, Rerun, Unauthenticated
 from mainspring.kernel.table import Query
 from mainspring.services.users import store
-from mainspring.services.users.api import (
-    SESSIONS_MAX,
+from mainspring.services.users.api import SESSIONS_MAX, UsersSettings
+from mainspring.services.users.api.errors import (
     BadRefreshToken,
-    Login,
     PasswordThrottled,
-    RefreshRequest,
     RefreshTokenReused,
-    Tokens,
-    UserChanges,
-    UsersSettings,
     WrongCredentials,
 )
+from mainspring.services.users.api.structs import Login, RefreshRequest, Tokens, UserChanges
 from mainspring.services.users.authenticate import REVOKING
 from tests.services.users.people import (
     EMAIL,

@@ -6,17 +6,19 @@ import pytest
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.table import Statement
 from mainspring.services.users.admin import settle_addresses
-from mainspring.services.users.api import (
-    EmailChange,
+from mainspring.services.users.api import UsersSettings
+from mainspring.services.users.api.errors import (
     EmailTaken,
     MailThrottled,
+    PasswordThrottled,
+    WrongCredentials,
+)
+from mainspring.services.users.api.structs import (
+    EmailChange,
     NewRole,
     NewUser,
-    PasswordThrottled,
     RoleChanges,
     UserChanges,
-    UsersSettings,
-    WrongCredentials,
 )
 from tests.services.users.people import EMAIL, PASSWORD, CountingPasswords, People
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from mainspring import Call, FieldError, Invalid, Response, elapsed_ms, is_id, rfc3339
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import model, store
-from mainspring.services.users.api import ScopeNotHeld, SessionNeeded, User, UserRead, UsersListed
+from mainspring.services.users.api import UserRead, UsersListed
+from mainspring.services.users.api.errors import ScopeNotHeld, SessionNeeded
+from mainspring.services.users.api.structs import User
 from mainspring.services.users.store import KnownUser
 
 

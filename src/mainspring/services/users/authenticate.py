@@ -11,7 +11,7 @@ from mainspring.kernel.authority import Authenticator, Identity
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
-from mainspring.services.users.api import service
+from mainspring.services.users.api import RECOVER, service
 from mainspring.services.users.store import Bearer, Link
 
 REVOKING = frozenset(
@@ -30,7 +30,6 @@ REVOKING = frozenset(
 
 # Whoever holds the machine holds the keyring, and signs with it what they want: one certain key.
 MACHINE = "machine"
-RECOVER = "machine:recover"
 
 
 class UserAuthenticator:

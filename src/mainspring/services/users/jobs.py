@@ -3,17 +3,15 @@
 import base64
 from enum import StrEnum
 
-from mainspring import Call, Rerun, RetryPolicy, elapsed_ms
+from mainspring import Call, Rerun, elapsed_ms, handles
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.mail import Mail, MailMessage
-from mainspring.services.users import model, store
-from mainspring.services.users.api import UsersSettings, service
+from mainspring.services.users import api, model, store
+from mainspring.services.users.api import UsersSettings
 from mainspring.services.users.store import MAIL_TOKENS, SWEEPS, MailTokenRow, UserRow
 
 SWEPT_MAX = 2_000  # rows of each kind that one sweep removes
-
-_MAILS = RetryPolicy(max_attempts=20, first_s=1.0, cap_s=600.0)
 
 
 class Purpose(StrEnum):
@@ -77,12 +75,11 @@ async def mail(call: Call, user: UserRow, purpose: Purpose, email: str | None = 
         expires_ms=call.now_ms + life_s * 1000,
     )
     call.write(MAIL_TOKENS.insert(row))
-    call.enqueue(send_token, token_id=token_id)
+    call.enqueue(api.send_token, token_id=token_id)
 
 
-@service.job(queue="notifications", retry=_MAILS)
+@handles(api.send_token)
 async def send_token(call: Call, token_id: str) -> None:
-    """Mail a token to its address. The token is derived here: neither table nor job holds it."""
     row = await call.find(store.MAIL_TOKEN, id=token_id, tenant=call.tenant)
     if row is None or row.expires_ms <= call.now_ms:
         return  # used, replaced or too late
@@ -91,9 +88,8 @@ async def send_token(call: Call, token_id: str) -> None:
     await call.use(Mail).send(MailMessage(token_id, row.email, subject, text, row.user_id))
 
 
-@service.job(queue="notifications")
+@handles(api.start_reset)
 async def start_reset(call: Call, user_id: str | None) -> None:
-    """Make the token of a password reset; for an address without an account there is none."""
     if user_id is None:
         return
     user = await call.find(store.USER, id=user_id, tenant=call.tenant)
@@ -101,9 +97,8 @@ async def start_reset(call: Call, user_id: str | None) -> None:
         await mail(call, user, Purpose.RESET_PASSWORD)
 
 
-@service.job(queue="bulk")
+@handles(api.sweep)
 async def sweep(call: Call) -> None:
-    """Remove sessions and tokens that have expired, and counts that are forgotten."""
     before_ms = {
         "failures": call.now_ms - model.FAILURES_FORGOTTEN_MS,
         "mails": call.now_ms - model.MAILS_FORGOTTEN_MS,
@@ -114,21 +109,16 @@ async def sweep(call: Call) -> None:
     call.write(store.SWEEP_ORPHANS(limit=SWEPT_MAX))
 
 
-service.every("*/10 * * * *", sweep)
-
-
-@service.job(queue="notifications", max_attempts=20)
+@handles(api.forget_mail)
 async def forget_mail(call: Call, person: str, again: bool = True) -> None:
-    """Remove the mails to somebody who was erased, and those that were on their way just then."""
     await call.use(Mail).forget(person)
     if again:
-        after_ms = call.now_ms + int(send_token.timeout_s * 1000)
-        call.enqueue(forget_mail.configure(run_at_ms=after_ms), person=person, again=False)
+        after_ms = call.now_ms + int(api.send_token.timeout_s * 1000)
+        call.enqueue(api.forget_mail.configure(run_at_ms=after_ms), person=person, again=False)
 
 
-@service.job(queue="default", max_attempts=10, coalesces=True)
+@handles(api.scrub)
 async def scrub(call: Call) -> None:
-    """Make what an erasure deleted unreadable in the database's own files as well."""
     await call.use(Database).scrub()
 
 

@@ -8,7 +8,8 @@ import structlog
 from mainspring import Call, FieldError, Invalid, Rerun, elapsed_ms
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
-from mainspring.services.users.api import PasswordRefused, PasswordThrottled, service
+from mainspring.services.users.api import PasswordRefused, service
+from mainspring.services.users.api.errors import PasswordThrottled
 from mainspring.services.users.passwords import Passwords
 from mainspring.services.users.store import KnownUser
 

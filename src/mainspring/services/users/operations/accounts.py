@@ -12,38 +12,40 @@ from mainspring import (
     NotFound,
     Page,
     PersonalFields,
-    RateClass,
     Rerun,
     Response,
     check_all,
+    handles,
     is_id,
 )
-from mainspring.services.users import access, model, password_check, store
+from mainspring.services.users import access, api, model, password_check, store
 from mainspring.services.users.api import (
-    BadMailToken,
-    EmailChange,
-    EmailProof,
-    EmailTaken,
-    MailThrottled,
-    NewUser,
-    OwnChanges,
-    PasswordThrottled,
-    Removal,
-    ScopeNotHeld,
-    SessionNeeded,
-    SignUpClosed,
-    User,
-    UserChanges,
     UserCreated,
     UserDeleted,
     UserErased,
-    UserQuery,
     UsersSettings,
     UserUpdated,
-    WrongPassword,
-    service,
 )
-from mainspring.services.users.jobs import Purpose, forget_mail, mail, mail_wait_ms, mailed, scrub
+from mainspring.services.users.api.errors import (
+    BadMailToken,
+    EmailTaken,
+    MailThrottled,
+    ScopeNotHeld,
+    SessionNeeded,
+    SignUpClosed,
+    WrongPassword,
+)
+from mainspring.services.users.api.structs import (
+    EmailChange,
+    EmailProof,
+    NewUser,
+    OwnChanges,
+    Removal,
+    User,
+    UserChanges,
+    UserQuery,
+)
+from mainspring.services.users.jobs import Purpose, mail, mail_wait_ms, mailed
 from mainspring.services.users.operations.api_keys import end_api_keys
 from mainspring.services.users.operations.sessions import end_sessions
 from mainspring.services.users.store import (
@@ -58,19 +60,8 @@ from mainspring.services.users.store import (
 )
 
 
-@service.operation(
-    "POST /v1/users",
-    scope=None,
-    status=201,
-    rate=RateClass.LOGIN,
-    raises=(EmailTaken, SignUpClosed, ScopeNotHeld),
-)
+@handles(api.create_user)
 async def create_user(call: Call, new: NewUser) -> Response[User]:
-    """Sign up. A mail to prove the address is on its way. Emits users.user.created.
-
-    Where somebody has the address already, the answer is the same and nobody is made; the mail says
-    so to whoever reads it. Those with the scope users:write are told: EmailTaken.
-    """
     administers = call.caller.allows("users:write")
     if not call.use(UsersSettings).sign_up and not administers:
         raise SignUpClosed("ask an administrator for an account")
@@ -109,9 +100,8 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
     return _answer(user)
 
 
-@service.operation("GET /v1/users/me", scope="users:own", raises=(SessionNeeded,))
+@handles(api.read_me)
 async def read_me(call: Call) -> Response[User]:
-    """Read yourself; with an API key, its owner."""
     if call.caller.kind == "key":
         owner = await access.owner_id(call)
         if owner is None:
@@ -120,34 +110,22 @@ async def read_me(call: Call) -> Response[User]:
     return _answer(await access.myself(call))
 
 
-@service.operation("PATCH /v1/users/me", scope="users:own", raises=(SessionNeeded,))
+@handles(api.update_me)
 async def update_me(call: Call, changes: OwnChanges) -> Response[User]:
-    """Change your name. Emits users.user.updated."""
     user = await access.myself(call)
     call.require_match(access.etag(user))
     return _answer(await _change(call, user, UserChanges(display_name=changes.display_name)))
 
 
-@service.operation("DELETE /v1/users/me", scope="users:own", raises=(SessionNeeded,))
+@handles(api.delete_me)
 async def delete_me(call: Call, query: Removal) -> None:
-    """Delete yourself, with all sessions and keys. Emits users.user.deleted, users.user.erased."""
     user = await access.myself(call)
     call.require_match(access.etag(user))
     await _remove(call, user, query.erase)
 
 
-@service.operation(
-    "POST /v1/users/me:change_email",
-    scope="users:own",
-    status=202,
-    rate=RateClass.LOGIN,  # each mails an address of the caller's choice
-    raises=(WrongPassword, SessionNeeded, PasswordThrottled, MailThrottled),
-)
+@handles(api.change_email)
 async def change_email(call: Call, change: EmailChange) -> None:
-    """Ask for another address: it counts once the token mailed to it proves that you read it.
-
-    Where somebody has the address already, the answer is the same, and the mail says so to them.
-    """
     user = await access.myself(call)
     if not await password_check.password_is_right(call, user.email_key, user, change.password):
         raise WrongPassword()
@@ -163,24 +141,15 @@ async def change_email(call: Call, change: EmailChange) -> None:
         await mail(call, holder, Purpose.ADDRESS_TAKEN)
 
 
-@service.operation("POST /v1/users/me:send_verification", scope="users:own", status=202)
+@handles(api.send_verification)
 async def send_verification(call: Call) -> None:
-    """Mail the token that proves the address once more, at most once a minute."""
     user = await access.myself(call)
     if not user.email_verified:
         await mail(call, user, Purpose.VERIFY_EMAIL)
 
 
-@service.operation(
-    "POST /v1/users:verify_email", scope=None, status=204, rate=RateClass.LOGIN,
-    raises=(BadMailToken,),
-)  # fmt: skip
+@handles(api.verify_email)
 async def verify_email(call: Call, given: EmailProof) -> None:
-    """Prove an address with the token that was mailed to it. Emits users.user.updated.
-
-    One that was asked for takes the place of the former; every session and API key of the user
-    ends then.
-    """
     refusal = BadMailToken(
         faults=(FieldError("/token", "is unknown, used or expired: ask for another mail"),)
     )
@@ -202,12 +171,8 @@ async def verify_email(call: Call, given: EmailProof) -> None:
     await _store(call, user, {"email_verified": True, **_addressed(token.email)})
 
 
-@service.operation("GET /v1/users", scope="users:read")
+@handles(api.list_users)
 async def list_users(call: Call, query: UserQuery) -> Page[User]:
-    """List users in the order they signed up, or find one by address.
-
-    Emits users.user.listed, or users.user.read for the one that is found, once an hour.
-    """
     if query.email is not None:
         user = await password_check.find_user(call, query.email)
         await access.note_read(call, None if user is None else user.id)
@@ -218,39 +183,23 @@ async def list_users(call: Call, query: UserQuery) -> Page[User]:
     return Page.of(rows, access.shown, lambda user: user.id)
 
 
-@service.operation("GET /v1/users/{id}", scope="users:read")
+@handles(api.read_user)
 async def read_user(call: Call, id: str) -> Response[User]:
-    """Read a user. Emits users.user.read once an hour for each reader and user."""
     user = await _user(call, id)
     await access.note_read(call, user.id)
     return _answer(user)
 
 
-@service.operation(
-    "PATCH /v1/users/{id}",
-    scope="users:write",
-    raises=(EmailTaken, ScopeNotHeld),
-)
+@handles(api.update_user)
 async def update_user(call: Call, id: str, changes: UserChanges) -> Response[User | None]:
-    """Change a user who may do no more than you. Emits users.user.updated.
-
-    Another address must be proved anew. Roles are given and taken only by those who hold every
-    scope the role gives. The user is answered to those who may read users, others hear 204.
-    """
     user = await _user(call, id)
     call.require_match(access.etag(user))
     access.require_over(call, user.scopes)
     return access.answer_to(call, await _change(call, user, changes))
 
 
-@service.operation("DELETE /v1/users/{id}", scope="users:write", raises=(ScopeNotHeld,))
+@handles(api.delete_user)
 async def delete_user(call: Call, id: str, query: Removal) -> None:
-    """Delete a user who may do no more than you, with all sessions and keys.
-
-    With ``erase`` the person's key is destroyed as well, also when the user was deleted before:
-    then what the user held at that time counts.
-    Emits users.user.deleted, users.user.erased.
-    """
     if not is_id(id, "user"):
         raise NotFound()
     user = await call.find(store.USER, id=id, tenant=call.tenant)
@@ -372,5 +321,5 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
 def _erase(call: Call, user_id: str) -> None:
     call.write(*call.use(PersonalFields).erase(call, user_id))
     call.emit(UserErased(user_id))
-    call.enqueue(forget_mail, person=user_id)
-    call.enqueue(scrub.configure(unique_key="users.scrub"))
+    call.enqueue(api.forget_mail, person=user_id)
+    call.enqueue(api.scrub.configure(unique_key="users.scrub"))

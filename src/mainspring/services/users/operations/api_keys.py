@@ -18,25 +18,22 @@ from mainspring import (
     Response,
     Unauthenticated,
     epoch_ms,
+    handles,
     is_id,
     rfc3339,
 )
 from mainspring.kernel.etag import version_tag
-from mainspring.services.users import access, model, store
+from mainspring.services.users import access, api, model, store
 from mainspring.services.users.api import (
     API_KEYS_MAX,
-    ApiKey,
+    RECOVER,
     ApiKeyCreated,
     ApiKeyRecovered,
     ApiKeyRevoked,
-    MadeApiKey,
-    NewApiKey,
-    Recovery,
-    ScopeNotHeld,
-    TooManyApiKeys,
-    service,
 )
-from mainspring.services.users.authenticate import MACHINE, RECOVER, identity_of
+from mainspring.services.users.api.errors import TooManyApiKeys
+from mainspring.services.users.api.structs import ApiKey, MadeApiKey, NewApiKey, Recovery
+from mainspring.services.users.authenticate import MACHINE, identity_of
 from mainspring.services.users.store import API_KEYS, FIRST_KEYS, ApiKeyRow, FirstKeyRow, Link
 
 KEYS_NAMED_MAX = 1_000  # keys that are named in events when they end together
@@ -67,19 +64,8 @@ class Maker(msgspec.Struct, frozen=True):
 NOBODY = Maker()
 
 
-@service.operation(
-    "POST /v1/api_keys",
-    scope="api_keys:own",
-    status=201,
-    secret=True,
-    raises=(ScopeNotHeld, TooManyApiKeys),
-)
+@handles(api.create_api_key)
 async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
-    """Make an API key; the key itself is shown this once. Emits users.api_key.created.
-
-    It never does more than its maker may, now or later, and ends with its maker: a key when that
-    key expires or is revoked, and everything a user made when the user goes or resets the password.
-    """
     access.require_held(call, new.scopes)
     maker = await _maker(call)
     if maker.owner_id is not None:
@@ -96,12 +82,8 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
     return Response(made, etag=version_tag(row.version))
 
 
-@service.operation("GET /v1/api_keys", scope="api_keys:own")
+@handles(api.list_api_keys)
 async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
-    """List API keys, the oldest first: all with the scope api_keys:read, else your own.
-
-    A key that belongs to no user lists those that were made with it.
-    """
     start, limit = access.after(query.cursor, "key"), query.limit
     if call.caller.allows("api_keys:read"):
         rows = await call.page(store.API_KEY_PAGE, tenant=call.tenant, after=start, limit=limit)
@@ -117,20 +99,14 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
     return Page.of(rows, shown, lambda row: row.id)
 
 
-@service.operation("GET /v1/api_keys/{id}", scope="api_keys:own")
+@handles(api.read_api_key)
 async def read_api_key(call: Call, id: str) -> Response[ApiKey]:
-    """Read what is known of an API key; the key itself is not."""
     row = await _reachable(call, id, "api_keys:read")
     return Response(shown(row), etag=version_tag(row.version))
 
 
-@service.operation("DELETE /v1/api_keys/{id}", scope="api_keys:own", raises=(ScopeNotHeld,))
+@handles(api.delete_api_key)
 async def delete_api_key(call: Call, id: str) -> None:
-    """Revoke an API key and every key made with it; before this is answered they hold no more.
-
-    Your own, and those made with it; of others those that do no more than you. Emits
-    users.api_key.revoked for each.
-    """
     row = await _reachable(call, id, "api_keys:write")
     call.require_match(version_tag(row.version))
     line = await call.all(store.KEY_LINE_BY_ID, id=row.id)
@@ -147,13 +123,8 @@ async def delete_api_key(call: Call, id: str) -> None:
         call.emit(ApiKeyRevoked(key.id, key.owner_id))
 
 
-@service.operation("POST /v1/api_keys:recover", scope=RECOVER, status=204)
+@handles(api.recover_api_key)
 async def recover_api_key(call: Call, wanted: Recovery) -> None:
-    """Make the key with every scope that the machine itself asks for.
-
-    Only `mainspring admin key --recover` can: no key or user is a machine, whatever they hold.
-    Emits users.api_key.created, users.api_key.recovered.
-    """
     if call.caller.kind != MACHINE or not call.caller.allows(f"{RECOVER}:{wanted.key_hash}"):
         raise Forbidden("only the machine that the platform runs on may do this")
     stage_recovery(call, StoredSecret(wanted.prefix, bytes.fromhex(wanted.key_hash)))

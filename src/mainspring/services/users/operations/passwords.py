@@ -1,34 +1,21 @@
 """Operations on passwords: changing one that is known, resetting one that is not."""
 
-from mainspring import Call, FieldError, RateClass
-from mainspring.services.users import access, model, password_check, store
-from mainspring.services.users.api import (
+from mainspring import Call, FieldError, handles
+from mainspring.services.users import access, api, model, password_check, store
+from mainspring.services.users.api import PasswordChanged
+from mainspring.services.users.api.errors import (
     BadMailToken,
-    PasswordChange,
-    PasswordChanged,
-    PasswordReset,
-    PasswordThrottled,
-    ResetRequest,
-    SessionNeeded,
     WrongPassword,
-    service,
 )
-from mainspring.services.users.jobs import Purpose, start_reset
+from mainspring.services.users.api.structs import PasswordChange, PasswordReset, ResetRequest
+from mainspring.services.users.jobs import Purpose
 from mainspring.services.users.operations.api_keys import end_api_keys
 from mainspring.services.users.operations.sessions import end_sessions
 from mainspring.services.users.store import USERS, KnownUser
 
 
-@service.operation(
-    "POST /v1/users/me:change_password",
-    scope="users:own",
-    raises=(WrongPassword, SessionNeeded, PasswordThrottled),
-)
+@handles(api.change_password)
 async def change_password(call: Call, change: PasswordChange) -> None:
-    """Change your password; your other sessions and your API keys end.
-
-    With ``keep_api_keys`` the keys stay. Emits users.password.changed.
-    """
     user = await access.myself(call)
     if not await password_check.password_is_right(call, user.email_key, user, change.password):
         raise WrongPassword()
@@ -40,26 +27,17 @@ async def change_password(call: Call, change: PasswordChange) -> None:
         await end_api_keys(call, user.id)
 
 
-@service.operation(
-    "POST /v1/users:request_password_reset", scope=None, status=202, rate=RateClass.LOGIN
-)
+@handles(api.request_password_reset)
 async def request_password_reset(call: Call, request: ResetRequest) -> None:
-    """Mail a token to the address if somebody has signed up with it; the answer does not tell."""
     email_key = model.email_key(model.email(request.email))
     user = await password_check.find_user(call, request.email)
     account = password_check.account_of(call, email_key).hex()
-    once = start_reset.configure(unique_key=f"users.reset:{account}")
+    once = api.start_reset.configure(unique_key=f"users.reset:{account}")
     call.enqueue(once, user_id=None if user is None else user.id)
 
 
-@service.operation(
-    "POST /v1/users:reset_password", scope=None, rate=RateClass.LOGIN, raises=(BadMailToken,)
-)
+@handles(api.reset_password)
 async def reset_password(call: Call, reset: PasswordReset) -> None:
-    """Set a password with the token that was mailed; every session and API key of the user ends.
-
-    The address counts as proved. Emits users.password.changed.
-    """
     refusal = BadMailToken(
         faults=(FieldError("/token", "is unknown, used or expired: ask for another mail"),)
     )

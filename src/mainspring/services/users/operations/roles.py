@@ -4,31 +4,29 @@ import re
 
 import msgspec
 
-from mainspring import Call, FieldError, Invalid, NotFound, Page, PageQuery, Response, rfc3339
-from mainspring.kernel.etag import version_tag
-from mainspring.services.users import access, model, store
-from mainspring.services.users.api import (
-    NewRole,
-    Role,
-    RoleBuiltIn,
-    RoleChanges,
-    RoleCreated,
-    RoleDeleted,
-    RoleTaken,
-    RoleUpdated,
-    ScopeNotHeld,
-    service,
+from mainspring import (
+    Call,
+    FieldError,
+    Invalid,
+    NotFound,
+    Page,
+    PageQuery,
+    Response,
+    handles,
+    rfc3339,
 )
+from mainspring.kernel.etag import version_tag
+from mainspring.services.users import access, api, model, store
+from mainspring.services.users.api import RoleCreated, RoleDeleted, RoleUpdated
+from mainspring.services.users.api.errors import RoleBuiltIn, RoleTaken
+from mainspring.services.users.api.structs import NewRole, Role, RoleChanges
 from mainspring.services.users.store import ROLES, RoleRow
 
 _NAME = re.compile(model.ROLE_PATTERN.removesuffix("$"))
 
 
-@service.operation(
-    "POST /v1/roles", scope="roles:write", status=201, raises=(RoleTaken, ScopeNotHeld)
-)
+@handles(api.create_role)
 async def create_role(call: Call, new: NewRole) -> Response[Role]:
-    """Make a role of scopes that you hold yourself. Emits users.role.created."""
     if _NAME.fullmatch(new.name) is None:
         raise Invalid(faults=(FieldError("/name", f"does not match {model.ROLE_PATTERN}"),))
     access.require_held(call, new.scopes)
@@ -46,29 +44,21 @@ async def create_role(call: Call, new: NewRole) -> Response[Role]:
     return _answer(row)
 
 
-@service.operation("GET /v1/roles", scope="roles:read")
+@handles(api.list_roles)
 async def list_roles(call: Call, query: PageQuery) -> Page[Role]:
-    """List roles by name."""
     rows = await call.page(
         store.ROLE_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
     return Page.of(rows, shown, lambda row: row.name)
 
 
-@service.operation("GET /v1/roles/{name}", scope="roles:read")
+@handles(api.read_role)
 async def read_role(call: Call, name: str) -> Response[Role]:
-    """Read a role."""
     return _answer(await _role(call, name))
 
 
-@service.operation(
-    "PATCH /v1/roles/{name}", scope="roles:write", raises=(RoleBuiltIn, ScopeNotHeld)
-)
+@handles(api.update_role)
 async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[Role | None]:
-    """Give a role other scopes; its holders have them at once. Emits users.role.updated.
-
-    The role is answered to those who may read roles, others hear 204.
-    """
     row = await _role(call, name)
     call.require_match(version_tag(row.version))
     if name == model.ADMIN_ROLE:
@@ -84,11 +74,8 @@ async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[R
     return Response(shown(row), etag=version_tag(row.version))
 
 
-@service.operation(
-    "DELETE /v1/roles/{name}", scope="roles:write", raises=(RoleBuiltIn, ScopeNotHeld)
-)
+@handles(api.delete_role)
 async def delete_role(call: Call, name: str) -> None:
-    """Delete a role and take it from everyone who holds it. Emits users.role.deleted."""
     row = await _role(call, name)
     call.require_match(version_tag(row.version))
     if name in model.BUILT_IN_ROLES:

@@ -4,46 +4,29 @@ import hmac
 
 import msgspec
 
-from mainspring import Call, NotFound, Page, PageQuery, RateClass, Response, is_id, rfc3339
+from mainspring import Call, NotFound, Page, PageQuery, Response, handles, is_id, rfc3339
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import access, model, password_check, store
+from mainspring.services.users import access, api, model, password_check, store
 from mainspring.services.users.api import (
     SESSIONS_MAX,
-    BadRefreshToken,
-    Jwks,
-    Login,
-    PasswordThrottled,
-    RefreshRequest,
-    RefreshTokenReused,
-    Session,
     SessionCreated,
-    SessionNeeded,
     SessionRevoked,
-    Tokens,
     UsersSettings,
-    WrongCredentials,
-    service,
 )
+from mainspring.services.users.api.errors import (
+    BadRefreshToken,
+    RefreshTokenReused,
+    WrongCredentials,
+)
+from mainspring.services.users.api.structs import Jwks, Login, RefreshRequest, Session, Tokens
 from mainspring.services.users.model import RefreshDecision, RefreshToken
 from mainspring.services.users.store import SESSIONS, KnownUser, SessionRow
 
 JWKS_KEPT_S = 300  # how long others may keep our public keys
 
 
-@service.operation(
-    "POST /v1/sessions",
-    scope=None,
-    status=201,
-    rate=RateClass.LOGIN,
-    secret=True,
-    raises=(WrongCredentials, PasswordThrottled),
-)
+@handles(api.create_session)
 async def create_session(call: Call, login: Login) -> Response[Tokens]:
-    """Log in. Emits users.session.created.
-
-    A wrong password and an unknown address are answered alike, and counted; after five in a row the
-    address waits, up to a quarter of an hour.
-    """
     email_key = model.email_key(login.email)
     user = await password_check.find_user(call, login.email)
     settings = call.use(UsersSettings)
@@ -74,18 +57,8 @@ async def create_session(call: Call, login: Login) -> Response[Tokens]:
     return Response(_tokens(call, user, session))
 
 
-@service.operation(
-    "POST /v1/sessions/refresh",
-    scope=None,
-    secret=True,
-    raises=(BadRefreshToken, RefreshTokenReused),
-)
+@handles(api.refresh_session)
 async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
-    """Trade the newest refresh token for the next one and a new access token.
-
-    The one before it is answered with the newest again for 10 s, so an answer that was lost or two
-    refreshes at once do no harm. Any older one ends the session (users.session.revoked).
-    """
     token = model.refresh_token(given.refresh_token)
     if token is None or not hmac.compare_digest(token.proof, _proof(call, token)):
         raise BadRefreshToken()
@@ -115,9 +88,8 @@ async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
     return _tokens(call, user, session)
 
 
-@service.operation("GET /v1/sessions", scope="users:own", raises=(SessionNeeded,))
+@handles(api.list_sessions)
 async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
-    """List your sessions, the oldest first."""
     user = await access.myself(call)
     rows = await call.page(
         store.SESSION_PAGE,
@@ -131,19 +103,14 @@ async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
     return Page.of(rows, lambda session: _shown(session, current), lambda session: session.id)
 
 
-@service.operation("DELETE /v1/sessions", scope="users:own", raises=(SessionNeeded,))
+@handles(api.delete_sessions)
 async def delete_sessions(call: Call) -> None:
-    """Log out everywhere, here too. Emits users.session.revoked for each session."""
     user = await access.myself(call)
     await end_sessions(call, user.id, "logout")
 
 
-@service.operation("DELETE /v1/sessions/{id}", scope="users:own")
+@handles(api.delete_session)
 async def delete_session(call: Call, id: str) -> None:
-    """Log out; before this is answered the session's tokens hold no more.
-
-    Those with the scope users:write end the sessions of others. Emits users.session.revoked.
-    """
     if not is_id(id, "sess"):
         raise NotFound()
     session = await call.one(store.SESSION, id=id, tenant=call.tenant)
@@ -155,9 +122,8 @@ async def delete_session(call: Call, id: str) -> None:
     revoke(call, session, "logout")
 
 
-@service.operation("GET /.well-known/jwks.json", scope=None, rate=RateClass.UNLIMITED)
+@handles(api.read_jwks)
 async def read_jwks(call: Call) -> Response[Jwks]:
-    """Read the public keys that access tokens are signed with (RFC 7517)."""
     keys = msgspec.convert(call.use(Keyring).jwks(), Jwks)
     return Response(keys, headers=(("Cache-Control", f"public, max-age={JWKS_KEPT_S}"),))
 

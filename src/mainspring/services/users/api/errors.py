@@ -1,0 +1,90 @@
+"""What the users service refuses, and why."""
+
+from mainspring import Conflict, Forbidden, Invalid, RateLimited, Unauthenticated
+
+
+class EmailTaken(Conflict):
+    """Somebody has signed up with this address. Said to those who may write users."""
+
+    code, title = "email_taken", "The e-mail address is taken"
+
+
+class SignUpClosed(Forbidden):
+    """Settings let only administrators make users."""
+
+    code, title = "sign_up_closed", "Sign-up is closed"
+
+
+class WrongCredentials(Unauthenticated):
+    """No such address, or not its password: nobody learns which. It is counted."""
+
+    code, title = "wrong_credentials", "Wrong e-mail address or password"
+    commits_on_failure = True
+
+
+class WrongPassword(Forbidden):
+    """Not the caller's password. It is counted."""
+
+    code, title = "wrong_password", "Wrong password"
+    commits_on_failure = True
+
+
+class PasswordThrottled(RateLimited):
+    """Too many wrong passwords for this address; it waits, whoever asks."""
+
+    code, title = "password_throttled", "Too many wrong passwords"
+
+
+class MailThrottled(RateLimited):
+    """You had mails sent to too many addresses."""
+
+    code, title = "mail_throttled", "Too many mails"
+
+
+class BadRefreshToken(Unauthenticated):
+    """Not a refresh token of a live session."""
+
+    code, title = "refresh_token_invalid", "The refresh token does not hold"
+
+
+class RefreshTokenReused(Unauthenticated):
+    """An old refresh token came back: two parties hold it, so its session is ended."""
+
+    code, title = "refresh_token_reused", "The refresh token was used before"
+    commits_on_failure = True
+
+
+class BadMailToken(Invalid):
+    """Not a token that was mailed, or it was used or has expired."""
+
+    code, title = "token_invalid", "The token does not hold"
+
+
+class SessionNeeded(Forbidden):
+    """An API key cannot do this; a person who logged in can."""
+
+    code, title = "session_needed", "Log in to do this"
+
+
+class ScopeNotHeld(Forbidden):
+    """Nobody gives, or acts on, more than they hold."""
+
+    code, title = "scope_not_held", "You do not hold these scopes yourself"
+
+
+class RoleTaken(Conflict):
+    """There is a role of this name."""
+
+    code, title = "role_taken", "The role exists"
+
+
+class RoleBuiltIn(Conflict):
+    """The platform itself needs this role as it is."""
+
+    code, title = "role_built_in", "A built-in role"
+
+
+class TooManyApiKeys(Conflict):
+    """A user holds as many keys as one may."""
+
+    code, title = "too_many_api_keys", "Too many API keys"

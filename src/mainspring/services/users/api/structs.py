@@ -1,0 +1,246 @@
+"""What operations of the users service take and answer."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from mainspring import Input, Instant, PageQuery, Personal
+from mainspring.kernel.email_address import EMAIL_CHARS_MAX
+from mainspring.services.users.model import (
+    PASSWORD_CHARS_MAX,
+    PASSWORD_CHARS_MIN,
+    ROLE_PATTERN,
+    SCOPE_PATTERN,
+    USER_ROLE,
+)
+
+SCOPES_MAX = 200  # per key or role
+ROLES_MAX = 50  # per user
+
+Email = Annotated[
+    str,
+    msgspec.Meta(min_length=3, max_length=EMAIL_CHARS_MAX, extra_json_schema={"format": "email"}),
+]
+NewPassword = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=PASSWORD_CHARS_MIN,
+        max_length=PASSWORD_CHARS_MAX,
+        description="not a common one, nor made of the e-mail address",
+    ),
+]
+Password = Annotated[str, msgspec.Meta(max_length=PASSWORD_CHARS_MAX)]
+DisplayName = Annotated[str, msgspec.Meta(max_length=200)]
+Token = Annotated[str, msgspec.Meta(max_length=200)]
+Scope = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=SCOPE_PATTERN, max_length=200, description="`records:read`, `records:*` or `*`"
+    ),
+]
+Scopes = Annotated[list[Scope], msgspec.Meta(max_length=SCOPES_MAX)]
+RoleName = Annotated[
+    str, msgspec.Meta(pattern=ROLE_PATTERN, description="lower case letters, digits, '_'")
+]
+RoleNames = Annotated[list[RoleName], msgspec.Meta(max_length=ROLES_MAX)]
+
+
+# What is answered
+
+
+class User(msgspec.Struct, frozen=True):
+    """A person who can log in."""
+
+    id: str
+    email: Annotated[str, Personal]
+    email_verified: bool
+    display_name: Annotated[str, Personal]
+    roles: list[str]
+    created_at: Instant
+    updated_at: Instant
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A login and everything refreshed from it. ``current`` is the one that asks."""
+
+    id: str
+    created_at: Instant
+    refreshed_at: Instant
+    expires_at: Instant
+    current: bool
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """What a client holds while logged in. ``expires_in`` is the access token's life in seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    user: User
+    session_id: str
+    token_type: str = "Bearer"  # noqa: S105
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """An API key without the key itself; ``prefix`` is how it begins.
+
+    ``maker_id`` is the user or key that made it, ``owner_id`` the user whose it is.
+    """
+
+    id: str
+    name: str
+    prefix: str
+    scopes: list[str]
+    owner_id: str | None
+    created_at: Instant
+    expires_at: Instant | None
+    maker_id: str | None
+
+
+class MadeApiKey(ApiKey, frozen=True):
+    """A new API key with the key itself, which is shown this once."""
+
+    key: str
+
+
+class Role(msgspec.Struct, frozen=True):
+    """A name for scopes that users can hold together."""
+
+    name: str
+    scopes: list[str]
+    created_at: Instant
+    updated_at: Instant
+
+
+class Jwk(msgspec.Struct, frozen=True):
+    """A public key (RFC 7517, RFC 8037)."""
+
+    kty: str
+    crv: str
+    x: str
+    kid: str
+    alg: str
+    use: str
+
+
+class Jwks(msgspec.Struct, frozen=True):
+    """The public keys that access tokens are signed with, the current one first."""
+
+    keys: list[Jwk]
+
+
+# What is taken
+
+
+class NewUser(Input, frozen=True):
+    """A sign-up. ``roles`` other than ``user`` are given only by those who may grant them."""
+
+    email: Email
+    password: NewPassword
+    display_name: DisplayName = ""
+    roles: RoleNames = msgspec.field(default_factory=lambda: [USER_ROLE])
+
+
+class OwnChanges(Input, frozen=True):
+    """What users change about themselves without more ado."""
+
+    display_name: DisplayName | UnsetType = UNSET
+
+
+class UserChanges(Input, frozen=True):
+    """What an administrator changes about a user; ``roles`` replaces all of them."""
+
+    email: Email | UnsetType = UNSET
+    display_name: DisplayName | UnsetType = UNSET
+    roles: RoleNames | UnsetType = UNSET
+
+
+class Removal(Input, frozen=True):
+    """``erase`` destroys the person's key: their fields in every event are gone for good."""
+
+    erase: bool = False
+
+
+class PasswordChange(Input, frozen=True):
+    """The password as it is, and as it is to be.
+
+    Your API keys end, unless ``keep_api_keys``: whoever knew the old password may have made some.
+    """
+
+    password: Password
+    new_password: NewPassword
+    keep_api_keys: bool = False
+
+
+class EmailChange(Input, frozen=True):
+    """Another address, which the password allows and a mail to it proves."""
+
+    email: Email
+    password: Password
+
+
+class EmailProof(Input, frozen=True):
+    """The token out of a verification mail."""
+
+    token: Token
+
+
+class ResetRequest(Input, frozen=True):
+    """The address of somebody who forgot the password."""
+
+    email: Email
+
+
+class PasswordReset(Input, frozen=True):
+    """The token out of a reset mail, and the new password."""
+
+    token: Token
+    password: NewPassword
+
+
+class Login(Input, frozen=True):
+    """An address and its password."""
+
+    email: Annotated[str, msgspec.Meta(max_length=EMAIL_CHARS_MAX)]
+    password: Password
+
+
+class RefreshRequest(Input, frozen=True):
+    """The newest refresh token of a session."""
+
+    refresh_token: Token
+
+
+class NewApiKey(Input, frozen=True):
+    """What a key is for and what it may do: at most what its maker may."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=SCOPES_MAX)]
+    expires_at: Instant | None = None
+
+
+class Recovery(Input, frozen=True):
+    """The key that a machine wants: how it begins, and its SHA-256 in hexadecimal."""
+
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^msk_[A-Za-z0-9_-]{8}$", max_length=12)]
+    key_hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+
+
+class NewRole(Input, frozen=True):
+    """A role to be."""
+
+    name: RoleName
+    scopes: Scopes
+
+
+class RoleChanges(Input, frozen=True):
+    """The role's scopes from now on."""
+
+    scopes: Scopes
+
+
+class UserQuery(PageQuery, frozen=True):
+    """Which users; with ``email`` the one whose address it is, in any spelling."""
+
+    email: Annotated[str, msgspec.Meta(max_length=EMAIL_CHARS_MAX)] | None = None
