@@ -20,7 +20,8 @@ modules = {{n: getattr(m, "__file__", None) or "" for n, m in sys.modules.items(
            if n not in before}}
 print(json.dumps({{
     "ours": [n for n in modules if n.partition(".")[0] == "mainspring"],
-    "others": list({{n.partition(".")[0] for n, f in modules.items() if "site-packages" in f}}),
+    "others": list({{n.partition(".")[0] for n, f in modules.items()
+                    if "site-packages" in f or n == "sqlite3"}}),
     "operations": len(operations),
     "handled": [c.name for c in (*operations, *jobs) if c.handled],
 }}))
