@@ -347,9 +347,13 @@ class Instance:
         services = self.runtime.registry.services.values()
         identity.check_schema(applied, services, self.database.dialect, self._removed)
 
+    @property
+    def _admin_key_file(self) -> Path:
+        return self.data_dir / "admin.key"
+
     async def _ensure_admin_key(self) -> None:
         """Write the key's file first: a crash before its commit is made good by the next start."""
-        file = self.data_dir / "admin.key"
+        file = self._admin_key_file
         text = await asyncio.to_thread(
             private_file.create_once, file, lambda: f"{new_key(self.runtime.entropy)}\n".encode()
         )
@@ -357,7 +361,7 @@ class Instance:
 
     async def replace_admin_key(self, text: str) -> Path:
         """Put another key where the first administrator's was; return the file."""
-        file = self.data_dir / "admin.key"
+        file = self._admin_key_file
         await asyncio.to_thread(private_file.write, file, f"{text}\n".encode())
         return file
 

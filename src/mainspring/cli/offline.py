@@ -1,11 +1,12 @@
 """What commands do to a platform that they do not serve: its keyring, first key and epoch."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-from mainspring.app import build, opened
+from mainspring.app import Instance, build, opened
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime import identity
 from mainspring.services.audit.api import AuditSettings
@@ -53,13 +54,8 @@ async def replace_keyring(settings: Settings) -> Path | None:
 async def note_restore(settings: Settings) -> int:
     """Have a database begin a new epoch, since it was restored; return which. Raises StartError."""
     platform = await build(settings)
-    await platform.database.open()
-    try:
-        await platform.open_keyring()
-        await platform.runtime.migrate()
+    async with _opened(platform):
         return await identity.went_back(platform.database)
-    finally:
-        await platform.database.close()
 
 
 async def recover_admin_key(
@@ -74,19 +70,26 @@ async def recover_admin_key(
     text = new_key(platform.runtime.entropy)
     secret = StoredSecret.of(text)
     if ask is None:
-        await platform.database.open()
-        try:
-            await platform.open_keyring()
-            await platform.runtime.migrate()
+        async with _opened(platform):
             await recover_key(platform.runtime.dispatcher, secret)
-        finally:
-            await platform.database.close()
     else:
         await platform.keyring.open(create=False)
         claims = machine_claims(secret, platform.runtime.clock.now_ms() // 1000)
         await asyncio.to_thread(ask, secret, platform.keyring.sign_token(claims))
     # Last: a key that nobody learned does no harm, a file without a key would.
     return await platform.replace_admin_key(text)
+
+
+@asynccontextmanager
+async def _opened(platform: Instance) -> AsyncIterator[None]:
+    """Open the database and its keyring, and bring the schema up to date. Raises StartError."""
+    await platform.database.open()
+    try:
+        await platform.open_keyring()
+        await platform.runtime.migrate()
+        yield
+    finally:
+        await platform.database.close()
 
 
 def _put_aside(file: Path) -> Path | None:

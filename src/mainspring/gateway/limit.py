@@ -1,6 +1,5 @@
 """How often: which limit counts a call, and what its caller is told of it."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -82,15 +81,10 @@ class Limits:
         limits: RateLimits,
         classes: Mapping[str, RateClass] = NO_CLASSES,
     ) -> None:
-        for name in settings.own.keys() - classes.keys():
-            near = difflib.get_close_matches(name, classes, n=1)
+        if unknown := sorted(settings.own.keys() - classes.keys()):
             raise StartError(
-                f"[limits] own: no service declares the rate class {name!r}; "
-                + (
-                    f"did you mean {near[0]}?"
-                    if near
-                    else f"there are {', '.join(classes) or 'none'}"
-                )
+                f"[limits] own: no service declares the rate class {unknown[0]!r}; there are "
+                f"{', '.join(sorted(classes)) or 'none'}"
             )
         self._own = {
             name: Policy(name, settings.own.get(name, rate_class.rate), limits)
@@ -106,10 +100,10 @@ class Limits:
             return ()
         if rate is RateClass.LOGIN:
             return await self.login.take(network)
-        if rate is not RateClass.DEFAULT:
-            return await self._own[rate.name].take(
-                network if known.caller.id is None else known.limit_key
-            )
         if known.caller.id is None:
-            return await self.anonymous.take(network)
-        return await self.default.take(known.limit_key)
+            policy, who = self.anonymous, network
+        else:
+            policy, who = self.default, known.limit_key
+        if rate is not RateClass.DEFAULT:
+            policy = self._own[rate.name]
+        return await policy.take(who)

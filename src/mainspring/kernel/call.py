@@ -83,12 +83,13 @@ class Context:
 
     def event_type(self, data: type) -> EventType[Any]:
         """Return the type of the events with this data. Raises Misdeclared when there is none."""
-        if data not in self.event_types:
+        event = self.event_types.get(data)
+        if event is None:
             raise Misdeclared(
                 f"{data.__qualname__} is the data of no event of this app: declare it with "
                 "@service.event('service.thing.happened')"
             )
-        return self.event_types[data]
+        return event
 
     def require_measure(self, measure: Measure) -> None:
         """Raise Misdeclared for a measure of no service: nothing would ever sweep its counts."""

@@ -75,10 +75,11 @@ class Registry:
         known = OWN_CLASSES | self.rate_classes
         for operation in self.operations.values():
             rate = operation.rate
-            if not isinstance(rate, RateClass) or known.get(rate.name) != rate:
+            name = rate.name if isinstance(rate, RateClass) else str(rate)
+            if known.get(name) is not rate:  # one that is only like it would count nowhere
                 raise Misdeclared(
                     f"{place(operation.declared)}: {operation.name} counts against the rate class "
-                    f"{getattr(rate, 'name', rate)!r}, which no service declares: give it what "
+                    f"{name!r} as no service declares it: give it RateClass.LOGIN, say, or what "
                     "service.rate_class('search', '10/s') returns"
                 )
 

@@ -6,15 +6,15 @@ It is parked with this version's mark, out of the index that workers claim from,
 attempt. A process of a version that has not tried lets it go; what nobody took in time is dead.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 import msgspec
 
-from mainspring.kernel import channel
 from mainspring.kernel.job import Job
-from mainspring.kernel.table import Command, Query, Statement, Write
-from mainspring.ports.database import Database, DatabaseTransaction, Wakes
+from mainspring.kernel.table import Command, Query, Statement
+from mainspring.ports.database import Database
+from mainspring.runtime.jobs.leases import make_ready
 from mainspring.runtime.tables import ClaimedJob, both_engines
 
 WAIT_MS = 24 * 3600 * 1000  # for a version that can; then it is a dead letter, and can be redriven
@@ -94,13 +94,6 @@ class OtherVersions:
         """Let go what this version has not tried; give up what has waited too long."""
         if not await self._database.read(_SOME_ASIDE, ()):
             return
-
-        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
-            before_ms = now_ms - WAIT_MS
-            await transaction.execute(
-                _GIVE_UP(now_ms=now_ms, before_ms=before_ms, limit=RELEASE_MAX)
-            )
-            rows = await transaction.execute(_RELEASE(mark=self.mark, limit=RELEASE_MAX))
-            return (), frozenset(channel.ready(queue) for (queue,) in rows)
-
-        await self._database.transact(body)
+        give_up = _GIVE_UP(now_ms=now_ms, before_ms=now_ms - WAIT_MS, limit=RELEASE_MAX)
+        await self._database.commit([give_up])
+        await make_ready(self._database, _RELEASE(mark=self.mark, limit=RELEASE_MAX))
