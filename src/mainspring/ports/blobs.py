@@ -17,7 +17,7 @@ class Blob(msgspec.Struct, frozen=True):
 
 
 class Blobs(Protocol):
-    """A store of immutable bytes."""
+    """A store of immutable bytes. Every method raises ValueError of what cannot be a key."""
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes_max: int) -> Blob:
         """Store durably; replaces nothing half-way. Raises TooLarge past ``size_bytes_max``."""

@@ -3,7 +3,6 @@
 import stat
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from mainspring.adapters.mail.sandbox import SandboxMail
@@ -24,13 +23,6 @@ async def test_a_message_is_recorded_for_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_the_same_message_twice_is_one(tmp_path: Path) -> None:
-    mail = SandboxMail(tmp_path / "mail")
-    await mail.send(message(1))
-    await mail.send(message(1))
-    assert await mail.sent() == [message(1)]
-
-
 async def test_the_oldest_make_room(tmp_path: Path) -> None:
     mail = SandboxMail(tmp_path / "mail", messages_max=3)
     for number in range(5):
@@ -48,12 +40,3 @@ async def test_a_disk_that_refuses_is_a_mail_error(tmp_path: Path) -> None:
 async def test_an_id_cannot_leave_the_directory(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="cannot name"):
         await SandboxMail(tmp_path / "mail").send(MailMessage(name, "a@example.com", "s", "t"))
-
-
-async def test_a_persons_messages_are_forgotten(tmp_path: Path) -> None:
-    mail = SandboxMail(tmp_path / "mail")
-    for number, person in enumerate(("user_1", "user_2", "user_1")):
-        await mail.send(msgspec.structs.replace(message(number), person=person))
-    await mail.forget("user_1")
-    await mail.forget("user_1")
-    assert [found.person for found in await mail.sent()] == ["user_2"]

@@ -1,0 +1,140 @@
+"""What every ``Blobs`` must do. Run each of ``CHECKS`` on an empty store.
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_blobs(check, tmp_path):
+    await check(open(f"file:{tmp_path}"))
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from mainspring.kernel.errors import NotFound, TooLarge
+from mainspring.ports.blobs import KEY_CHARS_MAX, Blobs
+
+NEVER_MS, LATER_MS = 0, 1 << 42  # before and after whatever clock the store dates by
+NO_KEYS = ("", "a/../b", "a.half", "a\0", "a=b", "a b", "\u00e9", "a\n", "a" * (KEY_CHARS_MAX + 1))
+
+
+async def _chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def _broken() -> AsyncIterator[bytes]:
+    yield b"half"
+    raise ConnectionError("the sender is gone")
+
+
+async def _read(blobs: Blobs, key: str) -> bytes | None:
+    try:
+        return b"".join([chunk async for chunk in blobs.get(key)])
+    except NotFound:
+        return None
+
+
+async def _refused(putting: Awaitable[object], error: type[Exception]) -> None:
+    try:
+        await putting
+    except error:
+        return
+    raise AssertionError(f"no {error.__name__} was raised")
+
+
+async def check_what_was_put_comes_back(blobs: Blobs) -> None:
+    """Whole, however it was cut and whatever bytes it holds; empty ones too."""
+    blob = await blobs.put("a/b_1/C-2", _chunks(b"one\0", b"", b"\xfftwo"), size_bytes_max=8)
+    whole = b"one\0\xfftwo"
+    assert (blob.key, blob.size_bytes) == ("a/b_1/C-2", 8), blob
+    assert blob.sha256 == hashlib.sha256(whole).hexdigest(), blob
+    assert await _read(blobs, "a/b_1/C-2") == whole
+    assert (await blobs.put("none", _chunks(), size_bytes_max=8)).size_bytes == 0
+    assert await _read(blobs, "none") == b""
+    large = bytes(range(256)) * 8_192
+    await blobs.put("large", _chunks(large[:100], large[100:]), size_bytes_max=len(large))
+    assert await _read(blobs, "large") == large
+
+
+async def check_keys_are_apart(blobs: Blobs) -> None:
+    """One that looks like a folder of another is a key by itself; the longest is taken."""
+    keys = ("a", "a/b", "a/b/c", "A", "a_b", "a-b", "k" * KEY_CHARS_MAX)
+    for key in keys:
+        await blobs.put(key, _chunks(key.encode()), size_bytes_max=KEY_CHARS_MAX)
+    for key in keys:
+        assert await _read(blobs, key) == key.encode(), key
+
+
+async def check_a_blob_that_is_too_large_leaves_nothing(blobs: Blobs) -> None:
+    """TooLarge is raised of the first byte too many."""
+    await _refused(blobs.put("k", _chunks(b"x" * 6, b"x" * 5), size_bytes_max=10), TooLarge)
+    assert await _read(blobs, "k") is None
+    assert await blobs.older("", LATER_MS, limit=10) == []
+
+
+async def check_a_broken_put_leaves_what_was_there(blobs: Blobs) -> None:
+    """What broke it is raised; the blob before it stays whole, and where none was none is."""
+    await blobs.put("k", _chunks(b"whole"), size_bytes_max=10)
+    await _refused(blobs.put("k", _broken(), size_bytes_max=10), ConnectionError)
+    await _refused(blobs.put("l", _broken(), size_bytes_max=10), ConnectionError)
+    assert await _read(blobs, "k") == b"whole"
+    assert await _read(blobs, "l") is None
+
+
+async def check_putting_again_replaces_all_of_it(blobs: Blobs) -> None:
+    """Nothing of a longer one before shows behind it."""
+    await blobs.put("k", _chunks(b"long before"), size_bytes_max=20)
+    await blobs.put("k", _chunks(b"short"), size_bytes_max=20)
+    assert await _read(blobs, "k") == b"short"
+
+
+async def check_deleting_is_final_and_may_be_repeated(blobs: Blobs) -> None:
+    """One that never was may be deleted as well; its neighbours stay."""
+    for key in ("k", "k/l"):
+        await blobs.put(key, _chunks(b"x"), size_bytes_max=10)
+    for _ in range(2):
+        await blobs.delete("k")
+        await blobs.delete("never")
+    assert await _read(blobs, "k") is None
+    assert await _read(blobs, "k/l") == b"x"
+
+
+async def check_what_is_no_key_is_refused(blobs: Blobs) -> None:
+    """By every method, so that no key leads out of the store."""
+    for key in NO_KEYS:
+        await _refused(blobs.put(key, _chunks(b"x"), size_bytes_max=10), ValueError)
+        await _refused(_read(blobs, key), ValueError)
+        await _refused(blobs.delete(key), ValueError)
+    assert await blobs.older("", LATER_MS, limit=10) == []
+
+
+async def check_old_ones_are_listed_page_by_page(blobs: Blobs) -> None:
+    """Each key of the prefix once, whatever its size of page, and none that is too young."""
+    keys = {f"mine/{number}" for number in range(20)}
+    for key in (*keys, "mines", "others/1"):
+        await blobs.put(key, _chunks(b"x"), size_bytes_max=10)
+    for limit in (1, 6, 20, 100):
+        found: list[str] = []
+        while page := await blobs.older(
+            "mine/", LATER_MS, limit=limit, after=found[-1] if found else None
+        ):
+            assert len(page) <= limit, page
+            found += page
+        assert sorted(found) == sorted(keys), found
+    assert await blobs.older("mine/", NEVER_MS, limit=100) == []
+
+
+async def check_what_is_deleted_on_the_way_stops_no_listing(blobs: Blobs) -> None:
+    """A sweep deletes each page it was given, ``after`` included, and still meets every key."""
+    keys = {f"k{number}" for number in range(12)}
+    for key in keys:
+        await blobs.put(key, _chunks(b"x"), size_bytes_max=10)
+    met: list[str] = []
+    while page := await blobs.older("k", LATER_MS, limit=5, after=met[-1] if met else None):
+        met += page
+        for key in page:
+            await blobs.delete(key)
+    assert sorted(met) == sorted(keys), met
+
+
+CHECKS: tuple[Callable[[Blobs], Awaitable[None]], ...] = tuple(
+    check for name, check in list(globals().items()) if name.startswith("check_")
+)

@@ -1,0 +1,185 @@
+"""What every ``Keyring`` must do. Run each of ``CHECKS`` with a way to make keyrings.
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+    async def test_keyring(check, tmp_path):
+        await check(lambda name: open(f"file:{tmp_path / name}"))
+
+``MakeKeyring`` gives one that is yet to be opened. Two of one name hold the same keys, as after a
+restart; two of different names hold none in common.
+"""
+
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from mainspring.ports.keyring import Keyring, NoKeyring
+
+MakeKeyring = Callable[[str], Keyring]
+NOW_S = 1_800_000_000
+CLAIMS = {"sub": "user_1", "sid": "sess_1", "iat": NOW_S, "exp": NOW_S + 900}
+NO_TOKENS = ("", ".", "..", "a.b.c", "\u00e9.\u00e9.\u00e9", "bnVsbA.e30.AA", "x" * 99_999)
+
+
+async def _opened(make: MakeKeyring, name: str = "ours") -> Keyring:
+    keyring = make(name)
+    await keyring.open()
+    return keyring
+
+
+def _refused(read: Callable[..., object], *args: object, **named: object) -> None:
+    try:
+        read(*args, **named)
+    except ValueError:
+        return
+    raise AssertionError("what does not hold was taken")
+
+
+def _read(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+async def check_no_keyring_is_made_unasked(make: MakeKeyring) -> None:
+    """Without ``create`` NoKeyring is raised until there is one."""
+    for _ in range(2):
+        try:
+            await make("ours").open(create=False)
+        except NoKeyring:
+            continue
+        raise AssertionError("a keyring was opened where none was made")
+    made = await _opened(make)
+    again = make("ours")
+    await again.open(create=False)
+    assert again.public_key() == made.public_key()
+
+
+async def check_a_restart_changes_nothing(make: MakeKeyring) -> None:
+    """What one process sealed, signed and fingerprinted, the next one of the same keys knows."""
+    first = await _opened(make)
+    sealed, token = first.seal(b"x", purpose="p"), first.sign_token(CLAIMS)
+    after = await _opened(make)
+    assert after.unseal(sealed, purpose="p") == b"x"
+    assert after.verify_token(token, now_s=NOW_S)["sub"] == "user_1"
+    assert after.fingerprint(b"x", purpose="p") == first.fingerprint(b"x", purpose="p")
+    assert after.key_ids() == first.key_ids()
+    assert after.sign(b"root") == first.sign(b"root")
+
+
+async def check_what_is_sealed_opens_for_its_purpose_only(make: MakeKeyring) -> None:
+    """Sealing twice gives two texts, and neither holds what was sealed."""
+    keyring, other = await _opened(make), await _opened(make, "theirs")
+    sealed = keyring.seal(b"secret", purpose="answers")
+    assert keyring.unseal(sealed, purpose="answers") == b"secret"
+    assert b"secret" not in sealed
+    assert sealed != keyring.seal(b"secret", purpose="answers")
+    assert keyring.unseal(keyring.seal(b"", purpose="answers"), purpose="answers") == b""
+    _refused(keyring.unseal, sealed, purpose="webhooks")
+    _refused(other.unseal, sealed, purpose="answers")
+
+
+async def check_every_changed_byte_is_noticed(make: MakeKeyring) -> None:
+    """One that is missing as well."""
+    keyring = await _opened(make)
+    sealed = keyring.seal(b"x", purpose="p")
+    for at in range(len(sealed)):
+        changed = bytes(byte ^ (place == at) for place, byte in enumerate(sealed))
+        _refused(keyring.unseal, changed, purpose="p")
+        _refused(keyring.unseal, sealed[:at], purpose="p")
+
+
+async def check_a_rotation_keeps_what_was_there(make: MakeKeyring) -> None:
+    """The new key seals and signs from now on; fingerprints stay what they were."""
+    keyring = await _opened(make)
+    sealed, token = keyring.seal(b"x", purpose="p"), keyring.sign_token(CLAIMS)
+    public, signature = keyring.public_key(), keyring.sign(b"root")
+    print_before, ids = keyring.fingerprint(b"x", purpose="p"), keyring.key_ids()
+    fresh = await keyring.rotate()
+    for after in (keyring, await _opened(make)):
+        assert after.key_ids() == [*ids, fresh]
+        assert after.unseal(sealed, purpose="p") == b"x"
+        assert after.unseal(after.seal(b"y", purpose="p"), purpose="p") == b"y"
+        assert after.verify_token(token, now_s=NOW_S)["sub"] == "user_1"
+        assert after.fingerprint(b"x", purpose="p") == print_before
+        assert after.public_keys() == [after.public_key(), public]
+        assert after.public_key() != public
+        assert after.sign(b"root") != signature
+        assert after.sign(b"root", public=public) == signature, "older keys go on signing"
+        assert after.jwks()["keys"][0]["kid"] == _header(after.sign_token(CLAIMS))["kid"]
+
+
+def _header(token: str) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(_read(token.split(".")[0]))
+    return header
+
+
+async def check_fingerprints_differ_by_purpose_and_keyring(make: MakeKeyring) -> None:
+    """32 bytes, the same for the same data."""
+    one, other = await _opened(make), await _opened(make, "theirs")
+    prints = {
+        one.fingerprint(b"x", purpose="p"), one.fingerprint(b"x", purpose="q"),
+        one.fingerprint(b"y", purpose="p"), other.fingerprint(b"x", purpose="p"),
+    }  # fmt: skip
+    assert len(prints) == 4
+    assert {len(found) for found in prints} == {32}
+    assert one.fingerprint(b"x", purpose="p") in prints
+
+
+async def check_a_signature_verifies_with_the_public_key(make: MakeKeyring) -> None:
+    """By whoever knows Ed25519 and nothing of this keyring."""
+    keyring = await _opened(make)
+    signature = keyring.sign(b"root")
+    Ed25519PublicKey.from_public_bytes(keyring.public_key()).verify(signature, b"root")
+
+
+async def check_a_token_verifies_with_a_published_key(make: MakeKeyring) -> None:
+    """What is published holds nothing private (RFC 8037: ``d``)."""
+    keyring = await _opened(make)
+    token = keyring.sign_token(CLAIMS)
+    (key,) = (k for k in keyring.jwks()["keys"] if k["kid"] == _header(token)["kid"])
+    assert (key["kty"], key["crv"], "d" in key) == ("OKP", "Ed25519", False), key
+    signed, _, signature = token.rpartition(".")
+    Ed25519PublicKey.from_public_bytes(_read(key["x"])).verify(_read(signature), signed.encode())
+    claims = json.loads(_read(signed.split(".")[1]))
+    assert {name: claims[name] for name in CLAIMS} == CLAIMS
+    assert {"iss", "aud"} <= claims.keys(), claims
+    assert _header(token)["typ"] == "at+jwt"
+
+
+async def check_a_token_holds_until_it_expires(make: MakeKeyring) -> None:
+    """To the second."""
+    keyring = await _opened(make)
+    token = keyring.sign_token(CLAIMS)
+    assert keyring.verify_token(token, now_s=NOW_S + 899.9)["sid"] == "sess_1"
+    for late_s in (900, 901, 10_000):
+        _refused(keyring.verify_token, token, now_s=NOW_S + late_s)
+
+
+async def check_what_is_no_token_of_ours_is_refused(make: MakeKeyring) -> None:
+    """One of other keys, one that was changed or lacks what it needs, and garbage."""
+    keyring, other = await _opened(make), await _opened(make, "theirs")
+    token = keyring.sign_token(CLAIMS)
+    header, payload, signature = token.split(".")
+    more = base64.urlsafe_b64encode(_read(payload).replace(b"user_1", b"user_2"))
+    bare = base64.urlsafe_b64encode(b'{"alg":"none","typ":"at+jwt"}').rstrip(b"=").decode()
+    lacking = [
+        keyring.sign_token({name: value for name, value in CLAIMS.items() if name != missing})
+        for missing in ("sub", "exp")
+    ]
+    for bad in (
+        *NO_TOKENS,
+        *lacking,
+        other.sign_token(CLAIMS),
+        f"{header}.{more.rstrip(b'=').decode()}.{signature}",
+        f"{bare}.{payload}.",
+        f"{bare}.{payload}.{signature}",
+        token[:-4],
+        token + "\n",
+    ):
+        _refused(keyring.verify_token, bad, now_s=NOW_S)
+
+
+CHECKS: tuple[Callable[[MakeKeyring], Awaitable[None]], ...] = tuple(
+    check for name, check in list(globals().items()) if name.startswith("check_")
+)
