@@ -1,25 +1,14 @@
-"""A runtime over a real database for the tests of services: short ways to call and to wait."""
+"""A service on a whole platform, driven call by call: any caller, and the outcome as it is."""
 
-import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.adapters.telemetry.rollups import Rollups
+from mainspring import testing
 from mainspring.kernel.call import SYSTEM, Caller
-from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query
-from mainspring.ports.database import Database
-from mainspring.runtime.database_clock import DatabaseClock
-from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.invoke.dispatcher import Outcome
-from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tables import JobRow
-from mainspring.testing.clock import FakeClock, SeededEntropy
 
 DEADLINE_S = 20.0
 ALL_JOBS = Query(
@@ -27,19 +16,13 @@ ALL_JOBS = Query(
 )
 
 
-LAG = Query(
-    "test.lag",
-    "SELECT (SELECT COUNT(*) FROM events) - c.position FROM consumer_cursors c",
-    int,
-)
-
-
 class Platform:
-    """What a test holds: the runtime, its clock, and short ways to call operations."""
+    """Short ways to call the operations of a platform, and to wait for it where it is running."""
 
-    def __init__(self, runtime: Runtime, clock: FakeClock) -> None:
-        self.runtime = runtime
-        self.clock = clock
+    def __init__(self, whole: testing.Platform) -> None:
+        self.whole = whole
+        self.runtime = whole.app.runtime
+        self.clock = whole.clock
 
     async def run(
         self, name: str, *, caller: Caller = SYSTEM, if_match: str | None = None, **args: Any
@@ -57,67 +40,13 @@ class Platform:
         return [job for job in rows if not states or job.state in states]
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        """Look again after every commit of a consumer or a job, until it holds."""
-        with self.runtime.board.listen("local:consumed", "local:finished") as signal:
-            async with asyncio.timeout(DEADLINE_S):
-                while not await holds():
-                    await signal.wait()
-                    signal.clear()
+        await self.whole.until(holds)
 
     async def idle(self) -> None:
-        """Wait until every event was routed and nothing is ready or running."""
-
-        async def nothing_moves() -> bool:
-            lag = await self.runtime.database.read(LAG, ())
-            return not any(lag) and not await self.jobs("ready", "running")
-
-        await self.until(nothing_moves)
+        """Wait until nothing is due. What failed is for the test to look at."""
+        await self.whole.until(self.whole.idle)
 
     async def pass_time(self, seconds: float) -> None:
         """Move the clock and let what is due now run."""
         self.clock.move(seconds)
-        self.runtime.board.wake(frozenset({"scheduled"}))
-        due_ms = self.clock.now_ms()
-
-        async def nothing_due() -> bool:
-            waiting = await self.jobs("scheduled", "ready", "running")
-            return all(job.run_at_ms > due_ms for job in waiting)
-
-        await self.until(nothing_due)
-
-
-@asynccontextmanager
-async def platform_of(
-    services: Iterable[Service],
-    database: Database,
-    folder: Path,
-    resources: Mapping[type, Any],
-    *,
-    running: bool,
-    concurrency: Mapping[str, int] | None = None,
-) -> AsyncIterator[Platform]:
-    """Build a platform, and start what moves if it is to run."""
-    # Starts at the real time: libraries that judge what we send look at their own clock.
-    clock, entropy = FakeClock(time.time_ns() // 1_000_000), SeededEntropy(1)
-    keyring = FileKeyring(folder / "keyring.json", clock=clock, entropy=entropy)
-    await keyring.open()
-    sealer = FieldEncryption(database, keyring, entropy)
-    runtime = Runtime(
-        database,
-        services,
-        keyring=keyring,
-        sealer=sealer,
-        resources={DatabaseClock: DatabaseClock(clock), **(resources or {})},
-        telemetry=Rollups(clock),
-        clock=clock,
-        entropy=entropy,
-        concurrency=concurrency,
-    )
-    await runtime.migrate()
-    if running:
-        await runtime.start()
-    try:
-        yield Platform(runtime, clock)
-    finally:
-        if running:
-            await runtime.stop(1.0)
+        await self.idle()

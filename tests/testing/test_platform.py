@@ -235,6 +235,53 @@ async def test_a_unique_job_is_there_once(platform: Platform) -> None:
     assert len(await platform.jobs(workshop.sharpen, state="done")) == 2
 
 
+# By itself
+
+
+async def test_work_goes_on_by_itself(platform_server: str | None) -> None:
+    async with Platform(app, database=platform_server, running=True) as platform:
+
+        async def sharpened() -> bool:
+            return bool(await platform.jobs(workshop.sharpen, state="done"))
+
+        made = await make(platform)
+        await platform.until(sharpened)
+        (job,) = await platform.jobs(workshop.sharpen)
+        assert job.args == {"tool_id": made.id}
+        assert await platform.drain() == []
+        assert await platform.idle()
+
+
+async def test_jobs_that_run_by_themselves_run_side_by_side(platform_server: str | None) -> None:
+    async with Platform(app, database=platform_server, running=True) as platform:
+        await platform.enqueue(workshop.meet)
+        assert not await platform.idle()  # it waits for the other
+        await platform.enqueue(workshop.meet)
+        await platform.drain()
+        assert len(await platform.jobs(workshop.meet, state="done")) == 2
+
+
+async def test_what_fails_by_itself_fails_the_test_too(platform_server: str | None) -> None:
+    async with Platform(app, database=platform_server, running=True) as platform:
+        await platform.enqueue(workshop.give_up)
+        with pytest.raises(UnexpectedFailure, match=r"give_up failed: JobFailed: no use"):
+            await platform.drain()
+        await platform.enqueue(workshop.give_up)
+        (failed,) = await platform.drain(failing=[workshop.give_up])
+        assert failed.name == "workshop.give_up"
+
+
+async def test_time_passes_for_what_runs_by_itself(platform_server: str | None) -> None:
+    async with Platform(app, database=platform_server, running=True) as platform:
+        await platform.enqueue(workshop.wait, until_ms=epoch_ms(platform.now) + 3_600_000)
+        await platform.pass_time(minutes=59)
+        assert [job.state for job in await platform.jobs(workshop.wait)] == ["scheduled"]
+        await platform.pass_time(minutes=1)
+        assert [job.state for job in await platform.jobs(workshop.wait)] == ["done"]
+        await platform.pass_time(days=2)
+        assert len(await platform.rows(workshop.ALL_TOOLS)) == 2  # each night made one
+
+
 # Time
 
 

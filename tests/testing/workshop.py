@@ -1,5 +1,6 @@
 """A small app with what can go wrong in one: jobs that fail, wait and repeat, events, schedules."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
@@ -93,7 +94,15 @@ class Switches:
     poison = False  # whether ``note`` fails
 
 
+class Meeting(asyncio.Barrier):
+    """Where two jobs wait for each other."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+
+
 workshop.provide(Switches)
+workshop.provide(Meeting)
 
 
 @workshop.operation("POST /v1/tools", scope="workshop:write", status=201, raises=(NameTaken,))
@@ -188,6 +197,12 @@ async def give_up(call: Call) -> None:
 async def again(call: Call) -> None:
     """Make work without end."""
     call.enqueue(again)
+
+
+@workshop.job(timeout_s=20)
+async def meet(call: Call) -> None:
+    """Go on when another one is there."""
+    await call.use(Meeting).wait()
 
 
 @workshop.job()

@@ -132,8 +132,8 @@ class Runtime:
         )  # fmt: skip
         time = self._database_clock()
         self.workers = self._workers(concurrency or {}, time)
-        queues, named = self.workers.stats, self.registry.consumers
-        watch(metrics, database, followed.bus, queues=queues, consumers=named)
+        lags = self.consumer_runner.lags
+        watch(metrics, database, queues=self.workers.stats, consumer_lags=lags)
         self.resources[JobAdmin] = StoredJobs(self.registry, self.workers)
         declared = [each for s in self.registry.services.values() for each in s.resources]
         self._provided = make_all(declared, self.resources)

@@ -1,6 +1,7 @@
 """A clock and a random source that a test holds in its hand."""
 
 import random
+from collections.abc import Callable
 
 START_MS = 1_800_000_000_000  # 2027-01-15T08:00:00Z
 
@@ -10,6 +11,11 @@ class FakeClock:
 
     def __init__(self, now_ms: int = START_MS) -> None:
         self._now_ms = now_ms
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_move(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever the clock was moved: what waits for a time looks again."""
+        self._listeners.append(listener)
 
     def now_ms(self) -> int:
         """Milliseconds since the Unix epoch, UTC."""
@@ -21,11 +27,16 @@ class FakeClock:
 
     def move(self, seconds: float) -> None:
         """Let time pass."""
-        self._now_ms += round(seconds * 1000)
+        self._set(self._now_ms + round(seconds * 1000))
 
     def move_to(self, epoch_ms: int) -> None:
         """Let time pass until a moment; one that has passed changes nothing."""
-        self._now_ms = max(self._now_ms, epoch_ms)
+        self._set(max(self._now_ms, epoch_ms))
+
+    def _set(self, now_ms: int) -> None:
+        self._now_ms = now_ms
+        for listener in self._listeners:
+            listener()
 
 
 class SeededEntropy:

@@ -1,4 +1,4 @@
-"""A whole platform for a test: nothing moves by itself, time stands still until it is moved.
+"""A whole platform for a test: time stands still until it is moved, and so does all else.
 
 It is put together by ``mainspring.app`` as in production. A database of its own, a clock and a
 random source that the test holds, mails and outgoing requests that are kept instead of sent.
@@ -6,7 +6,7 @@ random source that the test holds, mails and outgoing requests that are kept ins
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
@@ -17,6 +17,7 @@ from yarl import URL
 
 from mainspring.adapters.mail.sandbox import SandboxMail
 from mainspring.app import BUILT_IN, Instance, build, sections
+from mainspring.kernel import channel
 from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
 from mainspring.kernel.event import Envelope, envelope
@@ -26,10 +27,11 @@ from mainspring.kernel.service import Consumer, pattern_covers
 from mainspring.kernel.table import Query
 from mainspring.kernel.user_app import App
 from mainspring.ports.bus import BusEvent
-from mainspring.ports.database import Database
+from mainspring.ports.database import ALL_WAKES, Database
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail, MailMessage
 from mainspring.runtime.database_clock import DatabaseClock
+from mainspring.runtime.jobs.workers import JobAttempt
 from mainspring.runtime.tables import EVENTS_AFTER
 from mainspring.services.users.api.structs import Login, MadeApiKey, NewApiKey, NewUser
 from mainspring.services.users.passwords import Passwords
@@ -45,6 +47,8 @@ P = ParamSpec("P")
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of people who exist for one test
 ROUNDS_MAX = 1_000  # of work that makes more work, before a drain gives up
+PATIENCE_S = 30.0  # with what moves by itself
+STOP_S = 1.0  # that jobs are given which run when the test ends
 EVENTS_PAGE = 500
 # Time stands still, so a limit would never be given back.
 _LIMITS = ("default", "anonymous", "login")
@@ -95,6 +99,17 @@ _JOBS = Query(
     _StoredJob,
     scans=True,
 )
+_WORK = Query(
+    "testing.work",
+    """
+    SELECT COUNT(*), COUNT(CASE WHEN state = 'running'
+        OR (state = 'ready' AND NOT parked AND queue NOT IN (SELECT name FROM queues WHERE paused))
+        OR (state = 'scheduled' AND run_at_ms <= :now_ms) THEN 1 END)
+    FROM jobs
+    """,
+    tuple,
+    scans=True,
+)
 
 
 class Platform:
@@ -104,7 +119,8 @@ class Platform:
     it is SQLite. ``settings`` are by path, ``{"webhooks.timeout_s": 5}``: no file and no variable
     of the environment is read, and limits are lifted unless set here. ``start`` is the time when it
     begins. ``ports`` fill a port by other means than the test's own. With ``sockets`` HTTP goes
-    over a real socket on loopback, at ``url``; without them the app is called in process.
+    over a real socket on loopback, at ``url``; without them the app is called in process. With
+    ``running`` jobs and consumers run by themselves and side by side, as in production.
     """
 
     def __init__(
@@ -117,12 +133,14 @@ class Platform:
         seed: int = 1,
         ports: Mapping[type, Any] | None = None,
         sockets: bool = False,
+        running: bool = False,
     ) -> None:
         self.user_app = app
         self._where = database
         self._settings = settings or {}
         self._ports = dict(ports or {})
         self._sockets = sockets
+        self._running = running
         self._stack = AsyncExitStack()
         self._failed: list[Failed] = []
         self._entropy = SeededEntropy(seed)
@@ -168,13 +186,19 @@ class Platform:
         )
         await self.app.open()
         stack.push_async_callback(self.app.close)
-        self.app.runtime.consumer_runner.on_aside(self._set_aside)
-        await self.app.runtime.prepare()
+        runtime = self.app.runtime
+        runtime.consumer_runner.on_aside(self._set_aside)
+        runtime.workers.on_attempt(self._attempted)
+        await runtime.prepare()
+        if self._running:
+            self.clock.on_move(lambda: runtime.board.wake(frozenset({ALL_WAKES})))
+            await runtime.start()
+            stack.push_async_callback(runtime.stop, STOP_S)
         key = (folder / "admin.key").read_text().strip()
         self.admin = Client(self, credential=key)
         if self._sockets:
             await self.app.server.start()
-            stack.push_async_callback(self.app.server.drain, 1.0)
+            stack.push_async_callback(self.app.server.drain, STOP_S)
             session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
             self.send: Send = _over(session, self.app.server.url)
         else:
@@ -275,8 +299,9 @@ class Platform:
     async def drain(self, *, failing: Iterable[Job[...] | str] = ()) -> list[Failed]:
         """Run jobs and consumers, one after the other, until nothing is due at this moment.
 
-        Returns what failed. Raises UnexpectedFailure when a job's attempt or a consumer failed that
-        ``failing`` does not name, or did not fail that it names.
+        Where they run by themselves it waits until nothing is. Returns what failed. Raises
+        UnexpectedFailure when a job's attempt or a consumer failed that ``failing`` does not name,
+        or did not fail that it names.
         """
         await self._settle()
         return self._judged(failing)
@@ -310,12 +335,13 @@ class Platform:
 
     async def _settle(self) -> Mapping[str, int]:
         """Do what is due until nothing is; return the next moment of each schedule."""
+        if self._running:
+            schedules = await self.app.runtime.scheduler.run_due()
+            await self.until(self.idle)
+            return schedules
         for _ in range(ROUNDS_MAX):
             # In a task of its own, so that what the test logs does not carry a job's ids.
             done = await asyncio.create_task(self.app.runtime.run_due())
-            for attempt in done.attempts:
-                if attempt.error is not None and attempt.outcome in {"failed", "refused"}:
-                    self._failed.append(Failed(attempt.job.name, attempt.job.id, attempt.error))
             if not done.batches and not done.attempts:
                 return done.schedules
         busy = ", ".join(sorted({attempt.job.name for attempt in done.attempts})) or "consumers"
@@ -332,6 +358,30 @@ class Platform:
         if due_ms is not None:
             moments.append(due_ms)
         return min(moments, default=None)
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until it holds: look again whenever a job ended or a consumer moved on.
+
+        For a platform that is ``running``. Raises TimeoutError after half a minute.
+        """
+        with self.app.runtime.board.listen(channel.CONSUMED, channel.FINISHED) as signal:
+            async with asyncio.timeout(PATIENCE_S):
+                while not await holds():
+                    await signal.wait()
+                    signal.clear()
+
+    async def idle(self) -> bool:
+        """Tell whether nothing is due: consumers have taken every event, and no job is to run."""
+        await self.place_events()
+        (before,) = await self.app.database.read(_WORK, (self.clock.now_ms(),))
+        lags = await self.app.runtime.consumer_runner.lags()
+        # Whoever took the last event in between has enqueued its jobs by now.
+        (after,) = await self.app.database.read(_WORK, (self.clock.now_ms(),))
+        return not any(lags.values()) and tuple(before) == tuple(after) and before[1] == 0
+
+    def _attempted(self, attempt: JobAttempt) -> None:
+        if attempt.error is not None and attempt.outcome in {"failed", "refused"}:
+            self._failed.append(Failed(attempt.job.name, attempt.job.id, attempt.error))
 
     def _set_aside(self, consumer: Consumer, event: BusEvent, error: Exception) -> None:
         if all((f.name, f.id) != (consumer.name, event.id) for f in self._failed):
@@ -362,6 +412,7 @@ class Platform:
 
         Personal fields are readable, as those who may see them see them.
         """
+        await self.place_events()
         found: list[Envelope] = []
         after = 0
         while page := await self.app.database.read(EVENTS_AFTER, (after, EVENTS_PAGE)):

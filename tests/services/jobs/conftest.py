@@ -1,12 +1,12 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from mainspring.ports.database import Database
-from mainspring.services.jobs import service as jobs
+from mainspring import App, testing
 from tests.services.jobs.chores import Doors, chores
-from tests.services.running import Platform, platform_of
+from tests.services.running import Platform
+
+app = App("chores", services=[chores])
 
 
 @pytest.fixture
@@ -15,17 +15,16 @@ def doors() -> Doors:
 
 
 @pytest.fixture
-async def at_rest(database: Database, tmp_path: Path, doors: Doors) -> AsyncIterator[Platform]:
+async def at_rest(platform_server: str | None, doors: Doors) -> AsyncIterator[Platform]:
     """A platform whose workers do not run."""
-    services = (jobs, chores)
-    async with platform_of(services, database, tmp_path, {Doors: doors}, running=False) as found:
-        yield found
+    async with testing.Platform(app, database=platform_server, ports={Doors: doors}) as whole:
+        yield Platform(whole)
 
 
 @pytest.fixture
-async def platform(database: Database, tmp_path: Path, doors: Doors) -> AsyncIterator[Platform]:
+async def platform(platform_server: str | None, doors: Doors) -> AsyncIterator[Platform]:
     """A running platform."""
-    services = (jobs, chores)
-    async with platform_of(services, database, tmp_path, {Doors: doors}, running=True) as found:
-        yield found
+    ports = {Doors: doors}
+    async with testing.Platform(app, database=platform_server, ports=ports, running=True) as whole:
+        yield Platform(whole)
         doors.open.set()

@@ -1,20 +1,24 @@
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mainspring import App, testing
 from mainspring.adapters.http_client.aiohttp import AiohttpWeb
-from mainspring.ports.database import Database
+from mainspring.kernel.clock import rfc3339
 from mainspring.ports.http_client import HttpClient
-from mainspring.services.webhooks.api import WebhookSettings
-from tests.services.running import platform_of
-from tests.services.webhooks.receiver import SERVICES, Receiver, Shop
+from tests.services.webhooks.receiver import Receiver, Shop
+from tests.services.webhooks.shop import shop
+
+app = App("shop", services=[shop])
 
 
 @pytest.fixture
-def settings() -> WebhookSettings:
-    return WebhookSettings(retry_jitter=0.0)
+def settings() -> dict[str, Any]:
+    """Settings of the test's own, by path."""
+    return {}
 
 
 @pytest.fixture
@@ -23,47 +27,38 @@ def private() -> bool:
     return True
 
 
-@pytest.fixture
-def concurrency() -> dict[str, int]:
-    """How many jobs of a queue run at a time, where it is not the default."""
-    return {}
-
-
 @asynccontextmanager
-async def shop(
-    database: Database,
-    folder: Path,
-    settings: WebhookSettings,
-    *,
-    running: bool,
-    private: bool = True,
-    concurrency: dict[str, int] | None = None,
+async def shop_of(
+    server: str | None, settings: dict[str, Any], *, private: bool = True, running: bool = False
 ) -> AsyncIterator[Shop]:
-    web = AiohttpWeb(allow_private=private)
-    await web.open()
-    resources = {HttpClient: web, WebhookSettings: settings}
-    async with platform_of(
-        SERVICES, database, folder, resources, running=running, concurrency=concurrency
-    ) as found:
-        yield Shop(found.runtime, found.clock)
-    await web.close()
+    """Open a shop whose webhooks are really sent.
+
+    It starts at the real time: the library that judges signatures looks at its own clock.
+    """
+    async with testing.Platform(
+        app,
+        database=server,
+        settings={"webhooks.retry_jitter": 0.0, **settings},
+        start=rfc3339(time.time_ns() // 1_000_000),
+        ports={HttpClient: AiohttpWeb(allow_private=private)},
+        running=running,
+    ) as whole:
+        yield Shop(whole)
 
 
 @pytest.fixture
 async def at_rest(
-    database: Database, tmp_path: Path, settings: WebhookSettings, private: bool
+    platform_server: str | None, settings: dict[str, Any], private: bool
 ) -> AsyncIterator[Shop]:
     """A platform whose consumers and workers do not run."""
-    async with shop(database, tmp_path, settings, running=False, private=private) as found:
+    async with shop_of(platform_server, settings, private=private) as found:
         yield found
 
 
 @pytest.fixture
-async def platform(
-    database: Database, tmp_path: Path, settings: WebhookSettings, concurrency: dict[str, int]
-) -> AsyncIterator[Shop]:
+async def platform(platform_server: str | None, settings: dict[str, Any]) -> AsyncIterator[Shop]:
     """A running platform."""
-    async with shop(database, tmp_path, settings, running=True, concurrency=concurrency) as found:
+    async with shop_of(platform_server, settings, running=True) as found:
         yield found
 
 

@@ -14,9 +14,7 @@ from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.services.webhooks import service as webhooks
 from tests.services.running import DEADLINE_S, Platform
-from tests.services.webhooks.shop import NewOrder, shop
-
-SERVICES = (webhooks, shop)
+from tests.services.webhooks.shop import NewOrder
 
 
 class Received:

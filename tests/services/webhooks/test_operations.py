@@ -1,6 +1,7 @@
 """What callers can do with endpoints, and what they are refused."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,10 @@ from mainspring.services.webhooks.api import (
     TooManyEndpoints,
     UrlRefused,
     WebhookChanges,
-    WebhookSettings,
 )
 from tests.services.webhooks.receiver import Shop
 
 URL = "https://hooks.example/in?key=topsecret"
-EVENTS = Query("test.events", "SELECT type || ' ' || body FROM events ORDER BY seq", str)
 STORED = Query("test.secrets", "SELECT secret FROM webhooks_endpoints", bytes)
 
 
@@ -31,7 +30,8 @@ async def make(platform: Shop, **fields: object) -> dict[str, object]:
 
 
 async def events(platform: Shop) -> list[str]:
-    return await platform.runtime.database.read(EVENTS, ())
+    seen = await platform.whole.events("webhooks.*")
+    return [f"{event.type} {bytes(event.data).decode()}" for event in seen]
 
 
 async def refusal(platform: Shop, name: str, **args: object) -> Failure:
@@ -81,8 +81,8 @@ async def test_defaults(at_rest: Shop) -> None:
 
 class TestRefusals:
     @pytest.fixture
-    def settings(self) -> WebhookSettings:
-        return WebhookSettings(endpoints_max=2)
+    def settings(self) -> dict[str, Any]:
+        return {"webhooks.endpoints_max": 2}
 
     @pytest.fixture
     def private(self) -> bool:

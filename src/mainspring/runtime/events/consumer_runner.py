@@ -22,6 +22,7 @@ from mainspring.ports.database import Database
 from mainspring.ports.listeners import described, tell
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
 from mainspring.runtime.events.cursors import (
+    ALL_CURSORS,
     CONSUMED,
     LEASE_S,
     RENEW_S,
@@ -82,6 +83,17 @@ class ConsumerRunner:
             if now_s - moved_s > STUCK_S
         ]
         return [*self._supervisor.failing(), *stuck]
+
+    async def lags(self) -> dict[str, int]:
+        """Return how many events each consumer is behind the end of the bus."""
+        bus = self._reader.bus
+        ends = await bus.ends()
+        lags = {consumer.name: 0 for consumer in self._consumers}
+        for cursor in await self._database.read(ALL_CURSORS, (bus.source,)):
+            if cursor.consumer in lags:
+                behind = ends.get(cursor.partition, 0) - cursor.position
+                lags[cursor.consumer] += max(0, behind)
+        return lags
 
     def on_aside(self, listener: AsideListener) -> None:
         """Call ``listener`` with each event that a consumer failed on, and why."""

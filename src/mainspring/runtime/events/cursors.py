@@ -52,6 +52,11 @@ def _by_database_time(name: str, text: str) -> Statement:
     return Statement(name, text.format(now=NOW_SQLITE), postgres=text.format(now=NOW_POSTGRES))
 
 
+ALL_CURSORS = Query(
+    "runtime.all_cursors",
+    f"SELECT {CURSORS.columns} FROM consumer_cursors WHERE source = :source",
+    CURSORS,
+)
 _FIND = (
     f"SELECT position, owner, claim, lease_until_ms - {{now}} FROM consumer_cursors WHERE {_ONE}"
 )

@@ -7,7 +7,7 @@ it; completion is fenced by the claim, so a worker that lost its lease changes n
 import asyncio
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from mainspring.kernel.job import SNOOZES_MAX, Job, JobFailed, Later, OtherVersi
 from mainspring.kernel.table import Command, Write
 from mainspring.kernel.visibility import acting_for
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
-from mainspring.ports.listeners import described
+from mainspring.ports.listeners import described, tell
 from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.consumer_runner import consumer_caller
 from mainspring.runtime.invoke.containment import attempt as attempt_alone
@@ -80,6 +80,9 @@ class JobAttempt(msgspec.Struct, frozen=True):
     error: Exception | None = None
 
 
+AttemptListener = Callable[[JobAttempt], None]
+
+
 class QueueStats:
     """What one queue of this process has done."""
 
@@ -123,6 +126,7 @@ class Workers:
         self._others = others
         self.leases = Leases(database, clock)
         self._supervisor = Supervisor()
+        self._listeners: list[AttemptListener] = []
         # By task, not by job: one that was cancelled and retried can run here twice at a time.
         self._running: dict[asyncio.Task[None], tuple[ClaimedJob, Call]] = {}
         self._stop_heartbeat = threading.Event()
@@ -130,6 +134,10 @@ class Workers:
             target=self._beat, name="mainspring-heartbeat", daemon=True
         )
         self.stats = {queue: QueueStats() for queue in concurrency}
+
+    def on_attempt(self, listener: AttemptListener) -> None:
+        """Call ``listener`` with each attempt that has ended."""
+        self._listeners.append(listener)
 
     async def start(self) -> None:
         """Start claiming."""
@@ -276,6 +284,8 @@ class Workers:
         try:
             attempt = await self.run_attempt(queue, job, call)
             outcome = attempt.outcome
+            for listener in self._listeners:
+                tell(listener, attempt)
             return attempt
         finally:
             seconds = self._clock.monotonic_s() - started_s

@@ -1,13 +1,11 @@
 """Gauges that only the database knows, read when somebody scrapes."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
 from mainspring.kernel.table import Query
-from mainspring.ports.bus import Bus
 from mainspring.ports.database import Database
-from mainspring.runtime.events.cursors import CURSORS
 from mainspring.runtime.metrics.telemetry import Metrics
 
 _STATES = ("scheduled", "ready", "running", "dead")
@@ -21,11 +19,6 @@ class JobCount(msgspec.Struct, frozen=True):
     jobs: int
 
 
-ALL_CURSORS = Query(
-    "runtime.all_cursors",
-    f"SELECT {CURSORS.columns} FROM consumer_cursors WHERE source = :source",
-    CURSORS,
-)
 JOB_COUNTS = Query(
     "runtime.job_counts",
     " UNION ALL ".join(
@@ -41,13 +34,11 @@ JOB_COUNTS = Query(
 def watch(
     metrics: Metrics,
     database: Database,
-    bus: Bus,
     *,
     queues: Iterable[str],
-    consumers: Iterable[str],
+    consumer_lags: Callable[[], Awaitable[dict[str, int]]],
 ) -> None:
     """Keep the gauges of commits, consumers and queues: each scrape reads them anew."""
-    known = set(consumers)
     database.on_group(metrics.commit_batch.observe)
     for queue in queues:
         for state in _STATES:
@@ -55,13 +46,7 @@ def watch(
 
     async def refresh() -> None:
         metrics.commit_queue.set(database.waiting)
-        ends = await bus.ends()
-        lags = dict.fromkeys(known, 0)
-        for cursor in await database.read(ALL_CURSORS, (bus.source,)):
-            if cursor.consumer in known:
-                behind = ends.get(cursor.partition, 0) - cursor.position
-                lags[cursor.consumer] += max(0, behind)
-        for consumer, lag in lags.items():
+        for consumer, lag in (await consumer_lags()).items():
             metrics.event_lag.of(consumer).set(lag)
         counts = {(c.queue, c.state): c.jobs for c in await database.read(JOB_COUNTS, ())}
         for labels, _ in metrics.jobs.series():
