@@ -40,7 +40,7 @@ from mainspring.kernel.money import (
 from mainspring.kernel.operation import Input, Operation, Raw, Response, StreamItem, Upload
 from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page, PageQuery
 from mainspring.kernel.personal_fields import PersonalFields
-from mainspring.kernel.policy import PerKey, RateClass, RatePerKey, RetryPolicy
+from mainspring.kernel.policy import CachePolicy, PerKey, RateClass, RatePerKey, RetryPolicy
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.request import RequestOutcome
 from mainspring.kernel.service import Service, handles
@@ -55,6 +55,7 @@ __all__ = [
     "App",
     "AskFailed",
     "Authority",
+    "CachePolicy",
     "Call",
     "Caller",
     "Clock",

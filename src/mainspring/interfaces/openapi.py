@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from mainspring.interfaces.http.security_headers import cache_control
 from mainspring.kernel import errors
 from mainspring.kernel.errors import Failure, FieldError
 from mainspring.kernel.operation import Kind, Operation, OperationVariant
+from mainspring.kernel.policy import CachePolicy
 from mainspring.kernel.service import Service
 from mainspring.runtime.invoke.validate import absent_body
 
@@ -151,8 +153,11 @@ class OpenApiDocument:
             content: Json = {"text/event-stream": {}, "application/x-ndjson": {}}
             answers["200"] = {"description": "Items as they come.", "content": content}
         elif operation.kind is Kind.RAW:
-            answers["2XX"] = {"description": "The bytes, or nothing.", "content": {"*/*": {}}}
-            answers["3XX"] = {"description": "A redirect, or nothing new."}
+            headers = {"headers": kept} if (kept := _kept(operation)) else {}
+            answers["2XX"] = {
+                "description": "The bytes, or nothing.", **headers, "content": {"*/*": {}},
+            }  # fmt: skip
+            answers["3XX"] = {"description": "A redirect, or nothing new.", **headers}
         else:
             schema = self._schemas.get((operation.name, "response"))
             schema = {} if schema == _ANY else schema
@@ -184,12 +189,22 @@ def _success(operation: Operation, schema: Json | None, note: str) -> Json:
         "headers": {
             "Request-Id": {"$ref": "#/components/headers/RequestId"},
             "RateLimit": {"$ref": "#/components/headers/RateLimit"},
+            **_kept(operation),
         },
     }
     if schema is not None:
         answer["content"] = {"application/json": {"schema": schema}}
         answer["headers"]["ETag"] = {"$ref": "#/components/headers/ETag"}
     return answer
+
+
+def _kept(operation: Operation) -> Json:
+    """The header that says how long an answer may be shown without asking, where it may."""
+    policy = operation.cache
+    if policy is None or policy == CachePolicy():
+        return {}
+    said = {"type": "string", "const": cache_control(policy)}
+    return {"Cache-Control": {"description": "Who may keep it.", "schema": said}}
 
 
 def _parameters(operation: Operation, shape: OperationVariant | None) -> list[Json]:

@@ -13,7 +13,7 @@ from mainspring.kernel import declaration
 from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.job import Job
-from mainspring.kernel.policy import RateClass
+from mainspring.kernel.policy import CACHED_S_MAX, CachePolicy, RateClass
 from mainspring.kernel.request import RequestOutcome
 
 T = TypeVar("T")
@@ -98,6 +98,7 @@ class Operation(Contract[P], Generic[P, R]):
         "body",
         "body_bytes_max",
         "body_param",
+        "cache",
         "in_transaction",
         "kind",
         "may_be_silent",
@@ -135,6 +136,7 @@ class Operation(Contract[P], Generic[P, R]):
         raises: tuple[type, ...] = (),
         body_bytes_max: int = BODY_BYTES_MAX,
         timeout_s: float = TIMEOUT_S,
+        cache: CachePolicy | None = None,
         prepare: Callable[..., Awaitable[str]] | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> None:
@@ -158,9 +160,31 @@ class Operation(Contract[P], Generic[P, R]):
         self.prepare = prepare
         self.shows = shows
         self.writes = self.method in WRITING_METHODS
+        self.cache = self._cached(cache)
         self.summary = self.doc.partition("\n")[0]
         self._read_signature()
         self.status = status or (204 if self.response is type(None) else 200)
+
+    def _cached(self, policy: CachePolicy | None) -> CachePolicy | None:
+        """Who may keep its answers: what is said, or who asked, asking again each time."""
+        if policy is None:
+            revalidated = self.method == "GET" and self.kind is Kind.UNARY and not self.secret
+            return CachePolicy() if revalidated else None
+        if self.method != "GET" or self.secret:
+            what = "a secret" if self.secret else f"an answer to {self.method}"
+            raise Misdeclared(f"{self.name}: {what} is kept by nobody: leave out cache=")
+        if policy.public and self.scope is not None:
+            raise Misdeclared(
+                f"{self.name}: a public answer is shown to everybody, with the scope "
+                f"{self.scope} or without: leave out public=True, or write scope=None"
+            )
+        for name in ("max_age_s", "stale_while_revalidate_s"):
+            seconds = getattr(policy, name)
+            if not 0 <= seconds <= CACHED_S_MAX:
+                raise Misdeclared(
+                    f"{self.name}: {name} is from 0 to {CACHED_S_MAX} seconds, not {seconds}"
+                )
+        return policy
 
     def _read_signature(self) -> None:
         parameters, hints = declaration.signature(self.name, self.declared)

@@ -1,4 +1,4 @@
-"""Policies that operations, jobs and settings declare: rates, retries, caching."""
+"""Policies that operations, jobs and settings declare: rates, retries, who may keep an answer."""
 
 import re
 from collections.abc import Callable
@@ -44,6 +44,23 @@ RateClass.DEFAULT = RateClass("default")
 RateClass.LOGIN = RateClass("login")
 RateClass.UNLIMITED = RateClass("unlimited")
 OWN_CLASSES = {c.name: c for c in (RateClass.DEFAULT, RateClass.LOGIN, RateClass.UNLIMITED)}
+
+
+CACHED_S_MAX = 31_536_000  # a year, as far as HTTP caches look ahead
+
+
+class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may keep what an operation answers to GET, and for how long (RFC 9111).
+
+    For ``max_age_s`` an answer is shown again without asking; with 0 whoever kept it asks whether
+    it still holds. Its caller keeps it for itself. A ``public`` one is kept by everybody on the
+    way, so it is the same for everybody: its handler is called by nobody in particular. For
+    ``stale_while_revalidate_s`` more an old one may be shown while a new one is fetched (RFC 5861).
+    """
+
+    max_age_s: int = 0
+    public: bool = False
+    stale_while_revalidate_s: int = 0
 
 
 class PerKey(msgspec.Struct, frozen=True):

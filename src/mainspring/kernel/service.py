@@ -32,6 +32,7 @@ from mainspring.kernel.operation import (
 from mainspring.kernel.policy import (
     ATTEMPTS_DEFAULT,
     OWN_CLASSES,
+    CachePolicy,
     PerKey,
     Rate,
     RateClass,
@@ -118,16 +119,18 @@ class Contracts:
         raises: tuple[type, ...] = (),
         body_bytes_max: int = BODY_BYTES_MAX,
         timeout_s: float = TIMEOUT_S,
+        cache: CachePolicy | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare a unary operation. ``scope=None`` lets anyone call it.
 
         ``secret`` says the answer holds a secret: its idempotency record is sealed and kept 10 min.
-        ``shows`` as for ``handles``.
+        ``cache`` says who may keep the answer to a GET; without it whoever asked keeps it and asks
+        again each time whether it still holds. ``shows`` as for ``handles``.
         """
         return self._operation(
-            shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret,
-            raises=raises, body_bytes_max=body_bytes_max, timeout_s=timeout_s, shows=shows,
+            shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret, raises=raises,
+            body_bytes_max=body_bytes_max, timeout_s=timeout_s, cache=cache, shows=shows,
         )  # fmt: skip
 
     def transaction(
@@ -173,10 +176,19 @@ class Contracts:
         )  # fmt: skip
 
     def raw(
-        self, shape: str, *, scope: str | None, rate: RateClass = RateClass.DEFAULT
+        self,
+        shape: str,
+        *,
+        scope: str | None,
+        rate: RateClass = RateClass.DEFAULT,
+        cache: CachePolicy | None = None,
     ) -> Callable[[UnaryHandler[P, Raw]], Operation[P, Raw]]:
-        """Declare a raw operation: it answers ``Raw`` (redirects, downloads)."""
-        return self._operation(shape, Kind.RAW, scope=scope, rate=rate)
+        """Declare a raw operation: it answers ``Raw`` (redirects, downloads).
+
+        ``cache`` says who may keep the answer to a GET, where that names no ``Cache-Control`` of
+        its own; without either nobody does.
+        """
+        return self._operation(shape, Kind.RAW, scope=scope, rate=rate, cache=cache)
 
     def _operation(
         self, shape: str, kind: Kind, **options: Any

@@ -18,7 +18,6 @@ from mainspring.kernel.invocation import Outcome
 from mainspring.kernel.pool import Pool
 
 JSON = (b"content-type", b"application/json")
-VARY_CODING = (b"vary", b"Accept-Encoding")
 PACKING_MAX = 16  # large bodies being compressed at once; others go as they are
 PACKING_SHARE = 4
 
@@ -27,14 +26,14 @@ async def answer_json(
     exchange: Exchange,
     outcome: Outcome,
     *,
+    kept: security_headers.Headers | None = security_headers.REVALIDATE,
     secret: bool = False,
-    fresh: bool = False,
     packed: bytes | None = None,
 ) -> None:
     """Send JSON, with its entity tag and within the request's conditions.
 
-    What is ``secret`` or ``fresh`` is never stored, tagged or, if secret, compressed. ``packed`` is
-    the body compressed already.
+    ``kept`` are the headers for who may keep it; without them nobody does, and it has no tag. What
+    is ``secret`` is not compressed. ``packed`` is the body compressed already.
     """
     body, status, etag = outcome.body, outcome.status, outcome.etag
     method = exchange.method
@@ -46,10 +45,8 @@ async def answer_json(
     coded = (
         not secret and len(body) >= SIZE_BYTES_MIN and shrinks(exchange, body, "application/json")
     )
-    if method in {"GET", "HEAD"} and status == 200 and not (secret or fresh):
-        if all(name.lower() != "cache-control" for name, _ in outcome.headers):
-            headers.append(security_headers.REVALIDATE)
-        headers.append(VARY_CODING)
+    if kept is not None and method in {"GET", "HEAD"} and status == 200:
+        headers.extend(kept)
         if etag is None:
             etag = tag_of(body)
         if_none_match = exchange.headers.get(b"if-none-match")

@@ -1,5 +1,7 @@
 """Headers that keep browsers and caches from doing more with an answer than they should."""
 
+from mainspring.kernel.policy import CachePolicy
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 # An API answer is never a page: nothing in it may load, run or be framed.
@@ -18,7 +20,29 @@ PAGE: Headers = (
     (b"referrer-policy", b"no-referrer"),
 )
 NO_STORE = (b"cache-control", b"no-store")
-REVALIDATE = (b"cache-control", b"private, no-cache")
+
+
+def cache_control(policy: CachePolicy) -> str:
+    """``Cache-Control`` of a policy (RFC 9111, RFC 5861)."""
+    whose = "public" if policy.public else "private"
+    stale_s = policy.stale_while_revalidate_s
+    if not policy.max_age_s and not stale_s:
+        return f"{whose}, no-cache"
+    stale = f", stale-while-revalidate={stale_s}" if stale_s else ""
+    return f"{whose}, max-age={policy.max_age_s}{stale}"
+
+
+def kept(policy: CachePolicy) -> Headers:
+    """Say who may keep an answer, and what it depends on beside its address.
+
+    A browser that two people use one after the other shows neither what the other was answered.
+    """
+    mixes = not policy.public and cache_control(policy) != "private, no-cache"
+    vary = b"Accept-Encoding, Authorization" if mixes else b"Accept-Encoding"
+    return ((b"cache-control", cache_control(policy).encode()), (b"vary", vary))
+
+
+REVALIDATE = kept(CachePolicy())
 
 
 def hsts(max_age_s: int, *, subdomains: bool = False) -> Headers:

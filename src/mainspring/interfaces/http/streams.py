@@ -34,16 +34,23 @@ _OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-disposit
 _LINES = re.compile(rb"\r\n|\r|\n")
 
 
-async def answer_raw(exchange: Exchange, raw: Opened) -> None:
-    """Send what a raw operation answers; its own headers stand before the defaults."""
+async def answer_raw(
+    exchange: Exchange, raw: Opened, kept: security_headers.Headers | None = None
+) -> None:
+    """Send what a raw operation answers; its own headers stand before the defaults.
+
+    ``kept`` are the headers for who may keep it; without them, and of a failure, nobody does.
+    """
     headers = [field(name, text) for name, text in raw.headers]
     named = {name for name, _ in headers}
     if b"content-type" not in named and raw.body:
         headers.append((b"content-type", raw.media_type.encode("latin-1")))
     if raw.replayed:
         headers.append((b"idempotency-replayed", b"true"))
-    defaults = (security_headers.NO_STORE, *security_headers.API)
-    headers.extend(header for header in defaults if header[0] not in named)
+    caching = kept if kept is not None and raw.status < 400 else (security_headers.NO_STORE,)
+    if b"cache-control" not in named:
+        headers.extend(caching)
+    headers.extend(header for header in security_headers.API if header[0] not in named)
     if raw.status == 200 and _has_already(exchange, headers):
         await exchange.answer(304, [h for h in headers if h[0] not in _OF_THE_BODY], b"")
         return
@@ -51,7 +58,9 @@ async def answer_raw(exchange: Exchange, raw: Opened) -> None:
         body = raw.body
         if not named & {b"content-encoding", b"etag"} and shrinks(exchange, body, raw.media_type):
             body = gzip(body)
-            headers += [(b"content-encoding", CODING.encode()), (b"vary", b"Accept-Encoding")]
+            headers.append((b"content-encoding", CODING.encode()))
+            if all(name != b"vary" for name, _ in headers):
+                headers.append((b"vary", b"Accept-Encoding"))
         await exchange.answer(raw.status, headers, body)
         return
     if exchange.method == "HEAD":

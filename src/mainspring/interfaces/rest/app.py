@@ -314,7 +314,7 @@ class RestApp:
         authorise(scope, admission.caller)
 
     def _unary(self, operation: Operation) -> Handle:
-        invoker, reader = self._invoker, ArgumentReader(operation)
+        invoker, reader, kept = self._invoker, ArgumentReader(operation), _kept(operation)
 
         async def serve(exchange: Exchange) -> None:
             await self.admit(exchange, operation.scope, operation.rate)
@@ -322,7 +322,7 @@ class RestApp:
                 await self._read_body(exchange, operation)
             arguments = _arguments(reader, exchange)
             outcome = await invoker.invoke(_invocation(exchange, operation, arguments))
-            await answer_json(exchange, outcome, secret=operation.secret)
+            await answer_json(exchange, outcome, kept=kept, secret=operation.secret)
 
         return serve
 
@@ -344,14 +344,14 @@ class RestApp:
         return serve
 
     def _raw(self, operation: Operation) -> Handle:
-        invoker, reader = self._invoker, ArgumentReader(operation)
+        invoker, reader, kept = self._invoker, ArgumentReader(operation), _kept(operation)
 
         async def serve(exchange: Exchange) -> None:
             await self.admit(exchange, operation.scope, operation.rate)
             if exchange.body_unread and operation.writes:
                 await self._read_body(exchange, operation)
             invocation = _invocation(exchange, operation, _arguments(reader, exchange))
-            await answer_raw(exchange, await invoker.open(invocation, self._renew(exchange)))
+            await answer_raw(exchange, await invoker.open(invocation, self._renew(exchange)), kept)
 
         return serve
 
@@ -381,6 +381,10 @@ class RestApp:
         exchange.body = await exchange.read_body(
             operation.body_bytes_max, self.settings.body_timeout_s, self._memory
         )
+
+
+def _kept(operation: Operation) -> security_headers.Headers | None:
+    return None if operation.cache is None else security_headers.kept(operation.cache)
 
 
 def _arguments(reader: ArgumentReader, exchange: Exchange) -> dict[str, Any]:

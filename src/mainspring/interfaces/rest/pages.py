@@ -95,7 +95,7 @@ class Pages:
             rest.add("GET", "/", _to_docs)
 
     async def _healthz(self, exchange: Exchange) -> None:
-        await answer_json(exchange, Outcome(200, b'{"status":"alive"}'), fresh=True)
+        await answer_json(exchange, Outcome(200, b'{"status":"alive"}'), kept=None)
 
     async def _readyz(self, exchange: Exchange) -> None:
         failing = list(await self._ready())
@@ -103,7 +103,7 @@ class Pages:
             raise Unavailable(
                 f"not ready: {'; '.join(failing)}", retry_after_s=1, extra={"failing": failing}
             )
-        await answer_json(exchange, Outcome(200, b'{"status":"ready"}'), fresh=True)
+        await answer_json(exchange, Outcome(200, b'{"status":"ready"}'), kept=None)
 
     async def _metrics(self, exchange: Exchange) -> None:
         scope = None if self._asked_from_here(exchange) else METRICS_SCOPE
@@ -135,7 +135,7 @@ class Pages:
 
     async def _show_status(self, exchange: Exchange) -> None:
         await self._rest.admit(exchange, None)
-        await answer_json(exchange, Outcome(200, _encode(await self._status())), fresh=True)
+        await answer_json(exchange, Outcome(200, _encode(await self._status())), kept=None)
 
     async def _show_proof(self, exchange: Exchange) -> None:
         """Prove to who has the keyring, before a key is sent, that this is its platform."""
@@ -144,7 +144,7 @@ class Pages:
         if nonce is None:
             raise Malformed("ask with ?nonce= and 64 hexadecimal digits")
         proof = self._prove(nonce[1].decode())
-        await answer_json(exchange, Outcome(200, _encode({"proof": proof})), fresh=True)
+        await answer_json(exchange, Outcome(200, _encode({"proof": proof})), kept=None)
 
     async def _openapi(self, exchange: Exchange) -> None:
         await self._rest.admit(exchange, None)

@@ -390,6 +390,11 @@ def outcome_of(operation: Operation, value: Any) -> Outcome:
     if type(value) is Response:
         status, etag, headers = value.status or operation.status, value.etag, value.headers
         inner = value.body
+        if headers and any(name.lower() == "cache-control" for name, _ in headers):
+            raise RuntimeError(
+                f"{operation.name}: a handler names no Cache-Control: declare who may keep the "
+                "answer, with cache=CachePolicy(...)"
+            )
     else:
         status, etag, headers, inner = operation.status, None, (), value
     if inner is None:

@@ -10,7 +10,7 @@ import msgspec
 
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.call import Call
-from mainspring.kernel.caller import Caller
+from mainspring.kernel.caller import ANONYMOUS, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.current_call import CURRENT_CALL
 from mainspring.kernel.errors import (
@@ -198,8 +198,11 @@ class LocalInvoker:
         return TimeLimit(seconds)
 
     def _call(self, operation: Operation, invocation: Invocation, limit: TimeLimit) -> Call:
+        caller = invocation.caller
+        if operation.cache is not None and operation.cache.public:
+            caller = msgspec.structs.replace(ANONYMOUS, tenant=caller.tenant)
         return self._dispatcher.call(
-            invocation.caller,
+            caller,
             request_id=invocation.request_id,
             correlation_id=invocation.correlation_id,
             causation_id=invocation.causation_id,

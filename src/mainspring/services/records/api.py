@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from mainspring import (
     PAGE_LIMIT_DEFAULT,
+    CachePolicy,
     Call,
     Conflict,
     Input,
@@ -488,6 +489,6 @@ async def upload_file(
     """
 
 
-@service.contract.raw(f"GET {FILE_PATH}", scope=None)
+@service.contract.raw(f"GET {FILE_PATH}", scope=None, cache=CachePolicy())
 async def download_file(call: Call, collection: str, id: str, field: str) -> Raw:
     """Download the file of a record, as an attachment, to whoever may view the record."""

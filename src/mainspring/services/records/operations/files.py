@@ -55,7 +55,6 @@ async def download_file(call: Call, collection: str, id: str, field: str) -> Raw
             ("Content-Length", str(file.size_bytes)),
             ("Content-Disposition", attachment(file.name or field)),
             ("ETag", version_tag(file.sha256)),
-            ("Cache-Control", "private, no-cache"),
         ),
     )
 

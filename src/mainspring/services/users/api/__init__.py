@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 
 from mainspring import (
+    CachePolicy,
     Call,
     Instant,
     Page,
@@ -456,8 +457,13 @@ async def delete_session(call: Call, id: str) -> None:
     """
 
 
-@service.contract.operation("GET /.well-known/jwks.json", scope=None, rate=RateClass.UNLIMITED)
-async def read_jwks(call: Call) -> Response[Jwks]:
+@service.contract.operation(
+    "GET /.well-known/jwks.json",
+    scope=None,
+    rate=RateClass.UNLIMITED,
+    cache=CachePolicy(public=True, max_age_s=300),
+)
+async def read_jwks(call: Call) -> Jwks:
     """Read the public keys that access tokens are signed with (RFC 7517)."""
 
 

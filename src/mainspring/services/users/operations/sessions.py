@@ -22,8 +22,6 @@ from mainspring.services.users.api.structs import Jwks, Login, RefreshRequest, S
 from mainspring.services.users.model import RefreshDecision, RefreshToken
 from mainspring.services.users.store import SESSIONS, KnownUser, SessionRow
 
-JWKS_KEPT_S = 300  # how long others may keep our public keys
-
 
 @handles(api.create_session)
 async def create_session(call: Call, login: Login) -> Response[Tokens]:
@@ -123,9 +121,8 @@ async def delete_session(call: Call, id: str) -> None:
 
 
 @handles(api.read_jwks)
-async def read_jwks(call: Call) -> Response[Jwks]:
-    keys = msgspec.convert(call.use(Keyring).jwks(), Jwks)
-    return Response(keys, headers=(("Cache-Control", f"public, max-age={JWKS_KEPT_S}"),))
+async def read_jwks(call: Call) -> Jwks:
+    return msgspec.convert(call.use(Keyring).jwks(), Jwks)
 
 
 def revoke(call: Call, session: SessionRow, reason: str) -> None:
