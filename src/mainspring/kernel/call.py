@@ -1,6 +1,6 @@
 """A call: who asks, when, and what its handler has staged so far."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
@@ -14,8 +14,14 @@ from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.event import EventType, StagedEvent, require_size
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invocation, Invoker, Renew
-from mainspring.kernel.job import ConfiguredJob, Job, StagedJob
-from mainspring.kernel.measure import NO_MEASURES, VALUE_MAX, Measure, require_countable
+from mainspring.kernel.job import QUEUES, ConfiguredJob, Job, StagedJob, require_queue
+from mainspring.kernel.measure import (
+    NO_MEASURES,
+    VALUE_MAX,
+    Measure,
+    require_countable,
+    require_declared,
+)
 from mainspring.kernel.operation import ConfiguredRequest, Kind, Operation, Response
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.request import StoredRequest
@@ -61,7 +67,8 @@ class Context:
     """
 
     __slots__ = (
-        "acts", "event_types", "ids", "invoker", "measures", "reader", "requests", "resources",
+        "acts", "event_types", "ids", "invoker", "measures", "queues", "reader", "requests",
+        "resources",
     )  # fmt: skip
 
     def __init__(
@@ -71,12 +78,14 @@ class Context:
         resources: Mapping[type, Any],
         event_types: Mapping[type, EventType[Any]],
         measures: Mapping[str, Measure] = NO_MEASURES,
+        queues: Collection[str] = QUEUES,
     ) -> None:
         self.reader = reader
         self.ids = ids
         self.resources = resources
         self.event_types = event_types
         self.measures = measures
+        self.queues = queues
         self.invoker: Invoker | None = None  # set once what runs calls is there
         self.requests: Job[[StoredRequest]] | None = None
         self.acts: Mapping[str, frozenset[str]] = {}
@@ -90,14 +99,6 @@ class Context:
                 "@service.event('service.thing.happened')"
             )
         return event
-
-    def require_measure(self, measure: Measure) -> None:
-        """Raise Misdeclared for a measure of no service: nothing would ever sweep its counts."""
-        if self.measures.get(measure.name) != measure:
-            raise Misdeclared(
-                f"no service of this app declares the measure {measure.name!r} as it is here: "
-                "count what service.measure('clicks', doc=…) returns"
-            )
 
 
 class Call:
@@ -428,9 +429,11 @@ class Call:
     def enqueue(self, job: Job[P] | ConfiguredJob[P], /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Stage a job with its arguments, and return its id. ``Job.configure`` says how it runs.
 
-        It is dropped while one of its name and ``unique_key`` waits or runs.
+        It is dropped while one of its name and ``unique_key`` waits or runs. Raises Misdeclared
+        for a queue that no service declares.
         """
         how = job if isinstance(job, ConfiguredJob) else job.configure()
+        require_queue(how.job.name, how.queue, self._context.queues)
         job_id = self.new_id("job")
         run_at_ms = self.now_ms if how.run_at_ms is None else how.run_at_ms
         text = how.job.encode(how.job.named(args, kwargs))
@@ -446,7 +449,7 @@ class Call:
         killed loses no more than that. Raises ValueError for a value below 1 or a long key,
         and Misdeclared for a measure that no service declares.
         """
-        self._context.require_measure(measure)
+        require_declared(measure, self._context.measures)
         require_countable(measure, value, key)
         counted = self.measures.get((measure, key), 0) + value
         self.measures[measure, key] = min(counted, VALUE_MAX)

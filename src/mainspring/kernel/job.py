@@ -1,7 +1,7 @@
 """Jobs: durable work outside the call, staged with the write that needs it."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from enum import StrEnum
 from typing import Any, Concatenate, Generic, ParamSpec
 
@@ -43,6 +43,16 @@ class OtherVersion(Exception):
 
     It costs no attempt, and nothing of what it staged is kept.
     """
+
+
+def require_queue(job: str, queue: str, known: Collection[str]) -> None:
+    """Raise Misdeclared for a queue that nobody declares: no worker would look into it."""
+    if queue not in known:
+        raise Misdeclared(
+            f"{job} goes to the queue {queue!r}, which no service of this app declares: there are "
+            f"{', '.join(sorted(known))}; declare another with service.queue('imports', "
+            "concurrency=4)"
+        )
 
 
 class Later(Exception):
@@ -174,7 +184,8 @@ class Job(Contract[P]):
         Apart from its arguments, which may have these names too. ``queue`` is the declared one
         unless given, ``priority`` 0 to 9 (highest first), ``run_at_ms`` now unless given.
         """
-        return ConfiguredJob(self, queue or self.queue, priority, run_at_ms, unique_key)
+        where = self.queue if queue is None else queue
+        return ConfiguredJob(self, where, priority, run_at_ms, unique_key)
 
     def encode(self, args: dict[str, Any]) -> str:
         """Write arguments as JSON. Raises TypeError when they do not fit the signature."""

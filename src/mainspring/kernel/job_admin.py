@@ -102,11 +102,11 @@ class JobAdmin(Protocol):
         ...
 
     async def queues(self, call: Call) -> Sequence[QueueState]:
-        """Return every queue that has workers or jobs, or that a declared job uses, by name."""
+        """Return every queue that there is, or that still holds jobs, by name."""
         ...
 
     def has_queue(self, queue: str) -> bool:
-        """Tell whether a queue has workers, or a declared job uses it."""
+        """Tell whether there is such a queue: one of the platform's, or one a service declares."""
         ...
 
     def set_paused(self, call: Call, queue: str, *, paused: bool) -> None:

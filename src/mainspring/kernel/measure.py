@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from mainspring.kernel.declaration import Misdeclared
+
 if TYPE_CHECKING:
     from mainspring.kernel.call import Call
 
@@ -43,7 +45,8 @@ class Measured(msgspec.Struct, frozen=True):
 class Measures(Protocol):
     """What was measured in the call's tenant. Handlers reach it with ``call.use``.
 
-    It tells what was written down: the last second of a process may be missing.
+    It tells what was written down: the last second of a process may be missing. Raises Misdeclared
+    for a measure that no service declares.
     """
 
     async def total(
@@ -63,6 +66,15 @@ class Measures(Protocol):
     ) -> list[Measured]:
         """Return the buckets of a key that begin in [``from_ms``, ``to_ms``) and hold something."""
         ...
+
+
+def require_declared(measure: Measure, declared: Mapping[str, Measure]) -> None:
+    """Raise Misdeclared for a measure of no service: nothing counts it, or sweeps its counts."""
+    if declared.get(measure.name) != measure:
+        raise Misdeclared(
+            f"no service of this app declares the measure {measure.name!r} as it is here: "
+            "use what service.measure('clicks', doc=…) returns"
+        )
 
 
 def require_countable(measure: Measure, value: int, key: str) -> None:

@@ -110,7 +110,7 @@ class Runtime:
             PersonalFields: sealer,
             Notifier: self.board,
             EventLog: self.event_log,
-            Measures: StoredMeasures(),
+            Measures: StoredMeasures(self.registry.measures()),
             Database: database,
             Clock: self.clock,
             Entropy: self.entropy,
@@ -147,7 +147,7 @@ class Runtime:
     def _context(self) -> Context:
         context = Context(
             self.database, self.ids, self.resources, self.registry.event_types,
-            self.registry.measures(),
+            self.registry.measures(), self.registry.queue_names,
         )  # fmt: skip
         context.acts = {s.name: s.scopes for s in self.registry.services.values()}
         context.requests = Requests(context, self.registry, self.clock, self.entropy).job
@@ -161,8 +161,7 @@ class Runtime:
 
     def _workers(self, concurrency: Mapping[str, int], time: DatabaseClock) -> Workers:
         self._require_limits()
-        queues = {job.queue: CONCURRENCY["default"] for job in self.jobs.values()}
-        queues |= CONCURRENCY | self.registry.queues
+        queues = CONCURRENCY | self.registry.queues
         if unknown := sorted(concurrency.keys() - queues.keys()):
             raise StartError(
                 f"[queues] own: no service has a queue {unknown[0]!r}; there are "

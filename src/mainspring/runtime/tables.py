@@ -67,7 +67,8 @@ class JobRow(msgspec.Struct, frozen=True):
     service has done. ``claim`` counts its claims and only grows: whoever writes how a run ended
     names the claim it had, so that one which is another's by now changes nothing. Of the jobs with
     one ``limit_key`` so many run at a time; others are ``parked``. So is, from ``unread_since_ms``
-    on, what the versions ``unread_by`` cannot read.
+    on, what the versions ``unread_by`` cannot read. While one that ``holds_key`` waits or runs, no
+    other of its ``unique_key`` is taken in; one that coalesces gives it up when it is claimed.
     """
 
     id: str
@@ -97,6 +98,7 @@ class JobRow(msgspec.Struct, frozen=True):
     parked: bool = False
     unread_since_ms: int | None = None
     unread_by: str | None = None
+    holds_key: bool = True
 
 
 class SubjectKey(msgspec.Struct, frozen=True):
@@ -206,7 +208,7 @@ _CLAIMED = ", ".join(ClaimedJob.__struct_fields__)
 _CLAIM = """
 UPDATE jobs SET state = 'running', attempt = attempt + 1, claim = claim + 1, worker = :worker,
     lease_until_ms = :lease_until_ms, updated_ms = :now_ms,
-    unique_key = CASE WHEN coalesces THEN NULL ELSE unique_key END
+    holds_key = NOT coalesces
 WHERE id IN (
     SELECT id FROM jobs WHERE queue = :queue AND state = 'ready' AND NOT parked
         AND name IN ({each})
@@ -220,16 +222,25 @@ FINISH_JOB = Statement(
     "UPDATE jobs SET state = 'done', progress = 1, worker = NULL, error = NULL, "
     "updated_ms = :now_ms WHERE id = :id AND claim = :claim AND state = 'running'",
 )
+# Where a run did not end its job. One that gave its key up when it was claimed takes it again;
+# where another holds that by now, it gives way: the other is to do the same.
+GIVES_WAY = (
+    "NOT holds_key AND EXISTS (SELECT 1 FROM jobs AS other WHERE other.tenant = jobs.tenant "
+    "AND other.unique_key = jobs.unique_key AND other.name = jobs.name AND other.holds_key "
+    "AND other.state IN ('scheduled', 'ready', 'running') AND other.id <> jobs.id)"
+)
+_WAITS_AGAIN = (
+    f"UPDATE jobs SET state = CASE WHEN {GIVES_WAY} THEN 'cancelled' ELSE 'scheduled' END, "
+    "holds_key = true, run_at_ms = :run_at_ms, worker = NULL, error = :error, "
+    "unread_since_ms = NULL, updated_ms = :now_ms"
+)
 RETRY_JOB = Statement(
     "runtime.retry_job",
-    "UPDATE jobs SET state = 'scheduled', run_at_ms = :run_at_ms, worker = NULL, error = :error, "
-    "unread_since_ms = NULL, updated_ms = :now_ms "
-    "WHERE id = :id AND claim = :claim AND state = 'running'",
+    f"{_WAITS_AGAIN} WHERE id = :id AND claim = :claim AND state = 'running'",
 )
 SNOOZE_JOB = Statement(
     "runtime.snooze_job",
-    "UPDATE jobs SET state = 'scheduled', run_at_ms = :run_at_ms, attempt = attempt - 1, "
-    "worker = NULL, error = :error, unread_since_ms = NULL, updated_ms = :now_ms "
+    f"{_WAITS_AGAIN}, attempt = attempt - 1 "
     "WHERE id = :id AND claim = :claim AND state = 'running'",
 )
 BURY_JOB = Statement(

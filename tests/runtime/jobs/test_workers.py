@@ -1,14 +1,15 @@
 """Consumers, jobs and schedules: each effect once, nothing lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
 import pytest
 
 from mainspring.kernel.call import SYSTEM
-from mainspring.kernel.job import ConfiguredJob, Job, Schedule
-from mainspring.kernel.table import Query, Statement
+from mainspring.kernel.job import ConfiguredJob, Job, OtherVersion, RetryAfter, Schedule, Snooze
+from mainspring.kernel.table import Query, Statement, Write
+from mainspring.ports.database import DatabaseTransaction, Wakes
 from mainspring.runtime.events.cursors import FIND_CURSOR
 from mainspring.runtime.jobs.admin import StoredJobs
 from mainspring.runtime.jobs.scheduler import next_ms
@@ -21,6 +22,15 @@ from tests.runtime.invoke.test_dispatcher import count, new_link
 JOB_COLUMNS = ", ".join(JobRow.__struct_fields__)
 ALL_JOBS = Query("test.all_jobs", f"SELECT {JOB_COLUMNS} FROM jobs ORDER BY id", JobRow)
 HITS = Query("test.all_hits", "SELECT link FROM links_hits ORDER BY id", str)
+BLOCKED = Query("test.blocked", "SELECT 1 FROM pg_locks WHERE NOT granted", int)
+# Another with the same key, as a commit adds one that is not to be seen yet.
+_TWIN = {"id": "id || '_twin'", "state": "'ready'", "holds_key": "true"}
+TWIN = Statement(
+    "test.twin",
+    f"INSERT INTO jobs ({JOB_COLUMNS}) SELECT "
+    f"{', '.join(_TWIN.get(name, name) for name in JobRow.__struct_fields__)} "
+    "FROM jobs WHERE id = :id",
+)
 DEADLINE_S = 10.0
 
 
@@ -124,12 +134,78 @@ async def test_a_unique_key_is_held_until_the_job_is_done(runtime: Runtime) -> N
     assert len(await runtime.database.read(ALL_JOBS, ())) == 1
 
 
-async def test_a_coalescing_job_frees_its_key_when_it_starts(runtime: Runtime) -> None:
-    async def scan(call: object, link_id: str) -> None: ...
+def coalescing(runtime: Runtime, raised: Exception | None = None) -> Job[...]:
+    async def scan(call: object, link_id: str) -> None:
+        if raised is not None:
+            raise raised
 
     job = Job("links.scan", scan, queue="bulk", retry=links.QUICK, timeout_s=1, coalesces=True)
     job.attach(scan)
     runtime.jobs[job.name] = job
+    return job
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [ValueError("later"), Snooze(30), RetryAfter(30), OtherVersion("who knows")],
+    ids=lambda raised: type(raised).__name__,
+)
+async def test_what_coalesces_and_waits_again_keeps_others_of_its_key_out(
+    runtime: Runtime, raised: Exception
+) -> None:
+    job = coalescing(runtime, raised)
+    burst = job.configure(unique_key="burst")
+    first = await enqueue(runtime, burst, link_id="x")
+    await runtime.workers.run_due()
+    await enqueue(runtime, burst, link_id="x")
+    (waiting,) = await runtime.database.read(ALL_JOBS, ())
+    assert (waiting.id, waiting.unique_key, waiting.holds_key) == (first, "burst", True)
+    assert waiting.state in ("scheduled", "ready")
+
+
+async def test_what_coalesces_gives_way_to_one_that_came_during_its_run(runtime: Runtime) -> None:
+    burst = coalescing(runtime, OtherVersion("who knows")).configure(unique_key="burst")
+    first = await enqueue(runtime, burst, link_id="x")
+    (claimed,) = await runtime.workers.claim("bulk", 10)
+    second = await enqueue(runtime, burst, link_id="x")
+    call = runtime.dispatcher.call(SYSTEM, request_id=first, attempt=1)
+    assert (await runtime.workers.run_attempt("bulk", claimed, call)).outcome == "aside"
+    jobs = await runtime.database.read(ALL_JOBS, ())
+    assert [(job.id, job.state) for job in jobs] == [(first, "cancelled"), (second, "ready")]
+
+
+async def test_what_coalesces_gives_way_to_one_whose_commit_it_meets(runtime: Runtime) -> None:
+    """On SQLite there is one writer: the other has committed before it looks."""
+    burst = coalescing(runtime, OtherVersion("who knows")).configure(unique_key="burst")
+    first = await enqueue(runtime, burst, link_id="x")
+    (claimed,) = await runtime.workers.claim("bulk", 10)
+    inserted, met = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    together = not runtime.database.exclusive
+
+    async def meanwhile(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
+        await transaction.execute(TWIN(id=first))
+        loop.call_soon_threadsafe(inserted.set)
+        if together:
+            await met.wait()
+        return (), frozenset()
+
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as both:
+        both.create_task(runtime.database.transact(meanwhile))
+        await inserted.wait()
+        run = runtime.dispatcher.call(SYSTEM, request_id=first, attempt=1)
+        attempt = both.create_task(runtime.workers.run_attempt("bulk", claimed, run))
+        if together:
+            while not await runtime.database.read(BLOCKED, ()):
+                pass
+        met.set()
+    assert attempt.result().outcome == "aside"
+    states = [job.state for job in await runtime.database.read(ALL_JOBS, ())]
+    assert states == ["cancelled", "ready"]
+
+
+async def test_a_coalescing_job_frees_its_key_when_it_starts(runtime: Runtime) -> None:
+    job = coalescing(runtime)
     for _ in range(3):
         await enqueue(runtime, job.configure(unique_key="burst"), link_id="x")
     assert len(await runtime.workers.claim("bulk", 10)) == 1

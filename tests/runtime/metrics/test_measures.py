@@ -216,6 +216,10 @@ async def test_what_no_measure_counts_is_refused(runtime: Runtime) -> None:
     for other in (Measure("shop.sales"), Measure("shop.views", bucket_s=60)):
         with pytest.raises(Misdeclared, match=r"no service of this app declares the measure 'shop"):
             call.measure(other)
+        with pytest.raises(Misdeclared, match=r"no service of this app declares the measure 'shop"):
+            await call.use(Measures).total(call, other, "a")  # type: ignore[type-abstract]
+        with pytest.raises(Misdeclared, match=r"no service of this app declares the measure 'shop"):
+            await call.use(Measures).series(call, other, from_ms=0, to_ms=1)  # type: ignore[type-abstract]
     with pytest.raises(Misdeclared, match=r"shop\.views is declared twice"):
         shop.measure("views", doc="Again.")
 

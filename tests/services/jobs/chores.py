@@ -43,7 +43,7 @@ async def stumble(call: Call, what: str) -> None:
     raise ValueError(f"stumbled over {what}")
 
 
-@chores.job(queue="attic", public=True)
+@chores.job(queue=chores.queue("attic", concurrency=64), public=True)
 async def wait(call: Call, what: str) -> None:
     doors = call.use(Doors)
     call.progress = 0.5

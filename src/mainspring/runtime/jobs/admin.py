@@ -7,7 +7,7 @@ import msgspec
 from mainspring.kernel import channel
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Rerun
-from mainspring.kernel.job import QUEUES, JobState, StagedJob
+from mainspring.kernel.job import JobState, StagedJob
 from mainspring.kernel.job_admin import KnownJob, QueueState
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.table import Query, Rows, Statement
@@ -46,7 +46,8 @@ _JOB = Query(
 _LIVE_BY_KEY = Query(
     "runtime.jobs_live_by_key",
     f"SELECT {_SHOWN} FROM jobs "
-    f"WHERE tenant = :tenant AND unique_key = :unique_key AND name = :name AND state IN {_LIVE}",
+    f"WHERE tenant = :tenant AND unique_key = :unique_key AND name = :name AND holds_key "
+    f"AND state IN {_LIVE}",
     KnownJob,
 )
 # No index serves every filter: writing one for each would cost every job. It runs beside the
@@ -71,7 +72,8 @@ _REDRIVABLE = Query(
     f"SELECT {_SHOWN} FROM jobs WHERE state = 'dead' AND queue = :queue "
     "AND tenant = :tenant AND (unique_key IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS live "
     "WHERE live.tenant = jobs.tenant AND live.unique_key = jobs.unique_key "
-    f"AND live.name = jobs.name AND live.state IN {_LIVE})) ORDER BY id LIMIT :limit",
+    f"AND live.name = jobs.name AND live.holds_key AND live.state IN {_LIVE})) "
+    "ORDER BY id LIMIT :limit",
     KnownJob,
     scans=True,
 )
@@ -83,9 +85,8 @@ _CANCEL = Statement(
 _MAKE_READY = Statement(
     "runtime.jobs_make_ready",
     "UPDATE jobs SET state = 'ready', parked = false, unread_since_ms = NULL, "
-    "unread_by = NULL, attempt = :attempts, run_at_ms = :now_ms, "
-    "worker = NULL, "
-    "updated_ms = :now_ms, "
+    "unread_by = NULL, holds_key = true, attempt = :attempts, run_at_ms = :now_ms, "
+    "worker = NULL, updated_ms = :now_ms, "
     "actor = CASE WHEN actor IS NULL THEN NULL ELSE CAST(:actor AS text) END, "
     "scope = CASE WHEN actor IS NULL THEN NULL ELSE CAST(:scope AS text) END "
     "WHERE id = :id AND state = :was AND claim = :claim",
@@ -154,11 +155,11 @@ class StoredJobs:
         return await call.page(_REDRIVABLE, tenant=call.tenant, queue=queue, limit=limit)
 
     def has_queue(self, queue: str) -> bool:
-        """Tell whether a queue has workers, or a declared job uses it."""
-        return queue in self._queue_names()
+        """Tell whether there is such a queue: one of the platform's, or one a service declares."""
+        return queue in self._registry.queue_names
 
     async def queues(self, call: Call) -> list[QueueState]:
-        """Return every queue that has workers or jobs, or that a declared job uses, by name."""
+        """Return every queue that there is, or that still holds jobs, by name."""
         paused = {row.name: row.paused for row in await call.all(_QUEUES)}
         depths = {(row.queue, row.state): row for row in await call.all(_DEPTHS)}
         stats = self._workers.stats
@@ -177,16 +178,12 @@ class StoredJobs:
                 done_last_minute=stats[name].last_minute.count(call.now_ms) if name in stats else 0,
             )
 
-        names = self._queue_names().union(queue for queue, _ in depths)
+        names = self._registry.queue_names.union(queue for queue, _ in depths)
         return [state(name) for name in sorted(names)]
 
     async def next_firings(self, call: Call) -> Mapping[str, int]:
         """Return when each schedule fires next, by its name."""
         return {row.name: row.next_ms for row in await call.all(_NEXT_FIRINGS)}
-
-    def _queue_names(self) -> set[str]:
-        declared = {job.queue for job in self._registry.jobs.values()}
-        return {*QUEUES, *declared, *self._workers.stats}
 
     # Staging
 

@@ -15,7 +15,7 @@ from mainspring.kernel.job import Job
 from mainspring.kernel.table import Command, Query, Statement
 from mainspring.ports.database import Database
 from mainspring.runtime.jobs.leases import make_ready
-from mainspring.runtime.tables import ClaimedJob, both_engines
+from mainspring.runtime.tables import GIVES_WAY, ClaimedJob, both_engines
 
 WAIT_MS = 24 * 3600 * 1000  # for a version that can; then it is a dead letter, and can be redriven
 RELEASE_MAX = 128  # jobs let go, or given up, at a time
@@ -26,7 +26,8 @@ _ASIDE = "state = 'ready' AND parked AND unread_since_ms IS NOT NULL"
 _SOME_ASIDE = Query("runtime.some_job_aside", f"SELECT 1 FROM jobs WHERE {_ASIDE} LIMIT 1", int)
 _SET_ASIDE = Statement(
     "runtime.set_job_aside",
-    "UPDATE jobs SET state = 'ready', parked = true, attempt = attempt - 1, worker = NULL, "
+    f"UPDATE jobs SET state = CASE WHEN {GIVES_WAY} THEN 'cancelled' ELSE 'ready' END, "
+    "holds_key = true, parked = true, attempt = attempt - 1, worker = NULL, "
     "error = :error, updated_ms = :now_ms, "
     "unread_since_ms = COALESCE(unread_since_ms, CAST(:now_ms AS bigint)), "
     "unread_by = substr(CAST(:mark AS text) || ' ' || COALESCE(unread_by, ''), 1, :chars) "

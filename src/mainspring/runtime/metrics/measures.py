@@ -9,7 +9,7 @@ import structlog
 from mainspring.kernel import channel
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Unavailable
-from mainspring.kernel.measure import FOREVER_MS, Measure, Measured
+from mainspring.kernel.measure import FOREVER_MS, Measure, Measured, require_declared
 from mainspring.kernel.metric import Counter
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
@@ -147,7 +147,10 @@ class MeasureBuffer:
 class StoredMeasures:
     """What was written down, for handlers: it fills ``Measures``."""
 
-    __slots__ = ()
+    __slots__ = ("_declared",)
+
+    def __init__(self, declared: Mapping[str, Measure]) -> None:
+        self._declared = declared
 
     async def total(
         self,
@@ -159,6 +162,7 @@ class StoredMeasures:
         to_ms: int = FOREVER_MS,
     ) -> int:
         """Return the sum of a key over the buckets that begin in [``from_ms``, ``to_ms``)."""
+        require_declared(measure, self._declared)
         return await call.one(
             _TOTAL, tenant=call.tenant, name=measure.name, key=key, from_ms=from_ms, to_ms=to_ms
         )
@@ -167,6 +171,7 @@ class StoredMeasures:
         self, call: Call, measure: Measure, key: str = "", *, from_ms: int, to_ms: int
     ) -> list[Measured]:
         """Return the buckets of a key that begin in [``from_ms``, ``to_ms``) and hold something."""
+        require_declared(measure, self._declared)
         return await call.all(
             _SERIES, tenant=call.tenant, name=measure.name, key=key, from_ms=from_ms, to_ms=to_ms
         )
