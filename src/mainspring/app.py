@@ -47,6 +47,7 @@ from mainspring.services.users.admin import ensure_admin_key, new_key, settle_ad
 from mainspring.settings import (
     DEFAULT,
     OWN_SECTIONS,
+    BusSettings,
     HttpClientSettings,
     PlatformSettings,
     QueueSettings,
@@ -66,6 +67,7 @@ BUILT_IN: tuple[Service, ...] = (
 # Which module fills a port, by the scheme of its URL. One is imported when it is opened.
 ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "blobs": {"file": "mainspring.adapters.blobs.directory"},
+    "bus": {},
     "database": {
         "sqlite": "mainspring.adapters.database.sqlite",
         "postgresql": "mainspring.adapters.database.postgres",
@@ -77,6 +79,7 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "mail": {"sandbox": "mainspring.adapters.mail.sandbox"},
     "telemetry": {"rollups": "mainspring.adapters.telemetry.rollups"},
 }
+IN_THE_RUNTIME: Mapping[str, str] = {"bus": "log"}  # what a port is without an adapter
 EXTRAS = {"postgresql": "postgres"}  # of pyproject.toml, where one is not named like the scheme
 SILENCE_MAX_MS = 1_000  # without word from other processes for longer, no identity is remembered
 
@@ -122,7 +125,8 @@ def opened(port: str, url: str, sources: Sources = SYSTEM_SOURCES) -> Any:
     """Return the adapter that a URL's scheme names, yet to be connected. Raises StartError."""
     scheme, known = url.partition(":")[0], ADAPTERS[port]
     if scheme not in known:
-        schemes = " or ".join(f"{name}:" for name in known)
+        own = [IN_THE_RUNTIME[port]] if port in IN_THE_RUNTIME else []
+        schemes = " or ".join(f"{name}:" for name in (*own, *known))
         raise StartError(f"{port}: nothing opens a URL that starts so; it starts with {schemes}")
     try:
         adapter = import_module(known[scheme])
@@ -174,7 +178,10 @@ def _ports(
         RateLimits: ("limits", f"memory:{settings.of(LimitSettings).keys_max}"),
         Mail: ("mail", f"sandbox:{data_dir / 'mail'}"),
         Telemetry: ("telemetry", "rollups:"),
+        Bus: ("bus", settings.of(BusSettings).url),
     }
+    if urls[Bus] == ("bus", "log:"):
+        del urls[Bus]
     named = {
         kind: opened(port, url, sources) for kind, (port, url) in urls.items() if kind not in given
     }
@@ -226,6 +233,7 @@ class Instance:
         self.database: Database = filled[Database]
         self.web: HttpClient = filled[HttpClient]
         self.blobs: Blobs = filled[Blobs]
+        self.bus: Bus | None = filled.get(Bus)
         self.sealer = FieldEncryption(self.database, self.keyring, entropy, clock)
         resources: dict[type, Any] = {
             **{type(section): section for section in settings.sections.values()},
@@ -243,7 +251,7 @@ class Instance:
             concurrency=settings.of(QueueSettings).concurrency,
             data_dir=self.data_dir,
             idempotency_required=server.idempotency_required,
-            bus=ports.get(Bus),
+            bus=self.bus,
             role=self.role,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
@@ -327,6 +335,8 @@ class Instance:
             await asyncio.create_task(self._ensure_admin_key())
             await asyncio.create_task(settle_addresses(self.runtime.dispatcher))
             await self.web.open()
+            if self.bus is not None:
+                await self.bus.open()
         except BaseException:
             await self.close()
             raise
@@ -375,6 +385,8 @@ class Instance:
     async def close(self) -> None:
         """Let go of what ``open`` opened."""
         await self.runtime.close()
+        if self.bus is not None:
+            await self.bus.close()
         await self.web.close()
         await self.database.close()
 

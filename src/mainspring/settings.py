@@ -69,6 +69,12 @@ class DatabaseSettings(msgspec.Struct, frozen=True):
             raise ValueError(f"url {why}")
 
 
+class BusSettings(msgspec.Struct, frozen=True):
+    """``[bus]``: where consumers read events from. ``log:`` is the database's own log."""
+
+    url: Annotated[str, Secret] = "log:"
+
+
 class LogSettings(msgspec.Struct, frozen=True):
     """``[log]``: what is written to standard error, and how."""
 
@@ -106,6 +112,7 @@ class HttpClientSettings(msgspec.Struct, frozen=True):
 OWN_SECTIONS: Sections = {
     "platform": PlatformSettings,
     "database": DatabaseSettings,
+    "bus": BusSettings,
     "log": LogSettings,
     "queues": QueueSettings,
     "http_client": HttpClientSettings,

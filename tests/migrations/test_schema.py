@@ -9,7 +9,7 @@ from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
 from mainspring.runtime.events.cursors import CURSORS, CursorRow
-from mainspring.runtime.events.inbox import INBOX
+from mainspring.runtime.events.inbox import INBOX, NO_PLACE, InboxRow
 from mainspring.runtime.migrate import migrate, scripts
 from mainspring.runtime.tables import ANSWER_BODIES, ANSWERS, EVENTS, JOBS
 from mainspring.testing.schema import Column, columns_of, definitions_of
@@ -76,6 +76,15 @@ async def test_every_text_column_compares_by_code_point(postgres_url: str) -> No
     assert [line for line in collated if " COLLATE C " not in line] == []
 
 
+async def migrate_before(migration: str, database: Database) -> None:
+    """Bring a database to where it was before a migration of the runtime."""
+    folder = files("mainspring.runtime") / "migrations"
+    for name, text in scripts(folder, database.dialect):
+        if name == migration:
+            break
+        await database.migrate(f"runtime/{name}", text)
+
+
 OLD_CURSOR = Statement(
     "test.old_cursor", "INSERT INTO cursors (consumer, seq) VALUES ('webhooks.route', 41)"
 )
@@ -85,11 +94,32 @@ CURSORS_NOW = Query("test.cursors", f"SELECT {CURSORS.columns} FROM consumer_cur
 async def test_consumers_go_on_where_they_were_when_cursors_got_partitions(
     database: Database,
 ) -> None:
-    folder = files("mainspring.runtime") / "migrations"
-    for name, text in scripts(folder, database.dialect):
-        if name == "0010_consumer_cursors":
-            break
-        await database.migrate(f"runtime/{name}", text)
+    await migrate_before("0010_consumer_cursors", database)
     await database.commit([OLD_CURSOR()])
     await migrate(database, BUILT_IN)
     assert await database.read(CURSORS_NOW, ()) == [CursorRow("webhooks.route", "log", 0, 41)]
+
+
+OLD_EVENT = Statement(
+    "test.old_event",
+    "INSERT INTO events (seq, id, tenant, type, subject, time_ms, leaf, body) "
+    "VALUES (7, 'evt_1', 'main', 'a.b.c', 's', 0, '', '{}')",
+)
+OLD_TAKEN = Statement(
+    "test.old_taken",
+    "INSERT INTO inbox (consumer, source, event_id, taken_ms) "
+    "VALUES ('shop.note', :source, :id, 1)",
+)
+INBOX_NOW = Query("test.inbox", f"SELECT {INBOX.columns} FROM inbox ORDER BY seq", INBOX)
+
+
+async def test_what_was_taken_is_known_by_its_place_when_inboxes_lost_their_source(
+    database: Database,
+) -> None:
+    await migrate_before("0015_inbox_places", database)
+    taken = [("a", "evt_1"), ("b", "evt_1"), ("a", "evt_elsewhere")]
+    await database.commit([OLD_EVENT(), *(OLD_TAKEN(source=s, id=id) for s, id in taken)])
+    await migrate(database, BUILT_IN)
+    assert await database.read(INBOX_NOW, ()) == [
+        InboxRow("shop.note", "evt_1", 7), InboxRow("shop.note", "evt_elsewhere", NO_PLACE),
+    ]  # fmt: skip

@@ -1,7 +1,12 @@
 """The bus port: where consumers read events from, in order within each partition.
 
 The event log of the database is a bus by itself, and the first one. Whatever else fills this port
-is given the log's events with ``publish``, and gives them back to consumers of every process.
+is given the log's events with ``publish``, and gives them back to consumers of every process; it
+may give one again, at another offset: consumers keep an inbox.
+
+A bus has no epoch. Its ``source`` says which one it is, and a consumer's place in the log goes with
+it from one to the next: a bus that was lost, or that holds what a restored database lost, is
+replaced by one of another name.
 """
 
 import asyncio
@@ -23,9 +28,12 @@ class Bus(Protocol):
         """Which log of events this is: offsets of two sources say nothing of each other."""
         ...
 
-    @property
-    def repeats(self) -> bool:
-        """Whether it may give an event again at another offset: then consumers keep an inbox."""
+    async def open(self) -> None:
+        """Connect, once, before anything else is asked. Raises StartError."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what ``open`` took, if anything."""
         ...
 
     async def partitions(self) -> Sequence[int]:
@@ -33,11 +41,11 @@ class Bus(Protocol):
         ...
 
     async def begins(self) -> Mapping[int, int]:
-        """Return for each partition the offset after which everything is still held."""
+        """Return for each partition the offset of the last event it has dropped, 0 for none."""
         ...
 
     async def ends(self) -> Mapping[int, int]:
-        """Return for each partition the offset of its newest event, 0 where there was none."""
+        """Return for each partition the offset of its newest event, dropped or not; 0 for none."""
         ...
 
     async def read(self, partition: int, after: int, limit: int, bytes_max: int) -> Rows[BusEvent]:
@@ -50,8 +58,8 @@ class Bus(Protocol):
     async def publish(self, events: Sequence[BusEvent]) -> None:
         """Make events readable, durably, in this order within each partition key.
 
-        An event that was published before may be there once more where the bus ``repeats``, and is
-        there once where it does not. Raises Unavailable, with any of them published or none.
+        An event that was published before may be there once more. Raises Unavailable, with any of
+        them published or none.
         """
         ...
 

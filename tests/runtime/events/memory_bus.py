@@ -7,30 +7,42 @@ from contextlib import AbstractContextManager
 
 from mainspring.kernel.table import Rows
 from mainspring.ports.bus import BusEvent
+from mainspring.ports.opening import Sources
 from mainspring.runtime.notifier import Notifier
 
 PARTITIONS = (0, 1, 2)
 
 
+def open(url: str, sources: Sources) -> "MemoryBus":
+    """Make the one of a URL, as ``memory:NAME``."""
+    return MemoryBus(source=url)
+
+
 class MemoryBus:
     """Offsets have gaps, as those of a broker may have."""
 
-    source = "memory"
-    repeats = True
-
-    def __init__(self, copies: int = 2) -> None:
+    def __init__(self, copies: int = 2, source: str = "memory") -> None:
+        self.source = source
+        self.opened = 0
         self._board = Notifier()
         self._copies = copies
         self.events: dict[int, list[BusEvent]] = {p: [] for p in PARTITIONS}
+        self.dropped = dict.fromkeys(PARTITIONS, 0)
+
+    async def open(self) -> None:
+        self.opened += 1
+
+    async def close(self) -> None:
+        self.opened -= 1
 
     async def partitions(self) -> Sequence[int]:
         return PARTITIONS
 
     async def begins(self) -> Mapping[int, int]:
-        return dict.fromkeys(PARTITIONS, 0)
+        return dict(self.dropped)
 
     async def ends(self) -> Mapping[int, int]:
-        return {p: held[-1].offset if held else 0 for p, held in self.events.items()}
+        return {p: held[-1].offset if held else self.dropped[p] for p, held in self.events.items()}
 
     async def read(self, partition: int, after: int, limit: int, bytes_max: int) -> Rows[BusEvent]:
         rest = [event for event in self.events[partition] if event.offset > after]
@@ -44,9 +56,10 @@ class MemoryBus:
 
     async def publish(self, events: Sequence[BusEvent]) -> None:
         for event in events:
-            held = self.events[zlib.crc32(event.key.encode()) % len(PARTITIONS)]
+            partition = zlib.crc32(event.key.encode()) % len(PARTITIONS)
+            held = self.events[partition]
             for _ in range(self._copies):
-                offset = (held[-1].offset if held else 0) + 3
+                offset = (held[-1].offset if held else self.dropped[partition]) + 3
                 held.append(
                     BusEvent(offset, event.id, event.tenant, event.type, event.subject, event.body)
                 )

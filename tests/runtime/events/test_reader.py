@@ -6,7 +6,8 @@ import pytest
 
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Statement
-from mainspring.runtime.events.log_bus import PARTITION, LogBus
+from mainspring.runtime.events.cursors import PARTITION
+from mainspring.runtime.events.log_bus import LogBus
 from mainspring.runtime.events.reader import (
     WINDOW_BYTES_MAX,
     WINDOW_EVENTS_MAX,

@@ -85,9 +85,9 @@ async def test_a_consumer_past_the_end_says_so_and_is_fed_again(
         event_id = await at_rest.pay()
         async with asyncio.timeout(DEADLINE_S):
             assert (await receiver.next()).event["id"] == event_id
-    (line,) = [line for line in said if line["event"] == "consumer_past_the_end"]
+    (line,) = [line for line in said if line["event"] == "cursor_out_of_reach"]
     assert (line["consumer"], line["was_at"], line["log_level"]) == (
         "webhooks.route", 900_000, "error",
     )  # fmt: skip
-    assert [line["log_ends_at"]] == end
+    assert [line["held_to"]] == end
     await at_rest.runtime.stop(1.0)

@@ -1,9 +1,9 @@
 """The consumer runner: hands every event of the bus to the consumers that want it, in order.
 
 A consumer's cursor moves in the same commit as what its handlers staged, so each event takes effect
-once. Where a bus may repeat an event, the commit holds a row of the consumer's inbox too, and what
-is in the inbox is passed by. An event whose handler fails is set aside as a job
-(``consumer_retry``) and the others go on.
+once. On a bus that is not the log, which may repeat an event, the commit holds a row of the
+consumer's inbox too, and what is in the inbox is passed by. An event whose handler fails is set
+aside as a job (``consumer_retry``) and the others go on.
 """
 
 import asyncio
@@ -24,26 +24,26 @@ from mainspring.runtime.events.consumer_retry import ConsumerRetry
 from mainspring.runtime.events.cursors import (
     ALL_CURSORS,
     CONSUMED,
-    LEASE_S,
+    PARTITION,
     RENEW_S,
+    SOURCE,
     ClaimedCursor,
     CursorMoved,
+    CursorRow,
     Cursors,
 )
-from mainspring.runtime.events.inbox import Inbox
-from mainspring.runtime.events.reader import SharedReader, Window
+from mainspring.runtime.events.follower import Follower
+from mainspring.runtime.events.inbox import SWEEP_EVERY_S, Inbox
+from mainspring.runtime.events.reader import SharedReader
 from mainspring.runtime.invoke.containment import attempt
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
-from mainspring.runtime.notifier import wait
 from mainspring.runtime.supervisor import Supervisor
+from mainspring.runtime.tables import LAST_SEQ
 
 log = structlog.get_logger()
 
-BATCH_EVENTS = 256
-BATCH_BYTES = 4 << 20  # of their bodies
 HANDLE_TIMEOUT_S = 60.0  # of one event: a handler that hangs must not stop its consumer for good
 STUCK_S = 2 * HANDLE_TIMEOUT_S  # without a step: then a consumer is said to stand still
-POLL_S = 5.0  # a wake can be lost with its connection; the bus never is
 
 AsideListener = Callable[[Consumer, BusEvent, Exception], None]
 
@@ -69,7 +69,10 @@ class ConsumerRunner:
         self._reader = reader
         self._clock = clock
         self._cursors = cursors
-        self._inbox = Inbox(database, reader.bus.source, clock) if reader.bus.repeats else None
+        self._inbox = Inbox(database, reader.bus, cursors)
+        self._followers: dict[tuple[Consumer, int], Follower] = {}
+        self._on_log = reader.bus.source == SOURCE
+        self._taken_elsewhere: dict[str, int] = {}  # on the log: as far as the inbox must be asked
         self._supervisor = Supervisor()
         self._listeners: list[AsideListener] = []
         self._moved_s: dict[str, float] = {}
@@ -100,13 +103,23 @@ class ConsumerRunner:
         self._listeners.append(listener)
 
     async def prepare(self) -> None:
-        """Give new consumers their cursors: from then on they miss nothing."""
+        """Give new consumers their cursors: from then on they miss nothing.
+
+        Those that followed another bus, or the log, take up this one from its beginning: what they
+        have taken they pass by.
+        """
         bus = self._reader.bus
         begins, ends = await bus.begins(), await bus.ends()
+        # Read after the ends: what is on the bus before them is in the log before this.
+        log_end = (await self._database.read(LAST_SEQ, ()))[0]
         for consumer in self._consumers:
-            for number in await bus.partitions():
-                first = (begins if consumer.from_start else ends)[number]
-                await self._cursors.make(consumer.name, bus.source, number, first)
+            name, first, place = consumer.name, begins, 0
+            if not consumer.from_start and not await self._cursors.known(name):
+                first, place = ends, log_end
+            rows = {(SOURCE, PARTITION): place}
+            rows |= {(bus.source, number): first[number] for number in await bus.partitions()}
+            await self._cursors.make(CursorRow(name, *at, place) for at, place in rows.items())
+            self._taken_elsewhere[name] = await self._inbox.last(name)
 
     async def run_due(self) -> int:
         """Give each consumer what is there for it; return how many batches that took.
@@ -117,11 +130,8 @@ class ConsumerRunner:
         batches = 0
         for consumer in self._consumers:
             for number in await self._reader.bus.partitions():
-                window = self._reader.window(number)
-                window.look_again()
-                cursor = await self._claim(consumer, number, by_force=True)
-                while await self.take(consumer, cursor, window):
-                    batches += 1
+                batches += await self._follower(consumer, number).run_due()
+        await self._sweep()
         return batches
 
     async def start(self) -> None:
@@ -129,11 +139,12 @@ class ConsumerRunner:
         await self.prepare()
         for consumer in self._consumers:
             for number in await self._reader.bus.partitions():
-                self._supervisor.start(
-                    f"consumer {consumer.name} {number}", partial(self._follow, consumer, number)
-                )
+                follower = self._follower(consumer, number)
+                self._supervisor.start(f"consumer {consumer.name} {number}", follower.follow)
         if not self._database.exclusive:
             self._supervisor.start("consumer leases", self._keep_leases)
+        if not self._on_log:
+            self._supervisor.start("consumer inboxes", self._keep_swept)
 
     async def stop(self) -> None:
         """Stop following. What was not committed is taken again at the next start."""
@@ -149,63 +160,34 @@ class ConsumerRunner:
             await self._cursors.renew()
             await asyncio.sleep(RENEW_S)
 
-    async def _follow(self, consumer: Consumer, number: int) -> None:
-        window = self._reader.window(number)
-        cursor = await self._claim(consumer, number, by_force=self._database.exclusive)
-        cursor = await self._within(consumer, cursor)
-        with window.listen() as signal:
-            while True:
-                signal.clear()
-                self._moved_s[consumer.name] = self._clock.monotonic_s()
-                try:
-                    if await self.take(consumer, cursor, window):
-                        continue
-                except CursorMoved:
-                    log.info("consumer_overtaken", consumer=consumer.name, partition=number)
-                    cursor = await self._claim(consumer, number)
-                    continue
-                if not await wait(signal, POLL_S):
-                    window.look_again()
-
-    async def _claim(
-        self, consumer: Consumer, number: int, *, by_force: bool = False
-    ) -> ClaimedCursor:
-        """Claim a consumer's cursor as soon as nobody holds it."""
-        never = asyncio.Event()
-        source = self._reader.bus.source
+    async def _keep_swept(self) -> None:
         while True:
-            self._moved_s[consumer.name] = self._clock.monotonic_s()
-            found = await self._cursors.claim(consumer.name, source, number, by_force=by_force)
-            if isinstance(found, ClaimedCursor):
-                return found
-            await wait(never, min(found, LEASE_S))
+            await self._sweep()
+            await asyncio.sleep(SWEEP_EVERY_S)
 
-    async def _within(self, consumer: Consumer, cursor: ClaimedCursor) -> ClaimedCursor:
-        """Return the cursor, taken to the end of the partition where that is before it.
+    async def _sweep(self) -> None:
+        if not self._on_log:
+            for consumer in self._consumers:
+                await self._inbox.sweep(consumer.name)
 
-        Past the end there is nothing to wait for: the log was restored, or fell back, without the
-        cursor, and events would get places that the consumer believes it has taken.
-        """
-        # Read after the cursor, so a partition that grows never ends before it.
-        end = (await self._reader.bus.ends())[cursor.partition]
-        if cursor.position > end:
-            log.error(
-                "consumer_past_the_end",
-                consumer=consumer.name, was_at=cursor.position, log_ends_at=end,
+    def _follower(self, consumer: Consumer, number: int) -> Follower:
+        if (follower := self._followers.get((consumer, number))) is None:
+            follower = self._followers[consumer, number] = Follower(
+                self._cursors, consumer.name, self._reader.window(number),
+                partial(self._take, consumer), partial(self._moved, consumer),
             )  # fmt: skip
-            await self._cursors.move(cursor, end)
-        return cursor
+        return follower
 
-    async def take(self, consumer: Consumer, cursor: ClaimedCursor, window: Window) -> int:
-        """Take one batch of events, and the cursor past it; return how many events it held.
+    def _moved(self, consumer: Consumer) -> None:
+        self._moved_s[consumer.name] = self._clock.monotonic_s()
 
-        Raises CursorMoved when another process has claimed the cursor: then nothing was done.
-        """
-        events = (await window.after(cursor.position, BATCH_EVENTS, BATCH_BYTES)).items
-        if not events:
-            return 0
+    async def _take(
+        self, consumer: Consumer, cursor: ClaimedCursor, events: Sequence[BusEvent]
+    ) -> None:
+        """Take one batch of events, and the cursor past it."""
         wanted = [event for event in events if consumer.takes(event.type)]
-        if self._inbox is not None:
+        taken_to = self._taken_elsewhere[consumer.name]
+        if not self._on_log or cursor.position < taken_to:
             wanted = await self._inbox.unseen(consumer.name, wanted)
         calls: list[Call] = []
         for run in _runs(consumer, wanted):
@@ -225,13 +207,15 @@ class ConsumerRunner:
             await self._take_singly(consumer, cursor, events, {event.id for event in wanted})
         else:
             cursor.position = last
-        return len(events)
+        if self._on_log and taken_to and cursor.position >= taken_to:
+            await self._inbox.forget(consumer.name)
+            self._taken_elsewhere[consumer.name] = 0
 
     def _moves(
         self, consumer: Consumer, cursor: ClaimedCursor, to: int, taken: Sequence[BusEvent]
     ) -> list[Write]:
         moves: list[Write] = [cursor.move(to)]
-        if self._inbox is not None:
+        if not self._on_log:
             moves += self._inbox.notes(consumer.name, taken)
         return moves
 
@@ -275,7 +259,7 @@ class ConsumerRunner:
         Where it fails on one event, a call holds the job that will try again; where it fails on
         several, each is tried alone.
         """
-        self._moved_s[consumer.name] = self._clock.monotonic_s()
+        self._moved(consumer)
         call = self._call(consumer, events)
         try:
             await attempt(

@@ -1,10 +1,16 @@
 """How far each consumer has come in each partition, and which process takes it further.
 
+A consumer has a cursor on the log whichever bus it follows: its *place in the log*. On another bus
+it has taken everything up to there, and what it has taken after that is in its inbox; so it goes on
+where it was when the bus is changed for another, or for the log.
+
 A process that takes events for a consumer holds its cursor under a lease, by the database's clock.
 A claim gives the cursor a number that only grows, and every move names it: a process that was
 frozen, or cut off, and comes back finds that its claim is an older one, and nothing of what it did
 meanwhile is committed.
 """
+
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -13,6 +19,8 @@ from mainspring.kernel.table import Command, Query, Statement, Table
 from mainspring.ports.database import Database
 from mainspring.runtime.database_clock import NOW_POSTGRES, NOW_SQLITE
 
+SOURCE = "log"  # the log of the database that the cursors are in
+PARTITION = 0
 CONSUMED = frozenset({channel.CONSUMED})  # woken by every move
 LEASE_S = 5.0  # a process that is silent for longer has lost its cursors to whoever comes first
 RENEW_S = 1.5
@@ -21,7 +29,7 @@ _ONE = "consumer = :consumer AND source = :source AND partition = :partition"
 
 
 class CursorMoved(Exception):
-    """Another process has claimed this cursor."""
+    """The cursor is not where it was, or another process has claimed it: claim it anew."""
 
 
 class CursorRow(msgspec.Struct, frozen=True):
@@ -57,9 +65,12 @@ ALL_CURSORS = Query(
     f"SELECT {CURSORS.columns} FROM consumer_cursors WHERE source = :source",
     CURSORS,
 )
-_FIND = (
-    f"SELECT position, owner, claim, lease_until_ms - {{now}} FROM consumer_cursors WHERE {_ONE}"
-)
+# A consumer follows one source at a time: what another process takes from another holds it off.
+_FIND = f"""
+SELECT position, owner, claim, (SELECT MAX(lease_until_ms) FROM consumer_cursors
+    WHERE consumer = :consumer AND (source <> :source OR partition = :partition)) - {{now}}
+FROM consumer_cursors WHERE {_ONE}
+"""
 FIND_CURSOR = Query(
     "runtime.cursor",
     _FIND.format(now=NOW_SQLITE),
@@ -81,6 +92,24 @@ _RENEW = _by_database_time(
     "runtime.renew_cursors",
     "UPDATE consumer_cursors SET lease_until_ms = {now} + CAST(:lease_ms AS bigint) "
     "WHERE owner = :owner",
+)
+_KNOWN = Query(
+    "runtime.cursors_of",
+    f"SELECT {CURSORS.columns} FROM consumer_cursors WHERE consumer = :consumer",
+    CURSORS,
+)
+_ADVANCE = Statement(
+    "runtime.advance_place_in_log",
+    "UPDATE consumer_cursors SET position = :place "
+    "WHERE consumer = :consumer AND source = 'log' AND position < :place",
+)
+# From the first place in the log that some consumer has not come past.
+_PUBLISH_AGAIN = Statement(
+    "runtime.publish_again",
+    "UPDATE consumer_cursors SET claim = claim + 1, position = (SELECT MIN(position) "
+    "FROM consumer_cursors WHERE source = 'log' AND consumer NOT LIKE 'publisher %') "
+    "WHERE consumer = :publisher AND source = 'log' AND position > (SELECT MIN(position) "
+    "FROM consumer_cursors WHERE source = 'log' AND consumer NOT LIKE 'publisher %')",
 )
 _RELEASE = Statement(
     "runtime.release_cursors",
@@ -119,10 +148,35 @@ class Cursors:
         self._database = database
         self._owner = owner
 
-    async def make(self, consumer: str, source: str, partition: int, position: int) -> None:
-        """Make a consumer's cursor, unless it has one already."""
-        row = CursorRow(consumer, source, partition, position)
-        await self._database.commit([CURSORS.insert(row, on_conflict=None)])
+    @property
+    def exclusive(self) -> bool:
+        """Whether no other process can hold a cursor."""
+        return self._database.exclusive
+
+    async def make(self, cursors: Iterable[CursorRow]) -> None:
+        """Make cursors, all at once; those that are there stay as they are."""
+        await self._database.commit([CURSORS.insert(row, on_conflict=None) for row in cursors])
+
+    async def known(self, consumer: str) -> bool:
+        """Tell whether a consumer has a cursor, on whatever bus."""
+        return bool(await self._database.read(_KNOWN, (consumer,)))
+
+    async def positions(self, consumer: str, source: str) -> Mapping[int, int]:
+        """Return how far a consumer has come in each partition of a source."""
+        rows = await self._database.read(_KNOWN, (consumer,))
+        return {row.partition: row.position for row in rows if row.source == source}
+
+    async def place_in_log(self, consumer: str) -> int:
+        """Return the place in the log up to which a consumer has taken everything."""
+        return (await self.positions(consumer, SOURCE))[PARTITION]
+
+    async def advance_place_in_log(self, consumer: str, place: int) -> None:
+        """Say that a consumer has taken everything up to a place in the log; never goes back."""
+        await self._database.commit([_ADVANCE(place=place, consumer=consumer)])
+
+    async def publish_again(self, source: str) -> None:
+        """Have everything published to a bus again that some consumer may not have taken."""
+        await self._database.commit([_PUBLISH_AGAIN(publisher=publisher_of(source))])
 
     async def claim(
         self, consumer: str, source: str, partition: int, *, by_force: bool = False
@@ -158,6 +212,11 @@ class Cursors:
     async def release(self) -> None:
         """Leave the cursors to others at once."""
         await self._database.commit([_RELEASE(owner=self._owner)])
+
+
+def publisher_of(source: str) -> str:
+    """Name the cursor on the log of what publishes it to a bus."""
+    return f"publisher {source}"
 
 
 def _lease_ms() -> int:

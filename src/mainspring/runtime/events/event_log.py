@@ -8,7 +8,8 @@ from mainspring.kernel.event_log import BusEvent, LogEntry, scan
 from mainspring.kernel.table import Query, Rows
 from mainspring.ports.database import Database
 from mainspring.runtime.audit.merkle_store import Tree
-from mainspring.runtime.events.log_bus import PARTITION, bus_event
+from mainspring.runtime.events.cursors import PARTITION
+from mainspring.runtime.events.log_bus import bus_event
 from mainspring.runtime.events.positions import Positions
 from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader
 from mainspring.runtime.notifier import wait

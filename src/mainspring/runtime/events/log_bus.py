@@ -10,12 +10,10 @@ from mainspring.kernel.event import with_seq, without_seq
 from mainspring.kernel.table import Query, Rows
 from mainspring.ports.bus import BusEvent
 from mainspring.ports.database import Database
+from mainspring.runtime.events.cursors import PARTITION, SOURCE
 from mainspring.runtime.events.log import leaf_of
 from mainspring.runtime.notifier import Notifier
 from mainspring.runtime.tables import EVENTS, LAST_SEQ, EventRow
-
-SOURCE = "log"  # of the database it is in
-PARTITION = 0
 
 _AFTER = Query(
     "runtime.bus_events_after",
@@ -32,13 +30,18 @@ class LogBus:
     __slots__ = ("_board", "_database", "_wake")
 
     source = SOURCE
-    repeats = False
 
     def __init__(self, database: Database, board: Notifier) -> None:
         self._database = database
         self._board = board
         # On SQLite the commit gives ``seq``; elsewhere there is nothing to read before its wake.
         self._wake = channel.EVENTS if database.dialect == "sqlite" else channel.SEQUENCED
+
+    async def open(self) -> None:
+        """Nothing to do: whoever opened the database opened it."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
 
     async def partitions(self) -> Sequence[int]:
         """There is one."""

@@ -35,13 +35,13 @@ class Window:
     """
 
     __slots__ = (
-        "_behind", "_bus", "_bytes", "_events", "_jump", "_last", "_listening", "_partition",
-        "_reading", "_woken", "begin", "end", "looks", "losses",
+        "_behind", "_bytes", "_events", "_jump", "_last", "_listening", "_reading", "_woken",
+        "begin", "bus", "end", "looks", "losses", "partition",
     )  # fmt: skip
 
     def __init__(self, bus: Bus, partition: int) -> None:
-        self._bus = bus
-        self._partition = partition
+        self.bus = bus
+        self.partition = partition
         self._listening = bus.listen()  # ends with this object
         self._woken = self._listening.__enter__()
         self._events: list[BusEvent] = []
@@ -62,7 +62,7 @@ class Window:
 
     def listen(self) -> AbstractContextManager[asyncio.Event]:
         """Yield a signal that is set when there may be more; see ``Bus.listen``."""
-        return self._bus.listen()
+        return self.bus.listen()
 
     def look_again(self) -> None:
         """Have the bus read at the next question, whatever woke or did not."""
@@ -86,7 +86,7 @@ class Window:
                 self._reading = asyncio.create_task(self._read_on())
             await asyncio.shield(self._reading)
         if offset < self.begin:
-            return await self._bus.read(self._partition, offset, limit, min(bytes_max, CHUNK_BYTES))
+            return await self.bus.read(self.partition, offset, limit, min(bytes_max, CHUNK_BYTES))
         at = first = bisect_right(self._events, offset, key=_OFFSET)
         until = min(len(self._events), first + limit)
         while at < until:
@@ -104,7 +104,7 @@ class Window:
             self._take(rows)
             read = len(rows.items)
             while rows.more and read < WINDOW_EVENTS_MAX:
-                rows = await self._bus.read(self._partition, self.end, CHUNK_EVENTS, CHUNK_BYTES)
+                rows = await self.bus.read(self.partition, self.end, CHUNK_EVENTS, CHUNK_BYTES)
                 self._take(rows)
                 read += len(rows.items)
             if rows.more:
@@ -121,15 +121,13 @@ class Window:
         """Read on from the last event, and with it: another log may be there by now."""
         last = self._last
         if last is None:
-            return await self._bus.read(self._partition, self.end, CHUNK_EVENTS, CHUNK_BYTES)
-        rows = await self._bus.read(self._partition, last.offset - 1, CHUNK_EVENTS + 1, CHUNK_BYTES)
+            return await self.bus.read(self.partition, self.end, CHUNK_EVENTS, CHUNK_BYTES)
+        rows = await self.bus.read(self.partition, last.offset - 1, CHUNK_EVENTS + 1, CHUNK_BYTES)
         if rows.items and (rows.items[0].offset, rows.items[0].id) == (last.offset, last.id):
             return Rows(rows.items[1:], rows.more)
         self.losses += 1
         await self._begin_at_the_end()
-        log.error(
-            "log_fell_back", source=self._bus.source, was_at=last.offset, log_ends_at=self.end
-        )
+        log.error("log_fell_back", source=self.bus.source, was_at=last.offset, log_ends_at=self.end)
         return Rows([], more=False)
 
     def _take(self, rows: Rows[BusEvent]) -> None:
@@ -141,8 +139,8 @@ class Window:
         self._let_go()
 
     async def _begin_at_the_end(self) -> None:
-        end = (await self._bus.ends())[self._partition]
-        rows = await self._bus.read(self._partition, end - 1, 1, 1) if end else None
+        end = (await self.bus.ends())[self.partition]
+        rows = await self.bus.read(self.partition, end - 1, 1, 1) if end else None
         self._events.clear()
         self._bytes = 0
         self.begin = self.end = end
