@@ -1,13 +1,14 @@
 """Fresh equals migrated, and both engines hold the same tables."""
 
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
 from mainspring.app import BUILT_IN
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query, Statement
-from mainspring.ports.database import Database
+from mainspring.ports.database import Database, StartError
 from mainspring.runtime.events.cursors import CURSORS, CursorRow
 from mainspring.runtime.events.inbox import INBOX, NO_PLACE, InboxRow
 from mainspring.runtime.migrate import migrate, scripts
@@ -24,6 +25,16 @@ async def test_migrating_again_changes_nothing(database: Database) -> None:
     fresh = await definitions_of(database)
     assert await migrate(database, BUILT_IN) == 0
     assert await definitions_of(database) == fresh
+
+
+async def test_a_script_that_was_changed_is_refused(database: Database, tmp_path: Path) -> None:
+    script = tmp_path / "0001_first.sql"
+    script.write_text("CREATE TABLE shop_a (id text NOT NULL PRIMARY KEY);")
+    shop = Service("shop", doc="Sells.", migrations=tmp_path)
+    assert await migrate(database, [shop]) > 1
+    script.write_text("CREATE TABLE shop_b (id text NOT NULL PRIMARY KEY);")
+    with pytest.raises(StartError, match="shop/0001_first was changed after it was applied"):
+        await migrate(database, [shop])
 
 
 @pytest.mark.parametrize("order", [BUILT_IN, BUILT_IN[::-1]], ids=["in order", "backwards"])

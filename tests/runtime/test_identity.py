@@ -41,7 +41,7 @@ async def establish(database: Database, keyring: FileKeyring, seed: int = 9) -> 
 async def test_the_first_start_gives_it_and_later_ones_keep_it(
     database: Database, keyring_of: Open
 ) -> None:
-    assert await database.applied() == []
+    assert await database.applied() == {}
     assert await identity.find(database, await database.applied()) is None
     await migrate(database, [])
     keyring = await keyring_of("a")

@@ -1,5 +1,6 @@
 """What apps are tested with: deterministic, on both engines, loud about failures."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mainspring import App, Invalid, Money, Service
+from mainspring import App, Invalid, Money, Query, Service
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import epoch_ms
 from mainspring.kernel.current_call import CURRENT_CALL
@@ -482,3 +483,37 @@ async def test_another_process_shares_the_database(platform: Platform) -> None:
 async def test_without_an_app_the_built_in_services_are_there() -> None:
     async with Platform() as platform:
         assert (await platform.admin.get("/v1/status")).expect(200)["ready"]
+
+
+async def test_the_schema_is_made_once_and_copied(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    templates = "SELECT count(*) FROM pg_database WHERE datname LIKE 'mainspring_template_%'"
+    (tmp_path / "0001_first.sql").write_text("CREATE TABLE lamps (id text NOT NULL PRIMARY KEY);")
+    lamps = App("lamps", services=[Service("lamps", doc="Lamps.", migrations=tmp_path)])
+    before = int(postgres_server.psql(templates))
+    for _ in range(2):
+        async with Platform(lamps, database=postgres_server) as platform:
+            assert await platform.rows(Query("test.lamps", "SELECT id FROM lamps", str)) == []
+    assert int(postgres_server.psql(templates)) == before + 1
+    (tmp_path / "0002_next.sql").write_text("ALTER TABLE lamps ADD COLUMN watts bigint;")
+    for server in (postgres_server, None):
+        async with Platform(lamps, database=server) as platform:
+            assert await platform.rows(Query("test.watts", "SELECT watts FROM lamps", int)) == []
+    assert int(postgres_server.psql(templates)) == before + 2
+
+
+async def test_processes_that_make_a_template_at_once_make_one(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    (tmp_path / "0001_first.sql").write_text("CREATE TABLE moths (id text NOT NULL PRIMARY KEY);")
+    moths = App("moths", services=[Service("moths", doc="Moths.", migrations=tmp_path)])
+    made = "SELECT count(*) FROM pg_database WHERE datname LIKE 'mainspring_%'"
+    before = int(postgres_server.psql(made))
+
+    async def once() -> None:
+        async with Platform(moths, database=postgres_server):
+            pass
+
+    await asyncio.gather(once(), once(), once())
+    assert int(postgres_server.psql(made)) == before + 1

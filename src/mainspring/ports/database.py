@@ -1,5 +1,6 @@
 """The database port: key reads, bounded scans, and commits that take all of a call or none."""
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -125,8 +126,8 @@ class Database(Protocol):
         """Calls that wait for their commit now."""
         ...
 
-    async def applied(self) -> list[str]:
-        """Return the names of the migrations that were applied; none in an empty database."""
+    async def applied(self) -> dict[str, str]:
+        """Return the digest of each migration that was applied, by its name; none in a new one."""
         ...
 
     async def migrate(self, name: str, script: str) -> bool:
@@ -136,6 +137,11 @@ class Database(Protocol):
         StartError when an applied script has changed since.
         """
         ...
+
+
+def digest_of(script: str) -> str:
+    """Return what a migration's text is known by."""
+    return hashlib.sha256(script.encode()).hexdigest()
 
 
 class StartError(Exception):

@@ -5,7 +5,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from mainspring.kernel.service import Service
-from mainspring.ports.database import Database, StartError
+from mainspring.ports.database import Database, StartError, digest_of
 
 
 def scripts(folder: Traversable, dialect: str) -> Iterator[tuple[str, str]]:
@@ -33,10 +33,18 @@ def folders(services: Iterable[Service]) -> Iterator[tuple[str, Traversable]]:
             yield service.name, service.migrations
 
 
+def every_script(services: Iterable[Service], dialect: str) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each migration in the order they are applied."""
+    for owner, folder in folders(services):
+        for name, text in scripts(folder, dialect):
+            yield f"{owner}/{name}", text
+
+
 async def migrate(database: Database, services: Iterable[Service]) -> int:
     """Apply what is missing; return how many scripts ran. Raises StartError."""
-    applied = 0
-    for owner, folder in folders(services):
-        for name, text in scripts(folder, database.dialect):
-            applied += await database.migrate(f"{owner}/{name}", text)
-    return applied
+    ran = 0
+    applied = await database.applied()
+    for name, text in every_script(services, database.dialect):
+        if applied.get(name) != digest_of(text):
+            ran += await database.migrate(name, text)
+    return ran

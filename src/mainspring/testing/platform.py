@@ -16,7 +16,7 @@ import msgspec
 from yarl import URL
 
 from mainspring.adapters.mail.sandbox import SandboxMail
-from mainspring.app import BUILT_IN, Instance, build, sections
+from mainspring.app import BUILT_IN, Instance, build, opened, sections, services_of
 from mainspring.kernel import channel
 from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
@@ -29,7 +29,9 @@ from mainspring.kernel.user_app import App
 from mainspring.ports.bus import BusEvent
 from mainspring.ports.database import ALL_WAKES, Database
 from mainspring.ports.http_client import HttpClient
+from mainspring.ports.keyring import Keyring
 from mainspring.ports.mail import Mail, MailMessage
+from mainspring.ports.opening import Sources
 from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.jobs.workers import JobAttempt
 from mainspring.runtime.tables import EVENTS_AFTER
@@ -162,7 +164,9 @@ class Platform:
     async def _open(self) -> None:
         stack = self._stack
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mainspring-test-")))
-        database = await stack.enter_async_context(fresh_database(self._where, folder))
+        services = services_of(self.user_app)
+        made = fresh_database(self._where, folder, services)
+        database = await stack.enter_async_context(made)
         flags = [
             Flag("data_dir", "platform.data_dir", str(folder)),
             Flag("port", "server.port", 0),
@@ -172,8 +176,10 @@ class Platform:
         reach = settings.of(HttpClientSettings)
         self.outgoing = Outgoing(allow_private=reach.allow_private_addresses)
         self._mail = SandboxMail(folder / "mail")
+        sources = Sources(self.clock, self._entropy)
         self._filled = {
             Database: database,
+            Keyring: opened("keyring", f"file:{folder / 'keyring.json'}", sources),
             HttpClient: self.outgoing,
             Mail: self._mail,
             DatabaseClock: DatabaseClock(self.clock),
@@ -181,6 +187,7 @@ class Platform:
             Passwords: Passwords(self._entropy, memory_kib=8, passes=1, threads=1),
             **self._ports,
         }
+        await self._filled[Keyring].open()  # a start would miss it where there is a schema
         self.app: Instance = await build(
             settings, self.user_app, clock=self.clock, entropy=self._entropy, ports=self._filled
         )

@@ -7,7 +7,6 @@ caller gets Unavailable, and its idempotency key makes a repetition safe.
 
 import asyncio
 import copy
-import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, TypeVar
@@ -50,6 +49,7 @@ from mainspring.ports.database import (
     DatabaseTransaction,
     StartError,
     Wakes,
+    digest_of,
 )
 from mainspring.ports.listeners import tell
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
@@ -71,7 +71,7 @@ _MIGRATIONS = (
     'digest text COLLATE "C" NOT NULL)'
 )
 _HAS_MIGRATIONS = Query("migrations.exist", "SELECT to_regclass('migrations') IS NOT NULL", int)
-_APPLIED = Query("migrations.applied", "SELECT name FROM migrations ORDER BY name", str)
+_APPLIED = Query("migrations.applied", "SELECT name, digest FROM migrations ORDER BY name", tuple)
 _SCAN = f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(SCAN_DEADLINE_S * 1000)}"
 
 
@@ -302,16 +302,14 @@ class PostgresDatabase:
 
     # The schema
 
-    async def applied(self) -> list[str]:
-        """Names of the migrations that were applied; a database that is empty has no list."""
+    async def applied(self) -> dict[str, str]:
+        """Digests of the migrations that were applied; a database that is empty has no list."""
         (there,) = await self.read(_HAS_MIGRATIONS, ())
-        if not there:
-            return []
-        return await self.read(_APPLIED, ())
+        return dict(await self.read(_APPLIED, ())) if there else {}
 
     async def migrate(self, name: str, script: str) -> bool:
         """Apply a migration once; processes that start together take turns."""
-        digest = hashlib.sha256(script.encode()).hexdigest()
+        digest = digest_of(script)
 
         async def work(connection: Connection) -> bool:
             async with transaction(connection):

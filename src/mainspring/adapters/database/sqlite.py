@@ -4,7 +4,6 @@ A commit is durable when it is acknowledged (``synchronous=FULL``). Each call of
 savepoint, so one that fails leaves the others whole.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,12 +15,18 @@ from mainspring.adapters.database.sqlite_readers import Readers
 from mainspring.adapters.database.sqlite_writer import GROUP_MAX, Body, Writer
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Query, Rows, Write
-from mainspring.ports.database import NO_WAKES, DatabaseTransaction, StartError, Wakes
+from mainspring.ports.database import (
+    NO_WAKES,
+    DatabaseTransaction,
+    StartError,
+    Wakes,
+    digest_of,
+)
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
 R = TypeVar("R")
 
-_APPLIED = Query("migrations.applied", "SELECT name FROM migrations ORDER BY name", str)
+_APPLIED = Query("migrations.applied", "SELECT name, digest FROM migrations ORDER BY name", tuple)
 
 
 def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "SqliteDatabase":
@@ -113,13 +118,13 @@ class SqliteDatabase:
         """Call ``listener`` on the loop with the size of each group."""
         self._writer.on_group(listener)
 
-    async def applied(self) -> list[str]:
-        """Names of the migrations that were applied."""
-        return await self.read(_APPLIED, ())
+    async def applied(self) -> dict[str, str]:
+        """Digests of the migrations that were applied."""
+        return dict(await self.read(_APPLIED, ()))
 
     async def migrate(self, name: str, script: str) -> bool:
         """Apply a migration once."""
-        digest = hashlib.sha256(script.encode()).hexdigest()
+        digest = digest_of(script)
         done = Query("migrations.find", "SELECT digest FROM migrations WHERE name = :name", str)
         applied = False
 
