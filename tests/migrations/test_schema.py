@@ -127,7 +127,7 @@ INBOX_NOW = Query("test.inbox", f"SELECT {INBOX.columns} FROM inbox ORDER BY seq
 async def test_what_was_taken_is_known_by_its_place_when_inboxes_lost_their_source(
     database: Database,
 ) -> None:
-    await migrate_before("0015_inbox_places", database)
+    await migrate_before("0016_inbox_places", database)
     taken = [("a", "evt_1"), ("b", "evt_1"), ("a", "evt_elsewhere")]
     await database.commit([OLD_EVENT(), *(OLD_TAKEN(source=s, id=id) for s, id in taken)])
     await migrate(database, BUILT_IN)
