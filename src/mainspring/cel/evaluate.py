@@ -65,7 +65,7 @@ def _path(kind: Type, path: tuple[str, ...], json: bool, side: int) -> Evaluate:
     def walk(record: Document, context: Document) -> Any:
         value: Any = context if side else record
         for name in path:
-            if not isinstance(value, Mapping):
+            if not isinstance(value, dict):
                 return None
             value = value.get(name)
         return as_type(value, kind) if json else value

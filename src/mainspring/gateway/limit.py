@@ -1,8 +1,9 @@
 """How often: which limit counts a call, and what its caller is told of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from mainspring.gateway.identify import CachedIdentity
 from mainspring.gateway.settings import LimitSettings
@@ -94,16 +95,25 @@ class Limits:
         self.anonymous = Policy("anonymous", settings.anonymous, limits)
         self.login = Policy("login", settings.login, limits)
 
-    async def take(self, rate: RateClass, known: CachedIdentity, network: str) -> Headers:
-        """Count a call against its policy; ``network`` is where it comes from. Raises Refused."""
+    def take(
+        self, rate: RateClass, known: CachedIdentity, network: str
+    ) -> Coroutine[Any, Any, Headers]:
+        """Count a call against its policy, as ``Policy.take`` does; ``network`` is its address's.
+
+        No coroutine of its own: it would be one more for every call.
+        """
         if rate is RateClass.UNLIMITED:
-            return ()
+            return _uncounted()
         if rate is RateClass.LOGIN:
-            return await self.login.take(network)
+            return self.login.take(network)
         if known.caller.id is None:
             policy, who = self.anonymous, network
         else:
             policy, who = self.default, known.limit_key
         if rate is not RateClass.DEFAULT:
             policy = self._own[rate.name]
-        return await policy.take(who)
+        return policy.take(who)
+
+
+async def _uncounted() -> Headers:
+    return ()

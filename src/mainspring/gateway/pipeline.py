@@ -25,7 +25,7 @@ class Admission:
     its limit is.
     """
 
-    __slots__ = ("_authorization", "_known", "network", "rate_limit_headers")
+    __slots__ = ("_authorization", "_known", "caller", "network", "rate_limit_headers")
 
     def __init__(
         self,
@@ -36,18 +36,14 @@ class Admission:
     ) -> None:
         self._known = known
         self._authorization = authorization
+        self.caller = known.caller  # as far as is known by now
         self.network = network
         self.rate_limit_headers = rate_limit_headers
 
     @property
-    def caller(self) -> Caller:
-        """Who calls, as far as is known by now."""
-        return self._known.caller
-
-    @property
     def account(self) -> str:
         """Whose share of what callers share this call takes: the caller's, or its address's."""
-        return self._known.caller.id or ADDRESS_ACCOUNT + self.network
+        return self.caller.id or ADDRESS_ACCOUNT + self.network
 
 
 class Gateway:
@@ -119,6 +115,7 @@ class Gateway:
             admission._known = found or await self.identities.look_up(header, admission.account)
         except Failure:
             return None
+        admission.caller = admission._known.caller
         return admission.caller
 
     # Revocation

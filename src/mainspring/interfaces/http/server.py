@@ -89,13 +89,10 @@ class Cycle(RequestResponseCycle):
         if self.disconnected or self.response_started or self.flow.write_paused:
             return False
         parts = [STATUS_LINE[status]]
-        add = parts.append
-        for name, value in self.default_headers:
-            add(b"%b: %b\r\n" % (name, value))
-        for name, value in headers:
-            add(b"%b: %b\r\n" % (name, value))
+        parts += [b"%b: %b\r\n" % header for header in self.default_headers]
+        parts += [b"%b: %b\r\n" % header for header in headers]
         if not self.keep_alive:
-            add(b"connection: close\r\n")
+            parts.append(b"connection: close\r\n")
         head = b"".join(parts)
         if not head.count(b"\n") == head.count(b"\r") == len(parts):
             raise RuntimeError("a header holds a line break")

@@ -208,7 +208,7 @@ class Dispatcher:
             # it must not take effect over what others did since.
             if call.writes or call.events or call.jobs or idempotency is not None:
                 await self.commit(call, outcome=outcome, idempotency=idempotency, limit=run.limit)
-            else:
+            elif call.measures:
                 self.tell(call)
             return outcome
         except Rerun:

@@ -42,11 +42,20 @@ UPLOADS_SHARE = 32
 class _Owned:
     """An operation that this process owns, and what reads its arguments."""
 
-    __slots__ = ("inputs", "operation")
+    __slots__ = ("body", "inputs", "operation", "path")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.inputs = Inputs(operation)
+        self.body = operation.body_param
+        self.path = (operation.name,)
+
+    def is_large(self, invocation: Invocation) -> bool:
+        """Whether reading its body would make others wait."""
+        if self.body is None:
+            return False
+        body = invocation.arguments.get(self.body)
+        return type(body) is msgspec.Raw and len(body) > LARGE_BODY_BYTES
 
 
 class LocalInvoker:
@@ -81,13 +90,13 @@ class LocalInvoker:
     async def invoke(self, invocation: Invocation) -> Outcome:
         """Call a unary operation."""
         owned = self._admit(invocation)
-        if _is_large(owned.operation, invocation):
+        if owned.is_large(invocation):
             args, idempotency = await self._read_beside(owned, invocation)
         else:
             args, idempotency = self._read(owned, invocation)
         limit = self._limit(owned.operation, invocation)
         asking = CURRENT_CALL.get() if invocation.path else None
-        call = self._call(owned.operation, invocation, limit)
+        call = self._call(owned, invocation, limit)
         try:
             return await self._run(owned.operation, call, args, idempotency, limit)
         finally:
@@ -110,7 +119,7 @@ class LocalInvoker:
         prefix = ""
         if operation.prepare is not None:
             limit = self._limit(operation, invocation)
-            asking = self._call(operation, invocation, limit)
+            asking = self._call(owned, invocation, limit)
             prefix = await limit.run(contained(operation.prepare(asking, **args)))
         with self.uploads.place(_account(invocation)):
             blob = await blobs.put(
@@ -122,7 +131,7 @@ class LocalInvoker:
             idempotency = self._identify(operation, invocation, same)
             args[operation.upload_param] = file
             limit = self._limit(operation, invocation)
-            call = self._call(operation, invocation, limit)
+            call = self._call(owned, invocation, limit)
             outcome = await self._run(operation, call, args, idempotency, limit)
         except Unavailable:
             raise
@@ -137,12 +146,12 @@ class LocalInvoker:
         """Call a raw operation or open a stream."""
         owned = self._admit(invocation)
         operation = owned.operation
-        if _is_large(operation, invocation):
+        if owned.is_large(invocation):
             args, idempotency = await self._read_beside(owned, invocation)
         else:
             args, idempotency = self._read(owned, invocation)
         limit = self._limit(operation, invocation)
-        call = self._call(operation, invocation, limit)
+        call = self._call(owned, invocation, limit)
         if renew is not None:
             call.renew = partial(_renewed, renew, operation.scope)
         if operation.kind is Kind.STREAM:
@@ -197,9 +206,9 @@ class LocalInvoker:
                 raise DeadlineExceeded("the time that the caller had is up")
         return TimeLimit(seconds)
 
-    def _call(self, operation: Operation, invocation: Invocation, limit: TimeLimit) -> Call:
-        caller = invocation.caller
-        if operation.cache is not None and operation.cache.public:
+    def _call(self, owned: _Owned, invocation: Invocation, limit: TimeLimit) -> Call:
+        caller, cache = invocation.caller, owned.operation.cache
+        if cache is not None and cache.public:
             caller = msgspec.structs.replace(ANONYMOUS, tenant=caller.tenant)
         return self._dispatcher.call(
             caller,
@@ -209,8 +218,8 @@ class LocalInvoker:
             if_match=invocation.if_match,
             account=invocation.account,
             deadline_s=self._clock.monotonic_s() + limit.seconds,
-            reads=operation.kind is Kind.STREAM,
-            path=(*invocation.path, operation.name),
+            reads=owned.operation.kind is Kind.STREAM,
+            path=invocation.path + owned.path,
         )
 
     async def _run(
@@ -234,11 +243,6 @@ class LocalInvoker:
 
 def _account(invocation: Invocation) -> str:
     return invocation.account or invocation.caller.actor
-
-
-def _is_large(operation: Operation, invocation: Invocation) -> bool:
-    body = invocation.arguments.get(operation.body_param or "")
-    return type(body) is msgspec.Raw and len(body) > LARGE_BODY_BYTES
 
 
 def _file_head(given: Any) -> FileHead:

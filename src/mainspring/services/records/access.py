@@ -75,6 +75,21 @@ def _decoded(body: msgspec.Raw | None) -> Any:
         return None
 
 
+def holds(
+    call: Call,
+    rule: Program | None,
+    action: Action,
+    record: Mapping[str, Any],
+    *,
+    body: msgspec.Raw | None = None,
+    changes: Collection[str] = (),
+) -> bool:
+    """Tell whether a rule lets this caller do this; without one it may."""
+    if rule is None:
+        return True
+    return rule.test(record, context(call, action, rule.asks_context, body, changes))
+
+
 def require(
     call: Call,
     collection: CompiledCollection,
@@ -90,7 +105,7 @@ def require(
     A record that the caller may not even view is Hidden, which is told as NotFound.
     """
     rule = rule_for(call, collection, action)
-    if rule is None or rule.test(record, context(call, action, rule.asks_context, body, changes)):
+    if holds(call, rule, action, record, body=body, changes=changes):
         return
     if action == "create" or (action != "view" and may_view(call, collection, record)):
         raise denied(call, WRITE)

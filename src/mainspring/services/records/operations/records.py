@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mainspring import Call, Failure, FieldErrors, Invalid, NotFound, Response, handles
+from mainspring.kernel.errors import Hidden
 from mainspring.kernel.etag import version_tag
 from mainspring.services.records import access, api, mutations, shown
 from mainspring.services.records.api import (
@@ -64,11 +65,10 @@ async def get_record(
     as_stored = (
         query.fields is None and query.expand is None and (found.schema_version or 0) >= own.layout
     )
-    if as_stored and (rule is None or not rule.asks_record):
-        access.require(call, own, "view", {})
-        return Response(msgspec.Raw(found.data.encode()), etag=etag)
-    record = own.read(found.data, found.schema_version)
-    access.require(call, own, "view", record)
+    judged = as_stored and (rule is None or not rule.asks_record)
+    record = {} if judged else own.read(found.data, found.schema_version)
+    if not access.holds(call, rule, "view", record):
+        raise Hidden(access.nowhere())
     if as_stored:
         return Response(msgspec.Raw(found.data.encode()), etag=etag)
     if query.fields is None and query.expand is None:
