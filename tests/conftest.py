@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import hypothesis
 import pytest
 
 from mainspring.adapters.database.postgres import PostgresDatabase
@@ -30,6 +31,9 @@ class ServerBroken(Exception):
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed once; xdist's workers inherit the environment."""
+    # A slow machine must not fail a test.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
     os.environ.setdefault(SEED_VARIABLE, str(secrets.randbelow(1 << 32)))
     config.stash[_SERVERS] = set()
     config.stash[_BROKEN] = set()

@@ -301,7 +301,13 @@ def _possible(operation: Operation) -> list[type[Failure]]:
     if operation.kind is Kind.STREAM:
         found.append(errors.NotAcceptable)
     if operation.writes:
-        found += [errors.Timeout, errors.Conflict, errors.TooLarge, errors.UnsupportedMedia]
+        found += [
+            errors.OutcomeUnknown,
+            errors.Timeout,
+            errors.Conflict,
+            errors.TooLarge,
+            errors.UnsupportedMedia,
+        ]
     if operation.method in {"PUT", "PATCH", "DELETE"}:
         found.append(errors.PreconditionFailed)
     found.append(errors.Invalid)

@@ -255,6 +255,16 @@ class Unavailable(Failure):
     status, code, title = 503, "unavailable", "Temporarily unavailable"
 
 
+class OutcomeUnknown(Unavailable):
+    """The answer to a commit was lost: it took effect as a whole, or not at all.
+
+    The one failure after which a call may have changed something. Nothing tries it again but a
+    caller that has an idempotency key, or looks before it repeats.
+    """
+
+    code, title = "outcome_unknown", "Whether this was done is not known"
+
+
 class NotServedHere(Unavailable):
     """This process works and takes no calls; nothing was done."""
 

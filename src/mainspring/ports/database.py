@@ -78,12 +78,12 @@ class Database(Protocol):
         """Apply the writes of one call in one transaction, durably, or none of them.
 
         Raises Rerun when a guard fails, the write's own failure when a unique index or an expected
-        row count is broken, Unavailable when the queue is full or the database cannot be reached.
+        row count is broken, Unavailable when the queue is full or the database cannot be reached,
+        and OutcomeUnknown when it could not be learned whether the commit happened: it is never
+        tried again here, and safe for the caller to repeat with its idempotency key.
         Calls are committed in groups; one that fails does not touch the others. ``wakes`` reach
         every listener of every process after the commit, at least once; one that may have missed
-        some hears ``*``. Unavailable from a connection that broke leaves open whether the commit
-        happened: it is never tried again here, and safe for the caller to repeat with its
-        idempotency key. A caller that is cancelled does not cancel its commit.
+        some hears ``*``. A caller that is cancelled does not cancel its commit.
         """
         ...
 

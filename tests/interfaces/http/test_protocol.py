@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -231,8 +232,9 @@ async def test_draining_ends_in_time(start: Start) -> None:
         await site.gates.entered.wait()
     async with asyncio.timeout(5):
         await site.server.drain(0.2)
-    status, headers, _ = await busy.answer()
+    status, headers, problem = await busy.answer()
     assert (status, headers["retry-after"]) == (503, "1")
+    assert json.loads(problem)["code"] == "outcome_unknown"
     assert await busy.closed()
 
 

@@ -291,7 +291,7 @@ def edit(lines, data):
 
 
 @given(st.data(), st.sampled_from([drop, repeat, swap, cut, edit]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_single_change_goes_unseen(data, change):
     lines = list(SMALL)
     change(lines, data)

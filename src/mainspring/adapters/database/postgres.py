@@ -2,7 +2,7 @@
 
 A commit is durable when it is acknowledged, unless the server is told otherwise
 (``synchronous_commit``). When a connection breaks during a commit its outcome is unknown: the
-caller gets Unavailable, and its idempotency key makes a repetition safe.
+caller gets OutcomeUnknown, and its idempotency key makes a repetition safe.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from mainspring.adapters.database.postgres_commit import (
 from mainspring.adapters.database.postgres_pool import (
     LOST,
     WAIT_TIMEOUT_S,
+    CommitLost,
     Connection,
     ConnectionPool,
     PostgresTarget,
@@ -160,6 +161,8 @@ class PostgresDatabase:
                 return await self._scan(query.sql.name, sql, values)
             return await self._fetch(sql, values)
         except Exception as error:
+            if isinstance(error, CommitLost):  # of a transaction that only read
+                raise Unavailable("the database cannot be reached", retry_after_s=1) from error
             raised = translated(error)
             if raised is error:
                 raise
@@ -241,7 +244,8 @@ class PostgresDatabase:
 
     def _alone(self, unit: Unit, outcome: Awaitable[BaseException | None]) -> None:
         async def run() -> None:
-            error: BaseException | None = Unavailable("the database is closing", retry_after_s=1)
+            # What is cut off by closing may have been committed.
+            error: BaseException | None = translated(CommitLost())
             try:
                 error = await outcome
             finally:

@@ -20,6 +20,7 @@ from mainspring.adapters.database.postgres_batch import (
 from mainspring.adapters.database.postgres_pool import (
     Connection,
     ConnectionPool,
+    committing,
     transaction,
     translated,
 )
@@ -125,7 +126,7 @@ class CommitLane:
         except Exception as error:  # noqa: BLE001 - handed to the callers, or narrowed down to one
             outcome = translated(error)
             if isinstance(outcome, Unavailable):
-                # Perhaps committed, perhaps not: to try again is the callers' to decide.
+                # To try again is the callers' to decide, who may have no key for it.
                 self._settle(units, outcome)
             elif len(units) > 1:
                 middle = len(units) // 2
@@ -144,7 +145,12 @@ class CommitLane:
             wakes |= unit.wakes
         sql, values = batch.statement(payload(wakes))
         self.batches += 1
-        await self._pool.run(lambda connection: self._pool.fetch(connection, sql, values))
+
+        async def work(connection: Connection) -> None:
+            with committing():  # the statement is a transaction of its own
+                await self._pool.fetch(connection, sql, values)
+
+        await self._pool.run(work)
 
 
 def _in_powers_of_two(units: list[Unit]) -> tuple[list[Unit], list[Unit]]:

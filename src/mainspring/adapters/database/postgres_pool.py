@@ -3,8 +3,8 @@
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -15,7 +15,14 @@ from mainspring.adapters.database.postgres_trust import Trust
 from mainspring.adapters.database.shares import Line
 from mainspring.adapters.outage import Outage
 from mainspring.kernel.current_call import current_account
-from mainspring.kernel.errors import Conflict, Failure, Invalid, Rerun, Unavailable
+from mainspring.kernel.errors import (
+    Conflict,
+    Failure,
+    Invalid,
+    OutcomeUnknown,
+    Rerun,
+    Unavailable,
+)
 from mainspring.ports.database import StartError
 
 T = TypeVar("T")
@@ -46,6 +53,14 @@ LOST = (
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,  # a primary that became a replica under us
     asyncpg.InternalClientError,  # the server's farewell arrived while nothing was asked
+    OSError,
+    TimeoutError,
+)
+# Of these the server has said no word that settles what became of a statement it was sent.
+UNSETTLED = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
@@ -305,7 +320,23 @@ async def transaction(
         if not is_lost(error) and isinstance(error, Exception):
             await connection.execute("ROLLBACK")
         raise
-    await connection.execute("COMMIT")
+    with committing():
+        await connection.execute("COMMIT")
+
+
+class CommitLost(ConnectionError):
+    """The connection broke while a commit was on its way."""
+
+
+@contextmanager
+def committing() -> Iterator[None]:
+    """Around what commits: raise CommitLost when it is not known whether it did."""
+    try:
+        yield
+    except UNSETTLED as error:
+        if isinstance(error, asyncpg.QueryCanceledError):
+            raise
+        raise CommitLost(said(error)) from error
 
 
 async def close(connection: Connection) -> None:
@@ -329,6 +360,12 @@ def translated(error: BaseException) -> BaseException:
         return error
     if isinstance(error, asyncpg.DiskFullError):
         return Unavailable("the database cannot write: the disk is full", retry_after_s=1)
+    if isinstance(error, CommitLost):
+        return OutcomeUnknown(
+            "the database did not answer the commit: whether it was done is not known. Repeat the "
+            "call with the same Idempotency-Key; without one look first",
+            retry_after_s=1,
+        )
     if isinstance(error, LOST) or is_lost(error):
         return Unavailable("the database cannot be reached", retry_after_s=1)
     if isinstance(error, (*CONTENDED, asyncpg.LockNotAvailableError)):

@@ -19,7 +19,7 @@ from mainspring.adapters.database.sqlite_file import (
     translated,
 )
 from mainspring.adapters.outage import Outage
-from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.errors import OutcomeUnknown, Unavailable
 from mainspring.kernel.table import Command, Query, Rows, Write
 from mainspring.ports.database import COMMIT_QUEUE_MAX, NO_WAKES, DatabaseTransaction, Wakes
 from mainspring.ports.listeners import described, tell
@@ -196,7 +196,15 @@ class Writer:
         self.connection.execute("BEGIN IMMEDIATE")
         for task in group:
             apply(task)
-        self.connection.execute("COMMIT")
+        try:
+            self.connection.execute("COMMIT")
+        except apsw.IOError as error:
+            # The log may hold the commit, and a start after a crash may find it there.
+            raise OutcomeUnknown(
+                "the database could not say whether this was stored: the disk failed. Repeat the "
+                "call with the same Idempotency-Key; without one look first",
+                retry_after_s=1,
+            ) from error
 
     def _roll_back(self) -> None:
         """Leave no transaction open; a connection that cannot even do that is replaced."""

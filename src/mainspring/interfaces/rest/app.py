@@ -30,6 +30,7 @@ from mainspring.kernel.errors import (
     MethodNotAllowed,
     NotFound,
     NotServedHere,
+    OutcomeUnknown,
     Unavailable,
 )
 from mainspring.kernel.ids import IdMaker
@@ -48,7 +49,11 @@ REFUSED_ORIGINS_LOGGED_MAX = 10  # in REFUSED_ORIGINS_WINDOW_S
 REFUSED_ORIGINS_WINDOW_S = 60.0
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 CLIENT_GONE = 499  # what metrics and logs say of a caller that left before its answer
-CUT_OFF = "the server stopped before the end: repeat the call with its Idempotency-Key"
+CUT_OFF = "the server stopped before the end"
+CUT_OFF_WRITING = (
+    "the server stopped before the end: whether this was done is not known. Repeat the call with "
+    "the same Idempotency-Key; without one look first"
+)
 
 Handle = Callable[[Exchange], Awaitable[None]]
 
@@ -168,7 +173,7 @@ class RestApp:
             # A commit may be on its way in either case.
             if not exchange.may_be_cancelled:
                 self._broken(exchange, error)
-            await self._fail(exchange, Unavailable(CUT_OFF, retry_after_s=1))
+            await self._fail(exchange, _cut_off(route, exchange.method))
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - the last resort: whatever broke is answered
@@ -385,6 +390,15 @@ class RestApp:
 
 def _kept(operation: Operation) -> security_headers.Headers | None:
     return None if operation.cache is None else security_headers.kept(operation.cache)
+
+
+def _cut_off(route: Route | None, method: str) -> Failure:
+    """What is said of a call that did not come to its end: one that reads can be repeated."""
+    operation = None if route is None else route.operation
+    reads = method in {"GET", "HEAD"} if operation is None else not operation.writes
+    if reads:
+        return Unavailable(CUT_OFF, retry_after_s=1)
+    return OutcomeUnknown(CUT_OFF_WRITING, retry_after_s=1)
 
 
 def _arguments(reader: ArgumentReader, exchange: Exchange) -> dict[str, Any]:

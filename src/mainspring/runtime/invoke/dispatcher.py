@@ -16,6 +16,7 @@ from mainspring.kernel.errors import (
     Forbidden,
     Hidden,
     Invalid,
+    OutcomeUnknown,
     Rerun,
     Unauthenticated,
     Unavailable,
@@ -217,10 +218,8 @@ class Dispatcher:
             await self._ask_again(run)
             return await self._answers.winners(idempotency, call.now_ms)
         except Failure as failure:
-            if not _denies(failure):
-                stored = await self._stored(run)
-                if stored is not None:
-                    return stored
+            if not _denies(failure) and (stored := await self._stored_despite(run, failure)):
+                return stored
             if failure.commits_on_failure and not await self._keep(run):
                 return None
             raise
@@ -245,6 +244,19 @@ class Dispatcher:
         if run.idempotency is None:
             return None
         return await self.replay(run.idempotency, run.call.now_ms)
+
+    async def _stored_despite(self, run: "_Run", failure: Failure) -> Outcome | None:
+        """Return what a call that failed is answered after all, because one came before it.
+
+        Where it is not known whether this one was committed, an answer that is stored settles it;
+        none settles nothing, for the commit may still be on its way.
+        """
+        try:
+            return await self._stored(run)
+        except Unavailable:
+            if isinstance(failure, OutcomeUnknown):
+                raise failure from None
+            raise
 
     async def _keep(self, run: "_Run") -> bool:
         """Commit what a failure keeps. Returns False when a guard failed: run again."""
@@ -326,8 +338,8 @@ class Dispatcher:
                 if (found := await self._answers.winners(idempotency, call.now_ms)) is not None:
                     return found
                 continue
-            except Failure:
-                if (stored := await self._stored(run)) is not None:
+            except Failure as failure:
+                if stored := await self._stored_despite(run, failure):
                     return stored
                 raise
             self.tell(inner)

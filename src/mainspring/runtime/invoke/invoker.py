@@ -17,8 +17,8 @@ from mainspring.kernel.errors import (
     DeadlineExceeded,
     Failure,
     Forbidden,
+    OutcomeUnknown,
     Unauthenticated,
-    Unavailable,
 )
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import FileHead, Invocation, Opened, Outcome, Renew
@@ -133,7 +133,7 @@ class LocalInvoker:
             limit = self._limit(operation, invocation)
             call = self._call(owned, invocation, limit)
             outcome = await self._run(operation, call, args, idempotency, limit)
-        except Unavailable:
+        except OutcomeUnknown:
             raise
         except Failure:
             await blobs.delete(blob.key)
