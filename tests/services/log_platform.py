@@ -1,27 +1,23 @@
 """A small platform around the event log, which the tests of audit and events share."""
 
 import asyncio
-from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, BinaryIO, Self
 
 import msgspec
 
-from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.adapters.telemetry.rollups import Rollups
+from mainspring import App
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.event import Personal
+from mainspring.kernel.event_log import LogName
 from mainspring.kernel.service import Service
-from mainspring.ports.database import Database
+from mainspring.kernel.table import Statement
 from mainspring.runtime.audit.merkle_store import Tree
-from mainspring.runtime.database_clock import DatabaseClock
-from mainspring.runtime.events.field_encryption import FieldEncryption
+from mainspring.runtime.identity import FIND_IDENTITY, went_back
 from mainspring.runtime.notifier import wait
-from mainspring.runtime.runtime import Runtime
-from mainspring.services.audit import service as audit
-from mainspring.services.audit.api import AuditSettings
 from mainspring.services.audit.export import export
-from mainspring.services.events import service as events
-from mainspring.testing.clock import FakeClock, SeededEntropy
+from mainspring.testing import Platform
 
 ORIGIN = "tests.example/log"
 PATIENCE_S = 10.0
@@ -47,39 +43,43 @@ class Named(msgspec.Struct, frozen=True):
     name: Annotated[str | None, Personal]
 
 
-class LogPlatform:
-    """Audit, events and a service that emits, over one database."""
+app = App("notes", services=[notes])
+EMPTY_LOG = Statement("test.empty_log", "DELETE FROM events")
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        self.database = database
-        self.clock = FakeClock()
-        entropy = SeededEntropy(1)
-        self.keyring = FileKeyring(folder / "keyring.json", clock=self.clock, entropy=entropy)
-        self.sealer = FieldEncryption(database, self.keyring, entropy, self.clock)
-        self.runtime = Runtime(
-            database,
-            [notes, audit, events],
-            keyring=self.keyring,
-            sealer=self.sealer,
-            resources={
-                Database: database,
-                DatabaseClock: DatabaseClock(self.clock),
-                AuditSettings: AuditSettings(origin=ORIGIN),
-            },
-            telemetry=Rollups(self.clock),
-            clock=self.clock,
-            entropy=entropy,
-        )
-        self.runtime.dispatcher.on_commit(self.sealer.on_commit)
+
+class LogPlatform:
+    """A platform at rest whose log is empty, and a service that emits."""
+
+    def __init__(self, whole: Platform, log: LogName) -> None:
+        self.whole = whole
+        self.runtime = whole.app.runtime
+        self.database = whole.app.database
+        self.keyring = whole.app.keyring
+        self.sealer = whole.app.sealer
+        self.clock = whole.clock
+        self.log = log
         self.count = 0
 
-    async def open(self) -> None:
-        await self.keyring.open()
-        await self.runtime.migrate()
-        await self.runtime.sequencer.start()
+    @classmethod
+    @asynccontextmanager
+    async def over(cls, server: str | None) -> AsyncIterator[Self]:
+        """Open one on SQLite, or on a PostgreSQL server."""
+        async with Platform(app, database=server, settings={"audit.origin": ORIGIN}) as whole:
+            # Places are counted from one: what a start writes is not what is tested here.
+            await whole.app.database.commit([EMPTY_LOG()])
+            await whole.app.runtime.sequencer.start()
+            (row,) = await whole.app.database.read(FIND_IDENTITY, ())
+            yield cls(whole, LogName(row.id, row.epoch))
+            await whole.app.runtime.sequencer.stop()
 
-    async def close(self) -> None:
-        await self.runtime.sequencer.stop()
+    def at(self, seq: int) -> str:
+        """Return the position of a place in this log, as callers are given it."""
+        return self.log.position(seq)
+
+    async def restored(self) -> LogName:
+        """Restore the database, as ``mainspring restore`` does before anybody asks for its name."""
+        self.log = LogName(self.log.id, await went_back(self.database))
+        return self.log
 
     def call(self, caller: Caller = SYSTEM) -> Any:
         return self.runtime.dispatcher.call(caller, request_id="req")

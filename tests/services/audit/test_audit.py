@@ -27,11 +27,9 @@ FORGET_NODES = Statement("test.forget_nodes", "DELETE FROM tree_nodes WHERE leve
 
 
 @pytest.fixture
-async def platform(database, tmp_path):
-    platform = LogPlatform(database, tmp_path)
-    await platform.open()
-    yield platform
-    await platform.close()
+async def platform(platform_server):
+    async with LogPlatform.over(platform_server) as platform:
+        yield platform
 
 
 def decoded(text):

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import contextmanager
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Statement
 from mainspring.runtime.events.positions import parse_position
 from mainspring.runtime.events.tail import Tail
+from mainspring.runtime.notifier import Notifier
 from mainspring.services.events.api import SCANNED_MAX, StreamQuery
 from mainspring.services.events.operations import stream
 from tests.services.log_platform import PATIENCE_S, Burnt, LogPlatform, Named, Written
@@ -22,11 +24,9 @@ READER = Caller("key", "key_1", scopes=frozenset({"events:read", "notes:read"}))
 
 
 @pytest.fixture
-async def platform(database, tmp_path):
-    platform = LogPlatform(database, tmp_path)
-    await platform.open()
-    yield platform
-    await platform.close()
+async def platform(platform_server):
+    async with LogPlatform.over(platform_server) as platform:
+        yield platform
 
 
 async def follow(platform, **query):
@@ -44,11 +44,6 @@ def offset(position):
     return parse_position(position, "").offset
 
 
-def at(number):
-    """A position in a log whose database has no identity yet, as those of these tests."""
-    return LogName("", 0).position(number)
-
-
 async def test_pages_hold_everything_in_order(platform):
     await platform.write(23)
     items, position = await follow(platform, limit=5)
@@ -57,7 +52,7 @@ async def test_pages_hold_everything_in_order(platform):
     assert items[0]["data"] == {"id": "note_0", "text": "text 0", "stars": 0}
     assert items[0]["type"] == "notes.note.written"
     page = await platform.ask("events.read", query={"after": str(position)})
-    assert page == {"items": [], "next_cursor": None, "position": at(23)}
+    assert page == {"items": [], "next_cursor": None, "position": platform.at(23)}
 
 
 async def test_types_and_filters_choose(platform):
@@ -91,7 +86,7 @@ async def test_a_bad_filter_or_cursor_says_where(platform):
 
 async def test_a_type_that_there_is_not_is_refused_with_what_fits(platform):
     for types, pointer, said in (
-        ("payments", "/type", "there are notes.*"),
+        ("payments", "/type", "there are jobs.*, notes.*, records.*, users.*, webhooks.*"),
         ("notes.note.writen", "/type", "do you mean notes.note.written"),
         ("notes.*,note.*", "/type", "do you mean notes.*"),
         ("notes.note", "/type", "do you mean notes.note.*"),
@@ -122,17 +117,16 @@ async def test_a_place_past_the_end_is_gone_and_says_where_the_log_ends(platform
             with pytest.raises(PositionGone) as gone:
                 await ask()
             assert (gone.value.status, gone.value.code) == (410, "position_gone")
-            assert gone.value.extra == {"position": at(count)}
-            assert f"after={at(count)}" in gone.value.detail
+            assert gone.value.extra == {"position": platform.at(count)}
+            assert f"after={platform.at(count)}" in gone.value.detail
         assert (await platform.ask("events.read", query={"after": str(count)}))["items"] == []
 
 
 async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
     """A log that was restored grows past every old position: only its epoch tells them apart."""
+    before = platform.log
+    here = await platform.restored()
     await platform.write(4)
-    positions = platform.runtime.event_log.positions
-    here = LogName("0123456789abcdef", 3)
-    positions._name = here
     page = await platform.ask("events.read", query={"limit": 2})
     assert page["next_cursor"] == here.position(2)
     for cursor in (page["next_cursor"], "2"):  # a bare seq is taken as one of this log
@@ -142,8 +136,8 @@ async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
         assert [e["seq"] for e in entries["items"]] == [3, 4]
         assert await Following(platform, last_event_id=cursor).seqs(3) == [2, 3, 4]
     for other, why in (
-        (LogName("0123456789abcdef", 2), "from before the log was restored"),
-        (LogName("fedcba9876543210", 3), "of another log"),
+        (before, "from before the log was restored"),
+        (LogName("fedcba9876543210", here.epoch), "of another log"),
     ):
         for ask in (
             lambda cursor: platform.ask("events.read", query={"after": cursor}),
@@ -169,12 +163,12 @@ FORGET_AFTER = Statement("test.forget_after", "DELETE FROM events WHERE seq > :s
 async def test_an_open_stream_ends_when_the_log_falls_back_behind_it(platform):
     await platform.write(5)
     reader = Following(platform, after="4")
-    assert [(await reader.next()).id for _ in range(2)] == [at(4), at(5)]
+    assert [(await reader.next()).id for _ in range(2)] == [platform.at(4), platform.at(5)]
     waiting = asyncio.create_task(reader.next())
     await platform.database.commit([FORGET_AFTER(seq=2)], frozenset({"sequenced"}))
     with pytest.raises(PositionGone) as gone:
         await waiting
-    assert gone.value.extra == {"position": at(2)}
+    assert gone.value.extra == {"position": platform.at(2)}
 
 
 async def test_a_tail_starts_over_when_its_last_event_is_gone(platform):
@@ -211,7 +205,11 @@ async def test_a_page_reads_a_bounded_part_and_still_misses_nothing(platform):
     await platform.write(SCANNED_MAX + 10)
     await platform.emit(Burnt("note_3"))
     page = await platform.ask("events.read", query={"type": "notes.note.burnt"})
-    assert page == {"items": [], "next_cursor": at(SCANNED_MAX), "position": at(SCANNED_MAX)}
+    assert page == {
+        "items": [],
+        "next_cursor": platform.at(SCANNED_MAX),
+        "position": platform.at(SCANNED_MAX),
+    }
     items, _ = await follow(platform, type="notes.note.burnt")
     assert [e["subject"] for e in items] == ["note_3"]
 
@@ -298,11 +296,11 @@ async def test_the_stream_says_where_it_starts_and_then_what_happens(platform):
     await platform.write(3)
     reader = Following(platform)
     ready = await reader.next()
-    assert (ready.event, ready.id) == ("ready", at(3))
-    assert msgspec.json.decode(ready.data) == {"position": at(3)}
+    assert (ready.event, ready.id) == ("ready", platform.at(3))
+    assert msgspec.json.decode(ready.data) == {"position": platform.at(3)}
     await platform.write(2)
     items = [await reader.next() for _ in range(2)]
-    assert [item.id for item in items] == [at(4), at(5)]
+    assert [item.id for item in items] == [platform.at(4), platform.at(5)]
     event = msgspec.json.decode(items[0].data)
     assert (event["seq"], event["subject"]) == (4, "note_3")
     await reader.items.aclose()
@@ -313,12 +311,12 @@ async def test_the_stream_waits_for_a_wake_and_resumes_where_it_broke(platform):
     await reader.next()
     waiting = asyncio.create_task(reader.next())
     await platform.write(1)
-    assert (await waiting).id == at(1)
+    assert (await waiting).id == platform.at(1)
     await reader.items.aclose()
 
     await platform.write(260)
     resumed = Following(platform, last_event_id="1", after="200")
-    assert (await resumed.next()).id == at(1)
+    assert (await resumed.next()).id == platform.at(1)
     assert await resumed.seqs(260) == list(range(2, 262))
     await resumed.items.aclose()
 
@@ -329,25 +327,33 @@ async def test_the_stream_filters_and_hides(platform):
     await platform.write(5)
     await platform.emit(Named("user_a", "Ada"))
     item = await reader.next()
-    assert item.id == at(6)
+    assert item.id == platform.at(6)
     assert msgspec.json.decode(item.data)["data"]["name"] is None
     await reader.items.aclose()
     with pytest.raises(Invalid):
         await Following(platform, filter="data.").next()
 
 
-async def test_a_closed_stream_leaves_no_listener(platform):
-    def listening():
-        return {name: len(events) for name, events in platform.runtime.board._listeners.items()}
-
+async def test_a_closed_stream_leaves_no_listener(platform, monkeypatch):
     await platform.write(1)
-    assert platform.runtime.event_log.seen >= 0  # from here on the process's own reader listens
-    before = listening()
+    assert platform.runtime.event_log.seen >= 0  # the process's own reader listens already
+    listening, listen = [], Notifier.listen
+
+    @contextmanager
+    def noted(board, *names):
+        with listen(board, *names) as signal:
+            listening.append(signal)
+            try:
+                yield signal
+            finally:
+                listening.remove(signal)
+
+    monkeypatch.setattr(Notifier, "listen", noted)
     reader = Following(platform, after="0")
     assert await reader.seqs(2) == [0, 1]
-    assert listening() != before
+    assert listening != []
     await reader.items.aclose()
-    assert listening() == before
+    assert listening == []
 
 
 async def test_the_schema_of_a_type(platform):
