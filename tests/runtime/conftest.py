@@ -4,14 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
-from mainspring.runtime.database_clock import DatabaseClock
-from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
-from mainspring.testing.clock import FakeClock, SeededEntropy
+from mainspring.testing.clock import FakeClock
+from tests.runtime.bare_runtime import bare_runtime
 from tests.runtime.links import links
 
 
@@ -29,18 +26,4 @@ def services() -> list[Service]:
 async def runtime(
     database: Database, tmp_path: Path, clock: FakeClock, services: list[Service]
 ) -> Runtime:
-    entropy = SeededEntropy(1)
-    keyring = FileKeyring(tmp_path / "keyring.json", clock=clock, entropy=entropy)
-    await keyring.open()
-    runtime = Runtime(
-        database,
-        services,
-        keyring=keyring,
-        sealer=FieldEncryption(database, keyring, entropy),
-        resources={DatabaseClock: DatabaseClock(clock)},
-        telemetry=Rollups(clock),
-        clock=clock,
-        entropy=entropy,
-    )
-    await runtime.migrate()
-    return runtime
+    return await bare_runtime(database, tmp_path, services, clock=clock)

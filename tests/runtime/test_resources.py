@@ -3,14 +3,11 @@
 import threading
 from pathlib import Path
 
-from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database
-from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.runtime import Runtime
-from mainspring.testing.clock import FakeClock, SeededEntropy
+from mainspring.testing.clock import FakeClock
+from tests.runtime.bare_runtime import bare_runtime
 
 CLOSED: list[tuple[str, bool]] = []
 
@@ -40,17 +37,8 @@ async def test_the_last_made_is_closed_first(database: Database, tmp_path: Path)
     shelves.provide(Client, needs=(Pool,))
     shelves.provide(Counts)
     shelves.provide(Pool, needs=(Clock,))
-    clock, entropy = FakeClock(), SeededEntropy(1)
-    keyring = FileKeyring(tmp_path / "keyring.json", clock=clock, entropy=entropy)
-    runtime = Runtime(
-        database,
-        [shelves],
-        keyring=keyring,
-        sealer=FieldEncryption(database, keyring, entropy),
-        telemetry=Rollups(clock),
-        clock=clock,
-        entropy=entropy,
-    )
+    clock = FakeClock()
+    runtime = await bare_runtime(database, tmp_path, [shelves], clock=clock)
     pool = runtime.resources[Pool]
     assert runtime.resources[Client].pool is pool
     assert pool.clock is clock

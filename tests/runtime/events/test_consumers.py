@@ -6,8 +6,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.event import Envelope
@@ -16,11 +14,9 @@ from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query, Statement, Table
 from mainspring.ports.bus import Bus
 from mainspring.ports.database import Database
-from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.cursors import LEASE_S, ClaimedCursor, CursorMoved, Cursors
-from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.runtime import Runtime
-from mainspring.testing.clock import FakeClock, SeededEntropy
+from mainspring.testing.clock import FakeClock
+from tests.runtime.bare_runtime import bare_runtime
 from tests.runtime.events.memory_bus import PARTITIONS, MemoryBus
 
 ORDERS = 12
@@ -68,20 +64,13 @@ class Shop:
     def __init__(
         self, database: Database, folder: Path, bus: Bus | None, seed: int = 1, *others: Service
     ) -> None:
-        self.clock = FakeClock()
-        entropy = SeededEntropy(seed)
-        self.keyring = FileKeyring(folder / f"{seed}.json", clock=self.clock, entropy=entropy)
-        sealer = FieldEncryption(database, self.keyring, entropy, self.clock)
-        self.database = database
-        self.runtime = Runtime(
-            database, [shop, *others], keyring=self.keyring, sealer=sealer, clock=self.clock,
-            entropy=entropy, bus=bus, telemetry=Rollups(self.clock),
-            resources={DatabaseClock: DatabaseClock(self.clock)},
-        )  # fmt: skip
+        self.database, self.clock = database, FakeClock()
+        self._made = bare_runtime(
+            database, folder, [shop, *others], clock=self.clock, seed=seed, bus=bus
+        )
 
     async def open(self) -> "Shop":
-        await self.keyring.open()
-        await self.runtime.migrate()
+        self.runtime = await self._made
         await self.runtime.prepare()
         return self
 
@@ -211,8 +200,7 @@ async def test_a_process_takes_over_where_another_stopped(
     database: Database, tmp_path: Path
 ) -> None:
     first = await Shop(database, tmp_path, None).open()
-    second = Shop(database, tmp_path, None, seed=2)
-    await second.keyring.open()
+    second = await Shop(database, tmp_path, None, seed=2).open()
     await first.runtime.sequencer.start()
     await first.runtime.consumer_runner.start()
     await first.pay("a")
