@@ -28,6 +28,7 @@ from mainspring.kernel.event_log import EventLog, LogEntry
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.job import Job, JobFailed, RetryAfter, Snooze
 from mainspring.kernel.job_admin import JobAdmin
+from mainspring.kernel.lru_cache import ExpiringCache, LruCache
 from mainspring.kernel.measure import Measure, Measured, Measures
 from mainspring.kernel.metric import Counter, Gauge, Histogram
 from mainspring.kernel.money import (
@@ -66,6 +67,7 @@ __all__ = [
     "Entropy",
     "Envelope",
     "EventLog",
+    "ExpiringCache",
     "Failure",
     "FieldError",
     "FieldErrors",
@@ -80,6 +82,7 @@ __all__ = [
     "JobAdmin",
     "JobFailed",
     "LogEntry",
+    "LruCache",
     "Measure",
     "Measured",
     "Measures",

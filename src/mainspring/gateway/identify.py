@@ -2,13 +2,13 @@
 
 import asyncio
 import re
-from collections import OrderedDict
 from hashlib import blake2b
 
 from mainspring.kernel.authority import Authenticator, Identity
 from mainspring.kernel.call import ANONYMOUS, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Unauthenticated, Unavailable
+from mainspring.kernel.lru_cache import LruCache
 from mainspring.kernel.pool import Pool
 
 IDENTITIES_BYTES_MAX = 64 << 20  # of remembered credentials together, by ``Known.size_bytes``
@@ -64,8 +64,6 @@ class Identities:
         "_authenticator",
         "_by_caller",
         "_by_tag",
-        "_bytes",
-        "_bytes_max",
         "_clock",
         "_heard_ms",
         "_known",
@@ -83,14 +81,14 @@ class Identities:
     ) -> None:
         self._authenticator = authenticator
         self._clock = clock
-        self._bytes = 0
-        self._bytes_max = bytes_max
         self._asking = Pool("log-ins being checked", LOOKUPS_MAX, LOOKUPS_SHARE)
         self._silence_max_ms = silence_max_ms
         self._heard_ms = clock.now_ms()
-        self._known: OrderedDict[bytes, CachedIdentity] = OrderedDict()
+        self._known: LruCache[bytes, CachedIdentity] = LruCache(
+            bytes_max, size_of=lambda known: known.size_bytes, dropped=self._drop
+        )
         self._by_tag: dict[str, set[bytes]] = {}
-        self._by_caller: dict[str, OrderedDict[bytes, None]] = {}
+        self._by_caller: dict[str, dict[bytes, None]] = {}  # the next to go first
         self._lookups: dict[bytes, _Lookup] = {}
 
     def recall(self, header: bytes, now_ms: int) -> CachedIdentity | None:
@@ -101,8 +99,6 @@ class Identities:
             return None
         if self._silence_max_ms is not None and now_ms - self._heard_ms > self._silence_max_ms:
             return None
-        self._known.move_to_end(key)
-        self._by_caller[known.limit_key].move_to_end(key)
         return known
 
     async def look_up(self, header: bytes, holder: str) -> CachedIdentity:
@@ -145,16 +141,15 @@ class Identities:
             until_ms = min(until_ms, identity.expires_ms)
             if until_ms <= now_ms:
                 raise Unauthenticated("the credential has expired")
-        self._drop(key)
+        self._known.pop(key)
         known = CachedIdentity(identity.caller, until_ms, identity.tags)
         own = self._by_caller.get(known.limit_key)
         if own is not None and len(own) >= CREDENTIALS_SHARE:
-            self._drop(next(iter(own)))
-        while self._known and self._bytes + known.size_bytes > self._bytes_max:
-            self._drop(next(iter(self._known)))
-        self._known[key] = known
-        self._bytes += known.size_bytes
-        self._by_caller.setdefault(known.limit_key, OrderedDict())[key] = None
+            self._known.pop(next(iter(own)))
+        if not self._known.put(key, known):
+            known.dropped = True
+            return known
+        self._by_caller.setdefault(known.limit_key, {})[key] = None
         for tag in identity.tags:
             self._by_tag.setdefault(tag, set()).add(key)
         return known
@@ -162,14 +157,13 @@ class Identities:
     def forget(self, tag: str) -> None:
         """Drop every credential with this tag, before the next call is identified."""
         for key in self._by_tag.get(tag, frozenset()).copy():
-            self._drop(key)
+            self._known.pop(key)
         for lookup in self._lookups.values():
             lookup.forgotten.add(tag)
 
     def forget_all(self) -> None:
         """Drop everything, as when revocations may have been missed."""
-        for key in list(self._known):
-            self._drop(key)
+        self._known.clear()
         for lookup in self._lookups.values():
             lookup.forgotten.add("*")
 
@@ -177,12 +171,8 @@ class Identities:
         """Note that the feed of revocations is up to date now."""
         self._heard_ms = self._clock.now_ms()
 
-    def _drop(self, key: bytes) -> None:
-        known = self._known.pop(key, None)
-        if known is None:
-            return
+    def _drop(self, key: bytes, known: CachedIdentity) -> None:
         known.dropped = True
-        self._bytes -= known.size_bytes
         own = self._by_caller[known.limit_key]
         del own[key]
         if not own:

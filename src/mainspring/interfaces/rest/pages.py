@@ -1,7 +1,6 @@
 """What is served beside the operations: health, metrics, status, and the reference."""
 
 import re
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from importlib.resources import files
@@ -23,6 +22,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Malformed, Unavailable
 from mainspring.kernel.etag import tag_of
 from mainspring.kernel.invocation import Outcome
+from mainspring.kernel.lru_cache import LruCache
 from mainspring.kernel.operation import OperationVariant
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.registry import Registry
@@ -69,8 +69,9 @@ class Pages:
         self._status = status
         self._prove = prove
         self._make_call = make_call
-        self._documents: OrderedDict[tuple[int, ...], _Written] = OrderedDict()
-        self._documents_bytes = 0
+        self._documents: LruCache[tuple[bool, tuple[_Same, ...]], _Written] = LruCache(
+            DOCUMENTS_BYTES_MAX, size_of=lambda written: written.size_bytes
+        )
         services = registry.services.values()
         self._document = OpenApiDocument(services, title=title, version=version("mainspring"))
         self._on_loopback = is_loopback(rest.settings.host)
@@ -172,29 +173,39 @@ class Pages:
 
         It is written at the first call that asks for it; nothing is awaited, so only by that one.
         """
-        key = (known, *map(id, shapes))
+        key = (known, tuple(map(_Same, shapes)))
         written = self._documents.get(key)
         if written is None:
             shown = [s for service in shapes for s in service if known or s.public]
-            written = _Written(_encode(self._document.build(shown)), shapes)
-            self._documents[key] = written
-            self._documents_bytes += written.size_bytes
-            while self._documents_bytes > DOCUMENTS_BYTES_MAX and len(self._documents) > 1:
-                self._documents_bytes -= self._documents.popitem(last=False)[1].size_bytes
-        self._documents.move_to_end(key)
+            written = _Written(_encode(self._document.build(shown)))
+            self._documents.put(key, written)
         return written
 
 
+class _Same:
+    """A list that a service gives again while nothing has changed: equal to itself only."""
+
+    __slots__ = ("shapes",)
+
+    def __init__(self, shapes: Sequence[OperationVariant]) -> None:
+        self.shapes = shapes
+
+    def __hash__(self) -> int:
+        return id(self.shapes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.shapes is self.shapes
+
+
 class _Written:
-    """A document as it is answered. It holds its shapes, for their ids are its key."""
+    """A document as it is answered."""
 
-    __slots__ = ("etag", "packed", "plain", "shapes", "size_bytes")
+    __slots__ = ("etag", "packed", "plain", "size_bytes")
 
-    def __init__(self, plain: bytes, shapes: list[Sequence[OperationVariant]]) -> None:
+    def __init__(self, plain: bytes) -> None:
         self.plain = plain
         self.packed = gzip(plain)
         self.etag = tag_of(plain)
-        self.shapes = shapes
         self.size_bytes = 4 * len(plain) + len(self.packed)  # what it was written from takes more
 
 

@@ -9,6 +9,7 @@ brings them up to date first, any number of processes at once, and losing them l
 from collections.abc import Sequence
 
 from mainspring.kernel import merkle
+from mainspring.kernel.lru_cache import LruCache
 from mainspring.kernel.merkle import LogDamaged
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
@@ -49,7 +50,7 @@ class Tree:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._blocks: dict[tuple[int, int, int], list[bytes]] = {}
+        self._blocks: LruCache[tuple[int, int, int], list[bytes]] = LruCache(BLOCKS_HELD_MAX)
         self._grown_to = 0
 
     async def size(self) -> int:
@@ -107,9 +108,8 @@ class Tree:
         count = min((size >> (BLOCK_HEIGHT * level)) - number * BLOCK_HASHES, BLOCK_HASHES)
         key = (level, number, count)
         if (block := self._blocks.get(key)) is None:
-            if len(self._blocks) >= BLOCKS_HELD_MAX:
-                del self._blocks[next(iter(self._blocks))]
-            block = self._blocks[key] = await self._read(level, number, count)
+            block = await self._read(level, number, count)
+            self._blocks.put(key, block)
         return merkle.root_of(block[offset : offset + (1 << rest)])
 
     async def _read(self, level: int, number: int, count: int) -> list[bytes]:

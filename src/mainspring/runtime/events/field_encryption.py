@@ -9,6 +9,7 @@ personal fields (``"sealed": null``): nobody comes back into the log by a late j
 """
 
 import base64
+import threading
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.clock import Clock, Entropy, SystemClock
 from mainspring.kernel.errors import Rerun
 from mainspring.kernel.event import Envelope, StagedEvent
+from mainspring.kernel.lru_cache import ExpiringCache, LruCache
 from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
@@ -60,14 +62,16 @@ class _Held(msgspec.Struct, frozen=True):
     """An unsealed key; ``sealed`` is set while its row is not known to be stored."""
 
     key: bytes
-    until_s: float
     sealed: bytes | None = None
 
 
 class FieldEncryption:
-    """Seals and reveals the personal fields of one database's events."""
+    """Seals and reveals the personal fields of one database's events.
 
-    __slots__ = ("_clock", "_database", "_drops", "_entropy", "_held", "_keyring", "_new")
+    Calls inside a transaction come from another thread.
+    """
+
+    __slots__ = ("_clock", "_database", "_drops", "_entropy", "_held", "_keyring", "_lock", "_new")
 
     def __init__(
         self,
@@ -80,8 +84,9 @@ class FieldEncryption:
         self._keyring = keyring
         self._clock = clock
         self._entropy = entropy
-        self._held: dict[_Person, _Held] = {}
-        self._new: dict[_Person, _Held] = {}
+        self._lock = threading.Lock()  # around what follows
+        self._held: ExpiringCache[_Person, _Held] = ExpiringCache(KEYS_HELD_MAX)
+        self._new: LruCache[_Person, _Held] = LruCache(KEYS_HELD_MAX)
         self._drops = 0
 
     async def encode(self, event: StagedEvent, call: Call) -> tuple[bytes, list[Write]]:
@@ -162,9 +167,10 @@ class FieldEncryption:
 
     def forget(self, tenant: str, person: str) -> None:
         """Drop a person's key from memory."""
-        self._drops += 1
-        self._held.pop((tenant, person), None)
-        self._new.pop((tenant, person), None)
+        with self._lock:
+            self._drops += 1
+            self._held.pop((tenant, person))
+            self._new.pop((tenant, person))
 
     def on_commit(self, call: Call, events: Sequence[StagedEvent]) -> None:
         """Drop the keys of those a commit of this process has erased."""
@@ -218,31 +224,27 @@ class FieldEncryption:
         if row is not None and row.sealed == _DESTROYED:
             return None
         if row is not None:
-            self._new.pop((call.tenant, person), None)
             return self._hold(call.tenant, person, row.sealed, drops)
-        made = self._new.get((call.tenant, person))
-        if made is None:
-            key = self._entropy.token(_KEY_BYTES)
-            made = _Held(key, 0.0, self._keyring.seal(key, purpose=_PURPOSE))
-            _put(self._new, (call.tenant, person), made)
+        with self._lock:
+            made = self._new.get((call.tenant, person))
+            if made is None:
+                key = self._entropy.token(_KEY_BYTES)
+                made = _Held(key, self._keyring.seal(key, purpose=_PURPOSE))
+                self._new.put((call.tenant, person), made)
         return made
 
     def _fresh(self, tenant: str, person: str) -> _Held | None:
-        held = self._held.get((tenant, person))
-        return held if held is not None and self._clock.monotonic_s() < held.until_s else None
+        with self._lock:
+            return self._held.get((tenant, person), self._clock.monotonic_s())
 
     def _hold(self, tenant: str, person: str, sealed: bytes, drops: int) -> _Held:
-        key = self._keyring.unseal(sealed, purpose=_PURPOSE)
-        held = _Held(key, self._clock.monotonic_s() + KEY_HELD_S)
-        if drops == self._drops:  # else the row may have been read before somebody's erasure
-            _put(self._held, (tenant, person), held)
+        held = _Held(self._keyring.unseal(sealed, purpose=_PURPOSE))
+        now_s = self._clock.monotonic_s()
+        with self._lock:
+            self._new.pop((tenant, person))
+            if drops == self._drops:  # else the row may have been read before somebody's erasure
+                self._held.put((tenant, person), held, now_s, now_s + KEY_HELD_S)
         return held
-
-
-def _put(keys: dict[_Person, _Held], at: _Person, held: _Held) -> None:
-    if len(keys) >= KEYS_HELD_MAX:
-        keys.clear()  # in one step, because calls inside a transaction come from another thread
-    keys[at] = held
 
 
 def _is_sealed(value: object) -> bool:

@@ -8,6 +8,7 @@ effect.
 """
 
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ import msgspec
 from mainspring.kernel.call import Call, Caller
 from mainspring.kernel.errors import AnswerGone, InFlight, KeyRequired, KeyReused, Malformed
 from mainspring.kernel.invocation import Headers, Outcome
+from mainspring.kernel.lru_cache import LruCache
 from mainspring.kernel.operation import Operation, Raw
 from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database
@@ -144,12 +146,13 @@ _FORGET_PERSON = Statement(
 class Answers:
     """Makes the writes that keep an answer, and reads it back."""
 
-    __slots__ = ("_database", "_keyring", "_untrimmed")
+    __slots__ = ("_counting", "_database", "_keyring", "_untrimmed")
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
-        self._untrimmed: dict[bytes, int] = {}
+        self._counting = threading.Lock()  # a call inside a transaction is of another thread
+        self._untrimmed: LruCache[bytes, int] = LruCache(ACCOUNTS_MAX)
 
     def remember(
         self,
@@ -222,13 +225,12 @@ class Answers:
             (day + 1) * ANSWER_KEPT_MS,
         )
         keep: list[Write] = [ANSWER_BODIES.insert(row, on_conflict=None)]
-        untrimmed = self._untrimmed.pop(account, 0) + len(body)
-        if untrimmed >= TRIM_EVERY_BYTES:
+        with self._counting:
+            untrimmed = (self._untrimmed.get(account) or 0) + len(body)
+            trims = untrimmed >= TRIM_EVERY_BYTES
+            self._untrimmed.put(account, 0 if trims else untrimmed)
+        if trims:
             keep.append(TRIM_ANSWER_BODIES(account=account, share=SHARE_BYTES_MAX))
-            untrimmed = 0
-        if len(self._untrimmed) >= ACCOUNTS_MAX:
-            self._untrimmed.clear()
-        self._untrimmed[account] = untrimmed
         return digest, keep
 
     async def replay(self, idempotency: Idempotency, now_ms: int) -> Outcome | None:

@@ -1,9 +1,8 @@
 """How each collection looks to those who describe the API: JSON Schemas of its records."""
 
-from collections import OrderedDict
 from typing import Any
 
-from mainspring import Call
+from mainspring import Call, LruCache
 from mainspring.kernel.operation import OperationVariant
 from mainspring.services.records.access import Action, scope_of
 from mainspring.services.records.api import COLLECTIONS_READ, RecordsSettings, service
@@ -25,21 +24,17 @@ class DescribedCollections:
     """What a tenant's collections look like to those with the same scopes, and as of when."""
 
     def __init__(self) -> None:
-        self._lists: OrderedDict[_Viewer, tuple[Epoch, list[OperationVariant]]] = OrderedDict()
+        self._lists: LruCache[_Viewer, tuple[Epoch, list[OperationVariant]]]
+        self._lists = LruCache(DESCRIBED_MAX)
 
     def at(self, viewer: _Viewer, epoch: Epoch) -> list[OperationVariant] | None:
         """Return what was kept, if nothing has changed since."""
         found = self._lists.get(viewer)
-        if found is None or found[0] != epoch:
-            return None
-        self._lists.move_to_end(viewer)
-        return found[1]
+        return None if found is None or found[0] != epoch else found[1]
 
     def keep(self, viewer: _Viewer, epoch: Epoch, shapes: list[OperationVariant]) -> None:
-        """Keep a list; the one that was asked for longest ago goes when there are too many."""
-        self._lists[viewer] = (epoch, shapes)
-        while len(self._lists) > DESCRIBED_MAX:
-            self._lists.popitem(last=False)
+        """Keep a list."""
+        self._lists.put(viewer, (epoch, shapes))
 
 
 service.provide(DescribedCollections)

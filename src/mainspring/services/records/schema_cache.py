@@ -12,6 +12,7 @@ from mainspring import (
     Call,
     Failure,
     Forbidden,
+    LruCache,
     NotFound,
     Rerun,
     Unauthenticated,
@@ -36,25 +37,23 @@ class SchemaCache:
     """The collections that this process has compiled, and which version it saw last."""
 
     def __init__(self) -> None:
-        self._compiled: dict[tuple[str, int], CompiledCollection] = {}
-        self._heads: dict[tuple[str, str], Head] = {}
+        self._compiled: LruCache[tuple[str, int], CompiledCollection] = LruCache(CACHED_MAX)
+        self._heads: LruCache[tuple[str, str], Head] = LruCache(CACHED_MAX)
 
     def compiled(self, collection: str, version: int) -> CompiledCollection | None:
         """Return this version of a collection, by its id."""
         return self._compiled.get((collection, version))
 
     def compile(self, row: CollectionRow) -> CompiledCollection:
-        """Compile what is stored, and keep it; the oldest one goes when there are too many."""
-        while len(self._compiled) >= CACHED_MAX:
-            self._compiled.pop(next(iter(self._compiled)))
-        made = self._compiled[(row.id, row.version)] = compile_row(row)
+        """Compile what is stored, and keep it."""
+        made = compile_row(row)
+        self._compiled.put((row.id, row.version), made)
         return made
 
     def saw(self, tenant: str, name: str, head: Head) -> None:
         """Note which version was current a moment ago."""
-        while len(self._heads) >= CACHED_MAX:
-            self._heads.pop(next(iter(self._heads)))
-        self._heads[(tenant, name)] = head
+        if self._heads.get((tenant, name)) != head:
+            self._heads.put((tenant, name), head)
 
     def last(self, tenant: str, name: str) -> CompiledCollection | None:
         """Return the version that was current when this process looked last."""
@@ -63,7 +62,7 @@ class SchemaCache:
 
     def forget(self, tenant: str, name: str) -> None:
         """No longer take what was seen last for current."""
-        self._heads.pop((tenant, name), None)
+        self._heads.pop((tenant, name))
 
 
 service.provide(SchemaCache)

@@ -6,7 +6,7 @@ delivery sends it asks for itself.
 
 from collections.abc import Iterable
 
-from mainspring import Call, Caller, Envelope
+from mainspring import Call, Caller, Envelope, ExpiringCache
 from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.services.webhooks.api import service
 from mainspring.services.webhooks.model import EventRoute
@@ -21,18 +21,17 @@ class HeldActors:
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, str], tuple[int, Caller | None]] = {}
+        self._held: ExpiringCache[tuple[str, str], tuple[Caller | None]] = ExpiringCache(HELD_MAX)
 
     async def acting(self, call: Call, actor: str) -> Call | None:
         """Return a call of this actor, to read with; None when there is no such caller."""
         key = (call.tenant, actor)
-        until_ms, caller = self._held.get(key, (0, None))
-        if not call.now_ms < until_ms <= call.now_ms + HELD_MS:
+        if (held := self._held.get(key, call.now_ms)) is None:
             acting = await acting_for(call, actor)
-            if len(self._held) >= HELD_MAX:
-                self._held.clear()
-            self._held[key] = (call.now_ms + HELD_MS, acting.caller if acting else None)
+            held = (acting.caller if acting else None,)
+            self._held.put(key, held, call.now_ms, call.now_ms + HELD_MS)
             return acting
+        (caller,) = held
         return None if caller is None else call.of(caller)
 
 

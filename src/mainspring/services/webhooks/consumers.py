@@ -1,6 +1,6 @@
 """Routing: every event of the log to the endpoints that want it."""
 
-from mainspring import Call, Envelope, EventLog
+from mainspring import Call, Envelope, EventLog, LruCache
 from mainspring.services.webhooks import store
 from mainspring.services.webhooks.acting import allowed
 from mainspring.services.webhooks.api import WebhookSettings, service
@@ -16,7 +16,7 @@ class HeldRoutes:
     __slots__ = ("_by_tenant",)
 
     def __init__(self) -> None:
-        self._by_tenant: dict[str, tuple[int, str, Routes]] = {}
+        self._by_tenant: LruCache[str, tuple[int, str, Routes]] = LruCache(TENANTS_HELD_MAX)
 
     async def of(self, call: Call, seq: int) -> Routes:
         """Return routes that know every endpoint from before event ``seq``.
@@ -34,10 +34,7 @@ class HeldRoutes:
             routes = held[2]
         else:
             routes = await _routes(call)
-        self._by_tenant.pop(call.tenant, None)
-        if len(self._by_tenant) >= TENANTS_HELD_MAX:
-            del self._by_tenant[next(iter(self._by_tenant))]
-        self._by_tenant[call.tenant] = (seen, revision, routes)
+        self._by_tenant.put(call.tenant, (seen, revision, routes))
         return routes
 
 
