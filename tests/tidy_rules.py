@@ -271,6 +271,50 @@ def nothing_grows_without_bound(source: Source) -> Iterator[Finding]:
             yield Finding(source.path, call.lineno, "a cache without a maximum")
 
 
+LRU_CACHE = "src/mainspring/kernel/lru_cache.py"
+
+
+def caches_are_lru_caches(source: Source) -> Iterator[Finding]:
+    """What is forgotten to make room is kept in an ``LruCache``: nobody pushes out by hand."""
+    if not source.shipped or source.path == LRU_CACHE:
+        return
+    for node in ast.walk(source.tree):
+        if (
+            any(name.partition(".")[0] == "cachetools" for name in imports(node))
+            or (isinstance(node, ast.Delete) and any(map(_takes_its_first, node.targets)))
+            or (isinstance(node, ast.Call) and _pushes_out(node))
+            or (isinstance(node, ast.If) and _clears_when_full(node))
+        ):
+            what = "makes room by hand: keep it in a mainspring.kernel.lru_cache.LruCache"
+            yield Finding(source.path, node.lineno, what)
+
+
+def _takes_its_first(target: ast.expr) -> bool:
+    """``kept[next(iter(kept))]``"""
+    return isinstance(target, ast.Subscript) and (
+        ast.unparse(target.slice) == f"next(iter({ast.unparse(target.value)}))"
+    )
+
+
+def _pushes_out(call: ast.Call) -> bool:
+    """``kept.popitem(last=False)``, ``kept.pop(next(iter(kept)))``"""
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    if call.func.attr == "popitem":
+        return any(keyword.arg == "last" for keyword in call.keywords)
+    first = f"next(iter({ast.unparse(call.func.value)}))"
+    return call.func.attr == "pop" and [ast.unparse(a) for a in call.args[:1]] == [first]
+
+
+def _clears_when_full(branch: ast.If) -> bool:
+    """``if len(kept) >= KEPT_MAX: kept.clear()``"""
+    measured = re.search(r"len\(([\w.]+)\) >=? ", ast.unparse(branch.test))
+    return measured is not None and any(
+        isinstance(line, ast.Expr) and ast.unparse(line) == f"{measured[1]}.clear()"
+        for line in branch.body
+    )
+
+
 def structs_are_frozen(source: Source) -> Iterator[Finding]:
     if not source.shipped:
         return
@@ -566,6 +610,7 @@ RULES: tuple[Rule, ...] = (
     tests_do_not_sleep,
     tests_can_fail,
     nothing_grows_without_bound,
+    caches_are_lru_caches,
     structs_are_frozen,
     sql_has_its_room,
     sql_takes_parameters,
