@@ -7,7 +7,14 @@ import msgspec
 import pytest
 
 from mainspring.kernel.call import Caller
-from mainspring.kernel.errors import Invalid, NeedsIndex, NotFound, Rerun, Unauthenticated
+from mainspring.kernel.errors import (
+    Invalid,
+    NeedsIndex,
+    NotFound,
+    PreconditionFailed,
+    Rerun,
+    Unauthenticated,
+)
 from mainspring.kernel.table import Query
 from mainspring.services.records import service
 from mainspring.services.records.api import (
@@ -131,6 +138,37 @@ async def test_stored_records_follow_the_schema(platform: Platform) -> None:
     assert await platform.everything("posts", filter="state == 'new'") == [*wanted, added]
     kinds = [kind for kind, _ in await platform.events()]
     assert kinds[-1] == "records.collection.updated"
+
+
+async def test_a_tag_is_of_one_representation(platform: Platform) -> None:
+    """A record shown under a new schema is not the one its reader holds, though nobody wrote it."""
+    await platform.make("posts", TITLE)
+    made = [await platform.add("posts", title=f"t{i}") for i in range(2)]
+    where = {"collection": "posts", "id": made[0]["id"]}
+    seen: dict[str | None, Any] = {}
+
+    async def tag() -> str | None:
+        outcome = await platform.run("get_record", **where)
+        assert seen.setdefault(outcome.etag, read(outcome)) == read(outcome)
+        return outcome.etag
+
+    before = await tag()
+    state = {"name": "state", "type": "text", "required": True, "default": "new"}
+    await _change(platform, "posts", fields=[TITLE, state])
+    pending = await tag()
+    assert pending != before
+    body = {"title": "changed"}
+    with pytest.raises(PreconditionFailed):
+        await platform.run("update_record", if_match=before, **where, body=body)
+    same = await platform.run("update_record", if_match=pending, **where, body={"state": "new"})
+    assert same.etag == pending
+    changed = await platform.run("update_record", if_match=pending, **where, body=body)
+    assert await tag() == changed.etag
+    await platform.work()
+    assert await tag() == changed.etag
+    with pytest.raises(PreconditionFailed):
+        await platform.run("delete_record", if_match=pending, **where)
+    await platform.run("delete_record", if_match=changed.etag, **where)
 
 
 async def test_a_large_collection_is_brought_along_page_by_page(platform: Platform) -> None:

@@ -33,7 +33,7 @@ def written(
     collection: CompiledCollection,
     record: dict[str, Any],
     raw: msgspec.Raw,
-    version: int,
+    etag: str,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Response[msgspec.Raw]:
     """Answer with a record as it is now, its text being ``raw``; with 204 to who may not view it.
@@ -41,16 +41,27 @@ def written(
     Those get no tag either: it would tell of changes that are not theirs.
     """
     if access.may_view(call, collection, record):
-        return Response(raw, etag=version_tag(version), headers=headers)
+        return Response(raw, etag=etag, headers=headers)
     return Response(NOTHING, status=204, headers=headers)
 
 
+def tag_as_shown(collection: CompiledCollection, version: int, schema_version: int | None) -> str:
+    """The entity tag of a record as its collection shows it.
+
+    One that is still stored under an older layout is shown under the new one: that is another
+    representation of the same version, and has a tag of its own.
+    """
+    if (schema_version or 0) >= collection.layout:
+        return version_tag(version)
+    return version_tag(version, collection.layout)
+
+
 def require_match(
-    call: Call, collection: CompiledCollection, record: dict[str, Any], version: int
+    call: Call, collection: CompiledCollection, record: dict[str, Any], etag: str
 ) -> None:
-    """Compare ``If-Match`` with a record's version, which only who may view the record is told."""
+    """Compare ``If-Match`` with a record's tag, which only who may view the record is told."""
     try:
-        call.require_match(version_tag(version))
+        call.require_match(etag)
     except PreconditionFailed:
         if access.may_view(call, collection, record):
             raise

@@ -28,7 +28,7 @@ async def upload_file(
     call: Call, collection: str, id: str, field: str, upload: Upload
 ) -> Response[msgspec.Raw]:
     current = await _changeable(call, collection, id, field)
-    shown.require_match(call, current.collection, current.record, current.version)
+    shown.require_match(call, current.collection, current.record, current.etag)
     file = StoredFile(
         upload.key, upload.filename, upload.media_type, upload.size_bytes, upload.sha256
     )

@@ -33,6 +33,7 @@ class Current(msgspec.Struct, frozen=True):
 
     collection: CompiledCollection
     version: int
+    etag: str
     record: dict[str, Any]
     size_bytes: int
 
@@ -47,7 +48,7 @@ async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Respo
         await confirm(call, found)
         raise
     location = f"/v1/collections/{collection}/records/{made['id']}"
-    return shown.written(call, found, made, raw, 1, (("Location", location),))
+    return shown.written(call, found, made, raw, version_tag(1), (("Location", location),))
 
 
 @handles(api.get_record)
@@ -61,7 +62,7 @@ async def get_record(
     rule = access.rule_for(call, own, "view")
     if found.data is None or found.version is None:
         raise NotFound("no such record")
-    etag = version_tag(found.version)
+    etag = shown.tag_as_shown(own, found.version, found.schema_version)
     as_stored = (
         query.fields is None and query.expand is None and (found.schema_version or 0) >= own.layout
     )
@@ -85,7 +86,7 @@ async def update_record(
 ) -> Response[msgspec.Raw]:
     current = await current_record(call, collection, id, "update")
     values = _may_change(call, current, body, current.collection.read_change)
-    shown.require_match(call, current.collection, current.record, current.version)
+    shown.require_match(call, current.collection, current.record, current.etag)
     return await change_record(call, current, values)
 
 
@@ -95,7 +96,7 @@ async def replace_record(
 ) -> Response[msgspec.Raw]:
     current = await current_record(call, collection, id, "update")
     values = _may_change(call, current, body, current.collection.read_new)
-    shown.require_match(call, current.collection, current.record, current.version)
+    shown.require_match(call, current.collection, current.record, current.etag)
     return await change_record(call, current, values)
 
 
@@ -103,7 +104,7 @@ async def replace_record(
 async def delete_record(call: Call, collection: str, id: str) -> None:
     current = await current_record(call, collection, id, "delete")
     access.require(call, current.collection, "delete", current.record)
-    shown.require_match(call, current.collection, current.record, current.version)
+    shown.require_match(call, current.collection, current.record, current.etag)
     await mutations.delete(call, current.collection, current.record, current.version)
 
 
@@ -228,7 +229,7 @@ async def change_record(
     """Stage new values of a record's fields, unless they are the old ones."""
     old, collection = current.record, current.collection
     if not changed(old, values):
-        return shown.written(call, collection, old, _raw(old), current.version)
+        return shown.written(call, collection, old, _raw(old), current.etag)
     merged = {**old, **values}
     updated_ms = max(call.now_ms, created_ms(old["id"]))
     new = collection.represent(old["id"], updated_ms, merged)
@@ -237,7 +238,7 @@ async def change_record(
     if seen is not None:
         seen.give(collection, old, new)
     raw = mutations.update(call, collection, current.version, old, new, pointer)
-    return shown.written(call, collection, new, raw, current.version + 1)
+    return shown.written(call, collection, new, raw, version_tag(current.version + 1))
 
 
 async def current_record(
@@ -255,7 +256,8 @@ async def current_record(
         access.rule_for(call, own, action)
         raise NotFound(access.nowhere(pointer))
     record = own.read(found.data, found.schema_version)
-    return Current(own, found.version, record, len(found.data.encode()))
+    etag = shown.tag_as_shown(own, found.version, found.schema_version)
+    return Current(own, found.version, etag, record, len(found.data.encode()))
 
 
 def _raw(record: dict[str, Any]) -> msgspec.Raw:
