@@ -272,8 +272,8 @@ def test_an_apps_own_queues_join_the_known_ones(tmp_path: Path) -> None:
     environ = {"MAINSPRING_QUEUES__OWN__LETTERS": "5"}
     settings = load({"queues": QueueSettings}, files=[file], environ=environ)
     assert settings.of(QueueSettings).concurrency == {
-        "critical": 32, "default": 64, "bulk": 2, "notifications": 128, "webhooks": 128,
-        "reports": 4, "letters": 5,
+        "critical": 32, "default": 64, "bulk": 2, "notifications": 128, "mails": 128,
+        "platform": 16, "webhooks": 128, "reports": 4, "letters": 5,
     }  # fmt: skip
     sources = {row.path: row.source for row in settings.shown()}
     assert sources["queues.own.reports"] == "mainspring.toml:4"

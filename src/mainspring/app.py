@@ -26,6 +26,7 @@ from mainspring.kernel.authority import Authenticator
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.errors import Failure
+from mainspring.kernel.job import PLATFORM_QUEUES, QUEUES, require_queue
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.service import Service, pattern_covers
 from mainspring.kernel.user_app import App
@@ -98,6 +99,9 @@ def services_of(user_app: App | None) -> list[Service]:
     services = [*BUILT_IN, *own]
     for service in services:
         service.load()
+    for job in (job for service in own for job in service.jobs.values()):
+        if job.queue in PLATFORM_QUEUES:
+            require_queue(f"{place(job.declared)}: {job.name}", job.queue, QUEUES)
     types = [name for service in services for name in service.events]
     for consumer in (c for service in services for c in service.consumers.values()):
         for pattern in consumer.patterns:

@@ -92,6 +92,8 @@ class QueueSettings(msgspec.Struct, frozen=True):
     default: Concurrency = 64
     bulk: Concurrency = 16
     notifications: Concurrency = 128
+    mails: Concurrency = 128
+    platform: Concurrency = 16
     webhooks: Concurrency = 128
     own: dict[str, Concurrency] = msgspec.field(default_factory=dict)
 

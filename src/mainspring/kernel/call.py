@@ -433,7 +433,8 @@ class Call:
         for a queue that no service declares.
         """
         how = job if isinstance(job, ConfiguredJob) else job.configure()
-        require_queue(how.job.name, how.queue, self._context.queues)
+        if how.queue != how.job.queue:  # that one was looked at when the app started
+            require_queue(how.job.name, how.queue, self._context.queues)
         job_id = self.new_id("job")
         run_at_ms = self.now_ms if how.run_at_ms is None else how.run_at_ms
         text = how.job.encode(how.job.named(args, kwargs))

@@ -15,7 +15,9 @@ from mainspring.kernel.policy import PerKey, Rate, RatePerKey, RetryPolicy
 P = ParamSpec("P")  # what a job takes beside its call
 JobHandler = Callable[Concatenate[Any, P], Awaitable[None]]
 
-QUEUES = ("critical", "default", "bulk", "notifications", "webhooks")
+QUEUES = ("critical", "default", "bulk", "notifications")
+# The platform's own: what its services do waits for no job of an app, however many hang.
+PLATFORM_QUEUES = ("mails", "platform", "webhooks")
 PRIORITY_MAX = 9
 SNOOZES_MAX = 100_000  # of one job: one that is put off for ever is to be seen
 
@@ -45,13 +47,15 @@ class OtherVersion(Exception):
     """
 
 
-def require_queue(job: str, queue: str, known: Collection[str]) -> None:
-    """Raise Misdeclared for a queue that nobody declares: no worker would look into it."""
-    if queue not in known:
+def require_queue(job: str, queue: str, open_: Collection[str]) -> None:
+    """Raise Misdeclared for a queue that nobody declares, or that is kept for the platform."""
+    if queue not in open_:
+        kept = queue in PLATFORM_QUEUES
         raise Misdeclared(
-            f"{job} goes to the queue {queue!r}, which no service of this app declares: there are "
-            f"{', '.join(sorted(known))}; declare another with service.queue('imports', "
-            "concurrency=4)"
+            f"{job} goes to the queue {queue!r}, which "
+            f"{'the platform keeps for itself' if kept else 'no service of this app declares'}: "
+            f"there are {', '.join(sorted(open_))}; declare another with "
+            "service.queue('imports', concurrency=4)"
         )
 
 

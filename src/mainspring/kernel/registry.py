@@ -6,7 +6,7 @@ from typing import Any
 
 from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.event import EventType
-from mainspring.kernel.job import QUEUES, Job, Schedule, require_queue
+from mainspring.kernel.job import PLATFORM_QUEUES, QUEUES, Job, Schedule, require_queue
 from mainspring.kernel.measure import Measure
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.policy import OWN_CLASSES, RateClass
@@ -73,9 +73,14 @@ class Registry:
             require_queue(f"{place(job.declared)}: {job.name}", job.queue, self.queue_names)
 
     @property
-    def queue_names(self) -> frozenset[str]:
-        """Every queue that jobs of the services may go to."""
+    def open_queues(self) -> frozenset[str]:
+        """The queues that any job may go to."""
         return frozenset(QUEUES) | self.queues.keys()
+
+    @property
+    def queue_names(self) -> frozenset[str]:
+        """Every queue that there is."""
+        return self.open_queues.union(PLATFORM_QUEUES)
 
     def _require_rate_classes(self) -> None:
         """Raise Misdeclared for an operation that counts against what nobody declares."""

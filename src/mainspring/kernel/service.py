@@ -16,7 +16,7 @@ from mainspring.kernel.call import Call
 from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.event import Envelope, EventType
-from mainspring.kernel.job import QUEUES, Job, JobHandler, Schedule
+from mainspring.kernel.job import PLATFORM_QUEUES, QUEUES, Job, JobHandler, Schedule
 from mainspring.kernel.measure import HOUR_S, KEEP_DAYS, Measure
 from mainspring.kernel.metric import Metric
 from mainspring.kernel.operation import (
@@ -469,10 +469,11 @@ class Service(Contracts):
         One process runs ``concurrency`` of its jobs at a time unless ``[queues] own`` says
         otherwise.
         """
-        if not _NAME.fullmatch(name) or name in QUEUES:
+        taken = (*QUEUES, *PLATFORM_QUEUES)
+        if not _NAME.fullmatch(name) or name in taken:
             raise Misdeclared(
                 f"{self.name}: {name!r} cannot name a queue: use small letters, digits, _ as in "
-                f"'imports', and none of {', '.join(QUEUES)}"
+                f"'imports', and none of {', '.join(taken)}"
             )
         if concurrency < 1:
             raise Misdeclared(f"{self.name}: queue {name} runs at least one job at a time")

@@ -52,7 +52,10 @@ from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier
 
-CONCURRENCY = {"critical": 32, "default": 64, "bulk": 16, "notifications": 128, "webhooks": 128}
+CONCURRENCY = {
+    "critical": 32, "default": 64, "bulk": 16, "notifications": 128,
+    "mails": 128, "platform": 16, "webhooks": 128,
+}  # fmt: skip
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -147,7 +150,7 @@ class Runtime:
     def _context(self) -> Context:
         context = Context(
             self.database, self.ids, self.resources, self.registry.event_types,
-            self.registry.measures(), self.registry.queue_names,
+            self.registry.measures(), self.registry.open_queues,
         )  # fmt: skip
         context.acts = {s.name: s.scopes for s in self.registry.services.values()}
         context.requests = Requests(context, self.registry, self.clock, self.entropy).job

@@ -9,6 +9,7 @@ from mainspring.kernel.job import Job
 from mainspring.kernel.policy import PerKey
 from mainspring.kernel.table import Query
 from mainspring.runtime.jobs.admin import StoredJobs
+from mainspring.runtime.jobs.places import Places
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tables import ClaimedJob
 from mainspring.testing.clock import FakeClock
@@ -97,6 +98,25 @@ async def test_a_place_that_was_lost_with_its_worker_is_given_again(
     assert await runtime.database.read(PARKED, ()) == [0]
 
 
+async def test_a_key_leaves_places_of_its_queue_to_others(runtime: Runtime) -> None:
+    job = limited(runtime, at_most=8)
+    await backlog(runtime, job, *["slow"] * 6, "other")
+    first = await runtime.workers.claim("bulk", 4, lambda queue: Places(4))
+    assert providers(first) == ["slow"] * 3
+    held = [claimed.limit_key for claimed in first]
+    assert providers(await runtime.workers.claim("bulk", 1, lambda queue: Places(1, held))) == [
+        "other"
+    ]
+    # What found no place is as it was: no attempt is spent, and no claim is counted.
+    waiting = await jobs_in(runtime, "ready")
+    assert [(job.attempt, job.claim, job.worker) for job in waiting] == [(0, 0, None)] * 3
+    assert await run(runtime, first[0]) == "done"  # the next may go, but holds too many still
+    assert await runtime.workers.claim("bulk", 1, lambda queue: Places(1, held[1:])) == []
+    assert await run(runtime, first[1]) == "done"
+    third = await runtime.workers.claim("bulk", 2, lambda queue: Places(2, held[2:]))
+    assert providers(third) == ["slow"]
+
+
 async def test_a_backlog_is_stepped_over_once(runtime: Runtime) -> None:
     job = limited(runtime)
     await backlog(runtime, job, *["slow"] * 40, "other")
@@ -113,8 +133,7 @@ async def test_a_claim_of_one_job_steps_over_a_backlog_in_one_step(runtime: Runt
     assert await runtime.workers.claim("bulk", 1) == []
     assert await runtime.database.read(PARKED, ()) == [39]
     waiting = await jobs_in(runtime, "ready")
-    assert {(job.claim, job.attempt) for job in waiting} == {(1, 0), (0, 0)}
-    assert [job.claim for job in waiting].count(1) == 1  # the others were not even claimed
+    assert {(job.claim, job.attempt) for job in waiting} == {(0, 0)}
 
 
 async def test_jobs_of_one_key_keep_their_order(runtime: Runtime) -> None:

@@ -29,7 +29,9 @@ async def test_a_queue_shows_its_depth_and_latency(at_rest: Platform) -> None:
         "latency_s": 5.0, "done_last_minute": 0,
     }  # fmt: skip
     names = [q["name"] for q in (await at_rest.value("jobs.list_queues"))["items"]]
-    assert names == ["attic", "bulk", "critical", "default", "notifications", "webhooks"]
+    assert names == [
+        "attic", "bulk", "critical", "default", "mails", "notifications", "platform", "webhooks",
+    ]  # fmt: skip
     with pytest.raises(NotFound):
         await queue(at_rest, "nowhere")
 

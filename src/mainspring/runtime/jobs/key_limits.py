@@ -1,7 +1,8 @@
 """Limits per key: of the jobs that share a key so many run at a time, and so many start in a time.
 
 They hold in all processes together. A claim that took more parks the rest, out of the index that
-workers claim from: a backlog of one key is read once and delays no other. Each run that ends lets
+workers claim from: a backlog of one key is read once and delays no other. So does one that found no
+place in its queue which its key may take (``places.py``). Each run that ends lets
 the next of its key go; a sweep lets go those whose time has come, and makes good what is lost when
 a worker dies or a job is cancelled.
 
@@ -10,7 +11,7 @@ that would keep exactly to the rate, in microseconds by the database's clock.
 """
 
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -20,6 +21,7 @@ from mainspring.kernel.job import Job
 from mainspring.kernel.policy import Rate
 from mainspring.kernel.table import Command, Query, Statement, Write
 from mainspring.ports.database import NO_WAKES, Database, DatabaseTransaction, Wakes
+from mainspring.runtime.jobs.places import Places, PlacesOf
 from mainspring.runtime.tables import ClaimedJob, both_engines
 
 SWEEP_KEYS = 500  # keys with parked jobs that one sweep looks at
@@ -83,10 +85,11 @@ def limit_of(job: Job[...], settings: object) -> KeyLimit:
 
 
 class ParkedKey(msgspec.Struct, frozen=True):
-    """A key with parked jobs, the name of one of them, and how many of it run or were let go."""
+    """A key with parked jobs, the next of them, and how many of it run or were let go."""
 
     limit_key: str
     name: str
+    queue: str
     running: int
     released: int
     arrival_us: int
@@ -148,11 +151,12 @@ _COUNT_STARTS = Statement(
         "FROM jsonb_array_elements(CAST(:arrivals AS text)::jsonb) AS item"
     ),
 )
+# Nobody has heard of their claims: those are taken back in the transaction that made them.
 _PARK_JOBS = Statement(
     "runtime.park_jobs",
     **both_engines(
         "UPDATE jobs SET state = 'ready', parked = true, unread_since_ms = NULL, "
-        "attempt = attempt - 1, worker = NULL "
+        "attempt = attempt - 1, claim = claim - 1, worker = NULL "
         "WHERE id IN ({each})",
         listed="ids",
     ),
@@ -189,6 +193,8 @@ WITH RECURSIVE keys(limit_key) AS (
 SELECT limit_key,
     (SELECT name FROM jobs WHERE {_PARKED} AND jobs.limit_key = keys.limit_key
      ORDER BY priority DESC, id LIMIT 1),
+    (SELECT queue FROM jobs WHERE {_PARKED} AND jobs.limit_key = keys.limit_key
+     ORDER BY priority DESC, id LIMIT 1),
     (SELECT COUNT(*) FROM jobs WHERE state = 'running' AND NOT parked
      AND jobs.limit_key IS NOT NULL AND jobs.limit_key = keys.limit_key),
     (SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'ready' AND NOT parked
@@ -211,16 +217,21 @@ FORGET_RATES = Statement(
 class KeyLimits:
     """Parks what a claim took over the limit of its key, and lets the next go."""
 
-    __slots__ = ("_after", "_database", "_limit_of", "_next_us")
+    __slots__ = ("_after", "_crowded", "_database", "_limit_of", "_next_us")
 
     def __init__(self, database: Database, limit: LimitOf) -> None:
         self._database = database
         self._limit_of = limit
         self._after = ""
         self._next_us: int | None = None  # when a parked job may start, for all that is known
+        self._crowded: set[str] = set()  # keys that hold as many places here as they may
 
     async def keep(
-        self, transaction: DatabaseTransaction, claimed: Sequence[ClaimedJob], now_ms: int
+        self,
+        transaction: DatabaseTransaction,
+        claimed: Sequence[ClaimedJob],
+        now_ms: int,
+        places: Places,
     ) -> tuple[list[ClaimedJob], Wakes]:
         """Return what may run of the jobs that this transaction claimed; park the rest.
 
@@ -236,7 +247,7 @@ class KeyLimits:
         await transaction.execute(_LOCK_KEYS(keys=keys))
         rows = await transaction.execute(_STANDINGS(keys=keys))
         standings = {key: KeyStanding(*standing) for key, *standing in rows}
-        over, started, wakes = self._divide(by_key, standings, now_ms * 1000)
+        over, started, wakes = self._divide(claimed, by_key, standings, now_ms * 1000, places)
         if started:
             arrivals = msgspec.json.encode(sorted(started.items())).decode()
             await transaction.execute(_COUNT_STARTS(arrivals=arrivals))
@@ -250,25 +261,33 @@ class KeyLimits:
 
     def _divide(
         self,
+        claimed: Sequence[ClaimedJob],
         by_key: Mapping[str, list[ClaimedJob]],
         standings: Mapping[str, KeyStanding],
         now_us: int,
+        places: Places,
     ) -> tuple[set[str], dict[str, int], Wakes]:
         """Return the ids to park, the new arrival times by key, and whom to wake."""
         over: set[str] = set()
         started: dict[str, int] = {}
         wakes = NO_WAKES
+        free, allowed = {}, {}
         for key, jobs in by_key.items():
             standing, limit = standings[key], self._limit_of(jobs[0].name)
-            free = limit.at_most - (standing.running - len(jobs))
+            free[key] = limit.at_most - (standing.running - len(jobs))
             starts = limit.starts(standing.arrival_us, now_us)
             turns = [job for job in jobs if standing.is_turn_of(job)]  # the first, in their order
-            kept = max(min(free, starts, len(turns)), 0)
+            allowed[key] = max(min(free[key], starts, len(turns)), 0)
+        seated = _seat(claimed, allowed, places)
+        for key, jobs in by_key.items():
+            standing, limit, kept = standings[key], self._limit_of(jobs[0].name), seated[key]
             over.update(job.id for job in jobs[kept:])
             arrival_us = limit.after(kept, standing.arrival_us, now_us)
             if limit.step_us and kept:
                 started[key] = arrival_us
-            if kept < min(len(jobs), free):  # one more would run, but for its rate or its turn
+            if kept < allowed[key]:
+                self._crowded.add(key)
+            elif kept < min(len(jobs), free[key]):  # one more would run, but for its rate or turn
                 wakes |= self._expect(limit.next_us(arrival_us, now_us))
         return over, started, wakes
 
@@ -281,11 +300,14 @@ class KeyLimits:
 
     def after(self, job: ClaimedJob) -> tuple[Command, ...]:
         """Return what belongs into the commit that ends a run."""
-        if job.limit_key is None or self._limit_of(job.name).at_most == NO_LIMIT.at_most:
+        key = job.limit_key
+        if key is None or (
+            key not in self._crowded and self._limit_of(job.name).at_most == NO_LIMIT.at_most
+        ):
             return ()
         return (_LET_NEXT_GO(limit_key=job.limit_key, limit=1),)
 
-    async def release(self, now_ms: int) -> float:
+    async def release(self, now_ms: int, places_of: PlacesOf) -> float:
         """Let jobs go whose key has room by now; return in how many seconds to look again."""
         keys = await self._database.read(
             _PARKED_KEYS, _PARKED_KEYS.sql.bind({"after": self._after, "limit": SWEEP_KEYS})
@@ -293,7 +315,13 @@ class KeyLimits:
         if not self._after:
             self._next_us = None
         self._after = keys[-1].limit_key if len(keys) == SWEEP_KEYS else ""
-        room = {key.limit_key: count for key in keys if (count := self._room(key, now_ms * 1000))}
+        if not self._after:
+            self._crowded.intersection_update(key.limit_key for key in keys)
+        room = {
+            key.limit_key: count
+            for key in keys
+            if (count := self._room(key, now_ms * 1000, places_of(key.queue)))
+        }
 
         async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
             queues: set[str] = set()
@@ -310,7 +338,7 @@ class KeyLimits:
             return SWEEP_S
         return min(max(self._next_us / 1_000_000 - now_ms / 1000, GRAIN_S), SWEEP_S)
 
-    def _room(self, key: ParkedKey, now_us: int) -> int:
+    def _room(self, key: ParkedKey, now_us: int, places: Places) -> int:
         """Return how many jobs of a key to let go."""
         limit = self._limit_of(key.name)
         free = limit.at_most - key.running
@@ -318,9 +346,23 @@ class KeyLimits:
         if limit.step_us and free > starts:
             # All who may start now are gone then: it is the one after them that waits.
             self._expect(limit.next_us(limit.after(starts, key.arrival_us, now_us), now_us))
-        return max(min(free, starts, RELEASE_MAX) - key.released, 0)
+        room = min(free, starts, places.room(key.limit_key), RELEASE_MAX)
+        return max(room - key.released, 0)
 
     @property
     def next_ms(self) -> int | None:
         """When a parked job may start that waits for its time, as far as this process knows."""
         return None if self._next_us is None else -(-self._next_us // 1000)
+
+
+def _seat(
+    claimed: Sequence[ClaimedJob], allowed: Mapping[str, int], places: Places
+) -> Mapping[str, int]:
+    """Give jobs their places in the order of the claim; return how many each key got."""
+    seated: Counter[str] = Counter()
+    for job in claimed:
+        if job.limit_key is None:
+            places.take_any()
+        elif seated[job.limit_key] < allowed[job.limit_key] and places.take(job.limit_key):
+            seated[job.limit_key] += 1
+    return seated

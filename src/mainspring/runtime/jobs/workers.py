@@ -33,6 +33,7 @@ from mainspring.runtime.invoke.keyed_locks import contested
 from mainspring.runtime.jobs.key_limits import KeyLimits, LimitOf
 from mainspring.runtime.jobs.leases import LOOK_S, Leases, lease_ms, make_ready
 from mainspring.runtime.jobs.other_versions import OtherVersions
+from mainspring.runtime.jobs.places import Places, PlacesOf, endless
 from mainspring.runtime.metrics.sliding_window import SlidingWindow
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.notifier import Notifier, wait
@@ -174,24 +175,29 @@ class Workers:
 
     async def _serve(self, queue: str) -> None:
         slots = asyncio.Semaphore(self._concurrency[queue])
-        free = self._concurrency[queue]
         with self._board.listen(channel.ready(queue), channel.room(queue)) as signal:
             while True:
                 signal.clear()
                 await slots.acquire()
                 slots.release()
-                running = self.stats[queue].running
-                jobs = await self.claim(queue, min(free - running, CLAIM_MAX))
+                free = self._concurrency[queue] - self.stats[queue].running
+                jobs = await self.claim(queue, min(free, CLAIM_MAX), self._places)
                 for job in jobs:
                     await slots.acquire()
                     self._run_in_background(queue, job, slots)
                 if not jobs:
                     await wait(signal, POLL_S)
 
-    async def claim(self, queue: str, limit: int) -> list[ClaimedJob]:
+    def _places(self, queue: str) -> Places:
+        held = [job.limit_key for job, _ in self._running.values() if job.queue == queue]
+        return Places(self._concurrency[queue] - self.stats[queue].running, held)
+
+    async def claim(
+        self, queue: str, limit: int, places_of: PlacesOf = endless
+    ) -> list[ClaimedJob]:
         """Lease up to ``limit`` ready jobs of a queue: the most urgent, and the oldest of these.
 
-        Only those that this process knows.
+        Only those that this process knows, and of one key no more than it may have places.
         """
         # What another version of the program enqueued waits for a process that knows it.
         names = msgspec.json.encode(list(self._jobs)).decode()
@@ -213,7 +219,7 @@ class Workers:
             jobs = [ClaimedJob(*row) for row in await transaction.execute(claim)]
             jobs.sort(key=lambda job: (-job.priority, job.id))
             found = bool(jobs)
-            kept, wakes = await self._limits.keep(transaction, jobs, now_ms)
+            kept, wakes = await self._limits.keep(transaction, jobs, now_ms, places_of(queue))
             return (), wakes
 
         while found and not kept:  # until there is one whose key has room
@@ -258,7 +264,7 @@ class Workers:
         now_ms = self._clock.now_ms()
         await make_ready(self._database, PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
         await self._others.tend(now_ms)
-        await self._limits.release(now_ms)
+        await self._limits.release(now_ms, endless)
 
         async def run(queue: str, job: ClaimedJob) -> JobAttempt:
             return await self._run_timed(queue, job, self._begin(queue, job))
@@ -477,7 +483,7 @@ class Workers:
         with self._board.listen(channel.PARKED) as signal:
             while True:
                 signal.clear()
-                delay_s = await self._limits.release(self._clock.now_ms())
+                delay_s = await self._limits.release(self._clock.now_ms(), self._places)
                 await wait(signal, delay_s)
 
     async def _tend(self) -> None:

@@ -110,7 +110,7 @@ class ConsistencyProof(msgspec.Struct, frozen=True):
 # Jobs
 
 
-@service.contract.job(queue="bulk", max_attempts=3)
+@service.contract.job(queue="platform", max_attempts=3)
 async def publish_checkpoint(call: Call) -> None:
     """Bring the tree up to date, publish a checkpoint, and forget the oldest beyond the setting.
 

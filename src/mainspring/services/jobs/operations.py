@@ -22,7 +22,7 @@ from mainspring import (
     rfc3339,
 )
 from mainspring.kernel.field_errors import collect
-from mainspring.kernel.job import JobState, StagedJob
+from mainspring.kernel.job import PLATFORM_QUEUES, JobState, StagedJob
 from mainspring.kernel.job_admin import KnownJob, QueueState
 from mainspring.services.jobs import api
 from mainspring.services.jobs.api import (
@@ -56,6 +56,8 @@ async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
     jobs = call.use(JobAdmin)
     if not jobs.has_queue(queue):
         raise _fault("/queue", f"there is no queue {queue!r}")
+    if queue != job.queue and queue in PLATFORM_QUEUES:
+        raise _fault("/queue", f"the platform keeps the queue {queue!r} for itself")
     args = job.encode(_arguments(job, new.args))
     run_at_ms = _moment(call, new.run_at)
     if new.unique_key is not None:

@@ -335,7 +335,7 @@ class SchemaChangeRefused(Conflict):
 # Jobs
 
 
-@service.contract.job(queue="bulk", max_attempts=20)
+@service.contract.job(queue="platform", max_attempts=20)
 async def migrate_records(
     call: Call, tenant: str, name: str, layout: int, after: str = "", files: Sequence[str] = ()
 ) -> None:
@@ -347,12 +347,12 @@ async def migrate_records(
     """
 
 
-@service.contract.job(queue="bulk", max_attempts=20)
+@service.contract.job(queue="platform", max_attempts=20)
 async def delete_blobs(call: Call, blobs: list[str]) -> None:
     """Delete files that no record has any more."""
 
 
-@service.contract.job(queue="bulk")
+@service.contract.job(queue="platform")
 async def sweep_files(call: Call, after: str | None = None) -> None:
     """Once a day: delete files that no record has, a page of the store at a time.
 
@@ -360,7 +360,7 @@ async def sweep_files(call: Call, after: str | None = None) -> None:
     """
 
 
-@service.contract.job(queue="bulk", max_attempts=20)
+@service.contract.job(queue="platform", max_attempts=20)
 async def purge_collection(call: Call, collection: str, files: list[str]) -> None:
     """Remove a page of the records of a deleted collection, then enqueue the next."""
 

@@ -309,22 +309,22 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     """
 
 
-@service.contract.job()
+@service.contract.job(queue="platform")
 async def disable(call: Call, endpoint_id: str, reason: str) -> None:
     """Give an endpoint up and say so. Does nothing when it is disabled, gone or works again."""
 
 
-@service.contract.job(queue="bulk")
+@service.contract.job(queue="webhooks")
 async def replay_page(call: Call, endpoint_id: str, after: str, before: str) -> None:
     """Send the events with ids between two again, a page of the log at a time."""
 
 
-@service.contract.job(queue="bulk")
+@service.contract.job(queue="platform")
 async def forget_deliveries(call: Call, endpoint_id: str, before: str = END_OF_IDS) -> None:
     """Remove an endpoint's deliveries of events before an id, a page at a time."""
 
 
-@service.contract.job(queue="bulk")
+@service.contract.job(queue="platform")
 async def forget_old(call: Call, after: str = "") -> None:
     """Once a day: forget the deliveries of every endpoint that are older than settings say."""
 

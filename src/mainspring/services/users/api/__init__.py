@@ -253,27 +253,27 @@ class RoleDeleted(msgspec.Struct, frozen=True):
 # Jobs
 
 
-@service.contract.job(queue="notifications", retry=MAILS)
+@service.contract.job(queue="mails", retry=MAILS)
 async def send_token(call: Call, token_id: str) -> None:
     """Mail a token to its address. The token is derived here: neither table nor job holds it."""
 
 
-@service.contract.job(queue="notifications")
+@service.contract.job(queue="mails")
 async def start_reset(call: Call, user_id: str | None) -> None:
     """Make the token of a password reset; for an address without an account there is none."""
 
 
-@service.contract.job(queue="bulk")
+@service.contract.job(queue="platform")
 async def sweep(call: Call) -> None:
     """Remove sessions and tokens that have expired, and counts that are forgotten."""
 
 
-@service.contract.job(queue="notifications", max_attempts=20)
+@service.contract.job(queue="mails", max_attempts=20)
 async def forget_mail(call: Call, person: str, again: bool = True) -> None:
     """Remove the mails to somebody who was erased, and those that were on their way just then."""
 
 
-@service.contract.job(queue="default", max_attempts=10, coalesces=True)
+@service.contract.job(queue="platform", max_attempts=10, coalesces=True)
 async def scrub(call: Call) -> None:
     """Make what an erasure deleted unreadable in the database's own files as well."""
 

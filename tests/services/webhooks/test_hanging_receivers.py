@@ -1,0 +1,49 @@
+"""Receivers that take a request and never answer: those who do answer are served all the same."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.services.webhooks.receiver import Receiver, Shop
+from tests.services.webhooks.test_delivery import hook
+
+PLACES = 16
+PER_ENDPOINT = 8
+EVENTS = 60
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    return {"queues.webhooks": PLACES, "webhooks.concurrency_per_endpoint": PER_ENDPOINT}
+
+
+@pytest.fixture(params=[1, 4])
+async def hanging(request: pytest.FixtureRequest) -> AsyncIterator[list[Receiver]]:
+    found = [Receiver() for _ in range(request.param)]
+    for each in found:
+        await each.start()
+        each.held.clear()
+    yield found
+    for each in found:
+        await each.stop()
+
+
+async def test_a_receiver_that_answers_is_served_beside_those_that_hang(
+    platform: Shop, receiver: Receiver, hanging: list[Receiver]
+) -> None:
+    """They hang until the end of the test, so whoever waits for one of them waits in vain."""
+    for each in hanging:
+        await hook(platform, each, types=["shop.*"])
+    await platform.pay()
+    for each in hanging:
+        await each.next()
+    await hook(platform, receiver, types=["shop.*"])
+    paid = {await platform.pay() for _ in range(EVENTS)}
+    arrived = {(await receiver.next()).headers["webhook-id"] for _ in range(EVENTS)}
+    assert arrived == paid
+    running = [each.running for each in hanging]
+    assert max(running) <= PER_ENDPOINT
+    assert sum(running) < PLACES
+    for each in hanging:
+        each.held.set()
