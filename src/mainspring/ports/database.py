@@ -80,10 +80,12 @@ class Database(Protocol):
         Raises Rerun when a guard fails, the write's own failure when a unique index or an expected
         row count is broken, Unavailable when the queue is full or the database cannot be reached,
         and OutcomeUnknown when it could not be learned whether the commit happened: it is never
-        tried again here, and safe for the caller to repeat with its idempotency key.
-        Calls are committed in groups; one that fails does not touch the others. ``wakes`` reach
-        every listener of every process after the commit, at least once; one that may have missed
-        some hears ``*``. A caller that is cancelled does not cancel its commit.
+        tried again here, and safe for the caller to repeat with its idempotency key. Calls are
+        committed in groups; one that fails does not touch the others. A caller that is cancelled
+        does not cancel its commit.
+
+        ``wakes`` reach every listener of every process soon after the commit, at least once, unless
+        this process or the server dies in between; one that may have missed some hears ``*``.
         """
         ...
 

@@ -20,7 +20,6 @@ from mainspring.adapters.database.postgres_commit import (
     Inside,
     Unit,
     apply,
-    notify,
     page_of,
     verdict,
 )
@@ -37,7 +36,7 @@ from mainspring.adapters.database.postgres_pool import (
     translated,
 )
 from mainspring.adapters.database.postgres_script import with_code_point_order
-from mainspring.adapters.database.postgres_wakes import Listener
+from mainspring.adapters.database.postgres_wakes import Announcer, Listener
 from mainspring.adapters.database.shares import Shares
 from mainspring.kernel.channel import Channel
 from mainspring.kernel.current_call import current_account
@@ -98,7 +97,8 @@ class PostgresDatabase:
         self._inserts = CommitLane(self._batches, self._settle)
         self._guarded = CommitLane(self._batches, self._settle)
         self._single: set[asyncio.Task[None]] = set()
-        self._listener = Listener(self._target, self._deliver, self._is_ours)
+        self._announcer = Announcer(self._target)
+        self._listener = Listener(self._target, self._deliver, self._announcer.is_ours)
         self._listeners: list[Callable[[Wakes], None]] = []
         self._group_listeners: list[Callable[[int], None]] = []
         self._poster = Poster(self._target)
@@ -135,6 +135,7 @@ class PostgresDatabase:
             for task in stuck:
                 task.cancel()
         await asyncio.to_thread(self._poster.close)
+        await self._announcer.stop()
         await self._listener.stop()
         for pool in (self._readers, self._batches, self._writers, self._scanners):
             await pool.close()
@@ -199,7 +200,8 @@ class PostgresDatabase:
 
     async def commit(self, writes: Sequence[Write], wakes: Wakes = NO_WAKES) -> None:
         """Queue the writes of one call for the next batch, or commit them alone, and wait."""
-        if not writes and not wakes:
+        if not writes:
+            self._wake(wakes)
             return
         unit = self._admit(writes, wakes)
         if only_inserts(writes):
@@ -256,7 +258,7 @@ class PostgresDatabase:
         task.add_done_callback(self._single.discard)
 
     async def _verdict(self, unit: Unit) -> BaseException | None:
-        return await verdict(self._writers, unit.writes, unit.wakes)
+        return await verdict(self._writers, unit.writes)
 
     async def _transact(self, unit: Unit, body: Body) -> BaseException | None:
         async def work(connection: Connection) -> None:
@@ -266,7 +268,6 @@ class PostgresDatabase:
                 if inside.failure is not None:
                     raise inside.failure
                 await apply(connection, writes)
-                await notify(connection, unit.wakes)
 
         try:
             await self._writers.run(work)
@@ -293,16 +294,17 @@ class PostgresDatabase:
             else:
                 # Each caller raises its own: a traceback belongs to one task.
                 unit.future.set_exception(copy.copy(error) if len(units) > 1 else error)
+        self._wake(frozenset(wakes))
+
+    def _wake(self, wakes: Wakes) -> None:
         if wakes:
-            self._deliver(frozenset(wakes))
+            self._deliver(wakes)
+            self._announcer.tell(wakes)
 
     def _deliver(self, wakes: Wakes) -> None:
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
             loop.call_soon(listener, wakes)  # one that raises must not stop a lane
-
-    def _is_ours(self, pid: int) -> bool:
-        return self._batches.has_pid(pid) or self._writers.has_pid(pid)
 
     # The schema
 
@@ -360,7 +362,7 @@ class Poster:
 
     async def _commit(self, writes: Sequence[Write]) -> None:
         try:
-            error = await verdict(self._pool, writes, NO_WAKES)
+            error = await verdict(self._pool, writes)
             if error is not None and not isinstance(error, Unavailable):  # the pool told of that
                 log.warning("posted_write_failed", error=repr(error))
         finally:

@@ -11,8 +11,6 @@ from typing import Any
 
 from mainspring.kernel.table import Command, Delete, Insert, Sql, Table, Update, Write
 
-CHANNEL = "mainspring"
-
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|\$(\d+)")
 _CAN_BE_NESTED = re.compile(r"\s*(?:insert|update|delete)\b", re.IGNORECASE)
 _RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
@@ -82,8 +80,8 @@ class BatchStatement:
                 assert isinstance(write, Command)
                 self._commands.append(write)
 
-    def statement(self, payload: str | None) -> tuple[str, list[Any]]:
-        """Return the SQL and its parameters. ``payload`` is sent to whoever listens."""
+    def statement(self) -> tuple[str, list[Any]]:
+        """Return the SQL and its parameters."""
         # The same order in every batch of every process, so that two rarely wait for each other.
         for command in sorted(self._commands, key=lambda c: c.sql.name):
             self._part(_shifted(command.sql, len(self._values)), command.values, command.expects)
@@ -98,8 +96,6 @@ class BatchStatement:
         selected = "1"
         if self._checks:
             selected = f"1 / (({' AND '.join(self._checks)})::int)"
-        if payload is not None:
-            selected += f", pg_notify('{CHANNEL}', {self._bind(payload)})"
         ctes = f"WITH {', '.join(self._parts)} " if self._parts else ""
         return f"{ctes}SELECT {selected}", self._values
 

@@ -3,14 +3,13 @@
 import asyncio
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
 import asyncpg
 
 from mainspring.adapters.database.postgres_batch import (
-    CHANNEL,
     BatchStatement,
     columns,
     in_key_order,
@@ -24,17 +23,15 @@ from mainspring.adapters.database.postgres_pool import (
     transaction,
     translated,
 )
-from mainspring.kernel.channel import LOCAL, Channel
 from mainspring.kernel.errors import Rerun, Unavailable
 from mainspring.kernel.table import Command, Insert, Query, Rows, Update, Write
-from mainspring.ports.database import ALL_WAKES, Wakes
+from mainspring.ports.database import Wakes
 
 R = TypeVar("R")
 
 BATCH_CALLS_MAX = 256
 BATCH_WRITES_MAX = 4_096  # a call with more of them goes alone
 ALIKE_MAX = 32  # the same service statement in one batch; always a power of two of them
-PAYLOAD_MAX_BYTES = 7_900  # of a notification; PostgreSQL takes 7,999
 
 _ROWS = re.compile(r"\breturning\b|^\s*(?:select|values)\b", re.IGNORECASE)
 _WITH = re.compile(r"\s*with\b", re.IGNORECASE)
@@ -133,17 +130,15 @@ class CommitLane:
                 await self._commit(units[:middle])
                 await self._commit(units[middle:])
             else:
-                self._settle(units, await verdict(self._pool, units[0].writes, units[0].wakes))
+                self._settle(units, await verdict(self._pool, units[0].writes))
         else:
             self._settle(units, None)
 
     async def _together(self, units: list[Unit]) -> None:
         batch = BatchStatement()
-        wakes: set[Channel] = set()
         for unit in units:
             batch.add(unit.writes)
-            wakes |= unit.wakes
-        sql, values = batch.statement(payload(wakes))
+        sql, values = batch.statement()
         self.batches += 1
 
         async def work(connection: Connection) -> None:
@@ -175,15 +170,12 @@ def _leading_statement(unit: Unit) -> str | None:
     return first.sql.postgres if isinstance(first, Command) else None
 
 
-async def verdict(
-    pool: ConnectionPool, writes: Sequence[Write], wakes: Wakes
-) -> BaseException | None:
+async def verdict(pool: ConnectionPool, writes: Sequence[Write]) -> BaseException | None:
     """Commit one call in a transaction of its own. Returns what it fails with, or None."""
 
     async def work(connection: Connection) -> None:
         async with transaction(connection):
             await apply(connection, writes)
-            await notify(connection, wakes)
 
     try:
         await pool.run(work)
@@ -303,20 +295,6 @@ async def run_command(connection: Connection, command: Command) -> list[tuple[An
     if command.expects is not None and count != command.expects:
         raise fresh(command.failure)
     return [tuple(row) for row in rows]
-
-
-async def notify(connection: Connection, wakes: Wakes) -> None:
-    """Tell the listeners of every process, once the transaction has committed."""
-    if (text := payload(wakes)) is not None:
-        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, text)
-
-
-def payload(wakes: Iterable[str]) -> str | None:
-    """What a notification says: the names other processes care about, or None."""
-    names = ",".join(sorted(name for name in wakes if not name.startswith(LOCAL)))
-    if len(names.encode()) > PAYLOAD_MAX_BYTES:
-        return ALL_WAKES
-    return names or None
 
 
 def fresh(failure: BaseException | type[BaseException]) -> BaseException:

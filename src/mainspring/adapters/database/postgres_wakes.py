@@ -1,29 +1,90 @@
-"""Wakes between processes: a connection that listens, and comes back when it breaks."""
+"""Wakes between processes: who tells of commits, and who listens and comes back."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import asyncpg
 
-from mainspring.adapters.database.postgres_batch import CHANNEL
 from mainspring.adapters.database.postgres_pool import (
+    CLOSE_TIMEOUT_S,
     LOST,
     Connection,
+    ConnectionPool,
     PostgresTarget,
     close,
     retry_delay_s,
+    translated,
 )
-from mainspring.kernel.channel import Channel
+from mainspring.kernel.channel import LOCAL, Channel
+from mainspring.kernel.errors import Unavailable
 from mainspring.ports.database import ALL_WAKES, Wakes
 
+CHANNEL = "mainspring"
 CHECK_S = 15.0  # how often a silent connection is asked whether it still lives
+PAUSE_S = 0.005  # between two notifications: each costs every process that listens
+PAYLOAD_MAX_BYTES = 7_900  # of a notification; PostgreSQL takes 7,999
+# A notification takes a lock of the whole server from before its commit until after it, so it must
+# not wait for a disk meanwhile. One that is lost with the server is looked for by who waits for it.
+_NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
+
+
+class Announcer:
+    """Tells every process what was committed: beside the commits, which would take turns for it.
+
+    The first goes at once; what is committed while it is on its way, or soon after, goes into the
+    next. A process that
+    dies before it has told leaves the others to look for themselves, as they do every few seconds.
+    """
+
+    def __init__(self, target: PostgresTarget) -> None:
+        self._pool = ConnectionPool(target, 1)
+        self._waiting: set[Channel] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def is_ours(self, pid: int) -> bool:
+        """Tell whether a server process serves this announcer."""
+        return self._pool.has_pid(pid)
+
+    def tell(self, wakes: Wakes) -> None:
+        """Send what other processes care about, soon. Never raises."""
+        self._waiting.update(name for name in wakes if not name.startswith(LOCAL))
+        if self._waiting and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._send(), name="wake announcer")
+
+    async def stop(self) -> None:
+        """Send what waits, unless the server is away, and disconnect."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT_S)
+            self._task.cancel()
+        await self._pool.close()
+
+    async def _send(self) -> None:
+        failures = 0
+        while self._waiting:
+            told = frozenset(self._waiting)
+            self._waiting.clear()
+            try:
+                await self._pool.run(partial(self._notify, payload(told)))
+            except Exception as error:
+                if not isinstance(translated(error), Unavailable):
+                    raise
+                self._waiting |= told
+                await asyncio.sleep(retry_delay_s(failures))
+                failures += 1
+            else:
+                failures = 0
+                await asyncio.sleep(PAUSE_S)
+
+    async def _notify(self, text: str, connection: Connection) -> None:
+        await self._pool.fetch(connection, _NOTIFY, (CHANNEL, text))
 
 
 class Listener:
     """Delivers what other processes notify. After a break everybody is woken: some may be lost.
 
-    ``is_ours`` tells by its process id whether a notification comes from a connection of this
-    process, which has delivered its wakes already.
+    ``is_ours`` tells by its process id whether a notification comes from this process, which has
+    delivered its wakes already.
     """
 
     def __init__(
@@ -91,3 +152,9 @@ class Listener:
     def _hear(self, _connection: Connection, pid: int, _channel: str, payload: str) -> None:
         if not self._is_ours(pid):
             self._deliver(frozenset(map(Channel, payload.split(","))))
+
+
+def payload(wakes: Iterable[Channel]) -> str:
+    """What a notification says: names, or that it could be any."""
+    names = ",".join(sorted(wakes))
+    return names if len(names.encode()) <= PAYLOAD_MAX_BYTES else ALL_WAKES
