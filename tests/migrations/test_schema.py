@@ -11,13 +11,23 @@ from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database, StartError
 from mainspring.runtime.events.cursors import CURSORS, CursorRow
 from mainspring.runtime.events.inbox import INBOX, NO_PLACE, InboxRow
+from mainspring.runtime.events.sequencer import Sequencer
 from mainspring.runtime.migrate import migrate, scripts
-from mainspring.runtime.tables import ANSWER_BODIES, ANSWERS, EVENTS, JOBS
+from mainspring.runtime.notifier import Notifier
+from mainspring.runtime.tables import (
+    ANSWER_BODIES,
+    ANSWERS,
+    EVENTS,
+    EVENTS_AFTER,
+    JOBS,
+    EventRow,
+)
 from mainspring.testing.schema import Column, columns_of, definitions_of
 from tests.conftest import connect
 
 # Where an engine needs a column of its own, or has another name for what it keeps.
-ONLY_POSTGRES = {"ordinal"}
+ONLY_POSTGRES = {("events", "ordinal")}
+ONLY_SQLITE = {("events", "seq")}
 
 
 async def test_migrating_again_changes_nothing(database: Database) -> None:
@@ -70,7 +80,11 @@ async def test_both_engines_hold_the_same(
         found[database.dialect] = await columns_of(database)
         await database.close()
     shared = [
-        [(c.table, c.name, c.type) for c in columns if c.name not in ONLY_POSTGRES]
+        [
+            (c.table, c.name, c.type)
+            for c in columns
+            if c.table != "event_places" and (c.table, c.name) not in ONLY_POSTGRES | ONLY_SQLITE
+        ]
         for columns in (found["sqlite"], found["postgres"])
     ]
     sqlite = [(t, n, "bigint" if kind == "integer" else kind) for t, n, kind in shared[0]]
@@ -134,3 +148,31 @@ async def test_what_was_taken_is_known_by_its_place_when_inboxes_lost_their_sour
     assert await database.read(INBOX_NOW, ()) == [
         InboxRow("shop.note", "evt_1", 7), InboxRow("shop.note", "evt_elsewhere", NO_PLACE),
     ]  # fmt: skip
+
+
+OLD_EVENTS = Statement(
+    "test.old_events",
+    "INSERT INTO events (seq, id, tenant, type, subject, time_ms, leaf, body) VALUES "
+    "(2, 'evt_a', 'main', 'a.b.c', 's', 5, '', '{}'), "
+    "(1, 'evt_b', 'main', 'a.b.c', 's', 6, '', '{}'), "
+    "(NULL, 'evt_c', 'main', 'a.b.c', 's', 7, '', '{}'), "
+    "(3, 'evt_d', 'main', 'a.b.c', 's', 8, '', '{}')",
+)
+
+
+async def test_events_keep_their_places_when_these_moved_beside_them(postgres_url: str) -> None:
+    """One waits for its place, and was begun before one that has its own."""
+    database = connect(postgres_url)
+    await database.open()
+    await migrate_before("0017_event_places", database)
+    await database.commit([OLD_EVENTS()])
+    await migrate(database, BUILT_IN)
+    placed = [(e.seq, e.id) for e in await database.read(EVENTS_AFTER, (0, 10))]
+    assert placed == [(1, "evt_b"), (2, "evt_a"), (3, "evt_d")]
+    new = EventRow("evt_e", "main", "a.b.c", "s", 9, b"", "{}")
+    await database.commit([EVENTS.insert(new)])
+    sequencer = Sequencer(database, Notifier())
+    assert [await sequencer.sequence() for _ in range(2)] == [2, 0]
+    placed = [(e.seq, e.id) for e in await database.read(EVENTS_AFTER, (3, 10))]
+    await database.close()
+    assert placed == [(4, "evt_c"), (5, "evt_e")]

@@ -12,12 +12,12 @@ from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.event import Personal
 from mainspring.kernel.event_log import LogName
 from mainspring.kernel.service import Service
-from mainspring.kernel.table import Statement
 from mainspring.runtime.audit.merkle_store import Tree
 from mainspring.runtime.identity import FIND_IDENTITY, went_back
 from mainspring.runtime.notifier import wait
 from mainspring.services.audit.export import export
 from mainspring.testing import Platform
+from tests.tampering import LOSE_AFTER
 
 ORIGIN = "tests.example/log"
 PATIENCE_S = 10.0
@@ -44,7 +44,6 @@ class Named(msgspec.Struct, frozen=True):
 
 
 app = App("notes", services=[notes])
-EMPTY_LOG = Statement("test.empty_log", "DELETE FROM events")
 
 
 class LogPlatform:
@@ -66,7 +65,7 @@ class LogPlatform:
         """Open one on SQLite, or on a PostgreSQL server."""
         async with Platform(app, database=server, settings={"audit.origin": ORIGIN}) as whole:
             # Places are counted from one: what a start writes is not what is tested here.
-            await whole.app.database.commit([EMPTY_LOG()])
+            await whole.app.database.commit([LOSE_AFTER(seq=0)])
             await whole.app.runtime.sequencer.start()
             (row,) = await whole.app.database.read(FIND_IDENTITY, ())
             yield cls(whole, LogName(row.id, row.epoch))

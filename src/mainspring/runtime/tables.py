@@ -1,4 +1,8 @@
-"""The system tables as structs, and the named SQL that every part of the runtime shares."""
+"""The system tables as structs, and the named SQL that every part of the runtime shares.
+
+``logged_events`` shows events with their ``seq``, null until they have one. On SQLite it is a
+column of ``events``; on PostgreSQL it stands beside them, in ``event_places``.
+"""
 
 from typing import TypedDict
 
@@ -143,14 +147,20 @@ SUBJECT_KEYS = Table("subject_keys", SubjectKey, key=("tenant", "person"))
 
 EVENTS_AFTER = Query(
     "runtime.events_after",
-    "SELECT seq, id, tenant, type, body FROM events WHERE seq > :after ORDER BY seq LIMIT :limit",
+    "SELECT seq, id, tenant, type, body FROM logged_events "
+    "WHERE seq > :after ORDER BY seq LIMIT :limit",
     LoggedEvent,
 )
-LAST_SEQ = Query("runtime.last_seq", "SELECT COALESCE(MAX(seq), 0) FROM events", int)
+LAST_SEQ = Query(
+    "runtime.last_seq",
+    "SELECT COALESCE(MAX(seq), 0) FROM events",
+    int,
+    postgres="SELECT COALESCE(MAX(seq), 0) FROM event_places",
+)
 EVENT_BODY = Query("runtime.event_body", "SELECT body FROM events WHERE id = :id", str)
 EVENT_BY_ID = Query(
     "runtime.event_by_id",
-    "SELECT seq, id, tenant, type, body FROM events WHERE id = :id",
+    "SELECT seq, id, tenant, type, body FROM logged_events WHERE id = :id",
     LoggedEvent,
 )
 ANSWER = Query(

@@ -25,7 +25,8 @@ _COLUMNS = Query(
     Column,
     postgres="""
     SELECT table_name::text, column_name::text, data_type::text, is_nullable = 'NO'
-    FROM information_schema.columns WHERE table_schema = current_schema()
+    FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+    WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'
     """,
 )
 _DEFINITIONS = Query(

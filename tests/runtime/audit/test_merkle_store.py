@@ -8,13 +8,13 @@ import pytest
 from mainspring.kernel import merkle
 from mainspring.kernel.table import Statement
 from mainspring.runtime.audit.merkle_store import BLOCK_HASHES, LogDamaged, Tree
+from mainspring.runtime.events.sequencer import Sequencer
 from mainspring.runtime.migrate import migrate
+from mainspring.runtime.notifier import Notifier
 from mainspring.runtime.tables import EVENTS, EventRow
+from tests.tampering import LOSE
 
 LEAVES = [merkle.leaf_hash(str(i).encode()) for i in range(70_000)]
-# Where engines give seq later, this stands for the sequencer: one writer, so ordinal is the order.
-SEQUENCE = Statement("test.sequence", "UPDATE events SET seq = ordinal WHERE seq IS NULL")
-LOSE = Statement("test.lose", "DELETE FROM events WHERE seq = :seq")
 FORGET_NODES = Statement("test.forget_nodes", "DELETE FROM tree_nodes WHERE level >= :level")
 FILL = Statement(
     "test.fill",
@@ -34,8 +34,9 @@ async def append(database, begin, end):
     ]
     for at in range(0, len(rows), 2_000):
         await database.commit([EVENTS.insert(row) for row in rows[at : at + 2_000]])
-    if database.dialect == "postgres":
-        await database.commit([SEQUENCE()])
+    sequencer = Sequencer(database, Notifier())
+    while await sequencer.sequence():
+        pass
 
 
 class Counting:

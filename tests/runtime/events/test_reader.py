@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from mainspring.kernel.errors import Unavailable
-from mainspring.kernel.table import Statement
 from mainspring.runtime.events.cursors import PARTITION
 from mainspring.runtime.events.log_bus import LogBus
 from mainspring.runtime.events.reader import (
@@ -18,8 +17,7 @@ from mainspring.runtime.events.sequencer import SEQUENCED, Sequencer
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier
 from mainspring.testing.conformance.bus.reading import event
-
-FORGET_AFTER = Statement("test.forget_after", "DELETE FROM events WHERE seq > :seq")
+from tests.tampering import LOSE_AFTER
 
 
 class CountedLog(LogBus):
@@ -165,7 +163,7 @@ async def test_a_window_that_nobody_asked_for_long_begins_at_the_end(log, window
 async def test_a_log_that_fell_back_is_noticed_however_far_it_grew_again(log, window: Window):
     await log.append(5)
     assert await offsets(window, 5) == []
-    await log.database.commit([FORGET_AFTER(seq=3)])
+    await log.database.commit([LOSE_AFTER(seq=3)])
     log.count = 10
     await log.append(4)
     assert await offsets(window, 5) == [6, 7]

@@ -2,24 +2,32 @@
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
 
 from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Query, Statement, Write
 from mainspring.ports.database import NO_WAKES, Database, DatabaseTransaction, Wakes
-from mainspring.runtime.events.sequencer import BATCH_EVENTS, TAKE_TURN, Sequencer
+from mainspring.runtime.audit.merkle_store import LEAVES
+from mainspring.runtime.events.event_log import EVENT, StoredLog
+from mainspring.runtime.events.log_bus import LogBus
+from mainspring.runtime.events.reader import SharedReader
+from mainspring.runtime.events.sequencer import BATCH_EVENTS, PLACE, TAKE_TURN, Sequencer
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier, wait
 from mainspring.runtime.tables import EVENTS, EVENTS_AFTER, LAST_SEQ, EventRow
+from mainspring.testing.conformance.bus import reading
 
 TIMEOUT_S = 30
 WAKE_EVENTS = frozenset({"events"})
-LOG = Query("log", "SELECT seq FROM events ORDER BY seq", int)
-UNNUMBERED = Query("unnumbered", "SELECT count(*) FROM events WHERE seq IS NULL", int)
+LOG = Query("log", "SELECT seq FROM event_places ORDER BY seq", int)
+UNNUMBERED = Query("unnumbered", "SELECT count(*) FROM logged_events WHERE seq IS NULL", int)
 INSERT = Statement(
     "test.insert",
     "INSERT INTO events (id, tenant, type, subject, time_ms, leaf, body) "
@@ -31,8 +39,8 @@ class RolledBack(Exception):
     pass
 
 
-def event(key: str) -> Write:
-    return EVENTS.insert(EventRow(key, "main", "a.b.c", "s", 0, b"", "{}"))
+def event(key: str, time_ms: int = 0) -> Write:
+    return EVENTS.insert(EventRow(key, "main", "a.b.c", "s", time_ms, b"", "{}"))
 
 
 @pytest.fixture
@@ -245,3 +253,152 @@ async def test_the_log_is_followed_on_either_engine(database: Database) -> None:
     await process.sequencer.stop()
     met = await database.read(EVENTS_AFTER, (0, 100))
     assert [(e.seq, e.id) for e in met] == [(i + 1, f"{i:02}") for i in range(20)]
+
+
+SCANNED = Query(
+    "test.scanned",
+    "SELECT COUNT(*) FROM events WHERE ordinal > "
+    "(SELECT settled FROM event_places ORDER BY seq DESC LIMIT 1)",
+    int,
+)
+
+
+async def number(sequencer: Sequencer, database: Database, begin: int, end: int) -> None:
+    """Commit events one by one, each followed by a step of the sequencer."""
+    for i in range(begin, end):
+        await database.commit([event(f"{i:05}")])
+        assert await sequencer.sequence() == 1
+
+
+async def test_it_looks_again_only_at_what_may_still_commit(
+    processes: list[PostgresDatabase], postgres_url: str
+) -> None:
+    """However long the log is, and whoever holds a snapshot of it, as a dump does."""
+    database = processes[0]
+    sequencer = Sequencer(database, Notifier())
+    dump = await asyncpg.connect(postgres_url)
+    holding = dump.transaction(isolation="repeatable_read", readonly=True)
+    await holding.start()
+    assert await dump.fetchval("SELECT count(*) FROM events") == 0
+    await number(sequencer, database, 0, 50)
+    assert await database.read(SCANNED, ()) == [2]
+    assert await dump.fetchval("SELECT count(*) FROM event_places") == 0
+    await holding.rollback()
+    await dump.close()
+
+    gate = asyncio.Event()
+    late = asyncio.create_task(write_late(processes[1], "late", gate, commits=True))
+    gone = asyncio.create_task(write_late(processes[2], "gone", gate, commits=False))
+    async with asyncio.timeout(TIMEOUT_S):
+        while len(await database.read(Query("open", OPEN_INSERTS, int), ())) < 2:
+            continue
+    await number(sequencer, database, 50, 90)  # nothing is settled past those two
+    assert (await database.read(SCANNED, ()))[0] >= 40
+    gate.set()
+    await asyncio.gather(late, gone)
+    # Another process takes over, which knows only what is stored.
+    sequencer = Sequencer(processes[1], Notifier())
+    assert await sequencer.sequence() == 1
+    await number(sequencer, database, 90, 100)
+    assert await database.read(SCANNED, ()) == [2]
+    found = await database.read(EVENTS_AFTER, (0, 1_000))
+    assert [e.seq for e in found] == list(range(1, 102))
+    assert [e.id for e in found if not e.id.isdigit()] == ["late"]
+
+
+async def test_what_was_known_of_another_server_is_forgotten(
+    processes: list[PostgresDatabase],
+) -> None:
+    """After a failover the same ids and ordinals are given to others."""
+    database = processes[0]
+    sequencer = Sequencer(database, Notifier())
+    await number(sequencer, database, 0, 5)
+    sequencer._mark = msgspec.structs.replace(sequencer._mark, server="before the failover")
+    sequencer._settled = 1_000_000
+    await number(sequencer, database, 5, 10)
+    assert await database.read(SCANNED, ()) == [2]
+    assert len(await database.read(EVENTS_AFTER, (0, 100))) == 10
+
+
+PLAN = "EXPLAIN (FORMAT TEXT) "
+PROBED = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) "
+FILL = Statement(
+    "test.fill",
+    "INSERT INTO events (id, tenant, type, subject, time_ms, leaf, body) "
+    "SELECT lpad(n::text, 5, '0'), 'main', 'a.b.c', 's', n, '', repeat('x', 800) "
+    "FROM generate_series(1, CAST(:count AS bigint)) AS n",
+)
+
+
+async def test_each_step_and_each_read_looks_up_what_it_needs(
+    processes: list[PostgresDatabase], postgres_url: str
+) -> None:
+    """Not the whole log, when it is long and the server knows how long."""
+    database = processes[0]
+    sequencer = Sequencer(database, Notifier())
+    await database.commit([FILL(count=20_000)])
+    while await sequencer.sequence():
+        pass
+    operator = await asyncpg.connect(postgres_url)
+    await operator.execute("ANALYZE events; ANALYZE event_places")
+    place = PLACE(server="", settled=0, limit=BATCH_EVENTS)
+    asked = [
+        (place.sql.postgres, place.values),
+        (EVENTS_AFTER.sql.postgres, (0, 257)),
+        (EVENTS_AFTER.sql.postgres, (19_000, 257)),
+        (EVENTS_AFTER.postgres_page, (0, 257, 1 << 20)),
+        (LAST_SEQ.sql.postgres, ()),
+        (LEAVES.sql.postgres, (256, 512)),
+        (EVENT.sql.postgres, ("00007",)),
+    ]
+    for sql, values in asked:
+        plan = "\n".join([row[0] for row in await operator.fetch(PLAN + sql, *values)])
+        assert "Seq Scan" not in plan, plan
+        assert "Hash" not in plan, plan
+    await operator.close()
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "howto" / "run-on-postgresql.md"
+YEAR_MS = 1_798_761_600_000  # where 2027 begins, and the second partition
+PARTS = Query(
+    "test.parts", "SELECT tableoid::regclass::text || ' ' || id FROM events ORDER BY time_ms", str
+)
+
+
+async def test_events_are_partitioned_by_time_as_the_page_says(
+    processes: list[PostgresDatabase], postgres_url: str
+) -> None:
+    """Whatever reads or writes the log does so over partitions, and knows what is there already."""
+    database = processes[0]
+    sequencer, bus = Sequencer(database, Notifier()), LogBus(database, Notifier())
+    times = [YEAR_MS - 1, YEAR_MS, YEAR_MS * 2]
+    await database.commit([event("1", times[0])])
+    assert await sequencer.sequence() == 1
+    (script,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    operator = await asyncpg.connect(postgres_url)
+    await operator.execute(script)
+    await database.commit([event("2", times[1]), event("3", times[2])])
+    assert await sequencer.sequence() == 2
+    assert await database.read(PARTS, ()) == [
+        "events_until_2027 1",
+        "events_2027 2",
+        "events_later 3",
+    ]
+    assert [e.id for e in await database.read(EVENTS_AFTER, (0, 9))] == ["1", "2", "3"]
+    published = [reading.event(number) for number in (4, 5)]
+    for _ in range(2):
+        await bus.publish(published)
+    while await sequencer.sequence():
+        pass
+    assert await bus.ends() == {0: 5}
+    plan = "\n".join(
+        [row[0] for row in await operator.fetch(PROBED + EVENTS_AFTER.sql.postgres, 0, 2)]
+    )
+    await operator.close()
+    assert "(never executed)" in plan, plan  # the partitions that the places do not lead to
+    rows = await bus.read(0, 3, 9, 1 << 20)
+    assert [e.id for e in rows.items] == [e.id for e in published]
+    stored = StoredLog(database, SharedReader(bus))
+    assert await stored.places(["1", "3", "none"]) == {"1": 1, "3": 3}
+    assert len(await database.read(LEAVES, (0, 5))) == 5
+    assert await migrate(database, []) == 0

@@ -18,11 +18,9 @@ from mainspring.services.audit.model import VerifierKey, open_note
 from mainspring.services.audit.verify import verify
 from tests.kernel.inclusion import includes
 from tests.services.log_platform import ORIGIN, LogPlatform, Named
+from tests.tampering import LOSE_AFTER, REWRITE_BODY, REWRITE_LEAF
 
 OTHER = Caller("system", tenant="other", scopes=frozenset({"*"}))
-TAMPER = Statement("test.tamper", "UPDATE events SET body = :body WHERE seq = :seq")
-REWRITE = Statement("test.rewrite", "UPDATE events SET leaf = :leaf WHERE seq = :seq")
-LOSE_AFTER = Statement("test.lose_after", "DELETE FROM events WHERE seq > :seq")
 FORGET_NODES = Statement("test.forget_nodes", "DELETE FROM tree_nodes WHERE level >= :level")
 
 
@@ -204,7 +202,7 @@ async def test_an_older_export_still_verifies_after_an_erasure(platform):
 
 async def test_a_row_changed_in_the_database_is_named(platform):
     await platform.write(10)
-    await platform.database.commit([TAMPER(seq=4, body='{"id":"evt_forged","data":{}}')])
+    await platform.database.commit([REWRITE_BODY(seq=4, body='{"id":"evt_forged","data":{}}')])
     lines, _ = await exported(platform)
     report = verify(lines, key_of(platform))
     assert [(p.kind, p.first) for p in report.problems] == [("changed", 4)]
@@ -213,7 +211,7 @@ async def test_a_row_changed_in_the_database_is_named(platform):
 async def test_nothing_is_signed_that_contradicts_what_was(platform):
     await platform.write(10)
     await platform.ask("audit.checkpoint")
-    await platform.database.commit([REWRITE(seq=4, leaf=merkle.leaf_hash(b"forged"))])
+    await platform.database.commit([REWRITE_LEAF(seq=4, leaf=merkle.leaf_hash(b"forged"))])
     await platform.write(5)
     platform.clock.move(2)
     with pytest.raises(LogDamaged, match="are not those that were signed for"):

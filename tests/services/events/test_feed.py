@@ -11,13 +11,13 @@ from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Invalid, NotFound, PositionGone
 from mainspring.kernel.event_log import LogName
 from mainspring.kernel.page import PAGE_BYTES_MAX
-from mainspring.kernel.table import Statement
 from mainspring.runtime.events.positions import parse_position
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.notifier import Notifier
 from mainspring.services.events.api import SCANNED_MAX, StreamQuery
 from mainspring.services.events.operations import stream
 from tests.services.log_platform import PATIENCE_S, Burnt, LogPlatform, Named, Written
+from tests.tampering import LOSE_AFTER
 
 OTHER = Caller("system", tenant="other", scopes=frozenset({"*"}))
 READER = Caller("key", "key_1", scopes=frozenset({"events:read", "notes:read"}))
@@ -157,15 +157,12 @@ async def test_what_is_no_position_is_refused_where_it_stands(platform, cursor):
     assert refused.value.faults[0].pointer == "/after"
 
 
-FORGET_AFTER = Statement("test.forget_after", "DELETE FROM events WHERE seq > :seq")
-
-
 async def test_an_open_stream_ends_when_the_log_falls_back_behind_it(platform):
     await platform.write(5)
     reader = Following(platform, after="4")
     assert [(await reader.next()).id for _ in range(2)] == [platform.at(4), platform.at(5)]
     waiting = asyncio.create_task(reader.next())
-    await platform.database.commit([FORGET_AFTER(seq=2)], frozenset({"sequenced"}))
+    await platform.database.commit([LOSE_AFTER(seq=2)], frozenset({"sequenced"}))
     with pytest.raises(PositionGone) as gone:
         await waiting
     assert gone.value.extra == {"position": platform.at(2)}
@@ -190,7 +187,7 @@ async def test_a_tail_starts_over_when_its_last_event_is_gone(platform):
     try:
         await until("alive")
         assert heard == []
-        await platform.database.commit([FORGET_AFTER(seq=3)], frozenset({"sequenced"}))
+        await platform.database.commit([LOSE_AFTER(seq=3)], frozenset({"sequenced"}))
         await until("lost")
         platform.count = 3
         await platform.emit(Burnt("note_9"))

@@ -6,12 +6,11 @@ from structlog.testing import capture_logs
 
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.table import Query, Statement
+from mainspring.runtime.tables import LAST_SEQ
 from mainspring.services.webhooks.api import NewWebhook, WebhookChanges
 from mainspring.services.webhooks.consumers import HeldRoutes
 from tests.services.running import DEADLINE_S
 from tests.services.webhooks.receiver import Receiver, Shop
-
-LAST_SEQ = Query("test.last_seq", "SELECT MAX(seq) FROM events", int)
 
 
 async def hook(platform: Shop, receiver: Receiver, path: str) -> str:

@@ -20,9 +20,9 @@ BLOCK_HASHES = 1 << BLOCK_HEIGHT
 GROWTH_BLOCKS_MAX = 8  # blocks hashed between two commits of nodes: 2,048 leaves
 BLOCKS_HELD_MAX = 64  # blocks one Tree remembers
 
-_LEAVES = Query(
+LEAVES = Query(
     "runtime.leaves",
-    "SELECT leaf FROM events WHERE seq > :begin AND seq <= :end ORDER BY seq",
+    "SELECT leaf FROM logged_events WHERE seq > :begin AND seq <= :end ORDER BY seq",
     bytes,
 )
 _NODES = Query(
@@ -116,7 +116,7 @@ class Tree:
         """Read the first ``count`` hashes of a block, which must all be there."""
         begin = number * BLOCK_HASHES
         if level == 0:
-            hashes = await self._database.read(_LEAVES, (begin, begin + count))
+            hashes = await self._database.read(LEAVES, (begin, begin + count))
         else:
             hashes = await self._database.read(_NODES, (level, begin, begin + count))
         if len(hashes) != count:

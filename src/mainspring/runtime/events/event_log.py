@@ -21,25 +21,26 @@ FOLLOW_POLL_S = 5.0  # a wake can be lost with its connection; the log never is
 
 _ENTRIES_AFTER = Query(
     "runtime.entries_after",
-    "SELECT seq, id, tenant, type, leaf, body FROM events"
+    "SELECT seq, id, tenant, type, leaf, body FROM logged_events"
     " WHERE seq > :after ORDER BY seq LIMIT :limit",
     LogEntry,
 )
 _ENTRY = Query(
     "runtime.entry_by_id",
-    "SELECT COALESCE(seq, 0), id, tenant, type, leaf, body FROM events WHERE id = :id",
+    "SELECT COALESCE(seq, 0), id, tenant, type, leaf, body FROM logged_events WHERE id = :id",
     LogEntry,
 )
 _EVENT_COLUMNS = (False, True, True, True, True, True)
-_EVENT = Query(
+EVENT = Query(
     "runtime.placed_event",
-    "SELECT seq, id, tenant, type, subject, body FROM events WHERE id = :id AND seq IS NOT NULL",
+    "SELECT seq, id, tenant, type, subject, body FROM logged_events "
+    "WHERE id = :id AND seq IS NOT NULL",
     tuple,
     long=_EVENT_COLUMNS,
 )
 _EVENTS_MADE = Query(
     "runtime.events_made",
-    "SELECT seq, id, tenant, type, subject, body FROM events "
+    "SELECT seq, id, tenant, type, subject, body FROM logged_events "
     "WHERE id > :after AND id < :before AND seq IS NOT NULL ORDER BY id LIMIT :limit",
     tuple,
     long=_EVENT_COLUMNS,
@@ -48,7 +49,7 @@ _PLACES = Query(
     "runtime.places",
     row=tuple,
     long=(True, False),
-    **both_engines("SELECT id, seq FROM events WHERE id IN ({each})", listed="ids"),
+    **both_engines("SELECT id, seq FROM logged_events WHERE id IN ({each})", listed="ids"),
 )
 
 
@@ -101,7 +102,7 @@ class StoredLog:
 
     async def event(self, event_id: str) -> BusEvent | None:
         """Return an event that has its place in the log."""
-        rows = await self._database.read(_EVENT, (event_id,))
+        rows = await self._database.read(EVENT, (event_id,))
         return bus_event(*rows[0]) if rows else None
 
     async def events_made(self, after: str, before: str, limit: int) -> Rows[BusEvent]:

@@ -17,7 +17,7 @@ from mainspring.runtime.tables import EVENTS, LAST_SEQ, EventRow
 
 _AFTER = Query(
     "runtime.bus_events_after",
-    "SELECT seq, id, tenant, type, subject, body FROM events "
+    "SELECT seq, id, tenant, type, subject, body FROM logged_events "
     "WHERE seq > :after ORDER BY seq LIMIT :limit",
     tuple,
     long=(False, True, True, True, True, True),

@@ -3,10 +3,13 @@
 Writers do not wait for each other, so a number taken inside a transaction says nothing about the
 order of commits, and a reader of ``seq > last`` would pass by a transaction that commits late. Here
 a number is given afterwards, to what one snapshot shows as committed: what commits later comes
-later. On SQLite the one writer gives ``seq`` in the commit itself, and there is nothing to do.
+later. It is written beside the event, which stays as it was committed. On SQLite the one writer
+gives ``seq`` in the commit itself, and there is nothing to do.
 """
 
 from collections.abc import Sequence
+
+import msgspec
 
 from mainspring.kernel import channel
 from mainspring.kernel.table import Statement, Write
@@ -24,18 +27,42 @@ TAKE_TURN = Statement("runtime.take_turn", f"SELECT pg_try_advisory_xact_lock({_
 
 # Its snapshot must be younger than the lock, so these are two statements: with one, the last number
 # given could be that of before the process that held the lock until now committed its own.
-SEQUENCE = Statement(
-    "runtime.sequence",
+#
+# What waits is what has no place, of the ordinals that are not *settled*: one is when it has its
+# place, or never will, since its transaction was rolled back. Nothing is changed or deleted, so a
+# snapshot that somebody holds leaves no dead rows to step over. The probe is a subquery and no
+# join: it looks each ordinal up, however many places there are.
+PLACE = Statement(
+    "runtime.place_events",
     """
-    UPDATE events SET seq = head.seq + waiting.place
-    FROM (SELECT COALESCE(MAX(seq), 0) AS seq FROM events) AS head,
-         (SELECT ordinal, row_number() OVER (ORDER BY ordinal) AS place
-            FROM (SELECT ordinal FROM events WHERE seq IS NULL ORDER BY ordinal LIMIT :limit)
-              AS oldest) AS waiting
-    WHERE events.ordinal = waiting.ordinal AND events.seq IS NULL
-    RETURNING events.seq
+    INSERT INTO event_places (seq, ordinal, time_ms, settled)
+    SELECT head.seq + row_number() OVER (ORDER BY waiting.ordinal),
+        waiting.ordinal, waiting.time_ms, head.settled
+    FROM (
+        SELECT COALESCE(MAX(seq), 0) AS seq, GREATEST(COALESCE(MAX(settled), 0),
+            CASE pg_postmaster_start_time()::text WHEN :server THEN :settled ELSE 0 END) AS settled
+        FROM (SELECT seq, settled FROM event_places ORDER BY seq DESC LIMIT 1) AS newest
+    ) AS head, LATERAL (
+        SELECT ordinal, time_ms FROM events WHERE ordinal > head.settled
+            AND (SELECT seq FROM event_places WHERE ordinal = events.ordinal) IS NULL
+        ORDER BY ordinal LIMIT :limit
+    ) AS waiting
+    RETURNING ordinal, pg_current_xact_id()::text::bigint,
+        pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_postmaster_start_time()::text
     """,
 )
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """A batch that was placed: its highest ordinal, and the id of its transaction.
+
+    Whoever took an ordinal up to that one had an id before, so a lower one; when all lower ones
+    have ended, no event with such an ordinal can still come.
+    """
+
+    ordinal: int
+    xid: int
+    server: str  # when it was started: ids and ordinals of another say nothing
 
 
 class Sequencer:
@@ -50,6 +77,8 @@ class Sequencer:
         self._database = database
         self._board = board
         self._supervisor = Supervisor()
+        self._mark = _Mark(0, 0, "")
+        self._settled = 0
 
     async def start(self) -> None:
         """Number what waits, then follow; nothing on SQLite."""
@@ -79,14 +108,29 @@ class Sequencer:
         """
         if self._database.dialect != "postgres":
             return 0
-        numbered = 0
+        placed: list[tuple[int, int, int, str]] = []
+        place = PLACE(server=self._mark.server, settled=self._settled, limit=BATCH_EVENTS)
 
         async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
-            nonlocal numbered
-            numbered = 0
+            placed.clear()
             if (await transaction.execute(TAKE_TURN()))[0][0]:
-                numbered = len(await transaction.execute(SEQUENCE(limit=BATCH_EVENTS)))
-            return (), SEQUENCED if numbered else NO_WAKES
+                placed.extend(await transaction.execute(place))
+            return (), SEQUENCED if placed else NO_WAKES
 
         await self._database.transact(body)
-        return numbered
+        if placed:
+            self._settle(placed)
+        return len(placed)
+
+    def _settle(self, placed: Sequence[tuple[int, int, int, str]]) -> None:
+        """Conclude from a batch how far everything has its place, for the next one to start at."""
+        mark, newest = self._mark, max(placed)
+        ordinal, xid, oldest_running, server = newest
+        if server != mark.server:
+            self._settled = 0
+        elif oldest_running < mark.xid:
+            return
+        else:  # what the mark waited for was there to be placed, as far as this batch reached
+            full = len(placed) == BATCH_EVENTS
+            self._settled = max(self._settled, min(mark.ordinal, ordinal) if full else mark.ordinal)
+        self._mark = _Mark(ordinal, xid, server)
