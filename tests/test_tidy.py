@@ -434,6 +434,16 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
         "def told(): ...",
         False,
     ),
+    (rules.one_error_is_made_with_at, SRC, "Invalid('no', errors=(FieldError('/a', 'b'),))", False),
+    (rules.one_error_is_made_with_at, SRC, "Invalid('no', errors=[FieldError(at, why)])", False),
+    (rules.one_error_is_made_with_at, SRC, "Invalid.at('/a', 'b', 'no')", True),
+    (
+        rules.one_error_is_made_with_at,
+        SRC,
+        "Invalid('no', errors=[FieldError(p, d) for p in q])",
+        True,
+    ),
+    (rules.one_error_is_made_with_at, TEST, "Invalid(errors=(FieldError('/a', 'b'),))", True),
 ]
 
 

@@ -573,6 +573,22 @@ def messages_are_plain(source: Source) -> Iterator[Finding]:
             yield Finding(source.path, node.lineno, what)
 
 
+def one_error_is_made_with_at(source: Source) -> Iterator[Finding]:
+    """A failure with a single field error is ``Invalid.at(pointer, problem)``: no tuple of one."""
+    if not source.shipped:
+        return
+    for call, name in calls(source):
+        for keyword in call.keywords:
+            if (
+                name == "cls"
+                or keyword.arg != "errors"
+                or not isinstance(keyword.value, ast.Tuple | ast.List)
+            ):
+                continue
+            if [type(each) for each in keyword.value.elts] == [ast.Call]:
+                yield Finding(source.path, call.lineno, "one error: .at(pointer, problem) makes it")
+
+
 # Any text
 
 
@@ -622,4 +638,5 @@ RULES: tuple[Rule, ...] = (
     messages_are_plain,
     words_stand_in_the_contract,
     tags_have_one_form,
+    one_error_is_made_with_at,
 )

@@ -22,6 +22,7 @@ from mainspring.kernel.errors import (
     Unauthenticated,
     Unavailable,
     check_all,
+    read_at,
 )
 from mainspring.kernel.event import Envelope, Personal
 from mainspring.kernel.event_log import EventLog, LogEntry
@@ -124,5 +125,6 @@ __all__ = [
     "epoch_ms",
     "handles",
     "is_id",
+    "read_at",
     "rfc3339",
 ]

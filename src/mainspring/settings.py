@@ -207,7 +207,7 @@ def load(
     flags: Iterable[Flag] = (),
     others: bool = False,
 ) -> Settings:
-    """Read every source and check it. Raises SettingsError with one line for the first fault.
+    """Read every source and check it. Raises SettingsError with one line for the first error.
 
     With ``others`` there may be sections that are not among ``sections``, an app's own where the
     app is not at hand. They are left alone; ``Settings.others`` says where each is.

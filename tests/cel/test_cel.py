@@ -114,9 +114,9 @@ def test_fields_and_context() -> None:
 def test_what_is_refused(source: str, detail: str) -> None:
     with pytest.raises(Invalid) as refused:
         compile_cel(source, NAMES, "/filter")
-    (fault,) = refused.value.faults
-    assert fault.pointer == "/filter"
-    assert detail in fault.detail
+    (error,) = refused.value.errors
+    assert error.pointer == "/filter"
+    assert detail in error.detail
 
 
 @pytest.mark.parametrize("word", sorted(RESERVED_WORDS))

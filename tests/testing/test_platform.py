@@ -75,7 +75,7 @@ async def test_arguments_are_checked_as_over_http(platform: Platform) -> None:
                   {"name": "saw", "price": {"amount": 1, "currency": "XTS"}}):  # fmt: skip
         with pytest.raises(Invalid) as caught:
             await platform.call(workshop.make, wrong)
-        assert caught.value.faults
+        assert caught.value.errors
     with pytest.raises(TypeError, match=r"workshop\.show needs id"):
         await platform.call(workshop.show)
     with pytest.raises(LookupError, match=r"no operation 'workshop\.shew'"):

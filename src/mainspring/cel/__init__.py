@@ -56,7 +56,7 @@ class Program:
 def compile_cel(source: str, names: Names, pointer: str = "") -> Program:
     """Compile an expression that decides yes or no.
 
-    Raises Invalid with a fault at ``pointer`` that names the character and what is wrong: syntax,
+    Raises Invalid with an error at ``pointer`` that names the character and what is wrong: syntax,
     an unknown name, types that do not compare, a function or bound that is not supported.
     """
     typed = Checker(names, pointer).whole(syntax.parse(source, pointer))

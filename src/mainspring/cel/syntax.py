@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from mainspring.kernel.errors import FieldError, Invalid
+from mainspring.kernel.errors import Invalid
 
 SOURCE_CHARS_MAX = 2_000
 DEPTH_MAX = 24  # nested parentheses, calls, conditionals and prefix operators
@@ -117,9 +117,7 @@ Node = Constant | Identifier | UnaryOperator | BinaryOperator | Chain | Choice |
 def refusal(source_pointer: str, detail: str, at: int | None = None) -> Invalid:
     """Make the failure for an expression: ``at`` counts characters from 0, told from 1."""
     where = "" if at is None else f" (character {at + 1})"
-    return Invalid(
-        "the expression is not valid", faults=(FieldError(source_pointer, detail + where),)
-    )
+    return Invalid.at(source_pointer, detail + where, "the expression is not valid")
 
 
 class _Token(msgspec.Struct, frozen=True):

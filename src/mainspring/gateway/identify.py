@@ -11,7 +11,9 @@ from mainspring.kernel.errors import Unauthenticated, Unavailable
 from mainspring.kernel.lru_cache import LruCache
 from mainspring.kernel.pool import Pool
 
-IDENTITIES_BYTES_MAX = 64 << 20  # of remembered credentials together, by ``Known.size_bytes``
+IDENTITIES_BYTES_MAX = (
+    64 << 20
+)  # of remembered credentials together, by ``CachedIdentity.size_bytes``
 CREDENTIALS_SHARE = 256  # remembered of one caller
 REMEMBERED_MS = 60_000  # until a credential is looked up again, whatever was heard of it
 LOOKUPS_MAX = 1_024  # credentials being looked up at once
@@ -105,7 +107,7 @@ class Identities:
         """Ask the authenticator, together with everyone who asks for the same credential.
 
         Refusals are not remembered. ``holder`` is whose share of those who ask this takes. Raises
-        Unauthenticated, and Unavailable or Limited when too many are asking.
+        Unauthenticated, and Unavailable or RateLimited when too many are asking.
         """
         credential = read_credential(header)
         key = _key(credential.encode())

@@ -5,13 +5,16 @@ a ``Failure`` is a defect: it is logged with its traceback and answered as a bar
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import ClassVar
+from typing import ClassVar, Self, TypeVar
 
 import msgspec
 
-FAULTS_MAX = 100  # faults of one input that are told; of the rest only their number is
-FAULTS_BYTES_MAX = 16_384  # of all that are told
-FAULT_CHARS_MAX = 1_000  # of one pointer or detail: it may quote what the caller sent
+S = TypeVar("S")
+T = TypeVar("T")
+
+FIELD_ERRORS_MAX = 100  # errors of one input that are told; of the rest only their number is
+FIELD_ERRORS_BYTES_MAX = 16_384  # of all that are told
+FIELD_ERROR_CHARS_MAX = 1_000  # of one pointer or detail: it may quote what the caller sent
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -26,26 +29,31 @@ class FieldErrors:
 
     __slots__ = ("_bytes_left", "more", "told")
 
-    def __init__(self, faults: Iterable[FieldError] = ()) -> None:
+    def __init__(self, errors: Iterable[FieldError] = ()) -> None:
         self.told: list[FieldError] = []
         self.more = 0
-        self._bytes_left = FAULTS_BYTES_MAX
-        for fault in faults:
-            self.add(fault.pointer, fault.detail)
+        self._bytes_left = FIELD_ERRORS_BYTES_MAX
+        self.extend(errors)
 
     @property
     def full(self) -> bool:
-        """Whether another fault is only counted: its pointer need not be written any more."""
-        return self._bytes_left <= 0 or len(self.told) >= FAULTS_MAX
+        """Whether another error is only counted: its pointer need not be written any more."""
+        return self._bytes_left <= 0 or len(self.told) >= FIELD_ERRORS_MAX
 
     def add(self, pointer: str, detail: str) -> None:
-        """Tell of one more fault, or count it."""
+        """Tell of one more error, or count it."""
         if self.full:
             self.more += 1
             return
-        fault = FieldError(_cut(pointer), _cut(detail))
-        self._bytes_left -= len(fault.pointer.encode()) + len(fault.detail.encode())
-        self.told.append(fault)
+        error = FieldError(_cut(pointer), _cut(detail))
+        self._bytes_left -= len(error.pointer.encode()) + len(error.detail.encode())
+        self.told.append(error)
+
+    def extend(self, errors: Iterable[FieldError], more: int = 0) -> None:
+        """Tell of these too, and count those ``more`` that nobody tells of."""
+        for error in errors:
+            self.add(error.pointer, error.detail)
+        self.more += more
 
     def __len__(self) -> int:
         return len(self.told) + self.more
@@ -53,15 +61,15 @@ class FieldErrors:
 
 def _cut(text: str) -> str:
     """Bound a text and make it Unicode: it may quote a caller's lone surrogate."""
-    if len(text) > FAULT_CHARS_MAX:
-        text = text[:FAULT_CHARS_MAX] + "…"
+    if len(text) > FIELD_ERROR_CHARS_MAX:
+        text = text[:FIELD_ERROR_CHARS_MAX] + "…"
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 class Failure(Exception):
     """An expected failure. ``commits_on_failure`` commits what the handler staged before it raised.
 
-    However many ``faults`` it is given, it tells of a bounded part and counts ``faults_more``.
+    However many ``errors`` it is given, it tells of a bounded part and counts ``errors_more``.
     """
 
     status: ClassVar[int] = 500
@@ -73,19 +81,24 @@ class Failure(Exception):
         self,
         detail: str = "",
         *,
-        faults: Iterable[FieldError] | FieldErrors = (),
+        errors: Iterable[FieldError] | FieldErrors = (),
         retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, object] | None = None,
     ) -> None:
         self.detail = _cut(detail) or self.title
         super().__init__(self.detail)
-        found = faults if isinstance(faults, FieldErrors) else FieldErrors(faults)
-        self.faults = tuple(found.told)
-        self.faults_more = found.more
+        found = errors if isinstance(errors, FieldErrors) else FieldErrors(errors)
+        self.errors = tuple(found.told)
+        self.errors_more = found.more
         self.retry_after_s = retry_after_s
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
+
+    @classmethod
+    def at(cls, pointer: str, problem: str, detail: str = "") -> Self:
+        """Make one for a single thing wrong with the input: where, and what."""
+        return cls(detail or f"{pointer}: {problem}", errors=(FieldError(pointer, problem),))
 
 
 class Malformed(Failure):
@@ -201,7 +214,7 @@ class Misdirected(Failure):
 
 
 class Invalid(Failure):
-    """Readable input that breaks a rule; ``faults`` point at each."""
+    """Readable input that breaks a rule; ``errors`` point at each."""
 
     status, code, title = 422, "invalid", "Invalid input"
 
@@ -217,12 +230,21 @@ def check_all(detail: str, *checks: Callable[[], object]) -> None:
             check()
         except Invalid as error:
             refused.append(error)
-    if len(refused) == 1 or any(not error.faults for error in refused):
+    if len(refused) == 1 or any(not error.errors for error in refused):
         raise refused[0]
     if refused:
-        faults = FieldErrors(fault for error in refused for fault in error.faults)
-        faults.more += sum(error.faults_more for error in refused)
-        raise Invalid(detail, faults=faults)
+        errors = FieldErrors()
+        for failure in refused:
+            errors.extend(failure.errors, failure.errors_more)
+        raise Invalid(detail, errors=errors)
+
+
+def read_at(pointer: str, read: Callable[[S], T], value: S) -> T:
+    """Read a value of the input. Raises Invalid at ``pointer`` where ``read`` raises ValueError."""
+    try:
+        return read(value)
+    except ValueError as error:
+        raise Invalid.at(pointer, str(error)) from None
 
 
 class KeyReused(Invalid):

@@ -236,15 +236,15 @@ async def scan(
 
 def require_known(patterns: Sequence[str], known: Collection[str], pointer: str) -> None:
     """Raise Invalid, pointing at each pattern that no known type of event fits."""
-    faults = tuple(
+    errors = tuple(
         FieldError(
             pointer.format(at=at), f"no type of event fits {pattern!r}: {_nearest(pattern, known)}"
         )
         for at, pattern in enumerate(patterns)
         if pattern != "*" and not any(pattern_covers(pattern, name) for name in known)
     )
-    if faults:
-        raise Invalid("no such type of event", faults=faults)
+    if errors:
+        raise Invalid("no such type of event", errors=errors)
 
 
 def _nearest(pattern: str, known: Collection[str]) -> str:

@@ -1,7 +1,7 @@
-"""All that is wrong with an input: msgspec stops at the first fault, so the rest is walked for.
+"""All that is wrong with an input: msgspec stops at the first error, so the rest is walked for.
 
 Only what was refused is walked: an input that fits never comes here. A walk visits each value at
-most once and writes a pointer only for a fault that is told, so it is linear in what came.
+most once and writes a pointer only for an error that is told, so it is linear in what came.
 """
 
 import re
@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import inspect
 
-from mainspring.kernel.errors import FAULT_CHARS_MAX, FieldErrors
+from mainspring.kernel.errors import FIELD_ERROR_CHARS_MAX, FieldErrors
 
-VALUES_MAX = 20_000  # values of one input that are looked at; of the rest no fault is told
+VALUES_MAX = 20_000  # values of one input that are looked at; of the rest no error is told
 
 _WHERE = re.compile(r" - at `(?:key in )?(\$[^`]*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
@@ -45,17 +45,17 @@ def collect(
     walk = _Walk(at, strict)
     if value is not msgspec.UNSET:
         walk.value(value, kind, None)
-    if not walk.faults:
+    if not walk.errors:
         pointer, detail = explain(error, kind)
-        walk.faults.add(at + pointer, detail)
-    return walk.faults
+        walk.errors.add(at + pointer, detail)
+    return walk.errors
 
 
 class _Walk:
     """One walk over a value and its type."""
 
     def __init__(self, at: str, strict: bool) -> None:
-        self.faults = FieldErrors()
+        self.errors = FieldErrors()
         self._at = at
         self._strict = strict
         self._left = VALUES_MAX
@@ -113,13 +113,13 @@ class _Walk:
                 self._alone(hollow, Annotated[type(hollow), mark], path)
 
     def _alone(self, value: Any, kind: Any, path: Path) -> None:
-        """Read a value that has no faults but its own."""
+        """Read a value that has no errors but its own."""
         if kind is Any:
             return
         try:
             self._reader(kind)(value)
         except msgspec.ValidationError as error:
-            pointer, detail = ("", "") if self.faults.full else explain(error, kind)
+            pointer, detail = ("", "") if self.errors.full else explain(error, kind)
             self._add(path, detail, pointer)
 
     def _reader(self, kind: Any) -> Callable[[Any], object]:
@@ -135,10 +135,10 @@ class _Walk:
         return lambda value: decode(encode(value))
 
     def _add(self, path: Path, detail: str, below: str = "") -> None:
-        if self.faults.full:
-            self.faults.more += 1
+        if self.errors.full:
+            self.errors.more += 1
         else:
-            self.faults.add(self._at + _pointer(path) + below, detail)
+            self.errors.add(self._at + _pointer(path) + below, detail)
 
 
 def wrong_texts(value: Any, wrong: Callable[[str], bool], detail: str) -> FieldErrors:
@@ -146,7 +146,7 @@ def wrong_texts(value: Any, wrong: Callable[[str], bool], detail: str) -> FieldE
 
     Raises RecursionError where it nests too deep.
     """
-    faults = FieldErrors()
+    errors = FieldErrors()
 
     def walk(value: dict[str, Any] | list[Any], path: Path) -> None:
         parts: Iterable[tuple[str | int, Any]]
@@ -156,18 +156,18 @@ def wrong_texts(value: Any, wrong: Callable[[str], bool], detail: str) -> FieldE
                 add(path)
             elif isinstance(part, str):
                 if wrong(part):
-                    add(None if faults.full else (path, step))
+                    add(None if errors.full else (path, step))
             elif isinstance(part, dict | list):
                 walk(part, (path, step))
 
     def add(path: Path) -> None:
-        faults.add("" if faults.full else _pointer(path), detail)
+        errors.add("" if errors.full else _pointer(path), detail)
 
     if isinstance(value, dict | list):
         walk(value, None)
     elif isinstance(value, str) and wrong(value):
         add(None)
-    return faults
+    return errors
 
 
 def _pointer(path: Path) -> str:
@@ -177,8 +177,8 @@ def _pointer(path: Path) -> str:
         path, step = path
         steps.append(step)
     pointer = ""
-    while steps and len(pointer) <= FAULT_CHARS_MAX:
-        pointer += "/" + escape(str(steps.pop())[: FAULT_CHARS_MAX + 1])
+    while steps and len(pointer) <= FIELD_ERROR_CHARS_MAX:
+        pointer += "/" + escape(str(steps.pop())[: FIELD_ERROR_CHARS_MAX + 1])
     return pointer
 
 

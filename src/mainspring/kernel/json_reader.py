@@ -65,12 +65,12 @@ def _bound_depth(body: bytes) -> None:
 def _unfit(body: bytes, kind: Any, error: msgspec.ValidationError) -> Failure:
     """Tell all that is wrong with a body, not only what the reader met first."""
     try:
-        faults = collect(error, kind, msgspec.json.decode(body))
+        errors = collect(error, kind, msgspec.json.decode(body))
     except msgspec.ValidationError:  # a number that nothing can hold
-        faults = collect(error, kind)
+        errors = collect(error, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as worse:
         return unreadable(body, worse)
-    return Invalid("the body does not fit", faults=faults)
+    return Invalid("the body does not fit", errors=errors)
 
 
 def unreadable(body: bytes, error: Exception) -> Failure:
@@ -80,21 +80,21 @@ def unreadable(body: bytes, error: Exception) -> Failure:
     if isinstance(error, UnicodeDecodeError):
         return Malformed("JSON must be sent as UTF-8, and the body is not")
     try:
-        faults = wrong_texts(
+        errors = wrong_texts(
             json.loads(body), lambda text: not _is_unicode(text), "has a lone surrogate"
         )
     except (ValueError, RecursionError):
-        faults = FieldErrors()
-    if not faults:
+        errors = FieldErrors()
+    if not errors:
         return Malformed(f"the body is not JSON: {error}")
-    return Invalid("text must be valid Unicode", faults=faults)
+    return Invalid("text must be valid Unicode", errors=errors)
 
 
 def _refuse_zeros(body: bytes) -> None:
     value = msgspec.json.decode(body)
-    faults = wrong_texts(value, lambda text: "\0" in text, "contains the character NUL")
-    if faults:
-        raise Invalid("text must not contain the character NUL", faults=faults)
+    errors = wrong_texts(value, lambda text: "\0" in text, "contains the character NUL")
+    if errors:
+        raise Invalid("text must not contain the character NUL", errors=errors)
 
 
 def _is_unicode(text: str) -> bool:

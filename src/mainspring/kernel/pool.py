@@ -25,7 +25,7 @@ class Pool:
         self._held: dict[str, int] = {}
 
     def take(self, holder: str, count: int = 1) -> None:
-        """Take what will be given back. Raises Unavailable, and Limited beyond the share."""
+        """Take what will be given back. Raises Unavailable, and RateLimited beyond the share."""
         self.check(holder, count)
         self.note(holder, count)
 

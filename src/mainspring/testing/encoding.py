@@ -59,8 +59,8 @@ class _SentFailure(msgspec.Struct, frozen=True):
     status: int
     title: str
     detail: str
-    faults: tuple[FieldError, ...]
-    faults_more: int
+    errors: tuple[FieldError, ...]
+    errors_more: int
     retry_after_s: float | None
     headers: dict[str, str]
     extra: dict[str, Any]
@@ -185,8 +185,8 @@ def _failure(failure: Failure) -> Failure:
             failure.status,
             failure.title,
             failure.detail,
-            failure.faults,
-            failure.faults_more,
+            failure.errors,
+            failure.errors_more,
             failure.retry_after_s,
             failure.headers,
             failure.extra,
@@ -202,12 +202,12 @@ def _failure(failure: Failure) -> Failure:
     Failure.__init__(
         received,
         told.detail,
-        faults=told.faults,
+        errors=told.errors,
         retry_after_s=told.retry_after_s,
         headers=told.headers,
         extra=told.extra,
     )
-    received.faults_more = told.faults_more
+    received.errors_more = told.errors_more
     return received
 
 

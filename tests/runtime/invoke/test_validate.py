@@ -108,7 +108,7 @@ def test_a_body_becomes_a_struct() -> None:
 def test_what_breaks_a_rule_is_pointed_at(body: bytes, pointer: str) -> None:
     refused = failure(WRITE, body, path=("one",))
     assert isinstance(refused, Invalid)
-    assert [fault.pointer for fault in refused.faults] == [pointer]
+    assert [error.pointer for error in refused.errors] == [pointer]
 
 
 class Square(Input, tag="square"):
@@ -153,20 +153,20 @@ DRAW = Requests(Operation("t.draw", "POST /v1/t", draw, scope=None))
           "/shapes/1/name", "/shapes/2/type", "/marks/long", "/marks/ok/name"]),
     ],
 )  # fmt: skip
-def test_all_faults_of_a_body_are_told(inputs: Requests, body: bytes, pointers: list[str]) -> None:
+def test_all_errors_of_a_body_are_told(inputs: Requests, body: bytes, pointers: list[str]) -> None:
     path = ("one",) if inputs is WRITE else ()
     refused = failure(inputs, body, path=path)
     assert isinstance(refused, Invalid)
-    assert [fault.pointer for fault in refused.faults] == pointers
-    assert refused.faults_more == 0
+    assert [error.pointer for error in refused.errors] == pointers
+    assert refused.errors_more == 0
 
 
-def test_all_faults_of_a_query_are_told() -> None:
+def test_all_errors_of_a_query_are_told() -> None:
     refused = failure(READ, query=b"limit=0&on=maybe&above=null&other=1&name=a&name=b&q=2")
-    assert {fault.pointer for fault in refused.faults} == {
+    assert {error.pointer for error in refused.errors} == {
         "/limit", "/on", "/above", "/other", "/name", "/q",
     }  # fmt: skip
-    assert {fault.pointer for fault in failure(BARE, query=b"a=1&b=2").faults} == {"/a", "/b"}
+    assert {error.pointer for error in failure(BARE, query=b"a=1&b=2").errors} == {"/a", "/b"}
 
 
 @pytest.mark.parametrize(
@@ -180,17 +180,17 @@ def test_all_faults_of_a_query_are_told() -> None:
         (RAW, b'{"%b": [%b]}' % (b"y" * 100_000, b",".join([b'"\\ud800"'] * 50_000)), 50_000),
     ],
 )  # fmt: skip
-def test_faults_are_bounded_and_the_rest_is_counted(
+def test_errors_are_bounded_and_the_rest_is_counted(
     inputs: Requests, body: bytes, count: int
 ) -> None:
     refused = failure(inputs, body, path=("one",) if inputs is WRITE else ())
-    assert len(refused.faults) + refused.faults_more == count
+    assert len(refused.errors) + refused.errors_more == count
     told = body_of(refused, instance="/", request_id="req_1")
     assert len(told) < 32_000
-    assert (b'"errors_more":%d' % refused.faults_more in told) is (count > 1)
+    assert (b'"errors_more":%d' % refused.errors_more in told) is (count > 1)
 
 
-def test_what_is_no_json_behind_its_first_fault_is_malformed() -> None:
+def test_what_is_no_json_behind_its_first_error_is_malformed() -> None:
     for body in (b'{"title": 1', b'{"title": 1, "inner": [}', b'{"title": 1, "x": "\xff"}'):
         assert isinstance(failure(WRITE, body, path=("one",)), Malformed)
 
@@ -204,8 +204,8 @@ def test_what_is_no_json_behind_its_first_fault_is_malformed() -> None:
     ],
 )
 def test_what_may_stand_there_instead_is_named(body: bytes, pointer: str, detail: str) -> None:
-    (fault,) = failure(CHOOSE, body).faults
-    assert (fault.pointer, fault.detail) == (pointer, detail)
+    (error,) = failure(CHOOSE, body).errors
+    assert (error.pointer, error.detail) == (pointer, detail)
 
 
 @pytest.mark.parametrize(
@@ -230,8 +230,8 @@ def test_a_raw_body_is_json_too(body: bytes) -> None:
 
 
 def test_a_raw_body_holds_no_nul_and_no_lone_surrogate() -> None:
-    assert failure(RAW, b'{"a": ["\\u0000"]}').faults[0].pointer == "/a/0"
-    assert failure(RAW, b'{"a": ["\\ud800"]}').faults[0].pointer == "/a/0"
+    assert failure(RAW, b'{"a": ["\\u0000"]}').errors[0].pointer == "/a/0"
+    assert failure(RAW, b'{"a": ["\\ud800"]}').errors[0].pointer == "/a/0"
 
 
 def test_escapes_that_look_alike_pass() -> None:
@@ -281,7 +281,7 @@ def test_a_query_is_read_by_its_types() -> None:
 def test_a_query_that_does_not_fit_is_pointed_at(query: bytes, pointer: str) -> None:
     refused = failure(READ, query=query)
     assert isinstance(refused, Invalid)
-    assert [fault.pointer for fault in refused.faults] == [pointer]
+    assert [error.pointer for error in refused.errors] == [pointer]
 
 
 def test_a_query_is_bounded_and_text() -> None:

@@ -81,7 +81,7 @@ async def test_a_bad_filter_or_cursor_says_where(platform):
     ):
         with pytest.raises(Invalid) as refused:
             await platform.ask("events.read", query=query)
-        assert refused.value.faults[0].pointer == pointer
+        assert refused.value.errors[0].pointer == pointer
 
 
 async def test_a_type_that_there_is_not_is_refused_with_what_fits(platform):
@@ -97,12 +97,12 @@ async def test_a_type_that_there_is_not_is_refused_with_what_fits(platform):
         ):
             with pytest.raises(Invalid) as refused:
                 await ask()
-            (fault,) = refused.value.faults
-            assert fault.pointer == pointer
-            assert said in fault.detail, fault.detail
+            (error,) = refused.value.errors
+            assert error.pointer == pointer
+            assert said in error.detail, error.detail
     with pytest.raises(Invalid) as refused:
         await platform.ask("audit.entries", query={"type": "orders.*"})
-    assert refused.value.faults[0].pointer == "/type"
+    assert refused.value.errors[0].pointer == "/type"
 
 
 async def test_a_place_past_the_end_is_gone_and_says_where_the_log_ends(platform):
@@ -154,7 +154,7 @@ async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
 async def test_what_is_no_position_is_refused_where_it_stands(platform, cursor):
     with pytest.raises(Invalid) as refused:
         await platform.ask("events.read", query={"after": cursor})
-    assert refused.value.faults[0].pointer == "/after"
+    assert refused.value.errors[0].pointer == "/after"
 
 
 async def test_an_open_stream_ends_when_the_log_falls_back_behind_it(platform):

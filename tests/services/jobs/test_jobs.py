@@ -66,7 +66,7 @@ async def test_what_does_not_fit_is_refused_with_its_place(
 ) -> None:
     with pytest.raises(Invalid) as caught:
         await enqueue(at_rest, **fields)
-    assert [fault.pointer for fault in caught.value.faults] == [pointer]
+    assert [error.pointer for error in caught.value.errors] == [pointer]
     assert await at_rest.jobs() == []
 
 

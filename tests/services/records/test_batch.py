@@ -101,7 +101,7 @@ async def test_no_value_is_there_twice(
     writes = [create(name=n) if i is None else update(ids[i], name=n) for i, n in items]
     with pytest.raises(UniqueTaken) as refused:
         await batch(platform, *writes)
-    assert [f.pointer for f in refused.value.faults] == [pointer]
+    assert [f.pointer for f in refused.value.errors] == [pointer]
     assert await names(platform) == ["a", "b", "c"]
 
 
@@ -147,7 +147,7 @@ async def test_a_batch_changes_no_more_bytes_than_it_may_send(platform: Platform
     made = [await platform.add("things", text="x" * 190_000) for _ in range(count)]
     with pytest.raises(Invalid) as refused:
         await batch(platform, *[update(record["id"], n=1) for record in made])
-    assert [f.pointer for f in refused.value.faults] == [f"/items/{count - 1}"]
+    assert [f.pointer for f in refused.value.errors] == [f"/items/{count - 1}"]
     answered = await batch(platform, *[update(record["id"], n=1) for record in made[:-1]])
     assert [record["n"] for record in answered] == [1] * (count - 1)
 
@@ -159,7 +159,7 @@ async def test_all_ids_that_cannot_be_are_told(platform: Platform) -> None:
              delete(one["id"])]  # fmt: skip
     with pytest.raises(Invalid) as refused:
         await batch(platform, *items)
-    assert [f.pointer for f in refused.value.faults] == [
+    assert [f.pointer for f in refused.value.errors] == [
         "/items/1/id", "/items/2/id", "/items/3/id",
     ]  # fmt: skip
 
@@ -170,11 +170,11 @@ async def test_what_is_wrong_with_every_record_is_told(platform: Platform) -> No
     items = [create(n="x", other=1), create(name="b"), update(one["id"], n=1.5), create(name=5)]
     with pytest.raises(Invalid) as refused:
         await batch(platform, *items)
-    assert [f.pointer for f in refused.value.faults] == [
+    assert [f.pointer for f in refused.value.errors] == [
         "/items/0/data/n", "/items/0/data/other", "/items/2/data/n", "/items/3/data/name",
     ]  # fmt: skip
     assert await names(platform) == ["a"]
     with pytest.raises(Invalid) as many:
         await batch(platform, *[create(n="x", other=1) for _ in range(1_000)])
-    assert len(many.value.faults) + many.value.faults_more == 2_000
-    assert len(many.value.faults) <= 100
+    assert len(many.value.errors) + many.value.errors_more == 2_000
+    assert len(many.value.errors) <= 100

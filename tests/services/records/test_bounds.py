@@ -96,7 +96,7 @@ async def test_groups_with_long_keys_are_refused(big: Platform) -> None:
     query = {"group": "text", "max": "n"}
     with pytest.raises(Invalid) as refused:
         await big.run("aggregate_records", collection="docs", query={**query, "min": "text"})
-    assert [f.pointer for f in refused.value.faults] == ["/group"]
+    assert [f.pointer for f in refused.value.errors] == ["/group"]
     few = {**query, "filter": "n < 3"}
     answer = read(await big.run("aggregate_records", collection="docs", query=few))
     assert [(len(g["group"]["text"]), g["max"]["n"]) for g in answer["items"]] == [

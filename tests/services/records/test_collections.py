@@ -88,7 +88,7 @@ async def test_a_collection_is_described_as_it_was_made(platform: Platform) -> N
 async def test_what_cannot_be(platform: Platform, parts: dict[str, Any], pointer: str) -> None:
     with pytest.raises(Invalid) as refused:
         await platform.run("create_collection", new={"name": "posts", **parts})
-    assert [f.pointer for f in refused.value.faults] == [pointer]
+    assert [f.pointer for f in refused.value.errors] == [pointer]
 
 
 async def test_all_that_cannot_be_is_told_at_once(platform: Platform) -> None:
@@ -101,7 +101,7 @@ async def test_all_that_cannot_be_is_told_at_once(platform: Platform) -> None:
     }
     with pytest.raises(Invalid) as refused:
         await platform.run("create_collection", new=new)
-    assert [f.pointer for f in refused.value.faults] == [
+    assert [f.pointer for f in refused.value.errors] == [
         "/fields/1/default", "/fields/2/default", "/indexes/0/0", "/rules/list", "/rules/view",
     ]  # fmt: skip
 
@@ -365,7 +365,7 @@ async def test_values_are_lost_only_when_that_is_confirmed(
     query = {"confirm": "gone,kept"}
     with pytest.raises(Invalid) as invalid:
         await platform.run("update_collection", name="things", query=query, change=renamed)
-    assert [f.pointer for f in invalid.value.faults] == ["/confirm"]
+    assert [f.pointer for f in invalid.value.errors] == ["/confirm"]
     await platform.work()
     assert await platform.get("things", made["id"]) == made
     query = {"confirm": "gone"}

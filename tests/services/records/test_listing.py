@@ -177,7 +177,7 @@ async def test_a_cursor_leads_nowhere_else(platform: Platform) -> None:
         theirs = (await platform.page("orders", BERT, sort=direction, limit=1))["next_cursor"]
         with pytest.raises(Invalid) as refused:
             await platform.page("orders", ANNA, sort=direction, cursor=theirs)
-        assert [f.pointer for f in refused.value.faults] == ["/cursor"]
+        assert [f.pointer for f in refused.value.errors] == ["/cursor"]
 
 
 async def _planned(
@@ -251,7 +251,7 @@ async def test_what_cannot_be_asked(
     await platform.add("orders")
     with pytest.raises(Invalid) as refused:
         await platform.page("orders", **query)
-    assert [f.pointer for f in refused.value.faults] == [pointer]
+    assert [f.pointer for f in refused.value.errors] == [pointer]
 
 
 async def test_all_that_cannot_be_asked_is_told_at_once(platform: Platform) -> None:
@@ -259,7 +259,7 @@ async def test_all_that_cannot_be_asked_is_told_at_once(platform: Platform) -> N
     wrong = {"filter": "((", "sort": "meta", "fields": "no,count,none", "expand": "customer"}
     with pytest.raises(Invalid) as refused:
         await platform.page("orders", **wrong)
-    told = [f.pointer for f in refused.value.faults]
+    told = [f.pointer for f in refused.value.errors]
     assert told == ["/filter", "/sort", "/fields", "/fields", "/expand"]
 
 

@@ -83,9 +83,9 @@ async def test_what_does_not_fit_is_pointed_at(
     await platform.make("posts", *POST)
     with pytest.raises(Invalid) as refused:
         await platform.add("posts", **body)
-    (fault,) = refused.value.faults
-    assert fault.pointer == pointer
-    assert fault.detail.startswith(detail)
+    (error,) = refused.value.errors
+    assert error.pointer == pointer
+    assert error.detail.startswith(detail)
 
 
 async def test_patch_merges_and_put_replaces(platform: Platform) -> None:
@@ -146,7 +146,7 @@ async def test_unique_fields(platform: Platform) -> None:
     await platform.add("people", mail="c@example.org")  # null is not a value
     with pytest.raises(UniqueTaken) as refused:
         await platform.add("people", mail="a@EXAMPLE.org", number=2)
-    assert [f.pointer for f in refused.value.faults] == ["/mail"]
+    assert [f.pointer for f in refused.value.errors] == ["/mail"]
     with pytest.raises(UniqueTaken) as refused:
         await platform.run(
             "update_record", collection="people", id=first["id"], body={"mail": "b@example.org"}
@@ -170,7 +170,7 @@ async def test_relations_hold_both_ways(platform: Platform) -> None:
     for wrong in ("rec_01jd0000000000000000000000", post["id"]):
         with pytest.raises(Invalid) as refused:
             await platform.add("posts", author=wrong)
-        assert [f.pointer for f in refused.value.faults] == ["/author"]
+        assert [f.pointer for f in refused.value.errors] == ["/author"]
     with pytest.raises(StillReferenced):
         await platform.run("delete_record", collection="authors", id=anna["id"])
     await platform.run(
@@ -230,12 +230,12 @@ async def test_a_batch_lands_as_one(platform: Platform) -> None:
     twice = [{"action": "create", "data": {"mail": "twice@example.org"}}] * 2
     with pytest.raises(UniqueTaken) as refused:
         await platform.run("batch_records", collection="people", batch={"items": twice})
-    assert [f.pointer for f in refused.value.faults] == ["/items/1/data/mail"]
+    assert [f.pointer for f in refused.value.errors] == ["/items/1/data/mail"]
     wrong = [{"action": "create", "data": {"mail": "x@example.org"}},
              {"action": "create", "data": {"mail": "no"}}]  # fmt: skip
     with pytest.raises(Invalid) as invalid:
         await platform.run("batch_records", collection="people", batch={"items": wrong})
-    assert [f.pointer for f in invalid.value.faults] == ["/items/1/data/mail"]
+    assert [f.pointer for f in invalid.value.errors] == ["/items/1/data/mail"]
     assert await platform.everything("people") == before
     many = [{"action": "create", "data": {"mail": f"n{i}@example.org"}} for i in range(1000)]
     await platform.run("batch_records", collection="people", batch={"items": many})

@@ -136,17 +136,17 @@ async def test_a_rule_is_checked_when_it_is_made(
 ) -> None:
     with pytest.raises(Invalid) as refused:
         await platform.make("notes", *NOTE, rules=rules)
-    (fault,) = refused.value.faults
-    assert (fault.pointer, fault.detail) == (f"/rules/{next(iter(rules))}", detail)
+    (error,) = refused.value.errors
+    assert (error.pointer, error.detail) == (f"/rules/{next(iter(rules))}", detail)
 
 
 async def test_no_new_field_is_named_as_cel_reserves(platform: Platform) -> None:
     for word in sorted(RESERVED_WORDS):
         with pytest.raises(Invalid) as refused:
             await platform.make("parcels", {"name": word, "type": "text"})
-        (fault,) = refused.value.faults
-        assert fault.pointer == "/fields/0/name"
-        assert "is reserved in CEL" in fault.detail
+        (error,) = refused.value.errors
+        assert error.pointer == "/fields/0/name"
+        assert "is reserved in CEL" in error.detail
 
 
 async def test_a_field_named_so_before_goes_on(platform: Platform) -> None:
@@ -162,7 +162,7 @@ async def test_a_field_named_so_before_goes_on(platform: Platform) -> None:
     assert await platform.everything("parcels", filter="record.package == 'a'") == [made]
     with pytest.raises(Invalid) as refused:
         await platform.page("parcels", filter="package == 'a'")
-    assert "write record.package for the field" in refused.value.faults[0].detail
+    assert "write record.package for the field" in refused.value.errors[0].detail
     fields = [{"name": "package", "type": "text"}, {"name": "weight", "type": "integer"}]
     rules = {"list": "record.package == 'b'"}
     change = {"fields": fields, "rules": rules}

@@ -280,7 +280,7 @@ async def test_refusals_tell_no_more_than_answers(platform: Platform) -> None:
         with pytest.raises(Failure) as refused:
             await platform.run(name, caller, collection="notes", id=id, **args)
         failure = refused.value
-        return failure.status, failure.code, failure.detail, failure.faults
+        return failure.status, failure.code, failure.detail, failure.errors
 
     for name, args in (
         ("get_record", {"query": {}}), ("get_record", {"query": {"fields": "nothing"}}),
@@ -299,7 +299,7 @@ async def test_refusals_tell_no_more_than_answers(platform: Platform) -> None:
                     continue  # which everybody may
                 with pytest.raises(NotFound) as refused:
                     await _batch(platform, ANNA, {"action": action, "id": id, "data": data})
-                failures.append((refused.value.detail, refused.value.faults))
+                failures.append((refused.value.detail, refused.value.errors))
             assert len(set(failures)) == 1
     one = {"collection": "notes", "id": his["id"], "if_match": '"7"'}
     with pytest.raises(PreconditionFailed) as refused:
@@ -331,11 +331,11 @@ async def test_a_relation_points_only_at_what_its_writer_may_view(platform: Plat
         ):
             with pytest.raises(Invalid) as refused:
                 await run
-            seen.add((refused.value.code, refused.value.detail, refused.value.faults))
+            seen.add((refused.value.code, refused.value.detail, refused.value.errors))
         item = {"action": "update", "id": made["id"], "data": {"task": target}}
         with pytest.raises(Invalid) as refused:
             await _batch(platform, ANNA, item)
-        assert refused.value.faults[0].pointer == "/items/0/data/task"
+        assert refused.value.errors[0].pointer == "/items/0/data/task"
     assert len(seen) == 1
     await platform.run("delete_record", BERT, collection="tasks", id=his["id"])
     with pytest.raises(

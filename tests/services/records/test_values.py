@@ -85,7 +85,7 @@ async def test_what_is_no_address_is_refused(platform: Platform, text: str) -> N
     await platform.make("people", {"name": "mail", "type": "email"})
     with pytest.raises(Invalid) as refused:
         await platform.add("people", mail=text)
-    assert [f.pointer for f in refused.value.faults] == ["/mail"]
+    assert [f.pointer for f in refused.value.errors] == ["/mail"]
 
 
 # URLs
@@ -128,7 +128,7 @@ async def test_what_is_no_url_is_refused(platform: Platform, text: str) -> None:
     await platform.make("sites", {"name": "url", "type": "url"})
     with pytest.raises(Invalid) as refused:
         await platform.add("sites", url=text)
-    assert [f.pointer for f in refused.value.faults] == ["/url"]
+    assert [f.pointer for f in refused.value.errors] == ["/url"]
 
 
 @given(
@@ -176,7 +176,7 @@ async def test_what_is_no_integer_is_refused(platform: Platform, text: str) -> N
     await platform.make("things", {"name": "n", "type": "integer"})
     with pytest.raises(Invalid) as refused:
         await sent(platform, "create_record", f'{{"n":{text}}}')
-    assert [f.pointer for f in refused.value.faults] == ["/n"]
+    assert [f.pointer for f in refused.value.errors] == ["/n"]
 
 
 async def test_bounds_between_integers_are_kept_to(platform: Platform) -> None:
@@ -218,7 +218,7 @@ async def test_the_most_that_a_text_takes_is_shown(platform: Platform) -> None:
     assert same["fields"][0]["max"] == 6_000
 
 
-# All faults of a body
+# All errors of a body
 
 
 async def test_all_that_is_wrong_with_a_record_is_told(platform: Platform) -> None:
@@ -234,20 +234,20 @@ async def test_all_that_is_wrong_with_a_record_is_told(platform: Platform) -> No
     for body, missing in ((wrong, ["/title"]), ({**wrong, "title": None}, ["/title"])):
         with pytest.raises(Invalid) as refused:
             await platform.add("posts", **body)
-        assert sorted(f.pointer for f in refused.value.faults) == sorted(
+        assert sorted(f.pointer for f in refused.value.errors) == sorted(
             ["/n", "/mail", "/site", "/due", "/other", *missing]
         )
     with pytest.raises(Invalid) as refused:
         await platform.add("posts", title="a", mail="no", site="ftp://a", due="soon", n=1.5)
-    assert sorted(f.pointer for f in refused.value.faults) == ["/due", "/mail", "/n", "/site"]
+    assert sorted(f.pointer for f in refused.value.errors) == ["/due", "/mail", "/n", "/site"]
 
 
-async def test_faults_of_a_record_are_bounded(platform: Platform) -> None:
+async def test_errors_of_a_record_are_bounded(platform: Platform) -> None:
     await platform.make("posts", {"name": "n", "type": "integer"})
     with pytest.raises(Invalid) as refused:
         await platform.add("posts", **{f"field_{i}" * 10: i for i in range(10_000)})
-    assert len(refused.value.faults) <= 100
-    assert refused.value.faults_more == 10_000 - len(refused.value.faults)
+    assert len(refused.value.errors) <= 100
+    assert refused.value.errors_more == 10_000 - len(refused.value.errors)
 
 
 @pytest.mark.parametrize("text", ['"\\ud800"', '{"\\udfff":1}', '["\\ud83d"]'])
@@ -255,7 +255,7 @@ async def test_a_lone_surrogate_is_no_text(platform: Platform, text: str) -> Non
     await platform.make("posts", {"name": "meta", "type": "json"})
     with pytest.raises(Invalid) as refused:
         await sent(platform, "create_record", f'{{"meta":{text}}}')
-    assert refused.value.faults[0].pointer.startswith("/meta")
+    assert refused.value.errors[0].pointer.startswith("/meta")
 
 
 async def sent(platform: Platform, operation: str, body: str, **args: object) -> dict[str, Any]:

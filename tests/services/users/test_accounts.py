@@ -88,14 +88,14 @@ async def test_a_bad_sign_up_changes_nothing(
     new = msgspec.structs.replace(NewUser(email=EMAIL, password=PASSWORD), **changes)
     with pytest.raises(Invalid) as refused:
         await people.ask("create_user", caller=SYSTEM, new=new)
-    assert [fault.pointer for fault in refused.value.faults] == [pointer]
+    assert [error.pointer for error in refused.value.errors] == [pointer]
     assert await people.events() == []
 
 
 async def test_an_address_and_a_password_are_refused_together(people: People) -> None:
     with pytest.raises(Invalid) as refused:
         await people.ask("create_user", new=NewUser("nobody", "aaaaaaaaaa"))
-    assert [fault.pointer for fault in refused.value.faults] == ["/email", "/password"]
+    assert [error.pointer for error in refused.value.errors] == ["/email", "/password"]
 
 
 async def test_nobody_signs_up_with_roles_of_their_choice(people: People) -> None:

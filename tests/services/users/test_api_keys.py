@@ -103,7 +103,7 @@ async def test_a_key_expires(people: People) -> None:
     for bad in (expires_at, "tomorrow", "2027-13-01T00:00:00Z", ""):
         with pytest.raises(Invalid) as refused:
             await make(people, SYSTEM, "*", expires_at=bad)
-        assert refused.value.faults[0].pointer == "/expires_at"
+        assert refused.value.errors[0].pointer == "/expires_at"
 
 
 async def test_a_revoked_key_is_gone_before_it_is_answered(people: People) -> None:

@@ -52,7 +52,7 @@ async def test_a_key_that_ends_soon_makes_none_that_lasts(people: People) -> Non
     caller = await people.caller(short.key)
     with pytest.raises(Invalid) as refused:
         await make(people, caller, *SCOPES, expires_at=rfc3339(soon_ms + 1))
-    assert refused.value.faults[0].pointer == "/expires_at"
+    assert refused.value.errors[0].pointer == "/expires_at"
     child = await make(people, caller, *SCOPES)
     assert (child.expires_at, child.maker_id) == (rfc3339(soon_ms), short.id)
     grandchild = await make(people, await people.caller(child.key), *SCOPES)

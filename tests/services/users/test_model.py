@@ -29,7 +29,7 @@ def test_addresses_that_people_have_are_taken(text: str) -> None:
 def test_what_is_not_an_address_is_refused(text: str) -> None:
     with pytest.raises(Invalid) as refused:
         model.email(text)
-    assert refused.value.faults[0].pointer == "/email"
+    assert refused.value.errors[0].pointer == "/email"
 
 
 def test_one_address_in_many_spellings_has_one_key() -> None:
@@ -53,8 +53,8 @@ def test_one_address_in_many_spellings_has_one_key() -> None:
 def test_weak_passwords_are_refused(text: str, why: str) -> None:
     with pytest.raises(Invalid) as refused:
         model.password(text, "ann.smith@example.com")
-    assert why in refused.value.faults[0].detail
-    assert text not in str(refused.value.faults)
+    assert why in refused.value.errors[0].detail
+    assert text not in str(refused.value.errors)
 
 
 def test_a_password_is_compared_in_one_normal_form() -> None:

@@ -64,7 +64,7 @@ async def test_the_new_password_follows_the_rules(people: People, new: str) -> N
     change = PasswordChange(password=PASSWORD, new_password=new)
     with pytest.raises(Invalid) as refused:
         await people.ask("change_password", caller=me, change=change)
-    assert refused.value.faults[0].pointer == "/new_password"
+    assert refused.value.errors[0].pointer == "/new_password"
     await people.log_in()
 
 

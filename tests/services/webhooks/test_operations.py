@@ -97,19 +97,19 @@ class TestRefusals:
         failure = await refusal(at_rest, "create", new=NewWebhook(url=url))
         assert isinstance(failure, UrlRefused)
         assert failure.status == 422
-        assert [fault.pointer for fault in failure.faults] == ["/url"]
+        assert [error.pointer for error in failure.errors] == ["/url"]
         assert await events(at_rest) == []
 
     async def test_all_that_cannot_be_is_told_at_once(self, at_rest: Shop) -> None:
         new = NewWebhook(url="ftp://a.example/", types=["shop.no.such"], filter="data.x >")
         failure = await refusal(at_rest, "create", new=new)
         assert isinstance(failure, Invalid)
-        assert [fault.pointer for fault in failure.faults] == ["/url", "/types/0", "/filter"]
+        assert [error.pointer for error in failure.errors] == ["/url", "/types/0", "/filter"]
 
     async def test_filters(self, at_rest: Shop) -> None:
         failure = await refusal(at_rest, "create", new=NewWebhook(url=URL, filter="data.x >"))
         assert isinstance(failure, Invalid)
-        assert [fault.pointer for fault in failure.faults] == ["/filter"]
+        assert [error.pointer for error in failure.errors] == ["/filter"]
         unknown = await refusal(at_rest, "create", new=NewWebhook(url=URL, filter="nothing == 1"))
         assert isinstance(unknown, Invalid)
 
@@ -122,8 +122,8 @@ class TestRefusals:
         ):
             failure = await refusal(at_rest, name, **args)  # type: ignore[arg-type]
             assert (failure.status, failure.code) == (422, "invalid")
-            assert [fault.pointer for fault in failure.faults] == ["/types/1", "/types/2"]
-            assert "do you mean shop.order.paid" in failure.faults[0].detail
+            assert [error.pointer for error in failure.errors] == ["/types/1", "/types/2"]
+            assert "do you mean shop.order.paid" in failure.errors[0].detail
 
     async def test_too_many(self, at_rest: Shop) -> None:
         first = await make(at_rest)
@@ -165,7 +165,7 @@ class TestRefusals:
         made = await make(at_rest)
         window = ReplayWindow(since=since, until=until)
         failure = await refusal(at_rest, "replay", webhook_id=made["id"], window=window)
-        assert [fault.pointer for fault in failure.faults] == [pointer]
+        assert [error.pointer for error in failure.errors] == [pointer]
 
 
 async def test_updates_are_guarded_by_their_tag(at_rest: Shop) -> None:

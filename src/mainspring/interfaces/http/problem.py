@@ -18,7 +18,7 @@ _encode = msgspec.json.Encoder().encode
 def body_of(failure: Failure, *, instance: str, request_id: str) -> bytes:
     """Write a failure: the standard members, then ``errors`` and what else it brings.
 
-    ``errors_more`` counts the faults that are not told for their number.
+    ``errors_more`` counts the errors that are not told for their number.
     """
     members: dict[str, object] = {
         "type": DOCS + failure.code,
@@ -29,10 +29,10 @@ def body_of(failure: Failure, *, instance: str, request_id: str) -> bytes:
         "code": failure.code,
         "request_id": request_id,
     }
-    if failure.faults:
-        members["errors"] = failure.faults
-    if failure.faults_more:
-        members["errors_more"] = failure.faults_more
+    if failure.errors:
+        members["errors"] = failure.errors
+    if failure.errors_more:
+        members["errors_more"] = failure.errors_more
     for name, value in failure.extra.items():
         members.setdefault(name, value)
     return _encode(members)

@@ -46,14 +46,13 @@ class ArgumentReader:
                 arguments[self._query] = fields
             elif fields:
                 unknown = [FieldError("/" + escape(n), "query parameter: unknown") for n in fields]
-                raise Invalid("the query does not fit", faults=unknown)
+                raise Invalid("the query does not fit", errors=unknown)
         if body:  # without one there is no media type either
             if self._body is not None:
                 require_json(media_type)
                 arguments[self._body] = msgspec.Raw(body)
             elif body.strip() not in {b"", b"{}"}:
-                fault = FieldError("", "takes no body")
-                raise Invalid("this operation takes no body", faults=(fault,))
+                raise Invalid.at("", "takes no body", "this operation takes no body")
         return arguments
 
 

@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from mainspring.kernel.call import Reader
-from mainspring.kernel.errors import FieldError, Invalid, PositionGone
+from mainspring.kernel.errors import Invalid, PositionGone
 from mainspring.kernel.event_log import ID_CHARS, LogName
 from mainspring.runtime.identity import FIND_IDENTITY
 from mainspring.runtime.tables import LAST_SEQ
@@ -35,8 +35,8 @@ def parse_position(cursor: str, pointer: str) -> Position | int:
         return int(cursor)
     found = _POSITION.fullmatch(_decoded(cursor))
     if found is None:
-        raise Invalid(
-            faults=(FieldError(pointer, "a position that a page or a stream gave, or a seq"),)
+        raise Invalid.at(
+            pointer, "is not a position that a page or a stream gave, nor the seq of an event"
         )
     return Position(found[1], int(found[2]), int(found[3]), int(found[4]))
 

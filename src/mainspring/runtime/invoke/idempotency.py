@@ -161,7 +161,7 @@ class Answers:
         idempotency: Idempotency,
         slices: Sequence[tuple[str, bytes]],
     ) -> list[Write]:
-        """Write down the answer, for the commit it belongs to. Its insert may raise Taken.
+        """Write down the answer, for the commit it belongs to. Its insert may raise KeyTaken.
 
         ``slices`` are the ids and data of the call's events. What is not a slice is sealed when it
         is secret, may repeat what its events seal, or has no event that says it holds nothing
@@ -282,7 +282,7 @@ class Answers:
 
         An expired record that no sweep has taken yet is removed here, so the next attempt fits.
         """
-        assert idempotency is not None  # only its insert raises Taken
+        assert idempotency is not None  # only its insert raises KeyTaken
         found = await self.replay(idempotency, now_ms)
         if found is None:
             forget = FORGET_EXPIRED_ANSWER(key_hash=idempotency.key_hash, now_ms=now_ms)

@@ -88,14 +88,12 @@ class Inputs:
     def _refuse(self, unknown: Collection[str]) -> None:
         raise Invalid(
             f"{self._name} takes {', '.join(sorted(self._names)) or 'no arguments'}",
-            faults=[FieldError("/" + escape(name), "unknown argument") for name in unknown],
+            errors=[FieldError("/" + escape(name), "unknown argument") for name in unknown],
         )
 
     def _path_value(self, name: str, value: Any, kind: Any) -> Any:
         if value is None:
-            raise Invalid(
-                f"{self._name} needs {name}", faults=(FieldError("/" + name, "required"),)
-            )
+            raise Invalid.at("/" + name, "required", f"{self._name} needs {name}")
         try:
             return msgspec.convert(_plain(value), kind, strict=False)
         except msgspec.ValidationError:
@@ -109,8 +107,11 @@ class Inputs:
         for name, value in given.items():
             values = value if isinstance(value, list) else [value]
             if "\0" in name or any(isinstance(v, str) and "\0" in v for v in values):
-                fault = FieldError("", "query parameter: contains the character NUL")
-                raise Invalid("text must not contain the character NUL", faults=(fault,))
+                raise Invalid.at(
+                    "",
+                    "query parameter: contains the character NUL",
+                    "text must not contain the character NUL",
+                )
             if name not in self._texts and any(_is_null(v) for v in values):
                 wrong[name] = "leave it out instead of writing null"
             elif name in self._lists:
@@ -121,17 +122,17 @@ class Inputs:
                 fields[name] = values[0]
         if resume_after is not None and self.resumes:
             fields["after"] = resume_after
-        read, faults = None, FieldErrors()
+        read, errors = None, FieldErrors()
         try:
             read = msgspec.convert(fields, self._query_type, strict=False)
         except msgspec.ValidationError as error:
-            faults = collect(error, self._query_type, fields, strict=False)
+            errors = collect(error, self._query_type, fields, strict=False)
         for name in self._floats:
             value = getattr(read, name, None)
             if isinstance(value, float) and not math.isfinite(value):
                 wrong[name] = "Expected a finite number"
-        if wrong or faults:
-            raise _query_refused([*wrong.items()], faults)
+        if wrong or errors:
+            raise _query_refused([*wrong.items()], errors)
         return read
 
     def _read_body(self, body: Any) -> Any:
@@ -161,14 +162,13 @@ def absent_body(operation: Operation) -> Any:
 
 
 def _query_refused(wrong: Sequence[tuple[str, str]], also: FieldErrors | None = None) -> Invalid:
-    faults = FieldErrors(
+    errors = FieldErrors(
         FieldError("/" + escape(name), f"query parameter: {what}") for name, what in wrong
     )
     if also is not None:
-        for fault in also.told:
-            faults.add(fault.pointer, f"query parameter: {fault.detail}")
-        faults.more += also.more
-    return Invalid("the query does not fit", faults=faults)
+        told = (FieldError(each.pointer, f"query parameter: {each.detail}") for each in also.told)
+        errors.extend(told, also.more)
+    return Invalid("the query does not fit", errors=errors)
 
 
 def _plain(value: Any) -> Any:

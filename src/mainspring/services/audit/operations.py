@@ -7,7 +7,6 @@ import msgspec
 from mainspring import (
     Call,
     EventLog,
-    FieldError,
     Invalid,
     LogEntry,
     NotFound,
@@ -101,7 +100,7 @@ async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
     else:
         second = await _checked(tree, query.second, "/second", at_least=0)
     if not 0 <= query.first <= second:
-        raise Invalid(faults=(FieldError("/first", f"must be from 0 to {second}"),))
+        raise Invalid.at("/first", f"must be from 0 to {second}")
     return ConsistencyProof(
         query.first,
         second,
@@ -154,5 +153,5 @@ async def _checked(tree: MerkleTree, size: int, pointer: str, *, at_least: int) 
     """Return a size the log has had. Raises Invalid."""
     now = await tree.size()
     if not at_least <= size <= now:
-        raise Invalid(faults=(FieldError(pointer, f"must be from {at_least} to {now}"),))
+        raise Invalid.at(pointer, f"must be from {at_least} to {now}")
     return size

@@ -6,7 +6,6 @@ import msgspec
 
 from mainspring import (
     Call,
-    FieldError,
     Forbidden,
     Invalid,
     Job,
@@ -19,6 +18,7 @@ from mainspring import (
     Rows,
     epoch_ms,
     handles,
+    read_at,
     rfc3339,
 )
 from mainspring.kernel.field_errors import collect
@@ -55,9 +55,9 @@ async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
     queue = new.queue or job.queue
     jobs = call.use(JobAdmin)
     if not jobs.has_queue(queue):
-        raise _fault("/queue", f"there is no queue {queue!r}")
+        raise Invalid.at("/queue", f"there is no queue {queue!r}")
     if queue != job.queue and queue in PLATFORM_QUEUES:
-        raise _fault("/queue", f"the platform keeps the queue {queue!r} for itself")
+        raise Invalid.at("/queue", f"the platform keeps the queue {queue!r} for itself")
     args = job.encode(_arguments(job, new.args))
     run_at_ms = _moment(call, new.run_at)
     if new.unique_key is not None:
@@ -233,7 +233,7 @@ def _page(call: Call, rows: Rows[KnownJob]) -> Page[JobInfo]:
 def _public_job(call: Call, name: str) -> Job[...]:
     job = call.use(Registry).jobs.get(name)
     if job is None or not job.public:
-        raise _fault("/name", f"there is no public job {name!r}")
+        raise Invalid.at("/name", f"there is no public job {name!r}")
     return job
 
 
@@ -241,24 +241,17 @@ def _arguments(job: Job[...], args: dict[str, Any]) -> dict[str, Any]:
     try:
         return msgspec.structs.asdict(msgspec.convert(args, job.args))
     except msgspec.ValidationError as error:
-        faults = collect(error, job.args, args, at="/args")
-        raise Invalid("the arguments do not fit the job", faults=faults) from None
+        errors = collect(error, job.args, args, at="/args")
+        raise Invalid("the arguments do not fit the job", errors=errors) from None
 
 
 def _moment(call: Call, text: str | None) -> int:
     if text is None:
         return call.now_ms
-    try:
-        moment_ms = epoch_ms(text)
-    except ValueError as error:
-        raise _fault("/run_at", str(error)) from None
+    moment_ms = read_at("/run_at", epoch_ms, text)
     if moment_ms > call.now_ms + AHEAD_MS_MAX:
-        raise _fault("/run_at", "is more than ten years ahead")
+        raise Invalid.at("/run_at", "is more than ten years ahead")
     return max(moment_ms, call.now_ms)
-
-
-def _fault(pointer: str, detail: str) -> Invalid:
-    return Invalid(detail, faults=(FieldError(pointer, detail),))
 
 
 def _require_queue(call: Call, queue: str) -> None:

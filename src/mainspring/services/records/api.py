@@ -315,7 +315,7 @@ class NameTaken(Conflict):
 
 
 class UniqueTaken(Conflict):
-    """Another record has the value of a unique field; the fault points at it."""
+    """Another record has the value of a unique field; the error points at it."""
 
     code, title = "unique", "A unique value is taken"
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mainspring import Failure, FieldError, FieldErrors, Invalid, check_all, rfc3339
+from mainspring import Failure, FieldError, FieldErrors, Invalid, check_all, read_at, rfc3339
 from mainspring.cel import RESERVED_WORDS, Names, Program, Type, compile_cel
 from mainspring.kernel.field_errors import collect
 from mainspring.kernel.ids import ALPHABET
@@ -154,19 +154,19 @@ class CompiledCollection:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unreadable(bytes(body), error) from None
         values = {name: value for name, value in read.items() if value is not UNSET}
-        faults = FieldErrors()
+        errors = FieldErrors()
         for name in self._required:
             if name in values and values[name] is None:
-                faults.add(f"{pointer}/{name}", "required")
+                errors.add(f"{pointer}/{name}", "required")
         for name, normalise in self._normalisers:
             value = values.get(name)
             if value is not None:
                 try:
                     values[name] = normalise(value)
                 except ValueError as error:
-                    faults.add(f"{pointer}/{name}", str(error))
-        if faults:
-            raise Invalid(UNFIT, faults=faults)
+                    errors.add(f"{pointer}/{name}", str(error))
+        if errors:
+            raise Invalid(UNFIT, errors=errors)
         return values
 
     def _unfit(
@@ -176,10 +176,10 @@ class CompiledCollection:
         try:
             sent = msgspec.json.decode(body)
         except msgspec.ValidationError:  # a number that nothing can hold
-            return Invalid(UNFIT, faults=collect(error, kind, at=pointer))
+            return Invalid(UNFIT, errors=collect(error, kind, at=pointer))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as worse:
             return unreadable(bytes(body), worse)
-        faults = collect(error, kind, sent, at=pointer)
+        errors = collect(error, kind, sent, at=pointer)
         for name, normalise in self._normalisers if isinstance(sent, dict) else ():
             if sent.get(name) is not None:
                 try:
@@ -189,8 +189,8 @@ class CompiledCollection:
                 try:
                     normalise(value)
                 except ValueError as wrong:
-                    faults.add(f"{pointer}/{name}", str(wrong))
-        return Invalid(UNFIT, faults=faults)
+                    errors.add(f"{pointer}/{name}", str(wrong))
+        return Invalid(UNFIT, errors=errors)
 
     def represent(
         self, record_id: str, updated_ms: int | None, values: Mapping[str, Any]
@@ -314,24 +314,24 @@ def check_fields(fields: list[Field], before: Collection[str] = ()) -> list[Fiel
 
     Raises Invalid for those that cannot be, pointing at each; ``before`` are those there are.
     """
-    faults: list[FieldError] = []
+    errors: list[FieldError] = []
     seen: set[str] = set()
     for i, field in enumerate(fields):
         where = f"/fields/{i}"
         if field.name in RESERVED:
             detail = f"{field.name!r} is reserved: choose another name"
-            faults.append(FieldError(f"{where}/name", detail))
+            errors.append(FieldError(f"{where}/name", detail))
         if field.name in RESERVED_WORDS and field.name not in before:
             detail = f"{field.name!r} is reserved in CEL, which filters and rules are written in"
-            faults.append(FieldError(f"{where}/name", detail))
+            errors.append(FieldError(f"{where}/name", detail))
         if field.name in seen:
-            faults.append(FieldError(f"{where}/name", f"another field is named {field.name!r} too"))
+            errors.append(FieldError(f"{where}/name", f"another field is named {field.name!r} too"))
         seen.add(field.name)
-        faults.extend(FieldError(f"{where}/{part}", detail) for part, detail in _wrong(field))
+        errors.extend(FieldError(f"{where}/{part}", detail) for part, detail in _wrong(field))
     if sum(f.unique for f in fields) > UNIQUES_MAX:
-        faults.append(FieldError("/fields", f"at most {UNIQUES_MAX} fields can be unique"))
-    if faults:
-        raise Invalid("the collection's fields are not valid", faults=tuple(faults))
+        errors.append(FieldError("/fields", f"at most {UNIQUES_MAX} fields can be unique"))
+    if errors:
+        raise Invalid("the collection's fields are not valid", errors=tuple(errors))
     kept: list[Field] = []
     check_all(
         "the collection's fields are not valid",
@@ -391,21 +391,16 @@ def _keep(kept: list[Field], field: Field, pointer: str) -> None:
         kept.append(field)
         return
     if field.type in ("relation", "json") or field.unique:
-        raise Invalid(
-            "the collection's fields are not valid",
-            faults=(FieldError(pointer, "a relation, JSON or unique field cannot have a default"),),
-        )
-    try:
-        kept.append(msgspec.structs.replace(field, default=read_value(field, field.default)))
-    except ValueError as error:  # msgspec's own, too
-        fault = FieldError(pointer, str(error))
-        raise Invalid("the collection's fields are not valid", faults=(fault,)) from None
+        raise Invalid.at(pointer, "a relation, JSON or unique field cannot have a default")
+    # msgspec's own error is a ValueError too.
+    default = read_at(pointer, partial(read_value, field), field.default)
+    kept.append(msgspec.structs.replace(field, default=default))
 
 
 def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
     """Raise Invalid for indexes over what cannot be indexed, pointing at each."""
     known = {f.name: f for f in fields}
-    faults: list[FieldError] = []
+    errors: list[FieldError] = []
     for i, index in enumerate(indexes):
         names = [name.removeprefix("-") for name in index]
         size = 0
@@ -414,7 +409,7 @@ def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
             if name == "updated_at":
                 size += 64
             elif field is None or CEL_TYPES[field.type] is Type.JSON:
-                faults.append(
+                errors.append(
                     FieldError(
                         f"/indexes/{i}/{j}",
                         f"{name!r} cannot be indexed: name a field that is not JSON",
@@ -426,12 +421,12 @@ def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
                 size += keys.NUMBER_BYTES
         if len(set(names)) != len(names) or index in indexes[:i]:
             detail = "a field or an index is listed twice: list each once"
-            faults.append(FieldError(f"/indexes/{i}", detail))
+            errors.append(FieldError(f"/indexes/{i}", detail))
         if size > KEY_BYTES_MAX:
             detail = "its keys may be too long: give its text fields a smaller max (255, say)"
-            faults.append(FieldError(f"/indexes/{i}", detail))
-    if faults:
-        raise Invalid("the collection's indexes are not valid", faults=tuple(faults))
+            errors.append(FieldError(f"/indexes/{i}", detail))
+    if errors:
+        raise Invalid("the collection's indexes are not valid", errors=tuple(errors))
 
 
 def index_slots(wanted: list[list[str]], before: list[IndexSlot]) -> list[IndexSlot]:
@@ -442,8 +437,9 @@ def index_slots(wanted: list[list[str]], before: list[IndexSlot]) -> list[IndexS
     for fields in wanted:
         column = kept.get(tuple(fields)) or (free.pop(0) if free else None)
         if column is None:
-            fault = FieldError("/indexes", "remove an index first and add this one afterwards")
-            raise Invalid("there is no room for another index", faults=(fault,))
+            raise Invalid.at(
+                "/indexes", "no room for another index: first remove one, then add this"
+            )
         slots.append(IndexSlot(column, fields))
     return slots
 
@@ -457,7 +453,9 @@ def unique_slots(fields: list[Field], before: list[UniqueSlot]) -> list[UniqueSl
         if field.unique:
             column = kept.get(field.name) or (free.pop(0) if free else None)
             if column is None:
-                fault = FieldError("/fields", "make another field not unique first")
-                raise Invalid("there is no room for another unique field", faults=(fault,))
+                raise Invalid.at(
+                    "/fields",
+                    "no room for another unique field: first make one not unique",
+                )
             slots.append(UniqueSlot(column, field.name))
     return slots

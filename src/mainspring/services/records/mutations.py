@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring import Call, FieldError, Invalid, Rerun
+from mainspring import Call, Invalid, Rerun
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
 from mainspring.services.records.api import (
@@ -171,8 +171,8 @@ async def require_unique(
 
 def _taken(pointer: str) -> UniqueTaken:
     name = pointer.rpartition("/")[2]
-    fault = FieldError(pointer, "another record has this value")
-    return UniqueTaken(f"the value of {name!r} is taken", faults=(fault,))
+    detail = f"the value of {name!r} is taken"
+    return UniqueTaken.at(pointer, "another record has this value", detail)
 
 
 class Handover:
@@ -234,5 +234,4 @@ def _link(
 
 
 def _nothing(pointer: str) -> Invalid:
-    fault = FieldError(pointer, "there is no record with this id")
-    return Invalid("a relation refers to a record that is not there", faults=(fault,))
+    return Invalid.at(pointer, "there is no record with this id")

@@ -26,10 +26,7 @@ class View:
         relations = {f.name for f in collection.relations}
         self._expand = [] if expand is None else _names(expand, "/expand", relations)
         if len(self._expand) > EXPANDED_MAX:
-            fault = FieldError(
-                "/expand", f"at most {EXPANDED_MAX} relations can be expanded at once"
-            )
-            raise Invalid("the query does not fit", faults=(fault,))
+            raise Invalid.at("/expand", f"at most {EXPANDED_MAX} relations can be expanded at once")
 
     async def render(self, call: Call, records: list[Record]) -> list[msgspec.Raw]:
         """Write records as they are answered. Related ones the caller may not view are null.
@@ -89,5 +86,5 @@ def _names(listed: str, pointer: str, known: set[str]) -> list[str]:
     unknown = [FieldError(pointer, f"there is no field {name!r} that fits here") for name in names
                if name not in known]  # fmt: skip
     if unknown:
-        raise Invalid("the query does not fit", faults=unknown)
+        raise Invalid("the query does not fit", errors=unknown)
     return list(dict.fromkeys(names))

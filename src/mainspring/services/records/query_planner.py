@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring import FieldError, Invalid
+from mainspring import Invalid
 from mainspring.cel import Type, ast
 from mainspring.kernel.ids import first_id_at
 from mainspring.services.records import keys
@@ -69,7 +69,7 @@ def read_sort(collection: CompiledCollection, text: str | None) -> Sort:
             what = f"at most {SORT_KEYS_MAX} fields can be sorted by"
             if len(parts) < SORT_KEYS_MAX:
                 what = f"{plain!r} cannot be sorted by: name a field that is not JSON"
-            raise Invalid("the query does not fit", faults=(FieldError("/sort", what),))
+            raise Invalid.at("/sort", what)
         if plain in ("id", "created_at"):
             return Sort(parts, descending)
         parts.append(KeyPart(plain, kind, descending))

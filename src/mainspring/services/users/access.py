@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterable
 
-from mainspring import Call, FieldError, Invalid, Response, elapsed_ms, is_id, rfc3339
+from mainspring import Call, Invalid, Response, elapsed_ms, is_id, rfc3339
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import model, store
 from mainspring.services.users.api import UserRead, UsersListed
@@ -99,5 +99,5 @@ def after(cursor: str | None, prefix: str) -> str:
     if not cursor:
         return ""
     if not is_id(cursor, prefix):
-        raise Invalid(faults=(FieldError("/cursor", "is not a next_cursor of this list"),))
+        raise Invalid.at("/cursor", "is not a next_cursor of this list")
     return cursor

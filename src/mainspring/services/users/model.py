@@ -9,7 +9,7 @@ from enum import Enum
 
 import msgspec
 
-from mainspring import FieldError, Invalid, elapsed_ms
+from mainspring import Invalid, elapsed_ms, read_at
 from mainspring.kernel import email_address
 
 PASSWORD_CHARS_MIN = 8  # NIST SP 800-63B, section 5.1.1.2
@@ -48,10 +48,7 @@ _REFRESH = re.compile(r"msr_([0-9a-z]{26})_([0-9]{1,12})_([A-Za-z0-9_-]{43})", r
 
 def email(text: str, pointer: str = "/email") -> str:
     """Return an address in its normal form. Raises Invalid at ``pointer``."""
-    try:
-        return email_address.email_address(text)
-    except ValueError as error:
-        raise Invalid(faults=(FieldError(pointer, str(error)),)) from None
+    return read_at(pointer, email_address.email_address, text)
 
 
 def email_key(text: str) -> str:
@@ -76,23 +73,15 @@ def password(text: str, address: str, pointer: str = "/password") -> str:
     normal = unicodedata.normalize("NFC", text)
     if not PASSWORD_CHARS_MIN <= len(normal) <= PASSWORD_CHARS_MAX:
         detail = f"a password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters"
-        raise Invalid(faults=(FieldError(pointer, detail),))
+        raise Invalid.at(pointer, detail)
     folded = normal.casefold()
     if len(set(folded)) < PASSWORD_DIFFERENT_CHARS_MIN:
-        raise Invalid(
-            faults=(
-                FieldError(pointer, "repeats the same characters over and over: choose another"),
-            )
-        )
+        raise Invalid.at(pointer, "repeats the same characters over and over: choose another")
     name = email_key(address).partition("@")[0]
     left = folded.replace(email_key(address), "").replace(former_email_key(address), "")
     left = left.replace(name, "") if len(name) >= 3 else left
     if left != folded and len(left) < PASSWORD_CHARS_MIN:
-        raise Invalid(
-            faults=(
-                FieldError(pointer, "is too close to the e-mail address: choose another password"),
-            )
-        )
+        raise Invalid.at(pointer, "is too close to the e-mail address: choose another password")
     return normal
 
 

@@ -5,7 +5,7 @@ Logging in, changing a password and changing an address check alike.
 
 import structlog
 
-from mainspring import Call, FieldError, Invalid, Rerun, elapsed_ms
+from mainspring import Call, Invalid, Rerun, elapsed_ms
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
 from mainspring.services.users.api import PasswordRefused, service
@@ -126,7 +126,5 @@ async def new_password(call: Call, text: str, address: str, pointer: str = "/pas
     passwords = call.use(Passwords)
     normal = model.password(text, address, pointer)
     if await passwords.is_common(normal, share=call.account):
-        raise Invalid(
-            faults=(FieldError(pointer, "is one of the most used passwords: choose another"),)
-        )
+        raise Invalid.at(pointer, "is one of the most used passwords: choose another")
     return await passwords.hash(normal, share=call.account)

@@ -72,14 +72,14 @@ class Passwords:
         self._nobodys = cache(lambda: self._hasher.hash(b"", salt=bytes(SALT_BYTES)))
 
     async def hash(self, password: str, *, share: str) -> str:
-        """Return the PHC string of a new password. Raises Limited, Unavailable when many wait."""
+        """Return a new password's PHC string. Raises RateLimited, Unavailable when many wait."""
         if _is_too_long(password):
             raise ValueError(f"a password has at most {PASSWORD_BYTES_MAX} bytes")
         salt = self._entropy.token(SALT_BYTES)
         return await self._run(share, lambda: self._hasher.hash(password, salt=salt))
 
     async def verify(self, hashed: str | None, password: str, *, share: str) -> bool:
-        """Tell whether a password is right. Raises Limited, Unavailable when many wait.
+        """Tell whether a password is right. Raises RateLimited, Unavailable when many wait.
 
         Without a hash, or for one that is too long, the answer is no, after as much work.
         """

@@ -10,7 +10,6 @@ from mainspring import (
     Call,
     Command,
     Entropy,
-    FieldError,
     Forbidden,
     Invalid,
     JobAdmin,
@@ -21,6 +20,7 @@ from mainspring import (
     check_all,
     epoch_ms,
     handles,
+    read_at,
     rfc3339,
 )
 from mainspring.kernel.event_log import require_known
@@ -189,10 +189,10 @@ async def test(call: Call, webhook_id: str) -> SentTest:
 @handles(api.replay)
 async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplayStarted:
     row = await _enabled(call, webhook_id)
-    since_ms = _moment(window.since, "/since")
-    until_ms = call.now_ms if window.until is None else _moment(window.until, "/until")
+    since_ms = read_at("/since", epoch_ms, window.since)
+    until_ms = call.now_ms if window.until is None else read_at("/until", epoch_ms, window.until)
     if since_ms > until_ms:
-        raise Invalid("until is before since", faults=(FieldError("/until", "is before since"),))
+        raise Invalid.at("/until", "is before since")
     job_id = call.enqueue(
         api.replay_page,
         endpoint_id=row.id,
@@ -273,7 +273,7 @@ def _checked_url(call: Call, url: str) -> str:
     try:
         return call.use(HttpClient).check(url)
     except WebError as error:
-        raise UrlRefused(error.detail, faults=(FieldError("/url", error.detail),)) from None
+        raise UrlRefused.at("/url", error.detail) from None
 
 
 def _check_types(call: Call, types: Sequence[str] | UnsetType) -> None:
@@ -290,13 +290,6 @@ def _check_personal(call: Call, personal: bool) -> None:
     """Nobody has personal fields sent anywhere who may not read them."""
     if personal and not call.caller.allows(PERSONAL_SCOPE):
         raise Forbidden(f"to receive personal fields needs the scope {PERSONAL_SCOPE}")
-
-
-def _moment(text: str, pointer: str) -> int:
-    try:
-        return epoch_ms(text)
-    except ValueError as error:
-        raise Invalid(str(error), faults=(FieldError(pointer, str(error)),)) from None
 
 
 def _json(value: object) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from mainspring import Call, FieldError, Invalid, handles
+from mainspring import Call, Invalid, handles
 from mainspring.cel import Type, ast, sql
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
@@ -44,11 +44,10 @@ async def aggregate_records(call: Call, collection: str, query: Aggregation) -> 
     except NeedsIndex:
         raise NeedsIndex(advice(found, condition, Sort([], None))) from None
     if rows.more:
-        raise Invalid(
-            f"more than {GROUPS_MAX} groups, or more than {PAGE_BYTES_MAX} bytes of text in them",
-            faults=(
-                FieldError("/group", "too many groups, or too long: group by less, or filter"),
-            ),
+        raise Invalid.at(
+            "/group",
+            f"makes more than {GROUPS_MAX} groups, or more than {PAGE_BYTES_MAX} bytes of text: "
+            "group by fewer fields, or filter",
         )
     return Groups([wanted.group(row) for row in rows.items])
 
@@ -82,8 +81,7 @@ class _Wanted:
         for name in names:
             kind = self._types.get(name)
             if kind is None or kind is Type.JSON or (kinds is not None and kind not in kinds):
-                fault = FieldError(pointer, f"there is no field {name!r} that fits here")
-                raise Invalid("the query does not fit", faults=(fault,))
+                raise Invalid.at(pointer, f"there is no field {name!r} that fits here")
         return list(dict.fromkeys(names))
 
     def texts(self, engine: int) -> tuple[str, str]:

@@ -7,7 +7,6 @@ from mainspring import (
     Call,
     Command,
     Conflict,
-    FieldError,
     Invalid,
     Page,
     PageQuery,
@@ -81,8 +80,7 @@ _WIDER = {
 @handles(api.create_collection)
 async def create_collection(call: Call, new: NewCollection) -> Response[Collection]:
     if new.name in RESERVED_COLLECTIONS:
-        fault = FieldError("/name", f"{new.name!r} is reserved: choose another name")
-        raise Invalid("the collection is not valid", faults=(fault,))
+        raise Invalid.at("/name", f"{new.name!r} is reserved: choose another name")
     allowed = call.use(RecordsSettings).collections_max
     if await call.one(COLLECTIONS_COUNT, tenant=call.tenant) >= allowed:
         raise Conflict(f"a tenant has at most {allowed} collections")
@@ -221,10 +219,8 @@ async def _targets(call: Call, fields: list[Field], known: dict[str, str]) -> di
         if field.collection not in known:
             row = await call.find(COLLECTION, tenant=call.tenant, name=field.collection)
             if row is None:
-                fault = FieldError(
-                    f"/fields/{i}/collection", f"there is no collection {field.collection!r}"
-                )
-                raise Invalid("the collection's fields are not valid", faults=(fault,))
+                problem = f"there is no collection {field.collection!r}"
+                raise Invalid.at(f"/fields/{i}/collection", problem)
             known[field.collection] = row.id
         found[field.name] = known[field.collection]
     return found
@@ -268,8 +264,7 @@ async def _require_confirmed(
     removed = [f for f in old.fields if f.name not in kept]
     named = {name.strip() for name in (confirm or "").split(",") if name.strip()}
     if others := sorted(named - {f.name for f in removed}):
-        fault = FieldError("/confirm", f"{others[0]!r} is not removed by this change")
-        raise Invalid("the query does not fit", faults=(fault,))
+        raise Invalid.at("/confirm", f"{others[0]!r} is not removed by this change")
     unnamed = [f for f in removed if f.name not in named]
     losing = [f for f in unnamed if await _has_values(call, collection, f)]
     if losing:

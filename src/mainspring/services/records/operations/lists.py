@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring import Call, FieldError, Invalid, Page, Query, Response, check_all, handles
+from mainspring import Call, Invalid, Page, Query, Response, check_all, handles
 from mainspring.cel import Type, ast, evaluate, sql
 from mainspring.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import NeedsIndex
@@ -201,8 +201,7 @@ def _open_cursor(cursor: str) -> bytes:
 
 
 def _bad_cursor() -> Invalid:
-    fault = FieldError("/cursor", "not a cursor of this list")
-    return Invalid("the query does not fit", faults=(fault,))
+    return Invalid.at("/cursor", "is not a next_cursor of this list")
 
 
 def _read_key_cursor(cursor: str, plan: Plan) -> tuple[bytes, str]:

@@ -114,7 +114,7 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
     seen = mutations.Handover(_changing(batch))
     stored_bytes = 0
     answers: list[msgspec.Raw | None] = []
-    faults = FieldErrors()
+    errors = FieldErrors()
     for i, item in enumerate(batch.items):
         pointer = f"/items/{i}"
         if i % ITEMS_AT_ONCE == ITEMS_AT_ONCE - 1:
@@ -126,16 +126,14 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
             current = await current_record(call, collection, item.id, item.action, pointer)
             answers.append(await _change_item(call, current, item, pointer, seen))
         except Invalid as error:  # what is wrong with the others is told with it
-            for fault in error.faults:
-                faults.add(fault.pointer, fault.detail)
-            faults.more += error.faults_more
+            errors.extend(error.errors, error.errors_more)
             continue
         stored_bytes += current.size_bytes
         if stored_bytes > BATCH_BYTES_MAX:
-            faults.add(pointer, f"from here on more than {BATCH_BYTES_MAX} stored bytes change")
+            errors.add(pointer, f"from here on more than {BATCH_BYTES_MAX} stored bytes change")
             break
-    if faults:
-        raise Invalid("the batch is not valid", faults=faults)
+    if errors:
+        raise Invalid("the batch is not valid", errors=errors)
     seen.settle(call, found)
     return BatchAnswer(answers)
 
@@ -169,16 +167,16 @@ async def _change_item(
 def _changing(batch: Batch) -> set[str]:
     """Return the ids that a batch updates or deletes. Raises Invalid where they cannot be."""
     changing: set[str] = set()
-    faults = FieldErrors()
+    errors = FieldErrors()
     for i, item in enumerate(batch.items):
         if (item.action == "create") != (item.id is None):
-            faults.add(f"/items/{i}/id", "create takes no id, update and delete do")
+            errors.add(f"/items/{i}/id", "create takes no id, update and delete do")
         elif item.id is not None and item.id in changing:
-            faults.add(f"/items/{i}/id", "an id stands only once in a batch")
+            errors.add(f"/items/{i}/id", "an id stands only once in a batch")
         elif item.id is not None:
             changing.add(item.id)
-    if faults:
-        raise Invalid("the batch is not valid", faults=faults)
+    if errors:
+        raise Invalid("the batch is not valid", errors=errors)
     return changing
 
 

@@ -7,7 +7,6 @@ from msgspec import UNSET
 
 from mainspring import (
     Call,
-    FieldError,
     Invalid,
     NotFound,
     Page,
@@ -150,9 +149,7 @@ async def send_verification(call: Call) -> None:
 
 @handles(api.verify_email)
 async def verify_email(call: Call, given: EmailProof) -> None:
-    refusal = BadMailToken(
-        faults=(FieldError("/token", "is unknown, used or expired: ask for another mail"),)
-    )
+    refusal = BadMailToken.at("/token", "is unknown, used or expired: ask for another mail")
     token = await call.find(
         store.MAIL_TOKEN_BY_HASH, tenant=call.tenant, hash=model.token_hash(given.token)
     )
@@ -283,7 +280,7 @@ async def _grant(
     for at, name in enumerate(sorted(names)):
         role = await call.find(store.ROLE, tenant=call.tenant, name=name)
         if role is None:
-            raise Invalid(faults=(FieldError(f"/roles/{at}", f"there is no role {name!r}"),))
+            raise Invalid.at(f"/roles/{at}", f"there is no role {name!r}")
         if name not in free:
             access.require_held(call, [role.scopes])
         call.write(GRANTS.insert(GrantRow(call.tenant, user_id, name), on_conflict=None))

@@ -9,7 +9,6 @@ from mainspring import (
     Caller,
     Conflict,
     Entropy,
-    FieldError,
     Forbidden,
     Invalid,
     NotFound,
@@ -20,6 +19,7 @@ from mainspring import (
     epoch_ms,
     handles,
     is_id,
+    read_at,
     rfc3339,
 )
 from mainspring.kernel.etag import version_tag
@@ -242,13 +242,10 @@ def _expiry(call: Call, text: str | None, maker: Maker) -> int | None:
     """When a key ends that is to end at ``text``: never later than its maker. Raises Invalid."""
     if text is None:
         return maker.expires_ms
-    try:
-        moment_ms = epoch_ms(text)
-    except ValueError as error:
-        raise Invalid(faults=(FieldError("/expires_at", str(error)),)) from None
+    moment_ms = read_at("/expires_at", epoch_ms, text)
     if moment_ms <= call.now_ms:
-        raise Invalid(faults=(FieldError("/expires_at", "is in the past"),))
+        raise Invalid.at("/expires_at", "is in the past")
     if maker.expires_ms is not None and moment_ms > maker.expires_ms:
         ends = rfc3339(maker.expires_ms)
-        raise Invalid(faults=(FieldError("/expires_at", f"is after your own key's end, {ends}"),))
+        raise Invalid.at("/expires_at", f"is after your own key's end, {ends}")
     return moment_ms

@@ -1,6 +1,6 @@
 """Operations on passwords: changing one that is known, resetting one that is not."""
 
-from mainspring import Call, FieldError, handles
+from mainspring import Call, handles
 from mainspring.services.users import access, api, model, password_check, store
 from mainspring.services.users.api import PasswordChanged
 from mainspring.services.users.api.errors import (
@@ -38,9 +38,7 @@ async def request_password_reset(call: Call, request: ResetRequest) -> None:
 
 @handles(api.reset_password)
 async def reset_password(call: Call, reset: PasswordReset) -> None:
-    refusal = BadMailToken(
-        faults=(FieldError("/token", "is unknown, used or expired: ask for another mail"),)
-    )
+    refusal = BadMailToken.at("/token", "is unknown, used or expired: ask for another mail")
     token = await call.find(
         store.MAIL_TOKEN_BY_HASH,
         tenant=call.tenant,

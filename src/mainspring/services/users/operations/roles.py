@@ -6,7 +6,6 @@ import msgspec
 
 from mainspring import (
     Call,
-    FieldError,
     Invalid,
     NotFound,
     Page,
@@ -28,7 +27,7 @@ _NAME = re.compile(model.ROLE_PATTERN.removesuffix("$"))
 @handles(api.create_role)
 async def create_role(call: Call, new: NewRole) -> Response[Role]:
     if _NAME.fullmatch(new.name) is None:
-        raise Invalid(faults=(FieldError("/name", f"does not match {model.ROLE_PATTERN}"),))
+        raise Invalid.at("/name", f"does not match {model.ROLE_PATTERN}")
     access.require_held(call, new.scopes)
     row = RoleRow(
         id=call.new_id("role"),
