@@ -444,6 +444,49 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
         True,
     ),
     (rules.one_error_is_made_with_at, TEST, "Invalid(errors=(FieldError('/a', 'b'),))", True),
+    *[
+        (
+            rules.operations_have_one_manner,
+            "src/mainspring/services/links/api.py",
+            f"P = '/v1/links'\n@service.contract.{kind}({shape})\nasync def {name}(call): ...",
+            accepted,
+        )
+        for kind, shape, name, accepted in [
+            ("operation", "f'POST {P}'", "create_link", True),
+            ("operation", "f'POST {P}'", "create", False),
+            ("operation", "f'POST {P}'", "make_link", False),
+            ("operation", "f'POST {P}'", "links_create", False),
+            ("operation", "f'GET {P}'", "list_links", True),
+            ("operation", "f'GET {P}/{{id}}'", "get_link", True),
+            ("operation", "f'GET {P}/{{id}}'", "read_link", False),
+            ("operation", "f'GET {P}/{{link_id}}'", "get_link", False),
+            ("operation", "f'GET {P}/{{link}}'", "get_link", False),
+            ("operation", "f'GET {P}/{{name}}/visits'", "list_visits", False),
+            ("operation", "f'GET {P}/{{link_id}}/visits/{{id}}'", "get_visit", True),
+            ("operation", "f'GET {P}/proofs/{{event_id}}'", "get_proof", True),
+            ("operation", "f'POST {P}/{{id}}:retire'", "retire_link", True),
+            ("operation", "f'POST {P}/{{id}}:retire'", "create_link", False),
+            ("operation", "f'POST {P}/refresh'", "refresh_links", True),
+            ("stream", "f'GET {P}/stream'", "stream_links", True),
+            ("stream", "f'GET {P}/stream'", "follow_links", False),
+            ("upload", "f'POST {P}/{{link_id}}/icons/{{size}}'", "upload_icon", True),
+            ("raw", "f'GET {P}/export'", "export_links", True),
+        ]
+    ],
+    (rules.operations_have_one_manner, SRC, "@service.operation('GET /a')\ndef a(): ...", True),
+    (rules.scopes_have_names, STORE, "call.caller.allows('links:read')", False),
+    (rules.scopes_have_names, STORE, "call.caller.allows(READ)\nlog('a: b', 'x:', ':y')", True),
+    (rules.scopes_have_names, "src/mainspring/services/links/api.py", "READ = 'links:read'", True),
+    (
+        rules.scopes_have_names,
+        "src/mainspring/services/links/api.py",
+        "@service.event('links.link.created', scope='links:read')\nclass LinkCreated: ...",
+        False,
+    ),
+    (rules.queries_are_called_so, STORE, "class ListLinks(PageQuery): ...", False),
+    (rules.queries_are_called_so, STORE, "class Links(Input):\n limit: int\n cursor: str", False),
+    (rules.queries_are_called_so, STORE, "class LinkQuery(PageQuery):\n host: str", True),
+    (rules.queries_are_called_so, STORE, "class Redrive(Input):\n limit: int", True),
 ]
 
 

@@ -532,6 +532,109 @@ def tags_have_one_form(source: Source) -> Iterator[Finding]:
             yield Finding(source.path, node.lineno, "an entity tag: kernel/etag.py makes those")
 
 
+VERBS = {
+    "POST": "create",
+    "GET": "get|list",
+    "PATCH": "update",
+    "PUT": "replace",
+    "DELETE": "delete",
+}
+CONTRACTS = frozenset({"operation", "transaction", "stream", "upload", "raw"})
+
+
+def operations_have_one_manner(source: Source) -> Iterator[Finding]:
+    """An operation is called ``verb_thing``, and its path names each thing once.
+
+    The verb is the method's, or else what the path ends in: ``:cancel``, ``/refresh``. What the
+    path is about is ``{id}``, or what else it is called by (``{name}``); what that lies in is
+    ``{webhook_id}``, ``{collection}``.
+    """
+    for node, kind, shape in _contracts(source):
+        method, _, path = shape.partition(" ")
+        *above, last = path.split("/")
+        if action := last.partition(":")[2]:
+            verbs = action
+        elif kind in ("stream", "upload"):
+            verbs = kind
+        else:
+            says = last if (method == "POST" or kind == "raw") and re.match("[a-z]+$", last) else ""
+            verbs = "|".join(filter(None, (VERBS.get(method, ""), says)))
+        if re.match(rf"({verbs})(?<!s)(_|$)", node.name) is None or "_" not in node.name:
+            what = f"{node.name}: {shape!r} is {verbs.replace('|', ' or ')}_thing"
+            yield Finding(source.path, node.lineno, what)
+        if {"{id}", "{name}"} & set(above):
+            what = f"{shape!r}: name what it lies in ({{webhook_id}}, {{collection}})"
+            yield Finding(source.path, node.lineno, what)
+        twice = [f"{{{name[:-1]}{end}" for name in above[-1:] for end in ("}", "_id}")]
+        if last.startswith(tuple(twice)):
+            what = f"{shape!r} says twice what its end is: {{id}} or {{name}}"
+            yield Finding(source.path, node.lineno, what)
+
+
+def _contracts(source: Source) -> Iterator[tuple[ast.FunctionDef, str, str]]:
+    """The operations that a service's api declares: the function, its kind, ``METHOD /path``."""
+    if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
+        return
+    constants: dict[str, str] = {}
+    for node in source.tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            constants[node.targets[0].id] = _text(node.value, constants)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for decorator in node.decorator_list:
+            called = dotted(decorator.func) if isinstance(decorator, ast.Call) else ""
+            owner, _, kind = called.rpartition(".")
+            if owner in ("service", "service.contract") and kind in CONTRACTS:
+                yield node, kind, _text(decorator.args[0], constants)
+
+
+def _text(node: ast.expr, constants: dict[str, str]) -> str:
+    """A text that is put together of texts, as far as the module itself says."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part, constants) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return _text(node.value, constants)
+    if isinstance(node, ast.BinOp):
+        return _text(node.left, constants) + _text(node.right, constants)
+    if isinstance(node, ast.Name):
+        return constants.get(node.id, "")
+    return str(node.value) if isinstance(node, ast.Constant) else ""
+
+
+SCOPE = re.compile(r"[a-z][a-z_]*:[a-z]+")
+
+
+def scopes_have_names(source: Source) -> Iterator[Finding]:
+    """A service writes each of its scopes once, as a constant of its api."""
+    if source.parts[:3] != ("src", "mainspring", "services"):
+        return
+    named = {
+        id(inner)
+        for node in source.tree.body
+        if isinstance(node, ast.Assign) and "api" in source.path
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(source.tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and SCOPE.fullmatch(text) and id(node) not in named:
+            yield Finding(source.path, node.lineno, f"{text!r}: name the scope in the api")
+
+
+def queries_are_called_so(source: Source) -> Iterator[Finding]:
+    """What chooses a page of a list is a ``PageQuery``, and is called ``…Query``."""
+    if source.parts[:3] != ("src", "mainspring", "services"):
+        return
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        fields = {ast.unparse(n.target) for n in node.body if isinstance(n, ast.AnnAssign)}
+        pages = "PageQuery" in map(dotted, node.bases)
+        if pages and not node.name.endswith("Query"):
+            yield Finding(source.path, node.lineno, f"{node.name} is called a Query")
+        if "Input" in map(dotted, node.bases) and {"limit", "cursor"} <= fields:
+            yield Finding(source.path, node.lineno, f"{node.name} is a PageQuery")
+
+
 def missing_from_service(names: set[str]) -> list[str]:
     """What a service's folder must have and has not; a file may have grown into a folder."""
     stems = names | {name.removesuffix(".py") for name in names}
@@ -639,4 +742,7 @@ RULES: tuple[Rule, ...] = (
     words_stand_in_the_contract,
     tags_have_one_form,
     one_error_is_made_with_at,
+    operations_have_one_manner,
+    scopes_have_names,
+    queries_are_called_so,
 )

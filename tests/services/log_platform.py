@@ -112,7 +112,7 @@ class LogPlatform:
         happened = [Written(f"note_{first + i}", f"text {i}", i % 10) for i in range(count)]
         return await self.emit(*happened, caller=caller)
 
-    async def ask(self, name: str, *, caller: Caller = SYSTEM, **args: Any) -> Any:
+    async def ask(self, name: str, /, *, caller: Caller = SYSTEM, **args: Any) -> Any:
         """Run an operation; return its answer as JSON says it."""
         operation = self.runtime.registry.operations[name]
         query = args.pop("query", None)

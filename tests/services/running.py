@@ -25,13 +25,13 @@ class Platform:
         self.clock = whole.clock
 
     async def run(
-        self, name: str, *, caller: Caller = SYSTEM, if_match: str | None = None, **args: Any
+        self, name: str, /, *, caller: Caller = SYSTEM, if_match: str | None = None, **args: Any
     ) -> Outcome:
         """Run an operation by its name."""
         call = self.runtime.dispatcher.call(caller, request_id="req_1", if_match=if_match)
         return await self.runtime.dispatcher.run(self.runtime.registry.operations[name], call, args)
 
-    async def value(self, name: str, **args: Any) -> Any:
+    async def value(self, name: str, /, **args: Any) -> Any:
         """Run an operation and return what it answered as JSON."""
         return json.loads((await self.run(name, **args)).body or b"null")
 

@@ -53,10 +53,10 @@ async def test_each_caller_is_who_it_is(platform: Platform) -> None:
     assert await platform.admin.call(workshop.greet) == "hello key"
     anna = await platform.as_user("anna@example.com")
     assert await anna.call(workshop.greet) == "hello user"
-    assert (await anna.call("users.read_me")).id == anna.id
+    assert (await anna.call("users.get_me")).id == anna.id
     assert (await platform.as_user("anna@example.com")).id == anna.id
     key = await platform.as_key("workshop:read")
-    assert (await platform.call("users.read_api_key", key.id)).scopes == ["workshop:read"]
+    assert (await platform.call("users.get_api_key", key.id)).scopes == ["workshop:read"]
 
 
 async def test_the_gateway_stands_before_a_call_in_python_too(platform: Platform) -> None:

@@ -115,6 +115,6 @@ async def test_a_job_of_the_app_cannot_enter(platform: Platform) -> None:
         with pytest.raises(Misdeclared, match=said):
             await platform.enqueue(hang.configure(queue=queue))
         with pytest.raises(Invalid, match="the platform keeps"):
-            await platform.call("jobs.enqueue", {"name": "shop.hang", "queue": queue})
+            await platform.call("jobs.create_job", {"name": "shop.hang", "queue": queue})
         with pytest.raises(Misdeclared, match="cannot name a queue"):
             own.queue(queue, concurrency=1)

@@ -38,7 +38,7 @@ async def test_entries_are_pages_of_exact_leaves(platform):
     await platform.write(7)
     cursor, seen = None, []
     while True:
-        page = await platform.ask("audit.entries", query={"cursor": cursor, "limit": 3})
+        page = await platform.ask("audit.list_entries", query={"cursor": cursor, "limit": 3})
         seen += page["items"]
         if (cursor := page["next_cursor"]) is None:
             break
@@ -54,25 +54,25 @@ async def test_entries_of_one_type_and_of_ones_own_tenant(platform):
     await platform.write(2)
     await platform.write(3, caller=OTHER)
     await platform.emit(Named("user_a", "Ada"))
-    mine = (await platform.ask("audit.entries"))["items"]
+    mine = (await platform.ask("audit.list_entries"))["items"]
     assert [e["seq"] for e in mine] == [1, 2, 6]
-    theirs = (await platform.ask("audit.entries", caller=OTHER))["items"]
+    theirs = (await platform.ask("audit.list_entries", caller=OTHER))["items"]
     assert [e["seq"] for e in theirs] == [3, 4, 5]
-    named = (await platform.ask("audit.entries", query={"type": "notes.author.*"}))["items"]
+    named = (await platform.ask("audit.list_entries", query={"type": "notes.author.*"}))["items"]
     assert [e["seq"] for e in named] == [6]
     assert "Ada" not in str(named)
 
 
 async def test_a_checkpoint_is_signed_and_proves_an_event(platform):
     ids = await platform.write(300)
-    checkpoint = await platform.ask("audit.checkpoint")
+    checkpoint = await platform.ask("audit.get_checkpoint")
     key = VerifierKey.parse(checkpoint["key"])
     signed = open_note(checkpoint["note"], key)
     assert (signed.origin, signed.size) == (ORIGIN, 300)
     assert signed.root == decoded(checkpoint["root"])
     assert signed.time == checkpoint["time"] == "2027-01-15T08:00:00.000Z"
     for at in (0, 255, 256, 299):
-        proof = await platform.ask("audit.prove", event_id=ids[at])
+        proof = await platform.ask("audit.get_inclusion_proof", event_id=ids[at])
         assert proof["checkpoint"] == checkpoint["note"]
         assert includes(
             decoded(proof["leaf"]), proof["index"], 300,
@@ -82,63 +82,65 @@ async def test_a_checkpoint_is_signed_and_proves_an_event(platform):
 
 async def test_a_proof_at_a_chosen_size(platform):
     ids = await platform.write(20)
-    proof = await platform.ask("audit.prove", event_id=ids[4], query={"size": 9})
+    proof = await platform.ask("audit.get_inclusion_proof", event_id=ids[4], query={"size": 9})
     assert (proof["size"], proof["checkpoint"]) == (9, None)
     path = [decoded(h) for h in proof["path"]]
     assert includes(decoded(proof["leaf"]), 4, 9, path, decoded(proof["root"]))
     for size in (4, 21, -1):
         with pytest.raises(Invalid):
-            await platform.ask("audit.prove", event_id=ids[4], query={"size": size})
+            await platform.ask("audit.get_inclusion_proof", event_id=ids[4], query={"size": size})
 
 
 async def test_who_may_not_know_of_an_event_finds_none(platform):
     (event_id,) = await platform.write(1)
     for unknown in ("evt_01jd0000000000000000000000", "note_1", "x" * 300):
         with pytest.raises(NotFound):
-            await platform.ask("audit.prove", event_id=unknown)
+            await platform.ask("audit.get_inclusion_proof", event_id=unknown)
     with pytest.raises(NotFound):
-        await platform.ask("audit.prove", event_id=event_id, caller=OTHER)
+        await platform.ask("audit.get_inclusion_proof", event_id=event_id, caller=OTHER)
 
 
 async def test_checkpoints_are_published_at_most_once_a_second(platform):
     await platform.write(1)
-    first = await platform.ask("audit.checkpoint")
+    first = await platform.ask("audit.get_checkpoint")
     (newer,) = await platform.write(1)
-    assert await platform.ask("audit.checkpoint") == first
+    assert await platform.ask("audit.get_checkpoint") == first
     # but an event that it does not cover yet is proved at once
-    assert (await platform.ask("audit.prove", event_id=newer))["size"] == 2
+    assert (await platform.ask("audit.get_inclusion_proof", event_id=newer))["size"] == 2
     await platform.write(1)
     platform.clock.move(PUBLISHED_EVERY_MS / 1000)
-    assert (await platform.ask("audit.checkpoint"))["size"] == 3
+    assert (await platform.ask("audit.get_checkpoint"))["size"] == 3
 
 
 async def test_a_clock_that_was_ahead_holds_no_checkpoint_back(platform):
     platform.clock.move(365 * 24 * 3600)
     await platform.write(1)
-    await platform.ask("audit.checkpoint")
+    await platform.ask("audit.get_checkpoint")
     platform.clock.move(-365 * 24 * 3600)
     await platform.write(1)
-    assert (await platform.ask("audit.checkpoint"))["size"] == 2
+    assert (await platform.ask("audit.get_checkpoint"))["size"] == 2
 
 
 async def test_consistency_between_any_two_sizes(platform):
     await platform.write(300)
     for first, second in ((0, 300), (1, 300), (256, 257), (100, 299), (300, 300)):
-        proof = await platform.ask("audit.consistency", query={"first": first, "second": second})
+        proof = await platform.ask(
+            "audit.get_consistency_proof", query={"first": first, "second": second}
+        )
         assert merkle.extends(
             first, decoded(proof["first_root"]), second, decoded(proof["second_root"]),
             [decoded(h) for h in proof["proof"]],
         )  # fmt: skip
-    latest = await platform.ask("audit.consistency", query={"first": 7})
+    latest = await platform.ask("audit.get_consistency_proof", query={"first": 7})
     assert latest["second"] == 300
     for query in ({"first": 9, "second": 8}, {"first": 1, "second": 301}, {"first": -1}):
         with pytest.raises(Invalid):
-            await platform.ask("audit.consistency", query=query)
+            await platform.ask("audit.get_consistency_proof", query=query)
 
 
 async def test_many_ask_for_checkpoints_at_once_while_the_log_grows(platform):
     async def asks():
-        return [await platform.ask("audit.checkpoint") for _ in range(5)]
+        return [await platform.ask("audit.get_checkpoint") for _ in range(5)]
 
     await platform.write(10)
     asked, _ = await asyncio.gather(
@@ -177,7 +179,7 @@ async def test_an_export_verifies_offline(platform):
 async def test_an_export_over_http_shows_other_tenants_as_leaves(platform):
     await platform.write(3)
     await platform.write(3, caller=OTHER)
-    operation = platform.runtime.registry.operations["audit.export"]
+    operation = platform.runtime.registry.operations["audit.export_log"]
     raw = await operation.handler(platform.call())
     lines = b"".join([chunk async for chunk in raw.body]).splitlines(keepends=True)
     report = verify(lines, key_of(platform), allow_withheld=True)
@@ -195,7 +197,7 @@ async def test_an_older_export_still_verifies_after_an_erasure(platform):
     assert verify(old, key_of(platform)).ok
     assert verify(new, key_of(platform), older=old).ok
     assert b"Lovelace" not in b"".join(old + new)
-    body = (await platform.ask("audit.entries"))["items"][0]["event"]
+    body = (await platform.ask("audit.list_entries"))["items"][0]["event"]
     shown = await platform.sealer.reveal(msgspec.json.encode(body).decode())
     assert msgspec.json.decode(shown)["data"]["name"] is None
 
@@ -210,21 +212,21 @@ async def test_a_row_changed_in_the_database_is_named(platform):
 
 async def test_nothing_is_signed_that_contradicts_what_was(platform):
     await platform.write(10)
-    await platform.ask("audit.checkpoint")
+    await platform.ask("audit.get_checkpoint")
     await platform.database.commit([REWRITE_LEAF(seq=4, leaf=merkle.leaf_hash(b"forged"))])
     await platform.write(5)
     platform.clock.move(2)
     with pytest.raises(LogDamaged, match="are not those that were signed for"):
-        await platform.ask("audit.checkpoint")
+        await platform.ask("audit.get_checkpoint")
 
 
 async def test_a_log_that_lost_its_end_is_not_signed(platform):
     await platform.write(10)
-    await platform.ask("audit.checkpoint")
+    await platform.ask("audit.get_checkpoint")
     await platform.database.commit([LOSE_AFTER(seq=8)])
     platform.clock.move(2)
     with pytest.raises(LogDamaged, match="10 events were signed for and 8 are there"):
-        await platform.ask("audit.checkpoint")
+        await platform.ask("audit.get_checkpoint")
 
 
 async def test_the_job_keeps_the_tree_and_forgets_old_checkpoints(platform):
@@ -234,8 +236,8 @@ async def test_the_job_keeps_the_tree_and_forgets_old_checkpoints(platform):
         call = platform.call()
         await publish_checkpoint(call)
         await platform.runtime.dispatcher.commit(call)
-    checkpoint = await platform.ask("audit.checkpoint")
+    checkpoint = await platform.ask("audit.get_checkpoint")
     assert checkpoint["size"] == 400
     await platform.database.commit([FORGET_NODES(level=1)])
-    proof = await platform.ask("audit.consistency", query={"first": 100})
+    proof = await platform.ask("audit.get_consistency_proof", query={"first": 100})
     assert proof["second_root"] == checkpoint["root"]

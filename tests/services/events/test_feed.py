@@ -15,7 +15,7 @@ from mainspring.runtime.events.positions import parse_position
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.notifier import Notifier
 from mainspring.services.events.api import SCANNED_MAX, StreamQuery
-from mainspring.services.events.operations import stream
+from mainspring.services.events.operations import stream_events
 from tests.services.log_platform import PATIENCE_S, Burnt, LogPlatform, Named, Written
 from tests.tampering import LOSE_AFTER
 
@@ -33,7 +33,7 @@ async def follow(platform, **query):
     """Read pages until the end."""
     items, after = [], None
     while True:
-        page = await platform.ask("events.read", query={**query, "after": after})
+        page = await platform.ask("events.list_events", query={**query, "after": after})
         items += page["items"]
         assert offset(page["position"]) <= platform.count
         if (after := page["next_cursor"]) is None:
@@ -51,7 +51,7 @@ async def test_pages_hold_everything_in_order(platform):
     assert position == 23
     assert items[0]["data"] == {"id": "note_0", "text": "text 0", "stars": 0}
     assert items[0]["type"] == "notes.note.written"
-    page = await platform.ask("events.read", query={"after": str(position)})
+    page = await platform.ask("events.list_events", query={"after": str(position)})
     assert page == {"items": [], "next_cursor": None, "position": platform.at(23)}
 
 
@@ -80,7 +80,7 @@ async def test_a_bad_filter_or_cursor_says_where(platform):
         ({"after": "1" * 30}, "/after"),
     ):
         with pytest.raises(Invalid) as refused:
-            await platform.ask("events.read", query=query)
+            await platform.ask("events.list_events", query=query)
         assert refused.value.errors[0].pointer == pointer
 
 
@@ -92,7 +92,7 @@ async def test_a_type_that_there_is_not_is_refused_with_what_fits(platform):
         ("notes.note", "/type", "do you mean notes.note.*"),
     ):
         for ask in (
-            lambda types=types: platform.ask("events.read", query={"type": types}),
+            lambda types=types: platform.ask("events.list_events", query={"type": types}),
             lambda types=types: Following(platform, type=types).next(),
         ):
             with pytest.raises(Invalid) as refused:
@@ -101,7 +101,7 @@ async def test_a_type_that_there_is_not_is_refused_with_what_fits(platform):
             assert error.pointer == pointer
             assert said in error.detail, error.detail
     with pytest.raises(Invalid) as refused:
-        await platform.ask("audit.entries", query={"type": "orders.*"})
+        await platform.ask("audit.list_entries", query={"type": "orders.*"})
     assert refused.value.errors[0].pointer == "/type"
 
 
@@ -109,8 +109,8 @@ async def test_a_place_past_the_end_is_gone_and_says_where_the_log_ends(platform
     for count in (0, 3):
         await platform.write(count)
         for ask in (
-            lambda: platform.ask("events.read", query={"after": "900000"}),
-            lambda past=str(count + 1): platform.ask("audit.entries", query={"cursor": past}),
+            lambda: platform.ask("events.list_events", query={"after": "900000"}),
+            lambda past=str(count + 1): platform.ask("audit.list_entries", query={"cursor": past}),
             lambda: Following(platform, after="900000").next(),
             lambda past=str(count + 1): Following(platform, last_event_id=past).next(),
         ):
@@ -119,7 +119,9 @@ async def test_a_place_past_the_end_is_gone_and_says_where_the_log_ends(platform
             assert (gone.value.status, gone.value.code) == (410, "position_gone")
             assert gone.value.extra == {"position": platform.at(count)}
             assert f"after={platform.at(count)}" in gone.value.detail
-        assert (await platform.ask("events.read", query={"after": str(count)}))["items"] == []
+        assert (await platform.ask("events.list_events", query={"after": str(count)}))[
+            "items"
+        ] == []
 
 
 async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
@@ -127,12 +129,12 @@ async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
     before = platform.log
     here = await platform.restored()
     await platform.write(4)
-    page = await platform.ask("events.read", query={"limit": 2})
+    page = await platform.ask("events.list_events", query={"limit": 2})
     assert page["next_cursor"] == here.position(2)
     for cursor in (page["next_cursor"], "2"):  # a bare seq is taken as one of this log
-        rest = await platform.ask("events.read", query={"after": cursor})
+        rest = await platform.ask("events.list_events", query={"after": cursor})
         assert [e["seq"] for e in rest["items"]] == [3, 4]
-        entries = await platform.ask("audit.entries", query={"cursor": cursor})
+        entries = await platform.ask("audit.list_entries", query={"cursor": cursor})
         assert [e["seq"] for e in entries["items"]] == [3, 4]
         assert await Following(platform, last_event_id=cursor).seqs(3) == [2, 3, 4]
     for other, why in (
@@ -140,8 +142,8 @@ async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
         (LogName("fedcba9876543210", here.epoch), "of another log"),
     ):
         for ask in (
-            lambda cursor: platform.ask("events.read", query={"after": cursor}),
-            lambda cursor: platform.ask("audit.entries", query={"cursor": cursor}),
+            lambda cursor: platform.ask("events.list_events", query={"after": cursor}),
+            lambda cursor: platform.ask("audit.list_entries", query={"cursor": cursor}),
             lambda cursor: Following(platform, after=cursor).next(),
             lambda cursor: Following(platform, last_event_id=cursor).next(),
         ):
@@ -153,7 +155,7 @@ async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
 @pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "9" * 19, "MTIz", "\u0661", "ab.1.0.5"])
 async def test_what_is_no_position_is_refused_where_it_stands(platform, cursor):
     with pytest.raises(Invalid) as refused:
-        await platform.ask("events.read", query={"after": cursor})
+        await platform.ask("events.list_events", query={"after": cursor})
     assert refused.value.errors[0].pointer == "/after"
 
 
@@ -201,7 +203,7 @@ async def test_a_tail_starts_over_when_its_last_event_is_gone(platform):
 async def test_a_page_reads_a_bounded_part_and_still_misses_nothing(platform):
     await platform.write(SCANNED_MAX + 10)
     await platform.emit(Burnt("note_3"))
-    page = await platform.ask("events.read", query={"type": "notes.note.burnt"})
+    page = await platform.ask("events.list_events", query={"type": "notes.note.burnt"})
     assert page == {
         "items": [],
         "next_cursor": platform.at(SCANNED_MAX),
@@ -214,7 +216,7 @@ async def test_a_page_reads_a_bounded_part_and_still_misses_nothing(platform):
 async def test_a_page_of_large_events_is_short(platform):
     large = "x" * 900_000
     await platform.emit(*[Written(f"note_{i}", large) for i in range(12)])
-    page = await platform.ask("events.read")
+    page = await platform.ask("events.list_events")
     assert len(page["items"]) == PAGE_BYTES_MAX // 900_000
     items, _ = await follow(platform)
     assert [e["seq"] for e in items] == list(range(1, 13))
@@ -224,20 +226,20 @@ async def test_tenants_do_not_see_each_other(platform):
     await platform.write(2)
     await platform.write(3, caller=OTHER)
     assert len((await follow(platform))[0]) == 2
-    assert len((await platform.ask("events.read", caller=OTHER))["items"]) == 3
+    assert len((await platform.ask("events.list_events", caller=OTHER))["items"]) == 3
 
 
 async def test_personal_fields_are_for_those_with_the_scope(platform):
     await platform.emit(Named("user_a", "Ada"))
-    (seen,) = (await platform.ask("events.read"))["items"]
+    (seen,) = (await platform.ask("events.list_events"))["items"]
     assert seen["data"]["name"] == "Ada"
-    (hidden,) = (await platform.ask("events.read", caller=READER))["items"]
+    (hidden,) = (await platform.ask("events.list_events", caller=READER))["items"]
     assert hidden["data"] == {"id": "user_a", "name": None}
     assert hidden["sealedfields"] == "name"
     guess = {"filter": "data.name == 'Ada'"}
-    assert (await platform.ask("events.read", query=guess))["items"] == []
+    assert (await platform.ask("events.list_events", query=guess))["items"] == []
     await platform.erase("user_a")
-    (erased,) = (await platform.ask("events.read"))["items"]
+    (erased,) = (await platform.ask("events.list_events"))["items"]
     assert erased["data"]["name"] is None
 
 
@@ -256,7 +258,7 @@ async def test_readers_that_follow_while_others_write_miss_nothing(platform):
         seen, after = [], "0"
         while True:
             finished = done.is_set()
-            page = await platform.ask("events.read", query={"after": after, "limit": limit})
+            page = await platform.ask("events.list_events", query={"after": after, "limit": limit})
             seen += [e["seq"] for e in page["items"]]
             after = page["position"]
             if finished and page["next_cursor"] is None:
@@ -279,7 +281,7 @@ class Following:
 
     def __init__(self, platform, caller=None, **query):
         call = platform.call(caller) if caller else platform.call()
-        self.items = stream(call, query=msgspec.convert(query, StreamQuery))
+        self.items = stream_events(call, query=msgspec.convert(query, StreamQuery))
 
     async def next(self):
         async with asyncio.timeout(PATIENCE_S):
@@ -354,8 +356,8 @@ async def test_a_closed_stream_leaves_no_listener(platform, monkeypatch):
 
 
 async def test_the_schema_of_a_type(platform):
-    schema = await platform.ask("events.schema", type="notes.note.written")
+    schema = await platform.ask("events.get_event_schema", type="notes.note.written")
     assert schema["title"] == "notes.note.written"
     assert set(schema["$defs"]["Written"]["properties"]) == {"id", "text", "stars"}
     with pytest.raises(NotFound):
-        await platform.ask("events.schema", type="notes.note.unknown")
+        await platform.ask("events.get_event_schema", type="notes.note.unknown")

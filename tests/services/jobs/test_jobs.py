@@ -12,19 +12,19 @@ from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Statement
 from mainspring.runtime.jobs.workers import execute
-from mainspring.services.jobs.api import ListJobs, NewJob, NotInThatState
+from mainspring.services.jobs.api import JobQuery, NewJob, NotInThatState
 from tests.services.jobs.chores import Doors, private
 from tests.services.running import Platform
 
 
 async def enqueue(platform: Platform, name: str = "chores.sweep", **fields: Any) -> dict[str, Any]:
     fields.setdefault("args", {"what": "stairs"})
-    made: dict[str, Any] = await platform.value("jobs.enqueue", new=NewJob(name=name, **fields))
+    made: dict[str, Any] = await platform.value("jobs.create_job", new=NewJob(name=name, **fields))
     return made
 
 
 async def get(platform: Platform, job_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = await platform.value("jobs.get", job_id=job_id)
+    found: dict[str, Any] = await platform.value("jobs.get_job", id=job_id)
     return found
 
 
@@ -35,7 +35,7 @@ async def events(platform: Platform) -> list[str]:
 
 async def test_a_job_is_made_and_done(platform: Platform) -> None:
     outcome = await platform.run(
-        "jobs.enqueue", new=NewJob(name="chores.sweep", args={"what": "stairs"}, priority=3)
+        "jobs.create_job", new=NewJob(name="chores.sweep", args={"what": "stairs"}, priority=3)
     )
     assert outcome.status == 201
     made = outcome.value
@@ -73,7 +73,7 @@ async def test_what_does_not_fit_is_refused_with_its_place(
 async def test_a_unique_key_in_use_answers_with_the_job_that_has_it(at_rest: Platform) -> None:
     first = await enqueue(at_rest, unique_key="stairs")
     again = await at_rest.run(
-        "jobs.enqueue",
+        "jobs.create_job",
         new=NewJob(name="chores.sweep", args={"what": "other"}, unique_key="stairs"),
     )
     assert again.status == 200
@@ -81,7 +81,7 @@ async def test_a_unique_key_in_use_answers_with_the_job_that_has_it(at_rest: Pla
     assert len(await at_rest.jobs()) == 1
     other = Caller("key", "key_1", tenant="other", scopes=frozenset({"*"}))
     new = NewJob(name="chores.sweep", args={"what": "x"}, unique_key="stairs")
-    assert (await at_rest.run("jobs.enqueue", caller=other, new=new)).status == 201
+    assert (await at_rest.run("jobs.create_job", caller=other, new=new)).status == 201
 
 
 async def test_many_at_once_with_one_key_make_one_job(at_rest: Platform) -> None:
@@ -110,12 +110,12 @@ async def test_a_planned_job_waits_for_its_time(platform: Platform) -> None:
 async def test_others_tenants_and_ids_are_not_there(at_rest: Platform) -> None:
     made = await enqueue(at_rest)
     other = Caller("key", "key_1", tenant="other", scopes=frozenset({"*"}))
-    for name in ("jobs.get", "jobs.cancel", "jobs.retry"):
+    for name in ("jobs.get_job", "jobs.cancel_job", "jobs.retry_job"):
         with pytest.raises(NotFound):
-            await at_rest.run(name, caller=other, job_id=made["id"])
+            await at_rest.run(name, caller=other, id=made["id"])
         with pytest.raises(NotFound):
-            await at_rest.run(name, job_id="job_nothing")
-    page = await at_rest.value("jobs.list_all", caller=other, query=ListJobs())
+            await at_rest.run(name, id="job_nothing")
+    page = await at_rest.value("jobs.list_jobs", caller=other, query=JobQuery())
     assert page["items"] == []
 
 
@@ -131,10 +131,10 @@ async def test_arguments_of_private_jobs_are_not_shown(at_rest: Platform) -> Non
 class TestCancel:
     async def test_a_waiting_job(self, at_rest: Platform) -> None:
         made = await enqueue(at_rest)
-        cancelled = await at_rest.value("jobs.cancel", job_id=made["id"])
+        cancelled = await at_rest.value("jobs.cancel_job", id=made["id"])
         assert cancelled["state"] == "cancelled"
         assert await get(at_rest, made["id"]) == cancelled
-        again = await at_rest.value("jobs.cancel", job_id=made["id"])
+        again = await at_rest.value("jobs.cancel_job", id=made["id"])
         assert again == cancelled
         assert await events(at_rest) == [f"jobs.job.cancelled {made['id']}"]
 
@@ -145,7 +145,7 @@ class TestCancel:
         async with asyncio.timeout(20):
             await doors.started.wait()
         assert (await get(platform, made["id"]))["state"] == "running"
-        await platform.run("jobs.cancel", job_id=made["id"])
+        await platform.run("jobs.cancel_job", id=made["id"])
         follower = await enqueue(platform, "chores.wait", args={"what": "cellar"})
         doors.open.set()
         await platform.idle()
@@ -157,7 +157,7 @@ class TestCancel:
         made = await enqueue(platform)
         await platform.idle()
         with pytest.raises(NotInThatState):
-            await platform.run("jobs.cancel", job_id=made["id"])
+            await platform.run("jobs.cancel_job", id=made["id"])
 
 
 class TestRetry:
@@ -166,7 +166,7 @@ class TestRetry:
         await platform.idle()
         dead = await get(platform, made["id"])
         assert (dead["state"], dead["error"]) == ("dead", "JobFailed: milk was spilt")
-        again = await platform.value("jobs.retry", job_id=made["id"])
+        again = await platform.value("jobs.retry_job", id=made["id"])
         assert (again["state"], again["attempts"]) == ("ready", 0)
         await platform.idle()
         assert (await get(platform, made["id"]))["state"] == "dead"
@@ -177,7 +177,7 @@ class TestRetry:
         await platform.idle()
         waiting = await get(platform, made["id"])
         assert (waiting["state"], waiting["attempts"]) == ("scheduled", 1)
-        await platform.run("jobs.retry", job_id=made["id"])
+        await platform.run("jobs.retry_job", id=made["id"])
         await platform.idle()
         dead = await get(platform, made["id"])
         assert (dead["state"], dead["attempts"]) == ("dead", 2)
@@ -185,14 +185,14 @@ class TestRetry:
     async def test_a_cancelled_job_comes_back(self, platform: Platform) -> None:
         run_at = rfc3339(platform.clock.now_ms() + 60_000)
         made = await enqueue(platform, run_at=run_at)
-        await platform.run("jobs.cancel", job_id=made["id"])
-        await platform.run("jobs.retry", job_id=made["id"])
+        await platform.run("jobs.cancel_job", id=made["id"])
+        await platform.run("jobs.retry_job", id=made["id"])
         await platform.idle()
         assert (await get(platform, made["id"]))["state"] == "done"
 
     async def test_a_key_that_another_job_has_now_is_a_conflict(self, at_rest: Platform) -> None:
         made = await enqueue(at_rest, unique_key="one")
-        await at_rest.run("jobs.cancel", job_id=made["id"])
+        await at_rest.run("jobs.cancel_job", id=made["id"])
         await enqueue(at_rest, unique_key="one")
         failure = await refusal(at_rest, made["id"])
         assert failure == 409
@@ -205,12 +205,12 @@ class TestRetry:
 
 async def refusal(platform: Platform, job_id: str) -> int:
     with pytest.raises(Failure) as caught:
-        await platform.run("jobs.retry", job_id=job_id)
+        await platform.run("jobs.retry_job", id=job_id)
     return caught.value.status
 
 
 async def test_lists_are_filtered_and_paged(platform: Platform) -> None:
-    await platform.run("jobs.pause", queue="attic")
+    await platform.run("jobs.pause_queue", name="attic")
     attic = [
         (await enqueue(platform, queue="attic", args={"what": str(n)}))["id"] for n in range(5)
     ]
@@ -224,20 +224,20 @@ async def test_lists_are_filtered_and_paged(platform: Platform) -> None:
     found: list[str] = []
     cursor, pages = None, 0
     while pages == 0 or cursor is not None:
-        query = ListJobs(queue="attic", limit=2, cursor=cursor)
-        page = await platform.value("jobs.list_all", query=query)
+        query = JobQuery(queue="attic", limit=2, cursor=cursor)
+        page = await platform.value("jobs.list_jobs", query=query)
         found += [job["id"] for job in page["items"]]
         cursor, pages = page["next_cursor"], pages + 1
     assert (found, pages) == (attic, 3)
     for query, count in (
-        (ListJobs(), 7),
-        (ListJobs(state="ready"), 5),
-        (ListJobs(state="dead"), 1),
-        (ListJobs(name="chores.spill"), 1),
-        (ListJobs(queue="bulk", state="done"), 1),
-        (ListJobs(queue="bulk", state="ready"), 0),
+        (JobQuery(), 7),
+        (JobQuery(state="ready"), 5),
+        (JobQuery(state="dead"), 1),
+        (JobQuery(name="chores.spill"), 1),
+        (JobQuery(queue="bulk", state="done"), 1),
+        (JobQuery(queue="bulk", state="ready"), 0),
     ):
-        page = await platform.value("jobs.list_all", query=query)
+        page = await platform.value("jobs.list_jobs", query=query)
         assert len(page["items"]) == count
 
 
@@ -247,7 +247,7 @@ async def test_a_page_of_large_jobs_ends_early(at_rest: Platform) -> None:
     found: list[str] = []
     cursor, pages = None, 0
     while pages == 0 or cursor is not None:
-        outcome = await at_rest.run("jobs.list_all", query=ListJobs(limit=500, cursor=cursor))
+        outcome = await at_rest.run("jobs.list_jobs", query=JobQuery(limit=500, cursor=cursor))
         assert len(outcome.body) < PAGE_BYTES_MAX + 20_000
         page = json.loads(outcome.body)
         found += [job["id"] for job in page["items"]]
@@ -262,14 +262,14 @@ async def test_a_services_own_job_is_not_cancelled_by_those_who_may_write_jobs(
     job_id = call.enqueue(private.configure(unique_key="user_ada"), secret="hush")
     await at_rest.runtime.dispatcher.commit(call)
     writer = Caller("key", "key_1", scopes=frozenset({"jobs:read", "jobs:write", "jobs:admin"}))
-    for name in ("jobs.cancel", "jobs.retry"):
+    for name in ("jobs.cancel_job", "jobs.retry_job"):
         with pytest.raises(Forbidden, match=r"chores\.private .* needs the scope chores:write too"):
-            await at_rest.run(name, caller=writer, job_id=job_id)
+            await at_rest.run(name, caller=writer, id=job_id)
     assert (await get(at_rest, job_id))["state"] == "ready"
-    seen = await at_rest.value("jobs.get", caller=writer, job_id=job_id)
+    seen = await at_rest.value("jobs.get_job", caller=writer, id=job_id)
     assert seen["unique_key"] is None
     both = Caller("key", "key_2", scopes=frozenset({"jobs:read", "jobs:write", "chores:write"}))
-    assert (await at_rest.value("jobs.cancel", caller=both, job_id=job_id))["state"] == "cancelled"
+    assert (await at_rest.value("jobs.cancel_job", caller=both, id=job_id))["state"] == "cancelled"
 
 
 async def test_what_an_error_of_a_services_own_job_says_is_for_its_readers(
@@ -283,7 +283,7 @@ async def test_what_an_error_of_a_services_own_job_says_is_for_its_readers(
     reader = Caller("key", "key_1", scopes=frozenset({"jobs:read"}))
     theirs = Caller("key", "key_2", scopes=frozenset({"jobs:read", "chores:read"}))
     shown = [
-        (await at_rest.value("jobs.get", caller=who, job_id=job_id))["error"]
+        (await at_rest.value("jobs.get_job", caller=who, id=job_id))["error"]
         for who in (reader, theirs)
     ]
     assert shown == ["ValueError", "ValueError: ada@x.example"]

@@ -14,7 +14,7 @@ from tests.services.running import Platform
 
 
 async def queue(platform: Platform, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = await platform.value("jobs.get_queue", queue=name)
+    found: dict[str, Any] = await platform.value("jobs.get_queue", name=name)
     return found
 
 
@@ -53,9 +53,9 @@ async def test_a_running_job_is_counted(platform: Platform, doors: Doors) -> Non
 
 
 async def test_a_paused_queue_starts_nothing_until_it_is_resumed(platform: Platform) -> None:
-    paused = await platform.value("jobs.pause", queue="bulk")
+    paused = await platform.value("jobs.pause_queue", name="bulk")
     assert paused["paused"] is True
-    await platform.value("jobs.pause", queue="bulk")  # again: nothing more happens
+    await platform.value("jobs.pause_queue", name="bulk")  # again: nothing more happens
     made = await enqueue(platform)
     other = await enqueue(platform, queue="default")
 
@@ -64,7 +64,7 @@ async def test_a_paused_queue_starts_nothing_until_it_is_resumed(platform: Platf
 
     await platform.until(other_done)
     assert (await get(platform, made["id"]))["state"] == "ready"
-    resumed = await platform.value("jobs.resume", queue="bulk")
+    resumed = await platform.value("jobs.resume_queue", name="bulk")
     assert resumed["paused"] is False
     await platform.idle()
     assert (await get(platform, made["id"]))["state"] == "done"
@@ -73,7 +73,7 @@ async def test_a_paused_queue_starts_nothing_until_it_is_resumed(platform: Platf
         "jobs.queue.resumed bulk",
     ]
     with pytest.raises(NotFound):
-        await platform.run("jobs.pause", queue="nowhere")
+        await platform.run("jobs.pause_queue", name="nowhere")
 
 
 async def test_dead_letters_are_listed_and_redriven(platform: Platform) -> None:
@@ -81,20 +81,24 @@ async def test_dead_letters_are_listed_and_redriven(platform: Platform) -> None:
         (await enqueue(platform, "chores.spill", args={"what": str(n)}))["id"] for n in range(5)
     ]
     await platform.idle()
-    await platform.run("jobs.pause", queue="bulk")
-    page = await platform.value("jobs.list_dead", queue="bulk", query=PageQuery(limit=3))
+    await platform.run("jobs.pause_queue", name="bulk")
+    page = await platform.value("jobs.list_dead_letters", queue="bulk", query=PageQuery(limit=3))
     assert [job["id"] for job in page["items"]] == spilt[:3]
     rest = PageQuery(limit=3, cursor=page["next_cursor"])
-    page = await platform.value("jobs.list_dead", queue="bulk", query=rest)
+    page = await platform.value("jobs.list_dead_letters", queue="bulk", query=rest)
     assert [job["id"] for job in page["items"]] == spilt[3:]
     assert page["next_cursor"] is None
-    first = await platform.value("jobs.redrive", queue="bulk", batch=Redrive(limit=2))
+    first = await platform.value("jobs.redrive_dead_letters", queue="bulk", batch=Redrive(limit=2))
     assert first["redriven"] == 2
     assert [job.id for job in await platform.jobs("ready")] == spilt[:2]
     assert (await queue(platform, "bulk"))["dead"] == 3
-    assert (await platform.value("jobs.redrive", queue="bulk", batch=Redrive()))["redriven"] == 3
-    assert (await platform.value("jobs.redrive", queue="bulk", batch=Redrive()))["redriven"] == 0
-    await platform.run("jobs.resume", queue="bulk")
+    assert (await platform.value("jobs.redrive_dead_letters", queue="bulk", batch=Redrive()))[
+        "redriven"
+    ] == 3
+    assert (await platform.value("jobs.redrive_dead_letters", queue="bulk", batch=Redrive()))[
+        "redriven"
+    ] == 0
+    await platform.run("jobs.resume_queue", name="bulk")
     await platform.idle()
     assert (await queue(platform, "bulk"))["dead"] == 5  # they spill again
     assert "jobs.queue.redriven bulk" in await events(platform)
@@ -107,9 +111,11 @@ async def test_redriving_keeps_unique_keys_unique(platform: Platform) -> None:
         await platform.idle()
     await enqueue(platform, "chores.spill", args={"what": "tea"}, unique_key="tea")
     await platform.idle()
-    await platform.run("jobs.pause", queue="bulk")
+    await platform.run("jobs.pause_queue", name="bulk")
     await enqueue(platform, "chores.spill", args={"what": "tea"}, unique_key="tea")
-    assert (await platform.value("jobs.redrive", queue="bulk", batch=Redrive()))["redriven"] == 1
+    assert (await platform.value("jobs.redrive_dead_letters", queue="bulk", batch=Redrive()))[
+        "redriven"
+    ] == 1
     assert [job.unique_key for job in await platform.jobs("ready")] == ["milk", "tea"]
     assert len(await platform.jobs("dead")) == 2
 
@@ -125,7 +131,10 @@ async def test_redriving_at_once_redrives_each_once(at_rest: Platform) -> None:
     await at_rest.until(all_dead)
     await at_rest.runtime.workers.stop(1.0)
     answers = await asyncio.gather(
-        *(at_rest.value("jobs.redrive", queue="bulk", batch=Redrive()) for _ in range(4))
+        *(
+            at_rest.value("jobs.redrive_dead_letters", queue="bulk", batch=Redrive())
+            for _ in range(4)
+        )
     )
     assert sum(answer["redriven"] for answer in answers) == 20
     assert len(await at_rest.jobs("ready")) == 20

@@ -31,19 +31,21 @@ async def _upload(platform: Platform, id: str, data: bytes, caller: Any = KEY) -
     call = platform.call(caller)
     prepare = service.operations["records.upload_file"].prepare
     assert prepare is not None
-    key = await prepare(call, collection="people", id=id, field="photo") + call.new_id("blob")
+    key = await prepare(call, collection="people", record_id=id, field="photo") + call.new_id(
+        "blob"
+    )
     blob = await _blobs(platform).put(key, chunks(), size_bytes_max=1000)
     upload = Upload(blob.key, blob.size_bytes, blob.sha256, "image/png", "a b.png")
     outcome = await platform.run(
-        "upload_file", caller, collection="people", id=id, field="photo", upload=upload
+        "upload_file", caller, collection="people", record_id=id, field="photo", upload=upload
     )
     answer: dict[str, Any] = read(outcome)
     return answer
 
 
 async def _download(platform: Platform, id: str, caller: Any = KEY, field: str = "photo") -> Raw:
-    handler = service.operations["records.download_file"].handler
-    raw: Raw = await handler(platform.call(caller), collection="people", id=id, field=field)
+    handler = service.operations["records.get_file"].handler
+    raw: Raw = await handler(platform.call(caller), collection="people", record_id=id, field=field)
     return raw
 
 

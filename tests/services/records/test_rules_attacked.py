@@ -103,7 +103,7 @@ async def _upload(platform: Platform, collection: str, id: str, caller: Caller) 
     async def chunks() -> AsyncIterator[bytes]:
         yield b"bytes"
 
-    place = {"collection": collection, "id": id, "field": "photo"}
+    place = {"collection": collection, "record_id": id, "field": "photo"}
     call, blobs = platform.call(caller), platform.runtime.resources[Blobs]
     prepare = service.operations["records.upload_file"].prepare
     assert prepare is not None

@@ -122,7 +122,7 @@ async def test_an_address_is_proved_once_with_what_was_mailed(people: People) ->
     assert token not in "".join(await people.all(EVENT_BODIES))
     await people.ask("verify_email", given=EmailProof(token=token))
     me = await people.caller(await people.log_in())
-    assert (await people.ask("read_me", caller=me)).value.email_verified
+    assert (await people.ask("get_me", caller=me)).value.email_verified
     for bad in (token, "", "x" * 43):
         with pytest.raises(BadMailToken):
             await people.ask("verify_email", given=EmailProof(token=bad))
@@ -190,11 +190,11 @@ async def test_an_address_somebody_took_meanwhile_stays_theirs(people: People) -
 
 async def test_a_name_changes_with_its_version(people: People) -> None:
     me = await people.person()
-    read = await people.ask("read_me", caller=me)
+    read = await people.ask("get_me", caller=me)
     changes = OwnChanges(display_name="Annie")
     changed = await people.ask("update_me", caller=me, changes=changes, if_match=read.etag)
     assert changed.value.display_name == "Annie"
-    assert changed.etag == (await people.ask("read_me", caller=me)).etag != read.etag
+    assert changed.etag == (await people.ask("get_me", caller=me)).etag != read.etag
     with pytest.raises(PreconditionFailed):
         await people.ask("update_me", caller=me, changes=changes, if_match=read.etag)
 
@@ -227,7 +227,7 @@ async def test_a_user_is_found_by_address(people: People) -> None:
 @pytest.mark.parametrize("id", ["", "x", "user_1", "sess_01jd0000000000000000000000", "a\x00b"])
 async def test_an_id_that_is_no_users_is_not_found(people: People, id: str) -> None:
     with pytest.raises(NotFound):
-        await people.ask("read_user", caller=SYSTEM, id=id)
+        await people.ask("get_user", caller=SYSTEM, id=id)
     with pytest.raises(NotFound):
         await people.ask("delete_user", caller=SYSTEM, id=id, query=ERASE)
 
@@ -261,7 +261,7 @@ async def test_roles_given_and_taken_count_at_once(people: People) -> None:
     changes = UserChanges(roles=["admin"])
     given = await people.ask("update_user", caller=SYSTEM, id=ann.id, changes=changes)
     assert given.value.roles == ["admin"]
-    assert (await people.ask("read_user", caller=SYSTEM, id=ann.id)).etag == given.etag
+    assert (await people.ask("get_user", caller=SYSTEM, id=ann.id)).etag == given.etag
     assert (await people.caller(tokens)).scopes == {"*"}
     changes = UserChanges(roles=[])
     await people.ask("update_user", caller=SYSTEM, id=ann.id, changes=changes)
@@ -274,13 +274,13 @@ async def test_what_is_about_oneself_needs_a_person(people: People) -> None:
     new = NewApiKey(name="cli", scopes=["users:own"])
     key = (await people.ask("create_api_key", caller=root, new=new)).value.key
     caller = await people.caller(key)
-    assert (await people.ask("read_me", caller=caller)).value.email == "root@example.com"
+    assert (await people.ask("get_me", caller=caller)).value.email == "root@example.com"
     with pytest.raises(SessionNeeded):
         await people.ask("update_me", caller=caller, changes=OwnChanges(display_name="x"))
     with pytest.raises(SessionNeeded):
         await people.ask("delete_me", caller=caller)
     with pytest.raises(SessionNeeded):
-        await people.ask("read_me", caller=SYSTEM)
+        await people.ask("get_me", caller=SYSTEM)
 
 
 # Deleting and erasing
@@ -377,7 +377,7 @@ async def test_erasure_takes_the_mails_too(people: People) -> None:
 def test_only_these_are_open_to_everybody() -> None:
     open_to_all = {name for name, found in service.operations.items() if found.scope is None}
     assert open_to_all == {
-        "users.create_user", "users.create_session", "users.refresh_session", "users.read_jwks",
+        "users.create_user", "users.create_session", "users.refresh_session", "users.get_jwks",
         "users.verify_email", "users.request_password_reset", "users.reset_password",
     }  # fmt: skip
 

@@ -44,7 +44,7 @@ async def test_a_key_is_shown_once_and_not_kept(people: People) -> None:
     caller = await people.caller(made.key)
     assert (caller.kind, caller.id) == ("key", made.id)
     assert caller.scopes == {"records:read", "records:write"}
-    read = (await people.ask("read_api_key", caller=SYSTEM, id=made.id)).body
+    read = (await people.ask("get_api_key", caller=SYSTEM, id=made.id)).body
     kept = "".join(await people.all(EVENT_BODIES)) + read.decode()
     assert made.key not in kept
     assert made.key[len(made.prefix) :] not in kept
@@ -127,7 +127,7 @@ async def test_callers_reach_their_own_keys_and_administrators_all(people: Peopl
     assert [key.id for key in [*first.items, *rest.items]] == anns
     everyones = (await people.ask("list_api_keys", caller=SYSTEM)).value.items
     assert [key.id for key in everyones[1:]] == [*anns, bobs.id]  # after the platform's first
-    for name in ("read_api_key", "delete_api_key"):
+    for name in ("get_api_key", "delete_api_key"):
         for id in (bobs.id, "key_01jd0000000000000000000000", "x"):
             with pytest.raises(NotFound):
                 await people.ask(name, caller=ann, id=id)
@@ -135,7 +135,7 @@ async def test_callers_reach_their_own_keys_and_administrators_all(people: Peopl
     await people.ask("delete_api_key", caller=ann, id=anns[0])
     alone = await people.caller((await make(people, SYSTEM, "api_keys:own")).key)
     assert (await people.ask("list_api_keys", caller=alone)).value.items == []
-    assert (await people.ask("read_api_key", caller=alone, id=alone.id)).status == 200
+    assert (await people.ask("get_api_key", caller=alone, id=alone.id)).status == 200
 
 
 @pytest.mark.parametrize("text", ["msk_", "msk_x", "msk_" + "A" * 43, "msk_\u00e9", "", "Bearer"])
@@ -155,7 +155,7 @@ async def test_a_role_is_made_changed_and_deleted(people: People) -> None:
         await people.ask("create_role", caller=SYSTEM, new=new)
     await people.ask("delete_role", caller=SYSTEM, name="role_ann")
     assert ann.id is not None
-    read = await people.ask("read_user", caller=SYSTEM, id=ann.id)
+    read = await people.ask("get_user", caller=SYSTEM, id=ann.id)
     assert read.value.roles == []
     tokens = await people.log_in()
     new = NewRole(name="role_ann", scopes=["records:read"])
@@ -191,7 +191,7 @@ async def test_built_in_roles_stay(people: People) -> None:
     assert (await people.person()).scopes == {"users:own", "links:write"}
     for name in ("", "x", "a\x00", "User", "a\n"):
         with pytest.raises(NotFound):
-            await people.ask("read_role", caller=SYSTEM, name=name)
+            await people.ask("get_role", caller=SYSTEM, name=name)
     with pytest.raises(Invalid):
         await people.ask("create_role", caller=SYSTEM, new=NewRole(name="a\n", scopes=[]))
     names = [role.name for role in (await people.ask("list_roles", caller=SYSTEM)).value.items]

@@ -202,7 +202,7 @@ async def test_a_key_lists_and_ends_what_it_made(people: People) -> None:
     first, second = await line(people, SYSTEM, 2)
     caller = await people.caller(first.key)
     assert (await people.ask("list_api_keys", caller=caller)).value.items[0].id == second.id
-    await people.ask("read_api_key", caller=caller, id=second.id)
+    await people.ask("get_api_key", caller=caller, id=second.id)
     with pytest.raises(ScopeNotHeld):
         await make(people, caller, "records:write")
     await people.ask("delete_api_key", caller=caller, id=second.id)

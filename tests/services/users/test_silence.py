@@ -188,13 +188,13 @@ async def test_reading_people_leaves_one_event_an_hour(people: People) -> None:
     ann = await people.sign_up()
     reader = clerk("users:read")
     for _ in range(3):
-        await people.ask("read_user", caller=reader, id=ann.id)
+        await people.ask("get_user", caller=reader, id=ann.id)
         await people.ask("list_users", caller=reader)
-    await people.ask("read_user", caller=clerk("users:read", "users:own"), id=ann.id)
+    await people.ask("get_user", caller=clerk("users:read", "users:own"), id=ann.id)
     reads = [type for type in await people.events() if type != "users.user.created"]
     assert reads == ["users.user.read", "users.user.listed"]
     people.clock.move(3_600)
-    await people.ask("read_user", caller=reader, id=ann.id)
+    await people.ask("get_user", caller=reader, id=ann.id)
     assert (await people.events())[-1] == "users.user.read"
     assert EMAIL not in "".join(await people.bodies("users.user.read"))
 
@@ -202,8 +202,8 @@ async def test_reading_people_leaves_one_event_an_hour(people: People) -> None:
 async def test_reading_oneself_leaves_none(people: People) -> None:
     root = await people.administrator()
     me = await people.caller(await people.log_in("root@example.com"))
-    await people.ask("read_user", caller=me, id=root.id)
-    await people.ask("read_me", caller=me)
+    await people.ask("get_user", caller=me, id=root.id)
+    await people.ask("get_me", caller=me)
     assert "users.user.read" not in await people.events()
 
 

@@ -94,7 +94,7 @@ class Shop(Platform):
     """The platform of a shop: operations of webhooks are called by their short names."""
 
     async def run(
-        self, name: str, *, caller: Caller = SYSTEM, if_match: str | None = None, **args: Any
+        self, name: str, /, *, caller: Caller = SYSTEM, if_match: str | None = None, **args: Any
     ) -> Outcome:
         """Run an operation, of webhooks unless its name says otherwise."""
         full = name if "." in name else f"{webhooks.name}.{name}"

@@ -11,7 +11,7 @@ from mainspring.kernel.errors import Conflict, NotFound
 from mainspring.kernel.table import Query
 from mainspring.ports.http_client import HttpClient, WebAnswer
 from mainspring.services.webhooks.api import (
-    ListDeliveries,
+    DeliveryQuery,
     NewWebhook,
     ReplayWindow,
     WebhookChanges,
@@ -23,7 +23,7 @@ DELIVERIES_LEFT = Query("test.left", "SELECT COUNT(*) FROM webhooks_deliveries",
 
 async def hook(platform: Shop, receiver: Receiver, **fields: object) -> dict[str, str]:
     new = NewWebhook(url=receiver.url(), **fields)  # type: ignore[arg-type]
-    made: dict[str, str] = await platform.value("create", new=new)
+    made: dict[str, str] = await platform.value("create_webhook", new=new)
     return made
 
 
@@ -31,7 +31,7 @@ async def deliveries(platform: Shop, webhook_id: str, **query: object) -> list[d
     page = await platform.value(
         "list_deliveries",
         webhook_id=webhook_id,
-        query=ListDeliveries(**query),  # type: ignore[arg-type]
+        query=DeliveryQuery(**query),  # type: ignore[arg-type]
     )
     found: list[dict[str, object]] = page["items"]
     return found
@@ -88,7 +88,7 @@ async def test_both_secrets_sign_for_a_day_after_a_rotation(
     platform: Shop, receiver: Receiver
 ) -> None:
     made = await hook(platform, receiver, types=["shop.*"])
-    rotated = await platform.value("rotate_secret", webhook_id=made["id"])
+    rotated = await platform.value("rotate_secret", id=made["id"])
     assert rotated["secret"] != made["secret"]
     await platform.pay()
     received = await receiver.next()
@@ -113,7 +113,7 @@ async def test_a_failing_delivery_is_retried_on_schedule_and_then_dead(
     (delivery,) = await deliveries(platform, made["id"], state="retrying")
     assert delivery["attempts"][0]["status"] == 500  # type: ignore[index]
     assert delivery["next_attempt_at"] == rfc3339(platform.clock.now_ms() + 5_000)
-    assert (await platform.value("get", webhook_id=made["id"]))["failing_since"] is not None
+    assert (await platform.value("get_webhook", id=made["id"]))["failing_since"] is not None
     for wait_s in (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400):
         await platform.pass_time(wait_s - 1)
         assert receiver.arrived.empty()
@@ -138,10 +138,10 @@ async def test_a_success_ends_the_failing(platform: Shop, receiver: Receiver) ->
     await platform.idle()
     await platform.pass_time(5)
     await platform.idle()
-    delivery = await platform.value("get_delivery", webhook_id=made["id"], event_id=event_id)
+    delivery = await platform.value("get_delivery", webhook_id=made["id"], id=event_id)
     assert delivery["state"] == "delivered"
     assert [a["status"] for a in delivery["attempts"]] == [503, 204]
-    assert (await platform.value("get", webhook_id=made["id"]))["failing_since"] is None
+    assert (await platform.value("get_webhook", id=made["id"]))["failing_since"] is None
 
 
 async def test_failing_since_a_time_that_is_not_yet_is_since_now(
@@ -157,7 +157,7 @@ async def test_failing_since_a_time_that_is_not_yet_is_since_now(
     await platform.pay()
     await receiver.next()
     await platform.idle()
-    failing_since = (await platform.value("get", webhook_id=made["id"]))["failing_since"]
+    failing_since = (await platform.value("get_webhook", id=made["id"]))["failing_since"]
     assert failing_since == rfc3339(platform.clock.now_ms())
 
 
@@ -210,7 +210,7 @@ async def test_410_disables_at_once_and_says_so(platform: Shop, receiver: Receiv
     await platform.pay()
     await receiver.next()
     await platform.idle()
-    shown = await platform.value("get", webhook_id=made["id"])
+    shown = await platform.value("get_webhook", id=made["id"])
     assert (shown["enabled"], shown["disabled_reason"]) == (False, "gone")
     while (said := (await listener.next()).event)["type"] != "webhooks.endpoint.disabled":
         pass
@@ -230,13 +230,13 @@ async def test_five_days_of_failure_disable(platform: Shop, receiver: Receiver) 
         await platform.pay()
         await receiver.next()
         await platform.idle()
-        assert (await platform.value("get", webhook_id=made["id"]))["enabled"] is True
+        assert (await platform.value("get_webhook", id=made["id"]))["enabled"] is True
         await platform.pass_time(24 * 3600)
         while not receiver.arrived.empty():
             receiver.arrived.get_nowait()
     await platform.pay()
     await platform.idle()
-    shown = await platform.value("get", webhook_id=made["id"])
+    shown = await platform.value("get_webhook", id=made["id"])
     assert (shown["enabled"], shown["disabled_reason"]) == (False, "failing")
     waiting = await deliveries(platform, made["id"], state="retrying")
     assert waiting
@@ -253,15 +253,13 @@ async def test_a_test_goes_to_that_endpoint_alone(platform: Shop, receiver: Rece
     before = receiver.count
     while not receiver.arrived.empty():
         receiver.arrived.get_nowait()
-    sent = await platform.value("test", webhook_id=made["id"])
+    sent = await platform.value("test_webhook", id=made["id"])
     received = await receiver.next()
     received.verify(made["secret"])
     assert received.event["type"] == "webhooks.endpoint.tested"
     await platform.idle()
     assert receiver.count == before + 1
-    delivery = await platform.value(
-        "get_delivery", webhook_id=made["id"], event_id=sent["event_id"]
-    )
+    delivery = await platform.value("get_delivery", webhook_id=made["id"], id=sent["event_id"])
     assert delivery["state"] == "delivered"
 
 
@@ -271,13 +269,13 @@ async def test_a_retry_brings_a_waiting_one_forward(platform: Shop, receiver: Re
     event_id = await platform.pay()
     await receiver.next()
     await platform.idle()
-    await platform.value("retry_delivery", webhook_id=made["id"], event_id=event_id)
+    await platform.value("retry_delivery", webhook_id=made["id"], id=event_id)
     await receiver.next()
     await platform.pass_time(0)
     (delivery,) = await deliveries(platform, made["id"])
     assert delivery["attempts_made"] == 2
     assert len(await platform.jobs("scheduled")) == 1  # not two for one delivery
-    await platform.value("retry_delivery", webhook_id=made["id"], event_id=event_id)
+    await platform.value("retry_delivery", webhook_id=made["id"], id=event_id)
     await receiver.next()
     await platform.pass_time(0)
     assert (await deliveries(platform, made["id"]))[0]["state"] == "delivered"
@@ -296,8 +294,8 @@ async def test_a_redriven_delivery_has_all_its_retries_again(
         await platform.pass_time(90_000)
     assert (await deliveries(platform, made["id"]))[0]["state"] == "failed"
     receiver.answers = [(500, {}, b""), (200, {}, b"")]
-    await platform.value("update", webhook_id=made["id"], changes=WebhookChanges(enabled=True))
-    await platform.value("retry_delivery", webhook_id=made["id"], event_id=event_id)
+    await platform.value("update_webhook", id=made["id"], changes=WebhookChanges(enabled=True))
+    await platform.value("retry_delivery", webhook_id=made["id"], id=event_id)
     await platform.idle()
     assert (await deliveries(platform, made["id"]))[0]["state"] == "retrying"
     await platform.pass_time(5)
@@ -309,7 +307,7 @@ async def test_a_delivered_event_can_be_sent_again(platform: Shop, receiver: Rec
     event_id = await platform.pay()
     await receiver.next()
     await platform.idle()
-    await platform.value("retry_delivery", webhook_id=made["id"], event_id=event_id)
+    await platform.value("retry_delivery", webhook_id=made["id"], id=event_id)
     assert (await receiver.next()).event["id"] == event_id
     await platform.idle()
     (delivery,) = await deliveries(platform, made["id"])
@@ -319,7 +317,7 @@ async def test_a_delivered_event_can_be_sent_again(platform: Shop, receiver: Rec
 async def test_a_replay_sends_what_was_missed(platform: Shop, receiver: Receiver) -> None:
     since_ms = platform.clock.now_ms()
     made = await hook(platform, receiver, types=["shop.*"])
-    await platform.run("update", webhook_id=made["id"], changes=WebhookChanges(enabled=False))
+    await platform.run("update_webhook", id=made["id"], changes=WebhookChanges(enabled=False))
     missed = []
     for _ in range(3):
         platform.clock.move(1)
@@ -328,13 +326,13 @@ async def test_a_replay_sends_what_was_missed(platform: Shop, receiver: Receiver
     assert receiver.count == 0
     with pytest.raises(Conflict):
         await platform.run(
-            "replay", webhook_id=made["id"], window=ReplayWindow(since=rfc3339(since_ms))
+            "replay_events", id=made["id"], window=ReplayWindow(since=rfc3339(since_ms))
         )
-    await platform.run("update", webhook_id=made["id"], changes=WebhookChanges(enabled=True))
+    await platform.run("update_webhook", id=made["id"], changes=WebhookChanges(enabled=True))
     until_ms = platform.clock.now_ms() - 1_000  # without the last one
     await platform.value(
-        "replay",
-        webhook_id=made["id"],
+        "replay_events",
+        id=made["id"],
         window=ReplayWindow(since=rfc3339(since_ms), until=rfc3339(until_ms)),
     )
     await platform.idle()
@@ -365,11 +363,11 @@ async def test_deleting_ends_what_waits(platform: Shop, receiver: Receiver) -> N
     await platform.pay()
     await receiver.next()
     await platform.idle()
-    await platform.run("delete", webhook_id=made["id"])
+    await platform.run("delete_webhook", id=made["id"])
     await platform.pass_time(5)
     assert receiver.count == 1
     with pytest.raises(NotFound):
-        await platform.run("get", webhook_id=made["id"])
+        await platform.run("get_webhook", id=made["id"])
     await platform.pass_time(300)
     assert await platform.jobs("scheduled", "ready", "dead") == []
     assert await platform.runtime.database.read(DELIVERIES_LEFT, ()) == [0]

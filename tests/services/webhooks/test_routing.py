@@ -15,7 +15,7 @@ from tests.services.webhooks.receiver import Receiver, Shop
 
 async def hook(platform: Shop, receiver: Receiver, path: str) -> str:
     new = NewWebhook(url=receiver.url(path), types=["shop.*"])
-    made: str = (await platform.value("create", new=new))["id"]
+    made: str = (await platform.value("create_webhook", new=new))["id"]
     return made
 
 
@@ -49,7 +49,7 @@ async def test_routes_are_held_as_long_as_that_is_certain(
     some = await held.of(call, seq)
     assert some is not nobody
     assert await held.of(call, seq) is some
-    await platform.run("update", webhook_id=first, changes=WebhookChanges(enabled=False))
+    await platform.run("update_webhook", id=first, changes=WebhookChanges(enabled=False))
     assert await held.of(call, seq) is some  # an event from before the change
     await platform.idle()
     newest = await held.of(call, seq + 1)
@@ -70,7 +70,7 @@ async def test_a_consumer_past_the_end_says_so_and_is_fed_again(
     at_rest: Shop, receiver: Receiver
 ) -> None:
     """A log that was restored without the cursors: routing would wait there for ever."""
-    await at_rest.run("create", new=NewWebhook(url=receiver.url(), types=["shop.*"]))
+    await at_rest.run("create_webhook", new=NewWebhook(url=receiver.url(), types=["shop.*"]))
     await at_rest.whole.drain()
     end = await at_rest.runtime.database.read(LAST_SEQ, ())
     await at_rest.runtime.database.commit([SET_CURSOR()])

@@ -125,7 +125,7 @@ service.every("* * * * *", publish_checkpoint)
 
 
 @service.contract.operation("GET /v1/audit/entries", scope=READ, raises=(PositionGone,))
-async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
+async def list_entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     """List events in the order of the log, as they were hashed.
 
     ``audit:read`` shows that something happened: its place, type and hash. What it was is shown to
@@ -137,22 +137,22 @@ async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
 
 
 @service.contract.operation("GET /v1/audit/checkpoint", scope=READ)
-async def checkpoint(call: Call) -> CheckpointView:
+async def get_checkpoint(call: Call) -> CheckpointView:
     """Return a signed checkpoint of the log, at most a second old."""
 
 
 @service.contract.operation("GET /v1/audit/proofs/{event_id}", scope=READ)
-async def prove(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
+async def get_inclusion_proof(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
     """Prove that an event is in the log."""
 
 
 @service.contract.operation("GET /v1/audit/consistency", scope=READ)
-async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
+async def get_consistency_proof(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
     """Prove that the log at one size begins with the log at a smaller one."""
 
 
 @service.contract.raw("GET /v1/audit/export", scope=READ)
-async def export(call: Call) -> Raw:
+async def export_log(call: Call) -> Raw:
     """Stream the whole log with its proofs, for the offline verifier (``mainspring audit verify``).
 
     One JSON value a line: header, events byte for byte as they were hashed, milestones, end. Events

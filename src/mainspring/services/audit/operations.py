@@ -41,8 +41,8 @@ from mainspring.services.audit.export import lines
 from mainspring.services.audit.store import OF_SIZE, CheckpointRow
 
 
-@handles(api.entries)
-async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
+@handles(api.list_entries)
+async def list_entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     require_known([query.type], call.use(Registry).events, "/type")
     log = call.use(EventLog)
     after = await log.positions.read(query.cursor)
@@ -61,16 +61,16 @@ async def entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     return Page(items, None if found.at_end else position)
 
 
-@handles(api.checkpoint)
-async def checkpoint(call: Call) -> CheckpointView:
+@handles(api.get_checkpoint)
+async def get_checkpoint(call: Call) -> CheckpointView:
     row = await _published(call)
     origin = call.use(AuditSettings).origin
     key = checkpoints.verifier_key(call.use(Keyring), origin)
     return CheckpointView(origin, row.size, row.root, rfc3339(row.time_ms), row.note, str(key))
 
 
-@handles(api.prove)
-async def prove(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
+@handles(api.get_inclusion_proof)
+async def get_inclusion_proof(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
     if not is_id(event_id, "evt"):
         raise NotFound()
     entry = await call.use(EventLog).entry(event_id)
@@ -92,8 +92,8 @@ async def prove(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
     return InclusionProof(event_id, entry.seq, entry.seq - 1, size, entry.leaf, root, path, note)
 
 
-@handles(api.consistency)
-async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
+@handles(api.get_consistency_proof)
+async def get_consistency_proof(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
     tree = call.use(EventLog).tree()
     if query.second is None:
         second = (await _published(call)).size
@@ -110,8 +110,8 @@ async def consistency(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
     )
 
 
-@handles(api.export)
-async def export(call: Call) -> Raw:
+@handles(api.export_log)
+async def export_log(call: Call) -> Raw:
 
     async def shown(entry: LogEntry) -> bool:
         if not await call.still_allowed():

@@ -84,7 +84,7 @@ class Feed(msgspec.Struct, frozen=True):
 
 
 @service.contract.operation("GET /v1/events", scope=READ, raises=(PositionGone,))
-async def read(call: Call, query: FeedQuery) -> Feed:
+async def list_events(call: Call, query: FeedQuery) -> Feed:
     """Read the feed from a point on. A reader that follows the cursor never misses an event.
 
     It holds what the caller may read: the events of types whose scope it has, ``records:read`` say,
@@ -97,7 +97,7 @@ async def read(call: Call, query: FeedQuery) -> Feed:
 
 
 @service.contract.stream("GET /v1/events/stream", scope=READ)
-def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
+def stream_events(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
     """Follow the feed live. ``Last-Event-ID`` resumes right after the event it names.
 
     The first item is of kind ``ready`` and has the place the stream starts at as its id, so that a
@@ -108,5 +108,5 @@ def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
 
 
 @service.contract.operation("GET /v1/events/schemas/{type}", scope=READ)
-async def schema(call: Call, type: str) -> dict[str, Any]:
+async def get_event_schema(call: Call, type: str) -> dict[str, Any]:
     """Return the JSON Schema of an event type's ``data``: what ``dataschema`` points at."""

@@ -14,8 +14,8 @@ from mainspring.services.events.api import SCANNED_MAX, Feed, FeedQuery, StreamQ
 from mainspring.services.events.model import Selector, selector
 
 
-@handles(api.read)
-async def read(call: Call, query: FeedQuery) -> Feed:
+@handles(api.list_events)
+async def list_events(call: Call, query: FeedQuery) -> Feed:
     log = call.use(EventLog)
     after = await log.positions.read(query.after, "/after")
     found = await scan(
@@ -34,8 +34,8 @@ async def read(call: Call, query: FeedQuery) -> Feed:
     return Feed(items, None if found.at_end else position, position)
 
 
-@handles(api.stream)
-async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
+@handles(api.stream_events)
+async def stream_events(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
     wanted = _selector(call, query.type, query.filter)
     log = call.use(EventLog)
     offset = await _start(log, query)
@@ -52,8 +52,8 @@ async def stream(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
                     yield StreamItem(await _shown(call, event), id=name.position(event.offset))
 
 
-@handles(api.schema)
-async def schema(call: Call, type: str) -> dict[str, Any]:
+@handles(api.get_event_schema)
+async def get_event_schema(call: Call, type: str) -> dict[str, Any]:
     event = call.use(Registry).events.get(type)
     if event is None:
         raise NotFound(f"no event type {type[:200]}")

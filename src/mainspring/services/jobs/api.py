@@ -80,7 +80,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Instant
 
 
-class ListJobs(PageQuery, frozen=True):
+class JobQuery(PageQuery, frozen=True):
     """A page of jobs in the order they were made."""
 
     queue: QueueName | None = None
@@ -177,7 +177,7 @@ class NotInThatState(Conflict):
 
 
 @service.contract.operation("POST /v1/jobs", scope=WRITE, status=201, raises=(Invalid,))
-async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
+async def create_job(call: Call, new: NewJob) -> Response[JobInfo | None]:
     """Have a job done. Where the ``unique_key`` is in use, answers 200 with the job that has it.
 
     That one is shown to those who may read jobs, others hear 204.
@@ -188,17 +188,17 @@ async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
 
 
 @service.contract.operation("GET /v1/jobs", scope=READ)
-async def list_all(call: Call, query: ListJobs) -> Page[JobInfo]:
+async def list_jobs(call: Call, query: JobQuery) -> Page[JobInfo]:
     """List jobs, oldest first. A filter that would read too much is refused."""
 
 
-@service.contract.operation("GET /v1/jobs/{job_id}", scope=READ)
-async def get(call: Call, job_id: str) -> JobInfo:
+@service.contract.operation("GET /v1/jobs/{id}", scope=READ)
+async def get_job(call: Call, id: str) -> JobInfo:
     """Show a job: its state, attempts, progress and last error."""
 
 
-@service.contract.operation("POST /v1/jobs/{job_id}:cancel", scope=WRITE, raises=(NotInThatState,))
-async def cancel(call: Call, job_id: str) -> Response[JobInfo | None]:
+@service.contract.operation("POST /v1/jobs/{id}:cancel", scope=WRITE, raises=(NotInThatState,))
+async def cancel_job(call: Call, id: str) -> Response[JobInfo | None]:
     """Cancel a job. One that runs is not interrupted, but nothing it staged takes effect.
 
     It is answered to those who may read jobs, others hear 204.
@@ -208,8 +208,8 @@ async def cancel(call: Call, job_id: str) -> Response[JobInfo | None]:
     """
 
 
-@service.contract.operation("POST /v1/jobs/{job_id}:retry", scope=WRITE, raises=(NotInThatState,))
-async def retry(call: Call, job_id: str) -> Response[JobInfo | None]:
+@service.contract.operation("POST /v1/jobs/{id}:retry", scope=WRITE, raises=(NotInThatState,))
+async def retry_job(call: Call, id: str) -> Response[JobInfo | None]:
     """Run a dead or cancelled job again with all its attempts, or a waiting one now.
 
     It is answered to those who may read jobs, others hear 204.
@@ -224,28 +224,28 @@ async def list_queues(call: Call) -> Page[Queue]:
     """List the queues with their depth, latency and throughput."""
 
 
-@service.contract.operation("GET /v1/queues/{queue}", scope=READ)
-async def get_queue(call: Call, queue: str) -> Queue:
+@service.contract.operation("GET /v1/queues/{name}", scope=READ)
+async def get_queue(call: Call, name: str) -> Queue:
     """Show a queue."""
 
 
-@service.contract.operation("POST /v1/queues/{queue}:pause", scope=ADMIN)
-async def pause(call: Call, queue: str) -> Queue:
-    """Start no more jobs of a queue, in any process. Those that run go on."""
+@service.contract.operation("POST /v1/queues/{name}:pause", scope=ADMIN)
+async def pause_queue(call: Call, name: str) -> Queue:
+    """Start no more jobs of a name, in any process. Those that run go on."""
 
 
-@service.contract.operation("POST /v1/queues/{queue}:resume", scope=ADMIN)
-async def resume(call: Call, queue: str) -> Queue:
+@service.contract.operation("POST /v1/queues/{name}:resume", scope=ADMIN)
+async def resume_queue(call: Call, name: str) -> Queue:
     """Start a queue's jobs again."""
 
 
 @service.contract.operation("GET /v1/queues/{queue}/dead", scope=READ)
-async def list_dead(call: Call, queue: str, query: PageQuery) -> Page[JobInfo]:
+async def list_dead_letters(call: Call, queue: str, query: PageQuery) -> Page[JobInfo]:
     """List a queue's dead letters: jobs whose last attempt failed."""
 
 
 @service.contract.operation("POST /v1/queues/{queue}/dead:redrive", scope=ADMIN)
-async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
+async def redrive_dead_letters(call: Call, queue: str, batch: Redrive) -> Redriven:
     """Return dead letters to their queue, oldest first, with all their attempts.
 
     One whose unique key is held by a job that waits or runs stays dead. Those that callers had

@@ -32,8 +32,8 @@ from mainspring.services.jobs.api import (
     WRITE,
     JobCancelled,
     JobInfo,
+    JobQuery,
     JobRetried,
-    ListJobs,
     NewJob,
     NotInThatState,
     Queue,
@@ -49,8 +49,8 @@ _SCHEDULED, _READY = JobState.SCHEDULED.value, JobState.READY.value
 _DEAD, _CANCELLED = JobState.DEAD.value, JobState.CANCELLED.value
 
 
-@handles(api.enqueue)
-async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
+@handles(api.create_job)
+async def create_job(call: Call, new: NewJob) -> Response[JobInfo | None]:
     job = _public_job(call, new.name)
     queue = new.queue or job.queue
     jobs = call.use(JobAdmin)
@@ -71,8 +71,8 @@ async def enqueue(call: Call, new: NewJob) -> Response[JobInfo | None]:
     return Response(shown(call, jobs.enqueue(call, staged, WRITE)))
 
 
-@handles(api.list_all)
-async def list_all(call: Call, query: ListJobs) -> Page[JobInfo]:
+@handles(api.list_jobs)
+async def list_jobs(call: Call, query: JobQuery) -> Page[JobInfo]:
     rows = await call.use(JobAdmin).page(
         call,
         after=query.cursor or "",
@@ -84,14 +84,14 @@ async def list_all(call: Call, query: ListJobs) -> Page[JobInfo]:
     return _page(call, rows)
 
 
-@handles(api.get)
-async def get(call: Call, job_id: str) -> JobInfo:
-    return shown(call, await call.use(JobAdmin).one(call, job_id))
+@handles(api.get_job)
+async def get_job(call: Call, id: str) -> JobInfo:
+    return shown(call, await call.use(JobAdmin).one(call, id))
 
 
-@handles(api.cancel)
-async def cancel(call: Call, job_id: str) -> Response[JobInfo | None]:
-    row = await call.use(JobAdmin).one(call, job_id)
+@handles(api.cancel_job)
+async def cancel_job(call: Call, id: str) -> Response[JobInfo | None]:
+    row = await call.use(JobAdmin).one(call, id)
     _require_say(call, row)
     if row.state == _CANCELLED:
         return _answer_to(call, row)
@@ -101,9 +101,9 @@ async def cancel(call: Call, job_id: str) -> Response[JobInfo | None]:
     return _answer_to(call, call.use(JobAdmin).cancel(call, row))
 
 
-@handles(api.retry)
-async def retry(call: Call, job_id: str) -> Response[JobInfo | None]:
-    row = await call.use(JobAdmin).one(call, job_id)
+@handles(api.retry_job)
+async def retry_job(call: Call, id: str) -> Response[JobInfo | None]:
+    row = await call.use(JobAdmin).one(call, id)
     _require_say(call, row)
     if row.state not in (_DEAD, _CANCELLED, _SCHEDULED):
         raise NotInThatState(f"the job is {row.state}")
@@ -117,32 +117,32 @@ async def list_queues(call: Call) -> Page[Queue]:
 
 
 @handles(api.get_queue)
-async def get_queue(call: Call, queue: str) -> Queue:
+async def get_queue(call: Call, name: str) -> Queue:
     for found in await _queues(call):
-        if found.name == queue:
+        if found.name == name:
             return found
     raise NotFound()
 
 
-@handles(api.pause)
-async def pause(call: Call, queue: str) -> Queue:
-    return await _set_paused(call, queue, paused=True)
+@handles(api.pause_queue)
+async def pause_queue(call: Call, name: str) -> Queue:
+    return await _set_paused(call, name, paused=True)
 
 
-@handles(api.resume)
-async def resume(call: Call, queue: str) -> Queue:
-    return await _set_paused(call, queue, paused=False)
+@handles(api.resume_queue)
+async def resume_queue(call: Call, name: str) -> Queue:
+    return await _set_paused(call, name, paused=False)
 
 
-@handles(api.list_dead)
-async def list_dead(call: Call, queue: str, query: PageQuery) -> Page[JobInfo]:
+@handles(api.list_dead_letters)
+async def list_dead_letters(call: Call, queue: str, query: PageQuery) -> Page[JobInfo]:
     _require_queue(call, queue)
     rows = await call.use(JobAdmin).dead(call, queue, after=query.cursor or "", limit=query.limit)
     return _page(call, rows)
 
 
-@handles(api.redrive)
-async def redrive(call: Call, queue: str, batch: Redrive) -> Redriven:
+@handles(api.redrive_dead_letters)
+async def redrive_dead_letters(call: Call, queue: str, batch: Redrive) -> Redriven:
     _require_queue(call, queue)
     jobs = call.use(JobAdmin)
     rows = await jobs.redrivable(call, queue, limit=batch.limit)

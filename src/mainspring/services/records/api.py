@@ -8,7 +8,6 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from mainspring import (
-    PAGE_LIMIT_DEFAULT,
     CachePolicy,
     Call,
     Conflict,
@@ -21,14 +20,13 @@ from mainspring import (
     Service,
     Upload,
 )
-from mainspring.kernel.page import Limit
 
 READ, WRITE = "records:read", "records:write"
 COLLECTIONS_READ, COLLECTIONS_WRITE = "collections:read", "collections:write"
 COLLECTIONS_PATH = "/v1/collections"
 RECORDS_PATH = COLLECTIONS_PATH + "/{collection}/records"
 RECORD_PATH = RECORDS_PATH + "/{id}"
-FILE_PATH = RECORD_PATH + "/files/{field}"
+FILE_PATH = RECORDS_PATH + "/{record_id}/files/{field}"
 
 FIELDS_MAX = 100
 INDEXES_MAX = 8  # of one collection: the columns k1 to k8
@@ -190,10 +188,9 @@ Cursor = Annotated[
 Expression = Annotated[str, Meta(max_length=2_000, description="CEL")]
 
 
-class ListRecords(Input, frozen=True):
+class RecordQuery(PageQuery, frozen=True):
     """Which records, in which order, and what of them."""
 
-    limit: Limit = PAGE_LIMIT_DEFAULT
     cursor: Cursor | None = None
     filter: Expression | None = None
     sort: FieldNames | None = None
@@ -259,17 +256,17 @@ class BatchAnswer(msgspec.Struct, frozen=True):
 # Events
 
 
-@service.event("records.collection.created", scope="collections:read")
+@service.event("records.collection.created", scope=COLLECTIONS_READ)
 class CollectionCreated(Collection, frozen=True):
     """A collection was made."""
 
 
-@service.event("records.collection.updated", scope="collections:read")
+@service.event("records.collection.updated", scope=COLLECTIONS_READ)
 class CollectionUpdated(Collection, frozen=True):
     """A collection's fields, rules or indexes changed, or its records are ready for them."""
 
 
-@service.event("records.collection.deleted", scope="collections:read")
+@service.event("records.collection.deleted", scope=COLLECTIONS_READ)
 class CollectionDeleted(msgspec.Struct, frozen=True):
     """A collection is gone, and its records with it, without an event for each."""
 
@@ -464,7 +461,7 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
 
 @service.contract.operation(f"GET {RECORDS_PATH}", scope=None)
 async def list_records(
-    call: Call, collection: str, query: ListRecords
+    call: Call, collection: str, query: RecordQuery
 ) -> Response[Page[msgspec.Raw]]:
     """List the records that pass the filter and that the caller may see.
 
@@ -480,7 +477,7 @@ async def aggregate_records(call: Call, collection: str, query: Aggregation) -> 
 
 @service.contract.upload(f"POST {FILE_PATH}", scope=None)
 async def upload_file(
-    call: Call, collection: str, id: str, field: str, upload: Upload
+    call: Call, collection: str, record_id: str, field: str, upload: Upload
 ) -> Response[msgspec.Raw]:
     """Put a file into a file field, in the place of the one that was there.
 
@@ -490,5 +487,5 @@ async def upload_file(
 
 
 @service.contract.raw(f"GET {FILE_PATH}", scope=None, cache=CachePolicy())
-async def download_file(call: Call, collection: str, id: str, field: str) -> Raw:
+async def get_file(call: Call, collection: str, record_id: str, field: str) -> Raw:
     """Download the file of a record, as an attachment, to whoever may view the record."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from mainspring import Call, Invalid, Response, elapsed_ms, is_id, rfc3339
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import model, store
-from mainspring.services.users.api import UserRead, UsersListed
+from mainspring.services.users.api import READ, UserRead, UsersListed
 from mainspring.services.users.api.errors import ScopeNotHeld, SessionNeeded
 from mainspring.services.users.api.structs import User
 from mainspring.services.users.store import KnownUser
@@ -70,7 +70,7 @@ def require_over(call: Call, held: str) -> None:
 
 def answer_to(call: Call, user: KnownUser, status: int | None = None) -> Response[User | None]:
     """Answer a write with the user it left, for those who may read it; else with nothing."""
-    if user.id != call.caller.id and not call.caller.allows("users:read"):
+    if user.id != call.caller.id and not call.caller.allows(READ):
         return Response(None, status=204)
     return Response(shown(user), status=status, etag=etag(user))
 

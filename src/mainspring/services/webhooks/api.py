@@ -213,7 +213,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Instant
 
 
-class ListDeliveries(PageQuery, frozen=True):
+class DeliveryQuery(PageQuery, frozen=True):
     """A page of an endpoint's deliveries in order of their events: ``id``, or newest first."""
 
     state: DeliveryState | None = None
@@ -342,7 +342,7 @@ service.every("17 3 * * *", forget_old)
     secret=True,
     raises=(UrlRefused, TooManyEndpoints, Invalid, Forbidden),
 )
-async def create(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
+async def create_webhook(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
     """Have events sent to a URL, signed with a secret that only this answer shows.
 
     Every event whose type and filter match and which the caller may read is sent, in no promised
@@ -352,19 +352,19 @@ async def create(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
 
 
 @service.contract.operation("GET /v1/webhooks", scope=READ)
-async def list_all(call: Call, query: PageQuery) -> Page[Webhook]:
+async def list_webhooks(call: Call, query: PageQuery) -> Page[Webhook]:
     """List endpoints, oldest first."""
 
 
-@service.contract.operation("GET /v1/webhooks/{webhook_id}", scope=READ)
-async def get(call: Call, webhook_id: str) -> Response[Webhook]:
+@service.contract.operation("GET /v1/webhooks/{id}", scope=READ)
+async def get_webhook(call: Call, id: str) -> Response[Webhook]:
     """Show an endpoint. Its secret is not shown again."""
 
 
 @service.contract.operation(
-    "PATCH /v1/webhooks/{webhook_id}", scope=WRITE, raises=(UrlRefused, Invalid, Forbidden)
+    "PATCH /v1/webhooks/{id}", scope=WRITE, raises=(UrlRefused, Invalid, Forbidden)
 )
-async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Response[Webhook | None]:
+async def update_webhook(call: Call, id: str, changes: WebhookChanges) -> Response[Webhook | None]:
     """Change an endpoint. Deliveries that wait go to the new URL, or end when it is disabled.
 
     Whoever changes where it sends what, or enables it, is whom it acts for from then on: nobody has
@@ -373,32 +373,30 @@ async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Respon
     """
 
 
-@service.contract.operation("DELETE /v1/webhooks/{webhook_id}", scope=WRITE)
-async def delete(call: Call, webhook_id: str) -> None:
+@service.contract.operation("DELETE /v1/webhooks/{id}", scope=WRITE)
+async def delete_webhook(call: Call, id: str) -> None:
     """Remove an endpoint with its deliveries. What waits is not sent any more."""
 
 
-@service.contract.operation(
-    "POST /v1/webhooks/{webhook_id}:rotate_secret", scope=WRITE, secret=True
-)
-async def rotate_secret(call: Call, webhook_id: str) -> RotatedSecret:
+@service.contract.operation("POST /v1/webhooks/{id}:rotate_secret", scope=WRITE, secret=True)
+async def rotate_secret(call: Call, id: str) -> RotatedSecret:
     """Make a new secret. For 24 h every delivery carries a signature by each of the two."""
 
 
 @service.contract.operation(
-    "POST /v1/webhooks/{webhook_id}:test", scope=WRITE, status=202, raises=(EndpointIsDisabled,)
+    "POST /v1/webhooks/{id}:test", scope=WRITE, status=202, raises=(EndpointIsDisabled,)
 )
-async def test(call: Call, webhook_id: str) -> SentTest:
+async def test_webhook(call: Call, id: str) -> SentTest:
     """Send a ``webhooks.endpoint.tested`` event to this endpoint alone."""
 
 
 @service.contract.operation(
-    "POST /v1/webhooks/{webhook_id}:replay",
+    "POST /v1/webhooks/{id}:replay",
     scope=WRITE,
     status=202,
     raises=(EndpointIsDisabled, Invalid),
 )
-async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplayStarted:
+async def replay_events(call: Call, id: str, window: ReplayWindow) -> ReplayStarted:
     """Send the events of a time again, delivered or not, as far as types and filter match now.
 
     They keep their ``webhook-id``. Events that wait for a retry are not sent twice.
@@ -406,20 +404,20 @@ async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplaySta
 
 
 @service.contract.operation("GET /v1/webhooks/{webhook_id}/deliveries", scope=READ)
-async def list_deliveries(call: Call, webhook_id: str, query: ListDeliveries) -> Page[Delivery]:
+async def list_deliveries(call: Call, webhook_id: str, query: DeliveryQuery) -> Page[Delivery]:
     """List what was sent to an endpoint, each with its attempts."""
 
 
-@service.contract.operation("GET /v1/webhooks/{webhook_id}/deliveries/{event_id}", scope=READ)
-async def get_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
+@service.contract.operation("GET /v1/webhooks/{webhook_id}/deliveries/{id}", scope=READ)
+async def get_delivery(call: Call, webhook_id: str, id: str) -> Delivery:
     """Show what became of one event at an endpoint, with each attempt."""
 
 
 @service.contract.operation(
-    "POST /v1/webhooks/{webhook_id}/deliveries/{event_id}:retry",
+    "POST /v1/webhooks/{webhook_id}/deliveries/{id}:retry",
     scope=WRITE,
     status=202,
     raises=(EndpointIsDisabled, Conflict),
 )
-async def retry_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
+async def retry_delivery(call: Call, webhook_id: str, id: str) -> Delivery:
     """Send an event again now. A retry that waits is brought forward; else a new one is made."""

@@ -35,12 +35,12 @@ from mainspring.services.webhooks.api import (
     READ,
     SECRET_OVERLAP_MS,
     Delivery,
+    DeliveryQuery,
     EndpointCreated,
     EndpointDeleted,
     EndpointIsDisabled,
     EndpointTested,
     EndpointUpdated,
-    ListDeliveries,
     NewWebhook,
     ReplayStarted,
     ReplayWindow,
@@ -59,8 +59,8 @@ from mainspring.services.webhooks.store import ENDPOINTS, DeliveryRow, EndpointR
 _ACTING = frozenset({"url", "types", "filter", "personal"})  # whose change says for whom it acts
 
 
-@handles(api.create)
-async def create(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
+@handles(api.create_webhook)
+async def create_webhook(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
     _require_possible(call, new)
     url = _checked_url(call, new.url)
     _check_personal(call, new.personal)
@@ -97,23 +97,23 @@ async def create(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
     )
 
 
-@handles(api.list_all)
-async def list_all(call: Call, query: PageQuery) -> Page[Webhook]:
+@handles(api.list_webhooks)
+async def list_webhooks(call: Call, query: PageQuery) -> Page[Webhook]:
     rows = await call.page(
         store.ENDPOINTS_AFTER, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
     return Page.of(rows, model.shown, lambda row: row.id)
 
 
-@handles(api.get)
-async def get(call: Call, webhook_id: str) -> Response[Webhook]:
-    row = await _endpoint(call, webhook_id)
+@handles(api.get_webhook)
+async def get_webhook(call: Call, id: str) -> Response[Webhook]:
+    row = await _endpoint(call, id)
     return Response(model.shown(row), etag=model.etag(row))
 
 
-@handles(api.update)
-async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Response[Webhook | None]:
-    row = await _endpoint(call, webhook_id)
+@handles(api.update_webhook)
+async def update_webhook(call: Call, id: str, changes: WebhookChanges) -> Response[Webhook | None]:
+    row = await _endpoint(call, id)
     call.require_match(model.etag(row))
     new: dict[str, object] = {}
     _require_possible(call, changes)
@@ -147,9 +147,9 @@ async def update(call: Call, webhook_id: str, changes: WebhookChanges) -> Respon
     return _answer_to(call, after)
 
 
-@handles(api.delete)
-async def delete(call: Call, webhook_id: str) -> None:
-    row = await _endpoint(call, webhook_id)
+@handles(api.delete_webhook)
+async def delete_webhook(call: Call, id: str) -> None:
+    row = await _endpoint(call, id)
     call.require_match(model.etag(row))
     call.write(
         ENDPOINTS.delete(row),
@@ -162,8 +162,8 @@ async def delete(call: Call, webhook_id: str) -> None:
 
 
 @handles(api.rotate_secret)
-async def rotate_secret(call: Call, webhook_id: str) -> RotatedSecret:
-    row = await _endpoint(call, webhook_id)
+async def rotate_secret(call: Call, id: str) -> RotatedSecret:
+    row = await _endpoint(call, id)
     call.require_match(model.etag(row))
     secret = call.use(Entropy).token(model.SECRET_BYTES)
     until_ms = call.now_ms + SECRET_OVERLAP_MS
@@ -180,15 +180,15 @@ async def rotate_secret(call: Call, webhook_id: str) -> RotatedSecret:
     return RotatedSecret(model.show_secret(secret), rfc3339(until_ms))
 
 
-@handles(api.test)
-async def test(call: Call, webhook_id: str) -> SentTest:
-    row = await _enabled(call, webhook_id)
+@handles(api.test_webhook)
+async def test_webhook(call: Call, id: str) -> SentTest:
+    row = await _enabled(call, id)
     return SentTest(call.emit(EndpointTested(row.id, "This is a test of your webhook.")))
 
 
-@handles(api.replay)
-async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplayStarted:
-    row = await _enabled(call, webhook_id)
+@handles(api.replay_events)
+async def replay_events(call: Call, id: str, window: ReplayWindow) -> ReplayStarted:
+    row = await _enabled(call, id)
     since_ms = read_at("/since", epoch_ms, window.since)
     until_ms = call.now_ms if window.until is None else read_at("/until", epoch_ms, window.until)
     if since_ms > until_ms:
@@ -203,7 +203,7 @@ async def replay(call: Call, webhook_id: str, window: ReplayWindow) -> ReplaySta
 
 
 @handles(api.list_deliveries)
-async def list_deliveries(call: Call, webhook_id: str, query: ListDeliveries) -> Page[Delivery]:
+async def list_deliveries(call: Call, webhook_id: str, query: DeliveryQuery) -> Page[Delivery]:
     await _endpoint(call, webhook_id)
     newest_first = query.sort == "-id"
     rows = await call.page(
@@ -216,19 +216,19 @@ async def list_deliveries(call: Call, webhook_id: str, query: ListDeliveries) ->
 
 
 @handles(api.get_delivery)
-async def get_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
+async def get_delivery(call: Call, webhook_id: str, id: str) -> Delivery:
     await _endpoint(call, webhook_id)
-    row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=event_id)
+    row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=id)
     return _shown_delivery(call, row)
 
 
 @handles(api.retry_delivery)
-async def retry_delivery(call: Call, webhook_id: str, event_id: str) -> Delivery:
+async def retry_delivery(call: Call, webhook_id: str, id: str) -> Delivery:
     endpoint = await _enabled(call, webhook_id)
-    row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=event_id)
-    key = jobs.delivery_key(endpoint.id, event_id)
+    row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=id)
+    key = jobs.delivery_key(endpoint.id, id)
     call.use(JobAdmin).bring_forward(call, api.deliver.name, key)
-    jobs.enqueue_delivery(call, endpoint.id, event_id)
+    jobs.enqueue_delivery(call, endpoint.id, id)
     return _shown_delivery(call, row)
 
 

@@ -17,17 +17,17 @@ from mainspring.services.records.operations.records import (
 )
 
 
-async def may_upload(call: Call, collection: str, id: str, field: str) -> str:
+async def may_upload(call: Call, collection: str, record_id: str, field: str) -> str:
     """Refuse before the body is read; its blob will be named after the record."""
-    current = await _changeable(call, collection, id, field)
-    return files_of(current.collection.id, id)
+    current = await _changeable(call, collection, record_id, field)
+    return files_of(current.collection.id, record_id)
 
 
 @handles(api.upload_file, prepare=may_upload, shows=shown.record_again)
 async def upload_file(
-    call: Call, collection: str, id: str, field: str, upload: Upload
+    call: Call, collection: str, record_id: str, field: str, upload: Upload
 ) -> Response[msgspec.Raw]:
-    current = await _changeable(call, collection, id, field)
+    current = await _changeable(call, collection, record_id, field)
     shown.require_match(call, current.collection, current.record, current.etag)
     file = StoredFile(
         upload.key, upload.filename, upload.media_type, upload.size_bytes, upload.sha256
@@ -38,9 +38,9 @@ async def upload_file(
     return msgspec.structs.replace(answer, status=answer.status or 201)
 
 
-@handles(api.download_file)
-async def download_file(call: Call, collection: str, id: str, field: str) -> Raw:
-    current = await current_record(call, collection, id, "view")
+@handles(api.get_file)
+async def get_file(call: Call, collection: str, record_id: str, field: str) -> Raw:
+    current = await current_record(call, collection, record_id, "view")
     access.require(call, current.collection, "view", current.record)
     _require_file_field(current.collection, field)
     value = current.record[field]

@@ -11,7 +11,7 @@ from mainspring.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import tag_of
 from mainspring.services.records import access, api
-from mainspring.services.records.api import CURSOR_CHARS_MAX, READ, ListRecords
+from mainspring.services.records.api import CURSOR_CHARS_MAX, READ, RecordQuery
 from mainspring.services.records.model import CompiledCollection, decode
 from mainspring.services.records.projection import View
 from mainspring.services.records.query_planner import Plan, Sort, advice, choose, read_sort
@@ -23,7 +23,7 @@ _decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
 
 @handles(api.list_records)
 async def list_records(
-    call: Call, collection: str, query: ListRecords
+    call: Call, collection: str, query: RecordQuery
 ) -> Response[Page[msgspec.Raw]]:
     found = await named(call, collection, READ)
     try:
@@ -49,7 +49,7 @@ async def list_records(
     return Response(Page(shown, _next_cursor(plan, sort, rows[len(shown) - 1]) if more else None))
 
 
-def _require_readable(collection: CompiledCollection, query: ListRecords) -> None:
+def _require_readable(collection: CompiledCollection, query: RecordQuery) -> None:
     """Raise Invalid for all of a query that does not fit its collection."""
     check_all(
         "the query does not fit",
@@ -92,7 +92,7 @@ def _current(collection: CompiledCollection, row: Listed) -> dict[str, Any]:
 
 
 def _statement(
-    collection: CompiledCollection, plan: Plan, sort: Sort, query: ListRecords
+    collection: CompiledCollection, plan: Plan, sort: Sort, query: RecordQuery
 ) -> tuple[Query[Listed], dict[str, Any]]:
     params: dict[str, Any] = {"collection": collection.id}
     tests = ["collection = :collection"]

@@ -64,6 +64,7 @@ from mainspring.services.users.api.structs import (
 
 OWN, READ, WRITE = "users:own", "users:read", "users:write"
 API_KEYS_OWN = "api_keys:own"
+API_KEYS_READ, API_KEYS_WRITE = "api_keys:read", "api_keys:write"
 ROLES_READ, ROLES_WRITE = "roles:read", "roles:write"
 RECOVER = "machine:recover"
 MAILS = RetryPolicy(max_attempts=20, first_s=1.0, cap_s=600.0)
@@ -198,7 +199,7 @@ class SessionRevoked(msgspec.Struct, frozen=True):
     reason: str
 
 
-@service.event("users.api_key.created", person="owner_id", scope="api_keys:read")
+@service.event("users.api_key.created", person="owner_id", scope=API_KEYS_READ)
 class ApiKeyCreated(msgspec.Struct, frozen=True):
     """A key was made. Its name is its owner's to give, and erased with the owner."""
 
@@ -211,7 +212,7 @@ class ApiKeyCreated(msgspec.Struct, frozen=True):
     maker_id: str | None = None
 
 
-@service.event("users.api_key.revoked", scope="api_keys:read")
+@service.event("users.api_key.revoked", scope=API_KEYS_READ)
 class ApiKeyRevoked(msgspec.Struct, frozen=True):
     """A key holds no more."""
 
@@ -219,7 +220,7 @@ class ApiKeyRevoked(msgspec.Struct, frozen=True):
     owner_id: str | None
 
 
-@service.event("users.api_key.recovered", scope="api_keys:read")
+@service.event("users.api_key.recovered", scope=API_KEYS_READ)
 class ApiKeyRecovered(msgspec.Struct, frozen=True):
     """An administrator's key was made on the machine itself (`mainspring admin key --recover`)."""
 
@@ -300,7 +301,7 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
 
 
 @service.contract.operation("GET /v1/users/me", scope=OWN, raises=(SessionNeeded,))
-async def read_me(call: Call) -> Response[User]:
+async def get_me(call: Call) -> Response[User]:
     """Read yourself; with an API key, its owner."""
 
 
@@ -357,7 +358,7 @@ async def list_users(call: Call, query: UserQuery) -> Page[User]:
 
 
 @service.contract.operation("GET /v1/users/{id}", scope=READ)
-async def read_user(call: Call, id: str) -> Response[User]:
+async def get_user(call: Call, id: str) -> Response[User]:
     """Read a user. Emits users.user.read once an hour for each reader and user."""
 
 
@@ -463,7 +464,7 @@ async def delete_session(call: Call, id: str) -> None:
     rate=RateClass.UNLIMITED,
     cache=CachePolicy(public=True, max_age_s=300),
 )
-async def read_jwks(call: Call) -> Jwks:
+async def get_jwks(call: Call) -> Jwks:
     """Read the public keys that access tokens are signed with (RFC 7517)."""
 
 
@@ -491,7 +492,7 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
 
 
 @service.contract.operation("GET /v1/api_keys/{id}", scope=API_KEYS_OWN)
-async def read_api_key(call: Call, id: str) -> Response[ApiKey]:
+async def get_api_key(call: Call, id: str) -> Response[ApiKey]:
     """Read what is known of an API key; the key itself is not."""
 
 
@@ -526,7 +527,7 @@ async def list_roles(call: Call, query: PageQuery) -> Page[Role]:
 
 
 @service.contract.operation("GET /v1/roles/{name}", scope=ROLES_READ)
-async def read_role(call: Call, name: str) -> Response[Role]:
+async def get_role(call: Call, name: str) -> Response[Role]:
     """Read a role."""
 
 

@@ -19,6 +19,7 @@ from mainspring import (
 )
 from mainspring.services.users import access, api, model, password_check, store
 from mainspring.services.users.api import (
+    WRITE,
     UserCreated,
     UserDeleted,
     UserErased,
@@ -61,11 +62,11 @@ from mainspring.services.users.store import (
 
 @handles(api.create_user)
 async def create_user(call: Call, new: NewUser) -> Response[User]:
-    administers = call.caller.allows("users:write")
+    administers = call.caller.allows(WRITE)
     if not call.use(UsersSettings).sign_up and not administers:
         raise SignUpClosed("ask an administrator for an account")
     if set(new.roles) != {model.USER_ROLE} and not administers:
-        raise ScopeNotHeld("roles are given by those with the scope users:write")
+        raise ScopeNotHeld(f"roles are given by those with the scope {WRITE}")
     check_all(
         "the account is not valid",
         partial(model.email, new.email),
@@ -99,8 +100,8 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
     return _answer(user)
 
 
-@handles(api.read_me)
-async def read_me(call: Call) -> Response[User]:
+@handles(api.get_me)
+async def get_me(call: Call) -> Response[User]:
     if call.caller.kind == "key":
         owner = await access.owner_id(call)
         if owner is None:
@@ -180,8 +181,8 @@ async def list_users(call: Call, query: UserQuery) -> Page[User]:
     return Page.of(rows, access.shown, lambda user: user.id)
 
 
-@handles(api.read_user)
-async def read_user(call: Call, id: str) -> Response[User]:
+@handles(api.get_user)
+async def get_user(call: Call, id: str) -> Response[User]:
     user = await _user(call, id)
     await access.note_read(call, user.id)
     return _answer(user)

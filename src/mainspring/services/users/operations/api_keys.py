@@ -26,6 +26,8 @@ from mainspring.kernel.etag import version_tag
 from mainspring.services.users import access, api, model, store
 from mainspring.services.users.api import (
     API_KEYS_MAX,
+    API_KEYS_READ,
+    API_KEYS_WRITE,
     RECOVER,
     ApiKeyCreated,
     ApiKeyRecovered,
@@ -85,7 +87,7 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
 @handles(api.list_api_keys)
 async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
     start, limit = access.after(query.cursor, "key"), query.limit
-    if call.caller.allows("api_keys:read"):
+    if call.caller.allows(API_KEYS_READ):
         rows = await call.page(store.API_KEY_PAGE, tenant=call.tenant, after=start, limit=limit)
     elif (owner := await access.owner_id(call)) is not None:
         rows = await call.page(
@@ -99,15 +101,15 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
     return Page.of(rows, shown, lambda row: row.id)
 
 
-@handles(api.read_api_key)
-async def read_api_key(call: Call, id: str) -> Response[ApiKey]:
-    row = await _reachable(call, id, "api_keys:read")
+@handles(api.get_api_key)
+async def get_api_key(call: Call, id: str) -> Response[ApiKey]:
+    row = await _reachable(call, id, API_KEYS_READ)
     return Response(shown(row), etag=version_tag(row.version))
 
 
 @handles(api.delete_api_key)
 async def delete_api_key(call: Call, id: str) -> None:
-    row = await _reachable(call, id, "api_keys:write")
+    row = await _reachable(call, id, API_KEYS_WRITE)
     call.require_match(version_tag(row.version))
     line = await call.all(store.KEY_LINE_BY_ID, id=row.id)
     if not _is_of(call.caller, row, line):

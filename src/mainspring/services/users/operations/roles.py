@@ -16,7 +16,7 @@ from mainspring import (
 )
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import access, api, model, store
-from mainspring.services.users.api import RoleCreated, RoleDeleted, RoleUpdated
+from mainspring.services.users.api import ROLES_READ, RoleCreated, RoleDeleted, RoleUpdated
 from mainspring.services.users.api.errors import RoleBuiltIn, RoleTaken
 from mainspring.services.users.api.structs import NewRole, Role, RoleChanges
 from mainspring.services.users.store import ROLES, RoleRow
@@ -51,8 +51,8 @@ async def list_roles(call: Call, query: PageQuery) -> Page[Role]:
     return Page.of(rows, shown, lambda row: row.name)
 
 
-@handles(api.read_role)
-async def read_role(call: Call, name: str) -> Response[Role]:
+@handles(api.get_role)
+async def get_role(call: Call, name: str) -> Response[Role]:
     return _answer(await _role(call, name))
 
 
@@ -68,7 +68,7 @@ async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[R
     call.write(ROLES.update(row, **changed))
     row = msgspec.structs.replace(row, version=row.version + 1, **changed)
     call.emit(RoleUpdated(row.name, model.words(row.scopes)))
-    if not call.caller.allows("roles:read"):
+    if not call.caller.allows(ROLES_READ):
         return Response(None, status=204)
     return Response(shown(row), etag=version_tag(row.version))
 

@@ -9,6 +9,7 @@ from mainspring.ports.keyring import Keyring
 from mainspring.services.users import access, api, model, password_check, store
 from mainspring.services.users.api import (
     SESSIONS_MAX,
+    WRITE,
     SessionCreated,
     SessionRevoked,
     UsersSettings,
@@ -113,15 +114,15 @@ async def delete_session(call: Call, id: str) -> None:
         raise NotFound()
     session = await call.one(store.SESSION, id=id, tenant=call.tenant)
     if call.caller.kind != "user" or session.user_id != call.caller.id:
-        if not call.caller.allows("users:write"):
+        if not call.caller.allows(WRITE):
             raise NotFound()
         user = await call.find(store.USER, id=session.user_id, tenant=call.tenant)
         access.require_over(call, user.scopes if user is not None else "")
     revoke(call, session, "logout")
 
 
-@handles(api.read_jwks)
-async def read_jwks(call: Call) -> Jwks:
+@handles(api.get_jwks)
+async def get_jwks(call: Call) -> Jwks:
     return msgspec.convert(call.use(Keyring).jwks(), Jwks)
 
 
