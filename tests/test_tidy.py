@@ -483,6 +483,22 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
         "@service.event('links.link.created', scope='links:read')\nclass LinkCreated: ...",
         False,
     ),
+    *[
+        (
+            rules.rows_are_presented_in_one_room,
+            f"src/mainspring/services/links/{room}.py",
+            f"def {name}(row): return Link(row.id)",
+            accepted,
+        )
+        for room, name, accepted in [
+            ("presenter", "present_link", True),
+            ("presenter", "shown", False),
+            ("operations", "present_link", False),
+            ("operations/links", "_shown_link", False),
+            ("model", "view", False),
+            ("visibility", "shows", True),
+        ]
+    ],
     (rules.queries_are_called_so, STORE, "class ListLinks(PageQuery): ...", False),
     (rules.queries_are_called_so, STORE, "class Links(Input):\n limit: int\n cursor: str", False),
     (rules.queries_are_called_so, STORE, "class LinkQuery(PageQuery):\n host: str", True),

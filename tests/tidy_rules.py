@@ -635,6 +635,22 @@ def queries_are_called_so(source: Source) -> Iterator[Finding]:
             yield Finding(source.path, node.lineno, f"{node.name} is a PageQuery")
 
 
+PRESENTER = re.compile(r"_?(present|shown|show|view|render|represent|to_api|serialize)(_\w+)?")
+
+
+def rows_are_presented_in_one_room(source: Source) -> Iterator[Finding]:
+    """What writes a row as callers see it is ``present_thing``, in the service's ``presenter``."""
+    if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
+        return
+    for node in source.tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        named = PRESENTER.fullmatch(node.name)
+        if named and (source.parts[4:] != ("presenter.py",) or named[1] != "present"):
+            what = f"{node.name}: call it present_thing, in presenter.py"
+            yield Finding(source.path, node.lineno, what)
+
+
 def missing_from_service(names: set[str]) -> list[str]:
     """What a service's folder must have and has not; a file may have grown into a folder."""
     stems = names | {name.removesuffix(".py") for name in names}
@@ -745,4 +761,5 @@ RULES: tuple[Rule, ...] = (
     operations_have_one_manner,
     scopes_have_names,
     queries_are_called_so,
+    rows_are_presented_in_one_room,
 )

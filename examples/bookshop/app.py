@@ -18,6 +18,7 @@ from mainspring import (
     Input,
     NotFound,
     Page,
+    PageQuery,
     Query,
     RequestOutcome,
     Response,
@@ -76,7 +77,7 @@ SALES = Table("bookshop_sales", Sales, key=("book_id",))
 BOOK = Query("bookshop.book", f"SELECT {BOOKS.columns} FROM bookshop_books WHERE id = :id", BOOKS)
 BOOKS_AFTER = Query(
     "bookshop.books_after",
-    f"SELECT {BOOKS.columns} FROM bookshop_books WHERE id > :after ORDER BY id LIMIT 50",
+    f"SELECT {BOOKS.columns} FROM bookshop_books WHERE id > :after ORDER BY id LIMIT :limit",
     BOOKS,
 )
 SCARCE = Query(
@@ -166,12 +167,8 @@ class Quote(msgspec.Struct, frozen=True):
     delivery_cents: int
 
 
-class From(Input, frozen=True):
-    cursor: Annotated[str, Meta(max_length=64)] = ""
-
-
 @shop.operation("POST /v1/books", scope="bookshop:write", status=201, raises=(TitleTaken,))
-async def add_book(call: Call, new: NewBook) -> Response[Book]:
+async def create_book(call: Call, new: NewBook) -> Response[Book]:
     """Add a book."""
     book = Book(call.new_id("book"), new.title, new.price_cents, new.stock)
     call.write(BOOKS.insert(book, on_conflict=TitleTaken))
@@ -186,16 +183,16 @@ async def get_book(call: Call, id: str) -> Response[Book]:
 
 
 @shop.operation("GET /v1/books", scope="bookshop:read")
-async def list_books(call: Call, query: From) -> Page[Book]:
+async def list_books(call: Call, query: PageQuery) -> Page[Book]:
     """List the books, oldest first."""
-    books = await call.all(BOOKS_AFTER, after=query.cursor)
-    return Page(books, books[-1].id if len(books) == 50 else None)
+    rows = await call.page(BOOKS_AFTER, after=query.cursor or "", limit=query.limit)
+    return Page.of(rows, lambda book: book, lambda book: book.id)
 
 
 @shop.operation(
     "POST /v1/book_orders", scope="bookshop:order", status=201, raises=(NotFound, SoldOut)
 )
-async def place_order(call: Call, new: NewOrder) -> Order:
+async def create_order(call: Call, new: NewOrder) -> Order:
     """Order copies of a book. Raises SoldOut and takes none when there are not enough."""
     book = await call.one(BOOK, id=new.book_id)
     order = Order(
@@ -216,10 +213,10 @@ async def get_order(call: Call, id: str) -> Order:
     return await call.one(ORDER, id=id)
 
 
-@shop.operation("GET /v1/books/{id}/sales", scope="bookshop:read")
-async def get_sales(call: Call, id: str) -> Sales:
+@shop.operation("GET /v1/books/{book_id}/sales", scope="bookshop:read")
+async def get_sales(call: Call, book_id: str) -> Sales:
     """Tell what a book has sold."""
-    return await call.find(SALES_OF, id=id) or Sales(id, 0, 0)
+    return await call.find(SALES_OF, id=book_id) or Sales(book_id, 0, 0)
 
 
 # A service asks another one: through its operation, as whoever calls, and never in its tables
@@ -247,10 +244,10 @@ async def send_parcels(call: Call, new: Parcels) -> ParcelsSent:
     return sent
 
 
-@shop.operation("GET /v1/books/{id}/quote", scope="bookshop:read", raises=(NotFound,))
-async def get_quote(call: Call, id: str, query: Copies) -> Quote:
+@shop.operation("GET /v1/books/{book_id}/quote", scope="bookshop:read", raises=(NotFound,))
+async def get_quote(call: Call, book_id: str, query: Copies) -> Quote:
     """Tell what copies of a book cost, and what to have them sent."""
-    book = await call.one(BOOK, id=id)
+    book = await call.one(BOOK, id=book_id)
     return Quote(book.price_cents * query.copies, await call.ask(get_delivery_cost, query))
 
 

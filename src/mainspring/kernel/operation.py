@@ -60,6 +60,13 @@ class Response(msgspec.Struct, Generic[T], frozen=True):
     etag: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
+    @staticmethod
+    def shown_if(
+        allowed: bool, body: T, *, status: int | None = None, etag: str | None = None
+    ) -> "Response[T | None]":
+        """Answer a write with what it left, to those who may read that; others hear 204."""
+        return Response(body, status, etag) if allowed else Response(None, status=204)
+
 
 class Raw(msgspec.Struct, frozen=True):
     """What a raw operation answers: bytes, or a stream of them, and their own headers."""

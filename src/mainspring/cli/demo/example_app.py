@@ -134,6 +134,6 @@ async def list_customers(call: Call, query: CustomersQuery) -> Page[Customer]:
 
 
 @rfm.operation("GET /v1/rfm/progress", scope="rfm:read")
-async def show_progress(call: Call) -> FiguresProgress:
+async def get_progress(call: Call) -> FiguresProgress:
     """Tell how many orders are noted and how many customers' figures are behind."""
     return FiguresProgress((await call.all(COUNTED))[0], (await call.all(STALE))[0])

@@ -1,9 +1,5 @@
 """The audit trail's operations: entries, checkpoint, proofs and the export."""
 
-from typing import Any
-
-import msgspec
-
 from mainspring import (
     Call,
     EventLog,
@@ -38,6 +34,7 @@ from mainspring.services.audit.api import (
     ProofQuery,
 )
 from mainspring.services.audit.export import lines
+from mainspring.services.audit.presenter import present_entry
 from mainspring.services.audit.store import OF_SIZE, CheckpointRow
 
 
@@ -56,7 +53,7 @@ async def list_entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     if found.position == after:  # nothing was read: the end, or past it
         await log.positions.require_held(after)
     visibility = Visibility(call)
-    items = [_entry(entry, shown=await visibility.shows(entry)) for entry in found.entries]
+    items = [present_entry(entry, shown=await visibility.shows(entry)) for entry in found.entries]
     position = (await log.positions.name()).position(found.position)
     return Page(items, None if found.at_end else position)
 
@@ -128,14 +125,6 @@ async def export_log(call: Call) -> Raw:
     )
     disposition = ("Content-Disposition", 'attachment; filename="audit.ndjson"')
     return Raw(body, media_type="application/x-ndjson", headers=(disposition,))
-
-
-def _entry(entry: LogEntry, *, shown: bool) -> AuditEntry:
-    # Envelope says what is in these bytes.
-    exact: Any = msgspec.Raw(entry.body.encode()) if shown else None
-    return AuditEntry(
-        entry.seq, entry.seq - 1, entry.id, entry.type, entry.leaf, exact, withheld=not shown
-    )
 
 
 async def _published(call: Call, *, at_least: int = 0) -> CheckpointRow:

@@ -29,7 +29,7 @@ async def list_events(call: Call, query: FeedQuery) -> Feed:
     if found.position == after:  # nothing was read: the end, or past it
         await log.positions.require_held(after)
     # The stored bytes are passed on as they are; Envelope says what is in them.
-    items: list[Any] = [msgspec.Raw(await _shown(call, event)) for event in found.entries]
+    items: list[Any] = [msgspec.Raw(await _revealed(call, event)) for event in found.entries]
     position = (await log.positions.name()).position(found.position)
     return Feed(items, None if found.at_end else position, position)
 
@@ -49,7 +49,7 @@ async def stream_events(call: Call, query: StreamQuery) -> AsyncIterator[StreamI
                 if not await call.still_allowed():
                     return
                 if await Visibility(call).shows(event.envelope):
-                    yield StreamItem(await _shown(call, event), id=name.position(event.offset))
+                    yield StreamItem(await _revealed(call, event), id=name.position(event.offset))
 
 
 @handles(api.get_event_schema)
@@ -73,6 +73,6 @@ async def _start(log: EventLog, query: StreamQuery) -> int:
     return await log.end()
 
 
-async def _shown(call: Call, event: BusEvent) -> bytes:
+async def _revealed(call: Call, event: BusEvent) -> bytes:
     allowed = Visibility(call).personal
     return (await call.use(PersonalFields).reveal(event.body, allowed=allowed)).encode()

@@ -19,11 +19,10 @@ from mainspring import (
     epoch_ms,
     handles,
     read_at,
-    rfc3339,
 )
 from mainspring.kernel.field_errors import collect
 from mainspring.kernel.job import PLATFORM_QUEUES, JobState, StagedJob
-from mainspring.kernel.job_admin import KnownJob, QueueState
+from mainspring.kernel.job_admin import KnownJob
 from mainspring.services.jobs import api
 from mainspring.services.jobs.api import (
     ADMIN,
@@ -43,6 +42,12 @@ from mainspring.services.jobs.api import (
     Redrive,
     Redriven,
     ScheduleInfo,
+)
+from mainspring.services.jobs.presenter import (
+    is_public,
+    present_job,
+    present_queue,
+    present_schedule,
 )
 
 _SCHEDULED, _READY = JobState.SCHEDULED.value, JobState.READY.value
@@ -68,7 +73,7 @@ async def create_job(call: Call, new: NewJob) -> Response[JobInfo | None]:
         job, call.new_id("job"), args, queue, new.priority, run_at_ms, new.unique_key
     )
     # Another call may take the unique key first: then this one runs again and finds its job.
-    return Response(shown(call, jobs.enqueue(call, staged, WRITE)))
+    return Response(present_job(call, jobs.enqueue(call, staged, WRITE)))
 
 
 @handles(api.list_jobs)
@@ -86,7 +91,7 @@ async def list_jobs(call: Call, query: JobQuery) -> Page[JobInfo]:
 
 @handles(api.get_job)
 async def get_job(call: Call, id: str) -> JobInfo:
-    return shown(call, await call.use(JobAdmin).one(call, id))
+    return present_job(call, await call.use(JobAdmin).one(call, id))
 
 
 @handles(api.cancel_job)
@@ -163,71 +168,26 @@ async def redrive_dead_letters(call: Call, queue: str, batch: Redrive) -> Redriv
 @handles(api.list_schedules)
 async def list_schedules(call: Call) -> Page[ScheduleInfo]:
     next_ms = await call.use(JobAdmin).next_firings(call)
-    return Page(
-        [
-            ScheduleInfo(
-                schedule.name,
-                schedule.cron,
-                schedule.job.name,
-                rfc3339(next_ms[schedule.name]) if schedule.name in next_ms else None,
-            )
-            for schedule in sorted(call.use(Registry).schedules, key=lambda s: s.name)
-        ]
-    )
+    schedules = sorted(call.use(Registry).schedules, key=lambda schedule: schedule.name)
+    return Page([present_schedule(each, next_ms.get(each.name)) for each in schedules])
 
 
 def _answer_to(call: Call, row: KnownJob) -> Response[JobInfo | None]:
     """Answer a write with the job it left, to those who may read jobs; else with nothing."""
-    if not call.caller.allows(READ):
-        return Response(None, status=204)
-    return Response(shown(call, row), status=200)
-
-
-def _is_public(call: Call, row: KnownJob) -> bool:
-    job = call.use(Registry).jobs.get(row.name)
-    return job is not None and job.public
+    return Response.shown_if(call.caller.allows(READ), present_job(call, row), status=200)
 
 
 def _require_say(call: Call, row: KnownJob) -> None:
     """Raise Forbidden unless the caller may decide about this job."""
     scope = f"{row.name.partition('.')[0]}:write"
-    if not _is_public(call, row) and not call.caller.allows(scope):
+    if not is_public(call, row) and not call.caller.allows(scope):
         raise Forbidden(
             f"{row.name} is an internal job of its service: this needs the scope {scope} too"
         )
 
 
-def shown(call: Call, row: KnownJob) -> JobInfo:
-    """A job as callers see it; the arguments only of jobs that callers may give some.
-
-    Of a service's own job, key and error may say what only its readers may know: others see the
-    kind of the error.
-    """
-    public = _is_public(call, row)
-    open_ = public or call.caller.allows(f"{row.name.partition('.')[0]}:read")
-    error = row.error if open_ or row.error is None else row.error.partition(":")[0]
-    return JobInfo(
-        id=row.id,
-        name=row.name,
-        queue=row.queue,
-        state=row.state,
-        priority=row.priority,
-        args=msgspec.Raw(row.args.encode()) if public else None,
-        unique_key=row.unique_key if open_ else None,
-        run_at=rfc3339(row.run_at_ms),
-        attempts=row.attempt,
-        max_attempts=row.max_attempts,
-        progress=row.progress,
-        error=error,
-        correlation_id=row.correlation_id,
-        acts_for=row.actor,
-        created_at=rfc3339(row.created_ms),
-        updated_at=rfc3339(row.updated_ms),
-    )
-
-
 def _page(call: Call, rows: Rows[KnownJob]) -> Page[JobInfo]:
-    return Page.of(rows, lambda row: shown(call, row), lambda row: row.id)
+    return Page.of(rows, lambda row: present_job(call, row), lambda row: row.id)
 
 
 def _public_job(call: Call, name: str) -> Job[...]:
@@ -260,27 +220,13 @@ def _require_queue(call: Call, queue: str) -> None:
 
 
 async def _queues(call: Call) -> list[Queue]:
-    return [_shown_queue(call, queue) for queue in await call.use(JobAdmin).queues(call)]
-
-
-def _shown_queue(call: Call, queue: QueueState) -> Queue:
-    waits_ms = 0 if queue.oldest_ms is None else max(0, call.now_ms - queue.oldest_ms)
-    return Queue(
-        name=queue.name,
-        paused=queue.paused,
-        scheduled=queue.scheduled,
-        ready=queue.ready,
-        running=queue.running,
-        dead=queue.dead,
-        latency_s=waits_ms / 1000,
-        done_last_minute=queue.done_last_minute,
-    )
+    return [present_queue(call, queue) for queue in await call.use(JobAdmin).queues(call)]
 
 
 async def _set_paused(call: Call, queue: str, *, paused: bool) -> Queue:
     _require_queue(call, queue)
-    (shown,) = [found for found in await _queues(call) if found.name == queue]
-    if shown.paused != paused:
+    (found,) = [each for each in await _queues(call) if each.name == queue]
+    if found.paused != paused:
         call.use(JobAdmin).set_paused(call, queue, paused=paused)
         call.emit(QueuePaused(queue) if paused else QueueResumed(queue))
-    return msgspec.structs.replace(shown, paused=paused)
+    return msgspec.structs.replace(found, paused=paused)

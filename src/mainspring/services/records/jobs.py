@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring import Call, Rerun, handles, rfc3339
+from mainspring import Call, Rerun, handles
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import api, keys
 from mainspring.services.records.api import CollectionUpdated
@@ -16,6 +16,7 @@ from mainspring.services.records.model import (
     decode,
     encode,
 )
+from mainspring.services.records.presenter import present_collection
 from mainspring.services.records.schema_cache import compile_row
 from mainspring.services.records.store import (
     COLLECTION,
@@ -201,12 +202,4 @@ def _drop_removed(
 
 
 def _tell(call: Call, row: CollectionRow) -> None:
-    definition = compile_row(row).definition
-    call.emit(
-        CollectionUpdated(
-            row.id, row.name, definition.fields, definition.rules,
-            [slot.fields for slot in definition.indexes],
-            row.ready_version >= definition.layout, row.problem,
-            rfc3339(row.created_ms), rfc3339(row.updated_ms),
-        )
-    )  # fmt: skip
+    call.emit(CollectionUpdated(*msgspec.structs.astuple(present_collection(row))))

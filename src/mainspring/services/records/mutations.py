@@ -18,7 +18,7 @@ from mainspring.services.records.api import (
 )
 from mainspring.services.records.jobs import drop_files
 from mainspring.services.records.model import CompiledCollection, encode
-from mainspring.services.records.shown import viewable
+from mainspring.services.records.presenter import viewable
 from mainspring.services.records.store import (
     DELETE,
     HOLD_RECORD,

@@ -15,7 +15,7 @@ from mainspring.services.records.store import COLLECTION_BY_ID, RECORDS_BY_ID
 Record = dict[str, Any]
 
 
-class View:
+class Projection:
     """``?fields=`` and ``?expand=`` of one call, checked. Raises Invalid pointing at them."""
 
     def __init__(
@@ -28,7 +28,7 @@ class View:
         if len(self._expand) > EXPANDED_MAX:
             raise Invalid.at("/expand", f"at most {EXPANDED_MAX} relations can be expanded at once")
 
-    async def render(self, call: Call, records: list[Record]) -> list[msgspec.Raw]:
+    async def present(self, call: Call, records: list[Record]) -> list[msgspec.Raw]:
         """Write records as they are answered. Related ones the caller may not view are null.
 
         As many of the first records are written as one page may hold, with what they point at, and

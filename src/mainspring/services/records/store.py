@@ -325,10 +325,10 @@ def missing_query(value: Texts) -> Query[str]:
     return Query("records.missing", sqlite, str, postgres=postgres, scans=True)
 
 
-def present_query(value: Texts) -> Query[str]:
+def filled_query(value: Texts) -> Query[str]:
     """A record with a value that is not null. Takes ``collection``."""
     sqlite, postgres = (_PRESENT.substitute(value=text) for text in value)
-    return Query("records.present", sqlite, str, postgres=postgres, scans=True)
+    return Query("records.filled", sqlite, str, postgres=postgres, scans=True)
 
 
 def still_empty(value: Texts) -> Statement:

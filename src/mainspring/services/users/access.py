@@ -1,14 +1,11 @@
-"""Who asks, whom they may act on, and what of a user they are shown."""
+"""Who asks, and whom they may act on."""
 
-import zlib
 from collections.abc import Iterable
 
-from mainspring import Call, Invalid, Response, elapsed_ms, is_id, rfc3339
-from mainspring.kernel.etag import version_tag
+from mainspring import Call, Invalid, elapsed_ms, is_id
 from mainspring.services.users import model, store
-from mainspring.services.users.api import READ, UserRead, UsersListed
+from mainspring.services.users.api import UserRead, UsersListed
 from mainspring.services.users.api.errors import ScopeNotHeld, SessionNeeded
-from mainspring.services.users.api.structs import User
 from mainspring.services.users.store import KnownUser
 
 
@@ -66,32 +63,6 @@ def require_over(call: Call, held: str) -> None:
         if call.caller.allows(scope) or (what == "own" and call.caller.allows(service + ":write")):
             continue
         raise ScopeNotHeld("this user holds scopes that you do not")
-
-
-def answer_to(call: Call, user: KnownUser, status: int | None = None) -> Response[User | None]:
-    """Answer a write with the user it left, for those who may read it; else with nothing."""
-    if user.id != call.caller.id and not call.caller.allows(READ):
-        return Response(None, status=204)
-    return Response(shown(user), status=status, etag=etag(user))
-
-
-def etag(user: KnownUser) -> str:
-    """The strong entity tag; roles count, because deleting a role takes it from its holders."""
-    roles = zlib.crc32(" ".join(model.words(user.roles)).encode())
-    return version_tag(user.version, f"{roles:x}")
-
-
-def shown(user: KnownUser) -> User:
-    """Write a user as it is answered."""
-    return User(
-        id=user.id,
-        email=user.email,
-        email_verified=user.email_verified,
-        display_name=user.display_name,
-        roles=model.words(user.roles),
-        created_at=rfc3339(user.created_ms),
-        updated_at=rfc3339(user.updated_ms),
-    )
 
 
 def after(cursor: str | None, prefix: str) -> str:

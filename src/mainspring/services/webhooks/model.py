@@ -9,19 +9,15 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from mainspring import Envelope, Invalid, rfc3339
+from mainspring import Envelope, Invalid
 from mainspring.cel import Program, compile_cel
 from mainspring.cel.event import EVENT_NAMES
-from mainspring.kernel.etag import version_tag
 from mainspring.kernel.service import pattern_covers
 from mainspring.services.webhooks.api import (
     ATTEMPTS_SHOWN,
     EXCERPT_BYTES_MAX,
     Attempt,
-    Delivery,
-    Webhook,
 )
-from mainspring.services.webhooks.store import DeliveryRow, EndpointRow
 
 log = structlog.get_logger()
 
@@ -139,7 +135,7 @@ def _route(row: RouteRow) -> EventRoute | None:
 # Signing (Standard Webhooks 1.0)
 
 
-def show_secret(secret: bytes) -> str:
+def secret_text(secret: bytes) -> str:
     """Write a secret as its owner gets it: ``whsec_`` and base64."""
     return SECRET_PREFIX + base64.b64encode(secret).decode()
 
@@ -188,54 +184,7 @@ def add_attempt(attempts: str | None, attempt: Attempt) -> str:
     return _encode([*kept, attempt]).decode()
 
 
-# Showing
-
-
 def host_of(url: str) -> str:
     """Scheme, host and port: what events say of a URL."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def etag(row: EndpointRow) -> str:
-    """Changes with everything the representation shows, failures included."""
-    return version_tag(row.version, row.failing_since_ms or 0)
-
-
-def shown(row: EndpointRow) -> Webhook:
-    """An endpoint as callers see it."""
-    return Webhook(
-        id=row.id,
-        url=row.url,
-        types=_types(row.types),
-        filter=row.filter,
-        description=row.description,
-        personal=row.personal,
-        acts_for=row.actor,
-        enabled=row.enabled,
-        disabled_reason=row.disabled_reason,
-        failing_since=None if row.failing_since_ms is None else rfc3339(row.failing_since_ms),
-        created_at=rfc3339(row.created_ms),
-        updated_at=rfc3339(row.updated_ms),
-    )
-
-
-def shown_delivery(row: DeliveryRow, *, answers: bool) -> Delivery:
-    """A delivery as callers see it; ``answers`` says whether with what the receiver answered."""
-    attempts = _attempts(row.attempts)
-    if not answers:
-        attempts = [
-            msgspec.structs.replace(each, excerpt="") if each.error is None else each
-            for each in attempts
-        ]
-    return Delivery(
-        id=row.event_id,
-        webhook_id=row.endpoint_id,
-        type=row.type,
-        state=row.state,  # type: ignore[arg-type]  # only these three are written
-        attempts=attempts,
-        attempts_made=row.attempts_made,
-        next_attempt_at=None if row.next_ms is None else rfc3339(row.next_ms),
-        created_at=rfc3339(row.created_ms),
-        updated_at=rfc3339(row.updated_ms),
-    )

@@ -25,7 +25,7 @@ from mainspring import (
 )
 from mainspring.kernel.event_log import require_known
 from mainspring.kernel.ids import first_id_at
-from mainspring.kernel.visibility import PERSONAL_SCOPE, Visibility
+from mainspring.kernel.visibility import PERSONAL_SCOPE
 from mainspring.ports.http_client import HttpClient, WebError
 from mainspring.ports.keyring import Keyring
 from mainspring.services.webhooks import api, jobs, model, store
@@ -54,7 +54,12 @@ from mainspring.services.webhooks.api import (
     WebhookSettings,
     WebhookWithSecret,
 )
-from mainspring.services.webhooks.store import ENDPOINTS, DeliveryRow, EndpointRow
+from mainspring.services.webhooks.presenter import (
+    present_delivery,
+    present_webhook,
+    webhook_tag,
+)
+from mainspring.services.webhooks.store import ENDPOINTS, EndpointRow
 
 _ACTING = frozenset({"url", "types", "filter", "personal"})  # whose change says for whom it acts
 
@@ -91,9 +96,9 @@ async def create_webhook(call: Call, new: NewWebhook) -> Response[WebhookWithSec
         endpoints_max=call.use(WebhookSettings).endpoints_max,
     )
     call.write(count_in.expect(1, TooManyEndpoints()), ENDPOINTS.insert(row))
-    shown = msgspec.structs.asdict(model.shown(row))
+    shown = msgspec.structs.asdict(present_webhook(row))
     return Response(
-        WebhookWithSecret(**shown, secret=model.show_secret(secret)), etag=model.etag(row)
+        WebhookWithSecret(**shown, secret=model.secret_text(secret)), etag=webhook_tag(row)
     )
 
 
@@ -102,19 +107,19 @@ async def list_webhooks(call: Call, query: PageQuery) -> Page[Webhook]:
     rows = await call.page(
         store.ENDPOINTS_AFTER, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
-    return Page.of(rows, model.shown, lambda row: row.id)
+    return Page.of(rows, present_webhook, lambda row: row.id)
 
 
 @handles(api.get_webhook)
 async def get_webhook(call: Call, id: str) -> Response[Webhook]:
     row = await _endpoint(call, id)
-    return Response(model.shown(row), etag=model.etag(row))
+    return Response(present_webhook(row), etag=webhook_tag(row))
 
 
 @handles(api.update_webhook)
 async def update_webhook(call: Call, id: str, changes: WebhookChanges) -> Response[Webhook | None]:
     row = await _endpoint(call, id)
-    call.require_match(model.etag(row))
+    call.require_match(webhook_tag(row))
     new: dict[str, object] = {}
     _require_possible(call, changes)
     if changes.url is not UNSET:
@@ -150,7 +155,7 @@ async def update_webhook(call: Call, id: str, changes: WebhookChanges) -> Respon
 @handles(api.delete_webhook)
 async def delete_webhook(call: Call, id: str) -> None:
     row = await _endpoint(call, id)
-    call.require_match(model.etag(row))
+    call.require_match(webhook_tag(row))
     call.write(
         ENDPOINTS.delete(row),
         store.COUNT_OUT(tenant=call.tenant, revision=call.new_id("rev")),
@@ -164,7 +169,7 @@ async def delete_webhook(call: Call, id: str) -> None:
 @handles(api.rotate_secret)
 async def rotate_secret(call: Call, id: str) -> RotatedSecret:
     row = await _endpoint(call, id)
-    call.require_match(model.etag(row))
+    call.require_match(webhook_tag(row))
     secret = call.use(Entropy).token(model.SECRET_BYTES)
     until_ms = call.now_ms + SECRET_OVERLAP_MS
     call.write(
@@ -177,7 +182,7 @@ async def rotate_secret(call: Call, id: str) -> RotatedSecret:
         )
     )
     call.emit(SecretRotated(row.id, rfc3339(until_ms)))
-    return RotatedSecret(model.show_secret(secret), rfc3339(until_ms))
+    return RotatedSecret(model.secret_text(secret), rfc3339(until_ms))
 
 
 @handles(api.test_webhook)
@@ -212,14 +217,14 @@ async def list_deliveries(call: Call, webhook_id: str, query: DeliveryQuery) -> 
         after=query.cursor or (END_OF_IDS if newest_first else ""),
         limit=query.limit,
     )
-    return Page.of(rows, partial(_shown_delivery, call), lambda row: row.event_id)
+    return Page.of(rows, partial(present_delivery, call), lambda row: row.event_id)
 
 
 @handles(api.get_delivery)
 async def get_delivery(call: Call, webhook_id: str, id: str) -> Delivery:
     await _endpoint(call, webhook_id)
     row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=id)
-    return _shown_delivery(call, row)
+    return present_delivery(call, row)
 
 
 @handles(api.retry_delivery)
@@ -229,18 +234,12 @@ async def retry_delivery(call: Call, webhook_id: str, id: str) -> Delivery:
     key = jobs.delivery_key(endpoint.id, id)
     call.use(JobAdmin).bring_forward(call, api.deliver.name, key)
     jobs.enqueue_delivery(call, endpoint.id, id)
-    return _shown_delivery(call, row)
-
-
-def _shown_delivery(call: Call, row: DeliveryRow) -> Delivery:
-    """A delivery; what was answered to an event may repeat it, so it takes the event's scope."""
-    return model.shown_delivery(row, answers=Visibility(call).shows_type(row.type))
+    return present_delivery(call, row)
 
 
 def _answer_to(call: Call, row: EndpointRow) -> Response[Webhook | None]:
-    if not call.caller.allows(READ):
-        return Response(None, status=204)
-    return Response(model.shown(row), etag=model.etag(row))
+    readable = call.caller.allows(READ)
+    return Response.shown_if(readable, present_webhook(row), etag=webhook_tag(row))
 
 
 async def _endpoint(call: Call, webhook_id: str) -> EndpointRow:

@@ -14,7 +14,6 @@ from mainspring import (
     Response,
     check_all,
     handles,
-    rfc3339,
 )
 from mainspring.cel import Names, Type, ast, sql
 from mainspring.kernel.errors import NeedsIndex
@@ -50,6 +49,7 @@ from mainspring.services.records.model import (
     index_slots,
     unique_slots,
 )
+from mainspring.services.records.presenter import present_collection
 from mainspring.services.records.schema_cache import compile_row, every, read_definition
 from mainspring.services.records.store import (
     COLLECTION,
@@ -60,8 +60,8 @@ from mainspring.services.records.store import (
     RECORDS_AFTER,
     CollectionRow,
     double_query,
+    filled_query,
     missing_query,
-    present_query,
     still_empty,
     still_filled,
 )
@@ -95,10 +95,10 @@ async def create_collection(call: Call, new: NewCollection) -> Response[Collecti
     call.write(
         COLLECTIONS.insert(row, on_conflict=NameTaken(f"there is a collection {new.name!r}"))
     )
-    shown = view(row)
-    call.emit(CollectionCreated(*msgspec.structs.astuple(shown)))
+    made = present_collection(row)
+    call.emit(CollectionCreated(*msgspec.structs.astuple(made)))
     location = f"{COLLECTIONS_PATH}/{new.name}"
-    return Response(shown, etag=version_tag(1), headers=(("Location", location),))
+    return Response(made, etag=version_tag(1), headers=(("Location", location),))
 
 
 @handles(api.list_collections)
@@ -106,13 +106,13 @@ async def list_collections(call: Call, query: PageQuery) -> Page[Collection]:
     rows = await call.page(
         COLLECTIONS_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
-    return Page.of(rows, view, lambda row: row.name)
+    return Page.of(rows, present_collection, lambda row: row.name)
 
 
 @handles(api.get_collection)
 async def get_collection(call: Call, name: str) -> Response[Collection]:
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
-    return Response(view(row), etag=version_tag(row.version))
+    return Response(present_collection(row), etag=version_tag(row.version))
 
 
 @handles(api.update_collection)
@@ -155,11 +155,10 @@ async def update_collection(
         HOLD_WRITERS(),
         *checks,
     )
-    shown = view(changed)
-    call.emit(CollectionUpdated(*msgspec.structs.astuple(shown)))
-    if not call.caller.allows(COLLECTIONS_READ):
-        return Response(None, status=204)
-    return Response(shown, etag=version_tag(changed.version))
+    made = present_collection(changed)
+    call.emit(CollectionUpdated(*msgspec.structs.astuple(made)))
+    readable = call.caller.allows(COLLECTIONS_READ)
+    return Response.shown_if(readable, made, etag=version_tag(changed.version))
 
 
 @handles(api.delete_collection)
@@ -175,17 +174,6 @@ async def delete_collection(call: Call, name: str) -> None:
     files = [f.name for f in compile_row(row).definition.fields if f.type == "file"]
     call.enqueue(api.purge_collection, collection=row.id, files=files)
     call.emit(CollectionDeleted(row.id, name))
-
-
-def view(row: CollectionRow) -> Collection:
-    """A collection as it is answered."""
-    definition = read_definition(row)
-    return Collection(
-        row.id, row.name, definition.fields, definition.rules,
-        [slot.fields for slot in definition.indexes],
-        row.ready_version >= definition.layout, row.problem,
-        rfc3339(row.created_ms), rfc3339(row.updated_ms),
-    )  # fmt: skip
 
 
 def _define(
@@ -281,7 +269,7 @@ async def _require_confirmed(
 async def _has_values(call: Call, collection: str, field: Field) -> bool:
     """Whether a record has a value in a field; also where that cannot be found out in time."""
     try:
-        return bool(await call.all(present_query(_as_text(field)), collection=collection))
+        return bool(await call.all(filled_query(_as_text(field)), collection=collection))
     except NeedsIndex:
         return True
 

@@ -6,7 +6,7 @@ from mainspring import Call, NotFound, Raw, Response, Upload, handles
 from mainspring.kernel.etag import version_tag
 from mainspring.kernel.media import attachment
 from mainspring.ports.blobs import Blobs
-from mainspring.services.records import access, api, shown
+from mainspring.services.records import access, api, presenter
 from mainspring.services.records.fields import StoredFile
 from mainspring.services.records.jobs import files_of
 from mainspring.services.records.model import CompiledCollection
@@ -23,12 +23,12 @@ async def may_upload(call: Call, collection: str, record_id: str, field: str) ->
     return files_of(current.collection.id, record_id)
 
 
-@handles(api.upload_file, prepare=may_upload, shows=shown.record_again)
+@handles(api.upload_file, prepare=may_upload, shows=presenter.record_again)
 async def upload_file(
     call: Call, collection: str, record_id: str, field: str, upload: Upload
 ) -> Response[msgspec.Raw]:
     current = await _changeable(call, collection, record_id, field)
-    shown.require_match(call, current.collection, current.record, current.etag)
+    presenter.require_match(call, current.collection, current.record, current.etag)
     file = StoredFile(
         upload.key, upload.filename, upload.media_type, upload.size_bytes, upload.sha256
     )

@@ -13,7 +13,7 @@ from mainspring.kernel.etag import tag_of
 from mainspring.services.records import access, api
 from mainspring.services.records.api import CURSOR_CHARS_MAX, READ, RecordQuery
 from mainspring.services.records.model import CompiledCollection, decode
-from mainspring.services.records.projection import View
+from mainspring.services.records.projection import Projection
 from mainspring.services.records.query_planner import Plan, Sort, advice, choose, read_sort
 from mainspring.services.records.schema_cache import named
 from mainspring.services.records.store import Listed, page_query
@@ -29,7 +29,9 @@ async def list_records(
     try:
         condition = visible(call, found, query.filter)
         sort = read_sort(found, query.sort)
-        view = View(found, query.fields, query.expand) if query.fields or query.expand else None
+        wanted = (
+            Projection(found, query.fields, query.expand) if query.fields or query.expand else None
+        )
     except Invalid:
         _require_readable(found, query)
         raise
@@ -42,11 +44,13 @@ async def list_records(
     except NeedsIndex:
         raise NeedsIndex(advice(found, condition, sort)) from None
     rows, more = page.items, page.more
-    if view is None and min([r.schema_version for r in rows], default=0) >= found.layout:
+    if wanted is None and min([r.schema_version for r in rows], default=0) >= found.layout:
         return _as_stored(found, rows, _next_cursor(plan, sort, rows[-1]) if more else None)
-    shown = await (view or View(found)).render(call, [_current(found, row) for row in rows])
-    more = more or len(shown) < len(rows)
-    return Response(Page(shown, _next_cursor(plan, sort, rows[len(shown) - 1]) if more else None))
+    items = await (wanted or Projection(found)).present(
+        call, [_current(found, row) for row in rows]
+    )
+    more = more or len(items) < len(rows)
+    return Response(Page(items, _next_cursor(plan, sort, rows[len(items) - 1]) if more else None))
 
 
 def _require_readable(collection: CompiledCollection, query: RecordQuery) -> None:
@@ -55,8 +59,8 @@ def _require_readable(collection: CompiledCollection, query: RecordQuery) -> Non
         "the query does not fit",
         lambda: query.filter is None or collection.filter(query.filter),
         lambda: read_sort(collection, query.sort),
-        lambda: View(collection, query.fields),
-        lambda: View(collection, expand=query.expand),
+        lambda: Projection(collection, query.fields),
+        lambda: Projection(collection, expand=query.expand),
     )
 
 

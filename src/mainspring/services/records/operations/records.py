@@ -9,7 +9,7 @@ import msgspec
 from mainspring import Call, Failure, FieldErrors, Invalid, NotFound, Response, handles
 from mainspring.kernel.errors import Hidden
 from mainspring.kernel.etag import version_tag
-from mainspring.services.records import access, api, mutations, shown
+from mainspring.services.records import access, api, mutations, presenter
 from mainspring.services.records.api import (
     BATCH_BYTES_MAX,
     READ,
@@ -21,7 +21,7 @@ from mainspring.services.records.api import (
 )
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection, changed, created_ms
-from mainspring.services.records.projection import View
+from mainspring.services.records.projection import Projection
 from mainspring.services.records.schema_cache import compiled, confirm, expected, missing, named
 from mainspring.services.records.store import RECORD
 
@@ -38,7 +38,7 @@ class Current(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-@handles(api.create_record, shows=shown.record_again)
+@handles(api.create_record, shows=presenter.record_again)
 async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Response[msgspec.Raw]:
     found = await expected(call, collection, WRITE)
     try:
@@ -48,7 +48,7 @@ async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Respo
         await confirm(call, found)
         raise
     location = f"/v1/collections/{collection}/records/{made['id']}"
-    return shown.written(call, found, made, raw, version_tag(1), (("Location", location),))
+    return presenter.written(call, found, made, raw, version_tag(1), (("Location", location),))
 
 
 @handles(api.get_record)
@@ -74,29 +74,29 @@ async def get_record(
         return Response(msgspec.Raw(found.data.encode()), etag=etag)
     if query.fields is None and query.expand is None:
         return Response(_raw(record), etag=etag)
-    view = View(own, query.fields, query.expand)
+    wanted = Projection(own, query.fields, query.expand)
     # What is expanded changes without this record's version: then the tag is made of the answer.
     tag = etag if query.expand is None else None
-    return Response((await view.render(call, [record]))[0], etag=tag)
+    return Response((await wanted.present(call, [record]))[0], etag=tag)
 
 
-@handles(api.update_record, shows=shown.record_again)
+@handles(api.update_record, shows=presenter.record_again)
 async def update_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Response[msgspec.Raw]:
     current = await current_record(call, collection, id, "update")
     values = _may_change(call, current, body, current.collection.read_change)
-    shown.require_match(call, current.collection, current.record, current.etag)
+    presenter.require_match(call, current.collection, current.record, current.etag)
     return await change_record(call, current, values)
 
 
-@handles(api.replace_record, shows=shown.record_again)
+@handles(api.replace_record, shows=presenter.record_again)
 async def replace_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Response[msgspec.Raw]:
     current = await current_record(call, collection, id, "update")
     values = _may_change(call, current, body, current.collection.read_new)
-    shown.require_match(call, current.collection, current.record, current.etag)
+    presenter.require_match(call, current.collection, current.record, current.etag)
     return await change_record(call, current, values)
 
 
@@ -104,11 +104,11 @@ async def replace_record(
 async def delete_record(call: Call, collection: str, id: str) -> None:
     current = await current_record(call, collection, id, "delete")
     access.require(call, current.collection, "delete", current.record)
-    shown.require_match(call, current.collection, current.record, current.etag)
+    presenter.require_match(call, current.collection, current.record, current.etag)
     await mutations.delete(call, current.collection, current.record, current.version)
 
 
-@handles(api.batch_records, shows=shown.batch_again)
+@handles(api.batch_records, shows=presenter.batch_again)
 async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswer:
     found = await named(call, collection, WRITE)
     seen = mutations.Handover(_changing(batch))
@@ -227,7 +227,7 @@ async def change_record(
     """Stage new values of a record's fields, unless they are the old ones."""
     old, collection = current.record, current.collection
     if not changed(old, values):
-        return shown.written(call, collection, old, _raw(old), current.etag)
+        return presenter.written(call, collection, old, _raw(old), current.etag)
     merged = {**old, **values}
     updated_ms = max(call.now_ms, created_ms(old["id"]))
     new = collection.represent(old["id"], updated_ms, merged)
@@ -236,7 +236,7 @@ async def change_record(
     if seen is not None:
         seen.give(collection, old, new)
     raw = mutations.update(call, collection, current.version, old, new, pointer)
-    return shown.written(call, collection, new, raw, version_tag(current.version + 1))
+    return presenter.written(call, collection, new, raw, version_tag(current.version + 1))
 
 
 async def current_record(

@@ -19,6 +19,7 @@ from mainspring import (
 )
 from mainspring.services.users import access, api, model, password_check, store
 from mainspring.services.users.api import (
+    READ,
     WRITE,
     UserCreated,
     UserDeleted,
@@ -48,6 +49,7 @@ from mainspring.services.users.api.structs import (
 from mainspring.services.users.jobs import Purpose, mail, mail_wait_ms, mailed
 from mainspring.services.users.operations.api_keys import end_api_keys
 from mainspring.services.users.operations.sessions import end_sessions
+from mainspring.services.users.presenter import present_user, user_tag
 from mainspring.services.users.store import (
     GONE,
     GRANTS,
@@ -95,7 +97,7 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
         return _answer(user)
     call.write(USERS.insert(row, on_conflict=Rerun))
     await _grant(call, user.id, roles, free={model.USER_ROLE})
-    call.emit(UserCreated(**msgspec.structs.asdict(access.shown(user))))
+    call.emit(UserCreated(**msgspec.structs.asdict(present_user(user))))
     await mail(call, user, Purpose.VERIFY_EMAIL)
     return _answer(user)
 
@@ -113,14 +115,14 @@ async def get_me(call: Call) -> Response[User]:
 @handles(api.update_me)
 async def update_me(call: Call, changes: OwnChanges) -> Response[User]:
     user = await access.myself(call)
-    call.require_match(access.etag(user))
+    call.require_match(user_tag(user))
     return _answer(await _change(call, user, UserChanges(display_name=changes.display_name)))
 
 
 @handles(api.delete_me)
 async def delete_me(call: Call, query: Removal) -> None:
     user = await access.myself(call)
-    call.require_match(access.etag(user))
+    call.require_match(user_tag(user))
     await _remove(call, user, query.erase)
 
 
@@ -174,11 +176,11 @@ async def list_users(call: Call, query: UserQuery) -> Page[User]:
     if query.email is not None:
         user = await password_check.find_user(call, query.email)
         await access.note_read(call, None if user is None else user.id)
-        return Page([] if user is None else [access.shown(user)])
+        return Page([] if user is None else [present_user(user)])
     start = access.after(query.cursor, "user")
     await access.note_read(call, None)
     rows = await call.page(store.USER_PAGE, tenant=call.tenant, after=start, limit=query.limit)
-    return Page.of(rows, access.shown, lambda user: user.id)
+    return Page.of(rows, present_user, lambda user: user.id)
 
 
 @handles(api.get_user)
@@ -191,9 +193,11 @@ async def get_user(call: Call, id: str) -> Response[User]:
 @handles(api.update_user)
 async def update_user(call: Call, id: str, changes: UserChanges) -> Response[User | None]:
     user = await _user(call, id)
-    call.require_match(access.etag(user))
+    call.require_match(user_tag(user))
     access.require_over(call, user.scopes)
-    return access.answer_to(call, await _change(call, user, changes))
+    changed = await _change(call, user, changes)
+    readable = user.id == call.caller.id or call.caller.allows(READ)
+    return Response.shown_if(readable, present_user(changed), etag=user_tag(changed))
 
 
 @handles(api.delete_user)
@@ -202,7 +206,7 @@ async def delete_user(call: Call, id: str, query: Removal) -> None:
         raise NotFound()
     user = await call.find(store.USER, id=id, tenant=call.tenant)
     if user is not None:
-        call.require_match(access.etag(user))
+        call.require_match(user_tag(user))
         access.require_over(call, user.scopes)
         await _remove(call, user, query.erase)
         return
@@ -216,7 +220,7 @@ async def delete_user(call: Call, id: str, query: Removal) -> None:
 
 
 def _answer(user: KnownUser) -> Response[User]:
-    return Response(access.shown(user), etag=access.etag(user))
+    return Response(present_user(user), etag=user_tag(user))
 
 
 async def _user(call: Call, id: str) -> KnownUser:
@@ -261,7 +265,7 @@ async def _store(
         **fields,
     )
     call.write(USERS.update(user, updated_ms=call.now_ms, **fields))
-    call.emit(UserUpdated(**msgspec.structs.asdict(access.shown(changed))))
+    call.emit(UserUpdated(**msgspec.structs.asdict(present_user(changed))))
     if changed.email != user.email:
         await end_sessions(call, user.id, "email")
         await end_api_keys(call, user.id)

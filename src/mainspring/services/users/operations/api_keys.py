@@ -36,6 +36,7 @@ from mainspring.services.users.api import (
 from mainspring.services.users.api.errors import TooManyApiKeys
 from mainspring.services.users.api.structs import ApiKey, MadeApiKey, NewApiKey, Recovery
 from mainspring.services.users.authenticate import MACHINE, identity_of
+from mainspring.services.users.presenter import present_api_key
 from mainspring.services.users.store import API_KEYS, FIRST_KEYS, ApiKeyRow, FirstKeyRow, Link
 
 KEYS_NAMED_MAX = 1_000  # keys that are named in events when they end together
@@ -80,7 +81,7 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
     text = model.key_text(call.use(Entropy).token(model.KEY_SECRET_BYTES))
     expires_ms = _expiry(call, new.expires_at, maker)
     row = stage_api_key(call, StoredSecret.of(text), new.name, new.scopes, maker, expires_ms)
-    made = MadeApiKey(**msgspec.structs.asdict(shown(row)), key=text)
+    made = MadeApiKey(**msgspec.structs.asdict(present_api_key(row)), key=text)
     return Response(made, etag=version_tag(row.version))
 
 
@@ -98,13 +99,13 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
             store.DESCENDANTS,
             tenant=call.tenant, maker_id=call.caller.id, after=start, limit=limit,
         )  # fmt: skip
-    return Page.of(rows, shown, lambda row: row.id)
+    return Page.of(rows, present_api_key, lambda row: row.id)
 
 
 @handles(api.get_api_key)
 async def get_api_key(call: Call, id: str) -> Response[ApiKey]:
     row = await _reachable(call, id, API_KEYS_READ)
-    return Response(shown(row), etag=version_tag(row.version))
+    return Response(present_api_key(row), etag=version_tag(row.version))
 
 
 @handles(api.delete_api_key)
@@ -171,7 +172,7 @@ def stage_api_key(
         expires_ms=expires_ms,
         maker_id=maker.id,
     )
-    key = shown(row)
+    key = present_api_key(row)
     call.write(API_KEYS.insert(row, on_conflict=Conflict))
     call.emit(
         ApiKeyCreated(
@@ -179,20 +180,6 @@ def stage_api_key(
         )
     )
     return row
-
-
-def shown(row: ApiKeyRow) -> ApiKey:
-    """Write a key as it is answered."""
-    return ApiKey(
-        id=row.id,
-        name=row.name,
-        prefix=row.prefix,
-        scopes=model.words(row.scopes),
-        owner_id=row.owner_id,
-        created_at=rfc3339(row.created_ms),
-        expires_at=None if row.expires_ms is None else rfc3339(row.expires_ms),
-        maker_id=row.maker_id,
-    )
 
 
 async def _reachable(call: Call, id: str, scope: str) -> ApiKeyRow:

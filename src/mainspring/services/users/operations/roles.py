@@ -12,13 +12,13 @@ from mainspring import (
     PageQuery,
     Response,
     handles,
-    rfc3339,
 )
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import access, api, model, store
 from mainspring.services.users.api import ROLES_READ, RoleCreated, RoleDeleted, RoleUpdated
 from mainspring.services.users.api.errors import RoleBuiltIn, RoleTaken
 from mainspring.services.users.api.structs import NewRole, Role, RoleChanges
+from mainspring.services.users.presenter import present_role
 from mainspring.services.users.store import ROLES, RoleRow
 
 _NAME = re.compile(model.ROLE_PATTERN.removesuffix("$"))
@@ -48,7 +48,7 @@ async def list_roles(call: Call, query: PageQuery) -> Page[Role]:
     rows = await call.page(
         store.ROLE_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
-    return Page.of(rows, shown, lambda row: row.name)
+    return Page.of(rows, present_role, lambda row: row.name)
 
 
 @handles(api.get_role)
@@ -68,9 +68,8 @@ async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[R
     call.write(ROLES.update(row, **changed))
     row = msgspec.structs.replace(row, version=row.version + 1, **changed)
     call.emit(RoleUpdated(row.name, model.words(row.scopes)))
-    if not call.caller.allows(ROLES_READ):
-        return Response(None, status=204)
-    return Response(shown(row), etag=version_tag(row.version))
+    readable = call.caller.allows(ROLES_READ)
+    return Response.shown_if(readable, present_role(row), etag=version_tag(row.version))
 
 
 @handles(api.delete_role)
@@ -85,13 +84,8 @@ async def delete_role(call: Call, name: str) -> None:
     call.emit(RoleDeleted(name))
 
 
-def shown(row: RoleRow) -> Role:
-    """Write a role as it is answered."""
-    return Role(row.name, model.words(row.scopes), rfc3339(row.created_ms), rfc3339(row.updated_ms))
-
-
 def _answer(row: RoleRow) -> Response[Role]:
-    return Response(shown(row), etag=version_tag(row.version))
+    return Response(present_role(row), etag=version_tag(row.version))
 
 
 async def _role(call: Call, name: str) -> RoleRow:

@@ -21,6 +21,7 @@ from mainspring.services.users.api.errors import (
 )
 from mainspring.services.users.api.structs import Jwks, Login, RefreshRequest, Session, Tokens
 from mainspring.services.users.model import RefreshDecision, RefreshToken
+from mainspring.services.users.presenter import present_session, present_user
 from mainspring.services.users.store import SESSIONS, KnownUser, SessionRow
 
 
@@ -99,7 +100,9 @@ async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
         limit=query.limit,
     )
     current = call.caller.session_id
-    return Page.of(rows, lambda session: _shown(session, current), lambda session: session.id)
+    return Page.of(
+        rows, lambda session: present_session(session, current), lambda session: session.id
+    )
 
 
 @handles(api.delete_sessions)
@@ -160,20 +163,10 @@ def _tokens(call: Call, user: KnownUser, session: SessionRow) -> Tokens:
     )
     bare = RefreshToken(session.id, session.generation, b"")
     newest = msgspec.structs.replace(bare, proof=_proof(call, bare))
-    return Tokens(access_token, newest.text(), life_s, access.shown(user), session.id)
+    return Tokens(access_token, newest.text(), life_s, present_user(user), session.id)
 
 
 def _proof(call: Call, token: RefreshToken) -> bytes:
     """What only we can make of a session and a generation: nothing of the tokens is stored."""
     said = f"{token.session_id}/{token.generation}".encode()
     return call.use(Keyring).fingerprint(said, purpose="users.refresh_token")
-
-
-def _shown(session: SessionRow, current: str | None) -> Session:
-    return Session(
-        id=session.id,
-        created_at=rfc3339(session.created_ms),
-        refreshed_at=rfc3339(session.rotated_ms),
-        expires_at=rfc3339(session.expires_ms),
-        current=session.id == current,
-    )

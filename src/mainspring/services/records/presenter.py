@@ -1,6 +1,7 @@
-"""What the writer of a record is shown of it: what the view rule or ``records:read`` lets them see.
+"""What callers see of a collection, and the writer of a record of it.
 
-Who may write is not thereby one who may read: without the right a write answers 204.
+Who may write is not thereby one who may read: the view rule or ``records:read`` lets them see it,
+and without the right a write answers 204.
 """
 
 from collections.abc import Sequence
@@ -8,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from mainspring import Call, PreconditionFailed, Response
+from mainspring import Call, PreconditionFailed, Response, rfc3339
 from mainspring.kernel.etag import version_tag
 from mainspring.services.records import access
-from mainspring.services.records.api import READ
+from mainspring.services.records.api import READ, Collection
 from mainspring.services.records.model import CompiledCollection
-from mainspring.services.records.schema_cache import compiled
-from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, RECORDS_BY_ID
+from mainspring.services.records.schema_cache import compiled, read_definition
+from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, RECORDS_BY_ID, CollectionRow
 
 NOTHING = msgspec.Raw(b"")
 _NULL = msgspec.Raw(b"null")
@@ -26,6 +27,17 @@ class _Named(msgspec.Struct, frozen=True):
 
 _decode_id = msgspec.json.Decoder(_Named).decode
 _decode_batch = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
+
+
+def present_collection(row: CollectionRow) -> Collection:
+    """Write a collection as callers see one."""
+    definition = read_definition(row)
+    return Collection(
+        row.id, row.name, definition.fields, definition.rules,
+        [slot.fields for slot in definition.indexes],
+        row.ready_version >= definition.layout, row.problem,
+        rfc3339(row.created_ms), rfc3339(row.updated_ms),
+    )  # fmt: skip
 
 
 def written(

@@ -1,0 +1,58 @@
+"""What callers see of users, sessions, API keys and roles, and the tags of those versions."""
+
+import zlib
+
+from mainspring import rfc3339
+from mainspring.kernel.etag import version_tag
+from mainspring.services.users import model
+from mainspring.services.users.api.structs import ApiKey, Role, Session, User
+from mainspring.services.users.store import ApiKeyRow, KnownUser, RoleRow, SessionRow
+
+
+def present_user(user: KnownUser) -> User:
+    """Write a user as callers see one."""
+    return User(
+        id=user.id,
+        email=user.email,
+        email_verified=user.email_verified,
+        display_name=user.display_name,
+        roles=model.words(user.roles),
+        created_at=rfc3339(user.created_ms),
+        updated_at=rfc3339(user.updated_ms),
+    )
+
+
+def user_tag(user: KnownUser) -> str:
+    """The strong entity tag; roles count, because deleting a role takes it from its holders."""
+    roles = zlib.crc32(" ".join(model.words(user.roles)).encode())
+    return version_tag(user.version, f"{roles:x}")
+
+
+def present_session(session: SessionRow, current: str | None) -> Session:
+    """Write a session as its user sees it; ``current`` is the id of the one that asks."""
+    return Session(
+        id=session.id,
+        created_at=rfc3339(session.created_ms),
+        refreshed_at=rfc3339(session.rotated_ms),
+        expires_at=rfc3339(session.expires_ms),
+        current=session.id == current,
+    )
+
+
+def present_api_key(row: ApiKeyRow) -> ApiKey:
+    """Write a key as callers see one."""
+    return ApiKey(
+        id=row.id,
+        name=row.name,
+        prefix=row.prefix,
+        scopes=model.words(row.scopes),
+        owner_id=row.owner_id,
+        created_at=rfc3339(row.created_ms),
+        expires_at=None if row.expires_ms is None else rfc3339(row.expires_ms),
+        maker_id=row.maker_id,
+    )
+
+
+def present_role(row: RoleRow) -> Role:
+    """Write a role as callers see one."""
+    return Role(row.name, model.words(row.scopes), rfc3339(row.created_ms), rfc3339(row.updated_ms))
