@@ -15,12 +15,11 @@ from typing import Any
 import msgspec
 
 from mainspring.adapters import private_file
-from mainspring.gateway.limit import Limits
+from mainspring.gateway.limit import Limits, LimitSettings
 from mainspring.gateway.pipeline import Gateway
-from mainspring.gateway.settings import LimitSettings
 from mainspring.interfaces.http.server import Server
-from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
-from mainspring.interfaces.rest.app import RestApp
+from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
+from mainspring.interfaces.rest.asgi import RestApp
 from mainspring.interfaces.rest.pages import Pages
 from mainspring.kernel.authority import Authenticator
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy

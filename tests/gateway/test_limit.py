@@ -7,8 +7,7 @@ import pytest
 
 from mainspring.adapters.limits import memory
 from mainspring.gateway.identify import ANONYMOUS_IDENTITY, CachedIdentity
-from mainspring.gateway.limit import Headers, Limits, Policy, Refused
-from mainspring.gateway.settings import LimitSettings
+from mainspring.gateway.limit import Headers, Limits, LimitSettings, Policy, Refused
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.policy import Rate, RateClass
 from mainspring.ports.limits import LimitVerdict

@@ -13,12 +13,11 @@ from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.adapters.limits.memory import MemoryLimits
 from mainspring.adapters.telemetry.rollups import Rollups
-from mainspring.gateway.limit import Limits
+from mainspring.gateway.limit import Limits, LimitSettings
 from mainspring.gateway.pipeline import Gateway
-from mainspring.gateway.settings import LimitSettings
 from mainspring.interfaces.http.server import Server
-from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
-from mainspring.interfaces.rest.app import RestApp
+from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
+from mainspring.interfaces.rest.asgi import RestApp
 from mainspring.interfaces.rest.pages import Pages
 from mainspring.kernel.authority import Identity
 from mainspring.kernel.call import Caller

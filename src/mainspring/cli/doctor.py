@@ -31,7 +31,7 @@ def doctor(
     from mainspring.cli import EXIT_FOUND, checks
     from mainspring.cli.instance_file import find_running
     from mainspring.cli.user_app import load_app
-    from mainspring.interfaces.http.settings import ServerSettings
+    from mainspring.interfaces.http.server_settings import ServerSettings
     from mainspring.settings import PlatformSettings, database_url
 
     user_app = load_app(app) if app else None

@@ -19,7 +19,7 @@ from mainspring.cli.log_writer import show_dropped
 from mainspring.cli.loop import leave, serve_loop
 from mainspring.cli.prefork import Prefork
 from mainspring.interfaces.http.server import bind
-from mainspring.interfaces.http.settings import ServerSettings
+from mainspring.interfaces.http.server_settings import ServerSettings
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Coroutine, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from mainspring.gateway.identify import CachedIdentity
-from mainspring.gateway.settings import LimitSettings
 from mainspring.kernel.errors import RateLimited
 from mainspring.kernel.policy import Rate, RateClass
 from mainspring.ports.database import StartError
@@ -16,12 +17,29 @@ Headers = tuple[tuple[bytes, bytes], ...]
 NO_CLASSES: Mapping[str, RateClass] = MappingProxyType({})
 
 
+class LimitSettings(msgspec.Struct, frozen=True):
+    """``[limits]``: how often a caller, an address, and a log-in may call, as ``N/s|m|h``.
+
+    ``own`` are the rate classes that services declare.
+    """
+
+    default: str = "20000/s"
+    anonymous: str = "200/s"
+    login: str = "30/m"
+    own: dict[str, str] = msgspec.field(default_factory=dict)
+    keys_max: Annotated[int, msgspec.Meta(ge=1_024, le=1 << 24)] = 65_536
+
+    def __post_init__(self) -> None:
+        for rate in (self.default, self.anonymous, self.login, *self.own.values()):
+            Rate.parse(rate)
+
+
 class Refused(RateLimited):
     """A limit refused the call; ``rate_limit_headers`` tell the caller where it is."""
 
     def __init__(self, policy: str, retry_after_s: float, rate_limit_headers: Headers) -> None:
         super().__init__(
-            f"the limit {policy!r} refused the call",
+            f"more calls than the limit {policy!r} allows: wait, and call again",
             retry_after_s=retry_after_s,
             extra={"policy": policy},
         )

@@ -23,7 +23,7 @@ from mainspring.interfaces.http.exchange import Exchange
 from mainspring.interfaces.http.hosts import Hosts
 from mainspring.interfaces.http.proxies import Proxies
 from mainspring.interfaces.http.router import Router, decode_segment
-from mainspring.interfaces.http.settings import CorsSettings
+from mainspring.interfaces.http.server_settings import CorsSettings
 from mainspring.interfaces.rest.arguments import parse_key, require_json
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure

@@ -11,7 +11,7 @@ import pytest
 
 from mainspring.interfaces.http import exchange, server
 from mainspring.interfaces.http.server import Server, bind
-from mainspring.interfaces.http.settings import ServerSettings
+from mainspring.interfaces.http.server_settings import ServerSettings
 from mainspring.ports.database import StartError
 from tests.interfaces.conftest import Site, Start
 

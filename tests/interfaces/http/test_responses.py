@@ -8,7 +8,7 @@ from mainspring.interfaces.http.compression import accepts_gzip, compressible, g
 from mainspring.interfaces.http.conditional import not_modified, with_suffix
 from mainspring.interfaces.http.cors import Cors
 from mainspring.interfaces.http.security_headers import hsts
-from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
+from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.call import ANONYMOUS, Caller
 from mainspring.kernel.errors import Forbidden, Unauthenticated

@@ -1,7 +1,7 @@
 """Cross-origin requests (the Fetch standard): which origins may read answers, and preflights."""
 
 from mainspring.interfaces.http.origins import Origins
-from mainspring.interfaces.http.settings import CorsSettings
+from mainspring.interfaces.http.server_settings import CorsSettings
 
 Headers = tuple[tuple[bytes, bytes], ...]
 

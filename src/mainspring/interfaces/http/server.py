@@ -21,7 +21,7 @@ from mainspring.interfaces.http import security_headers
 from mainspring.interfaces.http.exchange import AUTHORITY, CYCLE
 from mainspring.interfaces.http.problem import MEDIA_TYPE, body_of, headers_of
 from mainspring.interfaces.http.proxies import Proxies, network_of
-from mainspring.interfaces.http.settings import ServerSettings
+from mainspring.interfaces.http.server_settings import ServerSettings
 from mainspring.kernel.errors import Failure, HeadersTooLarge, Malformed, Timeout
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.pool import Pool

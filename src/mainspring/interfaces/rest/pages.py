@@ -17,7 +17,7 @@ from mainspring.interfaces.http.proxies import is_loopback
 from mainspring.interfaces.http.responses import answer_json
 from mainspring.interfaces.http.streams import shrinks
 from mainspring.interfaces.openapi import OpenApiDocument
-from mainspring.interfaces.rest.app import RestApp
+from mainspring.interfaces.rest.asgi import RestApp
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Malformed, Unavailable
 from mainspring.kernel.etag import tag_of

@@ -19,7 +19,7 @@ from mainspring.interfaces.http.problem import MEDIA_TYPE, Defect, body_of, head
 from mainspring.interfaces.http.proxies import Proxies
 from mainspring.interfaces.http.responses import answer_json
 from mainspring.interfaces.http.router import Router
-from mainspring.interfaces.http.settings import CorsSettings, ServerSettings
+from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
 from mainspring.interfaces.http.streams import answer_raw, answer_stream
 from mainspring.interfaces.rest.arguments import ArgumentReader, parse_key
 from mainspring.interfaces.rest.uploads import file_head
