@@ -130,7 +130,9 @@ class Identities:
                 if not lookup.forgotten.isdisjoint(identity.tags) or "*" in lookup.forgotten:
                     continue  # revoked while we asked: the answer may be from before
                 return self._remember(key, identity, now_ms)
-            raise Unavailable("the credential changes faster than it can be read", retry_after_s=1)
+            raise Unavailable(
+                "this key or token is being changed just now: try again", retry_after_s=1
+            )
         except Unauthenticated as failure:
             failure.headers = {**_BAD_TOKEN, **failure.headers}
             raise
@@ -142,7 +144,7 @@ class Identities:
         if identity.expires_ms is not None:
             until_ms = min(until_ms, identity.expires_ms)
             if until_ms <= now_ms:
-                raise Unauthenticated("the credential has expired")
+                raise Unauthenticated("this key or token has expired")
         self._known.pop(key)
         known = CachedIdentity(identity.caller, until_ms, identity.tags)
         own = self._by_caller.get(known.limit_key)

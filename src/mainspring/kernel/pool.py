@@ -35,7 +35,7 @@ class Pool:
             raise Unavailable(f"too many {self.what} at once", retry_after_s=RETRY_AFTER_S)
         if self._held.get(holder, 0) + count > self.share:
             raise RateLimited(
-                f"{self.share} {self.what} at once are one caller's share",
+                f"one caller may have {self.share} {self.what} at once: try again when one is done",
                 retry_after_s=RETRY_AFTER_S,
                 extra={"policy": self.what},
             )

@@ -156,8 +156,10 @@ class TestCancel:
     async def test_a_done_job_is_refused(self, platform: Platform) -> None:
         made = await enqueue(platform)
         await platform.idle()
-        with pytest.raises(NotInThatState):
+        with pytest.raises(NotInThatState, match="nothing is left to cancel"):
             await platform.run("jobs.cancel_job", id=made["id"])
+        with pytest.raises(NotInThatState, match="dead, cancelled or scheduled can be run again"):
+            await platform.run("jobs.retry_job", id=made["id"])
 
 
 class TestRetry:

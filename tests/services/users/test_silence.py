@@ -59,7 +59,7 @@ async def test_a_sign_up_does_not_tell_who_has_an_account(
 async def test_administrators_are_told_that_an_address_is_taken(people: People) -> None:
     await people.sign_up()
     new = NewUser(email=EMAIL, password=OTHER)
-    with pytest.raises(EmailTaken):
+    with pytest.raises(EmailTaken, match="another user has this address"):
         await people.ask("create_user", caller=clerk("users:write"), new=new)
 
 

@@ -132,9 +132,9 @@ class TestRefusals:
     async def test_too_many(self, at_rest: Shop) -> None:
         first = await make(at_rest)
         await make(at_rest)
-        assert isinstance(
-            await refusal(at_rest, "create_webhook", new=NewWebhook(url=URL)), TooManyEndpoints
-        )
+        refused = await refusal(at_rest, "create_webhook", new=NewWebhook(url=URL))
+        assert isinstance(refused, TooManyEndpoints)
+        assert refused.detail == "there are 2, and [webhooks] allows no more: delete one first"
         await at_rest.run("delete_webhook", id=first["id"])
         await make(at_rest)
 
@@ -241,6 +241,7 @@ async def test_disabling_and_enabling(at_rest: Shop) -> None:
     assert (off["enabled"], off["disabled_reason"]) == (False, "by_caller")
     failure = await refusal(at_rest, "test_webhook", id=made["id"])
     assert (failure.status, failure.code) == (409, "endpoint_disabled")
+    assert failure.detail == "nothing is sent to it: enable it first"
     on = await at_rest.value("update_webhook", id=made["id"], changes=WebhookChanges(enabled=True))
     assert (on["enabled"], on["disabled_reason"]) == (True, None)
 

@@ -45,7 +45,7 @@ class ArgumentReader:
             if self._query is not None:
                 arguments[self._query] = fields
             elif fields:
-                unknown = [FieldError("/" + escape(n), "query parameter: unknown") for n in fields]
+                unknown = [FieldError("/" + escape(n), "unknown query parameter") for n in fields]
                 raise Invalid("the query does not fit", errors=unknown)
         if body:  # without one there is no media type either
             if self._body is not None:
@@ -59,7 +59,7 @@ class ArgumentReader:
 def query_fields(query: bytes) -> dict[str, str | list[str]]:
     """Read ``a=1&b=2``; a name that comes more than once has a list. Raises Invalid."""
     if len(query) > QUERY_BYTES_MAX or query.count(b"&") >= QUERY_FIELDS_MAX:
-        raise Invalid(f"a query has at most {QUERY_BYTES_MAX} bytes, {QUERY_FIELDS_MAX} fields")
+        raise Invalid(f"a query has at most {QUERY_BYTES_MAX} bytes and {QUERY_FIELDS_MAX} fields")
     fields: dict[str, str | list[str]] = {}
     for part in query.split(b"&"):
         if not part:

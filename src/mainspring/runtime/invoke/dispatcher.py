@@ -352,7 +352,9 @@ class Dispatcher:
     ) -> tuple[list[Write], Wakes]:
         """Turn what a call staged into writes of the system tables and its own."""
         if len(call.writes) + len(call.events) + len(call.jobs) > STAGED_MAX:
-            raise Invalid(f"one call may stage {STAGED_MAX} writes, events and jobs together")
+            raise Invalid(
+                f"this makes more than {STAGED_MAX} writes, events and jobs: do it in several calls"
+            )
         writes: list[Write] = []
         wakes = set(call.wakes)
         slices: list[tuple[str, bytes]] = []

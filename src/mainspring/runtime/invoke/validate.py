@@ -97,7 +97,7 @@ class Inputs:
         try:
             return msgspec.convert(_plain(value), kind, strict=False)
         except msgspec.ValidationError:
-            raise NotFound(f"nothing is at this {name}") from None
+            raise NotFound(f"there is nothing with this {name}") from None
 
     def _read_query(self, query: Any, resume_after: str | None) -> Any:
         """Read text, or plain values; a name that came more than once has a list of them."""

@@ -22,7 +22,7 @@ class AuditSettings(msgspec.Struct, frozen=True):
         if not self.origin or len(self.origin) > 255 or set(self.origin) & set(" +\t\r\n"):
             raise ValueError("origin must be 1 to 255 characters without spaces or '+'")
         if self.checkpoints_kept < 1:
-            raise ValueError("checkpoints_kept is at least 1")
+            raise ValueError("checkpoints_kept must be 1 or more")
 
 
 service = Service(

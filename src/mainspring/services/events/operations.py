@@ -56,7 +56,7 @@ async def stream_events(call: Call, query: StreamQuery) -> AsyncIterator[StreamI
 async def get_event_schema(call: Call, type: str) -> dict[str, Any]:
     event = call.use(Registry).events.get(type)
     if event is None:
-        raise NotFound(f"no event type {type[:200]}")
+        raise NotFound(f"there is no event type {type[:200]!r}")
     described = {} if event.data is msgspec.Raw else msgspec.json.schema(event.data)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": type, **described}
 

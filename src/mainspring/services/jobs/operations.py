@@ -101,7 +101,7 @@ async def cancel_job(call: Call, id: str) -> Response[JobInfo | None]:
     if row.state == _CANCELLED:
         return _answer_to(call, row)
     if row.state == JobState.DONE:
-        raise NotInThatState("the job is done")
+        raise NotInThatState("the job is done: nothing is left to cancel")
     call.emit(JobCancelled(row.id, row.name))
     return _answer_to(call, call.use(JobAdmin).cancel(call, row))
 
@@ -111,7 +111,9 @@ async def retry_job(call: Call, id: str) -> Response[JobInfo | None]:
     row = await call.use(JobAdmin).one(call, id)
     _require_say(call, row)
     if row.state not in (_DEAD, _CANCELLED, _SCHEDULED):
-        raise NotInThatState(f"the job is {row.state}")
+        raise NotInThatState(
+            f"the job is {row.state}: one that is dead, cancelled or scheduled can be run again"
+        )
     call.emit(JobRetried(row.id, row.name))
     return _answer_to(call, call.use(JobAdmin).make_ready(call, row, WRITE))
 
@@ -210,7 +212,7 @@ def _moment(call: Call, text: str | None) -> int:
         return call.now_ms
     moment_ms = read_at("/run_at", epoch_ms, text)
     if moment_ms > call.now_ms + AHEAD_MS_MAX:
-        raise Invalid.at("/run_at", "is more than ten years ahead")
+        raise Invalid.at("/run_at", "is more than ten years ahead: choose an earlier time")
     return max(moment_ms, call.now_ms)
 
 

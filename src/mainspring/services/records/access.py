@@ -134,7 +134,7 @@ def require_change(
     if changes and not rule.test({**record, **values}, known):
         if call.caller.kind == "anonymous":
             raise denied(call, WRITE)
-        raise Forbidden("the update rule of the collection does not hold for what this would make")
+        raise Forbidden("the collection's update rule does not allow what the record would become")
 
 
 def nowhere(pointer: str = "") -> str:

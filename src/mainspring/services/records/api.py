@@ -320,7 +320,7 @@ class UniqueTaken(Conflict):
 class StillReferenced(Conflict):
     """Other records or collections point here."""
 
-    code, title = "still_referenced", "Still referenced"
+    code, title = "still_referenced", "Something still refers to it"
 
 
 class SchemaChangeRefused(Conflict):

@@ -108,7 +108,8 @@ async def require_unreferenced(call: Call, collection: str, record_id: str) -> N
         return
     if call.caller.allows(READ):
         raise StillReferenced(
-            f"record {link.record} refers to this one in its field {link.field!r}"
+            f"record {link.record} refers to this one in its field {link.field!r}: "
+            "change or delete that one first"
         )
     # Who may delete this one may still know nothing of the other, or of its collection.
     raise StillReferenced("another record refers to this one: change or delete that one first")

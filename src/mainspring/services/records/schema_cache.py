@@ -153,4 +153,4 @@ def denied(call: Call, scope: str) -> Failure:
     """Refuse a caller that neither a scope nor a rule lets in."""
     if call.caller.kind == "anonymous":
         return Unauthenticated("log in, or send an API key")
-    return Forbidden(f"this takes the scope {scope}, or a rule of the collection")
+    return Forbidden(f"this needs the scope {scope}, or a rule of the collection that allows it")

@@ -62,7 +62,9 @@ def require_over(call: Call, held: str) -> None:
         service, _, what = scope.partition(":")
         if call.caller.allows(scope) or (what == "own" and call.caller.allows(service + ":write")):
             continue
-        raise ScopeNotHeld("this user holds scopes that you do not")
+        raise ScopeNotHeld(
+            "only those who hold every scope of this user, key or role may change it"
+        )
 
 
 def after(cursor: str | None, prefix: str) -> str:

@@ -82,7 +82,7 @@ class UserAuthenticator:
         return Identity(caller, expires_ms, tags)
 
     async def _by_key(self, key: str, now_ms: int) -> Identity:
-        line = await self._database.read(store.KEY_LINE, (model.key_hash(key),))
+        line = await self._database.read(store.KEY_LINE, (model.secret_hash(key),))
         return identity_of(line, now_ms)
 
     async def _bearer(self, query: Query[Bearer], value: str, now_ms: int) -> Bearer:

@@ -70,7 +70,7 @@ async def mail(call: Call, user: UserRow, purpose: Purpose, email: str | None = 
         user_id=user.id,
         purpose=purpose.value,
         email=address,
-        hash=model.token_hash(_token(call, token_id)),
+        hash=model.secret_hash(_token(call, token_id)),
         created_ms=call.now_ms,
         expires_ms=call.now_ms + life_s * 1000,
     )

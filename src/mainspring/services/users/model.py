@@ -184,13 +184,8 @@ def key_text(secret: bytes) -> str:
     return KEY_PREFIX + base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
 
 
-def key_hash(text: str) -> bytes:
-    """SHA-256 of a key; 256 random bits need no slower hash."""
-    return hashlib.sha256(text.encode()).digest()
-
-
-def token_hash(text: str) -> bytes:
-    """SHA-256 of a mailed token, as it is looked up by."""
+def secret_hash(text: str) -> bytes:
+    """SHA-256 of a key or a mailed token; 256 random bits need no slower hash."""
     return hashlib.sha256(text.encode()).digest()
 
 

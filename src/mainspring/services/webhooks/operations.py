@@ -90,12 +90,14 @@ async def create_webhook(call: Call, new: NewWebhook) -> Response[WebhookWithSec
         updated_ms=call.now_ms,
         actor=call.caller.actor,
     )
-    count_in = store.COUNT_IN(
-        tenant=call.tenant,
-        revision=call.new_id("rev"),
-        endpoints_max=call.use(WebhookSettings).endpoints_max,
+    allowed = call.use(WebhookSettings).endpoints_max
+    refusal = TooManyEndpoints(
+        f"there are {allowed}, and [webhooks] allows no more: delete one first"
     )
-    call.write(count_in.expect(1, TooManyEndpoints()), ENDPOINTS.insert(row))
+    count_in = store.COUNT_IN(
+        tenant=call.tenant, revision=call.new_id("rev"), endpoints_max=allowed
+    )
+    call.write(count_in.expect(1, refusal), ENDPOINTS.insert(row))
     shown = msgspec.structs.asdict(present_webhook(row))
     return Response(
         WebhookWithSecret(**shown, secret=model.secret_text(secret)), etag=webhook_tag(row)
@@ -249,7 +251,7 @@ async def _endpoint(call: Call, webhook_id: str) -> EndpointRow:
 async def _enabled(call: Call, webhook_id: str) -> EndpointRow:
     row = await _endpoint(call, webhook_id)
     if not row.enabled:
-        raise EndpointIsDisabled()
+        raise EndpointIsDisabled("nothing is sent to it: enable it first")
     return row
 
 
@@ -288,7 +290,7 @@ def _check_filter(source: str | UnsetType | None) -> None:
 def _check_personal(call: Call, personal: bool) -> None:
     """Nobody has personal fields sent anywhere who may not read them."""
     if personal and not call.caller.allows(PERSONAL_SCOPE):
-        raise Forbidden(f"to receive personal fields needs the scope {PERSONAL_SCOPE}")
+        raise Forbidden(f"receiving personal fields needs the scope {PERSONAL_SCOPE}")
 
 
 def _json(value: object) -> str:

@@ -83,7 +83,7 @@ async def create_collection(call: Call, new: NewCollection) -> Response[Collecti
         raise Invalid.at("/name", f"{new.name!r} is reserved: choose another name")
     allowed = call.use(RecordsSettings).collections_max
     if await call.one(COLLECTIONS_COUNT, tenant=call.tenant) >= allowed:
-        raise Conflict(f"a tenant has at most {allowed} collections")
+        raise Conflict(f"there are {allowed} collections, and [records] allows no more")
     collection_id = call.new_id(PREFIX)
     targets = await _targets(call, new.fields, {new.name: collection_id})
     before = Definition([], Rules(), [], [], {}, 1)
@@ -93,7 +93,7 @@ async def create_collection(call: Call, new: NewCollection) -> Response[Collecti
         1, 1, None, call.now_ms, call.now_ms,
     )  # fmt: skip
     call.write(
-        COLLECTIONS.insert(row, on_conflict=NameTaken(f"there is a collection {new.name!r}"))
+        COLLECTIONS.insert(row, on_conflict=NameTaken(f"{new.name!r} is taken: choose another"))
     )
     made = present_collection(row)
     call.emit(CollectionCreated(*msgspec.structs.astuple(made)))
@@ -230,7 +230,7 @@ async def _require_possible(
         if was is None:
             if field.required and field.default is None:
                 raise SchemaChangeRefused(
-                    f"{field.name!r} is required and has no default for the stored records"
+                    f"{field.name!r} is required and has no default for stored records: give it one"
                 )
             continue
         _require_wider(was, field)
@@ -286,13 +286,18 @@ def _require_wider(was: Field, field: Field) -> None:
             f"{field.name!r} cannot become {field.type}: remove it, then add it under another name"
         )
     if field.type == was.type == "relation" and field.collection != was.collection:
-        raise SchemaChangeRefused(f"{field.name!r} cannot point into another collection")
+        raise SchemaChangeRefused(
+            f"{field.name!r} cannot point into another collection: add another relation for that"
+        )
     if field.type == was.type == "select" and not set(was.values) <= set(field.values):
-        raise SchemaChangeRefused(f"{field.name!r} cannot lose values that records may have")
+        raise SchemaChangeRefused(
+            f"{field.name!r} cannot lose values that records may have: keep {', '.join(was.values)}"
+        )
     (least, most), (least_now, most_now) = bounds(was), bounds(field)
     if least_now > least or most_now < most:
         raise SchemaChangeRefused(
-            f"{field.name!r} cannot take less than before: values from {least:g} to {most:g}"
+            f"{field.name!r} cannot take less than before: "
+            f"let it take what goes from {least:g} to {most:g}"
         )
 
 
@@ -300,7 +305,7 @@ async def _require_none(call: Call, collection: str, field: Field) -> Command:
     value = sql.column(ast.FieldValue(CEL_TYPES[field.type], (field.name,)), "data")
     if await call.all(missing_query(value), collection=collection):
         raise SchemaChangeRefused(
-            f"{field.name!r} cannot be required: stored records have no value in it"
+            f"{field.name!r} cannot be required: stored records have no value in it: fill them"
         )
     return still_filled(value)(collection=collection).expect(1, Rerun)
 
@@ -308,4 +313,6 @@ async def _require_none(call: Call, collection: str, field: Field) -> Command:
 async def _require_distinct(call: Call, collection: str, field: Field) -> None:
     value = sql.column(ast.FieldValue(CEL_TYPES[field.type], (field.name,)), "data")
     if await call.all(double_query(value), collection=collection):
-        raise SchemaChangeRefused(f"{field.name!r} cannot be unique: stored records share a value")
+        raise SchemaChangeRefused(
+            f"{field.name!r} cannot be unique: stored records share a value in it: change them"
+        )

@@ -184,7 +184,9 @@ def _next_cursor(plan: Plan, sort: Sort, last: Listed) -> str:
         text = msgspec.json.encode((_sort_tag(sort), values, last.id))
     cursor = base64.urlsafe_b64encode(text).decode().rstrip("=")
     if len(cursor) > CURSOR_CHARS_MAX:
-        raise Invalid("the values sorted by are too long to page through")
+        raise Invalid.at(
+            "/sort", "the values on this page are too long to go on from: sort by shorter fields"
+        )
     return cursor
 
 

@@ -62,7 +62,7 @@ async def get_record(
     rule = access.rule_for(call, own, "view")
     if found.data is None or found.version is None:
         raise NotFound("no such record")
-    etag = shown.tag_as_shown(own, found.version, found.schema_version)
+    etag = presenter.tag_as_shown(own, found.version, found.schema_version)
     as_stored = (
         query.fields is None and query.expand is None and (found.schema_version or 0) >= own.layout
     )
@@ -130,7 +130,10 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
             continue
         stored_bytes += current.size_bytes
         if stored_bytes > BATCH_BYTES_MAX:
-            errors.add(pointer, f"from here on more than {BATCH_BYTES_MAX} stored bytes change")
+            errors.add(
+                pointer,
+                f"up to here records of more than {BATCH_BYTES_MAX} bytes change: send fewer",
+            )
             break
     if errors:
         raise Invalid("the batch is not valid", errors=errors)
@@ -170,9 +173,13 @@ def _changing(batch: Batch) -> set[str]:
     errors = FieldErrors()
     for i, item in enumerate(batch.items):
         if (item.action == "create") != (item.id is None):
-            errors.add(f"/items/{i}/id", "create takes no id, update and delete do")
+            errors.add(
+                f"/items/{i}/id", "leave it out to create; name the record to update or delete it"
+            )
         elif item.id is not None and item.id in changing:
-            errors.add(f"/items/{i}/id", "an id stands only once in a batch")
+            errors.add(
+                f"/items/{i}/id", "is in the batch twice: put all changes of a record into one item"
+            )
         elif item.id is not None:
             changing.add(item.id)
     if errors:
@@ -254,7 +261,7 @@ async def current_record(
         access.rule_for(call, own, action)
         raise NotFound(access.nowhere(pointer))
     record = own.read(found.data, found.schema_version)
-    etag = shown.tag_as_shown(own, found.version, found.schema_version)
+    etag = presenter.tag_as_shown(own, found.version, found.schema_version)
     return Current(own, found.version, etag, record, len(found.data.encode()))
 
 

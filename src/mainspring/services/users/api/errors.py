@@ -44,7 +44,7 @@ class MailThrottled(RateLimited):
 class BadRefreshToken(Unauthenticated):
     """Not a refresh token of a live session."""
 
-    code, title = "refresh_token_invalid", "The refresh token does not hold"
+    code, title = "refresh_token_invalid", "The refresh token is not valid"
 
 
 class RefreshTokenReused(Unauthenticated):
@@ -57,7 +57,7 @@ class RefreshTokenReused(Unauthenticated):
 class BadMailToken(Invalid):
     """Not a token that was mailed, or it was used or has expired."""
 
-    code, title = "token_invalid", "The token does not hold"
+    code, title = "token_invalid", "The token is not valid"
 
 
 class SessionNeeded(Forbidden):
@@ -75,13 +75,13 @@ class ScopeNotHeld(Forbidden):
 class RoleTaken(Conflict):
     """There is a role of this name."""
 
-    code, title = "role_taken", "The role exists"
+    code, title = "role_taken", "A role of this name exists already"
 
 
 class RoleBuiltIn(Conflict):
     """The platform itself needs this role as it is."""
 
-    code, title = "role_built_in", "A built-in role"
+    code, title = "role_built_in", "The role is built in"
 
 
 class TooManyApiKeys(Conflict):

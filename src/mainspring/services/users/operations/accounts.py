@@ -91,7 +91,7 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
     user = KnownUser(**msgspec.structs.asdict(row), roles=" ".join(roles), scopes="")
     holder = await password_check.find_user(call, new.email)
     if holder is not None and administers:
-        raise EmailTaken("log in, or reset the password")
+        raise EmailTaken("another user has this address: change that user, or give another address")
     if holder is not None:
         await mail(call, holder, Purpose.ADDRESS_TAKEN)
         return _answer(user)
@@ -107,7 +107,7 @@ async def get_me(call: Call) -> Response[User]:
     if call.caller.kind == "key":
         owner = await access.owner_id(call)
         if owner is None:
-            raise SessionNeeded("this key belongs to no user")
+            raise SessionNeeded("this key belongs to no user: log in, or use a key of a user")
         return _answer(await call.one(store.USER, id=owner, tenant=call.tenant))
     return _answer(await access.myself(call))
 
@@ -135,7 +135,10 @@ async def change_email(call: Call, change: EmailChange) -> None:
     asked = mailed(call, user.id, Purpose.CHANGE_EMAIL)
     wait_ms = await mail_wait_ms(call, asked, freely=True)
     if wait_ms:
-        raise MailThrottled("too many changes of address", retry_after_s=wait_ms / 1000)
+        raise MailThrottled(
+            "you asked for too many changes of address: try again later",
+            retry_after_s=wait_ms / 1000,
+        )
     holder = await password_check.find_user(call, change.email)
     if holder is None or holder.id == user.id:
         await mail(call, user, Purpose.CHANGE_EMAIL, email)
@@ -154,7 +157,7 @@ async def send_verification(call: Call) -> None:
 async def verify_email(call: Call, given: EmailProof) -> None:
     refusal = BadMailToken.at("/token", "is unknown, used or expired: ask for another mail")
     token = await call.find(
-        store.MAIL_TOKEN_BY_HASH, tenant=call.tenant, hash=model.token_hash(given.token)
+        store.MAIL_TOKEN_BY_HASH, tenant=call.tenant, hash=model.secret_hash(given.token)
     )
     if token is None or token.expires_ms <= call.now_ms:
         raise refusal
@@ -237,7 +240,7 @@ async def _change(call: Call, user: KnownUser, changes: UserChanges) -> KnownUse
     if changes.email is not UNSET and (email := model.email(changes.email)) != user.email:
         holder = await password_check.find_user(call, email)
         if holder is not None and holder.id != user.id:
-            raise EmailTaken()
+            raise EmailTaken("another user has this address: give another one")
         fields |= {"email_verified": False, **_addressed(email)}
     roles = user.roles
     if changes.roles is not UNSET:

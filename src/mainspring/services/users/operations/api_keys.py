@@ -53,7 +53,7 @@ class StoredSecret(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, text: str) -> "StoredSecret":
         """Take it from the text."""
-        return cls(text[: model.KEY_SHOWN_CHARS], model.key_hash(text))
+        return cls(text[: model.KEY_SHOWN_CHARS], model.secret_hash(text))
 
 
 class Maker(msgspec.Struct, frozen=True):
@@ -129,7 +129,9 @@ async def delete_api_key(call: Call, id: str) -> None:
 @handles(api.recover_api_key)
 async def recover_api_key(call: Call, wanted: Recovery) -> None:
     if call.caller.kind != MACHINE or not call.caller.allows(f"{RECOVER}:{wanted.key_hash}"):
-        raise Forbidden("only the machine that the platform runs on may do this")
+        raise Forbidden(
+            "only `mainspring admin key --recover` on the platform's own machine may do this"
+        )
     stage_recovery(call, StoredSecret(wanted.prefix, bytes.fromhex(wanted.key_hash)))
 
 
@@ -215,13 +217,16 @@ async def _maker(call: Call) -> Maker:
         return Maker(caller.id, caller.id)
     line = await call.all(store.KEY_LINE_BY_ID, id=caller.id)
     if len(line) >= store.LINE_MAX:
-        raise TooManyApiKeys(f"keys make further keys at most {store.LINE_MAX} times in a row")
+        raise TooManyApiKeys(
+            f"keys make further keys at most {store.LINE_MAX} times in a row: "
+            "use one that was made earlier"
+        )
     if line[-1].user_id is None:
         of_first = {"tenant": call.tenant, "maker_id": line[-1].id}
         made = await call.all(store.DESCENDANTS, **of_first, after="", limit=LINE_KEYS_MAX)
         if len(made) >= LINE_KEYS_MAX:
             raise TooManyApiKeys(
-                f"a key that belongs to no user makes at most {LINE_KEYS_MAX:,} keys"
+                f"a key that belongs to no user makes {LINE_KEYS_MAX:,} keys: delete one first"
             )
     call.write(store.HOLD_API_KEY(**of_caller).expect(1, gone))
     return Maker(caller.id, line[-1].user_id, identity_of(line, call.now_ms).expires_ms)

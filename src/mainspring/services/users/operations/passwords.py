@@ -42,7 +42,7 @@ async def reset_password(call: Call, reset: PasswordReset) -> None:
     token = await call.find(
         store.MAIL_TOKEN_BY_HASH,
         tenant=call.tenant,
-        hash=model.token_hash(reset.token),
+        hash=model.secret_hash(reset.token),
     )
     if token is None or token.expires_ms <= call.now_ms or token.purpose != Purpose.RESET_PASSWORD:
         raise refusal

@@ -27,7 +27,9 @@ _NAME = re.compile(model.ROLE_PATTERN.removesuffix("$"))
 @handles(api.create_role)
 async def create_role(call: Call, new: NewRole) -> Response[Role]:
     if _NAME.fullmatch(new.name) is None:
-        raise Invalid.at("/name", f"does not match {model.ROLE_PATTERN}")
+        raise Invalid.at(
+            "/name", "must be lower case letters, digits and '_', and begin with a letter"
+        )
     access.require_held(call, new.scopes)
     row = RoleRow(
         id=call.new_id("role"),
@@ -61,7 +63,7 @@ async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[R
     row = await _role(call, name)
     call.require_match(version_tag(row.version))
     if name == model.ADMIN_ROLE:
-        raise RoleBuiltIn("administrators hold every scope")
+        raise RoleBuiltIn("administrators hold every scope, and always will")
     access.require_over(call, row.scopes)
     access.require_held(call, changes.scopes)
     changed = {"scopes": model.stored(changes.scopes), "updated_ms": call.now_ms}
