@@ -392,7 +392,7 @@ async def test_a_field_without_values_goes_unasked(platform: Platform) -> None:
 @pytest.mark.parametrize(
     ("asked", "change", "comes"),
     [
-        ("records.present", {"fields": []}, {"a": "kept"}),
+        ("records.filled", {"fields": []}, {"a": "kept"}),
         ("records.missing", {"fields": [{"name": "a", "type": "text", "required": True}]}, {}),
     ],
 )

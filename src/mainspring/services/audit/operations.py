@@ -22,24 +22,13 @@ from mainspring.kernel.visibility import Visibility
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.services.audit import api, checkpoints
-from mainspring.services.audit.api import (
-    SCANNED_MAX,
-    AuditEntry,
-    AuditSettings,
-    CheckpointView,
-    ConsistencyProof,
-    ConsistencyQuery,
-    EntryQuery,
-    InclusionProof,
-    ProofQuery,
-)
 from mainspring.services.audit.export import lines
 from mainspring.services.audit.presenter import present_entry
 from mainspring.services.audit.store import OF_SIZE, CheckpointRow
 
 
 @handles(api.list_entries)
-async def list_entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
+async def list_entries(call: Call, query: api.EntryQuery) -> Page[api.AuditEntry]:
     require_known([query.type], call.use(Registry).events, "/type")
     log = call.use(EventLog)
     after = await log.positions.read(query.cursor)
@@ -47,7 +36,7 @@ async def list_entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
         log.entries_after,
         after,
         limit=query.limit,
-        scanned_max=SCANNED_MAX,
+        scanned_max=api.SCANNED_MAX,
         wanted=lambda e: e.tenant == call.tenant and pattern_covers(query.type, e.type),
     )
     if found.position == after:  # nothing was read: the end, or past it
@@ -59,15 +48,17 @@ async def list_entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
 
 
 @handles(api.get_checkpoint)
-async def get_checkpoint(call: Call) -> CheckpointView:
+async def get_checkpoint(call: Call) -> api.CheckpointView:
     row = await _published(call)
-    origin = call.use(AuditSettings).origin
+    origin = call.use(api.AuditSettings).origin
     key = checkpoints.verifier_key(call.use(Keyring), origin)
-    return CheckpointView(origin, row.size, row.root, rfc3339(row.time_ms), row.note, str(key))
+    return api.CheckpointView(origin, row.size, row.root, rfc3339(row.time_ms), row.note, str(key))
 
 
 @handles(api.get_inclusion_proof)
-async def get_inclusion_proof(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
+async def get_inclusion_proof(
+    call: Call, event_id: str, query: api.ProofQuery
+) -> api.InclusionProof:
     if not is_id(event_id, "evt"):
         raise NotFound()
     entry = await call.use(EventLog).entry(event_id)
@@ -86,11 +77,13 @@ async def get_inclusion_proof(call: Call, event_id: str, query: ProofQuery) -> I
     path = await tree.inclusion(entry.seq - 1, size)
     root = await tree.root(size)
     note = row.note if row is not None else None
-    return InclusionProof(event_id, entry.seq, entry.seq - 1, size, entry.leaf, root, path, note)
+    return api.InclusionProof(
+        event_id, entry.seq, entry.seq - 1, size, entry.leaf, root, path, note
+    )
 
 
 @handles(api.get_consistency_proof)
-async def get_consistency_proof(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
+async def get_consistency_proof(call: Call, query: api.ConsistencyQuery) -> api.ConsistencyProof:
     tree = call.use(EventLog).tree()
     if query.second is None:
         second = (await _published(call)).size
@@ -98,7 +91,7 @@ async def get_consistency_proof(call: Call, query: ConsistencyQuery) -> Consiste
         second = await _checked(tree, query.second, "/second", at_least=0)
     if not 0 <= query.first <= second:
         raise Invalid.at("/first", f"must be from 0 to {second}")
-    return ConsistencyProof(
+    return api.ConsistencyProof(
         query.first,
         second,
         await tree.root(query.first),
@@ -119,7 +112,7 @@ async def export_log(call: Call) -> Raw:
         call.use(Database),
         call.use(EventLog),
         call.use(Keyring),
-        origin=call.use(AuditSettings).origin,
+        origin=call.use(api.AuditSettings).origin,
         now_ms=call.now_ms,
         shown=shown,
     )
@@ -132,7 +125,7 @@ async def _published(call: Call, *, at_least: int = 0) -> CheckpointRow:
         call.use(Database),
         call.use(EventLog),
         call.use(Keyring),
-        origin=call.use(AuditSettings).origin,
+        origin=call.use(api.AuditSettings).origin,
         now_ms=call.now_ms,
         at_least=at_least,
     )

@@ -10,19 +10,18 @@ from mainspring import Call, EventLog, NotFound, PersonalFields, Registry, Strea
 from mainspring.kernel.event_log import BusEvent, scan
 from mainspring.kernel.visibility import Visibility
 from mainspring.services.events import api
-from mainspring.services.events.api import SCANNED_MAX, Feed, FeedQuery, StreamQuery
 from mainspring.services.events.model import Selector, selector
 
 
 @handles(api.list_events)
-async def list_events(call: Call, query: FeedQuery) -> Feed:
+async def list_events(call: Call, query: api.FeedQuery) -> api.Feed:
     log = call.use(EventLog)
     after = await log.positions.read(query.after, "/after")
     found = await scan(
         log.events_after,
         after,
         limit=query.limit,
-        scanned_max=SCANNED_MAX,
+        scanned_max=api.SCANNED_MAX,
         wanted=_selector(call, query.type, query.filter),
         shown=lambda event: Visibility(call).shows(event.envelope),
     )
@@ -31,11 +30,11 @@ async def list_events(call: Call, query: FeedQuery) -> Feed:
     # The stored bytes are passed on as they are; Envelope says what is in them.
     items: list[Any] = [msgspec.Raw(await _revealed(call, event)) for event in found.entries]
     position = (await log.positions.name()).position(found.position)
-    return Feed(items, None if found.at_end else position, position)
+    return api.Feed(items, None if found.at_end else position, position)
 
 
 @handles(api.stream_events)
-async def stream_events(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
+async def stream_events(call: Call, query: api.StreamQuery) -> AsyncIterator[StreamItem]:
     wanted = _selector(call, query.type, query.filter)
     log = call.use(EventLog)
     offset = await _start(log, query)
@@ -65,7 +64,7 @@ def _selector(call: Call, types: str, filter_source: str | None) -> Selector:
     return selector(call.tenant, types, filter_source, call.use(Registry).events)
 
 
-async def _start(log: EventLog, query: StreamQuery) -> int:
+async def _start(log: EventLog, query: api.StreamQuery) -> int:
     if query.last_event_id is not None:
         return await log.positions.read(query.last_event_id, "/last_event_id")
     if query.after is not None:

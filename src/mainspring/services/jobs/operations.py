@@ -24,25 +24,6 @@ from mainspring.kernel.field_errors import collect
 from mainspring.kernel.job import PLATFORM_QUEUES, JobState, StagedJob
 from mainspring.kernel.job_admin import KnownJob
 from mainspring.services.jobs import api
-from mainspring.services.jobs.api import (
-    ADMIN,
-    AHEAD_MS_MAX,
-    READ,
-    WRITE,
-    JobCancelled,
-    JobInfo,
-    JobQuery,
-    JobRetried,
-    NewJob,
-    NotInThatState,
-    Queue,
-    QueuePaused,
-    QueueRedriven,
-    QueueResumed,
-    Redrive,
-    Redriven,
-    ScheduleInfo,
-)
 from mainspring.services.jobs.presenter import (
     is_public,
     present_job,
@@ -50,12 +31,11 @@ from mainspring.services.jobs.presenter import (
     present_schedule,
 )
 
-_SCHEDULED, _READY = JobState.SCHEDULED.value, JobState.READY.value
-_DEAD, _CANCELLED = JobState.DEAD.value, JobState.CANCELLED.value
+_RUN_AGAIN = (JobState.DEAD, JobState.CANCELLED, JobState.SCHEDULED)
 
 
 @handles(api.create_job)
-async def create_job(call: Call, new: NewJob) -> Response[JobInfo | None]:
+async def create_job(call: Call, new: api.NewJob) -> Response[api.JobInfo | None]:
     job = _public_job(call, new.name)
     queue = new.queue or job.queue
     jobs = call.use(JobAdmin)
@@ -73,11 +53,11 @@ async def create_job(call: Call, new: NewJob) -> Response[JobInfo | None]:
         job, call.new_id("job"), args, queue, new.priority, run_at_ms, new.unique_key
     )
     # Another call may take the unique key first: then this one runs again and finds its job.
-    return Response(present_job(call, jobs.enqueue(call, staged, WRITE)))
+    return Response(present_job(call, jobs.enqueue(call, staged, api.WRITE)))
 
 
 @handles(api.list_jobs)
-async def list_jobs(call: Call, query: JobQuery) -> Page[JobInfo]:
+async def list_jobs(call: Call, query: api.JobQuery) -> Page[api.JobInfo]:
     rows = await call.use(JobAdmin).page(
         call,
         after=query.cursor or "",
@@ -90,41 +70,41 @@ async def list_jobs(call: Call, query: JobQuery) -> Page[JobInfo]:
 
 
 @handles(api.get_job)
-async def get_job(call: Call, id: str) -> JobInfo:
+async def get_job(call: Call, id: str) -> api.JobInfo:
     return present_job(call, await call.use(JobAdmin).one(call, id))
 
 
 @handles(api.cancel_job)
-async def cancel_job(call: Call, id: str) -> Response[JobInfo | None]:
+async def cancel_job(call: Call, id: str) -> Response[api.JobInfo | None]:
     row = await call.use(JobAdmin).one(call, id)
     _require_say(call, row)
-    if row.state == _CANCELLED:
+    if row.state == JobState.CANCELLED:
         return _answer_to(call, row)
     if row.state == JobState.DONE:
-        raise NotInThatState("the job is done: nothing is left to cancel")
-    call.emit(JobCancelled(row.id, row.name))
+        raise api.NotInThatState("the job is done: nothing is left to cancel")
+    call.emit(api.JobCancelled(row.id, row.name))
     return _answer_to(call, call.use(JobAdmin).cancel(call, row))
 
 
 @handles(api.retry_job)
-async def retry_job(call: Call, id: str) -> Response[JobInfo | None]:
+async def retry_job(call: Call, id: str) -> Response[api.JobInfo | None]:
     row = await call.use(JobAdmin).one(call, id)
     _require_say(call, row)
-    if row.state not in (_DEAD, _CANCELLED, _SCHEDULED):
-        raise NotInThatState(
+    if row.state not in _RUN_AGAIN:
+        raise api.NotInThatState(
             f"the job is {row.state}: one that is dead, cancelled or scheduled can be run again"
         )
-    call.emit(JobRetried(row.id, row.name))
-    return _answer_to(call, call.use(JobAdmin).make_ready(call, row, WRITE))
+    call.emit(api.JobRetried(row.id, row.name))
+    return _answer_to(call, call.use(JobAdmin).make_ready(call, row, api.WRITE))
 
 
 @handles(api.list_queues)
-async def list_queues(call: Call) -> Page[Queue]:
+async def list_queues(call: Call) -> Page[api.Queue]:
     return Page(await _queues(call))
 
 
 @handles(api.get_queue)
-async def get_queue(call: Call, name: str) -> Queue:
+async def get_queue(call: Call, name: str) -> api.Queue:
     for found in await _queues(call):
         if found.name == name:
             return found
@@ -132,24 +112,24 @@ async def get_queue(call: Call, name: str) -> Queue:
 
 
 @handles(api.pause_queue)
-async def pause_queue(call: Call, name: str) -> Queue:
+async def pause_queue(call: Call, name: str) -> api.Queue:
     return await _set_paused(call, name, paused=True)
 
 
 @handles(api.resume_queue)
-async def resume_queue(call: Call, name: str) -> Queue:
+async def resume_queue(call: Call, name: str) -> api.Queue:
     return await _set_paused(call, name, paused=False)
 
 
 @handles(api.list_dead_letters)
-async def list_dead_letters(call: Call, queue: str, query: PageQuery) -> Page[JobInfo]:
+async def list_dead_letters(call: Call, queue: str, query: PageQuery) -> Page[api.JobInfo]:
     _require_queue(call, queue)
     rows = await call.use(JobAdmin).dead(call, queue, after=query.cursor or "", limit=query.limit)
     return _page(call, rows)
 
 
 @handles(api.redrive_dead_letters)
-async def redrive_dead_letters(call: Call, queue: str, batch: Redrive) -> Redriven:
+async def redrive_dead_letters(call: Call, queue: str, batch: api.Redrive) -> api.Redriven:
     _require_queue(call, queue)
     jobs = call.use(JobAdmin)
     rows = await jobs.redrivable(call, queue, limit=batch.limit)
@@ -160,23 +140,23 @@ async def redrive_dead_letters(call: Call, queue: str, batch: Redrive) -> Redriv
             if (row.name, row.unique_key) in keys:
                 continue
             keys.add((row.name, row.unique_key))
-        jobs.make_ready(call, row, ADMIN)
+        jobs.make_ready(call, row, api.ADMIN)
         redriven += 1
     if redriven:
-        call.emit(QueueRedriven(queue, redriven))
-    return Redriven(redriven)
+        call.emit(api.QueueRedriven(queue, redriven))
+    return api.Redriven(redriven)
 
 
 @handles(api.list_schedules)
-async def list_schedules(call: Call) -> Page[ScheduleInfo]:
+async def list_schedules(call: Call) -> Page[api.ScheduleInfo]:
     next_ms = await call.use(JobAdmin).next_firings(call)
     schedules = sorted(call.use(Registry).schedules, key=lambda schedule: schedule.name)
     return Page([present_schedule(each, next_ms.get(each.name)) for each in schedules])
 
 
-def _answer_to(call: Call, row: KnownJob) -> Response[JobInfo | None]:
+def _answer_to(call: Call, row: KnownJob) -> Response[api.JobInfo | None]:
     """Answer a write with the job it left, to those who may read jobs; else with nothing."""
-    return Response.shown_if(call.caller.allows(READ), present_job(call, row), status=200)
+    return Response.shown_if(call.caller.allows(api.READ), present_job(call, row), status=200)
 
 
 def _require_say(call: Call, row: KnownJob) -> None:
@@ -188,7 +168,7 @@ def _require_say(call: Call, row: KnownJob) -> None:
         )
 
 
-def _page(call: Call, rows: Rows[KnownJob]) -> Page[JobInfo]:
+def _page(call: Call, rows: Rows[KnownJob]) -> Page[api.JobInfo]:
     return Page.of(rows, lambda row: present_job(call, row), lambda row: row.id)
 
 
@@ -211,7 +191,7 @@ def _moment(call: Call, text: str | None) -> int:
     if text is None:
         return call.now_ms
     moment_ms = read_at("/run_at", epoch_ms, text)
-    if moment_ms > call.now_ms + AHEAD_MS_MAX:
+    if moment_ms > call.now_ms + api.AHEAD_MS_MAX:
         raise Invalid.at("/run_at", "is more than ten years ahead: choose an earlier time")
     return max(moment_ms, call.now_ms)
 
@@ -221,14 +201,14 @@ def _require_queue(call: Call, queue: str) -> None:
         raise NotFound()
 
 
-async def _queues(call: Call) -> list[Queue]:
+async def _queues(call: Call) -> list[api.Queue]:
     return [present_queue(call, queue) for queue in await call.use(JobAdmin).queues(call)]
 
 
-async def _set_paused(call: Call, queue: str, *, paused: bool) -> Queue:
+async def _set_paused(call: Call, queue: str, *, paused: bool) -> api.Queue:
     _require_queue(call, queue)
     (found,) = [each for each in await _queues(call) if each.name == queue]
     if found.paused != paused:
         call.use(JobAdmin).set_paused(call, queue, paused=paused)
-        call.emit(QueuePaused(queue) if paused else QueueResumed(queue))
+        call.emit(api.QueuePaused(queue) if paused else api.QueueResumed(queue))
     return msgspec.structs.replace(found, paused=paused)

@@ -29,31 +29,6 @@ from mainspring.kernel.visibility import PERSONAL_SCOPE
 from mainspring.ports.http_client import HttpClient, WebError
 from mainspring.ports.keyring import Keyring
 from mainspring.services.webhooks import api, jobs, model, store
-from mainspring.services.webhooks.api import (
-    END_OF_IDS,
-    JOB_TIMEOUT_S,
-    READ,
-    SECRET_OVERLAP_MS,
-    Delivery,
-    DeliveryQuery,
-    EndpointCreated,
-    EndpointDeleted,
-    EndpointIsDisabled,
-    EndpointTested,
-    EndpointUpdated,
-    NewWebhook,
-    ReplayStarted,
-    ReplayWindow,
-    RotatedSecret,
-    SecretRotated,
-    SentTest,
-    TooManyEndpoints,
-    UrlRefused,
-    Webhook,
-    WebhookChanges,
-    WebhookSettings,
-    WebhookWithSecret,
-)
 from mainspring.services.webhooks.presenter import (
     present_delivery,
     present_webhook,
@@ -65,7 +40,7 @@ _ACTING = frozenset({"url", "types", "filter", "personal"})  # whose change says
 
 
 @handles(api.create_webhook)
-async def create_webhook(call: Call, new: NewWebhook) -> Response[WebhookWithSecret]:
+async def create_webhook(call: Call, new: api.NewWebhook) -> Response[api.WebhookWithSecret]:
     _require_possible(call, new)
     url = _checked_url(call, new.url)
     _check_personal(call, new.personal)
@@ -85,13 +60,13 @@ async def create_webhook(call: Call, new: NewWebhook) -> Response[WebhookWithSec
         secret=call.use(Keyring).seal(secret, purpose=jobs.PURPOSE),
         old_secret=None,
         old_secret_until_ms=0,
-        created_event=call.emit(EndpointCreated(webhook_id, model.host_of(url), new.types)),
+        created_event=call.emit(api.EndpointCreated(webhook_id, model.host_of(url), new.types)),
         created_ms=call.now_ms,
         updated_ms=call.now_ms,
         actor=call.caller.actor,
     )
-    allowed = call.use(WebhookSettings).endpoints_max
-    refusal = TooManyEndpoints(
+    allowed = call.use(api.WebhookSettings).endpoints_max
+    refusal = api.TooManyEndpoints(
         f"there are {allowed}, and [webhooks] allows no more: delete one first"
     )
     count_in = store.COUNT_IN(
@@ -100,12 +75,12 @@ async def create_webhook(call: Call, new: NewWebhook) -> Response[WebhookWithSec
     call.write(count_in.expect(1, refusal), ENDPOINTS.insert(row))
     shown = msgspec.structs.asdict(present_webhook(row))
     return Response(
-        WebhookWithSecret(**shown, secret=model.secret_text(secret)), etag=webhook_tag(row)
+        api.WebhookWithSecret(**shown, secret=model.secret_text(secret)), etag=webhook_tag(row)
     )
 
 
 @handles(api.list_webhooks)
-async def list_webhooks(call: Call, query: PageQuery) -> Page[Webhook]:
+async def list_webhooks(call: Call, query: PageQuery) -> Page[api.Webhook]:
     rows = await call.page(
         store.ENDPOINTS_AFTER, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
@@ -113,29 +88,24 @@ async def list_webhooks(call: Call, query: PageQuery) -> Page[Webhook]:
 
 
 @handles(api.get_webhook)
-async def get_webhook(call: Call, id: str) -> Response[Webhook]:
+async def get_webhook(call: Call, id: str) -> Response[api.Webhook]:
     row = await _endpoint(call, id)
     return Response(present_webhook(row), etag=webhook_tag(row))
 
 
 @handles(api.update_webhook)
-async def update_webhook(call: Call, id: str, changes: WebhookChanges) -> Response[Webhook | None]:
+async def update_webhook(
+    call: Call, id: str, changes: api.WebhookChanges
+) -> Response[api.Webhook | None]:
     row = await _endpoint(call, id)
     call.require_match(webhook_tag(row))
-    new: dict[str, object] = {}
     _require_possible(call, changes)
+    sent = msgspec.structs.asdict(changes)
+    new = {name: value for name, value in sent.items() if value is not UNSET}
     if changes.url is not UNSET:
         new["url"] = _checked_url(call, changes.url)
     if changes.types is not UNSET:
         new["types"] = _json(changes.types)
-    if changes.filter is not UNSET:
-        new["filter"] = changes.filter
-    if changes.description is not UNSET:
-        new["description"] = changes.description
-    if changes.personal is not UNSET:
-        new["personal"] = changes.personal
-    if changes.enabled is not UNSET:
-        new["enabled"] = changes.enabled
     new = {name: value for name, value in new.items() if getattr(row, name) != value}
     changed = sorted(new)
     if "url" in new or "personal" in new:
@@ -150,7 +120,7 @@ async def update_webhook(call: Call, id: str, changes: WebhookChanges) -> Respon
     new["updated_ms"] = call.now_ms
     after = msgspec.structs.replace(row, **new, version=row.version + 1)
     call.write(ENDPOINTS.update(row, **new), _revise(call))
-    call.emit(EndpointUpdated(row.id, model.host_of(after.url), changed))
+    call.emit(api.EndpointUpdated(row.id, model.host_of(after.url), changed))
     return _answer_to(call, after)
 
 
@@ -162,18 +132,18 @@ async def delete_webhook(call: Call, id: str) -> None:
         ENDPOINTS.delete(row),
         store.COUNT_OUT(tenant=call.tenant, revision=call.new_id("rev")),
     )
-    call.emit(EndpointDeleted(row.id, model.host_of(row.url)))
+    call.emit(api.EndpointDeleted(row.id, model.host_of(row.url)))
     # What is being sent just now still writes its row.
-    after_ms = call.now_ms + int(JOB_TIMEOUT_S * 1000)
+    after_ms = call.now_ms + int(api.JOB_TIMEOUT_S * 1000)
     call.enqueue(api.forget_deliveries.configure(run_at_ms=after_ms), endpoint_id=row.id)
 
 
 @handles(api.rotate_secret)
-async def rotate_secret(call: Call, id: str) -> RotatedSecret:
+async def rotate_secret(call: Call, id: str) -> api.RotatedSecret:
     row = await _endpoint(call, id)
     call.require_match(webhook_tag(row))
     secret = call.use(Entropy).token(model.SECRET_BYTES)
-    until_ms = call.now_ms + SECRET_OVERLAP_MS
+    until_ms = call.now_ms + api.SECRET_OVERLAP_MS
     call.write(
         ENDPOINTS.update(
             row,
@@ -183,18 +153,18 @@ async def rotate_secret(call: Call, id: str) -> RotatedSecret:
             updated_ms=call.now_ms,
         )
     )
-    call.emit(SecretRotated(row.id, rfc3339(until_ms)))
-    return RotatedSecret(model.secret_text(secret), rfc3339(until_ms))
+    call.emit(api.SecretRotated(row.id, rfc3339(until_ms)))
+    return api.RotatedSecret(model.secret_text(secret), rfc3339(until_ms))
 
 
 @handles(api.test_webhook)
-async def test_webhook(call: Call, id: str) -> SentTest:
+async def test_webhook(call: Call, id: str) -> api.SentTest:
     row = await _enabled(call, id)
-    return SentTest(call.emit(EndpointTested(row.id, "This is a test of your webhook.")))
+    return api.SentTest(call.emit(api.EndpointTested(row.id, "This is a test of your webhook.")))
 
 
 @handles(api.replay_events)
-async def replay_events(call: Call, id: str, window: ReplayWindow) -> ReplayStarted:
+async def replay_events(call: Call, id: str, window: api.ReplayWindow) -> api.ReplayStarted:
     row = await _enabled(call, id)
     since_ms = read_at("/since", epoch_ms, window.since)
     until_ms = call.now_ms if window.until is None else read_at("/until", epoch_ms, window.until)
@@ -206,31 +176,33 @@ async def replay_events(call: Call, id: str, window: ReplayWindow) -> ReplayStar
         after=first_id_at("evt", since_ms),
         before=first_id_at("evt", min(until_ms, call.now_ms) + 1),
     )
-    return ReplayStarted(job_id)
+    return api.ReplayStarted(job_id)
 
 
 @handles(api.list_deliveries)
-async def list_deliveries(call: Call, webhook_id: str, query: DeliveryQuery) -> Page[Delivery]:
+async def list_deliveries(
+    call: Call, webhook_id: str, query: api.DeliveryQuery
+) -> Page[api.Delivery]:
     await _endpoint(call, webhook_id)
     newest_first = query.sort == "-id"
     rows = await call.page(
         store.DELIVERY_PAGES[newest_first, query.state],
         endpoint_id=webhook_id,
-        after=query.cursor or (END_OF_IDS if newest_first else ""),
+        after=query.cursor or (api.END_OF_IDS if newest_first else ""),
         limit=query.limit,
     )
     return Page.of(rows, partial(present_delivery, call), lambda row: row.event_id)
 
 
 @handles(api.get_delivery)
-async def get_delivery(call: Call, webhook_id: str, id: str) -> Delivery:
+async def get_delivery(call: Call, webhook_id: str, id: str) -> api.Delivery:
     await _endpoint(call, webhook_id)
     row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=id)
     return present_delivery(call, row)
 
 
 @handles(api.retry_delivery)
-async def retry_delivery(call: Call, webhook_id: str, id: str) -> Delivery:
+async def retry_delivery(call: Call, webhook_id: str, id: str) -> api.Delivery:
     endpoint = await _enabled(call, webhook_id)
     row = await call.one(store.DELIVERY, endpoint_id=webhook_id, event_id=id)
     key = jobs.delivery_key(endpoint.id, id)
@@ -239,8 +211,8 @@ async def retry_delivery(call: Call, webhook_id: str, id: str) -> Delivery:
     return present_delivery(call, row)
 
 
-def _answer_to(call: Call, row: EndpointRow) -> Response[Webhook | None]:
-    readable = call.caller.allows(READ)
+def _answer_to(call: Call, row: EndpointRow) -> Response[api.Webhook | None]:
+    readable = call.caller.allows(api.READ)
     return Response.shown_if(readable, present_webhook(row), etag=webhook_tag(row))
 
 
@@ -251,7 +223,7 @@ async def _endpoint(call: Call, webhook_id: str) -> EndpointRow:
 async def _enabled(call: Call, webhook_id: str) -> EndpointRow:
     row = await _endpoint(call, webhook_id)
     if not row.enabled:
-        raise EndpointIsDisabled("nothing is sent to it: enable it first")
+        raise api.EndpointIsDisabled("nothing is sent to it: enable it first")
     return row
 
 
@@ -259,7 +231,7 @@ def _revise(call: Call) -> Command:
     return store.REVISE(tenant=call.tenant, revision=call.new_id("rev"))
 
 
-def _require_possible(call: Call, asked: NewWebhook | WebhookChanges) -> None:
+def _require_possible(call: Call, asked: api.NewWebhook | api.WebhookChanges) -> None:
     """Raise Invalid, or UrlRefused, for all that an endpoint cannot have."""
     url = asked.url
     check_all(
@@ -274,7 +246,7 @@ def _checked_url(call: Call, url: str) -> str:
     try:
         return call.use(HttpClient).check(url)
     except WebError as error:
-        raise UrlRefused.at("/url", error.detail) from None
+        raise api.UrlRefused.at("/url", error.detail) from None
 
 
 def _check_types(call: Call, types: Sequence[str] | UnsetType) -> None:

@@ -9,7 +9,6 @@ from mainspring.cel import Type, ast, sql
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.services.records import api
-from mainspring.services.records.api import GROUPS_MAX, READ, Aggregation, Group, Groups
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.lists import visible
 from mainspring.services.records.query_planner import Sort, advice, choose
@@ -21,12 +20,12 @@ _HALF = 2**26  # integers are summed in two halves, so that neither engine overf
 
 
 @handles(api.aggregate_records)
-async def aggregate_records(call: Call, collection: str, query: Aggregation) -> Groups:
-    found = await named(call, collection, READ)
+async def aggregate_records(call: Call, collection: str, query: api.Aggregation) -> api.Groups:
+    found = await named(call, collection, api.READ)
     condition = visible(call, found, query.filter)
     wanted = _Wanted(found, query)
     if condition is ast.FALSE:
-        return Groups([] if wanted.groups else [wanted.group((0, *[None] * wanted.columns))])
+        return api.Groups([] if wanted.groups else [wanted.group((0, *[None] * wanted.columns))])
     plan = choose(found, condition, Sort([], None))
     tests = ["collection = :collection"]
     params: dict[str, Any] = {"collection": found.id}
@@ -40,22 +39,22 @@ async def aggregate_records(call: Call, collection: str, query: Aggregation) -> 
     texts = " AND ".join([*tests, rest.sqlite]), " AND ".join([*tests, rest.postgres])
     statement = groups_query((first, second), texts, (grouping, other), wanted.long)
     try:
-        rows = await call.page(statement, limit=GROUPS_MAX, **params)
+        rows = await call.page(statement, limit=api.GROUPS_MAX, **params)
     except NeedsIndex:
         raise NeedsIndex(advice(found, condition, Sort([], None))) from None
     if rows.more:
         raise Invalid.at(
             "/group",
-            f"makes more than {GROUPS_MAX} groups, or more than {PAGE_BYTES_MAX} bytes of text: "
+            f"makes more than {api.GROUPS_MAX} groups, or {PAGE_BYTES_MAX} bytes of text: "
             "group by fewer fields, or filter",
         )
-    return Groups([wanted.group(row) for row in rows.items])
+    return api.Groups([wanted.group(row) for row in rows.items])
 
 
 class _Wanted:
     """What one call computes: group columns, then a count, then each value."""
 
-    def __init__(self, collection: CompiledCollection, query: Aggregation) -> None:
+    def __init__(self, collection: CompiledCollection, query: api.Aggregation) -> None:
         self._types = collection.types
         self.groups = self._names(query.group, "/group", None)
         numbers = (Type.INT, Type.FLOAT)
@@ -108,7 +107,7 @@ class _Wanted:
         columns += [f"max({value(name)})" for name in self.largest]
         return ", ".join(columns), grouping
 
-    def group(self, row: tuple[Any, ...]) -> Group:
+    def group(self, row: tuple[Any, ...]) -> api.Group:
         """Read a row of the query."""
         values = list(row)
         named: dict[str, Any] = {}
@@ -126,4 +125,4 @@ class _Wanted:
             {name: values.pop(0) for name in names} or UNSET
             for names in (self.averages, self.smallest, self.largest)
         ]
-        return Group(named, count, sums or UNSET, *rest)
+        return api.Group(named, count, sums or UNSET, *rest)

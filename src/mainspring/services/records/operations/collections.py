@@ -20,23 +20,6 @@ from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import version_tag
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import api
-from mainspring.services.records.api import (
-    COLLECTIONS_PATH,
-    COLLECTIONS_READ,
-    ChangeCollection,
-    Collection,
-    CollectionChange,
-    CollectionCreated,
-    CollectionDeleted,
-    CollectionUpdated,
-    Field,
-    NameTaken,
-    NewCollection,
-    RecordsSettings,
-    Rules,
-    SchemaChangeRefused,
-    StillReferenced,
-)
 from mainspring.services.records.fields import CEL_TYPES, bounds
 from mainspring.services.records.model import (
     CONTEXT,
@@ -78,31 +61,31 @@ _WIDER = {
 
 
 @handles(api.create_collection)
-async def create_collection(call: Call, new: NewCollection) -> Response[Collection]:
+async def create_collection(call: Call, new: api.NewCollection) -> Response[api.Collection]:
     if new.name in RESERVED_COLLECTIONS:
         raise Invalid.at("/name", f"{new.name!r} is reserved: choose another name")
-    allowed = call.use(RecordsSettings).collections_max
+    allowed = call.use(api.RecordsSettings).collections_max
     if await call.one(COLLECTIONS_COUNT, tenant=call.tenant) >= allowed:
         raise Conflict(f"there are {allowed} collections, and [records] allows no more")
     collection_id = call.new_id(PREFIX)
     targets = await _targets(call, new.fields, {new.name: collection_id})
-    before = Definition([], Rules(), [], [], {}, 1)
+    before = Definition([], api.Rules(), [], [], {}, 1)
     definition = _define(new.fields, new.rules, new.indexes, targets, before)
     row = CollectionRow(
         call.tenant, new.name, collection_id, msgspec.json.encode(definition).decode(),
         1, 1, None, call.now_ms, call.now_ms,
     )  # fmt: skip
     call.write(
-        COLLECTIONS.insert(row, on_conflict=NameTaken(f"{new.name!r} is taken: choose another"))
+        COLLECTIONS.insert(row, on_conflict=api.NameTaken(f"{new.name!r} is taken: choose another"))
     )
     made = present_collection(row)
-    call.emit(CollectionCreated(*msgspec.structs.astuple(made)))
-    location = f"{COLLECTIONS_PATH}/{new.name}"
+    call.emit(api.CollectionCreated(*msgspec.structs.astuple(made)))
+    location = f"{api.COLLECTIONS_PATH}/{new.name}"
     return Response(made, etag=version_tag(1), headers=(("Location", location),))
 
 
 @handles(api.list_collections)
-async def list_collections(call: Call, query: PageQuery) -> Page[Collection]:
+async def list_collections(call: Call, query: PageQuery) -> Page[api.Collection]:
     rows = await call.page(
         COLLECTIONS_PAGE, tenant=call.tenant, after=query.cursor or "", limit=query.limit
     )
@@ -110,15 +93,15 @@ async def list_collections(call: Call, query: PageQuery) -> Page[Collection]:
 
 
 @handles(api.get_collection)
-async def get_collection(call: Call, name: str) -> Response[Collection]:
+async def get_collection(call: Call, name: str) -> Response[api.Collection]:
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
     return Response(present_collection(row), etag=version_tag(row.version))
 
 
 @handles(api.update_collection)
 async def update_collection(
-    call: Call, name: str, query: ChangeCollection, change: CollectionChange
-) -> Response[Collection | None]:
+    call: Call, name: str, query: api.ChangeCollection, change: api.CollectionChange
+) -> Response[api.Collection | None]:
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
     call.require_match(version_tag(row.version))
     old = compile_row(row).definition
@@ -131,7 +114,7 @@ async def update_collection(
     checks: list[Command] = []
     if not same_json((new.fields, new.indexes), (old.fields, old.indexes)):
         if row.ready_version < old.layout:
-            raise SchemaChangeRefused(
+            raise api.SchemaChangeRefused(
                 "stored records are still being converted for the last change: "
                 "try again when that is done"
             )
@@ -156,8 +139,8 @@ async def update_collection(
         *checks,
     )
     made = present_collection(changed)
-    call.emit(CollectionUpdated(*msgspec.structs.astuple(made)))
-    readable = call.caller.allows(COLLECTIONS_READ)
+    call.emit(api.CollectionUpdated(*msgspec.structs.astuple(made)))
+    readable = call.caller.allows(api.COLLECTIONS_READ)
     return Response.shown_if(readable, made, etag=version_tag(changed.version))
 
 
@@ -167,18 +150,18 @@ async def delete_collection(call: Call, name: str) -> None:
     call.require_match(version_tag(row.version))
     async for other in every(call):
         if other.id != row.id and row.id in read_definition(other).targets.values():
-            raise StillReferenced(
+            raise api.StillReferenced(
                 f"the collection {other.name!r} has a relation to this one: remove it first"
             )
     call.write(COLLECTIONS.delete(row), HOLD_WRITERS())
     files = [f.name for f in compile_row(row).definition.fields if f.type == "file"]
     call.enqueue(api.purge_collection, collection=row.id, files=files)
-    call.emit(CollectionDeleted(row.id, name))
+    call.emit(api.CollectionDeleted(row.id, name))
 
 
 def _define(
-    fields: list[Field],
-    rules: Rules,
+    fields: list[api.Field],
+    rules: api.Rules,
     indexes: list[list[str]],
     targets: dict[str, str],
     before: Definition,
@@ -198,7 +181,7 @@ def _define(
     )  # fmt: skip
 
 
-async def _targets(call: Call, fields: list[Field], known: dict[str, str]) -> dict[str, str]:
+async def _targets(call: Call, fields: list[api.Field], known: dict[str, str]) -> dict[str, str]:
     """Find the collections that relations point into. Raises Invalid for one that is not there."""
     found = {}
     for i, field in enumerate(fields):
@@ -229,7 +212,7 @@ async def _require_possible(
         was = before.get(field.name)
         if was is None:
             if field.required and field.default is None:
-                raise SchemaChangeRefused(
+                raise api.SchemaChangeRefused(
                     f"{field.name!r} is required and has no default for stored records: give it one"
                 )
             continue
@@ -257,7 +240,7 @@ async def _require_confirmed(
     losing = [f for f in unnamed if await _has_values(call, collection, f)]
     if losing:
         names = ",".join(f.name for f in losing)
-        raise SchemaChangeRefused(
+        raise api.SchemaChangeRefused(
             f"stored records would lose what they have in {names}: to keep it under another name, "
             f"add that field and copy it first; to lose it, repeat with ?confirm={names}"
         )
@@ -266,7 +249,7 @@ async def _require_confirmed(
     ]
 
 
-async def _has_values(call: Call, collection: str, field: Field) -> bool:
+async def _has_values(call: Call, collection: str, field: api.Field) -> bool:
     """Whether a record has a value in a field; also where that cannot be found out in time."""
     try:
         return bool(await call.all(filled_query(_as_text(field)), collection=collection))
@@ -274,45 +257,45 @@ async def _has_values(call: Call, collection: str, field: Field) -> bool:
         return True
 
 
-def _as_text(field: Field) -> tuple[str, str]:
+def _as_text(field: api.Field) -> tuple[str, str]:
     """A field read as text whatever it is: nothing but null is null then."""
     return sql.column(ast.FieldValue(Type.TEXT, (field.name,)), "data")
 
 
-def _require_wider(was: Field, field: Field) -> None:
+def _require_wider(was: api.Field, field: api.Field) -> None:
     """A changed field must take every value that it took before."""
     if field.type != was.type and field.type not in _WIDER.get(was.type, ()):
-        raise SchemaChangeRefused(
+        raise api.SchemaChangeRefused(
             f"{field.name!r} cannot become {field.type}: remove it, then add it under another name"
         )
     if field.type == was.type == "relation" and field.collection != was.collection:
-        raise SchemaChangeRefused(
+        raise api.SchemaChangeRefused(
             f"{field.name!r} cannot point into another collection: add another relation for that"
         )
     if field.type == was.type == "select" and not set(was.values) <= set(field.values):
-        raise SchemaChangeRefused(
+        raise api.SchemaChangeRefused(
             f"{field.name!r} cannot lose values that records may have: keep {', '.join(was.values)}"
         )
     (least, most), (least_now, most_now) = bounds(was), bounds(field)
     if least_now > least or most_now < most:
-        raise SchemaChangeRefused(
+        raise api.SchemaChangeRefused(
             f"{field.name!r} cannot take less than before: "
             f"let it take what goes from {least:g} to {most:g}"
         )
 
 
-async def _require_none(call: Call, collection: str, field: Field) -> Command:
+async def _require_none(call: Call, collection: str, field: api.Field) -> Command:
     value = sql.column(ast.FieldValue(CEL_TYPES[field.type], (field.name,)), "data")
     if await call.all(missing_query(value), collection=collection):
-        raise SchemaChangeRefused(
+        raise api.SchemaChangeRefused(
             f"{field.name!r} cannot be required: stored records have no value in it: fill them"
         )
     return still_filled(value)(collection=collection).expect(1, Rerun)
 
 
-async def _require_distinct(call: Call, collection: str, field: Field) -> None:
+async def _require_distinct(call: Call, collection: str, field: api.Field) -> None:
     value = sql.column(ast.FieldValue(CEL_TYPES[field.type], (field.name,)), "data")
     if await call.all(double_query(value), collection=collection):
-        raise SchemaChangeRefused(
+        raise api.SchemaChangeRefused(
             f"{field.name!r} cannot be unique: stored records share a value in it: change them"
         )

@@ -11,7 +11,6 @@ from mainspring.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import tag_of
 from mainspring.services.records import access, api
-from mainspring.services.records.api import CURSOR_CHARS_MAX, READ, RecordQuery
 from mainspring.services.records.model import CompiledCollection, decode
 from mainspring.services.records.projection import Projection
 from mainspring.services.records.query_planner import Plan, Sort, advice, choose, read_sort
@@ -23,9 +22,9 @@ _decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
 
 @handles(api.list_records)
 async def list_records(
-    call: Call, collection: str, query: RecordQuery
+    call: Call, collection: str, query: api.RecordQuery
 ) -> Response[Page[msgspec.Raw]]:
-    found = await named(call, collection, READ)
+    found = await named(call, collection, api.READ)
     try:
         condition = visible(call, found, query.filter)
         sort = read_sort(found, query.sort)
@@ -53,7 +52,7 @@ async def list_records(
     return Response(Page(items, _next_cursor(plan, sort, rows[len(items) - 1]) if more else None))
 
 
-def _require_readable(collection: CompiledCollection, query: RecordQuery) -> None:
+def _require_readable(collection: CompiledCollection, query: api.RecordQuery) -> None:
     """Raise Invalid for all of a query that does not fit its collection."""
     check_all(
         "the query does not fit",
@@ -96,7 +95,7 @@ def _current(collection: CompiledCollection, row: Listed) -> dict[str, Any]:
 
 
 def _statement(
-    collection: CompiledCollection, plan: Plan, sort: Sort, query: RecordQuery
+    collection: CompiledCollection, plan: Plan, sort: Sort, query: api.RecordQuery
 ) -> tuple[Query[Listed], dict[str, Any]]:
     params: dict[str, Any] = {"collection": collection.id}
     tests = ["collection = :collection"]
@@ -183,7 +182,7 @@ def _next_cursor(plan: Plan, sort: Sort, last: Listed) -> str:
         values = [record.get(p.name) for p in sort.parts]
         text = msgspec.json.encode((_sort_tag(sort), values, last.id))
     cursor = base64.urlsafe_b64encode(text).decode().rstrip("=")
-    if len(cursor) > CURSOR_CHARS_MAX:
+    if len(cursor) > api.CURSOR_CHARS_MAX:
         raise Invalid.at(
             "/sort", "the values on this page are too long to go on from: sort by shorter fields"
         )

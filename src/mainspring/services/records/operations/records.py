@@ -10,15 +10,6 @@ from mainspring import Call, Failure, FieldErrors, Invalid, NotFound, Response, 
 from mainspring.kernel.errors import Hidden
 from mainspring.kernel.etag import version_tag
 from mainspring.services.records import access, api, mutations, presenter
-from mainspring.services.records.api import (
-    BATCH_BYTES_MAX,
-    READ,
-    WRITE,
-    Batch,
-    BatchAnswer,
-    BatchItem,
-    ViewRecord,
-)
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection, changed, created_ms
 from mainspring.services.records.projection import Projection
@@ -40,7 +31,7 @@ class Current(msgspec.Struct, frozen=True):
 
 @handles(api.create_record, shows=presenter.record_again)
 async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Response[msgspec.Raw]:
-    found = await expected(call, collection, WRITE)
+    found = await expected(call, collection, api.WRITE)
     try:
         access.rule_for(call, found, "create")
         made, raw = await _create(call, found, body)
@@ -53,11 +44,11 @@ async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Respo
 
 @handles(api.get_record)
 async def get_record(
-    call: Call, collection: str, id: str, query: ViewRecord
+    call: Call, collection: str, id: str, query: api.ViewRecord
 ) -> Response[msgspec.Raw]:
     found = await call.find(RECORD, tenant=call.tenant, name=collection, id=id)
     if found is None:
-        raise missing(call, READ)
+        raise missing(call, api.READ)
     own = await compiled(call, found.collection, found.collection_version)
     rule = access.rule_for(call, own, "view")
     if found.data is None or found.version is None:
@@ -109,8 +100,8 @@ async def delete_record(call: Call, collection: str, id: str) -> None:
 
 
 @handles(api.batch_records, shows=presenter.batch_again)
-async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswer:
-    found = await named(call, collection, WRITE)
+async def batch_records(call: Call, collection: str, batch: api.Batch) -> api.BatchAnswer:
+    found = await named(call, collection, api.WRITE)
     seen = mutations.Handover(_changing(batch))
     stored_bytes = 0
     answers: list[msgspec.Raw | None] = []
@@ -129,22 +120,22 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
             errors.extend(error.errors, error.errors_more)
             continue
         stored_bytes += current.size_bytes
-        if stored_bytes > BATCH_BYTES_MAX:
+        if stored_bytes > api.BATCH_BYTES_MAX:
             errors.add(
                 pointer,
-                f"up to here records of more than {BATCH_BYTES_MAX} bytes change: send fewer",
+                f"up to here records of more than {api.BATCH_BYTES_MAX} bytes change: send fewer",
             )
             break
     if errors:
         raise Invalid("the batch is not valid", errors=errors)
     seen.settle(call, found)
-    return BatchAnswer(answers)
+    return api.BatchAnswer(answers)
 
 
 async def _create_item(
     call: Call,
     collection: CompiledCollection,
-    item: BatchItem,
+    item: api.BatchItem,
     pointer: str,
     seen: mutations.Handover,
 ) -> msgspec.Raw | None:
@@ -154,7 +145,7 @@ async def _create_item(
 
 
 async def _change_item(
-    call: Call, current: Current, item: BatchItem, pointer: str, seen: mutations.Handover
+    call: Call, current: Current, item: api.BatchItem, pointer: str, seen: mutations.Handover
 ) -> msgspec.Raw | None:
     collection = current.collection
     if item.action == "delete":
@@ -167,7 +158,7 @@ async def _change_item(
     return answer.body or None
 
 
-def _changing(batch: Batch) -> set[str]:
+def _changing(batch: api.Batch) -> set[str]:
     """Return the ids that a batch updates or deletes. Raises Invalid where they cannot be."""
     changing: set[str] = set()
     errors = FieldErrors()

@@ -18,15 +18,6 @@ from mainspring import (
     is_id,
 )
 from mainspring.services.users import access, api, model, password_check, store
-from mainspring.services.users.api import (
-    READ,
-    WRITE,
-    UserCreated,
-    UserDeleted,
-    UserErased,
-    UsersSettings,
-    UserUpdated,
-)
 from mainspring.services.users.api.errors import (
     BadMailToken,
     EmailTaken,
@@ -64,11 +55,11 @@ from mainspring.services.users.store import (
 
 @handles(api.create_user)
 async def create_user(call: Call, new: NewUser) -> Response[User]:
-    administers = call.caller.allows(WRITE)
-    if not call.use(UsersSettings).sign_up and not administers:
+    administers = call.caller.allows(api.WRITE)
+    if not call.use(api.UsersSettings).sign_up and not administers:
         raise SignUpClosed("ask an administrator for an account")
     if set(new.roles) != {model.USER_ROLE} and not administers:
-        raise ScopeNotHeld(f"roles are given by those with the scope {WRITE}")
+        raise ScopeNotHeld(f"roles are given by those with the scope {api.WRITE}")
     check_all(
         "the account is not valid",
         partial(model.email, new.email),
@@ -97,7 +88,7 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
         return _answer(user)
     call.write(USERS.insert(row, on_conflict=Rerun))
     await _grant(call, user.id, roles, free={model.USER_ROLE})
-    call.emit(UserCreated(**msgspec.structs.asdict(present_user(user))))
+    call.emit(api.UserCreated(**msgspec.structs.asdict(present_user(user))))
     await mail(call, user, Purpose.VERIFY_EMAIL)
     return _answer(user)
 
@@ -199,7 +190,7 @@ async def update_user(call: Call, id: str, changes: UserChanges) -> Response[Use
     call.require_match(user_tag(user))
     access.require_over(call, user.scopes)
     changed = await _change(call, user, changes)
-    readable = user.id == call.caller.id or call.caller.allows(READ)
+    readable = user.id == call.caller.id or call.caller.allows(api.READ)
     return Response.shown_if(readable, present_user(changed), etag=user_tag(changed))
 
 
@@ -268,7 +259,7 @@ async def _store(
         **fields,
     )
     call.write(USERS.update(user, updated_ms=call.now_ms, **fields))
-    call.emit(UserUpdated(**msgspec.structs.asdict(present_user(changed))))
+    call.emit(api.UserUpdated(**msgspec.structs.asdict(present_user(changed))))
     if changed.email != user.email:
         await end_sessions(call, user.id, "email")
         await end_api_keys(call, user.id)
@@ -315,7 +306,7 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
         for what in (model.email_key(user.email), user.id):
             account = mailed(call, what, purpose)
             call.write(store.FORGET_MAILS(tenant=call.tenant, account=account))
-    call.emit(UserDeleted(user.id))
+    call.emit(api.UserDeleted(user.id))
     if erases:
         _erase(call, user.id)
     else:
@@ -325,6 +316,6 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
 
 def _erase(call: Call, user_id: str) -> None:
     call.write(*call.use(PersonalFields).erase(call, user_id))
-    call.emit(UserErased(user_id))
+    call.emit(api.UserErased(user_id))
     call.enqueue(api.forget_mail, person=user_id)
     call.enqueue(api.scrub.configure(unique_key="users.scrub"))

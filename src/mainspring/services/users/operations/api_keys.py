@@ -24,15 +24,6 @@ from mainspring import (
 )
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import access, api, model, store
-from mainspring.services.users.api import (
-    API_KEYS_MAX,
-    API_KEYS_READ,
-    API_KEYS_WRITE,
-    RECOVER,
-    ApiKeyCreated,
-    ApiKeyRecovered,
-    ApiKeyRevoked,
-)
 from mainspring.services.users.api.errors import TooManyApiKeys
 from mainspring.services.users.api.structs import ApiKey, MadeApiKey, NewApiKey, Recovery
 from mainspring.services.users.authenticate import MACHINE, identity_of
@@ -74,10 +65,10 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
     if maker.owner_id is not None:
         held = await call.all(
             store.API_KEY_PAGE_OF,
-            tenant=call.tenant, owner_id=maker.owner_id, after="", limit=API_KEYS_MAX,
+            tenant=call.tenant, owner_id=maker.owner_id, after="", limit=api.API_KEYS_MAX,
         )  # fmt: skip
-        if len(held) >= API_KEYS_MAX:
-            raise TooManyApiKeys(f"a user has at most {API_KEYS_MAX} keys: delete one first")
+        if len(held) >= api.API_KEYS_MAX:
+            raise TooManyApiKeys(f"a user has at most {api.API_KEYS_MAX} keys: delete one first")
     text = model.key_text(call.use(Entropy).token(model.KEY_SECRET_BYTES))
     expires_ms = _expiry(call, new.expires_at, maker)
     row = stage_api_key(call, StoredSecret.of(text), new.name, new.scopes, maker, expires_ms)
@@ -88,7 +79,7 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
 @handles(api.list_api_keys)
 async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
     start, limit = access.after(query.cursor, "key"), query.limit
-    if call.caller.allows(API_KEYS_READ):
+    if call.caller.allows(api.API_KEYS_READ):
         rows = await call.page(store.API_KEY_PAGE, tenant=call.tenant, after=start, limit=limit)
     elif (owner := await access.owner_id(call)) is not None:
         rows = await call.page(
@@ -104,13 +95,13 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
 
 @handles(api.get_api_key)
 async def get_api_key(call: Call, id: str) -> Response[ApiKey]:
-    row = await _reachable(call, id, API_KEYS_READ)
+    row = await _reachable(call, id, api.API_KEYS_READ)
     return Response(present_api_key(row), etag=version_tag(row.version))
 
 
 @handles(api.delete_api_key)
 async def delete_api_key(call: Call, id: str) -> None:
-    row = await _reachable(call, id, API_KEYS_WRITE)
+    row = await _reachable(call, id, api.API_KEYS_WRITE)
     call.require_match(version_tag(row.version))
     line = await call.all(store.KEY_LINE_BY_ID, id=row.id)
     if not _is_of(call.caller, row, line):
@@ -123,12 +114,12 @@ async def delete_api_key(call: Call, id: str) -> None:
     made = await call.all(store.DESCENDANTS, **of_key, after="", limit=KEYS_NAMED_MAX)
     call.write(API_KEYS.delete(row), store.END_DESCENDANTS(**of_key))
     for key in (row, *made):
-        call.emit(ApiKeyRevoked(key.id, key.owner_id))
+        call.emit(api.ApiKeyRevoked(key.id, key.owner_id))
 
 
 @handles(api.recover_api_key)
 async def recover_api_key(call: Call, wanted: Recovery) -> None:
-    if call.caller.kind != MACHINE or not call.caller.allows(f"{RECOVER}:{wanted.key_hash}"):
+    if call.caller.kind != MACHINE or not call.caller.allows(f"{api.RECOVER}:{wanted.key_hash}"):
         raise Forbidden(
             "only `mainspring admin key --recover` on the platform's own machine may do this"
         )
@@ -139,7 +130,7 @@ def stage_recovery(call: Call, secret: StoredSecret) -> None:
     """Stage a key with every scope that stands for itself, and what the log says of it."""
     row = stage_api_key(call, secret, RECOVERED_NAME, ["*"], NOBODY, expires_ms=None)
     call.write(FIRST_KEYS.insert(FirstKeyRow(call.tenant, row.id), on_conflict=None))
-    call.emit(ApiKeyRecovered(row.id, row.prefix))
+    call.emit(api.ApiKeyRecovered(row.id, row.prefix))
 
 
 async def end_api_keys(call: Call, user_id: str) -> None:
@@ -148,7 +139,7 @@ async def end_api_keys(call: Call, user_id: str) -> None:
         store.API_KEY_PAGE_OF, tenant=call.tenant, owner_id=user_id, after="", limit=KEYS_NAMED_MAX
     )
     for key in keys:
-        call.emit(ApiKeyRevoked(key.id, user_id))
+        call.emit(api.ApiKeyRevoked(key.id, user_id))
     call.write(store.END_API_KEYS(tenant=call.tenant, owner_id=user_id))
 
 
@@ -177,7 +168,7 @@ def stage_api_key(
     key = present_api_key(row)
     call.write(API_KEYS.insert(row, on_conflict=Conflict))
     call.emit(
-        ApiKeyCreated(
+        api.ApiKeyCreated(
             key.id, key.name, key.prefix, key.scopes, key.owner_id, key.expires_at, key.maker_id
         )
     )

@@ -2,7 +2,6 @@
 
 from mainspring import Call, handles
 from mainspring.services.users import access, api, model, password_check, store
-from mainspring.services.users.api import PasswordChanged
 from mainspring.services.users.api.errors import (
     BadMailToken,
     WrongPassword,
@@ -69,4 +68,4 @@ async def _set(call: Call, user: KnownUser, hashed: str, how: str, kept: str) ->
         call.write(
             store.END_MAIL_TOKENS_FOR(tenant=call.tenant, user_id=user.id, purpose=purpose.value)
         )
-    call.emit(PasswordChanged(user.id, how))
+    call.emit(api.PasswordChanged(user.id, how))

@@ -15,7 +15,6 @@ from mainspring import (
 )
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import access, api, model, store
-from mainspring.services.users.api import ROLES_READ, RoleCreated, RoleDeleted, RoleUpdated
 from mainspring.services.users.api.errors import RoleBuiltIn, RoleTaken
 from mainspring.services.users.api.structs import NewRole, Role, RoleChanges
 from mainspring.services.users.presenter import present_role
@@ -41,7 +40,7 @@ async def create_role(call: Call, new: NewRole) -> Response[Role]:
         updated_ms=call.now_ms,
     )
     call.write(ROLES.insert(row, on_conflict=RoleTaken))
-    call.emit(RoleCreated(row.name, model.words(row.scopes)))
+    call.emit(api.RoleCreated(row.name, model.words(row.scopes)))
     return _answer(row)
 
 
@@ -69,8 +68,8 @@ async def update_role(call: Call, name: str, changes: RoleChanges) -> Response[R
     changed = {"scopes": model.stored(changes.scopes), "updated_ms": call.now_ms}
     call.write(ROLES.update(row, **changed))
     row = msgspec.structs.replace(row, version=row.version + 1, **changed)
-    call.emit(RoleUpdated(row.name, model.words(row.scopes)))
-    readable = call.caller.allows(ROLES_READ)
+    call.emit(api.RoleUpdated(row.name, model.words(row.scopes)))
+    readable = call.caller.allows(api.ROLES_READ)
     return Response.shown_if(readable, present_role(row), etag=version_tag(row.version))
 
 
@@ -83,7 +82,7 @@ async def delete_role(call: Call, name: str) -> None:
     access.require_over(call, row.scopes)
     call.write(ROLES.delete(row))
     call.write(store.TAKE_ROLE_FROM_ALL(tenant=call.tenant, role=name))
-    call.emit(RoleDeleted(name))
+    call.emit(api.RoleDeleted(name))
 
 
 def _answer(row: RoleRow) -> Response[Role]:

@@ -7,13 +7,6 @@ import msgspec
 from mainspring import Call, NotFound, Page, PageQuery, Response, handles, is_id, rfc3339
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import access, api, model, password_check, store
-from mainspring.services.users.api import (
-    SESSIONS_MAX,
-    WRITE,
-    SessionCreated,
-    SessionRevoked,
-    UsersSettings,
-)
 from mainspring.services.users.api.errors import (
     BadRefreshToken,
     RefreshTokenReused,
@@ -29,7 +22,7 @@ from mainspring.services.users.store import SESSIONS, KnownUser, SessionRow
 async def create_session(call: Call, login: Login) -> Response[Tokens]:
     email_key = model.email_key(login.email)
     user = await password_check.find_user(call, login.email)
-    settings = call.use(UsersSettings)
+    settings = call.use(api.UsersSettings)
     if user is not None and settings.verify_before_log_in and not user.email_verified:
         user = None
     if (
@@ -48,9 +41,9 @@ async def create_session(call: Call, login: Login) -> Response[Tokens]:
         expires_ms=_expiry(settings, call.now_ms, call.now_ms),
     )
     call.write(SESSIONS.insert(session))
-    call.emit(SessionCreated(session.id, user.id, rfc3339(session.expires_ms)))
+    call.emit(api.SessionCreated(session.id, user.id, rfc3339(session.expires_ms)))
     crowd = await call.all(
-        store.SESSIONS_OF, tenant=call.tenant, user_id=user.id, beyond=SESSIONS_MAX - 1
+        store.SESSIONS_OF, tenant=call.tenant, user_id=user.id, beyond=api.SESSIONS_MAX - 1
     )
     for oldest in crowd:
         revoke(call, oldest, "too_many")
@@ -81,7 +74,7 @@ async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
         renewed = {
             "generation": session.generation + 1,
             "rotated_ms": call.now_ms,
-            "expires_ms": _expiry(call.use(UsersSettings), session.created_ms, call.now_ms),
+            "expires_ms": _expiry(call.use(api.UsersSettings), session.created_ms, call.now_ms),
         }
         call.write(SESSIONS.update(session, **renewed))
         session = msgspec.structs.replace(session, **renewed)
@@ -117,7 +110,7 @@ async def delete_session(call: Call, id: str) -> None:
         raise NotFound()
     session = await call.one(store.SESSION, id=id, tenant=call.tenant)
     if call.caller.kind != "user" or session.user_id != call.caller.id:
-        if not call.caller.allows(WRITE):
+        if not call.caller.allows(api.WRITE):
             raise NotFound()
         user = await call.find(store.USER, id=session.user_id, tenant=call.tenant)
         access.require_over(call, user.scopes if user is not None else "")
@@ -132,18 +125,18 @@ async def get_jwks(call: Call) -> Jwks:
 def revoke(call: Call, session: SessionRow, reason: str) -> None:
     """Stage the end of a session."""
     call.write(SESSIONS.delete(session))
-    call.emit(SessionRevoked(session.id, session.user_id, reason))
+    call.emit(api.SessionRevoked(session.id, session.user_id, reason))
 
 
 async def end_sessions(call: Call, user_id: str, reason: str, kept: str = "") -> None:
     """Stage the end of all of a user's sessions but one, those that begin meanwhile too."""
     for session in await call.all(store.SESSIONS_OF, tenant=call.tenant, user_id=user_id, beyond=0):
         if session.id != kept:
-            call.emit(SessionRevoked(session.id, user_id, reason))
+            call.emit(api.SessionRevoked(session.id, user_id, reason))
     call.write(store.END_SESSIONS(tenant=call.tenant, user_id=user_id, kept=kept))
 
 
-def _expiry(settings: UsersSettings, created_ms: int, now_ms: int) -> int:
+def _expiry(settings: api.UsersSettings, created_ms: int, now_ms: int) -> int:
     """When a session ends that is not used before, and never later than its longest life."""
     idle_ms = now_ms + settings.session_idle_s * 1000
     return min(idle_ms, created_ms + settings.session_max_s * 1000)
@@ -151,7 +144,7 @@ def _expiry(settings: UsersSettings, created_ms: int, now_ms: int) -> int:
 
 def _tokens(call: Call, user: KnownUser, session: SessionRow) -> Tokens:
     now_s = call.now_ms // 1000
-    life_s = call.use(UsersSettings).access_token_s
+    life_s = call.use(api.UsersSettings).access_token_s
     access_token = call.use(Keyring).sign_token(
         {
             "sub": user.id,
