@@ -31,6 +31,7 @@ from mainspring.kernel.service import Service, pattern_covers
 from mainspring.kernel.user_app import App
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus
+from mainspring.ports.cache import Cache
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import Keyring, NoKeyring
@@ -67,6 +68,7 @@ BUILT_IN: tuple[Service, ...] = (
 # Which module fills a port, by the scheme of its URL. One is imported when it is opened.
 ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "blobs": {"file": "mainspring.adapters.blobs.directory"},
+    "cache": {"memory": "mainspring.adapters.cache.memory"},
     "bus": {},
     "database": {
         "sqlite": "mainspring.adapters.database.sqlite",
@@ -176,6 +178,7 @@ def _ports(
     urls: dict[type, tuple[str, str]] = {
         Database: ("database", database_url(settings)),
         Blobs: ("blobs", f"file:{data_dir / 'blobs'}"),
+        Cache: ("cache", "memory:"),
         Keyring: ("keyring", f"file:{data_dir / 'keyring.json'}"),
         HttpClient: ("http_client", f"direct:{private}"),
         RateLimits: ("limits", f"memory:{settings.of(LimitSettings).keys_max}"),

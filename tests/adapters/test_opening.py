@@ -41,7 +41,12 @@ def test_a_path_is_wanted(port: str, scheme: str) -> None:
 
 @pytest.mark.parametrize(
     ("port", "url"),
-    [("telemetry", "rollups:x"), ("http_client", "direct:x"), ("limits", "memory:many")],
+    [
+        ("telemetry", "rollups:x"),
+        ("http_client", "direct:x"),
+        ("limits", "memory:many"),
+        ("cache", "memory:0"),
+    ],
 )
 def test_what_an_adapter_does_not_take_is_refused(port: str, url: str) -> None:
     with pytest.raises(StartError, match="write"):

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mainspring import App, CachePolicy, Call, Conflict, NotFound, Raw, Response, Service
+from mainspring import App, CachePolicy, Call, Conflict, Input, NotFound, Raw, Response, Service
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.testing import Platform
 
@@ -34,9 +34,38 @@ async def stand(call: Call) -> Board:
     return Board(call.caller.actor, call.tenant)
 
 
+class Runs:
+    """How often handlers ran."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+fair.provide(Runs)
+
+
+class Draw(Input, frozen=True):
+    of: int = 1
+
+
+@fair.operation("GET /v1/lots/{drawer}", scope=None, cache=CachePolicy(public=True, max_age_s=60))
+async def lot(call: Call, drawer: str, query: Draw) -> Response[str]:
+    """Draw a lot, another one each time."""
+    runs = call.use(Runs)
+    runs.count += 1
+    return Response(f"{drawer} {query.of} {runs.count}", headers=(("X-Lot", "yes"),))
+
+
+@fair.operation("GET /v1/lots_now", scope=None)
+async def lot_now(call: Call) -> str:
+    """Ask for a lot."""
+    return await call.ask(lot, drawer="ann", query=Draw())
+
+
 @fair.operation("GET /v1/closed", scope=None, cache=CachePolicy(public=True, max_age_s=60))
 async def closed(call: Call) -> Board:
     """Refuse."""
+    call.use(Runs).count += 1
     raise NotFound("no fair today")
 
 
@@ -90,6 +119,41 @@ async def test_a_public_answer_may_be_kept_by_everybody_and_knows_nobody(
         assert (again.status, again.headers["cache-control"]) == (304, wanted)
     assert (await key.call(board)).seen_by == "anonymous []"
     assert (await platform.call(board)).seen_by == "anonymous []"
+
+
+async def test_a_public_answer_is_kept_here_too(platform: Platform) -> None:
+    """For as long as it says in all, by what it was asked for, with its age."""
+    first = await platform.anonymous.get("/v1/lots/ann")
+    assert (first.expect(200), "age" in first.headers) == ("ann 1 1", False)
+    await platform.pass_time(seconds=20)
+    again = await platform.admin.get("/v1/lots/ann?of=1")
+    assert (again.expect(200), again.headers["age"]) == ("ann 1 1", "20")
+    same = ("etag", "x-lot", "cache-control", "content-type", "vary")
+    assert [again.headers[name] for name in same] == [first.headers[name] for name in same]
+    unchanged = await platform.anonymous.get("/v1/lots/ann", headers={"If-None-Match": first.etag})
+    assert unchanged.status == 304
+    assert await platform.anonymous.call(lot, "ann", {}) == "ann 1 1"
+    assert (await platform.anonymous.get("/v1/lots/ann?of=2")).expect(200) == "ann 2 2"
+    assert (await platform.anonymous.get("/v1/lots/bob")).expect(200) == "bob 1 3"
+    await platform.pass_time(seconds=39.5)
+    assert (await platform.anonymous.get("/v1/lots/ann")).headers["age"] == "60"
+    await platform.pass_time(seconds=0.5)
+    renewed = await platform.anonymous.get("/v1/lots/ann")
+    assert (renewed.expect(200), "age" in renewed.headers) == ("ann 1 4", False)
+
+
+async def test_a_handler_that_asks_is_told_what_is_so_now(platform: Platform) -> None:
+    for number in (1, 2):
+        assert (await platform.anonymous.get("/v1/lots_now")).expect(200) == f"ann 1 {number}"
+
+
+async def test_neither_failures_nor_private_answers_are_kept_here(platform: Platform) -> None:
+    for number in (1, 2):
+        (await platform.anonymous.get("/v1/closed")).expect(404)
+        assert platform.app.runtime.resources[Runs].count == number
+    for name in ("fair:read", "fair:*"):
+        key = await platform.as_key(name)
+        assert (await key.get("/v1/stand")).expect(200)["seen_by"] == key.id
 
 
 async def test_a_private_answer_is_for_who_asked(platform: Platform) -> None:

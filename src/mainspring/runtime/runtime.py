@@ -22,6 +22,7 @@ from mainspring.kernel.resource import make_all
 from mainspring.kernel.service import Service
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus
+from mainspring.ports.cache import Cache
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.telemetry import Telemetry
@@ -202,6 +203,7 @@ class Runtime:
             ids=self.ids,
             metrics=metrics,
             blobs=self.resources.get(Blobs),
+            cache=self.resources.get(Cache),
         )
 
     def _failing_loops(self) -> list[str]:

@@ -23,6 +23,7 @@ from mainspring.kernel.operation import Operation, Raw
 from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
+from mainspring.runtime.invoke.fingerprint import canonical, framed
 from mainspring.runtime.tables import (
     ANSWER,
     ANSWER_BODIES,
@@ -50,8 +51,6 @@ _FORM = b"2"  # begins a fingerprint of operation and arguments
 _PURPOSE = "answers"
 
 _encode = msgspec.json.Encoder().encode
-_encode_sorted = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
-_decode = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode())).decode
 _decode_headers = msgspec.json.Decoder(tuple[str | None, Headers]).decode
 
 
@@ -89,13 +88,13 @@ class IdempotencyKeys:
         if not 1 <= len(key) <= KEY_CHARS_MAX:
             raise Malformed(f"an idempotency key has 1 to {KEY_CHARS_MAX} characters")
         fingerprint = _FORM + self._keyring.fingerprint(
-            _framed(operation.name.encode(), _canonical(args)), purpose="idempotency.request"
+            framed(operation.name.encode(), canonical(args)), purpose="idempotency.request"
         )
         scope = [caller.tenant, caller.kind, caller.id or "", operation.name, key]
         parts = [part.encode() for part in scope]
         if caller.id is None:
             parts.append(fingerprint)
-        key_hash = self._keyring.fingerprint(_framed(*parts), purpose="idempotency.key")
+        key_hash = self._keyring.fingerprint(framed(*parts), purpose="idempotency.key")
         return Idempotency(key_hash, fingerprint, operation.secret)
 
     @contextmanager
@@ -109,20 +108,6 @@ class IdempotencyKeys:
             yield
         finally:
             self._running.discard(key_hash)
-
-
-def _canonical(args: Mapping[str, Any]) -> bytes:
-    """Write arguments as JSON in one spelling: sorted names, no spaces.
-
-    Numbers stay as they were written: two that only a decimal tells apart are not the same.
-    """
-    return _encode_sorted(_decode(_encode_sorted(args)))
-
-
-def _framed(*parts: bytes) -> bytes:
-    """Join parts so that no two different lists of parts give the same bytes."""
-    lengths = b",".join([b"%d" % len(part) for part in parts])
-    return b"".join([lengths, b":", *parts])
 
 
 class KeyTaken(Exception):

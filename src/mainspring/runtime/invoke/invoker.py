@@ -25,6 +25,8 @@ from mainspring.kernel.invocation import FileHead, Invocation, Opened, Outcome, 
 from mainspring.kernel.operation import Kind, Operation, Raw, Upload
 from mainspring.kernel.pool import Pool
 from mainspring.ports.blobs import Blobs
+from mainspring.ports.cache import Cache
+from mainspring.runtime.invoke.answer_cache import AnswerCache
 from mainspring.runtime.invoke.containment import contained, contained_items
 from mainspring.runtime.invoke.deadline import TimeLimit
 from mainspring.runtime.invoke.dispatcher import Dispatcher
@@ -42,13 +44,15 @@ UPLOADS_SHARE = 32
 class _Owned:
     """An operation that this process owns, and what reads its arguments."""
 
-    __slots__ = ("body", "inputs", "operation", "path")
+    __slots__ = ("body", "inputs", "kept", "operation", "path", "public")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.inputs = Inputs(operation)
         self.body = operation.body_param
         self.path = (operation.name,)
+        self.public = operation.cache is not None and operation.cache.public
+        self.kept = self.public and operation.kind is Kind.UNARY
 
     def is_large(self, invocation: Invocation) -> bool:
         """Whether reading its body would make others wait."""
@@ -62,7 +66,8 @@ class LocalInvoker:
     """Runs the operations of this process. An ``Invoker``.
 
     Each stage asks nobody but what came with the invocation: it may have been sent by another
-    process. ``blobs`` is where uploads go; without it there can be none.
+    process. ``blobs`` is where uploads go; without it there can be none. ``cache`` keeps public
+    answers for as long as they say.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class LocalInvoker:
         ids: IdMaker,
         metrics: Metrics,
         blobs: Blobs | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self._owned = {operation.name: _Owned(operation) for operation in operations}
         self._dispatcher = dispatcher
@@ -83,6 +89,7 @@ class LocalInvoker:
         self._ids = ids
         self._metrics = metrics
         self._blobs = blobs
+        self._answers = None if cache is None else AnswerCache(cache, clock)
         self.uploads = Pool("uploads", UPLOADS_MAX, UPLOADS_SHARE)
         self._large_bodies = Pool("large bodies", LARGE_BODIES_MAX, LARGE_BODIES_SHARE)
         self._reading = asyncio.Semaphore(1)
@@ -95,6 +102,8 @@ class LocalInvoker:
         else:
             args, idempotency = self._read(owned, invocation)
         limit = self._limit(owned.operation, invocation)
+        if owned.kept and self._answers is not None and not invocation.path:
+            return await self._kept_or_run(self._answers, owned, invocation, args, limit)
         asking = CURRENT_CALL.get() if invocation.path else None
         call = self._call(owned, invocation, limit)
         try:
@@ -102,6 +111,27 @@ class LocalInvoker:
         finally:
             if asking is not None:  # whoever asked goes on under its own name
                 CURRENT_CALL.set(asking)
+
+    async def _kept_or_run(
+        self,
+        answers: AnswerCache,
+        owned: _Owned,
+        invocation: Invocation,
+        args: Args,
+        limit: TimeLimit,
+    ) -> Outcome:
+        """Answer with what anybody may keep, while it holds; else run, and keep that.
+
+        Not for handlers that ask: they are told what is so now.
+        """
+        operation = owned.operation
+        key = answers.key(operation, invocation.caller.tenant, args)
+        if (kept := await answers.get(key)) is not None:
+            return kept
+        call = self._call(owned, invocation, limit)
+        outcome = await self._run(operation, call, args, None, limit)
+        answers.put(key, operation, call.now_ms, outcome)
+        return outcome
 
     async def upload(self, invocation: Invocation, chunks: AsyncIterator[bytes]) -> Outcome:
         """Call an upload: its blob is durable before its handler runs.
@@ -207,8 +237,8 @@ class LocalInvoker:
         return TimeLimit(seconds)
 
     def _call(self, owned: _Owned, invocation: Invocation, limit: TimeLimit) -> Call:
-        caller, cache = invocation.caller, owned.operation.cache
-        if cache is not None and cache.public:
+        caller = invocation.caller
+        if owned.public:
             caller = msgspec.structs.replace(ANONYMOUS, tenant=caller.tenant)
         return self._dispatcher.call(
             caller,

@@ -1,0 +1,30 @@
+"""The cache port: bytes that can be had again, kept for a while, at once where nobody is asked."""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+KEY_CHARS_MAX = 200
+VALUE_BYTES_MAX = 1 << 20  # of one value; a larger one is not kept
+
+
+class Cache(Protocol):
+    """Bytes by key. Processes that share an adapter's store share what is kept.
+
+    Anything may be gone at any moment: for want of room, or because the store is away. No method
+    raises: an adapter that cannot ask its store has nothing.
+    """
+
+    def get(self, key: str) -> bytes | Awaitable[bytes | None] | None:
+        """Return what is kept under a key, and None once its time is over.
+
+        The bytes themselves where this process has them, so that nobody waits for what is at hand;
+        an awaitable only where somebody else has to be asked.
+        """
+        ...
+
+    def put(self, key: str, value: bytes, *, kept_s: float) -> None:
+        """Keep a value for so long, instead of what was there. Does not wait.
+
+        Whoever gets the key after this, in this process, does not see what was there before.
+        """
+        ...
