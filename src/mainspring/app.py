@@ -42,6 +42,7 @@ from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime import identity
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
+from mainspring.runtime.retention import RetentionSettings
 from mainspring.runtime.runtime import Runtime
 from mainspring.services import audit, events, jobs, records, users, webhooks
 from mainspring.services.users.admin import ensure_admin_key, new_key, settle_addresses
@@ -93,7 +94,13 @@ def services_of(user_app: App | None) -> list[Service]:
         raise Misdeclared(
             f"the app names a service like a built-in one: {', '.join(sorted(clash))}"
         )
-    if clash := {s.name for s in own if s.settings} & {*OWN_SECTIONS, "server", "limits", "cors"}:
+    if clash := {s.name for s in own if s.settings} & {
+        *OWN_SECTIONS,
+        "server",
+        "limits",
+        "cors",
+        "retention",
+    }:
         raise Misdeclared(
             f"[{min(clash)}] is a section of the platform's own settings: rename that service"
         )
@@ -122,6 +129,7 @@ def sections(user_app: App | None) -> Mapping[str, type[msgspec.Struct]]:
         "server": ServerSettings,
         "limits": LimitSettings,
         "cors": CorsSettings,
+        "retention": RetentionSettings,
         **{s.name: s.settings for s in services_of(user_app) if s.settings is not None},
     }
 

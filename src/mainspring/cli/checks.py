@@ -21,11 +21,13 @@ from pathlib import Path
 import msgspec
 
 from mainspring.cli.instance_file import find_running
-from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.errors import Failure, Unavailable
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
+from mainspring.ports.listeners import described
 from mainspring.runtime.health import TRY_TO_WRITE
+from mainspring.runtime.retention import COUNTED_MAX, kept
 
 PYTHON_MIN = (3, 11)
 SQLITE_MIN = (3, 51, 3)  # earlier ones have a published WAL corruption bug
@@ -37,6 +39,7 @@ OPEN_FILES_MIN = 256
 CONNECT_TIMEOUT_S = 5.0
 CLOCK_EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 CLOCK_SLACK_S = 60.0
+_KEPT_ADVICE = "look into /v1/queues; [retention] says what is kept for how long: mainspring config"
 
 
 class Verdict(StrEnum):
@@ -182,6 +185,33 @@ async def check_database(database: Database) -> Check:
     except (StartError, Unavailable) as error:
         found = str(error)
     return Check("database", Verdict.FAIL, found, "check [database] url: mainspring config")
+
+
+async def check_kept(database: Database) -> Check:
+    """What ends is removed in time: jobs, answers, the places of consumers that are no more."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await database.open()
+            try:
+                if not await database.applied():
+                    return Check("kept", Verdict.OK, "nothing: the database is empty")
+                found = await kept(database, time.time_ns() // 1_000_000)
+            finally:
+                await database.close()
+    except (TimeoutError, StartError, Failure) as error:
+        return Check("kept", Verdict.WARN, f"not counted: {described(error)}", _KEPT_ADVICE)
+    counts = {
+        "finished jobs": found.finished_jobs,
+        "dead jobs": found.dead_jobs,
+        "consumers left behind": found.left_cursors,
+        "stored answers": found.answers,
+    }
+    said = ", ".join(
+        f"{count:,}{' or more' if count == COUNTED_MAX else ''} {what}"
+        for what, count in counts.items()
+    )
+    many = found.dead_jobs == COUNTED_MAX
+    return Check("kept", Verdict.WARN if many else Verdict.OK, said, _KEPT_ADVICE if many else "")
 
 
 async def _write_and_undo(database: Database) -> None:

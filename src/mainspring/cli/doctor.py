@@ -49,6 +49,7 @@ def doctor(
         found.append(checks.check_running(running.url))
     if not url.startswith("sqlite:") or (file.is_file() and running is None):
         found.append(asyncio.run(checks.check_database(open_database(url))))
+        found.append(asyncio.run(checks.check_kept(open_database(url))))
     if as_json:
         typer.echo(checks.as_json(found))
     else:

@@ -45,13 +45,14 @@ from mainspring.runtime.invoke.requests import Requests
 from mainspring.runtime.jobs.admin import StoredJobs
 from mainspring.runtime.jobs.key_limits import UNKNOWN, KeyLimit, limit_of
 from mainspring.runtime.jobs.other_versions import OtherVersions
-from mainspring.runtime.jobs.scheduler import JOB_KEPT_MS, Scheduler
+from mainspring.runtime.jobs.scheduler import Scheduler
 from mainspring.runtime.jobs.workers import JobAttempt, Workers
 from mainspring.runtime.metrics.gauges import watch
 from mainspring.runtime.metrics.measures import MeasureBuffer, StoredMeasures
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier
+from mainspring.runtime.retention import Retention, RetentionSettings
 
 CONCURRENCY = {
     "critical": 32, "default": 64, "bulk": 16, "notifications": 128,
@@ -89,7 +90,6 @@ class Runtime:
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         concurrency: Mapping[str, int] | None = None,
-        job_kept_ms: int = JOB_KEPT_MS,
         data_dir: Path | None = None,
         idempotency_required: bool = False,
         bus: Bus | None = None,
@@ -143,7 +143,7 @@ class Runtime:
         self._provided = make_all(declared, self.resources)
         self.scheduler = Scheduler(
             database, self.dispatcher, self.registry.schedules, self.board, time,
-            job_kept_ms=job_kept_ms, measures=[*self.registry.measures().values()],
+            self._retention(),
         )  # fmt: skip
         self.sequencer, self._watchdog = Sequencer(database, self.board), Watchdog()
         self.health = Health(database, self.clock, self._failing_loops, data_dir)
@@ -177,6 +177,10 @@ class Runtime:
             self.metrics, self._limit_of,
             OtherVersions(self.database, self.jobs, self.registry.operations),
         )  # fmt: skip
+
+    def _retention(self) -> Retention:
+        settings = self.resources.get(RetentionSettings, RetentionSettings())
+        return Retention(self.database, self.registry, settings)
 
     def _limit_of(self, name: str) -> KeyLimit:
         """Return what a job is limited to per key."""

@@ -402,6 +402,23 @@ async def test_the_sweep_takes_what_has_expired_and_nothing_else(people: People)
     assert len(await people.all(WAITING)) == 1
 
 
+async def test_a_sweep_goes_on_until_nothing_is_left(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a step each ten minutes, which was three rows in a second."""
+    monkeypatch.setattr("mainspring.services.users.jobs.SWEPT_MAX", 3)
+    await people.sign_up()
+    for _ in range(8):
+        await people.log_in()
+    people.clock.move(31 * 86_400)
+    call = people.runtime.dispatcher.call(SYSTEM, request_id="sweep")
+    await people.runtime.registry.jobs["users.sweep"](call)
+    await people.runtime.dispatcher.commit(call)
+    assert await people.all(SESSIONS) == [5]
+    await people.work()
+    assert await people.all(SESSIONS) == [0]
+
+
 class _Noting:
     """A reader that notes the names of what is read."""
 

@@ -18,6 +18,7 @@ from mainspring.kernel import channel
 from mainspring.kernel.table import Command, Query, Statement, Table
 from mainspring.ports.database import Database
 from mainspring.runtime.database_clock import NOW_POSTGRES, NOW_SQLITE
+from mainspring.runtime.tables import both_engines
 
 SOURCE = "log"  # the log of the database that the cursors are in
 PARTITION = 0
@@ -114,6 +115,30 @@ _PUBLISH_AGAIN = Statement(
 _RELEASE = Statement(
     "runtime.release_cursors",
     "UPDATE consumer_cursors SET owner = '', lease_until_ms = 0 WHERE owner = :owner",
+)
+
+
+# Of consumers that no version of the app that runs has any more. A cursor that was released says
+# nothing of when; from the first look on it does.
+_LEFT = "consumer NOT IN ({each}) AND consumer NOT LIKE 'publisher %'"
+NOTE_LEFT_CURSORS = Statement(
+    "runtime.note_left_cursors",
+    **both_engines(
+        "UPDATE consumer_cursors SET lease_until_ms = :now_ms WHERE (consumer, source, partition) "
+        "IN (SELECT consumer, source, partition FROM consumer_cursors "
+        f"WHERE lease_until_ms = 0 AND {_LEFT} LIMIT :limit {{lock}}) RETURNING 1",
+        listed="names",
+    ),
+)
+FORGET_CURSORS = Statement(
+    "runtime.forget_cursors",
+    **both_engines(
+        "DELETE FROM consumer_cursors WHERE (consumer, source, partition) "
+        "IN (SELECT consumer, source, partition FROM consumer_cursors "
+        f"WHERE lease_until_ms BETWEEN 1 AND :before_ms AND {_LEFT} LIMIT :limit {{lock}}) "
+        "RETURNING 1",
+        listed="names",
+    ),
 )
 
 

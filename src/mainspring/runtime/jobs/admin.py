@@ -43,7 +43,7 @@ _JOB = Query(
     f"SELECT {_SHOWN} FROM jobs WHERE id = :id AND tenant = :tenant",
     KnownJob,
 )
-_LIVE_BY_KEY = Query(
+LIVE_BY_KEY = Query(
     "runtime.jobs_live_by_key",
     f"SELECT {_SHOWN} FROM jobs "
     f"WHERE tenant = :tenant AND unique_key = :unique_key AND name = :name AND holds_key "
@@ -111,10 +111,11 @@ _NEXT_FIRINGS = Query(
     "runtime.jobs_next_firings", f"SELECT {SCHEDULES.columns} FROM schedules", SCHEDULES
 )
 # A retry that waits is not made twice: it is made now.
-_RUN_NOW = Statement(
+RUN_NOW = Statement(
     "runtime.jobs_run_now",
     "UPDATE jobs SET run_at_ms = :now_ms, updated_ms = :now_ms "
-    "WHERE tenant = :tenant AND unique_key = :unique_key AND name = :name AND state = 'scheduled'",
+    "WHERE tenant = :tenant AND unique_key = :unique_key AND name = :name AND holds_key "
+    f"AND state IN {_LIVE} AND state = 'scheduled'",  # as the index has it: it holds few of a key
 )
 
 
@@ -135,7 +136,7 @@ class StoredJobs:
 
     async def alive(self, call: Call, name: str, unique_key: str) -> KnownJob | None:
         """Return the job of a name that holds a unique key."""
-        return await call.find(_LIVE_BY_KEY, tenant=call.tenant, unique_key=unique_key, name=name)
+        return await call.find(LIVE_BY_KEY, tenant=call.tenant, unique_key=unique_key, name=name)
 
     async def page(
         self, call: Call, *, after: str, queue: str, state: str, name: str, limit: int
@@ -227,7 +228,7 @@ class StoredJobs:
     def bring_forward(self, call: Call, name: str, unique_key: str) -> None:
         """Stage that the job with this unique key runs now, if it waits for its time."""
         call.write(
-            _RUN_NOW(tenant=call.tenant, unique_key=unique_key, name=name, now_ms=call.now_ms)
+            RUN_NOW(tenant=call.tenant, unique_key=unique_key, name=name, now_ms=call.now_ms)
         )
         call.wake(channel.SCHEDULED)
 

@@ -6,35 +6,17 @@ from datetime import UTC, datetime
 from cronsim import CronSim, CronSimError
 
 from mainspring.kernel.clock import Clock
-from mainspring.kernel.ids import first_id_at
 from mainspring.kernel.job import Schedule
-from mainspring.kernel.measure import Measure
 from mainspring.ports.database import Database, StartError
 from mainspring.runtime.events.consumer_runner import consumer_caller
 from mainspring.runtime.invoke.dispatcher import Dispatcher
-from mainspring.runtime.invoke.idempotency import ANSWER_KEPT_MS
-from mainspring.runtime.jobs.key_limits import FORGET_RATES
-from mainspring.runtime.jobs.workers import execute
-from mainspring.runtime.metrics.measures import FORGET_MEASURES
 from mainspring.runtime.notifier import Notifier, wait
+from mainspring.runtime.retention import Retention
 from mainspring.runtime.supervisor import Supervisor
-from mainspring.runtime.tables import (
-    FORGET_ANSWER_BODIES,
-    FORGET_ANSWERS,
-    FORGET_JOBS,
-    HEAL_ANSWER_BODIES,
-    HEAL_ANSWERS,
-    MOVE_SCHEDULE,
-    SCHEDULE,
-    SCHEDULES,
-    ScheduleRow,
-)
+from mainspring.runtime.tables import MOVE_SCHEDULE, SCHEDULE, SCHEDULES, ScheduleRow
 
 LOOK_AGAIN_S = 60.0
 SWEEP_S = 60.0
-SWEEP_MAX = 1_000  # rows one sweeping commit removes
-DAY_MS = 24 * 3600 * 1000
-JOB_KEPT_MS = DAY_MS
 
 
 class FiringTaken(Exception):
@@ -57,17 +39,14 @@ class Scheduler:
         schedules: Sequence[Schedule],
         board: Notifier,
         clock: Clock,
-        *,
-        job_kept_ms: int = JOB_KEPT_MS,
-        measures: Sequence[Measure] = (),
+        retention: Retention,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
         self._schedules = schedules
         self._board = board
         self._clock = clock
-        self._job_kept_ms = job_kept_ms
-        self._measures = measures
+        self._retention = retention
         self._supervisor = Supervisor()
 
     def check(self) -> None:
@@ -144,28 +123,5 @@ class Scheduler:
                 await wait(never, SWEEP_S)
 
     async def sweep(self) -> int:
-        """Remove expired answers, finished jobs and old measures; return how many rows."""
-        removed = 0
-        now_ms = self._clock.now_ms()
-        ended_ms = now_ms - self._job_kept_ms
-        for command in (
-            HEAL_ANSWERS(latest_ms=now_ms + ANSWER_KEPT_MS, limit=SWEEP_MAX),
-            HEAL_ANSWER_BODIES(latest_ms=now_ms + 2 * ANSWER_KEPT_MS, limit=SWEEP_MAX),
-            FORGET_ANSWERS(now_ms=now_ms, limit=SWEEP_MAX),
-            FORGET_ANSWER_BODIES(now_ms=now_ms, limit=SWEEP_MAX),
-            FORGET_RATES(now_us=now_ms * 1000, limit=SWEEP_MAX),
-            FORGET_JOBS(before=first_id_at("job", ended_ms), ended_ms=ended_ms, limit=SWEEP_MAX),
-            *[
-                FORGET_MEASURES(
-                    name=measure.name,
-                    before_ms=now_ms - measure.keep_days * DAY_MS,
-                    limit=SWEEP_MAX,
-                )
-                for measure in self._measures
-            ],
-        ):
-            while count := len(await execute(self._database, command)):
-                removed += count
-                if count < SWEEP_MAX:
-                    break
-        return removed
+        """Remove what has been kept for long enough; return how many rows."""
+        return await self._retention.sweep(self._clock.now_ms())

@@ -11,7 +11,7 @@ from mainspring.services.users import api, model, store
 from mainspring.services.users.api import UsersSettings
 from mainspring.services.users.store import MAIL_TOKENS, SWEEPS, MailTokenRow, UserRow
 
-SWEPT_MAX = 2_000  # rows of each kind that one sweep removes
+SWEPT_MAX = 2_000  # rows of each kind that one step of a sweep removes
 
 
 class Purpose(StrEnum):
@@ -104,9 +104,17 @@ async def sweep(call: Call) -> None:
         "mails": call.now_ms - model.MAILS_FORGOTTEN_MS,
         "reads": call.now_ms - model.READ_TOLD_MS,
     }
-    for name, statement in SWEEPS.items():
-        call.write(statement(before_ms=before_ms.get(name, call.now_ms), limit=SWEPT_MAX))
-    call.write(store.SWEEP_ORPHANS(limit=SWEPT_MAX))
+    more = False
+    for name, kind in SWEEPS.items():
+        old = {"before_ms": before_ms.get(name, call.now_ms), "limit": SWEPT_MAX}
+        found = await call.one(kind.found, **old)
+        if found:
+            call.write(kind.remove(**old))
+        more |= found == SWEPT_MAX
+    if more:
+        call.enqueue(api.sweep)
+    else:
+        call.write(store.SWEEP_ORPHANS(limit=SWEPT_MAX))
 
 
 @handles(api.forget_mail)

@@ -445,11 +445,26 @@ FORGET_FAILURES = Statement(
 # Sweeps: each removes at most ``limit`` rows of every tenant
 
 
-def _sweep(name: str, table: str, key: str, column: str) -> Statement:
-    return Statement(
-        name,
-        f"DELETE FROM {table} WHERE ({key}) IN"
-        f" (SELECT {key} FROM {table} WHERE {column} <= :before_ms LIMIT :limit)",
+class Sweep(msgspec.Struct, frozen=True):
+    """What removes the old rows of a table, and counts up to ``limit`` of them before."""
+
+    found: Query[int]
+    remove: Statement
+
+
+def _sweep(name: str, table: str, key: str, column: str) -> Sweep:
+    return Sweep(
+        Query(
+            f"{name}_found",
+            f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {column} <= :before_ms"
+            " LIMIT :limit) AS found",
+            int,
+        ),
+        Statement(
+            name,
+            f"DELETE FROM {table} WHERE ({key}) IN"
+            f" (SELECT {key} FROM {table} WHERE {column} <= :before_ms LIMIT :limit)",
+        ),
     )
 
 

@@ -1,0 +1,55 @@
+"""What is looked up in the table of jobs has an index, however many of them wait."""
+
+from typing import Any
+
+import pytest
+
+from mainspring.kernel.call import SYSTEM
+from mainspring.kernel.table import Query, Sql, Statement
+from mainspring.runtime.jobs.admin import LIVE_BY_KEY, RUN_NOW
+from mainspring.runtime.retention import FORGET_DEAD_JOBS
+from mainspring.runtime.runtime import Runtime
+from mainspring.runtime.tables import RETRY_JOB, SNOOZE_JOB
+from tests.runtime import links
+
+WAITING = 2_000
+KEY = {"tenant": "main", "unique_key": "k7", "name": "links.rescan"}
+RUN = {"id": "job_x", "claim": 1, "run_at_ms": 1, "now_ms": 1, "error": "e"}
+
+
+class Explained(Query[tuple[Any, ...]]):
+    """A statement's plan, in its engine's own words."""
+
+    def __init__(self, statement: Sql) -> None:
+        super().__init__("test.explained", "SELECT 1", tuple)
+        self.sql.sqlite = f"EXPLAIN QUERY PLAN {statement.sqlite}"
+        self.sql.postgres = f"EXPLAIN {statement.postgres}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "values", "index"),
+    [
+        (RUN_NOW.sql, {**KEY, "now_ms": 1}, "jobs_unique"),
+        (LIVE_BY_KEY.sql, KEY, "jobs_unique"),
+        (RETRY_JOB.sql, RUN, "jobs_unique"),
+        (SNOOZE_JOB.sql, RUN, "jobs_unique"),
+        (FORGET_DEAD_JOBS.sql, {"before_ms": 1, "limit": 10}, "jobs_buried"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Sql) else "",
+)
+async def test_it_scans_no_jobs_that_wait(
+    runtime: Runtime, statement: Sql, values: dict[str, object], index: str
+) -> None:
+    at_ms = 4_000_000_000_000
+    for first in range(0, WAITING, 500):
+        call = runtime.dispatcher.call(SYSTEM, request_id="req_1")
+        for number in range(first, first + 500):
+            later = links.rescan.configure(run_at_ms=at_ms, unique_key=f"k{number}")
+            call.enqueue(later, link_id="x")
+        await runtime.dispatcher.commit(call)
+    await runtime.database.commit([Statement("test.analyze", "ANALYZE jobs")()])
+    lines = await runtime.database.read(Explained(statement), statement.bind(values))
+    plan = "\n".join(str(line[-1]) for line in lines)
+    assert index in plan
+    for scan in ("SCAN jobs", "SCAN other", "Seq Scan", "jobs_scheduled"):
+        assert scan not in plan
