@@ -1,6 +1,7 @@
 """What is PostgreSQL's own: batches across callers, broken connections, notifications."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -25,7 +26,7 @@ from mainspring.testing.conformance.database.fixtures import (
 )
 from mainspring.testing.servers import PostgresServer, embedded_postgres
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 KILL_OTHERS = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -149,6 +150,49 @@ async def test_a_scan_cannot_write(database: PostgresDatabase) -> None:
     with pytest.raises(Unavailable):
         await database.read(writes, ())
     assert await database.read(THING_IDS, ()) == ["t"]
+
+
+async def test_processes_share_the_few_connections_a_server_has(
+    postgres_url: str, operator: asyncpg.Connection
+) -> None:
+    """Each has a few of its own; nobody is refused because another process has the others."""
+    role = f"few_{secrets.token_hex(4)}"
+    await operator.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 9")
+    await operator.execute(f"GRANT ALL ON SCHEMA public TO {role}")
+    url = postgres_url.replace("postgres@", f"{role}@")
+    processes = [PostgresDatabase(url) for _ in range(2)]
+    try:
+        for database in processes:
+            await database.open()
+        await processes[0].migrate("one", SCRIPT)
+        commits = [
+            processes[key % 2].commit([NOTES.insert(Note(f"n{key}", f"n{key}"))])
+            for key in range(100)
+        ]
+        reads = [
+            processes[at % 2].read(Query("slow", "SELECT 1 FROM pg_sleep(0.01)", int), ())
+            for at in range(100)
+        ]
+        scans = [
+            processes[at % 2].read(Query("scan", "SELECT 2", int, scans=True), ())
+            for at in range(20)
+        ]
+        alone = [
+            database.commit([GROW(id="nobody").expect(0, Taken)])
+            for database in processes
+            for _ in range(20)
+        ]
+        read = asyncio.gather(*reads, *scans)
+        assert await outcomes_of([*commits, *alone]) == [None] * 140
+        assert await read == [[1]] * 100 + [[2]] * 20
+        late = PostgresDatabase(url)
+        with pytest.raises(StartError, match="too many connections"):
+            await late.open()
+    finally:
+        for database in processes:
+            await database.close()
+        await operator.execute(f"DROP OWNED BY {role}")
+        await operator.execute(f"DROP ROLE {role}")
 
 
 # Broken connections

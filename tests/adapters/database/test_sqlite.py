@@ -18,7 +18,7 @@ from mainspring.testing.conformance.database.fixtures import (
     outcomes_of,
 )
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 DEFERRED = """
 CREATE TABLE parents (id text NOT NULL PRIMARY KEY);
 CREATE TABLE children (parent text NOT NULL REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED);

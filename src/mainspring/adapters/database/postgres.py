@@ -29,6 +29,7 @@ from mainspring.adapters.database.postgres_pool import (
     CommitLost,
     Connection,
     ConnectionPool,
+    Connections,
     PostgresTarget,
     is_lost,
     said,
@@ -89,16 +90,17 @@ class PostgresDatabase:
     def __init__(self, url: str, *, queue_max: int = COMMIT_QUEUE_MAX) -> None:
         self._target = PostgresTarget(url)
         self._queue_max = queue_max
-        self._readers = ConnectionPool(self._target, self._target.pool_size)
-        self._batches = ConnectionPool(self._target, LANES)
-        self._writers = ConnectionPool(self._target, WRITERS)
-        self._scanners = ConnectionPool(self._target, SCANNERS)
+        self._connections = Connections(self._target)
+        self._readers = ConnectionPool(self._connections, self._target.pool_size)
+        self._batches = ConnectionPool(self._connections, LANES)
+        self._writers = ConnectionPool(self._connections, WRITERS)
+        self._scanners = ConnectionPool(self._connections, SCANNERS)
         self._shares = Shares(SCANNERS)
         self._inserts = CommitLane(self._batches, self._settle)
         self._guarded = CommitLane(self._batches, self._settle)
         self._single: set[asyncio.Task[None]] = set()
-        self._announcer = Announcer(self._target)
-        self._listener = Listener(self._target, self._deliver, self._announcer.is_ours)
+        self._announcer = Announcer(ConnectionPool(self._connections, 1))
+        self._listener = Listener(self._target, self._deliver, self._connections.has_pid)
         self._listeners: list[Callable[[Wakes], None]] = []
         self._group_listeners: list[Callable[[int], None]] = []
         self._poster = Poster(self._target)
@@ -115,6 +117,11 @@ class PostgresDatabase:
     async def open(self) -> None:
         """Connect. Raises StartError."""
         self._version = await self._target.probe()
+        try:
+            self._connections.give_back(await self._connections.take())
+        except Unavailable as error:
+            why = said(error.__cause__ or error)
+            raise StartError(f"cannot connect to {self._target.shown}: {why}") from error
         self._inserts.start()
         self._guarded.start()
         if not self._target.pooler:
@@ -137,8 +144,7 @@ class PostgresDatabase:
         await asyncio.to_thread(self._poster.close)
         await self._announcer.stop()
         await self._listener.stop()
-        for pool in (self._readers, self._batches, self._writers, self._scanners):
-            await pool.close()
+        await self._connections.close()
 
     async def version(self) -> str:
         """Name and version of the server."""
@@ -344,7 +350,8 @@ class Poster:
     """A thread with a loop and a connection of its own, made by the first post."""
 
     def __init__(self, target: PostgresTarget) -> None:
-        self._pool = ConnectionPool(target, 1)
+        self._connections = Connections(target)
+        self._pool = ConnectionPool(self._connections, 1)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mainspring-poster")
         self._starting = threading.Lock()
@@ -379,4 +386,4 @@ class Poster:
     async def _finish(self) -> None:
         running = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*running, return_exceptions=True)
-        await self._pool.close()
+        await self._connections.close()

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -94,6 +95,7 @@ class PostgresTarget:
         self.probed = False
         self.outage = Outage("database")
         self.writes = Outage("database writes")
+        self._few_connections = False
         self.shown = f"{query.get('host') or parts.hostname or 'localhost'}{parts.path}"
 
     async def connect(self) -> Connection:
@@ -110,6 +112,17 @@ class PostgresTarget:
             max_cacheable_statement_size=STATEMENT_MAX_CHARS,
             server_settings=settings,
         )
+
+    def warn_of_few_connections(self) -> None:
+        """Say once that the server has fewer connections than this process would use."""
+        if not self._few_connections:
+            self._few_connections = True
+            log.warning(
+                "postgres_connections_few",
+                server=self.shown,
+                advice="calls wait for each other: raise max_connections, lower ?pool=N in "
+                "[database] url, or put a pooler in between",
+            )
 
     async def probe(self) -> str:
         """Connect once; return the server's version. Raises StartError.
@@ -148,23 +161,20 @@ class PostgresTarget:
         return f"PostgreSQL {shown}"
 
 
-class ConnectionPool:
-    """A bounded set of connections, made when needed, the one used last handed out first.
+class Connections:
+    """The open connections of a process, the one used last handed out first, whatever it was for.
 
-    When transactions deadlock, the pool lends one connection at a time, and then slowly more again:
-    finding a deadlock takes PostgreSQL a second, and taking turns takes none.
+    They are made when needed and kept. A server that has no more to give leaves the process with
+    those it has: whoever needs one waits until another is done with it.
     """
 
     def __init__(
-        self, target: PostgresTarget, size: int, *, jitter: Callable[[], float] = random.random
+        self, target: PostgresTarget, *, jitter: Callable[[], float] = random.random
     ) -> None:
-        self._target = target
-        self._size = size
-        self._jitter = jitter
-        self._limit = float(size)
-        self._lent = 0
+        self.target = target
+        self.jitter = jitter
         self._idle: list[Connection] = []
-        self._waiters = Line()
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._pids: dict[Connection, int] = {}
         self._failures = 0
         self._retry_at_s = 0.0
@@ -174,6 +184,111 @@ class ConnectionPool:
         """Tell whether a server process serves one of these connections."""
         return pid in self._pids.values()
 
+    async def take(self) -> Connection:
+        """Take a connection, a new one where none is idle. Raises Unavailable."""
+        while True:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_closed():
+                    return connection
+                self.cut(connection)
+            try:
+                return await self._connect()
+            except asyncpg.TooManyConnectionsError:
+                self.target.warn_of_few_connections()
+                if (handed := await self._next()) is not None:
+                    return handed
+
+    def give_back(self, connection: Connection) -> None:
+        """Take a connection back; one that is closed, or still in a transaction, is dropped."""
+        if self._closed or connection.is_closed() or connection.is_in_transaction():
+            self.cut(connection)
+        elif not self._hand(connection):
+            self._idle.append(connection)
+
+    def cut(self, connection: Connection) -> None:
+        """Drop a connection that cannot be trusted any more; another may be made in its place."""
+        connection.terminate()
+        self._pids.pop(connection, None)
+        self._hand(None)
+
+    def cut_idle(self) -> None:
+        """Drop those that nobody uses."""
+        while self._idle:
+            self.cut(self._idle.pop())
+
+    async def close(self) -> None:
+        """Close the idle ones; those that are lent close when they come back."""
+        self._closed = True
+        while self._idle:
+            connection = self._idle.pop()
+            self._pids.pop(connection, None)
+            await close(connection)
+
+    def _hand(self, connection: Connection | None) -> bool:
+        """Pass a connection, or the place of one, to who has waited longest."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return True
+        return False
+
+    async def _next(self) -> Connection | None:
+        """Wait for another's connection, or for its place. Raises Unavailable."""
+        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(WAIT_TIMEOUT_S):
+                return await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled():
+                handed = waiter.result()
+                if handed is None:
+                    self._hand(None)
+                else:
+                    self.give_back(handed)
+            waiter.cancel()
+            if isinstance(error, TimeoutError):
+                raise Unavailable("no database connection is free", retry_after_s=1) from None
+            raise
+
+    async def _connect(self) -> Connection:
+        """Make one. Raises Unavailable; TooManyConnectionsError where others can be waited for."""
+        loop = asyncio.get_running_loop()
+        if (wait_s := self._retry_at_s - loop.time()) > 0:
+            raise Unavailable("the database cannot be reached", retry_after_s=round(wait_s, 3))
+        try:
+            connection = await self.target.connect()
+        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if isinstance(error, asyncpg.TooManyConnectionsError) and self._pids:
+                raise
+            delay_s = retry_delay_s(self._failures, self.jitter())
+            self._failures += 1
+            self._retry_at_s = loop.time() + delay_s
+            self.target.outage.failed(said(error))
+            raise Unavailable("the database cannot be reached", retry_after_s=1) from error
+        self._failures = 0
+        self.target.outage.worked()
+        self._pids[connection] = connection.get_server_pid()
+        return connection
+
+
+class ConnectionPool:
+    """How many connections one kind of work may use at once.
+
+    When transactions deadlock, the pool lends one connection at a time, and then slowly more again:
+    finding a deadlock takes PostgreSQL a second, and taking turns takes none.
+    """
+
+    def __init__(self, connections: Connections, size: int) -> None:
+        self._connections = connections
+        self._target = connections.target
+        self._size = size
+        self._limit = float(size)
+        self._lent = 0
+        self._waiters = Line()
+
     async def acquire(self) -> Connection:
         """Take a connection. Raises Unavailable when there is none to be had in time."""
         if self._lent < int(self._limit):
@@ -181,27 +296,19 @@ class ConnectionPool:
         else:
             await self._wait_for_turn()
         try:
-            while self._idle:
-                connection = self._idle.pop()
-                if not connection.is_closed():
-                    return connection
-                self._cut(connection)
-            return await self._connect()
+            return await self._connections.take()
         except BaseException:
             self._end_turn()
             raise
 
     def release(self, connection: Connection) -> None:
-        """Give a connection back; one that is closed, or still in a transaction, is dropped."""
-        if self._closed or connection.is_closed() or connection.is_in_transaction():
-            self._cut(connection)
-        else:
-            self._idle.append(connection)
+        """Give a connection back."""
+        self._connections.give_back(connection)
         self._end_turn()
 
     def drop(self, connection: Connection) -> None:
         """Cut a connection that cannot be trusted any more."""
-        self._cut(connection)
+        self._connections.cut(connection)
         self._end_turn()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -223,7 +330,7 @@ class ConnectionPool:
                 if isinstance(error, CANNOT_WRITE):
                     self._target.writes.failed(said(error))
                 if is_lost(error):
-                    self._cut_idle()  # they reached the same server
+                    self._connections.cut_idle()  # they reached the same server
                     self.drop(connection)
                 else:
                     self.release(connection)
@@ -236,7 +343,7 @@ class ConnectionPool:
                 self.release(connection)
                 return result
             pause_s = min(RETRY_FIRST_S * 2**attempt, RETRY_MAX_S)
-            await asyncio.sleep(pause_s * (0.5 + self._jitter()))
+            await asyncio.sleep(pause_s * (0.5 + self._connections.jitter()))
         raise AssertionError("the last attempt returns or raises")
 
     async def fetch(self, connection: Connection, sql: str, values: Sequence[Any]) -> list[Any]:
@@ -247,14 +354,6 @@ class ConnectionPool:
         # Parsing and running are two exchanges: a pooler keeps them together in a transaction.
         async with transaction(connection):
             return list(await connection.fetch(sql, *values))
-
-    async def close(self) -> None:
-        """Close the idle connections; those that are lent close when they come back."""
-        self._closed = True
-        while self._idle:
-            connection = self._idle.pop()
-            self._pids.pop(connection, None)
-            await close(connection)
 
     async def _wait_for_turn(self) -> None:
         turn = self._waiters.join(current_account())
@@ -275,31 +374,6 @@ class ConnectionPool:
         while self._lent < int(self._limit) and (found := self._waiters.next()) is not None:
             self._lent += 1
             found[1].set_result(None)
-
-    async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
-        if (wait_s := self._retry_at_s - loop.time()) > 0:
-            raise Unavailable("the database cannot be reached", retry_after_s=round(wait_s, 3))
-        try:
-            connection = await self._target.connect()
-        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            delay_s = retry_delay_s(self._failures, self._jitter())
-            self._failures += 1
-            self._retry_at_s = loop.time() + delay_s
-            self._target.outage.failed(said(error))
-            raise Unavailable("the database cannot be reached", retry_after_s=1) from error
-        self._failures = 0
-        self._target.outage.worked()
-        self._pids[connection] = connection.get_server_pid()
-        return connection
-
-    def _cut_idle(self) -> None:
-        while self._idle:
-            self._cut(self._idle.pop())
-
-    def _cut(self, connection: Connection) -> None:
-        connection.terminate()
-        self._pids.pop(connection, None)
 
 
 def retry_delay_s(failures: int, noise: float = 1.0) -> float:

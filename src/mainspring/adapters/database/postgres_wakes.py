@@ -37,14 +37,10 @@ class Announcer:
     dies before it has told leaves the others to look for themselves, as they do every few seconds.
     """
 
-    def __init__(self, target: PostgresTarget) -> None:
-        self._pool = ConnectionPool(target, 1)
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
         self._waiting: set[Channel] = set()
         self._task: asyncio.Task[None] | None = None
-
-    def is_ours(self, pid: int) -> bool:
-        """Tell whether a server process serves this announcer."""
-        return self._pool.has_pid(pid)
 
     def tell(self, wakes: Wakes) -> None:
         """Send what other processes care about, soon. Never raises."""
@@ -53,11 +49,10 @@ class Announcer:
             self._task = asyncio.create_task(self._send(), name="wake announcer")
 
     async def stop(self) -> None:
-        """Send what waits, unless the server is away, and disconnect."""
+        """Send what waits, unless the server is away."""
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT_S)
             self._task.cancel()
-        await self._pool.close()
 
     async def _send(self) -> None:
         failures = 0

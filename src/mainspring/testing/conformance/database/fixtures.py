@@ -12,7 +12,7 @@ from mainspring.kernel.table import Query, Statement, Table
 from mainspring.ports.database import Database, Wakes
 
 Opener = Callable[[], Awaitable[Database]]
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 E = TypeVar("E", bound=BaseException)
 
 
