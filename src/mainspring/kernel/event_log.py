@@ -16,6 +16,7 @@ from mainspring.kernel.table import Rows
 
 CHUNK_EVENTS = 256  # events in one read, at most
 CHUNK_EVENTS_FIRST = 32
+SCANNED_BYTES_MAX = 32 << 20  # of bodies in one scan, found or passed by
 TYPES_SUGGESTED_MAX = 5
 ID_CHARS = 12  # of the database's id: enough to tell logs apart
 
@@ -107,8 +108,8 @@ class LogPositions(Protocol):
 class EventLog(Protocol):
     """The event log of one database, to read. Handlers reach it with ``call.use``.
 
-    Offsets grow in the order of the log. It shows everything: what a caller may have of it,
-    ``Visibility`` says.
+    Offsets grow in the order of the log, and every read of a chunk lets others run first. It shows
+    everything: what a caller may have of it, ``Visibility`` says.
     """
 
     @property
@@ -209,16 +210,19 @@ async def scan(
 ) -> Slice[E]:
     """Find up to ``limit`` wanted entries after ``after``, reading at most ``scanned_max``.
 
-    Of what is wanted, ``shown`` says what the reader may have.
+    Of what is wanted, ``shown`` says what the reader may have. It stops after the chunk that comes
+    to SCANNED_BYTES_MAX too, however little it found.
     """
     found: list[E] = []
     found_bytes = 0
     position = after
     count = CHUNK_EVENTS_FIRST
-    while scanned_max > 0:
+    bytes_left = SCANNED_BYTES_MAX
+    while scanned_max > 0 and bytes_left > 0:
         count = min(count, scanned_max)
         entries = await source(position, count)
         for entry in entries.items:
+            bytes_left -= len(entry.body)
             if wanted(entry) and (shown is None or await shown(entry)):
                 found_bytes += len(entry.body.encode())
                 if found and found_bytes > PAGE_BYTES_MAX:

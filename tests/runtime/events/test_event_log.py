@@ -1,8 +1,10 @@
 """Reading the log by its order."""
 
+import asyncio
+
 import pytest
 
-from mainspring.kernel.event_log import scan
+from mainspring.kernel.event_log import SCANNED_BYTES_MAX, scan
 from mainspring.runtime.events.event_log import StoredLog
 from mainspring.runtime.events.log_bus import LogBus
 from mainspring.runtime.events.reader import SharedReader
@@ -19,13 +21,15 @@ class Log:
         self.database = database
         self.stored = StoredLog(database, SharedReader(LogBus(database, Notifier())))
 
-    async def append(self, count):
+    async def append(self, count, body="{}"):
         rows = [
-            EventRow(f"evt_{i:09}", "main", "tests.thing.happened", "x", 0, b"", "{}")
+            EventRow(f"evt_{i:09}", "main", "tests.thing.happened", "x", 0, b"", body)
             for i in range(count)
         ]
         await self.database.commit([EVENTS.insert(row) for row in rows])
-        await Sequencer(self.database, Notifier()).sequence()
+        sequencer = Sequencer(self.database, Notifier())
+        while await sequencer.sequence():
+            pass
 
 
 @pytest.fixture
@@ -48,6 +52,46 @@ async def test_a_scan_finds_what_is_wanted_and_says_how_far_it_read(log):
     assert ([e.seq for e in found.entries], found.position, found.at_end) == (
         [70, 80, 90, 100], 100, True,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["scan", "follow"])
+async def test_who_wants_nothing_of_a_long_log_lets_others_run(log, how):
+    """Also where a read waits for nothing: one reader would stop the whole process."""
+    await log.append(3_000)
+    met, turns = [], 0
+
+    def wanted(event):
+        met.append(event.offset)
+        return False
+
+    async def read():
+        if how == "scan":
+            await scan(log.stored.events_after, 0, limit=1, scanned_max=9_999, wanted=wanted)
+        else:
+            await anext(log.stored.follow(0, wanted))
+
+    reading = asyncio.create_task(read())
+    async with asyncio.timeout(60):
+        while not met or met[-1] < 3_000:
+            await asyncio.sleep(0)
+            turns += 1
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert met == list(range(1, 3_001))
+    assert turns > 10
+
+
+async def test_a_scan_is_bounded_in_bytes_of_what_it_passes_by(log):
+    await log.append(40, "x" * 900_000)
+    found = await scan(
+        log.stored.events_after, 0, limit=1, scanned_max=9_999, wanted=lambda event: False
+    )
+    assert (found.entries, found.at_end) == ([], False)
+    assert SCANNED_BYTES_MAX <= found.position * 900_000 < SCANNED_BYTES_MAX + (2 << 20)
+    found = await scan(
+        log.stored.events_after, found.position, limit=9, scanned_max=99, wanted=lambda event: True
+    )
+    assert found.position > 36
 
 
 async def test_places_and_one_event_by_id(log):

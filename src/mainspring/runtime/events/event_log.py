@@ -1,5 +1,6 @@
 """The event log of a database, read for services: what fills ``EventLog``, with its SQL."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 import msgspec
@@ -75,6 +76,7 @@ class StoredLog:
 
     async def events_after(self, offset: int, limit: int) -> Rows[BusEvent]:
         """Return the next events: a chunk of them."""
+        await _let_others_run()
         return await self._reader.bus.read(PARTITION, offset, limit, CHUNK_BYTES)
 
     async def follow(
@@ -82,11 +84,16 @@ class StoredLog:
     ) -> AsyncGenerator[Sequence[BusEvent], None]:
         """Yield wanted events from an offset on, and wait for more at the end."""
         window = self._reader.window(PARTITION)
+
+        async def after(position: int, limit: int) -> Rows[BusEvent]:
+            await _let_others_run()
+            return await window.after(position, limit)
+
         with window.listen() as signal:
             while True:
                 signal.clear()
                 found = await scan(
-                    window.after,
+                    after,
                     offset,
                     limit=FOLLOW_EVENTS,
                     scanned_max=FOLLOW_SCANNED_MAX,
@@ -107,6 +114,7 @@ class StoredLog:
 
     async def events_made(self, after: str, before: str, limit: int) -> Rows[BusEvent]:
         """Return placed events with ids between two, in the order of their ids."""
+        await _let_others_run()
         values = (after, before, limit + 1)
         rows = await self._database.page(_EVENTS_MADE, values, CHUNK_BYTES)
         events = [bus_event(*row) for row in rows.items[:limit]]
@@ -124,9 +132,15 @@ class StoredLog:
 
     async def entries_after(self, offset: int, limit: int) -> Rows[LogEntry]:
         """Return the next events as they were hashed, gapless: a chunk of them."""
+        await _let_others_run()
         rows = await self._database.page(_ENTRIES_AFTER, (offset, limit + 1), CHUNK_BYTES)
         return rows if len(rows.items) <= limit else Rows(rows.items[:limit], more=True)
 
     def tree(self) -> Tree:
         """Return the Merkle tree over the log, for one request or pass."""
         return Tree(self._database)
+
+
+async def _let_others_run() -> None:
+    """Suspend once: where no read waits for anything, a long log would stop the whole process."""
+    await asyncio.sleep(0)
