@@ -7,6 +7,7 @@ import pytest
 
 from mainspring.kernel import merkle
 from mainspring.kernel.table import Statement
+from mainspring.runtime.audit import merkle_store
 from mainspring.runtime.audit.merkle_store import BLOCK_HASHES, LogDamaged, Tree
 from mainspring.runtime.events.sequencer import Sequencer
 from mainspring.runtime.migrate import migrate
@@ -99,6 +100,33 @@ async def test_a_proof_reads_two_blocks_for_each_level(database):
     assert path[-1] == merkle.root_of(nodes[BLOCK_HASHES:])
     assert counting.rows <= 5 * BLOCK_HASHES + 10
     assert counting.commits == 1
+
+
+class Together(Counting):
+    """One whose first reads are answered once so many have come."""
+
+    def __init__(self, database, readers):
+        super().__init__(database)
+        self._barrier = asyncio.Barrier(readers)
+        self._left = readers
+
+    async def read(self, query, values):
+        if self._left:
+            self._left -= 1
+            await self._barrier.wait()
+        return await super().read(query, values)
+
+
+async def test_readers_that_come_together_hold_no_more_than_one_by_one(database, monkeypatch):
+    monkeypatch.setattr(merkle_store, "BLOCKS_HELD_MAX", 2)
+    await append(database, 0, 200)
+    sizes = range(101, 107)  # each is read as a block of its own
+    counting = Together(database, len(sizes))
+    tree = Tree(counting)
+    together = await asyncio.gather(*(tree.inclusion(0, size) for size in sizes))
+    counting.rows = 0
+    assert [await tree.inclusion(0, size) for size in sizes] == together
+    assert counting.rows >= 100 * (len(sizes) - 2)  # what is not held is read again
 
 
 async def test_growth_is_idempotent_and_survives_losing_its_nodes(database):

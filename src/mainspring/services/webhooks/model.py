@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from mainspring import Envelope, Invalid
+from mainspring import Envelope, Invalid, LruCache
 from mainspring.cel import Program, compile_cel
 from mainspring.cel.event import EVENT_NAMES
 from mainspring.kernel.service import pattern_covers
@@ -88,7 +88,7 @@ class Routes:
     def __init__(self, rows: Sequence[RouteRow]) -> None:
         self.settled = all(row.since_seq is not None for row in rows)
         self._routes = [route for row in rows if (route := _route(row)) is not None]
-        self._by_type: dict[str, Sequence[EventRoute]] = {}
+        self._by_type: LruCache[str, Sequence[EventRoute]] = LruCache(TYPES_REMEMBERED_MAX)
 
     def wanting(self, event: Envelope) -> list[EventRoute]:
         """Return the endpoints whose types and filter take this event.
@@ -102,8 +102,7 @@ class Routes:
                 for route in self._routes
                 if any(pattern_covers(pattern, event.type) for pattern in route.patterns)
             ]
-            if len(self._by_type) < TYPES_REMEMBERED_MAX:
-                self._by_type[event.type] = routes
+            self._by_type.put(event.type, routes)
         if not routes:
             return []
         record: Mapping[str, object] | None = None
