@@ -14,7 +14,13 @@ import pytest
 
 from tests import tidy_rules as rules
 from tests.tidy_rules import Finding, Rule, Source
-from tests.tree_rules import TREE_RULES, TreeRule, nothing_is_dead, one_class_has_a_name
+from tests.tree_rules import (
+    TREE_RULES,
+    TreeRule,
+    nothing_is_dead,
+    nothing_private_is_tested,
+    one_class_has_a_name,
+)
 
 ROOT = Path(__file__).parents[1]
 CODE = ("src", "tests", "benchmarks", "examples")
@@ -542,6 +548,25 @@ TREE_EXAMPLES: list[tuple[TreeRule, dict[str, str], bool]] = [
     (one_class_has_a_name, {SRC: "class _Lane: ...", STORE: "class _Lane: ..."}, True),
     (one_class_has_a_name, {SRC: "class Lane: ...", TEST: "class Lane: ..."}, True),
     (one_class_has_a_name, {SRC: "Lane = str", STORE: "Lane = str"}, True),
+    (
+        nothing_private_is_tested,
+        {SRC: "class A:\n def __init__(self): self._b = 1", TEST: "A()._replace(b=1)\nA().b"},
+        True,
+    ),
+    (
+        nothing_private_is_tested,
+        {SRC: "def _b(): ...", TEST: "class C:\n def _b(self): self._b()\nC()._b()"},
+        True,
+    ),
+    *(
+        (nothing_private_is_tested, {SRC: defined, TEST: touched}, False)
+        for defined, touched in (
+            ("class A:\n def __init__(self): self._b = 1", "A()._b"),
+            ("class A:\n def _b(self): ...", "monkeypatch.setattr(A, '_b', None)"),
+            ("def _b(): ...", "from mainspring.x import _b"),
+            ("_b = 1", "monkeypatch.setattr('mainspring.x._b', 2)"),
+        )
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ As in ``tidy_rules``, ``test_tidy.py`` shows each a tree to accept and one to re
 """
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -97,4 +98,48 @@ def one_class_has_a_name(sources: Sequence[Source]) -> Iterator[Finding]:
                 yield Finding(source.path, node.lineno, f"{name} is a class of {where} already")
 
 
-TREE_RULES: tuple[TreeRule, ...] = (nothing_is_dead, one_class_has_a_name)
+def nothing_private_is_tested(sources: Sequence[Source]) -> Iterator[Finding]:
+    """A test looks at what ``src`` makes public: what can be observed, or a seam that is right.
+
+    A private name that the test's own file defines is its own.
+    """
+    private = {name for source in sources if source.shipped for name in _private_names(source)}
+    for source in sources:
+        if source.parts[0] != "tests":
+            continue
+        foreign = private - _private_names(source)
+        for node in ast.walk(source.tree):
+            for name in sorted(_touched(node) & foreign):
+                yield Finding(source.path, node.lineno, f"{name} is private to src")
+
+
+def _private_names(source: Source) -> set[str]:
+    """Every private name that a file defines: functions, classes, variables, attributes of self."""
+    names: set[str] = set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, _DEFINED):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and dotted(node.value) == "self":
+            names.add(node.attr)
+    return {name for name in names if re.fullmatch(r"_[^_]\w*", name)}
+
+
+def _touched(node: ast.AST) -> set[str]:
+    """Name what is reached into: an attribute, an import, a name that is patched."""
+    if isinstance(node, ast.Attribute):
+        return set() if dotted(node.value) in ("self", "cls") else {node.attr}
+    if isinstance(node, ast.ImportFrom):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.Call) and dotted(node.func).endswith(("getattr", "setattr")):
+        texts = [a.value for a in node.args[:2] if isinstance(a, ast.Constant)]
+        return {text.rpartition(".")[2] for text in texts if isinstance(text, str)}
+    return set()
+
+
+TREE_RULES: tuple[TreeRule, ...] = (
+    nothing_is_dead,
+    one_class_has_a_name,
+    nothing_private_is_tested,
+)

@@ -43,7 +43,7 @@ from mainspring.runtime import identity
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.retention import RetentionSettings
-from mainspring.runtime.runtime import Runtime
+from mainspring.runtime.runtime import Runtime, Through
 from mainspring.services import audit, events, jobs, records, users, webhooks
 from mainspring.services.users.admin import ensure_admin_key, new_key, settle_addresses
 from mainspring.settings import (
@@ -210,15 +210,16 @@ async def build(
     entropy: Entropy | None = None,
     sockets: Sequence[socket.socket] = (),
     ports: Mapping[type, Any] | None = None,
+    through: Through | None = None,
 ) -> "Instance":
     """Put a platform together; nothing runs yet. Raises StartError.
 
     ``sockets`` that listen already are served instead of the address in the settings. ``ports``
-    are taken instead of what the settings name, or of what services provide.
+    are taken instead of what the settings name, or of what services provide. ``through`` is what
+    calls go through to the owners of their operations.
     """
-    return Instance(
-        settings, user_app, clock or SystemClock(), entropy or SystemEntropy(), sockets, ports or {}
-    )
+    clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
+    return Instance(settings, user_app, clock, entropy, sockets, ports or {}, through)
 
 
 class Instance:
@@ -232,6 +233,7 @@ class Instance:
         entropy: Entropy,
         sockets: Sequence[socket.socket],
         ports: Mapping[type, Any],
+        through: Through | None,
     ) -> None:
         server = settings.of(ServerSettings)
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
@@ -249,10 +251,7 @@ class Instance:
         self.blobs: Blobs = filled[Blobs]
         self.bus: Bus | None = filled.get(Bus)
         self.sealer = FieldEncryption(self.database, self.keyring, entropy, clock)
-        resources: dict[type, Any] = {
-            **{type(section): section for section in settings.sections.values()},
-            **filled,
-        }
+        resources: dict[type, Any] = {**{type(s): s for s in settings.sections.values()}, **filled}
         self.runtime = Runtime(
             self.database,
             services_of(user_app),
@@ -267,6 +266,7 @@ class Instance:
             idempotency_required=server.idempotency_required,
             bus=self.bus,
             role=self.role,
+            through=through,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
         self.gateway = Gateway(

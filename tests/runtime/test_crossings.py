@@ -2,7 +2,6 @@
 
 import asyncio
 
-import msgspec
 import pytest
 
 from mainspring.kernel.call import SYSTEM, Call, Transaction
@@ -18,6 +17,7 @@ from mainspring.testing.clock import FakeClock
 from tests.runtime import links
 from tests.runtime.invoke.test_dispatcher import EVENT_COUNT, count, key, new_link, run
 from tests.runtime.jobs.test_workers import DEADLINE_S, HITS, enqueue, jobs_in, until
+from tests.runtime.slow import ThingHappened, slow
 
 ADD_HIT = Statement("test.add_hit", "INSERT INTO links_hits (id, link) VALUES (:id, :link)")
 TOUCH = Statement("test.touch", "UPDATE links_links SET hits = hits WHERE id = :id")
@@ -123,7 +123,7 @@ async def test_a_cancelled_job_that_is_retried_while_it_runs_keeps_no_slot(
         for _ in range(2):
             job = await claim(runtime)
             await slots.acquire()
-            workers._run_in_background("bulk", job, slots)
+            workers.run_in_background("bulk", job, slots)
             await started.acquire()
             await runtime.database.commit([again()])
         await runtime.database.commit([runs()])
@@ -141,7 +141,7 @@ async def test_only_what_runs_keeps_its_lease(runtime: Runtime, clock: FakeClock
     runs, lost = await claim(runtime), await claim(runtime)
     clock.move(60)
     call = runtime.dispatcher.call(SYSTEM, request_id=runs.id, attempt=1)
-    await runtime.database.commit(runtime.workers._renewal([(runs, call)]))
+    await runtime.database.commit(runtime.workers.renewal([(runs, call)]))
     leases = [(await runtime.database.read(LEASE, (job.id,)))[0] for job in (runs, lost)]
     assert leases[0] > clock.now_ms() > leases[1]
 
@@ -158,7 +158,7 @@ async def test_a_process_that_slept_takes_no_job_from_itself(
     await enqueue(runtime, job_of(runtime, probe))
     slots = asyncio.Semaphore(0)
     await runtime.workers.leases.take_back_expired()
-    runtime.workers._run_in_background("bulk", await claim(runtime), slots)
+    runtime.workers.run_in_background("bulk", await claim(runtime), slots)
     async with asyncio.timeout(DEADLINE_S):
         await started.wait()
         clock.move(60)
@@ -262,23 +262,18 @@ async def test_a_job_is_remembered_for_a_day_after_its_end(
 # Consumers and schedules
 
 
+@pytest.mark.parametrize("services", [[slow]])
 async def test_an_event_whose_handler_hangs_is_set_aside(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hang(call: Call, event: links.LinkCreated) -> None:
-        await asyncio.Event().wait()
-
-    await runtime.consumer_runner.start()
-    await runtime.consumer_runner.stop()
-    await new_link(runtime)
-    if runtime.database.dialect == "postgres":
-        await runtime.sequencer.sequence()
     monkeypatch.setattr("mainspring.runtime.events.consumer_runner.HANDLE_TIMEOUT_S", 0.001)
-    counting = runtime.registry.consumers["links.count"]
-    hanging = msgspec.structs.replace(counting, handler=hang)
-    runtime.consumer_runner._consumers = [hanging]
+    await runtime.prepare()
+    call = runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    call.emit(ThingHappened("one"))
+    await runtime.dispatcher.commit(call)
+    await runtime.sequencer.sequence()
     assert await runtime.consumer_runner.run_due() == 1
-    assert [job.name for job in await jobs_in(runtime, "ready")] == ["links.count.again"]
+    assert [job.name for job in await jobs_in(runtime, "scheduled")] == ["slow.hang.again"]
 
 
 async def test_a_schedule_without_a_moment_is_named_at_the_start(runtime: Runtime) -> None:

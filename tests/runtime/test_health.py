@@ -6,12 +6,14 @@ from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 import structlog
 
 from mainspring.adapters import outage
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.outage import Outage
+from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.errors import Unavailable
 from mainspring.ports.database import Database
 from mainspring.runtime import supervisor
@@ -20,7 +22,8 @@ from mainspring.runtime.health import ASK_EVERY_S, DISK_FREE_BYTES_MIN, Health
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.testing.clock import FakeClock
-from tests.runtime.invoke.test_dispatcher import new_link
+from tests.runtime.jobs.test_workers import DEADLINE_S
+from tests.runtime.slow import Called, ThingHappened, slow
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -67,7 +70,9 @@ async def test_those_who_ask_often_write_little(runtime: Runtime, database: Data
 async def test_a_file_that_may_not_be_written_is_named(tmp_path: Path, clock: FakeClock) -> None:
     database = SqliteDatabase(tmp_path / "mainspring.db")
     await database.open()
-    database._writer.connection.execute("PRAGMA query_only = ON")
+    for connection in apsw.connections():
+        if Path(connection.filename) == tmp_path / "mainspring.db":
+            connection.execute("PRAGMA query_only = ON")
     assert await Health(database, clock, list).failing() != []
     await database.close()
 
@@ -85,13 +90,18 @@ async def test_a_full_disk_is_named(
     assert await health.failing() == []
 
 
+@pytest.mark.parametrize("services", [[slow]])
 async def test_a_consumer_that_stands_still_is_named(runtime: Runtime, clock: FakeClock) -> None:
     await runtime.start()
-    await new_link(runtime)
-    runtime.consumer_runner._moved_s["links.count"] = clock.monotonic_s()
+    call = runtime.dispatcher.call(SYSTEM, request_id="req_1")
+    call.emit(ThingHappened("one"))
+    await runtime.dispatcher.commit(call)
+    async with asyncio.timeout(DEADLINE_S):
+        await runtime.resources[Called].wait()
+    assert runtime.consumer_runner.failing() == []
     clock.move(STUCK_S + 1)
     assert [line.partition(":")[0] for line in runtime.consumer_runner.failing()] == [
-        "consumer links.count"
+        "consumer slow.hang"
     ]
     await runtime.stop(1.0)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,10 @@ CONCURRENCY = {
 }  # fmt: skip
 
 
+# What every call goes through on its way to its owner, in front of whom it is given.
+Through = Callable[[Invoker, Clock], Invoker]
+
+
 class Round(msgspec.Struct, frozen=True):
     """What ``run_due`` did: batches given to consumers, attempts of jobs.
 
@@ -75,7 +79,8 @@ class Runtime:
     """Dispatcher, consumer runner, workers, scheduler and sequencer over one open database.
 
     ``resources`` are what handlers reach with ``call.use``: ports and settings by their type. They
-    go before what services provide. ``role`` says what ``start`` sets in motion.
+    go before what services provide. ``role`` says what ``start`` sets in motion. ``owner`` stands
+    behind the invoker, whatever calls go through.
     """
 
     def __init__(
@@ -94,12 +99,12 @@ class Runtime:
         idempotency_required: bool = False,
         bus: Bus | None = None,
         role: ProcessRole = ProcessRole.ALL,
+        through: Through | None = None,
     ) -> None:
         self.database, self._role = database, role
         self.clock, self.entropy = clock or SystemClock(), entropy or SystemEntropy()
-        self.registry = Registry(services)
+        self.registry, self.board = Registry(services), Notifier()
         self.ids = IdMaker(self.clock, self.entropy)
-        self.board = Notifier()
         database.on_wake(self.board.wake)
         self.reader = SharedReader(LogBus(database, self.board))
         self.event_log: EventLog = StoredLog(database, self.reader)
@@ -122,22 +127,22 @@ class Runtime:
             Telemetry: telemetry,
         }
         context = self._context()
-        own = [context.requests, *self.consumer_retry.jobs.values()]
-        self.jobs = {**self.registry.jobs, **{job.name: job for job in own if job is not None}}
+        ours = [context.requests, *self.consumer_retry.jobs.values()]
+        self.jobs = {**self.registry.jobs, **{job.name: job for job in ours if job is not None}}
         self.metrics = metrics = Metrics(telemetry)
         metrics.declare(self.registry.services.values())
         self.measures = MeasureBuffer(database, self.board, telemetry)
         self.dispatcher = Dispatcher(
             database, context, self.clock, keyring, sealer, metrics, self.measures)  # fmt: skip
-        self.invoker = context.invoker = self._local(keyring, metrics, idempotency_required)
+        self.owner = own = self._local(keyring, metrics, idempotency_required)
+        self.invoker = context.invoker = through(own, self.clock) if through else own
         self.consumer_runner = ConsumerRunner(
             database, self.dispatcher, self.consumer_retry, consumers, followed, self.clock,
             cursors=cursors,
         )  # fmt: skip
         time = self._database_clock()
         self.workers = self._workers(concurrency or {}, time)
-        lags = self.consumer_runner.lags
-        watch(metrics, database, queues=self.workers.stats, consumer_lags=lags)
+        watch(metrics, database, queues=self.workers.stats, consumer_lags=self.consumer_runner.lags)
         self.resources[JobAdmin] = StoredJobs(self.registry, self.workers)
         declared = [each for s in self.registry.services.values() for each in s.resources]
         self._provided = make_all(declared, self.resources)
@@ -198,7 +203,7 @@ class Runtime:
             except ValueError as error:
                 raise StartError(f"job {name}: its rate by the settings: {error}") from None
 
-    def _local(self, keyring: Keyring, metrics: Metrics, key_required: bool) -> Invoker:
+    def _local(self, keyring: Keyring, metrics: Metrics, key_required: bool) -> LocalInvoker:
         return LocalInvoker(
             self.registry.operations.values(),
             self.dispatcher,

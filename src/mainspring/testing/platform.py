@@ -41,6 +41,7 @@ from mainspring.settings import Flag, HttpClientSettings, load
 from mainspring.testing.client import Client, HttpAnswer, Send, in_process
 from mainspring.testing.clock import START_MS, FakeClock, SeededEntropy
 from mainspring.testing.databases import fresh_database
+from mainspring.testing.encoding import EncodingInvoker
 from mainspring.testing.outgoing import Outgoing
 from mainspring.testing.servers import PostgresServer
 
@@ -122,7 +123,8 @@ class Platform:
     of the environment is read, and limits are lifted unless set here. ``start`` is the time when it
     begins. ``ports`` fill a port by other means than the test's own. With ``sockets`` HTTP goes
     over a real socket on loopback, at ``url``; without them the app is called in process. With
-    ``running`` jobs and consumers run by themselves and side by side, as in production.
+    ``running`` jobs and consumers run by themselves and side by side, as in production. With
+    ``encoded`` each call goes to the owner of its operation as bytes, as to another process.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Platform:
         ports: Mapping[type, Any] | None = None,
         sockets: bool = False,
         running: bool = False,
+        encoded: bool = False,
     ) -> None:
         self.user_app = app
         self._where = database
@@ -143,6 +146,7 @@ class Platform:
         self._ports = dict(ports or {})
         self._sockets = sockets
         self._running = running
+        self._through = EncodingInvoker if encoded else None
         self._stack = AsyncExitStack()
         self._failed: list[Failed] = []
         self._entropy = SeededEntropy(seed)
@@ -189,7 +193,12 @@ class Platform:
         }
         await self._filled[Keyring].open()  # a start would miss it where there is a schema
         self.app: Instance = await build(
-            settings, self.user_app, clock=self.clock, entropy=self._entropy, ports=self._filled
+            settings,
+            self.user_app,
+            clock=self.clock,
+            entropy=self._entropy,
+            ports=self._filled,
+            through=self._through,
         )
         await self.app.open()
         stack.push_async_callback(self.app.close)
@@ -228,7 +237,7 @@ class Platform:
         """
         other = await build(
             self._loaded, app or self.user_app, clock=self.clock, entropy=self._entropy,
-            ports=self._filled,
+            ports=self._filled, through=self._through,
         )  # fmt: skip
         await other.open_keyring()
         return other

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from mainspring.adapters.database.postgres import PostgresDatabase
+from mainspring.adapters.database.postgres_pool import PostgresTarget
 from mainspring.ports.database import Database
 from mainspring.testing.conformance.database import CHECKS, Opener
 from mainspring.testing.servers import PgBouncer, PostgresServer
@@ -56,7 +57,6 @@ async def test_a_pooler_is_found_and_prepared_statements_are_left_out(
         (pooler.url(postgres_url), True, False),
         (pooler.url(postgres_url) + "&prepared=true", True, True),
     ):
-        database = PostgresDatabase(url)
-        await database.open()
-        assert (database._target.pooler, database._target.prepared) == (found, prepared)
-        await database.close()
+        target = PostgresTarget(url)
+        await target.probe()
+        assert (target.pooler, target.prepared) == (found, prepared)

@@ -308,12 +308,14 @@ async def test_a_database_that_is_not_there_is_named(postgres_server: PostgresSe
 # Wakes
 
 
-async def test_a_wake_is_heard_once_by_its_own_process(database: PostgresDatabase) -> None:
+async def test_a_wake_is_heard_once_by_its_own_process(
+    database: PostgresDatabase, postgres_url: str
+) -> None:
     heard: asyncio.Queue[Wakes] = asyncio.Queue()
     database.on_wake(heard.put_nowait)
     await database.commit([GROW(id="t")], frozenset({"mine"}))
     await database.commit([NOTES.insert(Note("n", "n"))], frozenset({"mine"}))
-    other = PostgresDatabase(database._target.dsn)
+    other = PostgresDatabase(postgres_url)
     await other.open()
     try:
         await other.commit((), frozenset({"theirs"}))

@@ -8,6 +8,7 @@ import apsw
 import pytest
 
 from mainspring.adapters.database.sqlite import SqliteDatabase
+from mainspring.adapters.database.sqlite_file import File
 from mainspring.kernel.errors import Conflict, Unavailable
 from mainspring.kernel.table import Statement
 from mainspring.testing.conformance.database.fixtures import (
@@ -36,16 +37,20 @@ async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
 
 
 async def test_a_writer_that_cannot_reopen_its_file_refuses_and_tries_again(
-    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+    database: SqliteDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cannot_open(*, readonly: bool = False) -> apsw.Connection:
+    def cannot_open(file: File, *, readonly: bool = False) -> apsw.Connection:
         raise apsw.CantOpenError
 
     commit = database.commit
     async with asyncio.timeout(TIMEOUT_S):
         with monkeypatch.context() as patched:
-            patched.setattr(database._file, "connect", cannot_open)
-            database._writer.connection.close(force=True)
+            patched.setattr(File, "connect", cannot_open)
+            (writer,) = [
+                c for c in apsw.connections()
+                if Path(c.filename) == tmp_path / "mainspring.db" and not c.pragma("query_only")
+            ]  # fmt: skip
+            writer.close(force=True)
             for _ in range(2):
                 with pytest.raises(Unavailable):
                     await commit([NOTES.insert(Note("refused", ""))])

@@ -11,6 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, OKPKey
 
+from mainspring.adapters.keyring import file as keyring_file
 from mainspring.adapters.keyring.file import (
     ROTATE_AT_SEALS,
     SEALS_MAX,
@@ -163,12 +164,18 @@ async def test_a_token_of_another_issuer_or_audience_is_refused(
         keyring.verify_token(other.sign_token(CLAIMS), now_s=NOW_S)
 
 
-async def test_tokens_signed_elsewhere_or_otherwise_are_refused(tmp_path: Path) -> None:
+async def test_tokens_signed_elsewhere_or_otherwise_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keyring, other = await ring(tmp_path / "a"), await ring(tmp_path / "b")
     published = keyring.jwks()["keys"][0]
     kid = published["kid"]
     own = {**CLAIMS, "iss": "mainspring", "aud": "mainspring"}
-    private = keyring._current.tokens  # the right key, used in ways it never is
+    with monkeypatch.context() as noting:
+        noted: list[OKPKey] = []
+        noting.setattr(jwt, "encode", lambda header, claims, key, **_: noted.append(key))
+        keyring.sign_token(CLAIMS)
+    (private,) = noted  # the right key, used below in ways it never is
     secret = OctKey.import_key(base64.urlsafe_b64decode(published["x"] + "="))
     dressed = {"alg": "EdDSA", "typ": "at+jwt"}
 
@@ -209,7 +216,9 @@ async def test_seals_are_counted_in_the_file_before_they_are_made(tmp_path: Path
     assert json.loads(path.read_bytes())["seals"] == {key: 2 * SEALS_STEP}
 
 
-async def test_a_key_that_sealed_often_is_followed_by_another(tmp_path: Path) -> None:
+async def test_a_key_that_sealed_often_is_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "keyring.json"
     keyring = FileKeyring(path, FakeClock(), SeededEntropy(1))
     await keyring.open()
@@ -224,7 +233,8 @@ async def test_a_key_that_sealed_often_is_followed_by_another(tmp_path: Path) ->
     # One that runs goes on until no key may seal more.
     _with_seals(path, {again.key_ids()[1]: SEALS_MAX})
     last = FileKeyring(path, FakeClock(), SeededEntropy(3))
-    last._load(path.read_bytes())
+    monkeypatch.setattr(keyring_file, "ROTATE_AT_SEALS", SEALS_MAX + 1)
+    await last.open()
     with pytest.raises(RuntimeError, match="rotate it"):
         last.seal(b"x", purpose="test")
 

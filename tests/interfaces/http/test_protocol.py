@@ -279,8 +279,8 @@ class Stuck:
         self.waits += 1
         then()
 
-    def _drop_unread(self, before_bytes: int = 0) -> None:
-        server.Protocol._drop_unread(self, before_bytes)  # type: ignore[arg-type]
+    def drop_unread(self, before_bytes: int = 0) -> None:
+        server.Protocol.drop_unread(self, before_bytes)  # type: ignore[arg-type]
 
 
 async def test_a_peer_that_takes_no_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,5 +310,5 @@ def test_a_closing_connection_stays_while_its_peer_takes_something(
     left: tuple[int, ...], waits: int, aborted: bool
 ) -> None:
     stuck = Stuck(*left)
-    stuck._drop_unread()
+    stuck.drop_unread()
     assert (stuck.waits, stuck.aborted) == (waits, aborted)

@@ -275,5 +275,5 @@ async def test_a_mounted_app_is_behind_the_gateway(start: Start) -> None:
     ],
 )
 def test_each_line_of_an_item_is_a_line_of_data(data: bytes, lines: list[bytes]) -> None:
-    sent = streams._sse(streams.StreamItem(data))
+    sent = streams.as_sse(streams.StreamItem(data))
     assert sent == b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"

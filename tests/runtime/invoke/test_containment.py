@@ -16,7 +16,7 @@ from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.job import Job, Snooze
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.policy import RetryPolicy
-from mainspring.kernel.service import Consumer
+from mainspring.kernel.service import Service
 from mainspring.runtime import supervisor
 from mainspring.runtime.events import consumer_runner
 from mainspring.runtime.invoke import containment
@@ -125,7 +125,7 @@ async def hostile(runtime: Runtime) -> AsyncIterator[Runtime]:
 
     job = Job("links.misbehave", misbehave, queue="bulk", retry=ONCE, timeout_s=5)
     job.attach(misbehave)
-    runtime.workers._jobs = runtime.jobs = {**runtime.jobs, job.name: job}  # type: ignore[misc]
+    runtime.jobs[job.name] = job
     await runtime.start()
     yield runtime
     await runtime.stop(1.0)
@@ -162,34 +162,29 @@ async def test_a_job_that_cancels_its_task_fails_alone(hostile: Runtime) -> None
     await sound(hostile)
 
 
+rogue = Service("rogue", doc="Misbehaves as the name of a link says.")
+
+
+@rogue.on("links.link.created", retry=ONCE)
+async def misbehave(call: Call, event: links.LinkCreated) -> None:
+    if event.slug in HOSTILE:
+        HOSTILE[event.slug]()
+
+
 @HOWS
+@pytest.mark.parametrize("services", [[links.links, rogue]], ids=["rogue"])
 async def test_a_consumer_fails_alone_and_its_event_is_set_aside(
     runtime: Runtime, how: str
 ) -> None:
-    async def misbehave(call: Call, event: links.LinkCreated) -> None:
-        if event.slug == "bad":
-            HOSTILE[how]()
-
-    consumer = runtime.registry.consumers["links.count"]
-    counted = consumer.handler
-
-    async def handle(call: Call, event: links.LinkCreated) -> None:
-        await misbehave(call, event)
-        await counted(call, event)
-
-    changed = Consumer(
-        consumer.name, consumer.patterns, handle, ONCE, consumer.from_start
-    )  # fmt: skip
-    runtime.consumer_runner._consumers = [changed]
-    runtime.consumer_retry._consumers[changed.name] = changed
     await runtime.start()
-    await new_link(runtime, "bad")
+    await new_link(runtime, how)
 
     async def aside() -> bool:
-        return bool(await jobs_in(runtime, "scheduled"))
+        counted = await count(runtime, links.HIT_COUNT) == 1  # by the consumer that is sound
+        return counted and bool(await jobs_in(runtime, "scheduled"))
 
     await until(runtime, aside)
-    assert [job.name for job in await jobs_in(runtime, "scheduled")] == ["links.count.again"]
+    assert [job.name for job in await jobs_in(runtime, "scheduled")] == ["rogue.misbehave.again"]
     await sound(runtime)
     await runtime.stop(1.0)
 
@@ -285,7 +280,7 @@ async def test_arguments_that_a_handler_changed_are_read_anew(runtime: Runtime) 
 
     job = Job("links.grow", grow, queue="bulk", retry=ONCE, timeout_s=5)
     job.attach(grow)
-    runtime.workers._jobs = {**runtime.jobs, job.name: job}
+    runtime.jobs[job.name] = job
     await enqueue(runtime, job, names=["theirs"])
     await runtime.prepare()
     await runtime.run_due()
@@ -306,7 +301,7 @@ async def test_a_snooze_for_no_time_there_is_is_still_written_down(
 
     job = Job("links.sleepy", sleepy, queue="bulk", retry=links.QUICK, timeout_s=5)
     job.attach(sleepy)
-    runtime.workers._jobs = {**runtime.jobs, job.name: job}
+    runtime.jobs[job.name] = job
     await enqueue(runtime, job)
     await runtime.prepare()
     done = await runtime.run_due()
@@ -323,7 +318,7 @@ async def test_odd_progress_of_one_job_costs_no_other_its_lease(
     running = [(job, runtime.dispatcher.call(SYSTEM, request_id=job.id)) for job in jobs]
     running[0][1].progress = progress  # type: ignore[assignment]
     running[1][1].progress = 0.5
-    await runtime.database.commit(runtime.workers._renewal(running))
+    await runtime.database.commit(runtime.workers.renewal(running))
     assert {job.progress for job in await jobs_in(runtime, "running")} == {None, 0.5}
 
 

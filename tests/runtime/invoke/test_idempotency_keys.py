@@ -25,9 +25,14 @@ REQUEST = {"body": 1}
 
 
 @pytest.fixture
-async def replays(tmp_path: Path) -> IdempotencyKeys:
+async def keyring(tmp_path: Path) -> FileKeyring:
     keyring = FileKeyring(tmp_path / "k.json", clock=FakeClock(), entropy=SeededEntropy(1))
     await keyring.open()
+    return keyring
+
+
+@pytest.fixture
+def replays(keyring: FileKeyring) -> IdempotencyKeys:
     return IdempotencyKeys(keyring, required=False)
 
 
@@ -102,9 +107,9 @@ def test_a_secret_answer_says_so(replays: IdempotencyKeys) -> None:
     assert secret.secret
 
 
-def test_a_key_may_be_required(replays: IdempotencyKeys) -> None:
+def test_a_key_may_be_required(replays: IdempotencyKeys, keyring: FileKeyring) -> None:
     assert replays.identify(ONE, ADA, None, REQUEST) is None
-    strict = IdempotencyKeys(replays._keyring, required=True)
+    strict = IdempotencyKeys(keyring, required=True)
     with pytest.raises(KeyRequired):
         strict.identify(ONE, ADA, None, REQUEST)
 

@@ -23,7 +23,6 @@ from mainspring.kernel.table import Command, Write
 from mainspring.runtime.invoke.requests import REPEATED_MS_MAX, REQUEST, RETRY
 from mainspring.runtime.tables import FINISH_JOB
 from mainspring.testing import Platform
-from mainspring.testing.encoding import EncodingInvoker
 
 SAID: list[Failure] = []  # what the stock says instead, one after the other
 TOLD: list[RequestOutcome] = []
@@ -160,16 +159,14 @@ async def test_a_transaction_requests_too(platform: Platform) -> None:
     assert [one.thing for one in await taken(platform)] == ["pen"]
 
 
-async def test_the_seam_carries_it(platform: Platform) -> None:
-    context = platform.app.runtime.dispatcher._context
-    assert context.invoker is not None
-    context.invoker = EncodingInvoker(context.invoker, platform.clock)
-    SAID.append(Refused("none left"))
-    await platform.call("shop.order", '"7"', Copies(copies=3))
-    await platform.call("shop.order", "8", Copies())
-    await platform.drain(failing=[REQUEST])
-    assert sorted(told.failure or "" for told in TOLD) == ["", "sold_out"]
-    assert len(await taken(platform)) == 1
+async def test_the_seam_carries_it(platform_server: str | None) -> None:
+    async with Platform(services(), database=platform_server, encoded=True) as platform:
+        SAID[:], TOLD[:] = [Refused("none left")], []
+        await platform.call("shop.order", '"7"', Copies(copies=3))
+        await platform.call("shop.order", "8", Copies())
+        await platform.drain(failing=[REQUEST])
+        assert sorted(told.failure or "" for told in TOLD) == ["", "sold_out"]
+        assert len(await taken(platform)) == 1
 
 
 async def test_an_end_that_is_not_written_down_is_repeated_without_effect(

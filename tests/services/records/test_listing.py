@@ -12,7 +12,7 @@ from mainspring.kernel.errors import Invalid, NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Query
 from mainspring.services.records.api import RecordQuery
-from mainspring.services.records.operations.lists import _statement, visible
+from mainspring.services.records.operations.lists import page_statement, visible
 from mainspring.services.records.query_planner import choose, read_sort
 from mainspring.services.records.schema_cache import named
 from tests.services.records.platform import ANNA, BERT, Platform, read
@@ -187,7 +187,7 @@ async def _planned(
     collection = await named(call, "orders", "records:read")
     order = read_sort(collection, sort)
     plan = choose(collection, visible(call, collection, source), order)
-    statement, params = _statement(collection, plan, order, RecordQuery(cursor=cursor))
+    statement, params = page_statement(collection, plan, order, RecordQuery(cursor=cursor))
     return statement, {**params, "limit": 10}, plan.covered
 
 

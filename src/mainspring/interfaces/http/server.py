@@ -348,7 +348,7 @@ class Protocol(HttpToolsProtocol):
         """Go on to the next request, or wait a while for the rest of this one."""
         super().on_response_complete()
         if self.transport.is_closing():
-            self._drop_unread()
+            self.drop_unread()
         elif not self._in_head:
             self._unset_keepalive_if_required()
             self._arm(LINGER_S, self.transport.abort)
@@ -358,7 +358,7 @@ class Protocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that asks for nothing more."""
         super().timeout_keep_alive_handler()
-        self._drop_unread()
+        self.drop_unread()
 
     def _should_upgrade(self) -> bool:  # used by uvicorn
         return False
@@ -368,13 +368,13 @@ class Protocol(HttpToolsProtocol):
 
     # Timers and refusals
 
-    def _drop_unread(self, before_bytes: int = 0) -> None:
+    def drop_unread(self, before_bytes: int = 0) -> None:
         """Cut a closing connection off once its peer takes nothing of what is left to send."""
         left_bytes = self.transport.get_write_buffer_size()
         if left_bytes and left_bytes == before_bytes:
             self.transport.abort()
         elif left_bytes:
-            self._arm(UNREAD_S, partial(self._drop_unread, left_bytes))
+            self._arm(UNREAD_S, partial(self.drop_unread, left_bytes))
 
     def _arm(self, seconds: float, then: Any) -> None:
         self._disarm()

@@ -111,7 +111,7 @@ async def answer_stream(
         await exchange.start(200, headers)
         await exchange.write(b"", more=False)
         return
-    encode = _sse if media_type is SSE else _ndjson
+    encode = as_sse if media_type is SSE else _ndjson
     left = asyncio.create_task(_until_over(exchange))
     coming = asyncio.create_task(_next(items))
     try:
@@ -196,7 +196,7 @@ def _media_type(accept: bytes) -> bytes:
     )
 
 
-def _sse(item: StreamItem) -> bytes:
+def as_sse(item: StreamItem) -> bytes:
     """Write one event of the stream (HTML standard, section 9.2)."""
     lines = []
     if item.id is not None:

@@ -106,8 +106,8 @@ class RestApp:
             self.settings.hsts_max_age_s, subdomains=self.settings.hsts_subdomains
         )
         self._log = structlog.get_logger("mainspring.rest")
-        self._memory = Pool("bytes of bodies", BODIES_BYTES_MAX, BODIES_BYTES_SHARE)
-        self._streams = Pool("streams", STREAMS_MAX, STREAMS_SHARE)
+        self.memory = Pool("bytes of bodies", BODIES_BYTES_MAX, BODIES_BYTES_SHARE)
+        self.streams = Pool("streams", STREAMS_MAX, STREAMS_SHARE)
         self._refusals_logged_s: deque[float] = deque(maxlen=REFUSED_ORIGINS_LOGGED_MAX)
         self._unrouted: dict[str, RouteMeter] = {}
         self.router: Router[Route] = Router()
@@ -372,7 +372,7 @@ class RestApp:
                 caller = await renew()
                 return caller is not None and (scope is None or caller.allows(scope))
 
-            with self._streams.place(exchange.admission.account):
+            with self.streams.place(exchange.admission.account):
                 opened = await invoker.open(invocation, renew)
                 await answer_stream(exchange, still_holds, opened)
 
@@ -384,7 +384,7 @@ class RestApp:
     async def _read_body(self, exchange: Exchange, operation: Operation) -> None:
         exchange.check_coding()
         exchange.body = await exchange.read_body(
-            operation.body_bytes_max, self.settings.body_timeout_s, self._memory
+            operation.body_bytes_max, self.settings.body_timeout_s, self.memory
         )
 
 

@@ -184,7 +184,7 @@ class Workers:
                 jobs = await self.claim(queue, min(free, CLAIM_MAX), self._places)
                 for job in jobs:
                     await slots.acquire()
-                    self._run_in_background(queue, job, slots)
+                    self.run_in_background(queue, job, slots)
                 if not jobs:
                     await wait(signal, POLL_S)
 
@@ -226,7 +226,8 @@ class Workers:
             await self._database.transact(body)
         return kept
 
-    def _run_in_background(self, queue: str, job: ClaimedJob, slots: asyncio.Semaphore) -> None:
+    def run_in_background(self, queue: str, job: ClaimedJob, slots: asyncio.Semaphore) -> None:
+        """Run an attempt in a task of its own, which gives its slot back at the end."""
         call = self._begin(queue, job)
 
         async def run() -> None:
@@ -445,11 +446,11 @@ class Workers:
             if not running:
                 continue
             try:
-                self._database.post(self._renewal(running))
+                self._database.post(self.renewal(running))
             except Exception:  # a thread that ended would lose every lease
                 log.exception("heartbeat_failed")
 
-    def _renewal(self, running: Sequence[tuple[ClaimedJob, Call]]) -> list[Write]:
+    def renewal(self, running: Sequence[tuple[ClaimedJob, Call]]) -> list[Write]:
         """Write that these jobs still run, and how far they are."""
         renew = RENEW_LEASES(
             worker=self._name,

@@ -37,7 +37,7 @@ async def list_records(
     if condition is ast.FALSE:
         return Response(Page([]))
     plan = choose(found, condition, sort)
-    statement, params = _statement(found, plan, sort, query)
+    statement, params = page_statement(found, plan, sort, query)
     try:
         page = await call.page(statement, limit=query.limit, **params)
     except NeedsIndex:
@@ -94,9 +94,10 @@ def _current(collection: CompiledCollection, row: Listed) -> dict[str, Any]:
     return record if row.schema_version >= collection.layout else collection.upgrade(record)
 
 
-def _statement(
+def page_statement(
     collection: CompiledCollection, plan: Plan, sort: Sort, query: api.RecordQuery
 ) -> tuple[Query[Listed], dict[str, Any]]:
+    """Return the query of one page by its plan, and its parameters."""
     params: dict[str, Any] = {"collection": collection.id}
     tests = ["collection = :collection"]
     rest = plan.rest
