@@ -11,6 +11,7 @@ from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
 from tests.runtime.events.memory_bus import MemoryBus
 from tests.runtime.events.test_consumers import LINES, Line, Paid, Shop, until
+from tests.tampering import LOSE_AFTER
 
 POSITION = Query(
     "test.position",
@@ -18,6 +19,7 @@ POSITION = Query(
     "AND partition = 0",
     int,
 )
+CURSORS_BACK = Statement("test.cursors_back", "UPDATE consumer_cursors SET position = :position")
 SET_CURSORS = Statement(
     "test.set_cursors", "UPDATE consumer_cursors SET position = 900000 WHERE source = :source"
 )
@@ -161,6 +163,24 @@ async def test_a_living_process_notices_that_its_bus_fell_back(
     await until(platform, ["a", "b", "c", "d", "e", "f"])
     await platform.runtime.stop(1.0)
     assert sorted(await platform.places("one")) == ["a", "b", "c", "d", "e", "f"]
+
+
+async def test_a_living_process_notices_that_its_database_went_back(
+    database: Database, tmp_path: Path
+) -> None:
+    """A failover that lost commits: what happens now has the places of what is gone."""
+    platform = await Shop(database, tmp_path, None).open()
+    await platform.runtime.start()
+    await platform.pay("a", "b", "c", "d", "e")
+    await until(platform, ["a", "b", "c", "d", "e"])
+    back = [LOSE_AFTER(seq=3), CURSORS_BACK(position=3)]
+    await database.commit(back, frozenset({"sequenced", "events"}))
+    await platform.pay("f", "g")
+    await until(platform, ["a", "b", "c", "d", "e", "f", "g"])
+    await platform.pay("h")
+    await until(platform, ["a", "b", "c", "d", "e", "f", "g", "h"])
+    await platform.runtime.stop(1.0)
+    assert await database.read(POSITION, ("shop.note", "log")) == [6]
 
 
 async def test_two_processes_do_not_follow_different_buses_for_one_consumer(

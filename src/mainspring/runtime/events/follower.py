@@ -109,20 +109,24 @@ class Follower:
     async def _hold(self, *, by_force: bool = False) -> ClaimedCursor:
         """Claim the cursor as soon as nobody holds it, and bring it to where it can go on."""
         never = asyncio.Event()
-        source, number = self._window.bus.source, self._window.partition
+        bus, number = self._window.bus, self._window.partition
         fell_back = self._losses != self._window.losses
         self._losses = self._window.losses
         while True:
             self._alive()
-            found = await self._cursors.claim(self._name, source, number, by_force=by_force)
-            if isinstance(found, ClaimedCursor):
-                break
-            await wait(never, min(found, LEASE_S))
-        # Read after the cursor, so a partition that grows never ends before it.
-        end, begin = await self._end(), (await self._window.bus.begins())[number]
-        if not begin <= found.position <= end or (fell_back and source != SOURCE):
-            await self._go_back(found, begin, end)
-        return found
+            found = await self._cursors.claim(self._name, bus.source, number, by_force=by_force)
+            if not isinstance(found, ClaimedCursor):
+                await wait(never, min(found, LEASE_S))
+                continue
+            # Read after the cursor, so a partition that grows never ends before it.
+            end, begin = await self._end(), (await bus.begins())[number]
+            if begin <= found.position <= end and (bus.source == SOURCE or not fell_back):
+                return found
+            try:
+                await self._go_back(found, begin, end)
+            except CursorMoved:
+                continue
+            return found
 
     async def _go_back(self, cursor: ClaimedCursor, begin: int, end: int) -> None:
         is_log = cursor.source == SOURCE
