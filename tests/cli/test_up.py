@@ -257,6 +257,9 @@ async def test_other_commands_find_the_platform_that_runs(tmp_path: Path) -> Non
         code, said = await command("admin", "key", "more", "--key-file", "reader.key")
         assert code == 3
         assert "refused: 403" in said
+        code, said = await command("admin", "key", "odd", "--scope", "audit")
+        assert (code, said.count("/scopes/0")) == (3, 1)
+        assert "refused: 422 invalid: /scopes/0: Expected `records:read`" in said
         code, said = await command("doctor", "--json")
         assert (code, json.loads(said)[5]["name"]) == (0, "port")
         code, said = await command("audit", "export", "a.ndjson", "--key-file", "reader.key")

@@ -74,8 +74,8 @@ class Remote:
 def _why(answer: http.client.HTTPResponse) -> str:
     try:
         problem = msgspec.json.decode(answer.read(CHUNK_BYTES))
-        errors = "; ".join(f"{f['pointer']} {f['detail']}" for f in problem.get("errors", ()))
-        return f"{answer.status} {problem['code']}: {problem['detail']} {errors}".strip()
+        errors = "; ".join(f"{f['pointer']}: {f['detail']}" for f in problem.get("errors", ()))
+        return f"{answer.status} {problem['code']}: {errors or problem['detail']}"
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         return f"{answer.status} {answer.reason}"
 
