@@ -116,7 +116,7 @@ async def test_a_user_who_rises_meanwhile_is_out_of_reach(people: People) -> Non
 
     clerk = Caller("key", "key_1", scopes=frozenset({"users:*"}))
     changes = UserChanges(email="mine@example.com")
-    with pytest.raises(Failure, match="that you do not"):
+    with pytest.raises(Failure, match="only those who hold every scope"):
         await interrupted(
             people, "update_user", "user", promote, caller=clerk, id=ann.id, changes=changes
         )
