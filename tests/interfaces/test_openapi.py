@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from mainspring.interfaces.openapi import OpenApiDocument
+from mainspring.interfaces.rest import pages
 from mainspring.kernel.operation import OperationVariant
 from tests.interfaces.conftest import Site, Start
 from tests.interfaces.notes import notes
@@ -101,6 +102,29 @@ async def test_shapes_are_shown_to_those_who_may_see_them(
     assert "/v1/notes/closed" not in anonymous["paths"]
     _, known = await site.ask("GET", "/openapi.json")
     assert "/v1/notes/closed" in known["paths"]
+
+
+@pytest.mark.parametrize(("bytes_max", "built"), [(pages.DOCUMENTS_BYTES_MAX, 2), (1_000, 4)])
+async def test_a_document_is_written_once_while_there_is_room(
+    start: Start, monkeypatch: pytest.MonkeyPatch, bytes_max: int, built: int
+) -> None:
+    """One that is larger than the whole is kept by itself: the next one takes its place."""
+    monkeypatch.setattr(pages, "DOCUMENTS_BYTES_MAX", bytes_max)
+    builds: list[int] = []
+    build = OpenApiDocument.build
+
+    def counted(self: OpenApiDocument, *args: Any) -> dict[str, Any]:
+        builds.append(1)
+        return build(self, *args)
+
+    monkeypatch.setattr(OpenApiDocument, "build", counted)
+    site = await start()
+    for _ in range(2):
+        for _ in range(3):
+            assert (await site.ask("GET", "/openapi.json"))[0].status == 200
+        for _ in range(3):
+            assert (await site.http.get("/openapi.json")).status == 200
+    assert len(builds) == built
 
 
 async def test_health_is_told(site: Site) -> None:

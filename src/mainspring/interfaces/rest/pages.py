@@ -69,8 +69,10 @@ class Pages:
         self._status = status
         self._prove = prove
         self._make_call = make_call
+        # One that is larger than the whole takes the whole: writing it for each call would hold
+        # up everybody, and how large it gets is bounded by how many collections there may be.
         self._documents: LruCache[tuple[bool, tuple[_Same, ...]], _Written] = LruCache(
-            DOCUMENTS_BYTES_MAX, size_of=lambda written: written.size_bytes
+            DOCUMENTS_BYTES_MAX, size_of=lambda one: min(one.size_bytes, DOCUMENTS_BYTES_MAX)
         )
         services = registry.services.values()
         self._document = OpenApiDocument(services, title=title, version=version("mainspring"))
