@@ -10,6 +10,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from mainspring.ports.mail import MailMessage
+from mainspring.services.audit.verify import verify
 from mainspring.testing import Client, Platform, Sent
 from tests.testing.workshop import Switches, app
 
@@ -174,6 +175,29 @@ async def test_a_forgotten_password_is_replaced_and_ends_every_session(platform:
     await platform.pass_time(hours=2)
     late = {"token": stale, "password": "too late in the year"}
     assert (await platform.anonymous.post("/v1/users:reset_password", late)).status == 422
+
+
+async def test_an_auditor_keeps_the_log_and_verifies_it_offline(platform: Platform) -> None:
+    ann = await sign_up(platform, "ann@example.com")
+    auditor = platform.admin
+    key = (await auditor.get("/v1/audit/checkpoint")).expect(200)["key"]
+    kept = (await auditor.get("/v1/audit/export")).body.splitlines(keepends=True)
+    report = verify(kept, key)
+    assert (report.ok, report.trusted, report.problems) == (True, True, [])
+    assert report.events >= 4  # a key, and somebody who signed up, proved an address and logged in
+
+    (await ann.delete("/v1/users/me?erase=true")).expect(204)
+    await platform.drain()
+    await platform.pass_time(minutes=1)
+    later = (await auditor.get("/v1/audit/export")).body.splitlines(keepends=True)
+    assert verify(later, key, older=kept).ok
+    assert b"ann@example.com" not in b"".join(kept + later)
+
+    at = next(i for i, line in enumerate(later) if b'"users.user.created"' in line)
+    forged = [*later]
+    forged[at] = later[at].replace(b'"users.user.created"', b'"users.user.deleted"')
+    assert [problem.kind for problem in verify(forged, key).problems] == ["changed"]
+    assert not verify([*later[:at], *later[at + 1 :]], key).ok
 
 
 def _other_secret() -> str:
