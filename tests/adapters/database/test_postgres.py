@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from mainspring.adapters.database.postgres import PostgresDatabase
+from mainspring.adapters.database.postgres_pool import TURNS_MIN, Turns
 from mainspring.kernel.errors import Invalid, Unavailable
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import StartError, Wakes
@@ -150,6 +151,55 @@ async def test_a_scan_cannot_write(database: PostgresDatabase) -> None:
     with pytest.raises(Unavailable):
         await database.read(writes, ())
     assert await database.read(THING_IDS, ()) == ["t"]
+
+
+async def test_transactions_that_meet_take_turns(
+    database: PostgresDatabase, postgres_url: str
+) -> None:
+    """Two processes lock the same rows in opposite orders: a deadlock costs a second, 600 many."""
+    rows = [Thing(f"r{at}", size=0) for at in range(4)]
+    await database.commit([THINGS.insert(row) for row in rows])
+    other = PostgresDatabase(postgres_url)
+    await other.open()
+    try:
+        there = [GROW(id=row.id).expect(1, Taken) for row in rows]
+        back = list(reversed(there))
+        commits = [
+            process.commit(commands)
+            for process in (database, other)
+            for commands in (there, back)
+            for _ in range(150)
+        ]
+        assert await outcomes_of(commits) == [None] * 600
+        sizes = [await database.read(SIZE, (row.id,)) for row in rows]
+        assert sizes == [[600]] * 4
+    finally:
+        await other.close()
+
+
+def test_turns_are_taken_for_longer_the_sooner_they_are_needed_again() -> None:
+    turns, told = Turns(), []
+    turns.announce = lambda: told.append(turns.taken)
+
+    def until_free() -> int:
+        passed = 0
+        while turns.taken:
+            turns.passed()
+            passed += 1
+        return passed
+
+    assert not turns.taken
+    turns.met()
+    assert until_free() == TURNS_MIN
+    turns.met()
+    assert until_free() == 2 * TURNS_MIN
+    turns.begin()  # another process met one
+    assert until_free() == 4 * TURNS_MIN
+    for _ in range(4 * TURNS_MIN + 1):
+        turns.passed()
+    turns.begin()
+    assert until_free() == TURNS_MIN
+    assert told == [True, True]
 
 
 async def test_processes_share_the_few_connections_a_server_has(

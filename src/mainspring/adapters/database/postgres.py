@@ -9,6 +9,7 @@ import asyncio
 import copy
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import asyncpg
@@ -37,7 +38,7 @@ from mainspring.adapters.database.postgres_pool import (
     translated,
 )
 from mainspring.adapters.database.postgres_script import with_code_point_order
-from mainspring.adapters.database.postgres_wakes import Announcer, Listener
+from mainspring.adapters.database.postgres_wakes import TURNS, Announcer, Listener
 from mainspring.adapters.database.shares import Shares
 from mainspring.kernel.channel import Channel
 from mainspring.kernel.current_call import current_account
@@ -96,11 +97,12 @@ class PostgresDatabase:
         self._writers = ConnectionPool(self._connections, WRITERS)
         self._scanners = ConnectionPool(self._connections, SCANNERS)
         self._shares = Shares(SCANNERS)
-        self._inserts = CommitLane(self._batches, self._settle)
-        self._guarded = CommitLane(self._batches, self._settle)
+        self._inserts = CommitLane(self._batches, self._settle, turns=False)
+        self._guarded = CommitLane(self._batches, self._settle, turns=True)
         self._single: set[asyncio.Task[None]] = set()
         self._announcer = Announcer(ConnectionPool(self._connections, 1))
-        self._listener = Listener(self._target, self._deliver, self._connections.has_pid)
+        self._listener = Listener(self._target, self._hear, self._connections.has_pid)
+        self._connections.turns.announce = partial(self._announcer.tell, frozenset({TURNS}))
         self._listeners: list[Callable[[Wakes], None]] = []
         self._group_listeners: list[Callable[[int], None]] = []
         self._poster = Poster(self._target)
@@ -267,8 +269,8 @@ class PostgresDatabase:
         return await verdict(self._writers, unit.writes)
 
     async def _transact(self, unit: Unit, body: Body) -> BaseException | None:
-        async def work(connection: Connection) -> None:
-            async with transaction(connection):
+        async def work(connection: Connection, in_turn: bool) -> None:
+            async with transaction(connection, in_turn=in_turn):
                 inside = Inside(connection)
                 writes, unit.wakes = await body(inside)
                 if inside.failure is not None:
@@ -276,7 +278,7 @@ class PostgresDatabase:
                 await apply(connection, writes)
 
         try:
-            await self._writers.run(work)
+            await self._writers.commit(work)
         except Exception as error:  # noqa: BLE001 - handed to the caller
             return translated(error)
         return None
@@ -306,6 +308,11 @@ class PostgresDatabase:
         if wakes:
             self._deliver(wakes)
             self._announcer.tell(wakes)
+
+    def _hear(self, wakes: Wakes) -> None:
+        if TURNS in wakes:
+            self._connections.turns.begin()
+        self._deliver(wakes - {TURNS})
 
     def _deliver(self, wakes: Wakes) -> None:
         loop = asyncio.get_running_loop()

@@ -11,6 +11,9 @@ from typing import Any
 
 from mainspring.kernel.table import Command, Delete, Insert, Sql, Table, Update, Write
 
+# One transaction of all processes holds it at a time: see ``Turns``. "mainturn" in ASCII.
+TAKE_TURN = f"pg_advisory_xact_lock({0x6D61696E7475726E})"
+
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|\$(\d+)")
 _CAN_BE_NESTED = re.compile(r"\s*(?:insert|update|delete)\b", re.IGNORECASE)
 _RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
@@ -80,8 +83,8 @@ class BatchStatement:
                 assert isinstance(write, Command)
                 self._commands.append(write)
 
-    def statement(self) -> tuple[str, list[Any]]:
-        """Return the SQL and its parameters."""
+    def statement(self) -> tuple[str, str, list[Any]]:
+        """Return the SQL, the same that waits for its turn first, and the parameters of both."""
         # The same order in every batch of every process, so that two rarely wait for each other.
         for command in sorted(self._commands, key=lambda c: c.sql.name):
             self._part(_shifted(command.sql, len(self._values)), command.values, command.expects)
@@ -93,11 +96,10 @@ class BatchStatement:
             self._inserts.items(), key=lambda i: (i[0][0].name, i[0][1])
         ):
             self._insert(table, rows, checked)
-        selected = "1"
-        if self._checks:
-            selected = f"1 / (({' AND '.join(self._checks)})::int)"
+        at_once = f"1 / (({' AND '.join(self._checks)})::int)" if self._checks else "1"
+        in_turn = " AND ".join([f"(SELECT true FROM {TAKE_TURN})", *self._checks])
         ctes = f"WITH {', '.join(self._parts)} " if self._parts else ""
-        return f"{ctes}SELECT {selected}", self._values
+        return f"{ctes}SELECT {at_once}", f"{ctes}SELECT 1 / (({in_turn})::int)", self._values
 
     def _insert(self, table: Table[Any], rows: list[Sequence[Any]], checked: bool) -> None:
         sql = insert_rows(table, len(self._values))

@@ -57,11 +57,13 @@ Settle = Callable[[Sequence[Unit], BaseException | None], None]
 class CommitLane:
     """Takes queued calls as they come and commits them batch by batch on one connection.
 
-    While one batch is on its way the next gathers: the busier it is, the larger they are.
+    While one batch is on its way the next gathers: the busier it is, the larger they are. With
+    ``turns`` they change rows that others change, and take turns when told to.
     """
 
-    def __init__(self, pool: ConnectionPool, settle: Settle) -> None:
+    def __init__(self, pool: ConnectionPool, settle: Settle, *, turns: bool) -> None:
         self._pool = pool
+        self._turns = turns
         self._settle = settle
         self._queue: deque[Unit] = deque()
         self._work = asyncio.Event()
@@ -138,14 +140,15 @@ class CommitLane:
         batch = BatchStatement()
         for unit in units:
             batch.add(unit.writes)
-        sql, values = batch.statement()
+        sql, in_turn_sql, values = batch.statement()
         self.batches += 1
 
-        async def work(connection: Connection) -> None:
+        async def work(connection: Connection, in_turn: bool) -> None:
             with committing():  # the statement is a transaction of its own
-                await self._pool.fetch(connection, sql, values)
+                text = in_turn_sql if in_turn and self._turns else sql
+                await self._pool.fetch(connection, text, values)
 
-        await self._pool.run(work)
+        await self._pool.commit(work)
 
 
 def _in_powers_of_two(units: list[Unit]) -> tuple[list[Unit], list[Unit]]:
@@ -173,12 +176,12 @@ def _leading_statement(unit: Unit) -> str | None:
 async def verdict(pool: ConnectionPool, writes: Sequence[Write]) -> BaseException | None:
     """Commit one call in a transaction of its own. Returns what it fails with, or None."""
 
-    async def work(connection: Connection) -> None:
-        async with transaction(connection):
+    async def work(connection: Connection, in_turn: bool) -> None:
+        async with transaction(connection, in_turn=in_turn):
             await apply(connection, writes)
 
     try:
-        await pool.run(work)
+        await pool.commit(work)
     except Exception as error:  # noqa: BLE001 - returned to the caller
         return translated(error)
     return None

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 import structlog
 
+from mainspring.adapters.database.postgres_batch import TAKE_TURN
 from mainspring.adapters.database.postgres_trust import Trust
 from mainspring.adapters.database.shares import Line
 from mainspring.adapters.outage import Outage
@@ -39,7 +40,8 @@ IDLE_IN_TRANSACTION_S = 10  # a process that freezes in a transaction gives up i
 ATTEMPTS_MAX = 6  # of a transaction that PostgreSQL aborts because of others
 RETRY_FIRST_S = 0.005
 RETRY_MAX_S = 0.2
-CALM = 1 / 16  # connections lent again for each transaction that passes after a deadlock
+TURNS_MIN = 64  # transactions that take turns after a deadlock; twice as many after each more
+TURNS_MAX = 65_536
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 2.0
 STATEMENTS_CACHED = 1_024  # prepared statements per connection
@@ -173,6 +175,7 @@ class Connections:
     ) -> None:
         self.target = target
         self.jitter = jitter
+        self.turns = Turns()
         self._idle: list[Connection] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._pids: dict[Connection, int] = {}
@@ -274,24 +277,57 @@ class Connections:
         return connection
 
 
-class ConnectionPool:
-    """How many connections one kind of work may use at once.
+class Turns:
+    """Whether transactions take turns for a while, because some of them met in a deadlock.
 
-    When transactions deadlock, the pool lends one connection at a time, and then slowly more again:
-    finding a deadlock takes PostgreSQL a second, and taking turns takes none.
+    Callers stage their writes in any order, and finding a deadlock takes PostgreSQL a second. Those
+    that take turns hold one lock of the database, whatever process they come from, and cannot meet.
     """
+
+    __slots__ = ("_free", "_left", "_length", "announce")
+
+    def __init__(self) -> None:
+        self._length = self._left = self._free = 0
+        self.announce: Callable[[], None] = lambda: None  # to the other processes
+
+    @property
+    def taken(self) -> bool:
+        """Whether a transaction that begins now takes a turn."""
+        return self._left > 0
+
+    def met(self) -> None:
+        """Note a deadlock of this process, and have every process take turns."""
+        self.begin()
+        self.announce()
+
+    def begin(self) -> None:
+        """Take turns from now on; for longer, the sooner this comes after the last time."""
+        self._length = self._left = min(max(TURNS_MIN, 2 * self._length), TURNS_MAX)
+        self._free = self._length
+
+    def passed(self) -> None:
+        """Note a transaction that came through."""
+        if self._left:
+            self._left -= 1
+        elif self._free:
+            self._free -= 1
+        else:
+            self._length = 0
+
+
+class ConnectionPool:
+    """How many connections one kind of work may use at once."""
 
     def __init__(self, connections: Connections, size: int) -> None:
         self._connections = connections
         self._target = connections.target
         self._size = size
-        self._limit = float(size)
         self._lent = 0
         self._waiters = Line()
 
     async def acquire(self) -> Connection:
         """Take a connection. Raises Unavailable when there is none to be had in time."""
-        if self._lent < int(self._limit):
+        if self._lent < self._size:
             self._lent += 1
         else:
             await self._wait_for_turn()
@@ -322,7 +358,7 @@ class ConnectionPool:
             try:
                 result = await work(connection)
             except CONTENDED:
-                self._limit = 1.0
+                self._connections.turns.met()
                 self.release(connection)
                 if attempt == ATTEMPTS_MAX - 1:
                     raise
@@ -339,12 +375,17 @@ class ConnectionPool:
                 self.drop(connection)
                 raise
             else:
-                self._limit = min(self._limit + CALM, self._size)
                 self.release(connection)
                 return result
             pause_s = min(RETRY_FIRST_S * 2**attempt, RETRY_MAX_S)
             await asyncio.sleep(pause_s * (0.5 + self._connections.jitter()))
         raise AssertionError("the last attempt returns or raises")
+
+    async def commit(self, work: Callable[[Connection, bool], Awaitable[None]]) -> None:
+        """Run ``work``, which changes something, as ``run`` does; it is told if it takes a turn."""
+        turns = self._connections.turns
+        await self.run(lambda connection: work(connection, turns.taken))
+        turns.passed()
 
     async def fetch(self, connection: Connection, sql: str, values: Sequence[Any]) -> list[Any]:
         """Run one statement outside a transaction and return its rows."""
@@ -371,7 +412,7 @@ class ConnectionPool:
     def _end_turn(self) -> None:
         """Pass turns on, account by account."""
         self._lent -= 1
-        while self._lent < int(self._limit) and (found := self._waiters.next()) is not None:
+        while self._lent < self._size and (found := self._waiters.next()) is not None:
             self._lent += 1
             found[1].set_result(None)
 
@@ -384,10 +425,13 @@ def retry_delay_s(failures: int, noise: float = 1.0) -> float:
 
 @asynccontextmanager
 async def transaction(
-    connection: Connection, begin: str = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    connection: Connection,
+    begin: str = "BEGIN ISOLATION LEVEL READ COMMITTED",
+    *,
+    in_turn: bool = False,
 ) -> AsyncIterator[None]:
     """Begin, and commit or roll back. READ COMMITTED, as every guard here expects."""
-    await connection.execute(begin)
+    await connection.execute(f"{begin}; SELECT {TAKE_TURN}" if in_turn else begin)
     try:
         yield
     except BaseException as error:

@@ -21,6 +21,7 @@ from mainspring.kernel.errors import Unavailable
 from mainspring.ports.database import ALL_WAKES, Wakes
 
 CHANNEL = "mainspring"
+TURNS = Channel("turns")  # has every process take turns; no wake of anybody
 CHECK_S = 15.0  # how often a silent connection is asked whether it still lives
 PAUSE_S = 0.005  # between two notifications: each costs every process that listens
 PAYLOAD_MAX_BYTES = 7_900  # of a notification; PostgreSQL takes 7,999
