@@ -9,12 +9,16 @@ from mainspring.kernel.table import Query, Sql, Statement
 from mainspring.runtime.jobs.admin import LIVE_BY_KEY, RUN_NOW
 from mainspring.runtime.retention import FORGET_DEAD_JOBS
 from mainspring.runtime.runtime import Runtime
-from mainspring.runtime.tables import RETRY_JOB, SNOOZE_JOB
+from mainspring.runtime.tables import CLAIM_JOBS, RECLAIM_JOBS, RETRY_JOB, SNOOZE_JOB
 from tests.runtime import links
 
 WAITING = 2_000
 KEY = {"tenant": "main", "unique_key": "k7", "name": "links.rescan"}
 RUN = {"id": "job_x", "claim": 1, "run_at_ms": 1, "now_ms": 1, "error": "e"}
+CLAIM = {
+    "queue": "bulk", "names": '["links.rescan"]', "mark": "none", "limit": 10,
+    "worker": "w", "now_ms": 1, "lease_until_ms": 1,
+}  # fmt: skip
 
 
 class Explained(Query[tuple[Any, ...]]):
@@ -33,6 +37,8 @@ class Explained(Query[tuple[Any, ...]]):
         (LIVE_BY_KEY.sql, KEY, "jobs_unique"),
         (RETRY_JOB.sql, RUN, "jobs_unique"),
         (SNOOZE_JOB.sql, RUN, "jobs_unique"),
+        (CLAIM_JOBS.sql, CLAIM, "jobs_ready"),
+        (RECLAIM_JOBS.sql, {"until_ms": 1, "now_ms": 1}, "jobs_running"),
         (FORGET_DEAD_JOBS.sql, {"before_ms": 1, "limit": 10}, "jobs_buried"),
     ],
     ids=lambda value: value.name if isinstance(value, Sql) else "",

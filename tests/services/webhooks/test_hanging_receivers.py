@@ -47,3 +47,24 @@ async def test_a_receiver_that_answers_is_served_beside_those_that_hang(
     assert sum(running) < PLACES
     for each in hanging:
         each.held.set()
+
+
+async def test_a_reset_mail_goes_out_beside_them(platform: Shop, hanging: list[Receiver]) -> None:
+    whole = platform.whole
+    await whole.as_user("ann@example.org")
+    for each in hanging:
+        await hook(platform, each, types=["shop.*"])
+    for _ in range(PLACES):
+        await platform.pay()
+    for each in hanging:
+        await each.next()
+    sent = len(await whole.mails("ann@example.org"))
+    await whole.call("users.request_password_reset", {"email": "ann@example.org"})
+
+    async def mailed() -> bool:
+        return len(await whole.mails("ann@example.org")) > sent
+
+    await platform.until(mailed)
+    assert all(each.running for each in hanging)
+    for each in hanging:
+        each.held.set()
