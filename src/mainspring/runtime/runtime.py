@@ -112,7 +112,7 @@ class Runtime:
         followed = SharedReader(bus) if bus else self.reader
         self.publishers = [Publisher(self.reader, bus, cursors)] if bus else []
         consumers = [*self.registry.consumers.values()]
-        self.consumer_retry = ConsumerRetry(consumers, sealer, in_log=bus is None)
+        self.consumer_retry = ConsumerRetry(consumers, sealer)
         self.resources: dict[type, Any] = {
             **(resources or {}),
             Registry: self.registry,

@@ -23,17 +23,14 @@ CONSUME_TIMEOUT_S = 300.0
 class ConsumerRetry:
     """Knows what each consumer's handler wants: the envelope, or its data as a struct.
 
-    A struct comes with its personal fields readable; an envelope is as it was logged, sealed. An
-    event that is not ``in_log``, that of this database, is kept with the job.
+    A struct comes with its personal fields readable; an envelope is as it was logged, sealed.
+    Whichever bus brought an event, it is in the log, and the job names it.
     """
 
-    __slots__ = ("_consumers", "_data_types", "_in_log", "_sealer", "jobs")
+    __slots__ = ("_consumers", "_data_types", "_sealer", "jobs")
 
-    def __init__(
-        self, consumers: Iterable[Consumer], sealer: FieldEncryption, *, in_log: bool = True
-    ) -> None:
+    def __init__(self, consumers: Iterable[Consumer], sealer: FieldEncryption) -> None:
         self._sealer = sealer
-        self._in_log = in_log
         self._consumers = {c.name: c for c in consumers}
         self._data_types = {c.name: _second_type(c) for c in self._consumers.values()}
         self.jobs = {c.name: self._job(c) for c in self._consumers.values()}
@@ -56,16 +53,10 @@ class ConsumerRetry:
             unique_key=f"{consumer.name} {event.id}",
             run_at_ms=call.now_ms + int(consumer.retry.delay_s(1, 0.5) * 1000),
         )
-        if self._in_log:
-            call.enqueue(retry, event_id=event.id)
-        else:
-            call.enqueue(retry, event_id=event.id, event=event.body)
+        call.enqueue(retry, event_id=event.id)
 
     def _job(self, consumer: Consumer) -> Job[...]:
-        async def consume(call: Call, event_id: str, event: str | None = None) -> None:
-            if event is not None:
-                await self.handle(consumer, call, [envelope(event)])
-                return
+        async def consume(call: Call, event_id: str) -> None:
             found = await call.find(EVENT_BY_ID, id=event_id)
             if found is None:
                 raise JobFailed(f"event {event_id} is not in the log")
