@@ -85,11 +85,13 @@ def scope_of(events: Mapping[str, EventType[object]], event_type: str) -> str:
 async def acting_for(call: Call, actor: str) -> Call | None:
     """Return a call, to read with, of somebody who acts later; None once there is no such caller.
 
-    What the platform itself does, it does as before.
+    What the platform itself does, it does as before; a service with what it declares to act with.
     """
     caller: Caller | None
     if actor == SYSTEM.actor:
         caller = Caller("system", tenant=call.tenant, scopes=SYSTEM.scopes)
+    elif (service := call.use(Registry).services.get(actor)) and service.scopes:
+        caller = Caller("service", actor, call.tenant, service.scopes)
     else:
         caller = await call.use(Authority).current(actor, call.tenant, call.now_ms)
     return None if caller is None else call.of(caller)

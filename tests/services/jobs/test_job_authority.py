@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from mainspring import App
+from mainspring import App, Call, Service
 from mainspring.kernel.clock import rfc3339
+from mainspring.services.jobs.api import NewJob, create_job
 from mainspring.testing import Client, Platform
 from tests.services.jobs.chores import chores, sweep
 
@@ -126,3 +127,24 @@ async def test_what_a_service_has_done_is_its_own(platform: Platform) -> None:
     (await platform.admin.delete(f"/v1/api_keys/{key.id}")).expect(204)
     await platform.drain()
     assert (await found(platform, job))["state"] == "done"
+
+
+helper = Service("helper", doc="Has jobs done as itself.")
+helper.acts("jobs:write")
+
+
+@helper.operation("POST /v1/helps", scope=None)
+async def ask_for_help(call: Call, new: NewJob) -> None:
+    """Request a job of the service of jobs."""
+    call.as_service().request(create_job, new)
+
+
+async def test_what_a_service_has_done_as_itself_is_done(platform_server: str | None) -> None:
+    helped = App("helped", services=[chores, helper])
+    async with Platform(helped, database=platform_server) as platform:
+        new = NewJob(name="chores.sweep", args={"what": "stairs"})
+        await platform.anonymous.call(ask_for_help, new)
+        await platform.drain()
+        (job,) = (await platform.admin.get("/v1/jobs?name=chores.sweep")).expect(200)["items"]
+        assert (job["state"], job["acts_for"]) == ("done", "helper")
+        assert await done(platform) == 1
