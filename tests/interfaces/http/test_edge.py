@@ -201,7 +201,7 @@ async def test_a_proxy_that_speaks_an_older_http_is_no_operator(site: Site) -> N
 def test_nobody_takes_more_than_a_share_of_a_pool() -> None:
     pool = Pool("places", 3, 2)
     with pool.place("a"), pool.place("a"):
-        with pytest.raises(RateLimited, match="share"):
+        with pytest.raises(RateLimited, match="one caller may have 2 places at once"):
             pool.take("a")
         with pool.place("b"), pytest.raises(Unavailable, match="too many places"):
             pool.take("c")
