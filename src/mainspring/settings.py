@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from mainspring.kernel.declaration import is_struct
 from mainspring.kernel.masking import Secret, faulty_url, masked
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.ports.database import StartError
@@ -361,7 +362,7 @@ def _checked(given: _Set, sections: Sections) -> Iterator[tuple[Keys, Any, str]]
     kind: Any = sections[given.keys[0]]
     for depth, key in enumerate(given.keys[1:], 1):
         plain = _plain(kind)
-        if _is_struct(plain):
+        if is_struct(plain):
             if key not in plain.__struct_fields__:
                 within = ".".join(given.keys[:depth])
                 if moved := MOVED.get(f"{within}.{key}"):
@@ -393,7 +394,7 @@ def _typed(text: str, kind: Any) -> Any:
     plain = _plain(kind)
     if plain is str:
         return msgspec.convert(text, kind)
-    if _is_struct(plain) or typing.get_origin(plain) is dict or text.startswith("["):
+    if is_struct(plain) or typing.get_origin(plain) is dict or text.startswith("["):
         return msgspec.json.decode(text, type=kind)
     if typing.get_origin(plain) in (list, tuple, frozenset, set):
         parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -414,7 +415,7 @@ def _choices(kind: Any) -> str:
 def _leaves(keys: Keys, value: Any, kind: Any) -> Iterator[tuple[Keys, Any, Any]]:
     """Walk a struct down to its plain values: where each is, what it is, how it is declared."""
     plain = _plain(kind)
-    if _is_struct(plain) and isinstance(value, plain):
+    if is_struct(plain) and isinstance(value, plain):
         for name in plain.__struct_fields__:
             yield from _leaves((*keys, name), getattr(value, name), _field_type(plain, name))
     elif typing.get_origin(plain) is dict and value:
@@ -435,10 +436,6 @@ def _plain(kind: Any) -> Any:
         inner = [k for k in typing.get_args(kind) if k is not type(None)]
         return _plain(inner[0]) if len(inner) == 1 else kind
     return kind
-
-
-def _is_struct(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _is_secret(kind: Any) -> bool:

@@ -17,6 +17,11 @@ class Misdeclared(TypeError, ValueError):
     """A service, operation, event, job or app that cannot be as it was declared."""
 
 
+def is_struct(kind: object) -> bool:
+    """Tell whether an annotation is a struct, and not one of several things."""
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
 def place(handler: Callable[..., Any]) -> str:
     """Say where a handler is written: ``app.py:12``."""
     code = inspect.unwrap(handler).__code__

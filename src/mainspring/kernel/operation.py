@@ -230,12 +230,12 @@ class Operation(Contract[P], Generic[P, R]):
                 f"{self.name}: the path names {', '.join(missing)}, which the handler does not "
                 f"take: add {missing[0]}: str"
             )
-        if self.query is not None and not _is_struct(self.query):
+        if self.query is not None and not declaration.is_struct(self.query):
             raise Misdeclared(f"{self.name}: query must be a struct of the parameters (Input)")
         if self.body_param is not None:
             declaration.require_json(self.name, self.body, self.body_param)
         for part in (self.body, self.query):
-            if _is_struct(part) and not part.__struct_config__.forbid_unknown_fields:
+            if declaration.is_struct(part) and not part.__struct_config__.forbid_unknown_fields:
                 raise Misdeclared(
                     f"{self.name}: {part.__name__} must refuse unknown fields (Input)"
                 )
@@ -289,10 +289,6 @@ class ConfiguredRequest(Generic[P]):
     def __init__(self, operation: Operation[P, Any], told: Job[[RequestOutcome]] | None) -> None:
         self.operation = operation
         self.told = told
-
-
-def _is_struct(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 class OperationVariant(msgspec.Struct, frozen=True):
