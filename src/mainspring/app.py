@@ -84,7 +84,7 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
 }
 IN_THE_RUNTIME: Mapping[str, str] = {"bus": "log"}  # what a port is without an adapter
 EXTRAS = {"postgresql": "postgres"}  # of pyproject.toml, where one is not named like the scheme
-SILENCE_MAX_MS = 1_000  # without word from other processes for longer, no identity is remembered
+SILENCE_MAX_S = 1.0  # without word from other processes for longer, no identity is remembered
 
 
 def services_of(user_app: App | None) -> list[Service]:
@@ -276,7 +276,7 @@ class Instance:
             limits=Limits(
                 settings.of(LimitSettings), filled[RateLimits], self.runtime.registry.rate_classes
             ),
-            silence_max_ms=None if self.database.exclusive else SILENCE_MAX_MS,
+            silence_max_s=None if self.database.exclusive else SILENCE_MAX_S,
         )
         self.runtime.dispatcher.on_commit(self.gateway.on_commit)
         self.tail = self._tail()
@@ -311,6 +311,7 @@ class Instance:
         return Tail(
             self.runtime.reader,
             self.gateway.revoke,
+            waits=self.runtime.sequencer.waits,
             alive=known.heard,
             lost=known.forget_all,
         )

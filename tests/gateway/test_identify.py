@@ -210,12 +210,21 @@ async def test_one_address_has_a_share_of_the_lookups_in_flight() -> None:
 
 async def test_silence_of_the_revocation_feed_bypasses_memory() -> None:
     clock, slow = FakeClock(), Slow()
-    identities = Identities(slow, clock, silence_max_ms=1_000)
-    await known(identities, slow, of("key_1"))
+    identities = Identities(slow, clock, silence_max_s=1.0)
+    remembered = await known(identities, slow, of("key_1"))
     clock.move(1.1)
     assert identities.recall(HEADER, clock.now_ms()) is None
+    assert not identities.holds(remembered, clock.now_ms())
     identities.heard()
-    assert identities.recall(HEADER, clock.now_ms()) is not None
+    assert identities.recall(HEADER, clock.now_ms()) is remembered
+
+
+async def test_a_clock_that_is_set_back_prolongs_nothing() -> None:
+    clock, slow = FakeClock(), Slow()
+    identities = Identities(slow, clock)
+    await known(identities, slow, of("key_1"))
+    assert identities.recall(HEADER, clock.now_ms() + 1) is not None
+    assert identities.recall(HEADER, clock.now_ms() - 3_600_000) is None
 
 
 @pytest.mark.parametrize(

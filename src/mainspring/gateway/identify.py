@@ -57,7 +57,7 @@ class Identities:
     """A bounded memory of credentials, by a hash of what was verified, however it was spelled.
 
     It is bounded in bytes, and one caller has a share of it: who brings more credentials than that
-    pushes out its own. ``silence_max_ms`` is for revocations that other processes announce: when
+    pushes out its own. ``silence_max_s`` is for revocations that other processes announce: when
     ``heard`` was not called for longer, nothing is recalled from memory.
     """
 
@@ -67,10 +67,10 @@ class Identities:
         "_by_caller",
         "_by_tag",
         "_clock",
-        "_heard_ms",
+        "_heard_s",
         "_known",
         "_lookups",
-        "_silence_max_ms",
+        "_silence_max_s",
     )  # fmt: skip
 
     def __init__(
@@ -79,13 +79,13 @@ class Identities:
         clock: Clock,
         *,
         bytes_max: int = IDENTITIES_BYTES_MAX,
-        silence_max_ms: int | None = None,
+        silence_max_s: float | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._clock = clock
         self._asking = Pool("log-ins being checked", LOOKUPS_MAX, LOOKUPS_SHARE)
-        self._silence_max_ms = silence_max_ms
-        self._heard_ms = clock.now_ms()
+        self._silence_max_s = silence_max_s
+        self._heard_s = clock.monotonic_s()
         self._known: LruCache[bytes, CachedIdentity] = LruCache(
             bytes_max, size_of=lambda known: known.size_bytes, dropped=self._drop
         )
@@ -97,11 +97,16 @@ class Identities:
         """Return what is remembered and still holds."""
         key = _key(_token(header))
         known = self._known.get(key)
-        if known is None or known.until_ms <= now_ms:
-            return None
-        if self._silence_max_ms is not None and now_ms - self._heard_ms > self._silence_max_ms:
-            return None
-        return known
+        return known if known is not None and self.holds(known, now_ms) else None
+
+    def holds(self, known: CachedIdentity, now_ms: int) -> bool:
+        """Tell whether what was remembered still holds, as far as this process can know."""
+        # What holds for longer than anything is remembered is of a clock that was set back since.
+        if known.dropped or not 0 < known.until_ms - now_ms <= REMEMBERED_MS:
+            return False
+        if self._silence_max_s is None:
+            return True
+        return self._clock.monotonic_s() - self._heard_s <= self._silence_max_s
 
     async def look_up(self, header: bytes, holder: str) -> CachedIdentity:
         """Ask the authenticator, together with everyone who asks for the same credential.
@@ -173,7 +178,7 @@ class Identities:
 
     def heard(self) -> None:
         """Note that the feed of revocations is up to date now."""
-        self._heard_ms = self._clock.now_ms()
+        self._heard_s = self._clock.monotonic_s()
 
     def _drop(self, key: bytes, known: CachedIdentity) -> None:
         known.dropped = True

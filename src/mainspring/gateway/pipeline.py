@@ -58,12 +58,12 @@ class Gateway:
         metrics: Metrics,
         *,
         limits: Limits,
-        silence_max_ms: int | None = None,
+        silence_max_s: float | None = None,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
         self._revoking = authenticator.revoking
-        self.identities = Identities(authenticator, clock, silence_max_ms=silence_max_ms)
+        self.identities = Identities(authenticator, clock, silence_max_s=silence_max_s)
         self.limits = limits
 
     async def admit(
@@ -108,7 +108,7 @@ class Gateway:
         """Who the caller of something that lasts is by now; None when its credential is no good."""
         known, now_ms = admission._known, self._clock.now_ms()
         header = admission._authorization
-        if header is None or not (known.dropped or known.until_ms <= now_ms):
+        if header is None or self.identities.holds(known, now_ms):
             return known.caller
         try:
             found = self.identities.recall(header, now_ms)

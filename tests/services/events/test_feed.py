@@ -3,6 +3,7 @@
 import asyncio
 import random
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 import pytest
@@ -170,12 +171,48 @@ async def test_an_open_stream_ends_when_the_log_falls_back_behind_it(platform):
     assert gone.value.extra == {"position": platform.at(2)}
 
 
+async def test_a_tail_does_not_take_a_log_that_stands_still_for_one_without_news(platform):
+    """What a process committed without numbering it, nobody hears of: nobody is to feel sure."""
+    if platform.database.dialect != "postgres":
+        pytest.skip("on SQLite an event has its place from its commit on")
+    await platform.write(2)
+    words = asyncio.Queue()
+
+    async def waits():
+        words.put_nowait("asked")
+        return await platform.runtime.sequencer.waits()
+
+    tail = Tail(
+        platform.runtime.reader, lambda *_: None, waits, partial(words.put_nowait, "alive"), list
+    )
+    await tail.start()
+
+    async def said(count):
+        async with asyncio.timeout(PATIENCE_S):
+            return [await words.get() for _ in range(count)]
+
+    try:
+        assert await said(4) == ["asked", "alive"] * 2
+        await platform.runtime.sequencer.stop()
+        await platform.emit_unplaced(Burnt("note_1"))
+        while (await said(1), await said(1)) == (["asked"], ["alive"]):
+            pass
+        assert await said(3) == ["asked"] * 3
+        await platform.runtime.sequencer.sequence()
+        while await said(1) == ["asked"]:
+            pass
+        assert await said(4) == ["asked", "alive"] * 2
+    finally:
+        await tail.stop()
+
+
 async def test_a_tail_starts_over_when_its_last_event_is_gone(platform):
     await platform.write(5)
     heard, looks = [], asyncio.Queue()
     tail = Tail(
         platform.runtime.reader,
         lambda kind, subject: heard.append(subject),
+        platform.runtime.sequencer.waits,
         lambda: looks.put_nowait("alive"),
         lambda: looks.put_nowait("lost"),
     )

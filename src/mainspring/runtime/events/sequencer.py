@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mainspring.kernel import channel
-from mainspring.kernel.table import Statement, Write
+from mainspring.kernel.table import Query, Statement, Write
 from mainspring.ports.database import NO_WAKES, Database, DatabaseTransaction, Wakes
 from mainspring.runtime.notifier import Notifier, wait
 from mainspring.runtime.supervisor import Supervisor
@@ -50,6 +50,19 @@ PLACE = Statement(
     RETURNING ordinal, pg_current_xact_id()::text::bigint,
         pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_postmaster_start_time()::text
     """,
+)
+
+
+# What PLACE would place first.
+WAITS = Query(
+    "runtime.event_waits",
+    """
+    SELECT ordinal FROM events
+    WHERE ordinal > COALESCE((SELECT settled FROM event_places ORDER BY seq DESC LIMIT 1), 0)
+        AND (SELECT seq FROM event_places WHERE ordinal = events.ordinal) IS NULL
+    ORDER BY ordinal LIMIT 1
+    """,
+    int,
 )
 
 
@@ -121,6 +134,16 @@ class Sequencer:
         if placed:
             self._settle(placed)
         return len(placed)
+
+    async def waits(self) -> int | None:
+        """Return an event that is committed and has no place yet, by its ordinal; the oldest known.
+
+        While it is the same one, the log tells nothing of what was committed since. Never one on
+        SQLite.
+        """
+        if self._database.dialect != "postgres":
+            return None
+        return next(iter(await self._database.read(WAITS, ())), None)
 
     def _settle(self, placed: Sequence[tuple[int, int, int, str]]) -> None:
         """Conclude from a batch how far everything has its place, for the next one to start at."""
