@@ -17,13 +17,12 @@ from mainspring.services.records.model import (
     encode,
 )
 from mainspring.services.records.presenter import present_collection
-from mainspring.services.records.schema_cache import compile_row
+from mainspring.services.records.schema_cache import compile_row, hold_writers
 from mainspring.services.records.store import (
     COLLECTION,
     COLLECTIONS,
     DATA,
     HOLD_SCHEMA,
-    HOLD_WRITERS,
     KEY_COLUMNS,
     LINKS_OF,
     PURGE_LINKS,
@@ -162,8 +161,8 @@ def _take_back(
     problem = f"{field!r} is not unique: two records have one value"
     text = msgspec.json.encode(changed).decode()
     call.write(
+        hold_writers(call, row.id),
         COLLECTIONS.update(row, definition=text, schema_version=schema, problem=problem),
-        HOLD_WRITERS(),
     )
     call.enqueue(api.migrate_records, tenant=row.tenant, name=row.name, layout=schema, files=files)
     _tell(

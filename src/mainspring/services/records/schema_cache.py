@@ -10,12 +10,14 @@ import msgspec
 from mainspring import (
     PAGE_LIMIT_MAX,
     Call,
+    Command,
     Failure,
     Forbidden,
     LruCache,
     NotFound,
     Rerun,
     Unauthenticated,
+    Unavailable,
 )
 from mainspring.services.records.api import service
 from mainspring.services.records.fields import complete
@@ -24,11 +26,13 @@ from mainspring.services.records.store import (
     COLLECTION_BY_ID,
     COLLECTIONS_PAGE,
     HEAD,
+    HOLD_WRITERS,
     CollectionRow,
     Head,
 )
 
 CACHED_MAX = 512  # compiled collections in one process
+HOLDS_MAX = 5  # attempts to keep writers out, each for as long as migrations/0004 says
 
 _definition = msgspec.json.Decoder(Definition).decode
 
@@ -115,6 +119,22 @@ async def confirm(call: Call, collection: CompiledCollection) -> None:
         call.use(SchemaCache).forget(call.tenant, collection.name)
         if call.reruns == 0:
             raise Rerun
+
+
+def hold_writers(call: Call, collection: str) -> Command:
+    """Return what keeps others from writing records of a collection until this call commits.
+
+    It comes before what changes the collection. When a transaction that wrote records does not end,
+    the handler runs again, and at last the call fails: those who wait behind it go on in between.
+    """
+    if call.reruns < HOLDS_MAX - 1:
+        return HOLD_WRITERS(collection=collection).expect(1, Rerun)
+    busy = Unavailable(
+        "a transaction that takes long is writing records of this collection: repeat the change "
+        "when that has ended",
+        retry_after_s=1,
+    )
+    return HOLD_WRITERS(collection=collection).expect(1, busy)
 
 
 async def every(call: Call) -> AsyncIterator[CollectionRow]:

@@ -172,10 +172,14 @@ REFERENCED = Query(
     LinkRow,
 )
 
-# A schema change waits for running writers and holds new ones back until it has committed: see
-# migrations/0002. SQLite has one writer, so there it has nothing to do.
+# A change of a collection waits for those who write its records, and holds new ones back until it
+# has committed: see migrations/0004. No row is found where they take too long. The collection comes
+# first, as HOLD_SCHEMA has it. SQLite has one writer, so there it has nothing to wait for.
 HOLD_WRITERS = Statement(
-    "records.hold_writers", "SELECT 1", postgres="LOCK TABLE records_records IN SHARE MODE"
+    "records.hold_writers",
+    "UPDATE records_collections SET version = version WHERE id = :collection",
+    postgres="SELECT 1 FROM (SELECT id FROM records_collections WHERE id = :collection FOR UPDATE) "
+    "AS held WHERE records_hold_writers(held.id)",
 )
 # The other way round: no change of schema while stored records are written under this one.
 HOLD_SCHEMA = Statement(

@@ -33,13 +33,17 @@ from mainspring.services.records.model import (
     unique_slots,
 )
 from mainspring.services.records.presenter import present_collection
-from mainspring.services.records.schema_cache import compile_row, every, read_definition
+from mainspring.services.records.schema_cache import (
+    compile_row,
+    every,
+    hold_writers,
+    read_definition,
+)
 from mainspring.services.records.store import (
     COLLECTION,
     COLLECTIONS,
     COLLECTIONS_COUNT,
     COLLECTIONS_PAGE,
-    HOLD_WRITERS,
     RECORDS_AFTER,
     CollectionRow,
     double_query,
@@ -132,10 +136,10 @@ async def update_collection(
         updated_ms=call.now_ms, version=row.version + 1,
     )  # fmt: skip
     call.write(
+        hold_writers(call, row.id),
         COLLECTIONS.update(
             row, definition=definition, schema_version=schema, problem=None, updated_ms=call.now_ms
         ),
-        HOLD_WRITERS(),
         *checks,
     )
     made = present_collection(changed)
@@ -153,7 +157,7 @@ async def delete_collection(call: Call, name: str) -> None:
             raise api.StillReferenced(
                 f"the collection {other.name!r} has a relation to this one: remove it first"
             )
-    call.write(COLLECTIONS.delete(row), HOLD_WRITERS())
+    call.write(hold_writers(call, row.id), COLLECTIONS.delete(row))
     files = [f.name for f in compile_row(row).definition.fields if f.type == "file"]
     call.enqueue(api.purge_collection, collection=row.id, files=files)
     call.emit(api.CollectionDeleted(row.id, name))
