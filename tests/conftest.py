@@ -32,7 +32,9 @@ class ServerBroken(Exception):
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed once; xdist's workers inherit the environment."""
     # A slow machine must not fail a test.
-    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
     hypothesis.settings.load_profile("untimed")
     os.environ.setdefault(SEED_VARIABLE, str(secrets.randbelow(1 << 32)))
     config.stash[_SERVERS] = set()

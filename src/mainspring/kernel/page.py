@@ -5,6 +5,8 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
+from mainspring.kernel.errors import Invalid
+from mainspring.kernel.ids import is_id
 from mainspring.kernel.operation import Input
 from mainspring.kernel.table import Rows
 
@@ -24,6 +26,17 @@ class PageQuery(Input, frozen=True):
 
     limit: Limit = PAGE_LIMIT_DEFAULT
     cursor: Cursor | None = None
+
+    def after_id(self, prefix: str, start: str = "") -> str:
+        """Return the id that the page comes after in a list by ids; ``start`` for the first page.
+
+        Raises Invalid for a cursor that no such list has given.
+        """
+        if not self.cursor:
+            return start
+        if not is_id(self.cursor, prefix):
+            raise Invalid.at("/cursor", "is not a next_cursor of this list")
+        return self.cursor
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):

@@ -84,6 +84,7 @@ class Client:
     async def call(
         self,
         operation: Operation | str,
+        /,
         *args: Any,
         idempotency_key: str | None = None,
         if_match: str | None = None,

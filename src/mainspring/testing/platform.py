@@ -274,7 +274,7 @@ class Platform:
         """Call with a key or access token that the test came by, whatever it is worth."""
         return Client(self, credential=credential)
 
-    async def call(self, operation: Operation | str, *args: Any, **named: Any) -> Any:
+    async def call(self, operation: Operation | str, /, *args: Any, **named: Any) -> Any:
         """Call an operation as the system, which may do anything. See ``Client.call``."""
         return await self.system.call(operation, *args, **named)
 

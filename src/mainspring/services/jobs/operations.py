@@ -60,7 +60,7 @@ async def create_job(call: Call, new: api.NewJob) -> Response[api.JobInfo | None
 async def list_jobs(call: Call, query: api.JobQuery) -> Page[api.JobInfo]:
     rows = await call.use(JobAdmin).page(
         call,
-        after=query.cursor or "",
+        after=query.after_id("job"),
         queue=query.queue or "",
         state=query.state or "",
         name=query.name or "",
@@ -124,7 +124,8 @@ async def resume_queue(call: Call, name: str) -> api.Queue:
 @handles(api.list_dead_letters)
 async def list_dead_letters(call: Call, queue: str, query: PageQuery) -> Page[api.JobInfo]:
     _require_queue(call, queue)
-    rows = await call.use(JobAdmin).dead(call, queue, after=query.cursor or "", limit=query.limit)
+    after = query.after_id("job")
+    rows = await call.use(JobAdmin).dead(call, queue, after=after, limit=query.limit)
     return _page(call, rows)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mainspring import Call, Invalid, elapsed_ms, is_id
+from mainspring import Call, elapsed_ms
 from mainspring.services.users import model, store
 from mainspring.services.users.api import UserRead, UsersListed
 from mainspring.services.users.api.errors import ScopeNotHeld, SessionNeeded
@@ -65,12 +65,3 @@ def require_over(call: Call, held: str) -> None:
         raise ScopeNotHeld(
             "only those who hold every scope of this user, key or role may change it"
         )
-
-
-def after(cursor: str | None, prefix: str) -> str:
-    """Return the id a page starts after; empty is the start. Raises Invalid for what is no id."""
-    if not cursor:
-        return ""
-    if not is_id(cursor, prefix):
-        raise Invalid.at("/cursor", "is not a next_cursor of this list")
-    return cursor

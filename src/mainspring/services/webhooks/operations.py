@@ -82,7 +82,7 @@ async def create_webhook(call: Call, new: api.NewWebhook) -> Response[api.Webhoo
 @handles(api.list_webhooks)
 async def list_webhooks(call: Call, query: PageQuery) -> Page[api.Webhook]:
     rows = await call.page(
-        store.ENDPOINTS_AFTER, tenant=call.tenant, after=query.cursor or "", limit=query.limit
+        store.ENDPOINTS_AFTER, tenant=call.tenant, after=query.after_id("whk"), limit=query.limit
     )
     return Page.of(rows, present_webhook, lambda row: row.id)
 
@@ -188,7 +188,7 @@ async def list_deliveries(
     rows = await call.page(
         store.DELIVERY_PAGES[newest_first, query.state],
         endpoint_id=webhook_id,
-        after=query.cursor or (api.END_OF_IDS if newest_first else ""),
+        after=query.after_id("evt", api.END_OF_IDS if newest_first else ""),
         limit=query.limit,
     )
     return Page.of(rows, partial(present_delivery, call), lambda row: row.event_id)

@@ -171,7 +171,7 @@ async def list_users(call: Call, query: UserQuery) -> Page[User]:
         user = await password_check.find_user(call, query.email)
         await access.note_read(call, None if user is None else user.id)
         return Page([] if user is None else [present_user(user)])
-    start = access.after(query.cursor, "user")
+    start = query.after_id("user")
     await access.note_read(call, None)
     rows = await call.page(store.USER_PAGE, tenant=call.tenant, after=start, limit=query.limit)
     return Page.of(rows, present_user, lambda user: user.id)

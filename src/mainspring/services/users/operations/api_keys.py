@@ -78,7 +78,7 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
 
 @handles(api.list_api_keys)
 async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
-    start, limit = access.after(query.cursor, "key"), query.limit
+    start, limit = query.after_id("key"), query.limit
     if call.caller.allows(api.API_KEYS_READ):
         rows = await call.page(store.API_KEY_PAGE, tenant=call.tenant, after=start, limit=limit)
     elif (owner := await access.owner_id(call)) is not None:

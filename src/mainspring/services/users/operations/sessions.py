@@ -88,7 +88,7 @@ async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
         store.SESSION_PAGE,
         tenant=call.tenant,
         user_id=user.id,
-        after=access.after(query.cursor, "sess"),
+        after=query.after_id("sess"),
         now_ms=call.now_ms,
         limit=query.limit,
     )
