@@ -1,6 +1,7 @@
 """Consumers of any bus: once each, in batches, and by one process at a time."""
 
 import asyncio
+import copy
 from pathlib import Path
 
 import msgspec
@@ -193,7 +194,63 @@ async def test_what_a_frozen_owner_did_is_not_committed(database: Database, tmp_
 
 
 def moved_to(cursor: ClaimedCursor, position: int) -> ClaimedCursor:
-    return ClaimedCursor(cursor.consumer, cursor.source, cursor.partition, position, cursor.claim)
+    moved = copy.copy(cursor)
+    moved.position = position
+    return moved
+
+
+@pytest.mark.parametrize("batch", [None, 5])
+@pytest.mark.parametrize("bus", [None, MemoryBus], ids=["log", "repeating"])
+async def test_an_event_that_ends_its_process_is_set_aside_after_three(
+    database: Database, tmp_path: Path, bus: type[MemoryBus] | None, batch: int | None
+) -> None:
+    """Nobody raises where a process is gone: what was tried is counted before it is."""
+    trap, sprung = Service("trap", doc="Deadly."), asyncio.Event()
+    taken: list[str] = []
+
+    async def take(subjects: list[str]) -> None:
+        if "deadly" in subjects:
+            sprung.set()
+            await asyncio.Event().wait()  # until the process is gone
+        taken.extend(subjects)
+
+    if batch is None:
+
+        @trap.on("shop.order.paid", from_start=True)
+        async def spring(call: Call, paid: Paid) -> None:
+            await take([paid.id])
+
+    else:
+
+        @trap.on("shop.order.paid", from_start=True, batch=batch)
+        async def spring_all(call: Call, events: list[Envelope]) -> None:
+            await take([event.subject for event in events])
+
+    memory = bus() if bus else None
+    orders = ["before", "deadly", "behind", "last"]
+    for started in range(4):
+        platform = await Shop(database, tmp_path, memory, started + 1, trap).open()
+        told: list[tuple[str, str]] = []
+        platform.runtime.consumer_runner.on_aside(
+            lambda consumer, event, error, told=told: told.append((event.subject, str(error)))
+        )
+        if started == 0:
+            for order in orders:
+                await platform.pay(order)
+        running = asyncio.create_task(platform.runtime.run_due())
+        ended = asyncio.create_task(sprung.wait())
+        async with asyncio.timeout(60):
+            await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if started < 3:
+            assert not running.done()
+            sprung.clear()
+        for task in (running, ended):  # it leaves its cursor as a process that is killed does
+            task.cancel()
+        await asyncio.gather(running, ended, return_exceptions=True)
+        assert bool(told) == (started == 3)
+    assert told == [("deadly", "3 processes ended while it had this event, perhaps because of it")]
+    assert sorted(set(taken)) == ["before", "behind", "last"]
+    assert taken.count("behind") == taken.count("last") == 1
 
 
 async def test_a_process_takes_over_where_another_stopped(

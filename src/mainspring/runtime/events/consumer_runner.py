@@ -15,6 +15,7 @@ import structlog
 from mainspring.kernel.call import TENANT_DEFAULT, Call, Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Rerun, Unavailable
+from mainspring.kernel.job import JobFailed
 from mainspring.kernel.service import Consumer
 from mainspring.kernel.table import Write
 from mainspring.ports.bus import BusEvent
@@ -43,6 +44,7 @@ from mainspring.runtime.tables import LAST_SEQ
 log = structlog.get_logger()
 
 HANDLE_TIMEOUT_S = 60.0  # of one event: a handler that hangs must not stop its consumer for good
+TRIES_MAX = 2  # of an event in which a process died; then it is set aside
 STUCK_S = 2 * HANDLE_TIMEOUT_S  # without a step: then a consumer is said to stand still
 
 AsideListener = Callable[[Consumer, BusEvent, Exception], None]
@@ -189,6 +191,22 @@ class ConsumerRunner:
         taken_to = self._taken_elsewhere[consumer.name]
         if not self._on_log or cursor.position < taken_to:
             wanted = await self._inbox.unseen(consumer.name, wanted)
+        if cursor.abandoned:
+            await self._take_singly(consumer, cursor, events, {event.id for event in wanted})
+            cursor.abandoned = False
+        else:
+            await self._take_together(consumer, cursor, events, wanted)
+        if self._on_log and taken_to and cursor.position >= taken_to:
+            await self._inbox.forget(consumer.name)
+            self._taken_elsewhere[consumer.name] = 0
+
+    async def _take_together(
+        self,
+        consumer: Consumer,
+        cursor: ClaimedCursor,
+        events: Sequence[BusEvent],
+        wanted: Sequence[BusEvent],
+    ) -> None:
         calls: list[Call] = []
         for run in _runs(consumer, wanted):
             calls += await self._handle(consumer, run)
@@ -207,9 +225,6 @@ class ConsumerRunner:
             await self._take_singly(consumer, cursor, events, {event.id for event in wanted})
         else:
             cursor.position = last
-        if self._on_log and taken_to and cursor.position >= taken_to:
-            await self._inbox.forget(consumer.name)
-            self._taken_elsewhere[consumer.name] = 0
 
     def _moves(
         self, consumer: Consumer, cursor: ClaimedCursor, to: int, taken: Sequence[BusEvent]
@@ -226,10 +241,14 @@ class ConsumerRunner:
         events: Sequence[BusEvent],
         wanted: set[str],
     ) -> None:
+        """Take events one by one; where a process died in one of them, each is counted first."""
         for event in events:
             if event.id in wanted:
                 wanted.discard(event.id)  # a bus may have it twice
-                await self._take_one(consumer, cursor, event)
+                if not cursor.abandoned or await self._dares(consumer, cursor, event):
+                    await self._take_one(consumer, cursor, event)
+                else:
+                    await self._put_aside(consumer, cursor, event)
             else:
                 await self._cursors.move(cursor, event.offset)
             cursor.position = event.offset
@@ -249,9 +268,21 @@ class ConsumerRunner:
                 break
             else:
                 return
-        await self._dispatcher.commit_all(
-            [self._aside(consumer, event)], also=moves, wakes=CONSUMED
-        )
+        await self._put_aside(consumer, cursor, event)
+
+    async def _put_aside(self, consumer: Consumer, cursor: ClaimedCursor, event: BusEvent) -> None:
+        moves = self._moves(consumer, cursor, event.offset, [event])
+        aside = self._aside(consumer, event)
+        await self._dispatcher.commit_all([aside], also=moves, wakes=CONSUMED)
+
+    async def _dares(self, consumer: Consumer, cursor: ClaimedCursor, event: BusEvent) -> bool:
+        """Count a try of an event before it is made; False when too many processes died in it."""
+        tries = await self._cursors.note_try(cursor, event.offset)
+        if tries < TRIES_MAX:
+            return True
+        died = f"{tries + 1} processes ended while it had this event, perhaps because of it"
+        self._tell(consumer, event, JobFailed(died))
+        return False
 
     async def _handle(self, consumer: Consumer, events: Sequence[BusEvent]) -> list[Call]:
         """Run the handler on events of one tenant; return the calls that hold what it staged.

@@ -43,6 +43,8 @@ class CursorRow(msgspec.Struct, frozen=True):
     owner: str = ""
     claim: int = 0
     lease_until_ms: int = 0
+    trying: int = 0
+    tries: int = 0
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -51,6 +53,8 @@ class _Held(msgspec.Struct, frozen=True):
     position: int
     owner: str
     claim: int
+    trying: int
+    tries: int
     free_in_ms: int
 
 
@@ -68,7 +72,7 @@ ALL_CURSORS = Query(
 )
 # A consumer follows one source at a time: what another process takes from another holds it off.
 _FIND = f"""
-SELECT position, owner, claim, (SELECT MAX(lease_until_ms) FROM consumer_cursors
+SELECT position, owner, claim, trying, tries, (SELECT MAX(lease_until_ms) FROM consumer_cursors
     WHERE consumer = :consumer AND (source <> :source OR partition = :partition)) - {{now}}
 FROM consumer_cursors WHERE {_ONE}
 """
@@ -88,6 +92,11 @@ _MOVE = _by_database_time(
     "UPDATE consumer_cursors SET position = :position, "
     "lease_until_ms = {now} + CAST(:lease_ms AS bigint) "
     f"WHERE {_ONE} AND claim = :claim AND position = :after",
+)
+_TRY = _by_database_time(
+    "runtime.try_event",
+    "UPDATE consumer_cursors SET trying = :trying, tries = :tries, "
+    f"lease_until_ms = {{now}} + CAST(:lease_ms AS bigint) WHERE {_ONE} AND claim = :claim",
 )
 _RENEW = _by_database_time(
     "runtime.renew_cursors",
@@ -143,18 +152,27 @@ FORGET_CURSORS = Statement(
 
 
 class ClaimedCursor:
-    """A cursor this process has claimed. ``position`` is how far it has come."""
+    """A cursor this process has claimed. ``position`` is how far it has come.
 
-    __slots__ = ("claim", "consumer", "partition", "position", "source")
+    Where the process that held it before did not let go of it, but died perhaps, it was
+    ``abandoned``: what it is at may be why. ``trying`` is the offset of an event that was tried so.
+    """
+
+    __slots__ = (
+        "abandoned", "claim", "consumer", "partition", "position", "source", "tries", "trying",
+    )  # fmt: skip
 
     def __init__(
-        self, consumer: str, source: str, partition: int, position: int, claim: int
+        self, consumer: str, source: str, partition: int, held: "_Held", *, abandoned: bool = False
     ) -> None:
         self.consumer = consumer
         self.source = source
         self.partition = partition
-        self.position = position
-        self.claim = claim
+        self.position = held.position
+        self.claim = held.claim
+        self.trying = held.trying
+        self.tries = held.tries
+        self.abandoned = abandoned
 
     def move(self, to: int) -> Command:
         """Return the write that takes it to ``to``. Raises CursorMoved where the claim is lost."""
@@ -223,12 +241,25 @@ class Cursors:
             return LEASE_S
         # Whoever held it may have moved it since it was read, but not after this claim.
         now = (await self._database.read(FIND_CURSOR, (consumer, source, partition)))[0]
-        return ClaimedCursor(consumer, source, partition, now.position, held.claim + 1)
+        now = msgspec.structs.replace(now, claim=held.claim + 1)
+        abandoned = held.owner not in ("", self._owner)
+        return ClaimedCursor(consumer, source, partition, now, abandoned=abandoned)
 
     async def move(self, cursor: ClaimedCursor, to: int) -> None:
         """Move a cursor, in a commit of its own. Raises CursorMoved."""
         await self._database.commit([cursor.move(to)], CONSUMED)
         cursor.position = to
+
+    async def note_try(self, cursor: ClaimedCursor, offset: int) -> int:
+        """Count that an event is about to be tried; return how often it was. Raises CursorMoved."""
+        before = cursor.tries if cursor.trying == offset else 0
+        noted = _TRY(
+            trying=offset, tries=before + 1, lease_ms=_lease_ms(), consumer=cursor.consumer,
+            source=cursor.source, partition=cursor.partition, claim=cursor.claim,
+        ).expect(1, CursorMoved)  # fmt: skip
+        await self._database.commit([noted])
+        cursor.trying, cursor.tries = offset, before + 1
+        return before
 
     async def renew(self) -> None:
         """Give every cursor of this process a full lease again."""
