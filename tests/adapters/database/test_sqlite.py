@@ -10,12 +10,14 @@ import pytest
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.database.sqlite_file import File
 from mainspring.kernel.errors import Conflict, Unavailable
-from mainspring.kernel.table import Statement
+from mainspring.kernel.table import Query, Statement
 from mainspring.testing.conformance.database.fixtures import (
     NOTE_COUNT,
     NOTES,
     SCRIPT,
+    THINGS,
     Note,
+    Thing,
     outcomes_of,
 )
 
@@ -24,6 +26,15 @@ DEFERRED = """
 CREATE TABLE parents (id text NOT NULL PRIMARY KEY);
 CREATE TABLE children (parent text NOT NULL REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED);
 """
+# Reads the table first, and goes on for some milliseconds: it holds on to old pages.
+SLOW_COUNT = Query(
+    "things.count_slowly",
+    "WITH RECURSIVE n(i) AS (SELECT count(*) * 0 FROM things UNION ALL SELECT i + 1 FROM n "
+    "WHERE i < 20000) SELECT count(*) FROM n",
+    int,
+    scans=True,
+)
+MIB = 1 << 20
 ADD_CHILD = Statement("children.add", "INSERT INTO children (parent) VALUES (:parent)")
 
 
@@ -69,3 +80,71 @@ async def test_a_check_at_the_end_fails_only_the_call_that_breaks_it(
     outcomes = await outcomes_of([kept[0], orphan, *kept[1:]])
     assert [type(outcome) for outcome in outcomes] == [type(None), Conflict, *[type(None)] * 2]
     assert await database.read(NOTE_COUNT, ()) == [3]
+
+
+@pytest.fixture
+async def scanned(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    """A database that some scan reads at every moment."""
+    database = SqliteDatabase(tmp_path / "mainspring.db", durable=False, log_bytes_max=2 * MIB)
+    await database.open()
+    await database.migrate("one", SCRIPT)
+    stopping = asyncio.Event()
+
+    async def scan() -> None:
+        while not stopping.is_set():
+            assert await database.read(SLOW_COUNT, ()) == [20_001]
+
+    async with asyncio.timeout(TIMEOUT_S), asyncio.TaskGroup() as scans:
+        for _ in range(3):
+            scans.create_task(scan())
+        yield database
+        stopping.set()
+    await database.close()
+
+
+async def test_scans_that_overlap_do_not_let_the_write_ahead_log_grow(
+    scanned: SqliteDatabase, tmp_path: Path
+) -> None:
+    log = tmp_path / "mainspring.db-wal"
+    largest = 0
+    for n in range(256):
+        await scanned.commit([THINGS.insert(Thing(f"t{n}", body=bytes(MIB // 4)))])
+        largest = max(largest, log.stat().st_size)
+    assert 2 * MIB < largest < 16 * MIB
+
+
+async def test_pages_are_scrubbed_while_scans_overlap(
+    scanned: SqliteDatabase, tmp_path: Path
+) -> None:
+    log = tmp_path / "mainspring.db-wal"
+    await scanned.commit([NOTES.insert(Note("n", "a secret"))])
+    assert b"a secret" in log.read_bytes()
+    for _ in range(5):
+        await scanned.scrub()
+        assert log.read_bytes() == b""
+
+
+async def test_a_foreign_reader_costs_no_commit_and_the_log_is_emptied_once_it_is_gone(
+    tmp_path: Path,
+) -> None:
+    database = SqliteDatabase(tmp_path / "mainspring.db", durable=False, log_bytes_max=MIB)
+    await database.open()
+    await database.migrate("one", SCRIPT)
+    try:
+        log = tmp_path / "mainspring.db-wal"
+        foreign = apsw.Connection(str(tmp_path / "mainspring.db"))
+        foreign.execute("BEGIN")
+        foreign.execute("SELECT count(*) FROM things").fetchall()
+        n = 0
+        async with asyncio.timeout(TIMEOUT_S):
+            while not log.exists() or log.stat().st_size < 4 * MIB:
+                await database.commit([THINGS.insert(Thing(f"t{n}", body=bytes(MIB // 4)))])
+                n += 1
+            with pytest.raises(Unavailable, match="readers keep the write-ahead log in use"):
+                await database.scrub()
+            foreign.close()
+            while log.stat().st_size >= 4 * MIB:
+                await database.commit([THINGS.insert(Thing(f"t{n}", body=bytes(MIB // 4)))])
+                n += 1
+    finally:
+        await database.close()

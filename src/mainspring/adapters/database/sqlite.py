@@ -4,11 +4,13 @@ A commit is durable when it is acknowledged (``synchronous=FULL``). Each call of
 savepoint, so one that fails leaves the others whole.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import apsw
+import structlog
 
 from mainspring.adapters.database.sqlite_file import File
 from mainspring.adapters.database.sqlite_readers import Readers
@@ -25,6 +27,9 @@ from mainspring.ports.database import (
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
 R = TypeVar("R")
+log = structlog.get_logger()
+
+LOG_BYTES_MAX = 64 << 20  # of the write-ahead log, before scans wait for it to begin anew
 
 _APPLIED = Query("migrations.applied", "SELECT name, digest FROM migrations ORDER BY name", tuple)
 
@@ -38,14 +43,28 @@ class SqliteDatabase:
     """The embedded database: a file in the data directory.
 
     Without ``durable`` the disk is not waited for: a power cut may lose or spoil it. For tests.
+
+    The write-ahead log begins anew by itself whenever nobody reads pages that are only there. Where
+    scans overlap without a gap that moment never comes: over ``log_bytes_max`` they are held up
+    until it has.
     """
 
     dialect: Literal["sqlite"] = "sqlite"
     exclusive = True
 
-    def __init__(self, path: Path, *, group_max: int = GROUP_MAX, durable: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        group_max: int = GROUP_MAX,
+        durable: bool = True,
+        log_bytes_max: int = LOG_BYTES_MAX,
+    ) -> None:
         self._file = File(path, durable=durable)
         self._writer = Writer(self._file, group_max=group_max)
+        self._log_bytes_max = self._emptied_over_bytes = log_bytes_max
+        self._emptying: asyncio.Task[None] | None = None
+        self._writer.on_group(lambda _: self._bound_log())
 
     async def open(self) -> None:
         """Open the file and start the writer. Raises StartError."""
@@ -63,6 +82,8 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         """Commit what is queued, then close."""
+        if self._emptying is not None:
+            await self._emptying
         await self._writer.close()
         self._readers.close()
         self._lock.close()
@@ -108,7 +129,25 @@ class SqliteDatabase:
 
     async def scrub(self) -> None:
         """Empty the write-ahead log: it holds pages as they were before ``secure_delete``."""
-        await self._readers.scrub()
+        async with self._readers.paused():
+            await self._writer.empty_log()
+
+    def _bound_log(self) -> None:
+        """Have the write-ahead log emptied when it is over its bound."""
+        if self._emptying is None and self._file.log_bytes() > self._emptied_over_bytes:
+            self._emptying = asyncio.create_task(self._empty_log())
+
+    async def _empty_log(self) -> None:
+        try:
+            await self.scrub()
+            self._emptied_over_bytes = self._log_bytes_max
+        except Unavailable as error:
+            # Another process reads, for as long as it likes: it is asked again a bound later.
+            log_bytes = self._file.log_bytes()
+            self._emptied_over_bytes = log_bytes + self._log_bytes_max
+            log.warning("write_ahead_log_kept", log_bytes=log_bytes, error=error.detail)
+        finally:
+            self._emptying = None
 
     def on_wake(self, listener: Callable[[Wakes], None]) -> None:
         """Call ``listener`` on the loop after each commit that wakes somebody."""

@@ -17,6 +17,7 @@ R = TypeVar("R")
 
 STATEMENTS_CACHED = 512  # prepared statements per connection
 CHECKPOINT_PAGES = 4_000  # WAL pages before an automatic checkpoint
+PAGE_BYTES = 4_096
 BUSY_MS = 5_000
 ROOM_BYTES_MIN = 64 << 10  # with less than that free, what fails for no given reason fails of it
 
@@ -29,6 +30,8 @@ _PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA secure_delete = ON",
     f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
+    # A log that scans let grow gives the room back when it begins anew.
+    f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * PAGE_BYTES}",
 )
 _MIGRATIONS = (
     "CREATE TABLE IF NOT EXISTS migrations (name text NOT NULL PRIMARY KEY, digest text NOT NULL)"
@@ -95,6 +98,13 @@ class File:
             handle.close()
             raise StartError(f"another process uses {path.parent}: stop it first") from error
         return handle
+
+    def log_bytes(self) -> int:
+        """Return how large the write-ahead log is; 0 where there is none."""
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def why(self, error: Exception) -> str:
         """Say why it cannot be opened or written: a full disk is often an I/O error to SQLite."""

@@ -1,8 +1,10 @@
 """Reading from SQLite: by key on the event loop, scans in threads, with a share for everybody."""
 
 import asyncio
+import contextlib
 import threading
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -32,11 +34,31 @@ class Readers:
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="mainspring-reader")
         self._local = threading.local()
         self._shares = Shares(READERS)
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._pause = asyncio.Lock()
 
     def close(self) -> None:
         """Wait for the scans that run, then close."""
         self._pool.shutdown(wait=True)
         self._connection.close()
+
+    @contextlib.asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Wait until no scan runs, and let none begin meanwhile: nobody reads the old pages then.
+
+        It is short: a scan has an end, by its budget and by ``SCAN_WAIT_S``.
+        """
+        async with self._pause:
+            self._resumed.clear()
+            try:
+                await self._idle.wait()
+                yield
+            finally:
+                self._resumed.set()
 
     async def read(
         self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None
@@ -56,10 +78,24 @@ class Readers:
         """Scan in a thread, once it is this account's turn; to wait costs no budget."""
         account = current_account()
         await self._shares.acquire(account, SCAN_WAIT_S)
+        try:
+            while not self._resumed.is_set():
+                await self._resumed.wait()
+        except asyncio.CancelledError:
+            self._shares.release(account)
+            raise
+        self._running += 1
+        self._idle.clear()
         scan = self._loop.run_in_executor(self._pool, self._scan, query, values, bytes_max)
         # The thread goes on when its caller is gone, and so does its hold on the slot.
-        scan.add_done_callback(lambda _: self._shares.release(account))
+        scan.add_done_callback(lambda _: self._ended(account))
         return await asyncio.shield(scan)
+
+    def _ended(self, account: str) -> None:
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
+        self._shares.release(account)
 
     def _scan(self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None) -> Rows[R]:
         connection: apsw.Connection | None = getattr(self._local, "connection", None)
@@ -90,16 +126,3 @@ class Readers:
         finally:
             connection.set_progress_handler(None)
         return made(query, rows)
-
-    async def scrub(self) -> None:
-        """Empty the write-ahead log: it holds pages as they were before ``secure_delete``."""
-        await self._loop.run_in_executor(self._pool, self._empty_log)
-
-    def _empty_log(self) -> None:
-        connection = self._file.connect(readonly=True)
-        try:
-            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
-        finally:
-            connection.close()
-        if busy:
-            raise Unavailable("readers keep the write-ahead log in use", retry_after_s=1)

@@ -11,6 +11,7 @@ import apsw
 import structlog
 
 from mainspring.adapters.database.sqlite_file import (
+    BUSY_MS,
     File,
     apply_write,
     fetched,
@@ -29,6 +30,9 @@ log = structlog.get_logger()
 Body = Callable[[DatabaseTransaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 
 GROUP_MAX = 256  # calls in one commit
+EMPTYING_BUSY_MS = 100  # that commits wait for a reader which keeps the log in use
+
+Between = Callable[[], bool]  # done by the thread between two groups; it ends when that is False
 
 
 class _Task:
@@ -91,7 +95,7 @@ class Writer:
     def __init__(self, file: File, *, group_max: int) -> None:
         self._file = file
         self._group_max = group_max
-        self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()  # bounded by waiting
+        self._queue: queue.SimpleQueue[_Task | Between] = queue.SimpleQueue()  # bounded by waiting
         self._listeners: list[Callable[[Wakes], None]] = []
         self._group_listeners: list[Callable[[int], None]] = []
         self._outage = Outage("database")
@@ -113,7 +117,7 @@ class Writer:
     async def close(self) -> None:
         """Commit what is queued, then close."""
         self._closing = True
-        self._queue.put(None)
+        self._queue.put(lambda: False)
         await asyncio.to_thread(self._thread.join)
         self.connection.close()
 
@@ -134,6 +138,27 @@ class Writer:
         if not self._closing:
             self._queue.put(_Task(None, writes, NO_WAKES))
 
+    async def empty_log(self) -> None:
+        """Bring the write-ahead log into the database, between two commits, and begin it anew.
+
+        Raises Unavailable when somebody reads pages that are only there.
+        """
+        if self._closing:
+            raise Unavailable("the database is closing", retry_after_s=1)
+        emptied: asyncio.Future[None] = self._loop.create_future()
+
+        def empty() -> bool:
+            error: BaseException | None = None
+            try:
+                self._empty_log()
+            except (apsw.Error, Unavailable) as found:
+                error = translated(found)
+            self._loop.call_soon_threadsafe(_tell, emptied, error)
+            return True
+
+        self._queue.put(empty)
+        await emptied
+
     def on_wake(self, listener: Callable[[Wakes], None]) -> None:
         """Call ``listener`` on the loop after each commit that wakes somebody."""
         self._listeners.append(listener)
@@ -145,27 +170,40 @@ class Writer:
     # The thread
 
     def _write_forever(self) -> None:
-        stop = False
-        while not stop:
-            first = self._queue.get()
-            if first is None:
-                return
-            group = [first]
-            while len(group) < self._group_max:
+        go_on = True
+        while go_on:
+            group, between = self._next_group()
+            if group:
                 try:
-                    task = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if task is None:
-                    stop = True
-                    break
-                group.append(task)
+                    self._commit_group(group)
+                except BaseException as error:  # noqa: BLE001 - told to the callers; it goes on
+                    for task in group:
+                        task.error = RuntimeError(f"the commit raised {described(error)}")
+                self._loop.call_soon_threadsafe(self._acknowledge, group)
+            if between is not None:
+                go_on = between()
+
+    def _next_group(self) -> tuple[list[_Task], Between | None]:
+        """Wait for a call, take what else is queued, and what is to be done after them."""
+        group: list[_Task] = []
+        while len(group) < self._group_max:
             try:
-                self._commit_group(group)
-            except BaseException as error:  # noqa: BLE001 - told to the callers; the thread goes on
-                for task in group:
-                    task.error = RuntimeError(f"the commit raised {described(error)}")
-            self._loop.call_soon_threadsafe(self._acknowledge, group)
+                found = self._queue.get(block=not group)
+            except queue.Empty:
+                break
+            if not isinstance(found, _Task):
+                return group, found
+            group.append(found)
+        return group, None
+
+    def _empty_log(self) -> None:
+        self.connection.set_busy_timeout(EMPTYING_BUSY_MS)
+        try:
+            busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+        finally:
+            self.connection.set_busy_timeout(BUSY_MS)
+        if busy:
+            raise Unavailable("readers keep the write-ahead log in use", retry_after_s=1)
 
     def _commit_group(self, group: list[_Task]) -> None:
         """Commit the calls of a group together; those that fail do not touch the others.
@@ -269,16 +307,20 @@ class Writer:
                 if task.error is not None and not away:
                     log.warning("posted_write_failed", error=repr(task.error))
                 continue
-            if task.future.done():
-                continue
-            if task.error is None:
-                task.future.set_result(None)
-            else:
-                task.future.set_exception(task.error)
+            _tell(task.future, task.error)
         if wakes:
             names = frozenset(wakes)
             for listener in self._listeners:
                 tell(listener, names)
+
+
+def _tell(waiting: asyncio.Future[None], error: BaseException | None) -> None:
+    if waiting.done():  # who asked is gone
+        return
+    if error is None:
+        waiting.set_result(None)
+    else:
+        waiting.set_exception(error)
 
 
 def _drive(body: Body, inside: _Inside) -> tuple[Sequence[Write], Wakes]:
