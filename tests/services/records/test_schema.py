@@ -34,9 +34,7 @@ FIELDS = check_fields(
         Field("other", "relation", collection="posts"),
     ]
 )
-POSTS = CompiledCollection(
-    "coll_1", "posts", 1, 1, True, Definition(FIELDS, Rules(), [], [], {}, 1)
-)
+POSTS = CompiledCollection("coll_1", "posts", 1, 1, 1, Definition(FIELDS, Rules(), [], [], {}, 1))
 PROPERTIES = {f.name: json_schema(f, sent=True) for f in FIELDS}
 REQUIRED = [f.name for f in FIELDS if f.required and f.default is None]
 VALIDATORS = {

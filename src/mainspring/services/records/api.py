@@ -166,7 +166,8 @@ class ChangeCollection(Input, frozen=True):
 class Collection(msgspec.Struct, frozen=True):
     """A collection. While ``ready`` is false its stored records are being brought to the schema.
 
-    Until then new indexes are not used, and ``problem`` says if a change had to be taken back.
+    Until then an index is not used that is new, or of a field that stored records get a default in;
+    all others are. ``problem`` says if a change had to be taken back.
     """
 
     id: str

@@ -51,10 +51,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class IndexSlot(msgspec.Struct, frozen=True):
-    """An index and the column its keys are in."""
+    """An index and the column its keys are in: of every record stored at schema ``since`` or later.
+
+    Where it was stored without, it is the definition's layout.
+    """
 
     column: str
     fields: list[str]
+    since: int = 0
 
 
 class UniqueSlot(msgspec.Struct, frozen=True):
@@ -96,14 +100,13 @@ class CompiledCollection:
         name: str,
         version: int,
         schema_version: int,
-        ready: bool,
+        ready_version: int,
         definition: Definition,
     ) -> None:
         self.id = id
         self.name = name
         self.version = version
         self.schema_version = schema_version
-        self.ready = ready
         self.definition = definition
         self.layout = definition.layout
         self.fields = {f.name: f for f in definition.fields}
@@ -115,6 +118,9 @@ class CompiledCollection:
         self.rules: dict[str, Program] = compile_rules(definition.rules, self.names)
         self.unique_fields = [(u.column, u.field) for u in definition.uniques]
         self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]
+        late = {i.column for i in definition.indexes if i.since > ready_version}
+        self.indexes_ready = [(c, parts) for c, parts in self.indexes if c not in late]
+        self.indexes_building = [(c, parts) for c, parts in self.indexes if c in late]
         self.files = [f.name for f in definition.fields if f.type == "file"]
         self.relations = [f for f in definition.fields if f.type == "relation"]
         self._normalisers = [
@@ -220,7 +226,7 @@ class CompiledCollection:
         made = {name: record[name] for name in SYSTEM}
         for field in self.definition.fields:
             value = record.get(field.name)
-            if value is None and field.required:
+            if value is None and _fills(field):
                 value = field.default
             if field.type == "number" and isinstance(value, int):
                 value = float(value)
@@ -429,19 +435,36 @@ def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
         raise Invalid("the collection's indexes are not valid", errors=tuple(errors))
 
 
-def index_slots(wanted: list[list[str]], before: list[IndexSlot]) -> list[IndexSlot]:
-    """Give each index a column: the one it has, or one that no stored record uses."""
-    kept = {tuple(s.fields): s.column for s in before}
-    free = [c for c in KEY_COLUMNS if c not in kept.values()]
+def index_slots(
+    wanted: list[list[str]], fields: list[Field], schema: int, before: Definition
+) -> list[IndexSlot]:
+    """Give each index a column: the one it has, or one that no stored record uses.
+
+    One that is new, or of a field that stored records get a value in, has its keys from ``schema``
+    on. The others stay as they are: what a field may be widened to has the key that it had.
+    """
+    kept = {tuple(s.fields): s for s in before.indexes}
+    free = [c for c in KEY_COLUMNS if c not in {s.column for s in before.indexes}]
+    optional = {f.name for f in before.fields if not f.required}
+    filled = {f.name for f in fields if _fills(f) and f.name in optional}
     slots = []
-    for fields in wanted:
-        column = kept.get(tuple(fields)) or (free.pop(0) if free else None)
-        if column is None:
+    for names in wanted:
+        slot = kept.get(tuple(names))
+        if slot is None and not free:
             raise Invalid.at(
                 "/indexes", "no room for another index: first remove one, then add this"
             )
-        slots.append(IndexSlot(column, fields))
+        if slot is None:
+            slot = IndexSlot(free.pop(0), names, schema)
+        elif filled.intersection(name.removeprefix("-") for name in names):
+            slot = msgspec.structs.replace(slot, since=schema)
+        slots.append(slot)
     return slots
+
+
+def _fills(field: Field) -> bool:
+    """Whether a stored record that has no value in a field is read as if it had the default."""
+    return field.required and field.default is not None
 
 
 def unique_slots(fields: list[Field], before: list[UniqueSlot]) -> list[UniqueSlot]:

@@ -82,15 +82,24 @@ def choose(collection: CompiledCollection, condition: ast.Node, sort: Sort) -> P
     parts = tuple(p for p in parts if p is not ast.TRUE)
     bounds = _bounds(parts)
     plans = [_by_id(parts, bounds, sort)]
-    if collection.ready:
-        plans += [_by_index(c, k, parts, bounds, sort) for c, k in collection.indexes]
-    return max(plans, key=lambda p: (p.covered, p.narrows, p.ordered))
+    plans += [_by_index(c, k, parts, bounds, sort) for c, k in collection.indexes_ready]
+    return max(plans, key=_rank)
+
+
+def _rank(plan: Plan) -> tuple[bool, int, bool]:
+    return plan.covered, plan.narrows, plan.ordered
 
 
 def advice(collection: CompiledCollection, condition: ast.Node, sort: Sort) -> str:
     """Name the index that would help, for whoever's list went over its budget."""
     parts = condition.parts if isinstance(condition, ast.All) else (condition,)
-    bounds = {n: b for n, b in _bounds(parts).items() if n in collection.fields}
+    bounds = _bounds(parts)
+    now = _rank(choose(collection, condition, sort))
+    for column, index in collection.indexes_building:
+        if _rank(_by_index(column, index, parts, bounds, sort)) > now:
+            names = [("-" if p.descending else "") + p.name for p in index]
+            return f"the index on {names} is still being built: wait until the collection is ready"
+    bounds = {n: b for n, b in bounds.items() if n in collection.fields}
     same = [n for n, found in bounds.items() if any(b.sign == "==" for b in found)]
     order = [("-" if p.descending else "") + p.name for p in sort.parts if p.name not in same]
     ranges = (

@@ -154,14 +154,19 @@ def read_definition(row: CollectionRow) -> Definition:
     """Read what is stored of a collection, without compiling it."""
     definition = _definition(row.definition)
     fields = [complete(field) for field in definition.fields]
-    return msgspec.structs.replace(definition, fields=fields)
+    indexes = [
+        msgspec.structs.replace(slot, since=slot.since or definition.layout)
+        for slot in definition.indexes
+    ]
+    return msgspec.structs.replace(definition, fields=fields, indexes=indexes)
 
 
 def compile_row(row: CollectionRow) -> CompiledCollection:
     """Compile a stored collection."""
     definition = read_definition(row)
-    ready = row.ready_version >= definition.layout
-    return CompiledCollection(row.id, row.name, row.version, row.schema_version, ready, definition)
+    return CompiledCollection(
+        row.id, row.name, row.version, row.schema_version, row.ready_version, definition
+    )
 
 
 def missing(call: Call, scope: str) -> Failure:

@@ -74,7 +74,7 @@ async def create_collection(call: Call, new: api.NewCollection) -> Response[api.
     collection_id = call.new_id(PREFIX)
     targets = await _targets(call, new.fields, {new.name: collection_id})
     before = Definition([], api.Rules(), [], [], {}, 1)
-    definition = _define(new.fields, new.rules, new.indexes, targets, before)
+    definition = _define(new.fields, new.rules, new.indexes, targets, 1, before)
     row = CollectionRow(
         call.tenant, new.name, collection_id, msgspec.json.encode(definition).decode(),
         1, 1, None, call.now_ms, call.now_ms,
@@ -114,7 +114,7 @@ async def update_collection(
     indexes = [s.fields for s in old.indexes] if change.indexes is UNSET else change.indexes
     targets = await _targets(call, fields, {name: row.id})
     schema = row.schema_version + 1
-    new = _define(fields, rules, indexes, targets, old)
+    new = _define(fields, rules, indexes, targets, schema, old)
     checks: list[Command] = []
     if not same_json((new.fields, new.indexes), (old.fields, old.indexes)):
         if row.ready_version < old.layout:
@@ -168,6 +168,7 @@ def _define(
     rules: api.Rules,
     indexes: list[list[str]],
     targets: dict[str, str],
+    schema: int,
     before: Definition,
 ) -> Definition:
     """Check a definition as a whole. Raises Invalid with pointers."""
@@ -180,7 +181,7 @@ def _define(
     )
     fields = check_fields(fields, {f.name for f in before.fields})
     return Definition(
-        fields, rules, index_slots(indexes, before.indexes),
+        fields, rules, index_slots(indexes, fields, schema, before),
         unique_slots(fields, before.uniques), targets, before.layout,
     )  # fmt: skip
 
