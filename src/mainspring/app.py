@@ -390,9 +390,12 @@ class Instance:
         await asyncio.to_thread(private_file.write, file, f"{text}\n".encode())
         return file
 
-    async def drain(self, timeout_s: float) -> None:
-        """Take no new calls, let calls and jobs finish, hand the rest back, close."""
-        await self.server.drain(timeout_s)
+    async def drain(self, timeout_s: float, *, lame_duck_s: float = 0.0) -> None:
+        """Take no new calls, let calls and jobs finish, hand the rest back, close.
+
+        For ``lame_duck_s`` before that it still takes calls, and says that it is not ready.
+        """
+        await self.server.drain(timeout_s, lame_duck_s=lame_duck_s if self.role.serves else 0.0)
         await self.tail.stop()
         await self.runtime.stop(timeout_s)
         await self.close()
@@ -407,7 +410,8 @@ class Instance:
 
     async def failing(self) -> list[str]:
         """Name the parts that cannot serve; none when it is ready."""
-        return await self.runtime.health.failing()
+        leaving = ["process: it is about to end"] if self.server.leaving else []
+        return leaving or await self.runtime.health.failing()
 
     async def status(self) -> dict[str, Any]:
         """Version, role, services and engines, for ``GET /v1/status``."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import structlog
 
@@ -70,8 +71,7 @@ async def _serve(
     listener: socket.socket | None = None,
 ) -> None:
     log = structlog.get_logger()
-    stop = asyncio.Event()
-    with _signals(stop):
+    with _signals() as stop:
         platform = await build(settings, user_app, sockets=[listener] if listener else ())
         show_dropped(platform.telemetry)
         started = False
@@ -80,11 +80,15 @@ async def _serve(
             if started:
                 database = await platform.database.version()
                 with announce(_where(platform, settings, database)):
-                    await stop.wait()
+                    await asyncio.shield(stop)
         finally:
             if started:
                 log.info("draining")
-                await platform.drain(settings.of(PlatformSettings).drain_s)
+                process = settings.of(PlatformSettings)
+                # Whoever pressed Ctrl-C waits for it.
+                told = stop.done() and stop.result() == signal.SIGTERM
+                lame_duck_s = process.lame_duck_s if told else 0.0
+                await platform.drain(process.drain_s, lame_duck_s=lame_duck_s)
                 log.info("stopped")
             else:
                 await _abandon(platform)
@@ -110,29 +114,27 @@ async def _abandon(platform: Instance) -> None:
             structlog.get_logger().debug("not_closed", error=repr(error))
 
 
-async def _unless(stop: asyncio.Event, starting: Awaitable[None]) -> bool:
+async def _unless(stop: asyncio.Future[int], starting: Awaitable[None]) -> bool:
     """Wait for the start; give it up when told to stop meanwhile. Returns whether it started."""
     start = asyncio.ensure_future(starting)
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({start, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not start.done():
-            start.cancel()
-            await asyncio.wait({start})
-            return False
-        start.result()
-    finally:
-        stopped.cancel()
+    either: set[asyncio.Future[Any]] = {start, stop}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not start.done():
+        start.cancel()
+        await asyncio.wait({start})
+        return False
+    start.result()
     return True
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set ``stop`` at the first signal; at the second leave without another word.
+def _signals() -> Iterator[asyncio.Future[int]]:
+    """Yield what the first signal will be; at the second leave without another word.
 
     The interpreter's own handlers: the loop's are deaf while user code has broken it off.
     """
     loop = asyncio.get_running_loop()
+    stop: asyncio.Future[int] = loop.create_future()
     caught = 0
 
     def catch(number: int, _: FrameType | None) -> None:
@@ -140,11 +142,11 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
         caught += 1
         if caught > 1:
             os._exit(128 + number)
-        loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(stop.set_result, number)
 
     before = {number: signal.signal(number, catch) for number in _STOPPING}
     try:
-        yield
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

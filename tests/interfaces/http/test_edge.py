@@ -13,7 +13,7 @@ import pytest
 
 from mainspring.interfaces.http import responses, server, streams
 from mainspring.interfaces.http.compression import THREAD_BYTES_MIN
-from mainspring.interfaces.http.server import connections_for, raise_open_files
+from mainspring.interfaces.http.open_files import connections_for, raise_open_files
 from mainspring.interfaces.http.server_settings import ServerSettings
 from mainspring.kernel.errors import RateLimited, Unavailable
 from mainspring.kernel.invocation import Opened

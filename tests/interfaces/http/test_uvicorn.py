@@ -65,7 +65,7 @@ async def test_a_connection_and_its_cycle_have_what_is_read_of_them() -> None:
     [(Protocol, inside.HttpToolsProtocol), (Cycle, inside.RequestResponseCycle)],
 )
 def test_what_is_overridden_is_there_to_be(ours: type, theirs: type) -> None:
-    own = {"abort", "drain", "draining", "drop_unread", "taken", "whole"}
+    own = {"abort", "drain", "draining", "leave", "taken", "whole"}
     public = {name for name in vars(ours) if not name.startswith("_")} - own
     methods = {name for name in public if inspect.isfunction(vars(ours)[name])}
     assert not {name for name in methods if not hasattr(theirs, name)}

@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-import resource
 import socket
 from collections.abc import Iterator, Sequence
-from functools import partial
+from enum import Enum
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from mainspring.interfaces.http import security_headers
 from mainspring.interfaces.http.exchange import AUTHORITY, CYCLE
+from mainspring.interfaces.http.lingering import LINGER_BYTES_MAX, LINGER_S, Lingering
+from mainspring.interfaces.http.open_files import connections_for, raise_open_files
 from mainspring.interfaces.http.problem import MEDIA_TYPE, body_of, headers_of
 from mainspring.interfaces.http.proxies import Proxies, network_of
 from mainspring.interfaces.http.server_settings import ServerSettings
@@ -29,20 +30,23 @@ from mainspring.kernel.user_app import Asgi
 from mainspring.ports.database import StartError
 
 BACKLOG = 2_048
-LINGER_S = 5.0  # how long the rest of a body that was answered early may still arrive
-LINGER_BYTES_MAX = 8 << 20
-UNREAD_S = 60.0  # how long a closing connection may take nothing of its last answer
 UNSENT_BYTES_MAX = 1 << 30  # of answers that peers have not taken yet; beyond it calls are refused
 UNSENT_BYTES_SHARE = 256 << 20  # of them by one address
 FAREWELL_S = 1.0  # how long an endless answer may take to end once the server drains
+PARTING_S = 1.0  # who used a connection within it may be about to ask again when the server drains
 FRAMING_PER_BYTE_MAX = (
     16  # what chunking may add to a byte of a body: a chunk each, its size padded
 )
 PIECE_BYTES = 16_384  # parsed at a time: requests behind a running one are not held as objects
 VERSIONS = frozenset({"1.0", "1.1"})
 
-# Open files that connections leave to the database, blobs and what the platform asks of others.
-FILES_KEPT_MIN = 128
+
+class Phase(Enum):
+    """What a server is about to do."""
+
+    SERVING = 1
+    LEAVING = 2  # it serves on; each answer says that it is the last of its connection
+    DRAINING = 3  # it takes no new connections, and closes each once it has nothing to answer
 
 
 class Cycle(RequestResponseCycle):
@@ -119,6 +123,8 @@ class Protocol(HttpToolsProtocol):
     places: Pool
     unsent: Pool
     proxies: Proxies
+    phase = Phase.SERVING
+    transport: Lingering
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock for the first request; refuse one connection too many."""
@@ -130,13 +136,16 @@ class Protocol(HttpToolsProtocol):
         self._holder: str | None = None
         self._unsent_bytes = 0
         self._unparsed = b""
-        super().connection_made(transport)
+        self._used_s = self.loop.time()
+        super().connection_made(Lingering(transport, self.loop))
         try:
             self._take_place()
         except Failure as failure:
             self._refuse(failure)
             return
         self._arm(self.bounds.header_timeout_s, self._too_slow)
+        if self.phase is Phase.DRAINING:
+            self.shutdown()
 
     def _take_place(self) -> None:
         """Count this connection for its address; each that a proxy makes is somebody else's."""
@@ -149,6 +158,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock, and leave the place to another."""
         self._disarm()
+        self.transport.lost()
         self._note_sent()
         if self._holder is not None:
             self.places.give_back(self._holder)
@@ -181,14 +191,42 @@ class Protocol(HttpToolsProtocol):
             self.unsent.give_back(self._holder, self._unsent_bytes)
         self._unsent_bytes = 0
 
+    def leave(self) -> None:
+        """Have the answer say that it is the last of this connection, if it has not begun."""
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
     def shutdown(self) -> None:
-        """Begin to close: at once when idle, else after the answer, which is asked to end."""
-        super().shutdown()
+        """Begin to close: after the answer, which is asked to end, or when nobody asks any more.
+
+        A client that did not hear of it and got an answer a moment ago may be about to send its
+        next request, which would be lost: it has ``PARTING_S`` for that.
+        """
+        self.transport.hasten(FAREWELL_S)
+        self.timeout_keep_alive = PARTING_S  # type: ignore[assignment]  # used by uvicorn
         if isinstance(self.cycle, Cycle) and not self.cycle.response_complete:
+            if self.cycle.endless or not self.cycle.response_started:
+                self.cycle.keep_alive = False
             self.cycle.drain()
+        elif not self._in_head:
+            self.transport.close()
+        elif not self._head_bytes:
+            self._unset_keepalive_if_required()
+            self._arm(max(0.0, self._used_s + PARTING_S - self.loop.time()), self._part)
+
+    def _part(self) -> None:
+        """Close, unless the next request has begun to come meanwhile."""
+        self._timer = None
+        if self._head_bytes:
+            self._arm(self.bounds.header_timeout_s, self._too_slow)
+        else:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:  # used by asyncio
         """Take what came. Raises nothing: what cannot be parsed is answered and closed upon."""
+        if self.transport.is_closing():
+            self.transport.drop(len(data))
+            return
         self._unparsed = self._unparsed + data if self._unparsed else data
         self._parse_on()
 
@@ -295,7 +333,9 @@ class Protocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=version != "1.0"
+            and self.phase is Phase.SERVING
+            and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
         scope[CYCLE] = cycle  # type: ignore[literal-required]
@@ -346,19 +386,13 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on to the next request, or wait a while for the rest of this one."""
+        self._used_s = self.loop.time()
         super().on_response_complete()
-        if self.transport.is_closing():
-            self.drop_unread()
-        elif not self._in_head:
+        if not self._in_head and not self.transport.is_closing():
             self._unset_keepalive_if_required()
             self._arm(LINGER_S, self.transport.abort)
         if self._unparsed or self._head_bytes or self.pipeline:
             self._parse_on()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that asks for nothing more."""
-        super().timeout_keep_alive_handler()
-        self.drop_unread()
 
     def _should_upgrade(self) -> bool:  # used by uvicorn
         return False
@@ -367,14 +401,6 @@ class Protocol(HttpToolsProtocol):
         return False
 
     # Timers and refusals
-
-    def drop_unread(self, before_bytes: int = 0) -> None:
-        """Cut a closing connection off once its peer takes nothing of what is left to send."""
-        left_bytes = self.transport.get_write_buffer_size()
-        if left_bytes and left_bytes == before_bytes:
-            self.transport.abort()
-        elif left_bytes:
-            self._arm(UNREAD_S, partial(self.drop_unread, left_bytes))
 
     def _arm(self, seconds: float, then: Any) -> None:
         self._disarm()
@@ -416,7 +442,10 @@ class Protocol(HttpToolsProtocol):
         if running:
             cycle.disconnected = True
             cycle.message_event.set()
-        self.transport.close()
+        if self._holder is None:
+            self.transport.close_now()
+        else:
+            self.transport.close()
 
 
 class _Uvicorn(uvicorn.Server):
@@ -425,11 +454,36 @@ class _Uvicorn(uvicorn.Server):
         """Signals belong to the process, not to the server in it."""
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take those who have connected by now: what still waits at a listener is reset with it."""
+        loop = asyncio.get_running_loop()
+        taken = [connection for listener in sockets or [] for connection in _waiting(listener)]
+        accepting = [
+            asyncio.create_task(loop.connect_accepted_socket(self._connection, connection))
+            for connection in taken
+        ]
+        await super().shutdown(sockets)
+        await asyncio.gather(*accepting, return_exceptions=True)
+
+    def _connection(self) -> asyncio.BaseProtocol:
+        return self.config.http_protocol_class(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )  # type: ignore[call-arg]
+
+
+def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
+    """Accept whoever waits at a listener that does not block."""
+    with contextlib.suppress(OSError):  # nobody is left, or it is closed
+        while True:
+            yield listener.accept()[0]
+
 
 class Server:
     """Listens, serves, drains. One per process. ``url`` is where, with the port it got."""
 
-    __slots__ = ("_places", "_running", "_settings", "_sockets", "_uvicorn", "url")
+    __slots__ = ("_places", "_protocol", "_running", "_settings", "_sockets", "_uvicorn", "url")
 
     def __init__(
         self,
@@ -445,7 +499,7 @@ class Server:
         self._places = Pool(
             "connections", settings.connections_max, settings.connections_per_address_max
         )
-        protocol = type(
+        self._protocol: type[Protocol] = type(
             "BoundProtocol",
             (Protocol,),
             {
@@ -459,7 +513,7 @@ class Server:
         config = uvicorn.Config(
             asgi,
             loop="none",
-            http=protocol,
+            http=self._protocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -492,10 +546,25 @@ class Server:
                 raise StartError("the HTTP server did not start")
             await asyncio.sleep(0)
 
-    async def drain(self, seconds: float) -> None:
-        """Stop accepting, let running requests finish for at most ``seconds``, then close."""
+    @property
+    def leaving(self) -> bool:
+        """Whether it is about to end: who asks whether it is ready is to ask others from now on."""
+        return self._protocol.phase is not Phase.SERVING
+
+    async def drain(self, seconds: float, *, lame_duck_s: float = 0.0) -> None:
+        """Stop accepting, let running requests finish for at most ``seconds``, then close.
+
+        For ``lame_duck_s`` before that it takes connections and requests as ever, and each answer
+        says that it is the last of its connection: nobody's next request is lost.
+        """
         if self._running is None:
             return
+        self._protocol.phase = Phase.LEAVING
+        for connection in list(self._uvicorn.server_state.connections):
+            if isinstance(connection, Protocol):
+                connection.leave()
+        await asyncio.sleep(lame_duck_s)
+        self._protocol.phase = Phase.DRAINING
         # Typed as whole seconds, and used as any number of them.
         self._uvicorn.config.timeout_graceful_shutdown = seconds  # type: ignore[assignment]  # used by uvicorn
         self._uvicorn.should_exit = True  # used by uvicorn
@@ -523,19 +592,3 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
-
-
-def raise_open_files() -> int:
-    """Let this process open as many files as it may. Returns how many those are."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        # Some systems name a hard limit that they do not grant: then the soft one stays.
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return soft if soft != resource.RLIM_INFINITY else 1 << 30
-
-
-def connections_for(open_files: int) -> int:
-    """How many connections leave enough open files to everything else."""
-    return max(16, open_files - max(FILES_KEPT_MIN, open_files // 4))
