@@ -5,6 +5,7 @@ end of an index.
 """
 
 import re
+import struct
 
 from mainspring.kernel.clock import Clock, Entropy
 
@@ -12,10 +13,9 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 _PATTERN = re.compile(r"(?:([a-z](?:[a-z_]{0,61}[a-z])?)_)([0-7][0-9a-hjkmnp-tv-z]{25})")
-_RANDOM_BYTES = 8
+_NOISES = 64  # random numbers of eight bytes taken at once
 _NOISE = (1 << 62) - 1
 _MS_MAX = (1 << 48) - 1  # the last moment that a UUIDv7 can hold
-_MOMENT_CHARS = 10  # of an id: 50 bits, of which a UUID leaves the first two empty
 
 
 def encode(value: int) -> str:
@@ -59,16 +59,15 @@ class IdMaker:
     monotonic within the process. A clock that steps back does not: the last millisecond is kept.
     """
 
-    __slots__ = ("_clock", "_counter", "_entropy", "_last_ms", "_moment", "_pool", "_pool_at")
+    __slots__ = ("_clock", "_counter", "_entropy", "_last_ms", "_moment", "_noises")
 
     def __init__(self, clock: Clock, entropy: Entropy) -> None:
         self._clock = clock
         self._entropy = entropy
         self._last_ms = 0
-        self._moment = encode(0)[:_MOMENT_CHARS]  # how ids of the last millisecond begin
+        self._moment = _moment(0)  # how ids of the last millisecond begin
         self._counter = 0
-        self._pool = b""
-        self._pool_at = 0
+        self._noises: list[int] = []  # the next one last
 
     def uuid7(self) -> str:
         """Return the next UUIDv7 in base32: the 26 characters of an id behind its prefix."""
@@ -79,26 +78,18 @@ class IdMaker:
             self._counter += 1
             if self._counter > 0xFFF:
                 self._begin(self._last_ms + 1)
-        if self._pool_at == len(self._pool):
+        if not self._noises:
             # One system call serves 64 ids: the bytes are used once each and in order.
-            self._pool = self._entropy.token(_RANDOM_BYTES * 64)
-            self._pool_at = 0
-        at = self._pool_at
-        self._pool_at = at + _RANDOM_BYTES
-        noise = int.from_bytes(self._pool[at : self._pool_at], "big") & _NOISE
+            noises = struct.unpack(f">{_NOISES}Q", self._entropy.token(8 * _NOISES))
+            self._noises = list(reversed(noises))
+        noise = self._noises.pop() & _NOISE
         # Version, counter, variant and the first two random bits are 20 bits; 60 are left.
         head = 7 << 16 | self._counter << 4 | 2 << 2 | noise >> 60
-        pairs = _PAIRS
+        p = _PAIRS
         return (
-            self._moment
-            + pairs[head >> 10]
-            + pairs[head & 1023]
-            + pairs[noise >> 50 & 1023]
-            + pairs[noise >> 40 & 1023]
-            + pairs[noise >> 30 & 1023]
-            + pairs[noise >> 20 & 1023]
-            + pairs[noise >> 10 & 1023]
-            + pairs[noise & 1023]
+            f"{self._moment}{p[head >> 10]}{p[head & 1023]}{p[noise >> 50 & 1023]}"
+            f"{p[noise >> 40 & 1023]}{p[noise >> 30 & 1023]}{p[noise >> 20 & 1023]}"
+            f"{p[noise >> 10 & 1023]}{p[noise & 1023]}"
         )
 
     def new(self, prefix: str) -> str:
@@ -108,4 +99,12 @@ class IdMaker:
     def _begin(self, epoch_ms: int) -> None:
         self._last_ms = epoch_ms
         self._counter = 0
-        self._moment = encode((epoch_ms & _MS_MAX) << 80)[:_MOMENT_CHARS]
+        self._moment = _moment(epoch_ms & _MS_MAX)
+
+
+def _moment(ms: int) -> str:
+    """The first 10 characters of an id: 50 bits, of which a UUID leaves the first two empty."""
+    p = _PAIRS
+    return (
+        f"{p[ms >> 40]}{p[ms >> 30 & 1023]}{p[ms >> 20 & 1023]}{p[ms >> 10 & 1023]}{p[ms & 1023]}"
+    )
