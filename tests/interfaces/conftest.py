@@ -1,33 +1,18 @@
 """The notes service behind a real HTTP server on a free port."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
 
-from mainspring.adapters.blobs.directory import DirectoryBlobs
-from mainspring.adapters.database.sqlite import SqliteDatabase
-from mainspring.adapters.keyring.file import FileKeyring
-from mainspring.adapters.limits.memory import MemoryLimits
-from mainspring.adapters.telemetry.rollups import Rollups
-from mainspring.gateway.limit import Limits, LimitSettings
-from mainspring.gateway.pipeline import Gateway
-from mainspring.interfaces.http.server import Server
-from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
-from mainspring.interfaces.rest.asgi import RestApp
-from mainspring.interfaces.rest.pages import Pages
-from mainspring.kernel.authority import Identity
+from mainspring import App
+from mainspring.kernel.authority import Authenticator, Identity
 from mainspring.kernel.call import Caller
-from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.kernel.errors import Unauthenticated
-from mainspring.kernel.invocation import Invoker
-from mainspring.ports.blobs import Blobs
-from mainspring.runtime.events.field_encryption import FieldEncryption
-from mainspring.runtime.runtime import Runtime
-from mainspring.testing.encoding import EncodingInvoker
+from mainspring.testing import Platform
 from tests.interfaces.notes import Gates, notes
 
 WRITER = {"Authorization": "Bearer msk_writer"}
@@ -56,32 +41,28 @@ class Keys:
 
 
 class Site:
-    """A running server and a client for it."""
+    """A platform with the notes that serves, and a client for it."""
 
-    def __init__(
-        self,
-        server: Server,
-        rest: RestApp,
-        runtime: Runtime,
-        invoker: Invoker,
-        keys: Keys,
-        blobs: Path,
-    ) -> None:
-        self.server = server
-        self.rest = rest
-        self.runtime = runtime
-        self.invoker = invoker
+    def __init__(self, platform: Platform, keys: Keys) -> None:
+        self.platform = platform
+        self.server = platform.app.server
+        self.rest = platform.app.rest
+        self.runtime = platform.app.runtime
+        self.invoker = platform.app.runtime.invoker
         self.keys = keys
-        self.gates: Gates = runtime.resources[Gates]
-        self._blobs = blobs
-        self.failing: list[str] = []
+        self.gates = platform.use(Gates)
         self.http = aiohttp.ClientSession(
-            server.url, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+            platform.url, auto_decompress=False, headers={"Accept-Encoding": "identity"}
         )
+
+    async def close(self) -> None:
+        """Let handlers end that wait, and the client go."""
+        self.gates.opened.set()
+        await self.http.close()
 
     @property
     def port(self) -> int:
-        return int(self.server.url.rpartition(":")[2])
+        return int(self.platform.url.rpartition(":")[2])
 
     async def ask(
         self, method: str, path: str, body: Any = None, **headers: str
@@ -104,7 +85,8 @@ class Site:
 
     def stored(self) -> list[bytes]:
         """What is in the blob store, unfinished ones too."""
-        return [path.read_bytes() for path in self._blobs.rglob("*") if path.is_file()]
+        blobs = self.platform.app.data_dir / "blobs"
+        return [path.read_bytes() for path in blobs.rglob("*") if path.is_file()]
 
     async def count(self) -> int:
         """How many notes there are."""
@@ -116,14 +98,12 @@ Start = Callable[..., Awaitable[Site]]
 
 
 @pytest.fixture(params=["typed", "encoded"])
-async def start(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Start]:
+async def start(request: pytest.FixtureRequest) -> AsyncIterator[Start]:
     """Start sites with settings of the test's own.
 
     Every test runs twice: with the owner of the operations called in process, and with each call
     and each answer encoded to bytes between the two.
     """
-    sites: list[Site] = []
-    clock, entropy = SystemClock(), SystemEntropy()
 
     async def begin(
         *,
@@ -132,60 +112,23 @@ async def start(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         cors: dict[str, Any] | None = None,
         mounts: dict[str, Any] | None = None,
     ) -> Site:
-        folder = tmp_path / str(len(sites))
-        folder.mkdir()
-        database = SqliteDatabase(folder / "notes.db")
-        await database.open()
-        settings = ServerSettings(**{"port": 0, **(server or {})})
-        keyring = FileKeyring(folder / "keyring.json", clock=clock, entropy=entropy)
-        await keyring.open()
-        runtime = Runtime(
-            database, [notes], keyring=keyring, sealer=FieldEncryption(database, keyring, entropy),
-            resources={Gates: Gates(), Blobs: DirectoryBlobs(folder / "blobs")},
-            telemetry=Rollups(clock),
-            idempotency_required=settings.idempotency_required,
-        )  # fmt: skip
-        await runtime.migrate()
-        keys, metrics = Keys(), runtime.metrics
-        counted = Limits(LimitSettings(**(limits or {})), MemoryLimits(clock))
-        gateway = Gateway(keys, clock, metrics, limits=counted)
-        runtime.dispatcher.on_commit(gateway.on_commit)
-        encoded = request.param == "encoded"
-        invoker: Invoker = EncodingInvoker(runtime.invoker, clock) if encoded else runtime.invoker
-        rest = RestApp(
-            notes.operations.values(), gateway, invoker, clock=clock, ids=runtime.ids,
-            metrics=metrics, mounts=mounts, server=settings, cors=CorsSettings(**(cors or {})),
-        )  # fmt: skip
-        failing: list[str] = []
-
-        async def ready() -> list[str]:
-            return failing
-
-        async def status() -> dict[str, str]:
-            return {"version": "0"}
-
-        Pages(
-            rest,
-            runtime.registry,
-            ready=ready,
-            status=status,
-            prove=str.upper,
-            make_call=runtime.dispatcher.call,
-            title="Notes",
+        app, keys = App("notes", services=[notes]), Keys()
+        for prefix, (asgi, scope) in (mounts or {}).items():
+            app.mount(prefix, asgi, scope=scope)
+        sections = {"server": server, "limits": limits, "cors": cors}
+        platform = Platform(
+            app,
+            settings={f"{s}.{n}": v for s, of in sections.items() for n, v in (of or {}).items()},
+            ports={Authenticator: keys},
+            sockets=True,
+            encoded=request.param == "encoded",
         )
-        http = Server(rest, settings, ids=runtime.ids)
-        await http.start()
-        site = Site(http, rest, runtime, invoker, keys, folder / "blobs")
-        site.failing = failing
-        sites.append(site)
+        site = Site(await sites.enter_async_context(platform), keys)
+        sites.push_async_callback(site.close)
         return site
 
-    yield begin
-    for site in sites:
-        site.gates.opened.set()
-        await site.http.close()
-        await site.server.drain(1)
-        await site.runtime.database.close()
+    async with AsyncExitStack() as sites:
+        yield begin
 
 
 @pytest.fixture

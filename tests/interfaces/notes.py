@@ -80,6 +80,9 @@ class Gates:
         self.opened = asyncio.Event()
 
 
+notes.provide(Gates)
+
+
 @notes.operation("POST /v1/notes", scope="notes:write", status=201, raises=(Conflict,))
 async def create(call: Call, new: NewNote) -> Response[Note]:
     """Write a note."""

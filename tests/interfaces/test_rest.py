@@ -4,7 +4,6 @@ import gzip
 
 import msgspec
 
-from mainspring.runtime.tables import EVENTS_AFTER
 from tests.interfaces.conftest import READER, Site, Start
 
 
@@ -142,8 +141,8 @@ async def test_a_trace_is_continued(site: Site) -> None:
     assert (version, trace, flags) == ("00", "4bf92f3577b34da6a3ce929d0e0e4736", "01")
     assert len(span) == 16
     assert span != "00f067aa0ba902b7"
-    logged = await site.runtime.database.read(EVENTS_AFTER, (0, 10))
-    assert msgspec.json.decode(logged[0].body)["correlationid"] == trace
+    (created,) = await site.platform.events("notes.note.created")
+    assert created.correlationid == trace
     for broken in ("", "00-0-0-0", parent.replace("4", "g"), "00-" + "0" * 32 + parent[35:]):
         answer, _ = await site.ask("GET", "/v1/public", traceparent=broken)
         assert "traceparent" not in answer.headers

@@ -61,7 +61,6 @@ class Pages:
         status: Callable[[], Awaitable[Any]],
         prove: Callable[[str], str],
         make_call: Callable[..., Call],
-        title: str = "Mainspring",
     ) -> None:
         self._rest = rest
         self._registry = registry
@@ -75,7 +74,9 @@ class Pages:
             DOCUMENTS_BYTES_MAX, size_of=lambda one: min(one.size_bytes, DOCUMENTS_BYTES_MAX)
         )
         services = registry.services.values()
-        self._document = OpenApiDocument(services, title=title, version=version("mainspring"))
+        self._document = OpenApiDocument(
+            services, title="Mainspring", version=version("mainspring")
+        )
         self._on_loopback = is_loopback(rest.settings.host)
         for path, handle in (
             ("/healthz", self._healthz),
