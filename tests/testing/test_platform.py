@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mainspring import App, Invalid, Money, Query, Service
-from mainspring.kernel.call import SYSTEM
+from mainspring.kernel.authority import Authenticator, Authority, Identity
+from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.clock import epoch_ms
 from mainspring.kernel.current_call import CURRENT_CALL
 from mainspring.kernel.errors import Forbidden, PreconditionFailed, Unauthenticated
@@ -410,6 +411,28 @@ async def test_a_port_may_be_filled_by_the_test() -> None:
         await platform.enqueue(workshop.ring)
         (failed,) = await platform.drain(failing=[workshop.ring])
         assert str(failed.error) == "timed_out: nobody hears"
+
+
+class Doorman:
+    """Lets in who knows the word."""
+
+    revoking: frozenset[str] = frozenset()
+
+    async def authenticate(self, credential: str, now_ms: int) -> Identity:
+        if credential != "sesame":
+            raise Unauthenticated("that is not the word")
+        return Identity(Caller("key", "key_of_the_door", scopes=frozenset({"workshop:read"})))
+
+
+async def test_a_port_that_a_service_provides_may_be_filled_by_the_test() -> None:
+    """Who calls is told by the test's own; what users may do later, by users as ever."""
+    async with Platform(app, ports={Authenticator: Doorman()}) as platform:
+        (await platform.as_bearer("sesame").get("/v1/tools")).expect(200)
+        (await platform.admin.get("/v1/tools")).expect(401)
+        anna = await platform.as_user("anna@example.com")
+        found = await platform.use(Authority).current(anna.id, "main", platform.clock.now_ms())
+        assert found is not None
+        assert found.id == anna.id
 
 
 async def test_a_server_is_as_good_as_its_url(postgres_server: PostgresServer) -> None:

@@ -92,8 +92,10 @@ class UserAuthenticator:
         return rows[0]
 
 
-service.provide(Authenticator, UserAuthenticator, needs=(Database, Keyring))
-service.provide(Authority, lambda authenticator: authenticator, needs=(Authenticator,))
+# Whoever fills Authenticator by other means leaves it to users what theirs may do later.
+service.provide(UserAuthenticator, needs=(Database, Keyring))
+service.provide(Authenticator, lambda users: users, needs=(UserAuthenticator,))
+service.provide(Authority, lambda users: users, needs=(UserAuthenticator,))
 
 
 def identity_of(line: Sequence[Link], now_ms: int) -> Identity:
