@@ -139,6 +139,8 @@ ON = '@links.on("records.record.created")\n'
          "has no field 'slug': it has id"),
         ("links.every('0 4 * * *', print)", "takes a job"),
         ("Service('Links', doc='')", "cannot name a service"),
+        ("Service('system', doc='')", "events name another caller so"),
+        ("Service('anonymous', doc='')", "events name another caller so"),
         ("Service('shop')", "argument: 'doc'"),
         ("Service('shop', doc='', migrations=__import__('pathlib').Path('nowhere'))",
          "not a folder of migrations"),

@@ -286,9 +286,7 @@ class Call:
             name: msgspec.Raw(_encode(value)) for name, value in wanted.bound(args, kwargs).items()
         }
         then = None if how.told is None else how.told.name
-        staged = StoredRequest(
-            wanted.name, given, self.caller.kind, self.caller.actor, self.now_ms, then
-        )
+        staged = StoredRequest(wanted.name, given, self.caller.actor, self.now_ms, then)
         assert self._context.requests is not None  # set with the invoker
         return stages_in.enqueue(self._context.requests, staged)
 

@@ -6,13 +6,12 @@ import msgspec
 class StoredRequest(msgspec.Struct, frozen=True):
     """A request as it waits: what is called, for whom, and which job is told of the end.
 
-    ``arguments`` are the handler's by name, each as JSON. ``kind`` and ``actor`` are the caller's:
-    what that one may do is asked when the request is made. ``staged_ms`` is when it was staged.
+    ``arguments`` are the handler's by name, each as JSON. What ``actor``, the caller, may do is
+    asked when the request is made. ``staged_ms`` is when it was staged.
     """
 
     operation: str
     arguments: dict[str, msgspec.Raw]
-    kind: str
     actor: str
     staged_ms: int
     then: str | None = None

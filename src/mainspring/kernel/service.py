@@ -12,7 +12,7 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from mainspring.kernel import declaration
-from mainspring.kernel.call import Call
+from mainspring.kernel.call import ANONYMOUS, SYSTEM, Call
 from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.event import Envelope, EventType
@@ -303,6 +303,10 @@ class Service(Contracts):
     ) -> None:
         if not name.isidentifier() or name != name.lower():
             raise Misdeclared(f"{name!r} cannot name a service: small letters, as in 'links'")
+        if name in (ANONYMOUS.actor, SYSTEM.actor):
+            raise Misdeclared(
+                f"{name!r} cannot name a service: events name another caller so; choose another"
+            )
         if migrations is not None and not (
             isinstance(migrations, Traversable) and migrations.is_dir()
         ):

@@ -8,12 +8,15 @@ event declares, or passes the judgement of the service it comes from.
 from collections.abc import Mapping
 from typing import Protocol
 
+import msgspec
+
 from mainspring.kernel.authority import Authority
-from mainspring.kernel.call import SYSTEM, Call, Caller
+from mainspring.kernel.call import ANONYMOUS, SYSTEM, Call, Caller
 from mainspring.kernel.event import Envelope, EventType, envelope
 from mainspring.kernel.registry import Registry
 
 PERSONAL_SCOPE = "events:personal"  # who has it sees personal fields of what it may read
+_ALWAYS = {caller.actor: caller for caller in (ANONYMOUS, SYSTEM)}
 
 
 class Logged(Protocol):
@@ -85,11 +88,12 @@ def scope_of(events: Mapping[str, EventType[object]], event_type: str) -> str:
 async def acting_for(call: Call, actor: str) -> Call | None:
     """Return a call, to read with, of somebody who acts later; None once there is no such caller.
 
-    What the platform itself does, it does as before; a service with what it declares to act with.
+    What the platform itself does, it does as before, and so does who is nobody; a service with what
+    it declares to act with.
     """
     caller: Caller | None
-    if actor == SYSTEM.actor:
-        caller = Caller("system", tenant=call.tenant, scopes=SYSTEM.scopes)
+    if actor in _ALWAYS:
+        caller = msgspec.structs.replace(_ALWAYS[actor], tenant=call.tenant)
     elif (service := call.use(Registry).services.get(actor)) and service.scopes:
         caller = Caller("service", actor, call.tenant, service.scopes)
     else:

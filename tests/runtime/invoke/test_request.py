@@ -19,6 +19,7 @@ from mainspring import (
 )
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.errors import AskDenied, Failure, InFlight, RateLimited, Unavailable
+from mainspring.kernel.operation import Operation
 from mainspring.kernel.table import Command, Write
 from mainspring.runtime.invoke.requests import REPEATED_MS_MAX, REQUEST, RETRY
 from mainspring.runtime.tables import FINISH_JOB
@@ -112,7 +113,21 @@ def services() -> App:
         call.as_service().enqueue(as_itself)
 
     shop.acts("stock:write")
+    open_to_all(stock, shop, take)
     return App("things", services=[stock, shop])
+
+
+def open_to_all(stock: Service, shop: Service, take: Operation[[str, Copies], Taken]) -> None:
+    @stock.operation("POST /v1/wishes/{thing}", scope=None)
+    async def wish(call: Call, thing: str) -> None:
+        """Wish for a thing, whoever does."""
+        call.emit(Taken(thing, 0, call.caller.actor, call.correlation_id))
+
+    @shop.operation("POST /v1/restocks/{thing}", scope=None)
+    async def restock(call: Call, thing: str) -> None:
+        """Have a thing taken by the shop, and wished for by whoever calls."""
+        call.as_service().request(take, thing, Copies())
+        call.request(wish, thing)
 
 
 @pytest.fixture
@@ -263,6 +278,22 @@ async def test_rights_that_were_taken_are_gone(platform: Platform) -> None:
     assert job.error is not None
     assert f"unauthenticated: {buyer.id}, who requested it, is revoked" in job.error
     assert [told.status for told in TOLD] == [401]
+
+
+async def test_nobody_and_a_service_request_as_what_they_are(platform: Platform) -> None:
+    await platform.anonymous.call("shop.restock", "pen")
+    await platform.drain()
+    assert sorted(one.by or "" for one in await taken(platform)) == ["anonymous", "shop"]
+
+
+async def test_a_service_that_declares_nothing_any_more_is_refused(platform: Platform) -> None:
+    await platform.anonymous.call("shop.restock", "pen")
+    platform.app.runtime.registry.services["shop"].scopes = frozenset()
+    await platform.drain(failing=[REQUEST])
+    assert [one.by for one in await taken(platform)] == ["anonymous"]
+    (job,) = await platform.jobs(REQUEST, state="dead")
+    assert job.error is not None
+    assert "unauthenticated: shop, who requested it" in job.error
 
 
 async def test_who_may_not_there_may_not_here(platform: Platform) -> None:

@@ -7,7 +7,7 @@ whether or not the end of a run could be written down, the sibling does it once.
 import msgspec
 
 from mainspring.kernel.call import Call, Context
-from mainspring.kernel.caller import ANONYMOUS, Caller
+from mainspring.kernel.caller import Caller
 from mainspring.kernel.clock import Clock, Entropy
 from mainspring.kernel.errors import (
     AnswerGone,
@@ -114,11 +114,6 @@ class Requests:
 
     async def _caller(self, call: Call, request: StoredRequest) -> Caller:
         """Return whoever requested it with what that one may do now. Raises Unauthenticated."""
-        if request.kind == ANONYMOUS.kind:
-            return Caller(ANONYMOUS.kind, tenant=call.tenant)
-        if request.kind == "service":
-            scopes = self._context.acts.get(request.actor, frozenset())
-            return Caller("service", request.actor, call.tenant, scopes)
         acting = await acting_for(call, request.actor)
         if acting is None:
             raise Unauthenticated(
