@@ -254,9 +254,9 @@ class KeyReused(Invalid):
 
 
 class NeedsIndex(Invalid):
-    """The query went over its budget; the detail names the index that would help."""
+    """The query went over its budget; the detail says what helps: an index, or to read less."""
 
-    code, title = "filter_needs_index", "The query needs an index"
+    code, title = "filter_needs_index", "The query went over its budget"
 
 
 class RateLimited(Failure):

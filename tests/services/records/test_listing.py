@@ -278,6 +278,38 @@ async def test_over_its_budget_a_list_names_the_index(
     assert refused.value.detail == "an index on ['paid', 'count', '-day'] would help"
 
 
+@pytest.mark.parametrize(
+    ("filter_", "told"),
+    [
+        (None, "it reads every record, and one call may read for 2 s: filter by what an index"),
+        ("total > 1 && total < 9", "the filter narrows by an index already, and one call may read"),
+        ("paid && count == 3", "the filter narrows by an index already"),
+        ("customer == 'a' && note.contains('x')", "the filter narrows by an index already"),
+        ("created_at > timestamp('2026-01-01T00:00:00Z')", "the filter narrows by an index"),
+        ("size(note) > 3", "the filter cannot use an index: compare fields with constants"),
+        ("note == 'x'", "an index on ['note'] would help"),
+        ("paid && note == 'x'", "an index on ['paid', 'note'] would help"),
+        ("customer == 'a' && total > 1", "an index on ['customer', 'total'] would help"),
+    ],
+)
+async def test_over_its_budget_an_aggregation_is_told_what_helps(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, filter_: str | None, told: str
+) -> None:
+    await platform.make("orders", *ORDERS, indexes=INDEXES)
+
+    async def over(self: Any, query: Query[Any], *_: object) -> list[Any]:
+        assert query.scans
+        raise NeedsIndex("over")
+
+    monkeypatch.setattr(type(platform.database), "page", over)
+    asked = {"sum": "count"} | ({"filter": filter_} if filter_ else {})
+    with pytest.raises(NeedsIndex) as refused:
+        await platform.run("aggregate_records", collection="orders", query=asked)
+    assert refused.value.detail.startswith(told)
+    if "would help" not in told:
+        assert "ask for one range of created_at after the other" in refused.value.detail
+
+
 async def test_chosen_fields(platform: Platform) -> None:
     await platform.make("orders", *ORDERS)
     made = await platform.add("orders", count=3)

@@ -467,7 +467,7 @@ async def list_records(
     """List the records that pass the filter and that the caller may see.
 
     A filter or order that no index covers is scanned for under a budget, and refused with
-    ``filter_needs_index`` and the index that would help when it goes over.
+    ``filter_needs_index`` and what would help when it goes over: an index, or a smaller range.
     """
 
 

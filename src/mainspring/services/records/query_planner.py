@@ -13,6 +13,7 @@ import msgspec
 from mainspring import Invalid
 from mainspring.cel import Type, ast
 from mainspring.kernel.ids import first_id_at
+from mainspring.ports.database import SCAN_DEADLINE_S
 from mainspring.services.records import keys
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection, KeyPart
@@ -78,11 +79,14 @@ def read_sort(collection: CompiledCollection, text: str | None) -> Sort:
 
 def choose(collection: CompiledCollection, condition: ast.Node, sort: Sort) -> Plan:
     """Return the best plan for a folded condition that is not false."""
-    parts = condition.parts if isinstance(condition, ast.All) else (condition,)
-    parts = tuple(p for p in parts if p is not ast.TRUE)
+    return _best(collection.indexes_ready, condition, sort)
+
+
+def _best(indexes: Iterable[tuple[str, list[KeyPart]]], condition: ast.Node, sort: Sort) -> Plan:
+    parts = _parts(condition)
     bounds = _bounds(parts)
     plans = [_by_id(parts, bounds, sort)]
-    plans += [_by_index(c, k, parts, bounds, sort) for c, k in collection.indexes_ready]
+    plans += [_by_index(column, index, parts, bounds, sort) for column, index in indexes]
     return max(plans, key=_rank)
 
 
@@ -90,25 +94,54 @@ def _rank(plan: Plan) -> tuple[bool, int, bool]:
     return plan.covered, plan.narrows, plan.ordered
 
 
-def advice(collection: CompiledCollection, condition: ast.Node, sort: Sort) -> str:
-    """Name the index that would help, for whoever's list went over its budget."""
+def _parts(condition: ast.Node) -> tuple[ast.Node, ...]:
     parts = condition.parts if isinstance(condition, ast.All) else (condition,)
-    bounds = _bounds(parts)
-    now = _rank(choose(collection, condition, sort))
-    for column, index in collection.indexes_building:
-        if _rank(_by_index(column, index, parts, bounds, sort)) > now:
-            names = [("-" if p.descending else "") + p.name for p in index]
+    return tuple(p for p in parts if p is not ast.TRUE)
+
+
+def advice(collection: CompiledCollection, condition: ast.Node, sort: Sort) -> str:
+    """Say what would help whoever's query went over its budget: an index, or to read less.
+
+    An index is named only where it would be better than every one that there is.
+    """
+    plan = choose(collection, condition, sort)
+    for column, building in collection.indexes_building:
+        if _rank(_best([(column, building)], condition, sort)) > _rank(plan):
+            names = [("-" if p.descending else "") + p.name for p in building]
             return f"the index on {names} is still being built: wait until the collection is ready"
-    bounds = {n: b for n, b in bounds.items() if n in collection.fields}
+    wanted = _wanted_index(collection, condition, sort)
+    index = [
+        KeyPart(name.removeprefix("-"), collection.types[name.removeprefix("-")], name[:1] == "-")
+        for name in wanted
+    ]
+    other = _best([("", index)] if index else (), condition, sort)
+    # What asks for no order reads as much by an index that has one.
+    unordered = not sort.parts and sort.id_descending is None
+    if other.narrows > plan.narrows if unordered else _rank(other) > _rank(plan):
+        return f"an index on {wanted} would help"
+    budget = f"one call may read for {SCAN_DEADLINE_S:g} s"
+    narrower = "ask for one range of created_at after the other"
+    if plan.rest is not ast.TRUE and not plan.narrows:
+        return (
+            "the filter cannot use an index: compare fields with constants, joined by &&; "
+            f"or {narrower}, as {budget}"
+        )
+    if not plan.narrows:
+        return f"it reads every record, and {budget}: filter by what an index covers, or {narrower}"
+    return (
+        f"the filter narrows by an index already, and {budget}: narrow it further by the fields of "
+        f"that index, or {narrower}"
+    )
+
+
+def _wanted_index(collection: CompiledCollection, condition: ast.Node, sort: Sort) -> list[str]:
+    bounds = {n: b for n, b in _bounds(_parts(condition)).items() if n in collection.fields}
     same = [n for n, found in bounds.items() if any(b.sign == "==" for b in found)]
     order = [("-" if p.descending else "") + p.name for p in sort.parts if p.name not in same]
     ranges = (
         [n for n in bounds if n not in same] if not order and sort.id_descending is None else []
     )
-    wanted = [*same, *order, *ranges[:1]]
-    if not wanted:
-        return "the filter cannot use an index: compare fields with constants, joined by &&"
-    return f"an index on {wanted} would help"
+    return [*same, *order, *ranges[:1]]
 
 
 def _bounds(parts: Iterable[ast.Node]) -> Bounds:
