@@ -49,7 +49,7 @@ async def up(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[Up
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "mainspring", "up", "--port", "0", "--json", *arguments,
         env=environment(**settings), cwd=folder,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     try:
         yield Up(process, folder)
@@ -297,7 +297,7 @@ async def test_several_processes_share_an_address_on_postgresql(
         await running.announced()
         pid = int(running.shown["pid"])
         assert pid == running.process.pid
-        first = _children(pid)
+        first = children(pid)
         assert len(first) == 2
         assert {await running.get("/readyz") for _ in range(20)} == {200}
         os.kill(first[0], signal.SIGKILL)
@@ -305,11 +305,11 @@ async def test_several_processes_share_an_address_on_postgresql(
         async with asyncio.timeout(DEADLINE_S):
             while b"process_restarted" not in await running.process.stderr.readline():
                 pass
-        assert len(_children(pid)) == 2
+        assert len(children(pid)) == 2
         assert {await running.get("/readyz") for _ in range(20)} == {200}
         running.process.send_signal(signal.SIGTERM)
         assert await running.ended() == 0
-        assert _children(pid) == []
+        assert children(pid) == []
 
 
 async def test_commands_find_the_process_that_serves(tmp_path: Path, postgres_url: str) -> None:
@@ -333,7 +333,8 @@ async def test_commands_find_the_process_that_serves(tmp_path: Path, postgres_ur
         assert (await run("admin", "key", "y", environ=environ, folder=tmp_path))[0] == 0
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Return the processes that this one has started and that live."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,7 +1,8 @@
-"""Several serving processes on one address: forks them, restarts one that dies, drains them all.
+"""Several serving processes on one address: forks them, starts again what dies, drains them all.
 
 The parent only binds and watches. The first process starts alone, so that the schema and the keys
-are there when the others come.
+are there when the others come. Each reads from a pipe that the parent alone could write to: where
+that ends, the parent has died without a word, and its processes leave the address to another.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -23,56 +25,138 @@ from mainspring.ports.database import StartError
 
 START_TIMEOUT_S = 60.0
 RESTART_S = 1.0  # between the death of a process and its successor
+RESTART_S_MAX = 30.0  # it doubles for each that did not live so long, as while the database is away
+SAID_BYTES_MAX = 65_536
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 Serve = Callable[[socket.socket, Announce], None]
 
 
-class Prefork:
-    """The processes, by pid. ``serve`` runs in each and returns when it has drained."""
+class _Process:
+    """One of them. ``restart_s`` is how long its predecessor's death was ago when it began."""
 
-    def __init__(self, size: int, listener: socket.socket, serve: Serve) -> None:
+    def __init__(self, pid: int, heard: int, restart_s: float) -> None:
+        self.pid = pid
+        self.begun_s = time.monotonic()
+        self.restart_s = restart_s
+        self.serves = False
+        self.said = b""
+        self.heard: int | None = heard
+        os.set_blocking(heard, False)
+
+    def hear(self) -> None:
+        """Take what it says once: that it serves, or why it does not."""
+        if self.heard is None:
+            return
+        with contextlib.suppress(BlockingIOError):  # a child of its own has the other end still
+            self.said = os.read(self.heard, SAID_BYTES_MAX)
+        self.close()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        if self.heard is not None:
+            os.close(self.heard)
+            self.heard = None
+
+    def running(self) -> Running:
+        """Return where it serves. Raises StartError with what it said instead."""
+        try:
+            running = msgspec.json.decode(self.said, type=Running)
+        except msgspec.MsgspecError:
+            why = self.said.decode(errors="replace") or "a process ended before it served"
+            raise StartError(why) from None
+        self.serves = True
+        return running
+
+    @property
+    def late_s(self) -> float:
+        """When it is to serve at the latest."""
+        return self.begun_s + START_TIMEOUT_S
+
+    def successor_s(self) -> float:
+        """How long after its death the next begins."""
+        lived_s = time.monotonic() - self.begun_s
+        if not self.restart_s or lived_s >= RESTART_S_MAX:
+            return RESTART_S
+        return min(2 * self.restart_s, RESTART_S_MAX)
+
+
+class Prefork:
+    """The processes. ``serve`` runs in each and returns when it has drained.
+
+    One whose parent is gone ends after ``end_s`` although it has not drained.
+    """
+
+    def __init__(self, size: int, listener: socket.socket, serve: Serve, end_s: float) -> None:
         self._size = size
         self._listener = listener
         self._serve = serve
-        self._pids: set[int] = set()
-        self._stopping = 0
+        self._end_s = end_s
+        self._processes: dict[int, _Process] = {}
+        self._due: list[tuple[float, float]] = []  # when a successor begins, and after how long
+        self._stopping: list[int] = []
+        self._alive, self._held = os.pipe()  # the parent lives as long as ``_held`` is open
+        self._woken, self._wakes = os.pipe()
 
     def run(self, announce: Announce) -> None:
         """Start all, announce it, and return when a signal has drained them.
 
-        Raises StartError when one of them does not start.
+        Raises StartError when one of them does not start. Who dies later is started again.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for end in (self._woken, self._wakes):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # it wakes the parent
+        for number in _STOPPING:
             signal.signal(number, self._signalled)
         try:
-            running = self._start_one()
+            running = self._started()
             for _ in range(self._size - 1):
-                self._start_one()
+                self._started()
             with announce(msgspec.structs.replace(running, pid=os.getpid())):
                 self._watch()
         except StartError:
             if not self._stopping:
                 raise
         finally:
-            self._tell(signal.SIGTERM)
+            self._listener.close()  # nobody is to wait at it once the processes have left it
+            self._tell(self._stopping[0] if self._stopping else signal.SIGTERM)
             self._reap_all()
 
-    def _start_one(self) -> Running:
+    def _started(self) -> Running:
+        """Start one and wait for what it says when it serves."""
+        process = self._start_one(0.0)
+        assert process.heard is not None
+        if not select.select([process.heard], [], [], START_TIMEOUT_S)[0]:
+            raise StartError(f"a process was not up within {START_TIMEOUT_S:g} s")
+        process.hear()
+        return process.running()
+
+    def _start_one(self, restart_s: float) -> _Process:
         heard, said = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(heard)
             self._be_one(said)
         os.close(said)
-        self._pids.add(pid)
-        return self._ready(heard)
+        process = self._processes[pid] = _Process(pid, heard, restart_s)
+        return process
+
+    # In a process
 
     def _be_one(self, said: int) -> NoReturn:
         """Serve in this new process, and leave without returning to the parent's code."""
         code = 1
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, *_STOPPING):
                 signal.signal(number, signal.SIG_DFL)
+            for end in (self._held, self._woken, self._wakes):
+                os.close(end)
+            for sibling in self._processes.values():
+                sibling.close()
+            threading.Thread(target=self._outlive, name="parent-watch", daemon=True).start()
 
             @contextlib.contextmanager
             def tell(running: Running) -> Iterator[None]:
@@ -90,43 +174,88 @@ class Prefork:
             flush_all()
             os._exit(code)
 
-    def _ready(self, heard: int) -> Running:
-        """Wait for what the process says when it serves."""
-        try:
-            if not select.select([heard], [], [], START_TIMEOUT_S)[0]:
-                raise StartError(f"a process was not up within {START_TIMEOUT_S:g} s")
-            line = os.read(heard, 65_536)
-        finally:
-            os.close(heard)
-        try:
-            return msgspec.json.decode(line, type=Running)
-        except msgspec.MsgspecError:
-            raise StartError(line.decode() or "a process ended before it served") from None
+    def _outlive(self) -> None:
+        """Wait for the death of the parent, then drain at once: a successor wants the address."""
+        os.read(self._alive, 1)
+        structlog.get_logger().error("parent_died")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(self._end_s)
+        os._exit(1)
+
+    # In the parent
 
     def _watch(self) -> None:
-        """Restart what dies, until told to stop."""
+        """Start again what dies, while the others go on, until told to stop."""
         while not self._stopping:
-            pid, status = os.wait()
-            self._pids.discard(pid)
-            if not self._stopping:
-                code = os.waitstatus_to_exitcode(status)
-                structlog.get_logger().error("process_died", pid=pid, exit_code=code)
-                time.sleep(RESTART_S)
-                self._start_one()
-                structlog.get_logger().info("process_restarted", processes=len(self._pids))
+            self._wait()
+            for process in list(self._processes.values()):
+                self._look_after(process)
+            while (ended := self._ended()) is not None:
+                self._bury(*ended)
+            now_s = time.monotonic()
+            begins = [restart_s for due_s, restart_s in self._due if due_s <= now_s]
+            self._due = [due for due in self._due if due[0] > now_s]
+            for restart_s in begins:
+                if not self._stopping:
+                    self._start_one(restart_s)
+
+    def _wait(self) -> None:
+        """Wait until a process says something or ends, a signal comes, or something is due."""
+        starting = [process for process in self._processes.values() if process.heard is not None]
+        due_s = [*(due for due, _ in self._due), *(process.late_s for process in starting)]
+        timeout_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
+        said = [process.heard for process in starting if process.heard is not None]
+        ready, _, _ = select.select([self._woken, *said], [], [], timeout_s)
+        if self._woken in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._woken, SAID_BYTES_MAX)
+        for process in starting:
+            if process.heard in ready:
+                process.hear()
+
+    def _look_after(self, process: _Process) -> None:
+        """Note that a successor serves; end one that does not get so far."""
+        if process.heard is None and process.said and not process.serves:
+            with contextlib.suppress(StartError):  # why is told when it has ended
+                process.running()
+                serving = sum(other.serves for other in self._processes.values())
+                structlog.get_logger().info("process_restarted", processes=serving)
+        elif process.heard is not None and time.monotonic() >= process.late_s:
+            process.said = f"it was not up within {START_TIMEOUT_S:g} s".encode()
+            process.close()
+            os.kill(process.pid, signal.SIGKILL)
+
+    def _ended(self) -> tuple[int, int] | None:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:  # none is left: all wait for their successors
+            return None
+        return (pid, os.waitstatus_to_exitcode(status)) if pid else None
+
+    def _bury(self, pid: int, exit_code: int) -> None:
+        """Say that one has ended, and have its successor begin a while later."""
+        process = self._processes.pop(pid)
+        process.hear()
+        restart_s = process.successor_s()
+        why = {} if process.serves else {"error": process.said.decode(errors="replace")}
+        structlog.get_logger().error(
+            "process_died", pid=pid, exit_code=exit_code, restart_s=restart_s, **why
+        )
+        self._due.append((time.monotonic() + restart_s, restart_s))
 
     def _reap_all(self) -> None:
-        while self._pids:
+        while self._processes:
             pid, _ = os.wait()
-            self._pids.discard(pid)
+            self._processes.pop(pid).close()
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         """Drain at the first signal; at the second let nothing live on."""
-        self._stopping += 1
-        self._tell(signal.SIGTERM if self._stopping == 1 else signal.SIGKILL)
-        if self._stopping > 1:
+        self._stopping.append(number)
+        self._tell(number if len(self._stopping) == 1 else signal.SIGKILL)
+        if len(self._stopping) > 1:
             os._exit(128 + number)
 
-    def _tell(self, number: signal.Signals) -> None:
-        for pid in self._pids:
-            os.kill(pid, number)
+    def _tell(self, number: int) -> None:
+        for pid in list(self._processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)

@@ -17,7 +17,7 @@ import structlog
 from mainspring.app import Instance, build
 from mainspring.cli.instance_file import Announce, Running, told
 from mainspring.cli.log_writer import show_dropped
-from mainspring.cli.loop import leave, serve_loop
+from mainspring.cli.loop import END_S, leave, serve_loop
 from mainspring.cli.prefork import Prefork
 from mainspring.interfaces.http.server import bind
 from mainspring.interfaces.http.server_settings import ServerSettings
@@ -61,7 +61,8 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
 
     server = settings.of(ServerSettings)
     with bind(server.host, server.port) as listener:
-        Prefork(workers, listener, serve).run(announce)
+        end_s = 2 * settings.of(PlatformSettings).drain_s + END_S  # of calls, then of jobs
+        Prefork(workers, listener, serve, end_s).run(announce)
 
 
 async def _serve(
@@ -71,7 +72,7 @@ async def _serve(
     listener: socket.socket | None = None,
 ) -> None:
     log = structlog.get_logger()
-    with _signals() as stop:
+    with _signals(alone=listener is None) as stop:
         platform = await build(settings, user_app, sockets=[listener] if listener else ())
         show_dropped(platform.telemetry)
         started = False
@@ -128,9 +129,11 @@ async def _unless(stop: asyncio.Future[int], starting: Awaitable[None]) -> bool:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[asyncio.Future[int]]:
+def _signals(*, alone: bool) -> Iterator[asyncio.Future[int]]:
     """Yield what the first signal will be; at the second leave without another word.
 
+    One of several drains on: a terminal or systemd signals it and its parent, which passes that
+    on, and which ends its processes when it is told a second time.
     The interpreter's own handlers: the loop's are deaf while user code has broken it off.
     """
     loop = asyncio.get_running_loop()
@@ -140,9 +143,10 @@ def _signals() -> Iterator[asyncio.Future[int]]:
     def catch(number: int, _: FrameType | None) -> None:
         nonlocal caught
         caught += 1
-        if caught > 1:
+        if caught == 1:
+            loop.call_soon_threadsafe(stop.set_result, number)
+        elif alone:
             os._exit(128 + number)
-        loop.call_soon_threadsafe(stop.set_result, number)
 
     before = {number: signal.signal(number, catch) for number in _STOPPING}
     try:

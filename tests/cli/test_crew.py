@@ -1,0 +1,111 @@
+"""Several processes on one address: who dies is started again, and who is stopped loses no call."""
+
+import asyncio
+import json
+import os
+import select
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from mainspring.testing.servers import PostgresServer, embedded_postgres
+from tests.cli.test_shutdown import CLIENTS, Asker
+from tests.cli.test_up import DEADLINE_S, Up, children, up
+
+
+async def said(running: Up, *messages: str) -> list[dict[str, object]]:
+    """Read what the processes say until each of these was said; return them all."""
+    found: list[dict[str, object]] = []
+    assert running.process.stderr is not None
+    async with asyncio.timeout(DEADLINE_S):
+        while not set(messages) <= {str(line["message"]) for line in found}:
+            line = await running.process.stderr.readline()
+            assert line, found
+            found.append(json.loads(line))
+    return found
+
+
+async def ended(*descriptors: int) -> None:
+    """Wait for the end of processes, which need not be children."""
+    for descriptor in descriptors:
+        found, _, _ = await asyncio.to_thread(select.select, [descriptor], [], [], DEADLINE_S)
+        assert found
+        os.close(descriptor)
+
+
+async def test_who_dies_while_the_database_is_away_is_started_again(tmp_path: Path) -> None:
+    binaries = embedded_postgres()
+    assert binaries is not None
+    server = PostgresServer(binaries, durable=True)
+    try:
+        where = server.create_database()
+        async with up(tmp_path, "--workers", "2", database__url=where) as running:
+            await running.announced()
+            pid = int(running.shown["pid"])
+            victim, other = children(pid)
+            await asyncio.to_thread(server.stop)
+            os.kill(victim, signal.SIGKILL)
+            deaths: list[dict[str, object]] = []
+            while len(deaths) < 3:
+                lines = await said(running, "process_died")
+                deaths += [line for line in lines if line["message"] == "process_died"]
+            assert deaths[0]["exit_code"] == -signal.SIGKILL
+            assert [line["restart_s"] for line in deaths[:3]] == [1, 2, 4]
+            assert all(line["error"] for line in deaths[1:])
+            assert await running.get("/healthz") == 200
+            assert other in children(pid)
+            await asyncio.to_thread(server.start)
+            await said(running, "process_restarted")
+            assert len(children(pid)) == 2
+            running.process.send_signal(signal.SIGTERM)
+            assert await running.ended() == 0
+    finally:
+        server.close()
+
+
+async def test_both_may_die_at_once(tmp_path: Path, postgres_url: str) -> None:
+    async with up(tmp_path, "--workers", "2", database__url=postgres_url) as running:
+        await running.announced()
+        for child in children(running.process.pid):
+            os.kill(child, signal.SIGKILL)
+        restarted = 0
+        while restarted < 2:
+            lines = await said(running, "process_restarted")
+            restarted += [line["message"] for line in lines].count("process_restarted")
+        assert await running.get("/readyz") == 200
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ended() == 0
+
+
+async def test_a_killed_parent_leaves_nobody_on_its_port(tmp_path: Path, postgres_url: str) -> None:
+    async with up(tmp_path, "--workers", "2", database__url=postgres_url) as running:
+        await running.announced()
+        port = int(running.shown["url"].rpartition(":")[2])
+        # One that was started later has inherited more of its parent than the first two.
+        os.kill(children(running.process.pid)[0], signal.SIGKILL)
+        await said(running, "process_restarted")
+        open_ends = [os.pidfd_open(child) for child in children(running.process.pid)]
+        assert len(open_ends) == 2
+        running.process.kill()
+        await running.ended()
+        await ended(*open_ends)
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_to_all_of_them_is_one_signal(
+    tmp_path: Path, postgres_url: str, number: signal.Signals
+) -> None:
+    """A terminal signals the whole group, systemd all of a service; the parent passes it on."""
+    async with up(tmp_path, "--workers", "2", database__url=postgres_url) as running:
+        await running.announced()
+        askers = [await Asker.to(running) for _ in range(CLIENTS)]
+        asking = [asyncio.create_task(asker.until_told()) for asker in askers]
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(*(asker.warmed.wait() for asker in askers))
+        os.killpg(running.process.pid, number)
+        await asyncio.gather(*asking)
+        assert await running.ended() == 0
+        assert children(running.process.pid) == []
