@@ -5,6 +5,7 @@ are true or false, never null. Other nodes are null where a field is absent or a
 result.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -157,3 +158,19 @@ def children(node: Node) -> "tuple[Node, ...]":
         case Pick(_, test, yes, no):
             return (test, yes, no)
     return ()
+
+
+def with_fields(node: "Node", make: "Callable[[FieldValue], Node]") -> "Node":
+    """Rebuild a tree with what ``make`` returns in place of each field of the record."""
+    if isinstance(node, FieldValue):
+        return make(node)
+    if not children(node):
+        return node
+
+    def rebuilt(part: object) -> object:
+        if isinstance(part, tuple):
+            return tuple(rebuilt(each) for each in part)
+        return with_fields(part, make) if isinstance(part, msgspec.Struct) else part  # type: ignore[arg-type]
+
+    parts = {name: rebuilt(getattr(node, name)) for name in node.__struct_fields__}
+    return msgspec.structs.replace(node, **parts)

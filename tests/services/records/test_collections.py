@@ -171,6 +171,32 @@ async def test_a_tag_is_of_one_representation(platform: Platform) -> None:
     await platform.run("delete_record", if_match=changed.etag, **where)
 
 
+async def test_what_waits_is_found_by_what_it_is_shown_with(platform: Platform) -> None:
+    """A filter and a rule judge a record as its reader sees it, also before it is rewritten."""
+    hides = 'record.state != "secret"'
+    await platform.make("posts", TITLE, rules={"list": "true"})
+    made = [await platform.add("posts", title=f"t{i}") for i in range(2)]
+    state = {"name": "state", "type": "text", "required": True, "default": "secret"}
+    await _change(platform, "posts", fields=[TITLE, state], rules={"list": hides})
+    added = await platform.add("posts", title="t9", state="open")
+    ids = [record["id"] for record in made]
+
+    async def found(caller: Caller = KEY, **query: Any) -> list[str]:
+        return [record["id"] for record in await platform.everything("posts", caller, **query)]
+
+    for pending in (True, False):
+        shown = read(await platform.run("get_collection", name="posts"))
+        assert shown["ready"] is not pending
+        assert await found(filter='state == "secret"') == ids
+        assert await found(filter='state.startsWith("o") || title == "t1"') == [ids[1], added["id"]]
+        assert await found(filter='!(state in ["secret", "x"])') == [added["id"]]
+        assert await found(ANNA) == [added["id"]]
+        query = {"filter": 'state == "secret"'}
+        counted = await platform.run("aggregate_records", collection="posts", query=query)
+        assert read(counted)["items"][0]["count"] == 2
+        await platform.work()
+
+
 async def test_a_large_collection_is_brought_along_page_by_page(platform: Platform) -> None:
     await platform.make("posts", TITLE)
     items = [{"action": "create", "data": {"title": f"{i:04}"}} for i in range(PAGE_ROWS + 10)]

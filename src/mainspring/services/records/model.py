@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mainspring import Failure, FieldError, FieldErrors, Invalid, check_all, read_at, rfc3339
-from mainspring.cel import RESERVED_WORDS, Names, Program, Type, compile_cel
+from mainspring.cel import RESERVED_WORDS, Names, Program, Type, ast, compile_cel
 from mainspring.kernel.field_errors import collect
 from mainspring.kernel.ids import ALPHABET
 from mainspring.kernel.json_reader import unreadable
@@ -121,6 +121,9 @@ class CompiledCollection:
         late = {i.column for i in definition.indexes if i.since > ready_version}
         self.indexes_ready = [(c, parts) for c, parts in self.indexes if c not in late]
         self.indexes_building = [(c, parts) for c, parts in self.indexes if c in late]
+        # What stored records that wait for the layout of now have no value in, and are shown with.
+        waiting = ready_version < definition.layout
+        self._filled = {f.name: f.default for f in definition.fields if waiting and _fills(f)}
         self.files = [f.name for f in definition.fields if f.type == "file"]
         self.relations = [f for f in definition.fields if f.type == "relation"]
         self._normalisers = [
@@ -220,6 +223,20 @@ class CompiledCollection:
         """Decode a stored record, brought to this schema."""
         record = decode(data)
         return record if (schema_version or 0) >= self.layout else self.upgrade(record)
+
+    def on_stored(self, condition: ast.Node) -> ast.Node:
+        """Turn a condition on records as they are shown into one on them as they are stored."""
+        if not self._filled:
+            return condition
+
+        def filled(field: ast.FieldValue) -> ast.Node:
+            if len(field.path) > 1 or field.path[0] not in self._filled:
+                return field
+            default = ast.Const(field.type, self._filled[field.path[0]])
+            absent = ast.Same(field, ast.Const(Type.NULL, None))
+            return ast.Pick(field.type, absent, default, field)
+
+        return ast.with_fields(condition, filled)
 
     def upgrade(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Bring a record of an earlier schema to this one."""

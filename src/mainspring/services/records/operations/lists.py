@@ -79,14 +79,18 @@ def _as_stored(
 
 
 def visible(call: Call, collection: CompiledCollection, source: str | None) -> ast.Node:
-    """The condition of a list: its filter, and the rule where the caller has no scope."""
+    """The condition of a list: its filter, and the rule where the caller has no scope.
+
+    It holds for records as they are stored, which may wait for the layout they are shown in.
+    """
     rule = access.rule_for(call, collection, "list")
     program = None if source is None else collection.filter(source)
     asked = [p for p in (program, rule) if p is not None]
     names = frozenset[str]().union(*(p.asks_context for p in asked))
     known = access.context(call, "list", names)
     parts = tuple(p.residual(known) for p in asked)
-    return parts[0] if len(parts) == 1 else evaluate.fold(ast.All(parts), known)
+    seen = parts[0] if len(parts) == 1 else evaluate.fold(ast.All(parts), known)
+    return collection.on_stored(seen)
 
 
 def _current(collection: CompiledCollection, row: Listed) -> dict[str, Any]:
