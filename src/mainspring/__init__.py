@@ -30,7 +30,8 @@ from mainspring.kernel.ids import is_id
 from mainspring.kernel.job import Job, JobFailed, RetryAfter, Snooze
 from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.lru_cache import ExpiringCache, LruCache
-from mainspring.kernel.measure import Measure, Measured, Measures
+from mainspring.kernel.measure import Measure
+from mainspring.kernel.measured import Measured, Measures
 from mainspring.kernel.metric import Counter, Gauge, Histogram
 from mainspring.kernel.money import (
     AmountOutOfRange,

@@ -2,20 +2,15 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from mainspring.kernel.declaration import Misdeclared
 
-if TYPE_CHECKING:
-    from mainspring.kernel.call import Call
-
 HOUR_S = 3600
 KEEP_DAYS = 400  # a year, and a month to compare with
 KEY_CHARS_MAX = 200
 VALUE_MAX = 1_000_000_000
-FOREVER_MS = 2**53
 NO_MEASURES: Mapping[str, "Measure"] = MappingProxyType({})
 
 
@@ -33,39 +28,6 @@ class Measure(msgspec.Struct, frozen=True):
     def bucket_ms(self, at_ms: int) -> int:
         """Return when the bucket of a moment begins."""
         return at_ms - at_ms % (self.bucket_s * 1000)
-
-
-class Measured(msgspec.Struct, frozen=True):
-    """What was counted in the bucket that begins at ``at_ms``."""
-
-    at_ms: int
-    value: int
-
-
-class Measures(Protocol):
-    """What was measured in the call's tenant. Handlers reach it with ``call.use``.
-
-    It tells what was written down: the last second of a process may be missing. Raises Misdeclared
-    for a measure that no service declares.
-    """
-
-    async def total(
-        self,
-        call: "Call",
-        measure: Measure,
-        key: str = "",
-        *,
-        from_ms: int = 0,
-        to_ms: int = FOREVER_MS,
-    ) -> int:
-        """Return the sum of a key over the buckets that begin in [``from_ms``, ``to_ms``)."""
-        ...
-
-    async def series(
-        self, call: "Call", measure: Measure, key: str = "", *, from_ms: int, to_ms: int
-    ) -> list[Measured]:
-        """Return the buckets of a key that begin in [``from_ms``, ``to_ms``) and hold something."""
-        ...
 
 
 def require_declared(measure: Measure, declared: Mapping[str, Measure]) -> None:

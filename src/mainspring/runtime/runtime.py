@@ -14,7 +14,7 @@ from mainspring.kernel.event_log import EventLog
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.job_admin import JobAdmin
-from mainspring.kernel.measure import Measures
+from mainspring.kernel.measured import Measures
 from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.registry import Registry

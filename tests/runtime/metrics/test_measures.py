@@ -10,7 +10,8 @@ from mainspring.kernel.call import SYSTEM, Call, Transaction
 from mainspring.kernel.clock import SystemClock
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.errors import Conflict, Unavailable
-from mainspring.kernel.measure import VALUE_MAX, Measure, Measured, Measures
+from mainspring.kernel.measure import VALUE_MAX, Measure
+from mainspring.kernel.measured import Measured, Measures
 from mainspring.kernel.operation import Input
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query

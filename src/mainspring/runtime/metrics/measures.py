@@ -9,7 +9,8 @@ import structlog
 from mainspring.kernel import channel
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Unavailable
-from mainspring.kernel.measure import FOREVER_MS, Measure, Measured, require_declared
+from mainspring.kernel.measure import Measure, require_declared
+from mainspring.kernel.measured import FOREVER_MS, Measured
 from mainspring.kernel.metric import Counter
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
