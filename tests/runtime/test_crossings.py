@@ -11,6 +11,7 @@ from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import StartError
 from mainspring.runtime.jobs.scheduler import Scheduler
+from mainspring.runtime.retention import Retention, RetentionSettings
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tables import ClaimedJob
 from mainspring.testing.clock import FakeClock
@@ -283,6 +284,7 @@ async def test_a_schedule_without_a_moment_is_named_at_the_start(runtime: Runtim
         [Schedule("leap", "0 0 30 2 *", links.rescan)],
         runtime.board,
         runtime.clock,
+        Retention(runtime.database, runtime.registry, RetentionSettings()),
     )
     with pytest.raises(StartError, match="schedule 'leap'"):
         await scheduler.start()
