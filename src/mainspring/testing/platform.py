@@ -418,8 +418,13 @@ class Platform:
         return failed
 
     async def place_events(self) -> None:
-        """Give committed events their place in the log, where that is not done by the commit."""
-        await self.app.runtime.sequencer.sequence()
+        """Give committed events their place in the log, where that is not done by the commit.
+
+        Where the platform runs by itself it may be at it, in a transaction that is not through yet.
+        """
+        sequencer = self.app.runtime.sequencer
+        while await sequencer.waits() is not None:
+            await sequencer.sequence()
 
     # What there is to see
 
