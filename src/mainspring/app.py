@@ -84,6 +84,13 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
 }
 IN_THE_RUNTIME: Mapping[str, str] = {"bus": "log"}  # what a port is without an adapter
 EXTRAS = {"postgresql": "postgres"}  # of pyproject.toml, where one is not named like the scheme
+PLATFORM_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+    **OWN_SECTIONS,
+    "server": ServerSettings,
+    "limits": LimitSettings,
+    "cors": CorsSettings,
+    "retention": RetentionSettings,
+}
 SILENCE_MAX_S = 1.0  # without word from other processes for longer, no identity is remembered
 
 
@@ -94,13 +101,7 @@ def services_of(user_app: App | None) -> list[Service]:
         raise Misdeclared(
             f"the app names a service like a built-in one: {', '.join(sorted(clash))}"
         )
-    if clash := {s.name for s in own if s.settings} & {
-        *OWN_SECTIONS,
-        "server",
-        "limits",
-        "cors",
-        "retention",
-    }:
+    if clash := {s.name for s in own if s.settings} & PLATFORM_SECTIONS.keys():
         raise Misdeclared(
             f"[{min(clash)}] is a section of the platform's own settings: rename that service"
         )
@@ -125,11 +126,7 @@ def services_of(user_app: App | None) -> list[Service]:
 def sections(user_app: App | None) -> Mapping[str, type[msgspec.Struct]]:
     """Every section of the settings and its struct."""
     return {
-        **OWN_SECTIONS,
-        "server": ServerSettings,
-        "limits": LimitSettings,
-        "cors": CorsSettings,
-        "retention": RetentionSettings,
+        **PLATFORM_SECTIONS,
         **{s.name: s.settings for s in services_of(user_app) if s.settings is not None},
     }
 

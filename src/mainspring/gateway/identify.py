@@ -11,9 +11,7 @@ from mainspring.kernel.errors import Unauthenticated, Unavailable
 from mainspring.kernel.lru_cache import LruCache
 from mainspring.kernel.pool import Pool
 
-IDENTITIES_BYTES_MAX = (
-    64 << 20
-)  # of remembered credentials together, by ``CachedIdentity.size_bytes``
+IDENTITIES_BYTES_MAX = 64 << 20  # of what is remembered, by ``CachedIdentity.size_bytes``
 CREDENTIALS_SHARE = 256  # remembered of one caller
 REMEMBERED_MS = 60_000  # until a credential is looked up again, whatever was heard of it
 LOOKUPS_MAX = 1_024  # credentials being looked up at once

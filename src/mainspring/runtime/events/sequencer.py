@@ -18,6 +18,7 @@ from mainspring.runtime.notifier import Notifier, wait
 from mainspring.runtime.supervisor import Supervisor
 
 BATCH_EVENTS = 1_000
+WAITS_ORDINALS = 4_096  # behind the newest that has its place
 POLL_S = 1.0  # a wake can be lost with its connection; the table never is
 SEQUENCED: Wakes = frozenset({channel.SEQUENCED})
 
@@ -53,12 +54,16 @@ PLACE = Statement(
 )
 
 
-# What PLACE would place first.
+# What PLACE would place first. Asked often and by every process, so it looks no further back than
+# ``WAITS_ORDINALS``, however long a transaction holds back what is settled.
 WAITS = Query(
     "runtime.event_waits",
-    """
+    f"""
     SELECT ordinal FROM events
-    WHERE ordinal > COALESCE((SELECT settled FROM event_places ORDER BY seq DESC LIMIT 1), 0)
+    WHERE ordinal > GREATEST(
+            COALESCE((SELECT settled FROM event_places ORDER BY seq DESC LIMIT 1), 0),
+            COALESCE((SELECT MAX(ordinal) FROM event_places), 0) - {WAITS_ORDINALS}
+        )
         AND (SELECT seq FROM event_places WHERE ordinal = events.ordinal) IS NULL
     ORDER BY ordinal LIMIT 1
     """,
