@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from mainspring.services.audit.verify import Report
-    from mainspring.settings import Settings
 
 group = typer.Typer(
     help="Export the audit log, and verify an export offline.",
@@ -62,6 +61,8 @@ def export(
     import asyncio
 
     from mainspring.cli.instance_file import find_running
+    from mainspring.cli.offline import export_log
+    from mainspring.kernel.errors import Failure
     from mainspring.ports.database import StartError
     from mainspring.settings import PlatformSettings
 
@@ -75,12 +76,14 @@ def export(
     try:
         with _for_its_owner(part) as out:
             if url is None and find_running(folder) is None:
-                key = asyncio.run(_from_database(settings, out))
+                key = asyncio.run(export_log(settings, out))
             else:
                 platform = find_platform(url, key_file, data_dir)
                 out.writelines(platform.download("/v1/audit/export"))
                 key = platform.call("GET", "/v1/audit/checkpoint")["key"]
         part.replace(file)
+    except Failure as failure:
+        raise StartError(failure.detail) from failure
     finally:
         part.unlink(missing_ok=True)
     typer.echo(f"wrote {file} ({file.stat().st_size:,} bytes)")
@@ -92,27 +95,6 @@ def _for_its_owner(path: Path) -> "BinaryIO":
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     return os.fdopen(os.open(path, flags, 0o600), "wb")
-
-
-async def _from_database(settings: "Settings", out: "BinaryIO") -> str:
-    """Export from a database that no platform serves; return the verifier key."""
-    from mainspring.app import build
-    from mainspring.kernel.clock import SystemClock
-    from mainspring.services.audit.api import AuditSettings
-    from mainspring.services.audit.checkpoints import verifier_key
-    from mainspring.services.audit.export import export as write
-
-    platform = await build(settings)
-    origin = settings.of(AuditSettings).origin
-    await platform.database.open()
-    try:
-        await platform.open_keyring()
-        now_ms = SystemClock().now_ms()
-        log = platform.runtime.event_log
-        await write(platform.database, log, platform.keyring, out, origin=origin, now_ms=now_ms)
-    finally:
-        await platform.database.close()
-    return str(verifier_key(platform.keyring, origin))
 
 
 @group.command(epilog=VERIFY_EPILOG)

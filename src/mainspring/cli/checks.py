@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +28,8 @@ from mainspring.ports.database import Database, DatabaseTransaction, StartError,
 from mainspring.ports.listeners import described
 from mainspring.runtime.health import TRY_TO_WRITE
 from mainspring.runtime.retention import COUNTED_MAX, kept
+from mainspring.services.audit.api import CheckpointRefused
+from mainspring.services.audit.checkpoints import ADVICE
 
 PYTHON_MIN = (3, 11)
 SQLITE_MIN = (3, 51, 3)  # earlier ones have a published WAL corruption bug
@@ -37,6 +39,7 @@ DISK_FREE_BYTES_GOOD = 5 << 30
 OPEN_FILES_GOOD = 4_096
 OPEN_FILES_MIN = 256
 CONNECT_TIMEOUT_S = 5.0
+COMPARE_TIMEOUT_S = 30.0  # of the log with what was signed
 CLOCK_EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 CLOCK_SLACK_S = 60.0
 _KEPT_ADVICE = "look into /v1/queues; [retention] says what is kept for how long: mainspring config"
@@ -212,6 +215,18 @@ async def check_kept(database: Database) -> Check:
     )
     many = found.dead_jobs == COUNTED_MAX
     return Check("kept", Verdict.WARN if many else Verdict.OK, said, _KEPT_ADVICE if many else "")
+
+
+async def check_audit_log(compared: Awaitable[str]) -> Check:
+    """The log extends what the keyring remembers that its keys have signed."""
+    try:
+        async with asyncio.timeout(COMPARE_TIMEOUT_S):
+            return Check("audit log", Verdict.OK, await compared)
+    except CheckpointRefused as refused:
+        return Check("audit log", Verdict.FAIL, refused.detail, ADVICE)
+    except (TimeoutError, StartError, Failure) as error:
+        return Check("audit log", Verdict.WARN, f"not compared: {described(error)}",
+                     "mainspring audit verify checks an export of it anywhere")  # fmt: skip
 
 
 async def _write_and_undo(database: Database) -> None:

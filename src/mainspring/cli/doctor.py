@@ -30,6 +30,7 @@ def doctor(
     from mainspring.app import open_database
     from mainspring.cli import EXIT_FOUND, checks
     from mainspring.cli.instance_file import find_running
+    from mainspring.cli.offline import compare_log
     from mainspring.cli.user_app import load_app
     from mainspring.interfaces.http.server_settings import ServerSettings
     from mainspring.settings import PlatformSettings, database_url
@@ -50,6 +51,8 @@ def doctor(
     if not url.startswith("sqlite:") or (file.is_file() and running is None):
         found.append(asyncio.run(checks.check_database(open_database(url))))
         found.append(asyncio.run(checks.check_kept(open_database(url))))
+        if (folder / "keyring.json").is_file():
+            found.append(asyncio.run(checks.check_audit_log(compare_log(settings))))
     if as_json:
         typer.echo(checks.as_json(found))
     else:

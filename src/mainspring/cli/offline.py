@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from mainspring.app import Instance, build, opened
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime import identity
 from mainspring.services.audit.api import AuditSettings
-from mainspring.services.audit.checkpoints import verifier_key
+from mainspring.services.audit.checkpoints import require_unchanged, verifier_key
+from mainspring.services.audit.export import export
+from mainspring.services.audit.store import FORGET_ALL
 from mainspring.services.users.admin import StoredSecret, machine_claims, new_key, recover_key
 from mainspring.settings import Settings
 
@@ -51,11 +54,57 @@ async def replace_keyring(settings: Settings) -> Path | None:
     return kept
 
 
-async def note_restore(settings: Settings) -> int:
-    """Have a database begin a new epoch, since it was restored; return which. Raises StartError."""
+async def note_restore(settings: Settings) -> tuple[int, str]:
+    """Have a database begin a new epoch, since it was restored. Raises StartError.
+
+    Another key signs the audit log from then on: those before it have signed for what was lost.
+    Returns the epoch and the new verifier key.
+    """
     platform = await build(settings)
     async with _opened(platform):
-        return await identity.went_back(platform.database)
+        database, keyring = platform.database, platform.keyring
+        if not await database.read(identity.FIND_IDENTITY, ()):
+            raise identity.never_started()
+        # First, so that a kill in between leaves nothing but a key more.
+        await keyring.rotate(for_new_log=True)
+        clock, entropy = platform.runtime.clock, platform.runtime.entropy
+        await identity.establish(database, keyring, clock, entropy)
+        await database.commit([FORGET_ALL()])
+        epoch = await identity.went_back(database)
+    return epoch, str(verifier_key(keyring, settings.of(AuditSettings).origin))
+
+
+async def export_log(settings: Settings, out: BinaryIO) -> str:
+    """Write the audit export of a database that no platform serves; return the verifier key.
+
+    Raises CheckpointRefused, StartError, Unavailable.
+    """
+    platform = await build(settings)
+    origin = settings.of(AuditSettings).origin
+    await platform.database.open()
+    try:
+        await platform.open_keyring()
+        now_ms = platform.runtime.clock.now_ms()
+        log = platform.runtime.event_log
+        await export(platform.database, log, platform.keyring, out, origin=origin, now_ms=now_ms)
+    finally:
+        await platform.database.close()
+    return str(verifier_key(platform.keyring, origin))
+
+
+async def compare_log(settings: Settings) -> str:
+    """Hold the log against what was signed. Raises CheckpointRefused, StartError, Unavailable."""
+    platform = await build(settings)
+    await platform.database.open()
+    try:
+        await platform.keyring.open(create=False)
+        if not await platform.database.applied():
+            return "nothing signed yet"
+        log, keyring = platform.runtime.event_log, platform.keyring
+        signed = await require_unchanged(log, keyring, settings.of(AuditSettings).origin)
+    finally:
+        await platform.database.close()
+    return f"extends the {signed.size:,} events signed for" if signed else "nothing signed yet"
 
 
 async def recover_admin_key(

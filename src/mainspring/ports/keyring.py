@@ -4,7 +4,10 @@ A *purpose* is a word in the code, such as ``answers``; it is never made from in
 different purposes are independent: what was sealed for one does not open for another.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+import msgspec
 
 from mainspring.ports.database import StartError
 
@@ -13,8 +16,23 @@ class NoKeyring(StartError):
     """There is no keyring, and none was to be made."""
 
 
+class SignedTree(msgspec.Struct, frozen=True):
+    """What is signed for a log: that its first ``size`` entries have this root (RFC 9162)."""
+
+    size: int
+    root: bytes
+
+
+class TreeContradicts(Exception):
+    """A tree does not extend the one that was ``signed`` last, so nobody may be told of it."""
+
+    def __init__(self, signed: SignedTree) -> None:
+        super().__init__(f"a tree of {signed.size} was signed that this one does not extend")
+        self.signed = signed
+
+
 class Keyring(Protocol):
-    """Seals, signs and fingerprints. Every method is fast and does no I/O once it is open."""
+    """Seals, signs and fingerprints. What is no coroutine is fast, and does no I/O once open."""
 
     async def open(self, *, create: bool = True) -> None:
         """Load the keys, making them on the first start. Raises StartError.
@@ -23,8 +41,12 @@ class Keyring(Protocol):
         """
         ...
 
-    async def rotate(self) -> str:
-        """Add a key, which seals and signs from now on; return its id. The older ones stay."""
+    async def rotate(self, *, for_new_log: bool = False) -> str:
+        """Add a key, which seals and signs from now on; return its id. The older ones stay.
+
+        ``for_new_log`` is for a log that lost what was signed: the older ones sign no tree any
+        more, whatever process holds them.
+        """
         ...
 
     def key_ids(self) -> list[str]:
@@ -61,17 +83,29 @@ class Keyring(Protocol):
         """Public keys that tokens may be signed with (RFC 7517), the current one first."""
         ...
 
-    def sign(self, message: bytes, *, public: bytes | None = None) -> bytes:
-        """Ed25519 signature of a message (checkpoints of the audit log): 64 bytes.
+    async def last_signed(self, log: str) -> SignedTree | None:
+        """Return the tree that was signed last for a log of this name, by any of ``public_keys``.
 
-        It is made with the key whose public half is given, or the current one.
+        It is remembered beside the keys. Raises Unavailable when it cannot be read.
+        """
+        ...
+
+    async def sign_tree(
+        self, log: str, tree: SignedTree, message: bytes, proof: Sequence[bytes]
+    ) -> Mapping[bytes, bytes]:
+        """Sign a message that states a tree of a log; return an Ed25519 signature by public key.
+
+        There is one of each of ``public_keys``, in their order. ``proof`` (RFC 9162, 2.1.4) shows
+        that the tree extends ``last_signed``; that is checked, and the tree remembered on the
+        disk, before anything is signed. Raises TreeContradicts, also where another process has
+        signed a tree meanwhile, and Unavailable.
         """
         ...
 
     def public_key(self) -> bytes:
-        """The 32-byte Ed25519 key that ``sign`` signs with."""
+        """The newest of ``public_keys``: 32 bytes, Ed25519."""
         ...
 
     def public_keys(self) -> list[bytes]:
-        """Every key that ``sign`` has ever signed with, the current one first."""
+        """The keys that sign trees, the current one first: those of before a rotation too."""
         ...

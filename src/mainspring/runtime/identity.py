@@ -169,8 +169,13 @@ async def went_back(database: Database) -> int:
     """
     await database.commit([_NEXT_EPOCH()])
     if not (rows := await database.read(FIND_IDENTITY, ())):
-        raise StartError("the database was never started, so no position in its log was given out")
+        raise never_started()
     return rows[0].epoch
+
+
+def never_started() -> StartError:
+    """Say that there is nothing that could have gone back."""
+    return StartError("the database was never started, so no position in its log was given out")
 
 
 async def _require_readable(database: Database, keyring: Keyring) -> None:

@@ -6,21 +6,26 @@ import io
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from mainspring.kernel import merkle
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Invalid, NotFound
 from mainspring.kernel.table import Statement
-from mainspring.runtime.audit.merkle_store import LogDamaged
-from mainspring.services.audit.checkpoints import PUBLISHED_EVERY_MS
+from mainspring.services.audit.api import REFUSED, CheckpointRefused
+from mainspring.services.audit.checkpoints import PUBLISHED_EVERY_MS, publish
 from mainspring.services.audit.jobs import publish_checkpoint
-from mainspring.services.audit.model import VerifierKey, open_note
+from mainspring.services.audit.model import BadNote, VerifierKey, open_note
+from mainspring.services.audit.store import FORGET_ALL
 from mainspring.services.audit.verify import verify
 from tests.kernel.inclusion import includes
 from tests.services.log_platform import ORIGIN, LogPlatform, Named
 from tests.tampering import LOSE_AFTER, REWRITE_BODY, REWRITE_LEAF
 
 OTHER = Caller("system", tenant="other", scopes=frozenset({"*"}))
+FORGET_CHECKPOINTS = Statement(
+    "test.forget_checkpoints", "DELETE FROM audit_checkpoints WHERE size > :size"
+)
 FORGET_NODES = Statement("test.forget_nodes", "DELETE FROM tree_nodes WHERE level >= :level")
 
 
@@ -216,7 +221,7 @@ async def test_nothing_is_signed_that_contradicts_what_was(platform):
     await platform.database.commit([REWRITE_LEAF(seq=4, leaf=merkle.leaf_hash(b"forged"))])
     await platform.write(5)
     platform.clock.move(2)
-    with pytest.raises(LogDamaged, match="are not those that were signed for"):
+    with pytest.raises(CheckpointRefused, match="are not those that were signed for"):
         await platform.ask("audit.get_checkpoint")
 
 
@@ -225,8 +230,77 @@ async def test_a_log_that_lost_its_end_is_not_signed(platform):
     await platform.ask("audit.get_checkpoint")
     await platform.database.commit([LOSE_AFTER(seq=8)])
     platform.clock.move(2)
-    with pytest.raises(LogDamaged, match="10 events were signed for and 8 are there"):
+    with pytest.raises(CheckpointRefused, match="10 events were signed for and 8 are there"):
         await platform.ask("audit.get_checkpoint")
+
+
+async def restore(platform, seq):
+    """Bring the database back to where it was at this event; the keyring stands apart."""
+    await platform.database.commit([LOSE_AFTER(seq=seq), FORGET_CHECKPOINTS(size=seq)])
+    platform.count = seq
+    platform.clock.move(2)
+
+
+@pytest.mark.parametrize("grown", [0, 4, 8], ids=["shorter", "as long", "longer"])
+async def test_a_restored_copy_signs_no_second_future_with_the_same_key(platform, grown):
+    await platform.write(10)
+    first = await platform.ask("audit.get_checkpoint")
+    await restore(platform, 6)
+    await platform.write(grown)
+    with capture_logs() as lines:
+        for name in ("audit.get_checkpoint", "audit.get_consistency_proof"):
+            with pytest.raises(CheckpointRefused, match=r"signed for"):
+                await platform.ask(name, query={"first": 0})
+        with pytest.raises(CheckpointRefused):
+            await exported(platform)
+    told = [line for line in lines if line["event"] == "checkpoint_refused"]
+    assert {line["log_level"] for line in told} == {"error"}
+    assert "mainspring admin restored" in told[0]["advice"]
+
+    await platform.keyring.rotate(for_new_log=True)
+    await platform.database.commit([FORGET_ALL()])
+    second = await platform.ask("audit.get_checkpoint")
+    assert open_note(second["note"], VerifierKey.parse(second["key"])).size == 6 + grown
+    with pytest.raises(BadNote, match="not signed by"):
+        open_note(second["note"], VerifierKey.parse(first["key"]))
+
+
+async def test_another_process_on_the_keyring_does_not_sign_it_either(platform):
+    await platform.write(10)
+    await platform.ask("audit.get_checkpoint")
+    await restore(platform, 6)
+    await platform.write(4)
+    other = await platform.whole.another_process()
+    with pytest.raises(CheckpointRefused, match="not those that were signed for"):
+        await publish(
+            other.database, other.runtime.event_log, other.keyring,
+            origin=ORIGIN, now_ms=platform.clock.now_ms(),
+        )  # fmt: skip
+
+
+async def test_a_copy_that_only_lags_is_signed_when_it_has_caught_up(platform):
+    """Nothing that was signed is lost where what was committed since is committed again."""
+    await platform.write(10)
+    before = await platform.ask("audit.get_checkpoint")
+    await platform.database.commit([FORGET_CHECKPOINTS(size=0)])
+    platform.clock.move(2)
+    await platform.write(1)
+    after = await platform.ask("audit.get_checkpoint")
+    assert (after["size"], after["key"]) == (11, before["key"])
+
+
+async def test_what_is_refused_can_be_alerted_on(platform):
+    gauge = platform.whole.app.telemetry.gauge(REFUSED).of()
+    await platform.write(3)
+    await publish_checkpoint(platform.call())
+    assert gauge.value == 0
+    await restore(platform, 2)
+    await publish_checkpoint(platform.call())
+    assert gauge.value == 1
+    await platform.keyring.rotate(for_new_log=True)
+    await platform.database.commit([FORGET_ALL()])
+    await publish_checkpoint(platform.call())
+    assert gauge.value == 0
 
 
 async def test_the_job_keeps_the_tree_and_forgets_old_checkpoints(platform):

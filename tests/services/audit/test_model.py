@@ -5,7 +5,8 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mainspring.services.audit.model import BadNote, Checkpoint, VerifierKey, open_note, sign
+from mainspring.services.audit.model import BadNote, Checkpoint, VerifierKey, open_note
+from tests.services.audit.signing import sign
 
 # From golang.org/x/mod/sumdb/note: its example key and a note that this key has signed.
 GO_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"

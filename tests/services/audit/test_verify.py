@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from mainspring.kernel import merkle
 from mainspring.services.audit.export import FORMAT, End, ExportedEvent, Header, Milestone
-from mainspring.services.audit.model import BadNote, Checkpoint, VerifierKey, sign
+from mainspring.services.audit.model import BadNote, Checkpoint, VerifierKey
 from mainspring.services.audit.verify import PROBLEMS_SHOWN_MAX, verify, verify_file
+from tests.services.audit.signing import sign
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ORIGIN = "tests.example/log"

@@ -2,14 +2,17 @@
 
 The file is JSON, mode 0600. ``current`` names the root that seals and signs, ``fingerprints`` the
 one that fingerprints are made under: it stays when keys rotate, because a fingerprint is compared
-with stored ones and another key would forget them all. Older roots stay to unseal and verify.
+with stored ones and another key would forget them all. Older roots stay to unseal and verify, and
+sign trees beside the current one, as far back as ``trees_since``. What was signed stands in a file
+of its own, ``signed_trees.py``.
 """
 
 import asyncio
 import base64
 import hmac
 import threading
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,9 +29,10 @@ from joserfc.jwk import KeySet, OKPKey
 from joserfc.jws import JWSRegistry
 
 from mainspring.adapters import private_file
+from mainspring.adapters.keyring.signed_trees import SignedTrees
 from mainspring.kernel.clock import Clock, Entropy, rfc3339
 from mainspring.ports.database import StartError
-from mainspring.ports.keyring import NoKeyring
+from mainspring.ports.keyring import NoKeyring, SignedTree
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
 log = structlog.get_logger()
@@ -67,6 +71,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fingerprints: KeyId
     keys: Annotated[list[_Root], msgspec.Meta(min_length=1, max_length=KEYS_MAX)]
     seals: dict[KeyId, int] = {}
+    trees_since: KeyId | None = None  # the oldest that signs trees; all of them without it
 
 
 class _OnlyOurs(JWSRegistry):
@@ -144,6 +149,8 @@ class FileKeyring:
         self._counting = threading.Lock()
         self._seals_left = 0
         self._sealed_before = 0
+        self._trees_since: bytes | None = None
+        self._signed = SignedTrees(path.with_suffix(".signed.json"))
 
     async def open(self, *, create: bool = True) -> None:
         """Load the keys, making them on the first start. Raises NoKeyring, StartError.
@@ -163,13 +170,14 @@ class FileKeyring:
             self._load(private_file.change(self._path, self._rotated))
             log.warning("keyring_rotated", key=self._current.id.hex(), seals=self._sealed_before)
 
-    async def rotate(self) -> str:
+    async def rotate(self, *, for_new_log: bool = False) -> str:
         """Add a root key, make it current and return its id. Raises StartError.
 
         Processes that are running know it after a restart. The older keys stay, to read what they
-        sealed and to verify what they signed.
+        sealed and to verify what they signed; ``for_new_log`` they sign no tree any more.
         """
-        data = await asyncio.to_thread(private_file.change, self._path, self._rotated)
+        rotated = partial(self._rotated, for_new_log=for_new_log)
+        data = await asyncio.to_thread(private_file.change, self._path, rotated)
         self._load(data)
         return self._current.id.hex()
 
@@ -262,27 +270,41 @@ class FileKeyring:
         """Public keys that tokens may be signed with (RFC 7517), the current one first."""
         return {"keys": [keys.tokens.as_dict(private=False) for keys in self._newest_first()]}
 
-    def sign(self, message: bytes, *, public: bytes | None = None) -> bytes:
-        """Ed25519 signature of a message (checkpoints of the audit log): 64 bytes.
+    async def last_signed(self, log: str) -> SignedTree | None:
+        """Return the tree that was signed last for a log. Raises Unavailable."""
+        signers = [keys.id.hex() for keys in self._tree_signers()]
+        return await asyncio.to_thread(self._signed.last, log, signers)
 
-        It is made with the key whose public half is given, or the current one.
+    async def sign_tree(
+        self, log: str, tree: SignedTree, message: bytes, proof: Sequence[bytes]
+    ) -> Mapping[bytes, bytes]:
+        """Note a tree that extends what was signed last, then sign it with every key that does.
+
+        Raises TreeContradicts, Unavailable.
         """
-        if public is None:
-            return self._current.checkpoints.sign(message)
-        signer = next(key for key in self._keys.values() if key.checkpoint_key == public)
-        return signer.checkpoints.sign(message)
+        signers = self._tree_signers()
+        ids = [keys.id.hex() for keys in signers]
+        await asyncio.to_thread(self._signed.note, log, tree, ids, proof, self.key_ids())
+        return {keys.checkpoint_key: keys.checkpoints.sign(message) for keys in signers}
 
     def key_ids(self) -> list[str]:
         """Name every key it holds, in the order they were made."""
         return [key_id.hex() for key_id in self._keys]
 
     def public_key(self) -> bytes:
-        """The 32-byte Ed25519 key that ``sign`` signs with."""
-        return self.public_keys()[0]
+        """The newest of ``public_keys``: 32 bytes, Ed25519."""
+        return self._current.checkpoint_key
 
     def public_keys(self) -> list[bytes]:
-        """Every key that ``sign`` has ever signed with, the current one first."""
-        return [keys.checkpoint_key for keys in self._newest_first()]
+        """The keys that sign trees, the current one first."""
+        return [keys.checkpoint_key for keys in self._tree_signers()]
+
+    def _tree_signers(self) -> list[_Keys]:
+        if self._trees_since is None:
+            return self._newest_first()
+        since = list(self._keys).index(self._trees_since)
+        signers = list(self._keys)[since:]
+        return [keys for keys in self._newest_first() if keys.id in signers]
 
     def _newest_first(self) -> list[_Keys]:
         newest_first = list(reversed(self._keys.values()))
@@ -297,13 +319,20 @@ class FileKeyring:
         root = self._new_root()
         return _write(_File(1, current=root.id, fingerprints=root.id, keys=[root]))
 
-    def _rotated(self, data: bytes | None) -> bytes:
+    def _rotated(self, data: bytes | None, *, for_new_log: bool = False) -> bytes:
         if data is None:
             return self._first()
         file, root = self._read(data), self._new_root()
         if len(file.keys) == KEYS_MAX:
             raise StartError(f"{self._path}: {KEYS_MAX} keys are all it holds")
-        return _write(msgspec.structs.replace(file, current=root.id, keys=[*file.keys, root]))
+        return _write(
+            msgspec.structs.replace(
+                file,
+                current=root.id,
+                keys=[*file.keys, root],
+                trees_since=root.id if for_new_log else file.trees_since,
+            )
+        )
 
     def _read(self, data: bytes) -> _File:
         try:
@@ -311,7 +340,8 @@ class FileKeyring:
         except msgspec.DecodeError as error:
             raise StartError(f"{self._path}: not a keyring: {error}") from None
         ids = [root.id for root in file.keys]
-        if not {file.current, file.fingerprints} <= set(ids) or len(set(ids)) < len(ids):
+        named = {file.current, file.fingerprints, file.trees_since or file.current}
+        if not named <= set(ids) or len(set(ids)) < len(ids):
             raise StartError(f"{self._path}: the key ids do not fit together")
         return file
 
@@ -326,6 +356,7 @@ class FileKeyring:
         self._keys = {keys.id: keys for keys in made}
         self._current = self._keys[bytes.fromhex(file.current)]
         self._fingerprints = self._keys[bytes.fromhex(file.fingerprints)]
+        self._trees_since = bytes.fromhex(file.trees_since) if file.trees_since else None
         self._verifying = KeySet([keys.tokens for keys in made])
 
 

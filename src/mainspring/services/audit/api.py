@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import msgspec
 
-from mainspring import Call, Envelope, Input, Instant, Page, PageQuery, Raw, Service
+from mainspring import Call, Envelope, Failure, Gauge, Input, Instant, Page, PageQuery, Raw, Service
 from mainspring.kernel.errors import PositionGone
 
 READ = "audit:read"
@@ -25,13 +25,28 @@ class AuditSettings(msgspec.Struct, frozen=True):
             raise ValueError("checkpoints_kept must be 1 or more")
 
 
+REFUSED = Gauge(
+    "mainspring_audit_checkpoint_refused",
+    "1 while no checkpoint is signed since the log contradicts what was signed",
+)
+
 service = Service(
     "audit",
     doc="The audit trail: every event in a verifiable, append-only log.",
     migrations=files("mainspring.services.audit") / "migrations",
     settings=AuditSettings,
     handlers=("mainspring.services.audit.jobs", "mainspring.services.audit.operations"),
+    metrics=(REFUSED,),
 )
+
+
+class CheckpointRefused(Failure):
+    """The log does not extend what was signed before: it went back, or was changed.
+
+    Nothing is signed until an operator has looked: ``mainspring admin restored``.
+    """
+
+    status, code, title = 503, "checkpoint_refused", "The log is not the one that was signed"
 
 
 class EntryQuery(PageQuery, frozen=True):
@@ -136,17 +151,19 @@ async def list_entries(call: Call, query: EntryQuery) -> Page[AuditEntry]:
     """
 
 
-@service.contract.operation("GET /v1/audit/checkpoint", scope=READ)
+@service.contract.operation("GET /v1/audit/checkpoint", scope=READ, raises=(CheckpointRefused,))
 async def get_checkpoint(call: Call) -> CheckpointView:
     """Return a signed checkpoint of the log, at most a second old."""
 
 
-@service.contract.operation("GET /v1/audit/proofs/{event_id}", scope=READ)
+@service.contract.operation(
+    "GET /v1/audit/proofs/{event_id}", scope=READ, raises=(CheckpointRefused,)
+)
 async def get_inclusion_proof(call: Call, event_id: str, query: ProofQuery) -> InclusionProof:
     """Prove that an event is in the log."""
 
 
-@service.contract.operation("GET /v1/audit/consistency", scope=READ)
+@service.contract.operation("GET /v1/audit/consistency", scope=READ, raises=(CheckpointRefused,))
 async def get_consistency_proof(call: Call, query: ConsistencyQuery) -> ConsistencyProof:
     """Prove that the log at one size begins with the log at a smaller one."""
 

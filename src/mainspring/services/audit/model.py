@@ -9,7 +9,8 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
+from itertools import islice
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -88,16 +89,12 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return cls(lines[0], int(lines[1]), root, times[0] if times else "")
 
 
-def sign(checkpoint: Checkpoint, key: VerifierKey, signer: Callable[[bytes], bytes]) -> str:
-    """Write the signed note; ``signer`` makes an Ed25519 signature with the key's private half."""
-    return countersigned(f"{checkpoint.text()}\n", key, signer)
-
-
-def countersigned(note: str, key: VerifierKey, signer: Callable[[bytes], bytes]) -> str:
-    """Add another key's signature to a note."""
-    text, _, _ = note.rpartition("\n\n")
-    signature = key.key_id + signer(f"{text}\n".encode())
-    return f"{note}{_SIGNATURE}{key.name} {_text(signature)}\n"
+def signed_note(checkpoint: Checkpoint, signatures: Mapping[VerifierKey, bytes]) -> str:
+    """Write the signed note, with Ed25519 signatures of its text: ``SIGNATURES_MAX`` at most."""
+    note = f"{checkpoint.text()}\n"
+    for key, signature in islice(signatures.items(), SIGNATURES_MAX):
+        note += f"{_SIGNATURE}{key.name} {_text(key.key_id + signature)}\n"
+    return note
 
 
 def open_note(note: str, key: VerifierKey) -> Checkpoint:

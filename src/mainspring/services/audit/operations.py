@@ -102,6 +102,7 @@ async def get_consistency_proof(call: Call, query: api.ConsistencyQuery) -> api.
 
 @handles(api.export_log)
 async def export_log(call: Call) -> Raw:
+    await _published(call)  # what cannot be signed is refused before the download begins
 
     async def shown(entry: LogEntry) -> bool:
         if not await call.still_allowed():

@@ -31,3 +31,4 @@ FORGET_OLD = Statement(
     "DELETE FROM audit_checkpoints WHERE size < ("
     "SELECT size FROM audit_checkpoints ORDER BY size DESC LIMIT 1 OFFSET :kept)",
 )
+FORGET_ALL = Statement("audit.forget_all_checkpoints", "DELETE FROM audit_checkpoints")

@@ -15,7 +15,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from mainspring.ports.keyring import Keyring, NoKeyring
+from mainspring.kernel import merkle
+from mainspring.ports.keyring import Keyring, NoKeyring, SignedTree, TreeContradicts
 
 MakeKeyring = Callable[[str], Keyring]
 NOW_S = 1_800_000_000
@@ -64,7 +65,7 @@ async def check_a_restart_changes_nothing(make: MakeKeyring) -> None:
     assert after.verify_token(token, now_s=NOW_S)["sub"] == "user_1"
     assert after.fingerprint(b"x", purpose="p") == first.fingerprint(b"x", purpose="p")
     assert after.key_ids() == first.key_ids()
-    assert after.sign(b"root") == first.sign(b"root")
+    assert after.public_keys() == first.public_keys()
 
 
 async def check_what_is_sealed_opens_for_its_purpose_only(make: MakeKeyring) -> None:
@@ -93,7 +94,7 @@ async def check_a_rotation_keeps_what_was_there(make: MakeKeyring) -> None:
     """The new key seals and signs from now on; fingerprints stay what they were."""
     keyring = await _opened(make)
     sealed, token = keyring.seal(b"x", purpose="p"), keyring.sign_token(CLAIMS)
-    public, signature = keyring.public_key(), keyring.sign(b"root")
+    public = keyring.public_key()
     print_before, ids = keyring.fingerprint(b"x", purpose="p"), keyring.key_ids()
     fresh = await keyring.rotate()
     for after in (keyring, await _opened(make)):
@@ -104,8 +105,8 @@ async def check_a_rotation_keeps_what_was_there(make: MakeKeyring) -> None:
         assert after.fingerprint(b"x", purpose="p") == print_before
         assert after.public_keys() == [after.public_key(), public]
         assert after.public_key() != public
-        assert after.sign(b"root") != signature
-        assert after.sign(b"root", public=public) == signature, "older keys go on signing"
+        made = await after.sign_tree("log", _tree(3), b"three", [])
+        assert list(made) == after.public_keys(), "older keys go on signing"
         assert after.jwks()["keys"][0]["kid"] == _header(after.sign_token(CLAIMS))["kid"]
 
 
@@ -126,11 +127,79 @@ async def check_fingerprints_differ_by_purpose_and_keyring(make: MakeKeyring) ->
     assert one.fingerprint(b"x", purpose="p") in prints
 
 
+def _leaves(size: int, future: bytes = b"") -> list[bytes]:
+    return [merkle.leaf_hash(b"%d" % at + (future if at >= 5 else b"")) for at in range(size)]
+
+
+def _tree(size: int, future: bytes = b"") -> SignedTree:
+    """A tree of a log that has several futures from its sixth entry on."""
+    return SignedTree(size, merkle.root_of(_leaves(size, future)))
+
+
+def _proof(first: int, second: int, future: bytes = b"") -> list[bytes]:
+    leaves, spans = _leaves(second, future), merkle.consistency_spans(first, second)
+    return [merkle.root_of(leaves[begin:end]) for begin, end in spans]
+
+
 async def check_a_signature_verifies_with_the_public_key(make: MakeKeyring) -> None:
     """By whoever knows Ed25519 and nothing of this keyring."""
     keyring = await _opened(make)
-    signature = keyring.sign(b"root")
-    Ed25519PublicKey.from_public_bytes(keyring.public_key()).verify(signature, b"root")
+    made = await keyring.sign_tree("log", _tree(7), b"seven", [])
+    for public, signature in made.items():
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, b"seven")
+    assert list(made) == [keyring.public_key()]
+
+
+async def check_no_tree_is_signed_that_contradicts_one_before(make: MakeKeyring) -> None:
+    """By no process with these keys: of the same size, a larger, a smaller one, unproved ones."""
+    keyring = await _opened(make)
+    assert await keyring.last_signed("log") is None
+    await keyring.sign_tree("log", _tree(7), b"7", [])
+    for after in (keyring, await _opened(make)):
+        assert await after.last_signed("log") == _tree(7)
+        for tree, proof in (
+            (_tree(7, b"'"), []),
+            (_tree(9, b"'"), _proof(7, 9, b"'")),
+            (_tree(9), []),
+            (_tree(6), []),
+            (_tree(6), _proof(6, 7)),
+        ):
+            await _contradicts(after, tree, proof)
+        assert await after.sign_tree("log", _tree(7), b"7", []), "the same may be said again"
+        await after.sign_tree("another log", _tree(6, b"'"), b"6", [])
+    other = await _opened(make)
+    await other.sign_tree("log", _tree(9), b"9", _proof(7, 9))
+    await _contradicts(keyring, _tree(8), _proof(7, 8))
+    assert await keyring.last_signed("log") == _tree(9)
+
+
+async def check_a_rotation_is_no_way_to_sign_another_future(make: MakeKeyring) -> None:
+    """One for a new log is: no key signs that one that has signed the old."""
+    keyring = await _opened(make)
+    await keyring.sign_tree("log", _tree(7), b"7", [])
+    await keyring.rotate()
+    await _contradicts(keyring, _tree(8, b"'"), _proof(7, 8, b"'"))
+    old = set(keyring.public_keys())
+    await keyring.rotate(for_new_log=True)
+    for after in (keyring, await _opened(make)):
+        assert await after.last_signed("log") in (None, _tree(6, b"'"))
+        made = await after.sign_tree("log", _tree(6, b"'"), b"6", [])
+        assert list(made) == after.public_keys() == [after.public_key()]
+        assert old.isdisjoint(made)
+    fresh = keyring.public_key()
+    await keyring.rotate()
+    assert keyring.public_keys() == [keyring.public_key(), fresh]
+    await _contradicts(keyring, _tree(7), [])
+
+
+async def _contradicts(keyring: Keyring, tree: SignedTree, proof: list[bytes]) -> None:
+    signed = await keyring.last_signed("log")
+    found = None
+    try:
+        await keyring.sign_tree("log", tree, b"x", proof)
+    except TreeContradicts as error:
+        found = error.signed
+    assert found == signed == await keyring.last_signed("log"), "it contradicts one before"
 
 
 async def check_a_token_verifies_with_a_published_key(make: MakeKeyring) -> None:
