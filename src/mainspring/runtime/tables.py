@@ -8,6 +8,8 @@ from typing import TypedDict
 
 import msgspec
 
+from mainspring.kernel.ids import first_id_at
+from mainspring.kernel.job import PRIORITY_MAX
 from mainspring.kernel.table import Query, Statement, Table
 
 
@@ -139,6 +141,8 @@ def both_engines(text: str, *, listed: str = "") -> EngineTexts:
     )
 
 
+JOB_ID_CHARS = len(first_id_at("job", 0))
+
 EVENTS = Table("events", EventRow, key=("id",))
 ANSWERS = Table("idempotency", StoredAnswer, key=("key_hash",))
 ANSWER_BODIES = Table("answer_bodies", AnswerBody, key=("digest",))
@@ -215,22 +219,49 @@ class ClaimedJob(msgspec.Struct, frozen=True):
 
 
 _CLAIMED = ", ".join(ClaimedJob.__struct_fields__)
-_CLAIM = """
+_CLAIM = f"""
 UPDATE jobs SET state = 'running', attempt = attempt + 1, claim = claim + 1, worker = :worker,
     lease_until_ms = :lease_until_ms, updated_ms = :now_ms,
     holds_key = NOT coalesces
-WHERE id IN (
-    SELECT id FROM jobs WHERE queue = :queue AND state = 'ready' AND NOT parked
-        AND name IN ({each})
-        AND (unread_by IS NULL OR unread_by NOT LIKE '%' || CAST(:mark AS text) || '%')
-        AND NOT EXISTS (SELECT 1 FROM queues WHERE name = :queue AND paused)
-    ORDER BY priority DESC, id LIMIT :limit {lock}
-) RETURNING """
-CLAIM_JOBS = Statement("runtime.claim_jobs", **both_engines(_CLAIM + _CLAIMED, listed="names"))
+WHERE id IN ({{found}}) RETURNING {_CLAIMED}"""
+_CLAIMABLE = """
+SELECT id FROM jobs WHERE queue = :queue AND state = 'ready' AND NOT parked
+    AND name {known}
+    AND (unread_by IS NULL OR unread_by NOT LIKE '%' || CAST(:mark AS text) || '%')
+    AND NOT EXISTS (SELECT 1 FROM queues WHERE name = :queue AND paused)
+    AND {front} LIMIT :limit {lock}"""
+# ``:after`` says for each priority after which id to look (see ``fronts``). SQLite keeps nothing of
+# rows that are gone, so there it does not matter.
+CLAIM_JOBS = Statement(
+    "runtime.claim_jobs",
+    _CLAIM.format(
+        found=_CLAIMABLE.format(
+            known=f"IN ({_EACH.format('names')})",
+            front=":after IS NOT NULL ORDER BY priority DESC, id",
+            lock="",
+        )
+    ),
+    postgres=_CLAIM.format(
+        # A series, whose length the planner knows: few rows, so each is found by its key.
+        found=f"SELECT found.id FROM generate_series(0, {PRIORITY_MAX}) AS front(number) "
+        "CROSS JOIN LATERAL ("
+        + _CLAIMABLE.format(
+            known=f"= ANY (ARRAY({_EACH_POSTGRES.format('names')}))",  # never joined: in order
+            front=f"priority = {PRIORITY_MAX} - front.number "
+            "AND id > CAST(:after AS text)::jsonb ->> front.number ORDER BY id",
+            lock="FOR UPDATE SKIP LOCKED",
+        )
+        + ") AS found LIMIT :limit"
+    ),
+)
+# By its key: planned while few jobs run, it would go by the index of those that do, and that holds
+# all that ran as long as a snapshot is held.
+IS_RUN = "id = :id AND claim = :claim AND COALESCE(state, '') = 'running'"
 FINISH_JOB = Statement(
     "runtime.finish_job",
     "UPDATE jobs SET state = 'done', progress = 1, worker = NULL, error = NULL, "
-    "updated_ms = :now_ms WHERE id = :id AND claim = :claim AND state = 'running'",
+    "updated_ms = :now_ms "
+    f"WHERE {IS_RUN}",
 )
 # Where a run did not end its job. One that gave its key up when it was claimed takes it again;
 # where another holds that by now, it gives way: the other is to do the same.
@@ -246,17 +277,17 @@ _WAITS_AGAIN = (
 )
 RETRY_JOB = Statement(
     "runtime.retry_job",
-    f"{_WAITS_AGAIN} WHERE id = :id AND claim = :claim AND state = 'running'",
+    f"{_WAITS_AGAIN} WHERE {IS_RUN}",
 )
 SNOOZE_JOB = Statement(
     "runtime.snooze_job",
-    f"{_WAITS_AGAIN}, attempt = attempt - 1 "
-    "WHERE id = :id AND claim = :claim AND state = 'running'",
+    f"{_WAITS_AGAIN}, attempt = attempt - 1 WHERE {IS_RUN}",
 )
 BURY_JOB = Statement(
     "runtime.bury_job",
     "UPDATE jobs SET state = 'dead', worker = NULL, error = :error, "
-    "updated_ms = :now_ms WHERE id = :id AND claim = :claim AND state = 'running'",
+    "updated_ms = :now_ms "
+    f"WHERE {IS_RUN}",
 )
 # Only of what runs, a JSON list of "id claim": a job whose claim or completion was lost on its way
 # has no task, and must go to whoever comes next.
@@ -264,13 +295,16 @@ RENEW_LEASES = Statement(
     "runtime.renew_leases",
     **both_engines(
         "UPDATE jobs SET lease_until_ms = :lease_until_ms "
-        "WHERE state = 'running' AND worker = :worker AND id || ' ' || claim IN ({each})",
+        f"WHERE id IN (SELECT substr(value, 1, {JOB_ID_CHARS}) "
+        "FROM ({each}) AS runs) "
+        "AND COALESCE(state, '') = 'running' AND worker = :worker "
+        "AND id || ' ' || claim IN ({each})",
         listed="runs",
     ),
 )
 SHOW_PROGRESS = Statement(
     "runtime.show_progress",
-    "UPDATE jobs SET progress = :progress WHERE id = :id AND claim = :claim AND state = 'running'",
+    f"UPDATE jobs SET progress = :progress WHERE {IS_RUN}",
 )
 HAND_BACK = Statement(
     "runtime.hand_back",
@@ -282,7 +316,8 @@ RECLAIM_JOBS = Statement(
     "runtime.reclaim_jobs",
     "UPDATE jobs SET state = CASE WHEN attempt >= max_attempts THEN 'dead' ELSE 'ready' END, "
     "worker = NULL, error = 'its worker died', updated_ms = :now_ms "
-    "WHERE state = 'running' AND lease_until_ms <= :until_ms RETURNING queue",
+    "WHERE state = 'running' AND lease_until_ms > :from_ms AND lease_until_ms <= :until_ms "
+    "RETURNING queue",
 )
 # A clock that ran ahead wrote these: a retry waits as long as it was to, a lease ends soon.
 HEAL_RETRIES = Statement(
@@ -298,13 +333,14 @@ HEAL_LEASES = Statement(
 )
 _PROMOTE = """
 UPDATE jobs SET state = 'ready' WHERE id IN (
-    SELECT id FROM jobs WHERE state = 'scheduled' AND run_at_ms <= :now_ms
+    SELECT id FROM jobs WHERE state = 'scheduled' AND run_at_ms > :from_ms AND run_at_ms <= :now_ms
     ORDER BY run_at_ms LIMIT :limit {lock}
 ) RETURNING queue"""
 PROMOTE_JOBS = Statement("runtime.promote_jobs", **both_engines(_PROMOTE))
 NEXT_DUE = Query(
     "runtime.next_due",
-    "SELECT run_at_ms FROM jobs WHERE state = 'scheduled' ORDER BY run_at_ms LIMIT 1",
+    "SELECT run_at_ms FROM jobs WHERE state = 'scheduled' AND run_at_ms > :from_ms "
+    "ORDER BY run_at_ms LIMIT 1",
     int,
 )
 FORGET_ANSWERS = Statement(

@@ -11,6 +11,7 @@ from mainspring.kernel import channel
 from mainspring.kernel.table import Command, Write
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
 from mainspring.runtime.database_clock import DatabaseClock
+from mainspring.runtime.jobs.fronts import TimeFront
 from mainspring.runtime.tables import HEAL_LEASES, HEAL_RETRIES, RECLAIM_JOBS
 
 LEASE_S = 15.0
@@ -24,11 +25,12 @@ NO_LEASE_MS = 2**63 - 1  # later than any lease ends
 class Leases:
     """Takes jobs back from workers that died, and from none that live."""
 
-    __slots__ = ("_clock", "_database", "_from_ms", "_looked_ms")
+    __slots__ = ("_clock", "_database", "_from_ms", "_front", "_looked_ms")
 
     def __init__(self, database: Database, clock: DatabaseClock) -> None:
         self._database = database
         self._clock = clock
+        self._front = TimeFront(clock.monotonic_s)
         self._looked_ms: int | None = None
         self._from_ms = 0  # nothing is taken back before
 
@@ -54,15 +56,18 @@ class Leases:
             self._from_ms = now_ms + lease_ms()
         self._looked_ms = now_ms
         if now_ms >= self._from_ms:
-            await self._take_back(now_ms)
+            look = self._front.begin()
+            await self._take_back(now_ms, self._front.from_ms(look))
+            self._front.end(look)
+            self._front.took_all(now_ms)
 
     async def take_back_now(self) -> None:
         """Make jobs ready whose lease has ended; where nothing moves by itself."""
         await self._clock.sync()
         await self._take_back(self._clock.now_ms())
 
-    async def _take_back(self, until_ms: int) -> None:
-        reclaim = RECLAIM_JOBS(now_ms=self._clock.now_ms(), until_ms=until_ms)
+    async def _take_back(self, until_ms: int, from_ms: int = 0) -> None:
+        reclaim = RECLAIM_JOBS(now_ms=self._clock.now_ms(), from_ms=from_ms, until_ms=until_ms)
         await make_ready(self._database, reclaim)
 
     async def _heal(self, now_ms: int) -> None:

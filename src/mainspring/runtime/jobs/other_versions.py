@@ -15,7 +15,7 @@ from mainspring.kernel.job import Job
 from mainspring.kernel.table import Command, Query, Statement
 from mainspring.ports.database import Database
 from mainspring.runtime.jobs.leases import make_ready
-from mainspring.runtime.tables import GIVES_WAY, ClaimedJob, both_engines
+from mainspring.runtime.tables import GIVES_WAY, IS_RUN, ClaimedJob, both_engines
 
 WAIT_MS = 24 * 3600 * 1000  # for a version that can; then it is a dead letter, and can be redriven
 RELEASE_MAX = 128  # jobs let go, or given up, at a time
@@ -31,7 +31,7 @@ _SET_ASIDE = Statement(
     "error = :error, updated_ms = :now_ms, "
     "unread_since_ms = COALESCE(unread_since_ms, CAST(:now_ms AS bigint)), "
     "unread_by = substr(CAST(:mark AS text) || ' ' || COALESCE(unread_by, ''), 1, :chars) "
-    "WHERE id = :id AND claim = :claim AND state = 'running'",
+    f"WHERE {IS_RUN}",
 )
 _RELEASE = Statement(
     "runtime.release_jobs_aside",

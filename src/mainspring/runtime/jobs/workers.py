@@ -30,6 +30,7 @@ from mainspring.runtime.invoke.containment import attempt as attempt_alone
 from mainspring.runtime.invoke.containment import end
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
 from mainspring.runtime.invoke.keyed_locks import contested
+from mainspring.runtime.jobs.fronts import QueueFront, TimeFront
 from mainspring.runtime.jobs.key_limits import KeyLimits, LimitOf
 from mainspring.runtime.jobs.leases import LOOK_S, Leases, lease_ms, make_ready
 from mainspring.runtime.jobs.other_versions import OtherVersions
@@ -125,6 +126,8 @@ class Workers:
         self._name = entropy.token(8).hex()
         self._limits = KeyLimits(database, limit_of)
         self._others = others
+        self._fronts = {queue: QueueFront(clock.monotonic_s) for queue in concurrency}
+        self._scheduled = TimeFront(clock.monotonic_s)
         self.leases = Leases(database, clock)
         self._supervisor = Supervisor()
         self._listeners: list[AttemptListener] = []
@@ -186,7 +189,7 @@ class Workers:
                     await slots.acquire()
                     self.run_in_background(queue, job, slots)
                 if not jobs:
-                    await wait(signal, POLL_S)
+                    await wait(signal, self._fronts[queue].wait_s(POLL_S))
 
     def _places(self, queue: str) -> Places:
         held = [job.limit_key for job, _ in self._running.values() if job.queue == queue]
@@ -202,10 +205,13 @@ class Workers:
         # What another version of the program enqueued waits for a process that knows it.
         names = msgspec.json.encode(list(self._jobs)).decode()
         kept: list[ClaimedJob] = []
-        found = True
+        jobs: list[ClaimedJob] = []
+        now_ms = 0
+        front = self._fronts[queue]
 
         async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
-            nonlocal found, kept
+            nonlocal jobs, kept, now_ms
+            look = front.begin()
             now_ms = self._clock.now_ms()  # each claim has a full lease, however many came before
             claim = CLAIM_JOBS(
                 queue=queue,
@@ -215,15 +221,19 @@ class Workers:
                 worker=self._name,
                 now_ms=now_ms,
                 lease_until_ms=now_ms + lease_ms(),
+                after=front.after(look),
             )
             jobs = [ClaimedJob(*row) for row in await transaction.execute(claim)]
             jobs.sort(key=lambda job: (-job.priority, job.id))
-            found = bool(jobs)
+            front.end(look)
             kept, wakes = await self._limits.keep(transaction, jobs, now_ms, places_of(queue))
             return (), wakes
 
-        while found and not kept:  # until there is one whose key has room
+        while not kept:  # until there is one whose key has room
             await self._database.transact(body)
+            front.took(jobs, limit, now_ms)
+            if not jobs:
+                break
         return kept
 
     def run_in_background(self, queue: str, job: ClaimedJob, slots: asyncio.Semaphore) -> None:
@@ -263,7 +273,8 @@ class Workers:
         """
         await self.leases.take_back_now()
         now_ms = self._clock.now_ms()
-        await make_ready(self._database, PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
+        promote = PROMOTE_JOBS(now_ms=now_ms, from_ms=0, limit=PROMOTE_MAX)
+        await make_ready(self._database, promote)
         await self._others.tend(now_ms)
         await self._limits.release(now_ms, endless)
 
@@ -278,7 +289,7 @@ class Workers:
 
     async def next_due_ms(self) -> int | None:
         """Return when the next of the jobs is due that wait for their time, or their turn."""
-        due = await self._database.read(NEXT_DUE, ())
+        due = await self._database.read(NEXT_DUE, (0,))
         turn_ms = self._limits.next_ms
         return min(due if turn_ms is None else [*due, turn_ms], default=None)
 
@@ -471,13 +482,19 @@ class Workers:
         with self._board.listen(channel.SCHEDULED) as signal:
             while True:
                 signal.clear()
-                due = await self._database.read(NEXT_DUE, ())
+                look = self._scheduled.begin()
+                from_ms = self._scheduled.from_ms(look)
+                due = await self._database.read(NEXT_DUE, (from_ms,))
+                self._scheduled.end(look)
                 now_ms = self._clock.now_ms()
                 if due and due[0] <= now_ms:
-                    await make_ready(self._database, PROMOTE_JOBS(now_ms=now_ms, limit=PROMOTE_MAX))
+                    from_ms = due[0] - 1
+                    promote = PROMOTE_JOBS(now_ms=now_ms, from_ms=from_ms, limit=PROMOTE_MAX)
+                    await make_ready(self._database, promote)
                     continue
+                self._scheduled.took_all(now_ms)
                 delay_s = (due[0] - now_ms) / 1000 if due else POLL_S
-                await wait(signal, min(delay_s, POLL_S))
+                await wait(signal, min(delay_s, self._scheduled.wait_s(POLL_S)))
 
     async def _release(self) -> None:
         """Let jobs go that waited for the limit of their key."""
