@@ -6,10 +6,11 @@ Nothing else knows which adapter fills which port.
 import asyncio
 import difflib
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -40,6 +41,7 @@ from mainspring.ports.mail import Mail
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime import identity
+from mainspring.runtime.events.catch_up import CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.retention import RetentionSettings
@@ -131,21 +133,25 @@ def sections(user_app: App | None) -> Mapping[str, type[msgspec.Struct]]:
     }
 
 
-def opened(port: str, url: str, sources: Sources = SYSTEM_SOURCES) -> Any:
-    """Return the adapter that a URL's scheme names, yet to be connected. Raises StartError."""
+def adapter_of(port: str, url: str) -> ModuleType:
+    """Return the module that a URL's scheme names. Raises StartError."""
     scheme, known = url.partition(":")[0], ADAPTERS[port]
     if scheme not in known:
         own = [IN_THE_RUNTIME[port]] if port in IN_THE_RUNTIME else []
         schemes = " or ".join(f"{name}:" for name in (*own, *known))
         raise StartError(f"{port}: nothing opens a URL that starts so; it starts with {schemes}")
     try:
-        adapter = import_module(known[scheme])
+        return import_module(known[scheme])
     except ModuleNotFoundError as error:
         raise StartError(
             f"{port}: {scheme}: needs the package {error.name}, which is not installed: "
             f"pip install '.[{EXTRAS.get(scheme, scheme)}]' in a checkout of Mainspring"
         ) from error
-    return adapter.open(url, sources)
+
+
+def opened(port: str, url: str, sources: Sources = SYSTEM_SOURCES) -> Any:
+    """Return the adapter that a URL's scheme names, yet to be connected. Raises StartError."""
+    return adapter_of(port, url).open(url, sources)
 
 
 def open_database(url: str) -> Database:
@@ -169,9 +175,8 @@ def _one_process(settings: Settings) -> SettingsError:
     """Say why a process over SQLite has no part of the work only."""
     source = settings.sources.get("platform.role", DEFAULT)
     return SettingsError(
-        f"{source}: platform.role: {settings.of(PlatformSettings).role} needs PostgreSQL: one "
-        "process owns an SQLite database and does everything (set [database] url, or leave role "
-        "at all)"
+        f"{source}: platform.role: {settings.of(PlatformSettings).role} needs PostgreSQL: each "
+        "process over an SQLite database does everything (set [database] url, or leave role at all)"
     )
 
 
@@ -197,6 +202,21 @@ def _ports(
         kind: opened(port, url, sources) for kind, (port, url) in urls.items() if kind not in given
     }
     return {**named, **given}
+
+
+def share(settings: Settings, size: int) -> Callable[[int, bool], Mapping[type, Any]]:
+    """Make what processes of one platform share, before they are forked. Raises StartError.
+
+    Each builds its own with what this returns for its number, from 0; one is the first of them.
+    """
+    data_dir = Path(settings.of(PlatformSettings).data_dir)
+    _make(data_dir)
+    url = database_url(settings)
+    adapter = adapter_of("database", url)
+    if not hasattr(adapter, "share"):  # a server, which any number of processes may use
+        return lambda number, first: {}
+    shared = adapter.share(url, size)
+    return lambda number, first: {Database: shared(number, first)}
 
 
 async def build(
@@ -236,7 +256,7 @@ class Instance:
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
         self.role = settings.of(PlatformSettings).role
         filled = _ports(ports, settings, self.data_dir, Sources(clock, entropy))
-        if filled[Database].exclusive and self.role is not ProcessRole.ALL:
+        if filled[Database].dialect == "sqlite" and self.role is not ProcessRole.ALL:
             raise _one_process(settings)
         _make(self.data_dir)
         self.new = False  # whether this start made the database
@@ -266,6 +286,7 @@ class Instance:
             through=through,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
+        self.elsewhere = self._elsewhere()
         self.gateway = Gateway(
             self.runtime.resources[Authenticator],
             clock,
@@ -273,10 +294,10 @@ class Instance:
             limits=Limits(
                 settings.of(LimitSettings), filled[RateLimits], self.runtime.registry.rate_classes
             ),
-            silence_max_s=None if self.database.exclusive else SILENCE_MAX_S,
+            silence_max_s=SILENCE_MAX_S if isinstance(self.elsewhere, Tail) else None,
+            catch_up=self.elsewhere if isinstance(self.elsewhere, CatchUp) else None,
         )
         self.runtime.dispatcher.on_commit(self.gateway.on_commit)
-        self.tail = self._tail()
         self.rest = RestApp(
             self.runtime.registry.operations.values(),
             self.gateway,
@@ -302,16 +323,29 @@ class Instance:
             prove=lambda nonce: identity.prove(self.keyring, nonce, self.url),
         )
 
-    def _tail(self) -> Tail:
-        """Hear of what other processes revoke."""
-        known = self.gateway.identities
+    def _elsewhere(self) -> Tail | CatchUp | None:
+        """Hear of what other processes commit: who is revoked, and who is erased."""
+        if self.database.exclusive:
+            return None
+        if self.database.sees_commits:
+            return CatchUp(self.database, self.runtime.board, self._heard, self._missed)
         return Tail(
             self.runtime.reader,
-            self.gateway.revoke,
+            self._heard,
             waits=self.runtime.sequencer.waits,
-            alive=known.heard,
-            lost=known.forget_all,
+            alive=lambda: self.gateway.identities.heard(),
+            lost=self._missed,
         )
+
+    def _heard(self, event_type: str, subject: str) -> None:
+        self.gateway.revoke(event_type, subject)
+        told = self.runtime.registry.events.get(event_type)
+        if told is not None and told.erases is not None:
+            self.sealer.forget_all()
+
+    def _missed(self) -> None:
+        self.gateway.identities.forget_all()
+        self.sealer.forget_all()
 
     @property
     def url(self) -> str:
@@ -323,8 +357,8 @@ class Instance:
         try:
             await self.open()
             await self.runtime.start()
-            if not self.database.exclusive:
-                await self.tail.start()
+            if self.elsewhere is not None:
+                await self.elsewhere.start()
             await self.server.start()
         except (OSError, Failure) as error:  # a full disk, a database that went away meanwhile
             raise StartError(f"cannot start over {self.data_dir}: {error}") from error
@@ -393,7 +427,8 @@ class Instance:
         For ``lame_duck_s`` before that it still takes calls, and says that it is not ready.
         """
         await self.server.drain(timeout_s, lame_duck_s=lame_duck_s if self.role.serves else 0.0)
-        await self.tail.stop()
+        if self.elsewhere is not None:
+            await self.elsewhere.stop()
         await self.runtime.stop(timeout_s)
         await self.close()
 

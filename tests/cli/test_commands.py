@@ -98,7 +98,6 @@ def test_the_defaults_are_a_file_to_start_from(
     [
         (["up", "absent.py"], EXIT_START, "mainspring: absent.py: no such file"),
         (["up", "--port", "70000"], EXIT_USAGE, "mainspring: --port: server.port: Expected `int`"),
-        (["up", "--workers", "2"], EXIT_START, "mainspring: --workers 2 needs PostgreSQL"),
         (["up", "--role", "work"], EXIT_USAGE, "mainspring: --role: platform.role: work needs Pos"),
         (["up", "--config", "no.toml"], EXIT_USAGE, "mainspring: no.toml: cannot be read"),
         (["audit", "verify", "none.ndjson"], EXIT_START, "mainspring: cannot verify none.ndjson"),

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 import structlog
@@ -30,14 +30,26 @@ SAID_BYTES_MAX = 65_536
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
-Serve = Callable[[socket.socket, Announce], None]
+
+class Seat(NamedTuple):
+    """Which of the processes one is, from 0; whoever succeeds it has the same number.
+
+    It is ``first`` when no other has been started before.
+    """
+
+    number: int
+    first: bool = False
+
+
+Serve = Callable[[socket.socket, Announce, Seat], None]
 
 
 class _Process:
     """One of them. ``restart_s`` is how long its predecessor's death was ago when it began."""
 
-    def __init__(self, pid: int, heard: int, restart_s: float) -> None:
+    def __init__(self, pid: int, seat: Seat, heard: int, restart_s: float) -> None:
         self.pid = pid
+        self.seat = seat
         self.begun_s = time.monotonic()
         self.restart_s = restart_s
         self.serves = False
@@ -82,6 +94,14 @@ class _Process:
         return min(2 * self.restart_s, RESTART_S_MAX)
 
 
+class _Due(NamedTuple):
+    """When a successor begins, and how long after the death of the one before."""
+
+    at_s: float
+    restart_s: float
+    seat: Seat
+
+
 class Prefork:
     """The processes. ``serve`` runs in each and returns when it has drained.
 
@@ -94,7 +114,7 @@ class Prefork:
         self._serve = serve
         self._end_s = end_s
         self._processes: dict[int, _Process] = {}
-        self._due: list[tuple[float, float]] = []  # when a successor begins, and after how long
+        self._due: list[_Due] = []
         self._stopping: list[int] = []
         self._alive, self._held = os.pipe()  # the parent lives as long as ``_held`` is open
         self._woken, self._wakes = os.pipe()
@@ -111,9 +131,9 @@ class Prefork:
         for number in _STOPPING:
             signal.signal(number, self._signalled)
         try:
-            running = self._started()
-            for _ in range(self._size - 1):
-                self._started()
+            running = self._started(self._start_one(Seat(0, first=True)))
+            for process in [self._start_one(Seat(at)) for at in range(1, self._size)]:
+                self._started(process)
             with announce(msgspec.structs.replace(running, pid=os.getpid())):
                 self._watch()
         except StartError:
@@ -124,28 +144,27 @@ class Prefork:
             self._tell(self._stopping[0] if self._stopping else signal.SIGTERM)
             self._reap_all()
 
-    def _started(self) -> Running:
-        """Start one and wait for what it says when it serves."""
-        process = self._start_one(0.0)
+    def _started(self, process: _Process) -> Running:
+        """Wait for what one says when it serves."""
         assert process.heard is not None
         if not select.select([process.heard], [], [], START_TIMEOUT_S)[0]:
             raise StartError(f"a process was not up within {START_TIMEOUT_S:g} s")
         process.hear()
         return process.running()
 
-    def _start_one(self, restart_s: float) -> _Process:
+    def _start_one(self, seat: Seat, restart_s: float = 0.0) -> _Process:
         heard, said = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(heard)
-            self._be_one(said)
+            self._be_one(seat, said)
         os.close(said)
-        process = self._processes[pid] = _Process(pid, heard, restart_s)
+        process = self._processes[pid] = _Process(pid, seat, heard, restart_s)
         return process
 
     # In a process
 
-    def _be_one(self, said: int) -> NoReturn:
+    def _be_one(self, seat: Seat, said: int) -> NoReturn:
         """Serve in this new process, and leave without returning to the parent's code."""
         code = 1
         try:
@@ -164,7 +183,7 @@ class Prefork:
                 os.close(said)
                 yield
 
-            self._serve(self._listener, tell)
+            self._serve(self._listener, tell, seat)
             code = 0
         except StartError as error:
             os.write(said, str(error).encode())
@@ -193,16 +212,16 @@ class Prefork:
             while (ended := self._ended()) is not None:
                 self._bury(*ended)
             now_s = time.monotonic()
-            begins = [restart_s for due_s, restart_s in self._due if due_s <= now_s]
-            self._due = [due for due in self._due if due[0] > now_s]
-            for restart_s in begins:
+            begins = [due for due in self._due if due.at_s <= now_s]
+            self._due = [due for due in self._due if due.at_s > now_s]
+            for due in begins:
                 if not self._stopping:
-                    self._start_one(restart_s)
+                    self._start_one(due.seat, due.restart_s)
 
     def _wait(self) -> None:
         """Wait until a process says something or ends, a signal comes, or something is due."""
         starting = [process for process in self._processes.values() if process.heard is not None]
-        due_s = [*(due for due, _ in self._due), *(process.late_s for process in starting)]
+        due_s = [*(due.at_s for due in self._due), *(process.late_s for process in starting)]
         timeout_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
         said = [process.heard for process in starting if process.heard is not None]
         ready, _, _ = select.select([self._woken, *said], [], [], timeout_s)
@@ -241,7 +260,8 @@ class Prefork:
         structlog.get_logger().error(
             "process_died", pid=pid, exit_code=exit_code, restart_s=restart_s, **why
         )
-        self._due.append((time.monotonic() + restart_s, restart_s))
+        seat = process.seat._replace(first=False)
+        self._due.append(_Due(time.monotonic() + restart_s, restart_s, seat))
 
     def _reap_all(self) -> None:
         while self._processes:

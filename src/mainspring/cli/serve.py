@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -14,17 +14,17 @@ from typing import Any
 
 import structlog
 
-from mainspring.app import Instance, build
+from mainspring.app import Instance, build, share
 from mainspring.cli.instance_file import Announce, Running, told
 from mainspring.cli.log_writer import show_dropped
 from mainspring.cli.loop import END_S, leave, serve_loop
-from mainspring.cli.prefork import Prefork
+from mainspring.cli.prefork import Prefork, Seat
 from mainspring.interfaces.http.server import bind
 from mainspring.interfaces.http.server_settings import ServerSettings
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError
-from mainspring.settings import DatabaseSettings, PlatformSettings, Settings
+from mainspring.settings import PlatformSettings, Settings
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -50,14 +50,11 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
         serve_loop(_serve(settings, user_app, announce))
         leave(0)
         return
-    if not settings.of(DatabaseSettings).url.startswith("postgres"):
-        raise StartError(
-            f"--workers {workers} needs PostgreSQL: one process owns an SQLite database "
-            "(set [database] url, or leave --workers at 1)"
-        )
+    shared = share(settings, workers)
 
-    def serve(listener: socket.socket, tell: Announce) -> None:
-        serve_loop(_serve(settings, user_app, tell, listener))
+    def serve(listener: socket.socket, tell: Announce, seat: Seat) -> None:
+        ports = shared(seat.number, seat.first)
+        serve_loop(_serve(settings, user_app, tell, listener, ports))
 
     server = settings.of(ServerSettings)
     with bind(server.host, server.port) as listener:
@@ -70,10 +67,13 @@ async def _serve(
     user_app: App | None,
     announce: Announce,
     listener: socket.socket | None = None,
+    ports: Mapping[type, Any] | None = None,
 ) -> None:
     log = structlog.get_logger()
     with _signals(alone=listener is None) as stop:
-        platform = await build(settings, user_app, sockets=[listener] if listener else ())
+        platform = await build(
+            settings, user_app, sockets=[listener] if listener else (), ports=ports
+        )
         show_dropped(platform.telemetry)
         started = False
         try:

@@ -1,6 +1,6 @@
 """Who calls, and how often: what the gateway knows of a call before its operation does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mainspring.gateway.identify import (
     ANONYMOUS_IDENTITY,
@@ -47,9 +47,12 @@ class Admission:
 
 
 class Gateway:
-    """One for the whole process; every interface lets its callers in through it."""
+    """One for the whole process; every interface lets its callers in through it.
 
-    __slots__ = ("_clock", "_metrics", "_revoking", "identities", "limits")
+    ``catch_up`` hears what other processes have committed, where that can be told at once.
+    """
+
+    __slots__ = ("_catch_up", "_clock", "_metrics", "_revoking", "identities", "limits")
 
     def __init__(
         self,
@@ -59,7 +62,9 @@ class Gateway:
         *,
         limits: Limits,
         silence_max_s: float | None = None,
+        catch_up: Callable[[], None] | None = None,
     ) -> None:
+        self._catch_up = catch_up
         self._clock = clock
         self._metrics = metrics
         self._revoking = authenticator.revoking
@@ -73,6 +78,8 @@ class Gateway:
         known = ANONYMOUS_IDENTITY
         try:
             if authorization is not None:
+                if self._catch_up is not None:
+                    self._catch_up()
                 found = self.identities.recall(authorization, self._clock.now_ms())
                 if found is None:
                     known = await self._look_up(authorization, network, rate)
@@ -106,6 +113,8 @@ class Gateway:
 
     async def identify_again(self, admission: Admission) -> Caller | None:
         """Who the caller of something that lasts is by now; None when its credential is no good."""
+        if self._catch_up is not None:
+            self._catch_up()
         known, now_ms = admission._known, self._clock.now_ms()
         header = admission._authorization
         if header is None or self.identities.holds(known, now_ms):

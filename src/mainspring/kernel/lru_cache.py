@@ -111,3 +111,7 @@ class ExpiringCache(Generic[K, V]):
     def pop(self, key: K) -> None:
         """Keep it no longer."""
         self._values.pop(key)
+
+    def clear(self) -> None:
+        """Keep nothing any longer."""
+        self._values.clear()

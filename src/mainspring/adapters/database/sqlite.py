@@ -5,6 +5,7 @@ savepoint, so one that fails leaves the others whole.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -13,7 +14,8 @@ import apsw
 import structlog
 
 from mainspring.adapters.database.sqlite_file import File
-from mainspring.adapters.database.sqlite_readers import Readers
+from mainspring.adapters.database.sqlite_readers import SCAN_WAIT_S, Readers
+from mainspring.adapters.database.sqlite_shared import PAUSE_SCANS, Seat, SharedFile
 from mainspring.adapters.database.sqlite_writer import GROUP_MAX, Body, Writer
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Query, Rows, Write
@@ -24,12 +26,14 @@ from mainspring.ports.database import (
     Wakes,
     digest_of,
 )
+from mainspring.ports.listeners import tell
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
 R = TypeVar("R")
 log = structlog.get_logger()
 
 LOG_BYTES_MAX = 64 << 20  # of the write-ahead log, before scans wait for it to begin anew
+HOLD_SCANS_S = 0.5  # for another process that empties the log, until it says so again
 
 _APPLIED = Query("migrations.applied", "SELECT name, digest FROM migrations ORDER BY name", tuple)
 
@@ -37,6 +41,16 @@ _APPLIED = Query("migrations.applied", "SELECT name, digest FROM migrations ORDE
 def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "SqliteDatabase":
     """Keep everything in one file: ``sqlite:PATH``. Raises StartError."""
     return SqliteDatabase(path_of(url))
+
+
+def share(url: str, size: int) -> Callable[[int, bool], "SqliteDatabase"]:
+    """Let ``size`` processes that are forked from now on have the file of ``open`` together.
+
+    Each asks for its own with its number, from 0, and whether it is the first of them all. Raises
+    StartError.
+    """
+    shared = SharedFile(path_of(url), size)
+    return lambda number, first: SqliteDatabase(shared.path, seat=shared.seat(number, first=first))
 
 
 class SqliteDatabase:
@@ -47,10 +61,12 @@ class SqliteDatabase:
     The write-ahead log begins anew by itself whenever nobody reads pages that are only there. Where
     scans overlap without a gap that moment never comes: over ``log_bytes_max`` they are held up
     until it has.
+
+    With a ``seat`` other processes have the file too, and whoever gave it holds the file's lock.
     """
 
     dialect: Literal["sqlite"] = "sqlite"
-    exclusive = True
+    sees_commits = True
 
     def __init__(
         self,
@@ -59,32 +75,49 @@ class SqliteDatabase:
         group_max: int = GROUP_MAX,
         durable: bool = True,
         log_bytes_max: int = LOG_BYTES_MAX,
+        seat: Seat | None = None,
     ) -> None:
         self._file = File(path, durable=durable)
-        self._writer = Writer(self._file, group_max=group_max)
+        self._seat = seat
+        self.exclusive = seat is None
+        self.first = seat is None or seat.first
+        turn = contextlib.nullcontext if seat is None else seat.turns.taken
+        self._writer = Writer(self._file, group_max=group_max, turn=turn)
+        self._listeners: list[Callable[[Wakes], None]] = []
+        self._scans_to_be_held = asyncio.Event()
+        self._holding: asyncio.Task[None] | None = None
         self._log_bytes_max = self._emptied_over_bytes = log_bytes_max
         self._emptying: asyncio.Task[None] | None = None
         self._writer.on_group(lambda _: self._bound_log())
 
     async def open(self) -> None:
         """Open the file and start the writer. Raises StartError."""
-        self._lock = self._file.lock()
-        try:
-            self._file.make()
-            self._writer.open()
-            self._readers = Readers(self._file)
-        except (apsw.Error, OSError) as error:
-            self._lock.close()
-            raise StartError(
-                f"cannot open the database {self._file.path}: {self._file.why(error)}"
-            ) from error
+        with contextlib.ExitStack() as opened:
+            if self._seat is None:
+                opened.enter_context(self._file.lock())
+            try:
+                self._file.make()
+                self._writer.open()
+                self._readers = Readers(self._file)
+            except (apsw.Error, OSError) as error:
+                raise StartError(
+                    f"cannot open the database {self._file.path}: {self._file.why(error)}"
+                ) from error
+            self._lock = opened.pop_all()
         self._writer.start()
+        if self._seat is not None:
+            self._seat.neighbours.start(self._hear)
+            self._writer.on_wake(self._seat.neighbours.tell)
 
     async def close(self) -> None:
         """Commit what is queued, then close."""
         if self._emptying is not None:
             await self._emptying
         await self._writer.close()
+        if self._seat is not None:
+            self._seat.neighbours.stop()
+        if self._holding is not None:
+            self._holding.cancel()
         self._readers.close()
         self._lock.close()
 
@@ -129,8 +162,20 @@ class SqliteDatabase:
 
     async def scrub(self) -> None:
         """Empty the write-ahead log: it holds pages as they were before ``secure_delete``."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + SCAN_WAIT_S
         async with self._readers.paused():
-            await self._writer.empty_log()
+            while True:
+                if self._seat is not None:
+                    self._seat.neighbours.tell(frozenset({PAUSE_SCANS}))
+                try:
+                    await self._writer.empty_log()
+                except Unavailable:
+                    if self._seat is None or loop.time() >= until_s:
+                        raise
+                else:
+                    return
+                await asyncio.sleep(HOLD_SCANS_S / 2)
 
     def _bound_log(self) -> None:
         """Have the write-ahead log emptied when it is over its bound."""
@@ -142,7 +187,7 @@ class SqliteDatabase:
             await self.scrub()
             self._emptied_over_bytes = self._log_bytes_max
         except Unavailable as error:
-            # Another process reads, for as long as it likes: it is asked again a bound later.
+            # Another program reads, for as long as it likes: it is asked again a bound later.
             log_bytes = self._file.log_bytes()
             self._emptied_over_bytes = log_bytes + self._log_bytes_max
             log.warning("write_ahead_log_kept", log_bytes=log_bytes, error=error.detail)
@@ -151,7 +196,30 @@ class SqliteDatabase:
 
     def on_wake(self, listener: Callable[[Wakes], None]) -> None:
         """Call ``listener`` on the loop after each commit that wakes somebody."""
+        self._listeners.append(listener)
         self._writer.on_wake(listener)
+
+    def _hear(self, wakes: Wakes) -> None:
+        """Pass on what another process tells."""
+        if PAUSE_SCANS in wakes:
+            self._scans_to_be_held.set()
+            if self._holding is None:
+                self._holding = asyncio.create_task(self._hold_scans())
+        for listener in self._listeners:
+            tell(listener, wakes)
+
+    async def _hold_scans(self) -> None:
+        async with self._readers.paused():
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    self._scans_to_be_held.clear()
+                    async with asyncio.timeout(HOLD_SCANS_S):
+                        await self._scans_to_be_held.wait()
+        self._holding = None
+
+    def news(self, query: Query[R], values: tuple[Any, ...]) -> list[R] | None:
+        """Return the rows of a query at once, if anybody committed since this was last asked."""
+        return self._readers.news(query, values)
 
     def on_group(self, listener: Callable[[int], None]) -> None:
         """Call ``listener`` on the loop with the size of each group."""

@@ -39,7 +39,8 @@ class Readers:
         self._idle.set()
         self._resumed = asyncio.Event()
         self._resumed.set()
-        self._pause = asyncio.Lock()
+        self._pauses = 0
+        self._seen: Any = None  # the version of the data when it was last asked for news
 
     def close(self) -> None:
         """Wait for the scans that run, then close."""
@@ -52,12 +53,14 @@ class Readers:
 
         It is short: a scan has an end, by its budget and by ``SCAN_WAIT_S``.
         """
-        async with self._pause:
-            self._resumed.clear()
-            try:
-                await self._idle.wait()
-                yield
-            finally:
+        self._pauses += 1
+        self._resumed.clear()
+        try:
+            await self._idle.wait()
+            yield
+        finally:
+            self._pauses -= 1
+            if not self._pauses:
                 self._resumed.set()
 
     async def read(
@@ -71,6 +74,18 @@ class Readers:
         except apsw.Error as error:
             raise translated(error) from error
         return made(query, rows)
+
+    def news(self, query: Query[R], values: tuple[Any, ...]) -> list[R] | None:
+        """Return the rows of a query by key, if anybody committed since this was last asked."""
+        try:
+            seen = self._connection.execute("PRAGMA data_version").fetchall()[0][0]
+            if seen == self._seen:
+                return None
+            rows = made(query, fetched(self._connection, query, values, None)).items
+        except apsw.Error as error:
+            raise translated(error) from error
+        self._seen = seen
+        return rows
 
     async def _scan_in_turn(
         self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None

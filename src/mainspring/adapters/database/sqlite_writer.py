@@ -1,6 +1,7 @@
 """Writing to SQLite: one thread that commits whatever has queued up, a savepoint for each call."""
 
 import asyncio
+import contextlib
 import contextvars
 import queue
 import threading
@@ -33,6 +34,7 @@ GROUP_MAX = 256  # calls in one commit
 EMPTYING_BUSY_MS = 100  # that commits wait for a reader which keeps the log in use
 
 Between = Callable[[], bool]  # done by the thread between two groups; it ends when that is False
+Turn = Callable[[], contextlib.AbstractContextManager[None]]  # to commit: raises Unavailable
 
 
 class _Task:
@@ -90,10 +92,14 @@ class _Inside:
 
 
 class Writer:
-    """The thread, its connection, and the queue of calls that wait for their commit."""
+    """The thread, its connection, and the queue of calls that wait for their commit.
 
-    def __init__(self, file: File, *, group_max: int) -> None:
+    What it does to the file it does in its ``turn``, where other processes write too.
+    """
+
+    def __init__(self, file: File, *, group_max: int, turn: Turn = contextlib.nullcontext) -> None:
         self._file = file
+        self._turn = turn
         self._group_max = group_max
         self._queue: queue.SimpleQueue[_Task | Between] = queue.SimpleQueue()  # bounded by waiting
         self._listeners: list[Callable[[Wakes], None]] = []
@@ -172,36 +178,50 @@ class Writer:
     def _write_forever(self) -> None:
         go_on = True
         while go_on:
-            group, between = self._next_group()
-            if group:
+            found: _Task | Between | None = self._queue.get()
+            if isinstance(found, _Task):
+                found = self._commit_from(found)
+            if found is not None:
+                go_on = found()
+
+    def _commit_from(self, first: _Task) -> Between | None:
+        """Commit a call and what has queued up by its turn; return what is to be done after it."""
+        group = [first]
+        with contextlib.ExitStack() as turn:
+            error: BaseException | None = None
+            try:
+                turn.enter_context(self._turn())
+            except Unavailable as not_ours:
+                error = not_ours
+            between = self._gather(group)
+            if error is None:
                 try:
                     self._commit_group(group)
-                except BaseException as error:  # noqa: BLE001 - told to the callers; it goes on
-                    for task in group:
-                        task.error = RuntimeError(f"the commit raised {described(error)}")
-                self._loop.call_soon_threadsafe(self._acknowledge, group)
-            if between is not None:
-                go_on = between()
+                except BaseException as raised:  # noqa: BLE001 - told to the callers; it goes on
+                    error = RuntimeError(f"the commit raised {described(raised)}")
+        if error is not None:
+            for task in group:
+                task.error = error
+        self._loop.call_soon_threadsafe(self._acknowledge, group)
+        return between
 
-    def _next_group(self) -> tuple[list[_Task], Between | None]:
-        """Wait for a call, take what else is queued, and what is to be done after them."""
-        group: list[_Task] = []
-        while len(group) < self._group_max:
-            try:
-                found = self._queue.get(block=not group)
-            except queue.Empty:
-                break
-            if not isinstance(found, _Task):
-                return group, found
-            group.append(found)
-        return group, None
+    def _gather(self, group: list[_Task]) -> Between | None:
+        """Add what is queued to a group; return what stands between it and the next one."""
+        with contextlib.suppress(queue.Empty):
+            while len(group) < self._group_max:
+                found = self._queue.get_nowait()
+                if not isinstance(found, _Task):
+                    return found
+                group.append(found)
+        return None
 
     def _empty_log(self) -> None:
-        self.connection.set_busy_timeout(EMPTYING_BUSY_MS)
-        try:
-            busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
-        finally:
-            self.connection.set_busy_timeout(BUSY_MS)
+        with self._turn():
+            self.connection.set_busy_timeout(EMPTYING_BUSY_MS)
+            try:
+                busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+            finally:
+                self.connection.set_busy_timeout(BUSY_MS)
         if busy:
             raise Unavailable("readers keep the write-ahead log in use", retry_after_s=1)
 

@@ -192,9 +192,9 @@ class Cursors:
         self._owner = owner
 
     @property
-    def exclusive(self) -> bool:
-        """Whether no other process can hold a cursor."""
-        return self._database.exclusive
+    def first(self) -> bool:
+        """Whether no other process can have held a cursor when this one was started."""
+        return self._database.first
 
     async def make(self, cursors: Iterable[CursorRow]) -> None:
         """Make cursors, all at once; those that are there stay as they are."""
@@ -226,7 +226,7 @@ class Cursors:
     ) -> ClaimedCursor | float:
         """Claim a cursor; or return in how many seconds its owner's lease will have run out.
 
-        ``by_force`` takes it from whoever has it: where no other process can be.
+        ``by_force`` takes it from whoever has it: where no other process was when this one began.
         """
         held = (await self._database.read(FIND_CURSOR, (consumer, source, partition)))[0]
         if held.free_in_ms > 0 and held.owner != self._owner and not by_force:

@@ -79,7 +79,7 @@ class Follower:
 
     async def follow(self) -> None:
         """Take what comes, for ever."""
-        cursor = await self._hold(by_force=self._cursors.exclusive)
+        cursor = await self._hold(by_force=self._cursors.first)
         with self._window.listen() as signal:
             while True:
                 signal.clear()

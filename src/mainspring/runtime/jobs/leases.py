@@ -37,8 +37,8 @@ class Leases:
     async def start(self) -> None:
         """Take back what no living process can hold; set right what a wrong clock wrote."""
         await self._clock.sync()
-        if self._database.exclusive:
-            # Whoever held these leases is gone: this process is the only one there can be.
+        if self._database.first:
+            # Whoever held these leases is gone: no other process has been started yet.
             # However long a lease runs by the clock: that may have been set back since.
             await self._take_back(NO_LEASE_MS)
         await self._heal(self._clock.now_ms())
