@@ -15,7 +15,7 @@ import structlog
 
 from mainspring.adapters.database.sqlite_file import File
 from mainspring.adapters.database.sqlite_readers import SCAN_WAIT_S, Readers
-from mainspring.adapters.database.sqlite_shared import PAUSE_SCANS, Seat, SharedFile
+from mainspring.adapters.database.sqlite_shared import PAUSE_SCANS, FileSeat, SharedFile
 from mainspring.adapters.database.sqlite_writer import GROUP_MAX, Body, Writer
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Query, Rows, Write
@@ -75,13 +75,13 @@ class SqliteDatabase:
         group_max: int = GROUP_MAX,
         durable: bool = True,
         log_bytes_max: int = LOG_BYTES_MAX,
-        seat: Seat | None = None,
+        seat: FileSeat | None = None,
     ) -> None:
         self._file = File(path, durable=durable)
         self._seat = seat
         self.exclusive = seat is None
         self.first = seat is None or seat.first
-        turn = contextlib.nullcontext if seat is None else seat.turns.taken
+        turn = contextlib.nullcontext if seat is None else seat.turnstile.taken
         self._writer = Writer(self._file, group_max=group_max, turn=turn)
         self._listeners: list[Callable[[Wakes], None]] = []
         self._scans_to_be_held = asyncio.Event()

@@ -27,7 +27,7 @@ _LOOK_S = (0.000_1, 0.000_5)  # between two looks whether it is one's turn: at f
 _NEXT, _COMMITS = 0, 1  # bytes of the file of turns
 
 
-class Turns:
+class Turnstile:
     """Whose turn it is to commit, among processes that commit all the time.
 
     Two locks, like a turnstile: who waits for the second has the first, so a process that has just
@@ -125,10 +125,10 @@ class Neighbours:
             self._deliver(frozenset(heard))
 
 
-class Seat(NamedTuple):
+class FileSeat(NamedTuple):
     """One process's part in a shared file. It is ``first`` when nobody had the file before it."""
 
-    turns: Turns
+    turnstile: Turnstile
     neighbours: Neighbours
     first: bool
 
@@ -142,14 +142,14 @@ class SharedFile:
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
         self._lock = File(path).lock()
-        self._turns = Turns(path.with_name(path.name + ".turns"))
+        self._turnstile = Turnstile(path.with_name(path.name + ".turns"))
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(size)]
         for end in (end for pair in pairs for end in pair):
             end.setblocking(False)
         self._inboxes = [inbox for inbox, _ in pairs]
         self._ends = [end for _, end in pairs]
 
-    def seat(self, number: int, *, first: bool) -> Seat:
+    def seat(self, number: int, *, first: bool) -> FileSeat:
         """Return the part of the process with this number, from 0."""
         others = [end for at, end in enumerate(self._ends) if at != number]
-        return Seat(self._turns, Neighbours(self._inboxes[number], others), first)
+        return FileSeat(self._turnstile, Neighbours(self._inboxes[number], others), first)
