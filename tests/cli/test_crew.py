@@ -65,8 +65,8 @@ async def test_who_dies_while_the_database_is_away_is_started_again(tmp_path: Pa
         server.close()
 
 
-async def test_both_may_die_at_once(tmp_path: Path, postgres_url: str) -> None:
-    async with up(tmp_path, "--workers", "2", database__url=postgres_url) as running:
+async def test_both_may_die_at_once(tmp_path: Path, database_url: str) -> None:
+    async with up(tmp_path, "--workers", "2", database__url=database_url) as running:
         await running.announced()
         for child in children(running.process.pid):
             os.kill(child, signal.SIGKILL)
@@ -79,8 +79,8 @@ async def test_both_may_die_at_once(tmp_path: Path, postgres_url: str) -> None:
         assert await running.ended() == 0
 
 
-async def test_a_killed_parent_leaves_nobody_on_its_port(tmp_path: Path, postgres_url: str) -> None:
-    async with up(tmp_path, "--workers", "2", database__url=postgres_url) as running:
+async def test_a_killed_parent_leaves_nobody_on_its_port(tmp_path: Path, database_url: str) -> None:
+    async with up(tmp_path, "--workers", "2", database__url=database_url) as running:
         await running.announced()
         port = int(running.shown["url"].rpartition(":")[2])
         # One that was started later has inherited more of its parent than the first two.
@@ -96,10 +96,10 @@ async def test_a_killed_parent_leaves_nobody_on_its_port(tmp_path: Path, postgre
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_to_all_of_them_is_one_signal(
-    tmp_path: Path, postgres_url: str, number: signal.Signals
+    tmp_path: Path, database_url: str, number: signal.Signals
 ) -> None:
     """A terminal signals the whole group, systemd all of a service; the parent passes it on."""
-    async with up(tmp_path, "--workers", "2", database__url=postgres_url) as running:
+    async with up(tmp_path, "--workers", "2", database__url=database_url) as running:
         await running.announced()
         askers = [await Asker.to(running) for _ in range(CLIENTS)]
         asking = [asyncio.create_task(asker.until_told()) for asker in askers]

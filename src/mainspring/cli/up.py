@@ -29,7 +29,7 @@ def up(
     ] = None,
     data_dir: DataDir = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Processes; more than 1 needs PostgreSQL.")
+        int | None, typer.Option(metavar="N", help="Processes that serve one address.")
     ] = None,
     role: Annotated[
         ProcessRole | None,
