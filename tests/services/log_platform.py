@@ -13,6 +13,7 @@ from mainspring.kernel.event import Personal
 from mainspring.kernel.event_log import LogName
 from mainspring.kernel.service import Service
 from mainspring.runtime.audit.merkle_store import Tree
+from mainspring.runtime.events.positions import Positions
 from mainspring.runtime.identity import FIND_IDENTITY, went_back
 from mainspring.runtime.notifier import wait
 from mainspring.services.audit.export import export
@@ -71,9 +72,9 @@ class LogPlatform:
             yield cls(whole, LogName(row.id, row.epoch))
             await whole.app.runtime.sequencer.stop()
 
-    def at(self, seq: int) -> str:
+    async def at(self, seq: int) -> str:
         """Return the position of a place in this log, as callers are given it."""
-        return self.log.position(seq)
+        return await Positions(self.database).write(seq)
 
     async def restored(self) -> LogName:
         """Restore the database, as ``mainspring restore`` does before anybody asks for its name."""

@@ -178,7 +178,7 @@ class Gone(Failure):
 
 
 class PositionGone(Gone):
-    """A reader's position is past the end of the log, of another log, or from before a restore."""
+    """A reader's position is not one of this log: past its end, of a lost event, of another log."""
 
     code, title = "position_gone", "The log does not reach there any more"
 

@@ -3,6 +3,7 @@
 import base64
 import difflib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from hashlib import blake2b
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ CHUNK_EVENTS_FIRST = 32
 SCANNED_BYTES_MAX = 32 << 20  # of bodies in one scan, found or passed by
 TYPES_SUGGESTED_MAX = 5
 ID_CHARS = 12  # of the database's id: enough to tell logs apart
+EVENT_BYTES = 4  # of a digest of an event's id: enough to tell apart what was in one place
 
 _decode = msgspec.json.Decoder(Envelope).decode
 
@@ -80,10 +82,17 @@ class LogName(msgspec.Struct, frozen=True):
     id: str
     epoch: int
 
-    def position(self, offset: int, partition: int = 0) -> str:
-        """Write a position for a caller to keep."""
+    def position(self, offset: int, event_id: str = "", partition: int = 0) -> str:
+        """Write a position for a caller to keep. It names the event that it comes after."""
         text = f"{self.id[:ID_CHARS]}.{self.epoch}.{partition}.{offset}"
+        if event_id:
+            text += f".{event_mark(event_id)}"
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def event_mark(event_id: str) -> str:
+    """Return what a position says of an event: not its id, for its reader may not know of it."""
+    return blake2b(event_id.encode(), digest_size=EVENT_BYTES).hexdigest()
 
 
 class LogPositions(Protocol):
@@ -93,10 +102,15 @@ class LogPositions(Protocol):
         """Return which log this is; it writes positions."""
         ...
 
+    async def write(self, offset: int, after: "Placed | None" = None) -> str:
+        """Write a position for a caller to keep, after this event if it is at hand."""
+        ...
+
     async def read(self, cursor: str | None, pointer: str = "/cursor") -> int:
         """Return the offset of a position, or of a bare ``seq``, which is taken as of this log.
 
-        0 without one. Raises Invalid, and PositionGone when it is of another log or epoch.
+        0 without one. Raises Invalid; PositionGone when it is of another log or epoch, or of an
+        event that this log does not have in that place.
         """
         ...
 
@@ -136,7 +150,7 @@ class EventLog(Protocol):
         """Yield wanted events from an offset on, a few at a time, and wait for more at the end.
 
         What is new is read once for all who follow; nothing is queued for one who is slow. Raises
-        PositionGone when the log falls back behind it. Close it at the end.
+        PositionGone when the log falls back while it follows. Close it at the end.
         """
         ...
 
@@ -172,6 +186,11 @@ class Placed(Protocol):
     """An entry of the log, or an event of a bus, as far as a scan looks at it."""
 
     @property
+    def id(self) -> str:
+        """The event's id."""
+        ...
+
+    @property
     def offset(self) -> int:
         """Its place."""
         ...
@@ -188,12 +207,14 @@ E = TypeVar("E", bound=Placed)
 class Slice(msgspec.Struct, Generic[E], frozen=True):
     """Some wanted entries, and how far the log was read to find them.
 
-    ``at_end`` says that the log ended there; otherwise there may be more from ``position`` on.
+    ``last`` is the entry at ``position``, None where nothing was read. ``at_end`` says that the log
+    ended there; otherwise there may be more from ``position`` on.
     """
 
     entries: list[E]
     position: int
     at_end: bool
+    last: E | None = None
 
 
 Source = Callable[[int, int], Awaitable[Rows[E]]]  # entries after an offset, at most so many
@@ -215,7 +236,7 @@ async def scan(
     """
     found: list[E] = []
     found_bytes = 0
-    position = after
+    position, last = after, None
     count = CHUNK_EVENTS_FIRST
     bytes_left = SCANNED_BYTES_MAX
     while scanned_max > 0 and bytes_left > 0:
@@ -226,16 +247,17 @@ async def scan(
             if wanted(entry) and (shown is None or await shown(entry)):
                 found_bytes += len(entry.body.encode())
                 if found and found_bytes > PAGE_BYTES_MAX:
-                    return Slice(found, position, at_end=False)
+                    return Slice(found, position, at_end=False, last=last)
                 found.append(entry)
-            position = entry.offset
+            position, last = entry.offset, entry
             if len(found) == limit:
-                return Slice(found, position, not entries.more and entry is entries.items[-1])
+                at_end = not entries.more and entry is entries.items[-1]
+                return Slice(found, position, at_end, last)
         if not entries.more:
-            return Slice(found, position, at_end=True)
+            return Slice(found, position, at_end=True, last=last)
         scanned_max -= len(entries.items)
         count = min(CHUNK_EVENTS, count * 2)
-    return Slice(found, position, at_end=False)
+    return Slice(found, position, at_end=False, last=last)
 
 
 def require_known(patterns: Sequence[str], known: Collection[str], pointer: str) -> None:

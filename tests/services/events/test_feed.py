@@ -53,7 +53,7 @@ async def test_pages_hold_everything_in_order(platform):
     assert items[0]["data"] == {"id": "note_0", "text": "text 0", "stars": 0}
     assert items[0]["type"] == "notes.note.written"
     page = await platform.ask("events.list_events", query={"after": str(position)})
-    assert page == {"items": [], "next_cursor": None, "position": platform.at(23)}
+    assert page == {"items": [], "next_cursor": None, "position": await platform.at(23)}
 
 
 async def test_types_and_filters_choose(platform):
@@ -118,8 +118,8 @@ async def test_a_place_past_the_end_is_gone_and_says_where_the_log_ends(platform
             with pytest.raises(PositionGone) as gone:
                 await ask()
             assert (gone.value.status, gone.value.code) == (410, "position_gone")
-            assert gone.value.extra == {"position": platform.at(count)}
-            assert f"after={platform.at(count)}" in gone.value.detail
+            assert gone.value.extra == {"position": await platform.at(count)}
+            assert f"after={await platform.at(count)}" in gone.value.detail
         assert (await platform.ask("events.list_events", query={"after": str(count)}))[
             "items"
         ] == []
@@ -131,7 +131,7 @@ async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
     here = await platform.restored()
     await platform.write(4)
     page = await platform.ask("events.list_events", query={"limit": 2})
-    assert page["next_cursor"] == here.position(2)
+    assert page["next_cursor"] == await platform.at(2)
     for cursor in (page["next_cursor"], "2"):  # a bare seq is taken as one of this log
         rest = await platform.ask("events.list_events", query={"after": cursor})
         assert [e["seq"] for e in rest["items"]] == [3, 4]
@@ -150,7 +150,7 @@ async def test_a_position_is_of_one_log_and_of_its_epoch(platform):
         ):
             with pytest.raises(PositionGone, match=why) as gone:
                 await ask(other.position(2))
-            assert gone.value.extra == {"position": here.position(4)}
+            assert gone.value.extra == {"position": await platform.at(4)}
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "9" * 19, "MTIz", "\u0661", "ab.1.0.5"])
@@ -163,12 +163,52 @@ async def test_what_is_no_position_is_refused_where_it_stands(platform, cursor):
 async def test_an_open_stream_ends_when_the_log_falls_back_behind_it(platform):
     await platform.write(5)
     reader = Following(platform, after="4")
-    assert [(await reader.next()).id for _ in range(2)] == [platform.at(4), platform.at(5)]
+    assert await reader.seqs(2) == [4, 5]
     waiting = asyncio.create_task(reader.next())
     await platform.database.commit([LOSE_AFTER(seq=2)], frozenset({"sequenced"}))
     with pytest.raises(PositionGone) as gone:
         await waiting
-    assert gone.value.extra == {"position": platform.at(2)}
+    assert gone.value.extra == {"position": await platform.at(2)}
+
+
+@pytest.mark.parametrize("grown", [0, 2, 6], ids=["shorter", "as long", "longer"])
+async def test_a_position_of_a_lost_future_is_gone_though_nobody_said_that_it_was_lost(
+    platform, grown
+):
+    """Failed over to a server that lacked commits, say: every process that knew them is gone."""
+    await platform.write(5)
+    page = await platform.ask("events.list_events")
+    entries = await platform.ask("audit.list_entries", query={"limit": 4})
+    ready = await Following(platform).next()
+    lost = [page["position"], entries["next_cursor"], ready.id]
+    kept = await platform.at(3)
+    await platform.database.commit([LOSE_AFTER(seq=3)])
+    platform.count = 3
+    await platform.write(grown)
+    for position in lost:
+        for ask in (
+            lambda cursor: platform.ask("events.list_events", query={"after": cursor}),
+            lambda cursor: platform.ask("audit.list_entries", query={"cursor": cursor}),
+            lambda cursor: Following(platform, after=cursor).next(),
+            lambda cursor: Following(platform, last_event_id=cursor).next(),
+        ):
+            with pytest.raises(PositionGone) as gone:
+                await ask(position)
+            assert gone.value.extra == {"position": await platform.at(3 + grown)}
+    rest = await platform.ask("events.list_events", query={"after": kept})
+    assert [e["seq"] for e in rest["items"]] == list(range(4, 4 + grown))
+
+
+async def test_an_open_stream_ends_when_the_log_went_back_and_has_grown_past_it(platform):
+    """It would go on behind events that it never had, and pass those by."""
+    await platform.write(5)
+    reader = Following(platform, after="0")
+    assert await reader.seqs(6) == [0, 1, 2, 3, 4, 5]
+    await platform.database.commit([LOSE_AFTER(seq=3)])
+    platform.count = 3
+    await platform.write(4)
+    with pytest.raises(PositionGone, match="fell back"):
+        await reader.next()
 
 
 async def test_a_tail_does_not_take_a_log_that_stands_still_for_one_without_news(platform):
@@ -243,8 +283,8 @@ async def test_a_page_reads_a_bounded_part_and_still_misses_nothing(platform):
     page = await platform.ask("events.list_events", query={"type": "notes.note.burnt"})
     assert page == {
         "items": [],
-        "next_cursor": platform.at(SCANNED_MAX),
-        "position": platform.at(SCANNED_MAX),
+        "next_cursor": await platform.at(SCANNED_MAX),
+        "position": await platform.at(SCANNED_MAX),
     }
     items, _ = await follow(platform, type="notes.note.burnt")
     assert [e["subject"] for e in items] == ["note_3"]
@@ -332,11 +372,11 @@ async def test_the_stream_says_where_it_starts_and_then_what_happens(platform):
     await platform.write(3)
     reader = Following(platform)
     ready = await reader.next()
-    assert (ready.event, ready.id) == ("ready", platform.at(3))
-    assert msgspec.json.decode(ready.data) == {"position": platform.at(3)}
+    assert (ready.event, ready.id) == ("ready", await platform.at(3))
+    assert msgspec.json.decode(ready.data) == {"position": await platform.at(3)}
     await platform.write(2)
     items = [await reader.next() for _ in range(2)]
-    assert [item.id for item in items] == [platform.at(4), platform.at(5)]
+    assert [item.id for item in items] == [await platform.at(4), await platform.at(5)]
     event = msgspec.json.decode(items[0].data)
     assert (event["seq"], event["subject"]) == (4, "note_3")
     await reader.items.aclose()
@@ -347,12 +387,12 @@ async def test_the_stream_waits_for_a_wake_and_resumes_where_it_broke(platform):
     await reader.next()
     waiting = asyncio.create_task(reader.next())
     await platform.write(1)
-    assert (await waiting).id == platform.at(1)
+    assert (await waiting).id == await platform.at(1)
     await reader.items.aclose()
 
     await platform.write(260)
     resumed = Following(platform, last_event_id="1", after="200")
-    assert (await resumed.next()).id == platform.at(1)
+    assert (await resumed.next()).id == await platform.at(1)
     assert await resumed.seqs(260) == list(range(2, 262))
     await resumed.items.aclose()
 
@@ -363,7 +403,7 @@ async def test_the_stream_filters_and_hides(platform):
     await platform.write(5)
     await platform.emit(Named("user_a", "Ada"))
     item = await reader.next()
-    assert item.id == platform.at(6)
+    assert item.id == await platform.at(6)
     assert msgspec.json.decode(item.data)["data"]["name"] is None
     await reader.items.aclose()
     with pytest.raises(Invalid):

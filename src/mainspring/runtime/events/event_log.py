@@ -82,12 +82,20 @@ class StoredLog:
     async def follow(
         self, offset: int, wanted: Callable[[BusEvent], bool]
     ) -> AsyncGenerator[Sequence[BusEvent], None]:
-        """Yield wanted events from an offset on, and wait for more at the end."""
+        """Yield wanted events from an offset on, and wait for more at the end.
+
+        Whether the log still has what was yielded, when it falls back, whoever asks with the
+        position of that learns.
+        """
         window = self._reader.window(PARTITION)
+        losses = window.losses
 
         async def after(position: int, limit: int) -> Rows[BusEvent]:
             await _let_others_run()
-            return await window.after(position, limit)
+            rows = await window.after(position, limit)
+            if window.losses != losses:
+                raise await self.positions.fell_back()
+            return rows
 
         with window.listen() as signal:
             while True:

@@ -1,8 +1,9 @@
 """Positions in the log as callers hold them: opaque, and good for the log that gave them only.
 
-One holds the id of the database, its epoch, the partition and the offset. A database that was
-restored has another epoch: what happened since has the offsets of what is gone, and a reader that
-went on there would pass it by.
+One holds the id of the database, its epoch, the partition, the offset, and a mark of the event
+there. A log that went back has other events at the offsets of those that it lost, and a
+reader that went on there would pass them by: its position is told by the event, whoever gave it and
+whether anybody has noticed. One that was said to be restored has another epoch too.
 """
 
 import base64
@@ -12,21 +13,26 @@ import msgspec
 
 from mainspring.kernel.call import Reader
 from mainspring.kernel.errors import Invalid, PositionGone
-from mainspring.kernel.event_log import ID_CHARS, LogName
+from mainspring.kernel.event_log import ID_CHARS, LogName, Placed, event_mark
+from mainspring.kernel.table import Query
 from mainspring.runtime.identity import FIND_IDENTITY
 from mainspring.runtime.tables import LAST_SEQ
 
 SEQ_DIGITS_MAX = 18
-_POSITION = re.compile(r"([0-9a-f]*)\.([0-9]{1,18})\.([0-9]{1,9})\.([0-9]{1,18})")
+_POSITION = re.compile(
+    r"([0-9a-f]*)\.([0-9]{1,18})\.([0-9]{1,9})\.([0-9]{1,18})(?:\.([0-9a-f]{8}))?"
+)
+_EVENT_AT = Query("runtime.event_at", "SELECT id FROM logged_events WHERE seq = :seq", str)
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A position as it was written; ``id`` is how the log's begins."""
+    """A position as it was written: how the log's id begins, and the mark of the event there."""
 
     id: str
     epoch: int
     partition: int
     offset: int
+    mark: str
 
 
 def parse_position(cursor: str, pointer: str) -> Position | int:
@@ -38,7 +44,7 @@ def parse_position(cursor: str, pointer: str) -> Position | int:
         raise Invalid.at(
             pointer, "is not a position that a page or a stream gave, nor the seq of an event"
         )
-    return Position(found[1], int(found[2]), int(found[3]), int(found[4]))
+    return Position(found[1], int(found[2]), int(found[3]), int(found[4]), found[5] or "")
 
 
 class Positions:
@@ -59,10 +65,16 @@ class Positions:
             self._name = LogName(rows[0].id, rows[0].epoch)
         return self._name
 
+    async def write(self, offset: int, after: Placed | None = None) -> str:
+        """Write a position for a caller to keep, after this event if it is at hand."""
+        event = after.id if after is not None else await self._event_at(offset)
+        return (await self.name()).position(offset, event)
+
     async def read(self, cursor: str | None, pointer: str = "/cursor") -> int:
         """Return the offset of a position, or of a bare ``seq``, which is taken as of this log.
 
-        0 without one. Raises Invalid, and PositionGone when it is of another log or epoch.
+        0 without one. Raises Invalid; PositionGone when it is of another log or epoch, or of an
+        event that this log does not have in that place.
         """
         if cursor is None:
             return 0
@@ -74,6 +86,12 @@ class Positions:
             raise await self._gone("this position is of another log")
         if found.epoch != name.epoch:
             raise await self._gone("this position is from before the log was restored")
+        if found.mark and found.mark != event_mark(await self._event_at(found.offset)):
+            await self.require_held(found.offset)
+            raise await self._gone(
+                f"at {found.offset} the log has another event than the one this position comes "
+                "after: it was restored to earlier, and has grown past it since"
+            )
         return found.offset
 
     async def require_held(self, offset: int) -> None:
@@ -85,13 +103,22 @@ class Positions:
         if offset and offset > await self._end():
             raise await self._gone(f"the log ends before {offset}: it was restored to earlier")
 
+    async def fell_back(self) -> PositionGone:
+        """Make the failure of who was following the log when it fell back."""
+        return await self._gone("the log fell back to an earlier state while it was followed")
+
+    async def _event_at(self, offset: int) -> str:
+        """Return the id of the event there; nothing where there is none."""
+        rows = await self._reader.read(_EVENT_AT, (offset,)) if offset else ()
+        return rows[0] if rows else ""
+
     async def _end(self) -> int:
         last: int = (await self._reader.read(LAST_SEQ, ()))[0]
         return last
 
     async def _gone(self, why: str) -> PositionGone:
         last = await self._end()
-        position = (await self.name()).position(last)
+        position = await self.write(last)
         return PositionGone(
             f"{why}. Read what you hold anew, or go on from the log's end, {last}, with "
             f"after={position}",

@@ -43,7 +43,7 @@ async def list_entries(call: Call, query: api.EntryQuery) -> Page[api.AuditEntry
         await log.positions.require_held(after)
     visibility = Visibility(call)
     items = [present_entry(entry, shown=await visibility.shows(entry)) for entry in found.entries]
-    position = (await log.positions.name()).position(found.position)
+    position = await log.positions.write(found.position, found.last)
     return Page(items, None if found.at_end else position)
 
 

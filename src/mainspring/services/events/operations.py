@@ -29,7 +29,7 @@ async def list_events(call: Call, query: api.FeedQuery) -> api.Feed:
         await log.positions.require_held(after)
     # The stored bytes are passed on as they are; Envelope says what is in them.
     items: list[Any] = [msgspec.Raw(await _revealed(call, event)) for event in found.entries]
-    position = (await log.positions.name()).position(found.position)
+    position = await log.positions.write(found.position, found.last)
     return api.Feed(items, None if found.at_end else position, position)
 
 
@@ -39,8 +39,7 @@ async def stream_events(call: Call, query: api.StreamQuery) -> AsyncIterator[Str
     log = call.use(EventLog)
     offset = await _start(log, query)
     await log.positions.require_held(offset)
-    name = await log.positions.name()
-    begin = name.position(offset)
+    begin = await log.positions.write(offset)
     yield StreamItem(b'{"position":"%b"}' % begin.encode(), id=begin, event="ready")
     async with aclosing(log.follow(offset, wanted)) as followed:
         async for events in followed:
@@ -48,7 +47,8 @@ async def stream_events(call: Call, query: api.StreamQuery) -> AsyncIterator[Str
                 if not await call.still_allowed():
                     return
                 if await Visibility(call).shows(event.envelope):
-                    yield StreamItem(await _revealed(call, event), id=name.position(event.offset))
+                    position = await log.positions.write(event.offset, event)
+                    yield StreamItem(await _revealed(call, event), id=position)
 
 
 @handles(api.get_event_schema)
