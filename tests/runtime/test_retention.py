@@ -1,21 +1,36 @@
 """What has ended is kept for its time and no longer, and removed in bounded steps."""
 
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 
-from mainspring.app import open_database
+from mainspring.app import BUILT_IN, open_database
 from mainspring.cli.checks import Verdict, check_kept
+from mainspring.kernel.sweep import HowMany
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
 from mainspring.runtime import retention
 from mainspring.runtime.events.cursors import CURSORS, CursorRow
-from mainspring.runtime.retention import DAY_MS, kept
+from mainspring.runtime.retention import DAY_MS, counted, kept
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tables import SCHEDULES, ScheduleRow
+from mainspring.testing import Platform
 from mainspring.testing.clock import FakeClock
 from tests.runtime import links
 from tests.runtime.jobs.test_workers import ALL_JOBS, enqueue, jobs_in
 
 DAY_S = DAY_MS // 1000
+SETTINGS_PAGE = Path(__file__).parents[2] / "docs/reference/settings.md"
+SQLITE_TABLES = Query("test.tables", "SELECT name FROM sqlite_master WHERE type = 'table'", str)
+POSTGRES_TABLES = Query(
+    "test.tables", "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()", str
+)
+PAUSE = Statement("test.pause", "INSERT INTO queues (name, paused) VALUES (:name, :paused)")
+PAUSED = Query("test.paused", "SELECT name FROM queues ORDER BY name", str)
+AGE = Statement("test.age", "UPDATE jobs SET updated_ms = :updated_ms")
 CURSOR_NAMES = Query("test.cursors", "SELECT consumer FROM consumer_cursors ORDER BY consumer", str)
 SCHEDULE_NAMES = Query("test.schedules", "SELECT name FROM schedules ORDER BY name", str)
 RENEW = Statement(
@@ -85,26 +100,68 @@ async def test_a_schedule_that_is_no_more_goes_in_time(runtime: Runtime, clock: 
     assert await runtime.database.read(SCHEDULE_NAMES, ()) == declared
 
 
+async def test_a_queue_that_is_no_more_forgets_that_it_was_paused(
+    runtime: Runtime, clock: FakeClock
+) -> None:
+    for name, paused in (("bulk", True), ("default", False), ("gone", True)):
+        await runtime.database.commit([PAUSE(name=name, paused=paused)])
+    for days, left in ((0, ["bulk", "gone"]), (29, ["bulk", "gone"]), (2, ["bulk"])):
+        clock.move(days * DAY_S)
+        await runtime.scheduler.sweep()
+        assert await runtime.database.read(PAUSED, ()) == left
+
+
 async def test_doctor_shows_how_much_is_kept(
     runtime: Runtime, clock: FakeClock, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury(runtime, clock, 3)
     old = CursorRow("old.one", "log", 0, 7)
     await database.commit([CURSORS.insert(old)])
-    found = await kept(database, clock.now_ms())
-    assert (found.dead_jobs, found.finished_jobs, found.left_cursors) == (3, 0, 1)
+    found = await kept(database, [])
+    assert found["dead jobs"] == HowMany(3, clock.now_ms())
+    assert found["finished jobs"] == HowMany(0, None)
+    assert found["consumers left behind"] == HowMany(1, None)
     monkeypatch.setattr(retention, "COUNTED_MAX", 2)
-    assert (await kept(database, clock.now_ms())).dead_jobs == 2
+    assert (await kept(database, []))["dead jobs"].rows == 2
 
 
 async def test_doctor_counts_in_a_database_of_its_own_accord(
     runtime: Runtime, clock: FakeClock, database: Database, database_url: str
 ) -> None:
     await bury(runtime, clock, 3)
+    await database.commit([AGE(updated_ms=time.time_ns() // 1_000_000 - 5 * DAY_MS)])
     await database.close()
-    check = await check_kept(open_database(database_url))
+    check = await check_kept(open_database(database_url), [])
     await database.open()
     assert check.verdict is Verdict.OK
-    assert check.found == (
-        "0 finished jobs, 3 dead jobs, 0 consumers left behind, 0 stored answers"
-    )
+    assert check.found == "3 dead jobs (oldest 5 days)"
+
+
+@pytest.fixture
+async def platform(platform_server: str | None) -> AsyncIterator[Platform]:
+    async with Platform(database=platform_server) as platform:
+        yield platform
+
+
+async def test_it_is_said_of_every_table_how_long_it_is_kept(
+    platform: Platform, engine: str
+) -> None:
+    """Whoever adds a table says there whether it is somebody's data, or when it goes."""
+    database = platform.app.runtime.database
+    tables = set(await database.read(SQLITE_TABLES if engine == "sqlite" else POSTGRES_TABLES, ()))
+    section = SETTINGS_PAGE.read_text().partition("## What is kept")[2]
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| ")]
+    assert tables - {"sqlite_sequence"} <= set(re.findall(r"`(\w+)`", section))
+    said = {table.strip(" `") for _, table, *_ in rows} & tables
+    assert {"job_rates", "users_gone", "queues"} <= said
+    figures = {row[-1].strip() for row in rows[1:]} - {""}
+    assert figures == set(counted(BUILT_IN))
+
+
+async def test_doctor_counts_what_each_service_keeps(platform: Platform) -> None:
+    reader = {"email": "reader@example.com", "password": "correct horse battery 9"}
+    (await platform.admin.post("/v1/users", reader)).expect(201)
+    (await platform.admin.post("/v1/sessions", reader)).expect(201)
+    found = await kept(platform.app.runtime.database, BUILT_IN)
+    assert found["sessions"].rows == 1
+    assert found["API keys that expire"].rows == 0

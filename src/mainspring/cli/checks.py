@@ -23,11 +23,13 @@ import msgspec
 from mainspring.cli.instance_file import find_running
 from mainspring.kernel.errors import Failure, Unavailable
 from mainspring.kernel.process_role import ProcessRole
+from mainspring.kernel.service import Service
+from mainspring.kernel.sweep import HowMany
 from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
 from mainspring.ports.listeners import described
 from mainspring.runtime.health import TRY_TO_WRITE
-from mainspring.runtime.retention import COUNTED_MAX, kept
+from mainspring.runtime.retention import COUNTED_MAX, DAY_MS, kept
 from mainspring.services.audit.api import CheckpointRefused
 from mainspring.services.audit.checkpoints import ADVICE
 
@@ -190,7 +192,7 @@ async def check_database(database: Database) -> Check:
     return Check("database", Verdict.FAIL, found, "check [database] url: mainspring config")
 
 
-async def check_kept(database: Database) -> Check:
+async def check_kept(database: Database, services: Sequence[Service]) -> Check:
     """What ends is removed in time: jobs, answers, the places of consumers that are no more."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -198,22 +200,15 @@ async def check_kept(database: Database) -> Check:
             try:
                 if not await database.applied():
                     return Check("kept", Verdict.OK, "nothing: the database is empty")
-                found = await kept(database, time.time_ns() // 1_000_000)
+                found = await kept(database, services)
             finally:
                 await database.close()
     except (TimeoutError, StartError, Failure) as error:
         return Check("kept", Verdict.WARN, f"not counted: {described(error)}", _KEPT_ADVICE)
-    counts = {
-        "finished jobs": found.finished_jobs,
-        "dead jobs": found.dead_jobs,
-        "consumers left behind": found.left_cursors,
-        "stored answers": found.answers,
-    }
-    said = ", ".join(
-        f"{count:,}{' or more' if count == COUNTED_MAX else ''} {what}"
-        for what, count in counts.items()
-    )
-    many = found.dead_jobs == COUNTED_MAX
+    now_ms = time.time_ns() // 1_000_000
+    said = ", ".join(_said(what, count, now_ms) for what, count in found.items() if count.rows)
+    said = said or "nothing that goes in time"
+    many = found["dead jobs"].rows == COUNTED_MAX
     return Check("kept", Verdict.WARN if many else Verdict.OK, said, _KEPT_ADVICE if many else "")
 
 
@@ -227,6 +222,14 @@ async def check_audit_log(compared: Awaitable[str]) -> Check:
     except (TimeoutError, StartError, Failure) as error:
         return Check("audit log", Verdict.WARN, f"not compared: {described(error)}",
                      "mainspring audit verify checks an export of it anywhere")  # fmt: skip
+
+
+def _said(what: str, count: HowMany, now_ms: int) -> str:
+    text = f"{count.rows:,}{' or more' if count.rows == COUNTED_MAX else ''} {what}"
+    if count.oldest_ms is None or count.oldest_ms > now_ms:
+        return text
+    days = (now_ms - count.oldest_ms) / DAY_MS
+    return f"{text} (oldest {days:,.0f} days)" if days >= 1 else text
 
 
 async def _write_and_undo(database: Database) -> None:

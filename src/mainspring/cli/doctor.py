@@ -27,7 +27,7 @@ def doctor(
     import asyncio
     from pathlib import Path
 
-    from mainspring.app import open_database
+    from mainspring.app import open_database, services_of
     from mainspring.cli import EXIT_FOUND, checks
     from mainspring.cli.instance_file import find_running
     from mainspring.cli.offline import compare_log
@@ -50,7 +50,7 @@ def doctor(
         found.append(checks.check_running(running.url))
     if not url.startswith("sqlite:") or (file.is_file() and running is None):
         found.append(asyncio.run(checks.check_database(open_database(url))))
-        found.append(asyncio.run(checks.check_kept(open_database(url))))
+        found.append(asyncio.run(checks.check_kept(open_database(url), services_of(user_app))))
         if (folder / "keyring.json").is_file():
             found.append(asyncio.run(checks.check_audit_log(compare_log(settings))))
     if as_json:

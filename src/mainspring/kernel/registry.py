@@ -11,6 +11,7 @@ from mainspring.kernel.measure import Measure
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.policy import OWN_CLASSES, RateClass
 from mainspring.kernel.service import Consumer, Service
+from mainspring.kernel.sweep import Sweep
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 
@@ -94,6 +95,10 @@ class Registry:
                     f"{name!r} as no service declares it: give it RateClass.LOGIN, say, or what "
                     "service.rate_class('search', '10/s') returns"
                 )
+
+    def sweeps(self) -> list[Sweep]:
+        """Return what the services keep for a time only."""
+        return [sweep for service in self.services.values() for sweep in service.sweeps]
 
     def measures(self) -> dict[str, Measure]:
         """Return what the services measure, by name."""

@@ -40,6 +40,8 @@ from mainspring.kernel.policy import (
     RetryPolicy,
 )
 from mainspring.kernel.resource import Resource
+from mainspring.kernel.sweep import HowMany, Sweep
+from mainspring.kernel.table import Query
 
 E = TypeVar("E")
 S = TypeVar("S")
@@ -329,6 +331,8 @@ class Service(Contracts):
         self.scopes: frozenset[str] = frozenset()
         self.metrics = metrics
         self.measures: dict[str, Measure] = {}
+        self.sweeps: tuple[Sweep, ...] = ()
+        self.counts: dict[str, Query[HowMany]] = {}
         self.events: dict[str, EventType[Any]] = {}
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
@@ -356,6 +360,11 @@ class Service(Contracts):
             contract.require_handler()
 
     # Measures, events, consumers, schedules
+
+    def keeps(self, *sweeps: Sweep, **counts: Query[HowMany]) -> None:
+        """Declare what is kept for a time only, and what else ``mainspring doctor`` counts."""
+        self.sweeps = sweeps
+        self.counts = counts
 
     def measure(
         self, name: str, *, doc: str, bucket_s: int = HOUR_S, keep_days: int = KEEP_DAYS

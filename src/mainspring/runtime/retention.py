@@ -10,9 +10,11 @@ import msgspec
 
 from mainspring.kernel.ids import first_id_at
 from mainspring.kernel.registry import Registry
+from mainspring.kernel.service import Service
+from mainspring.kernel.sweep import HowMany, count_of
 from mainspring.kernel.table import Command, Query, Statement
 from mainspring.ports.database import Database
-from mainspring.runtime.events.cursors import FORGET_CURSORS, NOTE_LEFT_CURSORS
+from mainspring.runtime.events.cursors import COUNT_LEFT_CURSORS, FORGET_CURSORS, NOTE_LEFT_CURSORS
 from mainspring.runtime.invoke.idempotency import ANSWER_KEPT_MS
 from mainspring.runtime.jobs.key_limits import FORGET_RATES
 from mainspring.runtime.jobs.workers import execute
@@ -59,37 +61,46 @@ FORGET_SCHEDULES = Statement(
 )
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """How many rows there are of what goes some day; none of them is counted beyond a bound."""
-
-    finished_jobs: int
-    dead_jobs: int
-    left_cursors: int
-    answers: int
-
-
-KEPT = Query(
-    "runtime.kept",
-    "SELECT "
-    + ", ".join(
-        f"(SELECT COUNT(*) FROM (SELECT 1 FROM {rows} LIMIT :most) AS counted)"
-        for rows in (
-            "jobs WHERE state IN ('done', 'cancelled')",
-            "jobs WHERE state = 'dead'",
-            "consumer_cursors WHERE lease_until_ms < :day_ago_ms "
-            "AND consumer NOT LIKE 'publisher %'",
-            "idempotency",
-        )
+# That a queue is paused is kept while a version of the app that runs declares it, and for a time.
+NOTE_LEFT_QUEUES = Statement(
+    "runtime.note_left_queues",
+    **both_engines(
+        "UPDATE queues SET left_ms = CASE WHEN name IN ({each}) THEN NULL "
+        "ELSE CAST(:now_ms AS bigint) END WHERE (left_ms IS NULL) = (name NOT IN ({each}))",
+        listed="names",
     ),
-    Kept,
-    scans=True,
 )
+FORGET_QUEUES = Statement(
+    "runtime.forget_queues",
+    "DELETE FROM queues WHERE NOT paused OR left_ms <= :before_ms RETURNING 1",
+)
+# What the platform itself keeps for a time, as ``mainspring doctor`` names it.
+COUNTS = {
+    "finished jobs": count_of("jobs", where="state IN ('done', 'cancelled')"),
+    "dead jobs": count_of("jobs", "updated_ms", where="state = 'dead'"),
+    "consumers left behind": COUNT_LEFT_CURSORS,
+    "stored answers": count_of("idempotency"),
+    "answers that stand apart": count_of("answer_bodies"),
+    "starts of jobs by key": count_of("job_rates"),
+    "counts of measures": count_of("measures"),
+    "events taken from a bus": count_of("inbox"),
+}
 
 
-async def kept(database: Database, now_ms: int) -> Kept:
-    """Count what is kept. A consumer that nobody took further for a day is left behind."""
-    bounds = {"most": COUNTED_MAX, "day_ago_ms": now_ms - DAY_MS}
-    (found,) = await database.read(KEPT, KEPT.sql.bind(bounds))
+def counted(services: Iterable[Service]) -> dict[str, Query[HowMany]]:
+    """Return what counts what is kept for a time, by its name."""
+    return {
+        **COUNTS,
+        **{sweep.what: sweep.count for service in services for sweep in service.sweeps},
+        **{what: count for service in services for what, count in service.counts.items()},
+    }
+
+
+async def kept(database: Database, services: Iterable[Service]) -> dict[str, HowMany]:
+    """Count what is kept for a time, by its name; none of it beyond a bound."""
+    found = {}
+    for what, query in counted(services).items():
+        (found[what],) = await database.read(query, query.sql.bind({"most": COUNTED_MAX}))
     return found
 
 
@@ -130,6 +141,11 @@ class Retention:
         yield FORGET_CURSORS(names=consumers, before_ms=left_ms, limit=limit)
         schedules = _listed(schedule.name for schedule in self._registry.schedules)
         yield FORGET_SCHEDULES(names=schedules, before_ms=left_ms)
+        queues = _listed(self._registry.queue_names)
+        yield NOTE_LEFT_QUEUES(names=queues, now_ms=now_ms)
+        yield FORGET_QUEUES(before_ms=left_ms)
+        for sweep in self._registry.sweeps():
+            yield sweep.remove(before_ms=now_ms - sweep.kept_ms, limit=limit)
         for measure in self._registry.measures().values():
             kept_ms = measure.keep_days * DAY_MS
             yield FORGET_MEASURES(name=measure.name, before_ms=now_ms - kept_ms, limit=limit)

@@ -106,6 +106,18 @@ async def test_a_key_expires(people: People) -> None:
         assert refused.value.errors[0].pointer == "/expires_at"
 
 
+async def test_an_expired_key_is_shown_for_a_month_and_then_forgotten(people: People) -> None:
+    lasting = await make(people, SYSTEM, "*")
+    expires_at = rfc3339(people.clock.now_ms() + 60_000)
+    made = await make(people, SYSTEM, "*", expires_at=expires_at)
+    for days, there in ((29, True), (2, False)):
+        people.clock.move(days * 86_400)
+        await people.runtime.scheduler.sweep()
+        listed = (await people.ask("list_api_keys", caller=SYSTEM)).value.items
+        assert (made.id in {key.id for key in listed}) is there
+    assert lasting.id in {key.id for key in listed}
+
+
 async def test_a_revoked_key_is_gone_before_it_is_answered(people: People) -> None:
     made = await make(people, SYSTEM, "*")
     told: list[str] = []

@@ -20,7 +20,6 @@ from mainspring.services.users.api.structs import (
     RoleChanges,
     UserChanges,
 )
-from mainspring.services.users.jobs import sweep
 from mainspring.services.users.operations import api_keys
 from tests.services.users.people import ERASE, EVENT_BODIES, KEEP, KEYS, PASSWORD, People
 from tests.services.users.test_api_keys import make, somebody
@@ -99,9 +98,7 @@ async def test_a_key_whose_maker_is_gone_is_dead_and_swept(people: People) -> No
     gone = Statement("test.gone", "DELETE FROM users_api_keys WHERE id = :id")
     await people.run(gone(id=first.id))  # as when both commits fell together
     assert not await holds(people, second)
-    call = people.runtime.dispatcher.call(SYSTEM, request_id="sweep")
-    await sweep(call)
-    await people.runtime.dispatcher.commit(call)
+    await people.runtime.scheduler.sweep()
     assert await people.all(KEYS) == [0]
 
 

@@ -395,9 +395,7 @@ async def test_the_sweep_takes_what_has_expired_and_nothing_else(people: People)
     assert await people.all(counts) == [3]
     for days, left in ((0, 3), (1, 2), (2, 1), (28, 0)):
         people.clock.move(days * 86_400)
-        call = people.runtime.dispatcher.call(SYSTEM, request_id="sweep")
-        await people.runtime.registry.jobs["users.sweep"](call)
-        await people.runtime.dispatcher.commit(call)
+        await people.runtime.scheduler.sweep()
         assert await people.all(counts) == [left]
     assert len(await people.all(WAITING)) == 1
 
@@ -406,16 +404,12 @@ async def test_a_sweep_goes_on_until_nothing_is_left(
     people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not a step each ten minutes, which was three rows in a second."""
-    monkeypatch.setattr("mainspring.services.users.jobs.SWEPT_MAX", 3)
+    monkeypatch.setattr("mainspring.runtime.retention.STEP_ROWS_MAX", 3)
     await people.sign_up()
     for _ in range(8):
         await people.log_in()
     people.clock.move(31 * 86_400)
-    call = people.runtime.dispatcher.call(SYSTEM, request_id="sweep")
-    await people.runtime.registry.jobs["users.sweep"](call)
-    await people.runtime.dispatcher.commit(call)
-    assert await people.all(SESSIONS) == [5]
-    await people.work()
+    await people.runtime.scheduler.sweep()
     assert await people.all(SESSIONS) == [0]
 
 

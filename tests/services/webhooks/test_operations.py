@@ -20,6 +20,7 @@ from mainspring.services.webhooks.api import (
 from tests.services.webhooks.receiver import Shop
 
 URL = "https://hooks.example/in?key=topsecret"
+TENANTS = Query("test.tenants", "SELECT tenant FROM webhooks_tenants", str)
 STORED = Query("test.secrets", "SELECT secret FROM webhooks_endpoints", bytes)
 
 
@@ -255,3 +256,14 @@ async def test_pages(at_rest: Shop) -> None:
         cursor, pages = page["next_cursor"], pages + 1
     assert found == made
     assert pages == 3
+
+
+async def test_of_a_tenant_without_endpoints_nothing_is_left(at_rest: Shop) -> None:
+    """And the next endpoint it makes is counted, and sent to, as the first was."""
+    for _ in range(2):
+        made = await make(at_rest)
+        assert await at_rest.runtime.scheduler.sweep() == 0
+        assert await at_rest.runtime.database.read(TENANTS, ()) == ["main"]
+        await at_rest.run("delete_webhook", id=made["id"])
+        await at_rest.runtime.scheduler.sweep()
+        assert await at_rest.runtime.database.read(TENANTS, ()) == []

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from mainspring.kernel import channel
+from mainspring.kernel.sweep import HowMany
 from mainspring.kernel.table import Command, Query, Statement, Table
 from mainspring.ports.database import Database
 from mainspring.runtime.database_clock import NOW_POSTGRES, NOW_SQLITE
@@ -138,6 +139,19 @@ NOTE_LEFT_CURSORS = Statement(
         f"WHERE lease_until_ms = 0 AND {_LEFT} LIMIT :limit {{lock}}) RETURNING 1",
         listed="names",
     ),
+)
+_COUNT_LEFT = (
+    "SELECT COUNT(*) AS rows, NULL AS oldest_ms FROM (SELECT 1 FROM consumer_cursors "
+    "WHERE lease_until_ms < {now} - 24 * 3600 * 1000 AND consumer NOT LIKE 'publisher %' "
+    "LIMIT :most) AS counted"
+)
+# Those that nobody took further for a day.
+COUNT_LEFT_CURSORS = Query(
+    "runtime.count_left_cursors",
+    _COUNT_LEFT.format(now=NOW_SQLITE),
+    HowMany,
+    postgres=_COUNT_LEFT.format(now=NOW_POSTGRES),
+    scans=True,
 )
 FORGET_CURSORS = Statement(
     "runtime.forget_cursors",

@@ -105,7 +105,7 @@ _QUEUES = Query("runtime.jobs_queues", "SELECT name, paused FROM queues", Paused
 _SET_PAUSED = Statement(
     "runtime.jobs_set_paused",
     "INSERT INTO queues (name, paused) VALUES (:name, :paused) "
-    "ON CONFLICT (name) DO UPDATE SET paused = excluded.paused",
+    "ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, left_ms = NULL",
 )
 _NEXT_FIRINGS = Query(
     "runtime.jobs_next_firings", f"SELECT {SCHEDULES.columns} FROM schedules", SCHEDULES

@@ -1,4 +1,4 @@
-"""Jobs: the mails that carry tokens, and the sweep of what has expired."""
+"""Jobs: the mails that carry tokens, and what an erasure leaves to do."""
 
 import base64
 from enum import StrEnum
@@ -9,9 +9,9 @@ from mainspring.ports.keyring import Keyring
 from mainspring.ports.mail import Mail, MailMessage
 from mainspring.services.users import api, model, store
 from mainspring.services.users.api import UsersSettings
-from mainspring.services.users.store import MAIL_TOKENS, SWEEPS, MailTokenRow, UserRow
+from mainspring.services.users.store import MAIL_TOKENS, MailTokenRow, UserRow
 
-SWEPT_MAX = 2_000  # rows of each kind that one step of a sweep removes
+api.service.keeps(*store.SWEEPS)
 
 
 class Purpose(StrEnum):
@@ -95,26 +95,6 @@ async def start_reset(call: Call, user_id: str | None) -> None:
     user = await call.find(store.USER, id=user_id, tenant=call.tenant)
     if user is not None:
         await mail(call, user, Purpose.RESET_PASSWORD)
-
-
-@handles(api.sweep)
-async def sweep(call: Call) -> None:
-    before_ms = {
-        "failures": call.now_ms - model.FAILURES_FORGOTTEN_MS,
-        "mails": call.now_ms - model.MAILS_FORGOTTEN_MS,
-        "reads": call.now_ms - model.READ_TOLD_MS,
-    }
-    more = False
-    for name, kind in SWEEPS.items():
-        old = {"before_ms": before_ms.get(name, call.now_ms), "limit": SWEPT_MAX}
-        found = await call.one(kind.found, **old)
-        if found:
-            call.write(kind.remove(**old))
-        more |= found == SWEPT_MAX
-    if more:
-        call.enqueue(api.sweep)
-    else:
-        call.write(store.SWEEP_ORPHANS(limit=SWEPT_MAX))
 
 
 @handles(api.forget_mail)

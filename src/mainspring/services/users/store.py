@@ -3,6 +3,8 @@
 import msgspec
 
 from mainspring import Query, Statement, Table
+from mainspring.kernel.sweep import HowMany, Sweep, sweep_of
+from mainspring.services.users import model
 
 
 class UserRow(msgspec.Struct, frozen=True):
@@ -133,6 +135,7 @@ class GoneRow(msgspec.Struct, frozen=True):
     tenant: str
     id: str
     scopes: str
+    gone_ms: int
 
 
 class Bearer(msgspec.Struct, frozen=True):
@@ -442,44 +445,54 @@ FORGET_FAILURES = Statement(
     "DELETE FROM users_failures WHERE tenant = :tenant AND account = :account",
 )
 
-# Sweeps: each removes at most ``limit`` rows of every tenant
+# What is kept for a time
 
-
-class Sweep(msgspec.Struct, frozen=True):
-    """What removes the old rows of a table, and counts up to ``limit`` of them before."""
-
-    found: Query[int]
-    remove: Statement
-
-
-def _sweep(name: str, table: str, key: str, column: str) -> Sweep:
-    return Sweep(
-        Query(
-            f"{name}_found",
-            f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {column} <= :before_ms"
-            " LIMIT :limit) AS found",
-            int,
-        ),
-        Statement(
-            name,
-            f"DELETE FROM {table} WHERE ({key}) IN"
-            f" (SELECT {key} FROM {table} WHERE {column} <= :before_ms LIMIT :limit)",
-        ),
-    )
-
-
-SWEEPS = {
-    "sessions": _sweep("users.sweep_sessions", "users_sessions", "id", "expires_ms"),
-    "mail tokens": _sweep("users.sweep_mail_tokens", "users_mail_tokens", "id", "expires_ms"),
-    "failures": _sweep("users.sweep_failures", "users_failures", "tenant, account", "failed_ms"),
-    "mails": _sweep("users.sweep_mails", "users_mails", "tenant, account", "mailed_ms"),
-    "reads": _sweep("users.sweep_reads", "users_reads", "tenant, reader, person", "read_ms"),
-}
-# Keys made by one that ended at that very moment: nobody can use them.
-SWEEP_ORPHANS = Statement(
-    "users.sweep_orphans",
-    """DELETE FROM users_api_keys WHERE id IN (SELECT k.id FROM users_api_keys k
-        WHERE k.maker_id IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM users_api_keys m WHERE m.id = k.maker_id)
-        AND NOT EXISTS (SELECT 1 FROM users_users u WHERE u.id = k.maker_id) LIMIT :limit)""",
+_ORPHANS = (
+    "users_api_keys k WHERE k.maker_id IS NOT NULL "
+    "AND NOT EXISTS (SELECT 1 FROM users_api_keys m WHERE m.id = k.maker_id) "
+    "AND NOT EXISTS (SELECT 1 FROM users_users u WHERE u.id = k.maker_id)"
 )
+_HOUR_MS = 3600 * 1000
+_DAY_MS = 24 * _HOUR_MS
+KEYS_KEPT_MS = 30 * _DAY_MS  # after they expired: a list shows what has
+GONE_KEPT_MS = 400 * _DAY_MS  # then only who may do everything erases them
+SWEEPS = (
+    sweep_of("sessions", "users_sessions", "id", "expires_ms"),
+    sweep_of("mailed tokens", "users_mail_tokens", "id", "expires_ms"),
+    sweep_of(
+        "counts of failed log-ins", "users_failures", "tenant, account", "failed_ms",
+        kept_ms=model.FAILURES_FORGOTTEN_MS,
+    ),
+    sweep_of(
+        "counts of mails", "users_mails", "tenant, account", "mailed_ms",
+        kept_ms=model.MAILS_FORGOTTEN_MS,
+    ),
+    sweep_of(
+        "notes of who was read", "users_reads", "tenant, reader, person", "read_ms",
+        kept_ms=model.READ_TOLD_MS,
+    ),
+    sweep_of(
+        "API keys that expire", "users_api_keys", "id", "expires_ms", kept_ms=KEYS_KEPT_MS,
+        where="expires_ms IS NOT NULL",
+    ),
+    sweep_of(
+        "users deleted and not erased", "users_gone", "tenant, id", "gone_ms",
+        kept_ms=GONE_KEPT_MS,
+    ),
+    # Keys made by one that ended at that very moment: nobody can use them.
+    Sweep(
+        "API keys whose maker is gone",
+        Statement(
+            "users.sweep_orphans",
+            f"DELETE FROM users_api_keys WHERE id IN (SELECT id FROM {_ORPHANS} "
+            "AND k.created_ms <= :before_ms LIMIT :limit) RETURNING 1",
+        ),
+        Query(
+            "users.count_orphans",
+            f"SELECT COUNT(*) AS rows, MIN(created_ms) AS oldest_ms "
+            f"FROM (SELECT k.created_ms FROM {_ORPHANS} LIMIT :most) AS found",
+            HowMany,
+            scans=True,
+        ),
+    ),
+)  # fmt: skip

@@ -42,6 +42,8 @@ FORGET_PAGE = 1_000  # deliveries one forgetting job removes
 ENDPOINTS_PAGE = 500
 DAY_MS = 24 * 3600 * 1000
 
+api.service.keeps(store.SWEEP_TENANTS, deliveries=store.COUNT_DELIVERIES)
+
 
 @handles(api.deliver)
 async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:

@@ -3,6 +3,7 @@
 import msgspec
 
 from mainspring import Query, Statement, Table
+from mainspring.kernel.sweep import Sweep, count_of
 
 
 class EndpointRow(msgspec.Struct, frozen=True):
@@ -201,3 +202,15 @@ FORGETTABLE = Query(
     "WHERE endpoint_id = :endpoint_id AND event_id < :before LIMIT :limit) AS page",
     int,
 )
+# Of tenants whose last endpoint has gone. Whoever remembers that there were none is right still.
+SWEEP_TENANTS = Sweep(
+    "tenants without endpoints",
+    Statement(
+        "webhooks.sweep_tenants",
+        "DELETE FROM webhooks_tenants WHERE endpoints = 0 AND tenant IN "
+        "(SELECT tenant FROM webhooks_tenants WHERE endpoints = 0 "
+        "AND CAST(:before_ms AS bigint) > 0 LIMIT :limit) RETURNING 1",
+    ),
+    count_of("webhooks_tenants", where="endpoints = 0"),
+)
+COUNT_DELIVERIES = count_of("webhooks_deliveries")

@@ -264,11 +264,6 @@ async def start_reset(call: Call, user_id: str | None) -> None:
     """Make the token of a password reset; for an address without an account there is none."""
 
 
-@service.contract.job(queue="platform")
-async def sweep(call: Call) -> None:
-    """Remove sessions and tokens that have expired, and counts that are forgotten."""
-
-
 @service.contract.job(queue="mails", max_attempts=20)
 async def forget_mail(call: Call, person: str, again: bool = True) -> None:
     """Remove the mails to somebody who was erased, and those that were on their way just then."""
@@ -277,9 +272,6 @@ async def forget_mail(call: Call, person: str, again: bool = True) -> None:
 @service.contract.job(queue="platform", max_attempts=10, coalesces=True)
 async def scrub(call: Call) -> None:
     """Make what an erasure deleted unreadable in the database's own files as well."""
-
-
-service.every("*/10 * * * *", sweep)
 
 
 # Operations

@@ -311,7 +311,7 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
         _erase(call, user.id)
     else:
         held = model.stored(model.words(user.scopes))
-        call.write(GONE.insert(GoneRow(call.tenant, user.id, held), on_conflict=None))
+        call.write(GONE.insert(GoneRow(call.tenant, user.id, held, call.now_ms), on_conflict=None))
 
 
 def _erase(call: Call, user_id: str) -> None:
