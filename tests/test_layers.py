@@ -63,7 +63,7 @@ def test_the_tree_keeps_them(tree: Path) -> None:
             "Services stand on closed",
         ),
         ("services/records/model.py", "import asyncpg", "Drivers stay inside"),
-        ("gateway/limit.py", "import uvicorn", "The HTTP server and the terminal"),
+        ("gateway/limit.py", "import httptools", "The HTTP server and the terminal"),
         ("kernel/money.py", "import asyncio", "The kernel's words"),
     ],
 )

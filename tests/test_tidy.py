@@ -529,7 +529,7 @@ TREE_EXAMPLES: list[tuple[TreeRule, dict[str, str], bool]] = [
     (nothing_is_dead, {SRC: "def one_hit(): ...", TEST: CALLED}, False),
     (nothing_is_dead, {SRC: "HITS_MAX = 5", TEST: "print(HITS_MAX)"}, False),
     (nothing_is_dead, {SRC: "class Hits:\n def __init__(self):\n  self.hits = 0\nHits()"}, False),
-    (nothing_is_dead, {SRC: "def one_hit(): ...  # used by uvicorn"}, True),
+    (nothing_is_dead, {SRC: "def one_hit(): ...  # used by asyncio"}, True),
     (nothing_is_dead, {SRC: "class Hit(msgspec.Struct):\n hits: int\nHit(1)"}, True),
     (nothing_is_dead, {SRC: "@links.job()\ndef one_hit(): ..."}, True),
     (nothing_is_dead, {SRC: "class Hits:\n @property\n def one(self): ...\nHits()"}, False),

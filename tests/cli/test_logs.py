@@ -87,12 +87,12 @@ def test_less_severe_lines_are_left_out(stream: io.StringIO) -> None:
 
 
 def test_the_standard_library_takes_the_same_way(stream: io.StringIO) -> None:
-    logging.getLogger("uvicorn.error").addHandler(logging.StreamHandler(io.StringIO()))
+    logging.getLogger("aiohttp.server").addHandler(logging.StreamHandler(io.StringIO()))
     set_up(LogSettings(), stream)
-    logging.getLogger("uvicorn.error").warning("Bearer %s refused", "abcdef123456")
+    logging.getLogger("aiohttp.server").warning("Bearer %s refused", "abcdef123456")
     (entry,) = entries(stream)
     assert entry["message"] == f"Bearer {HIDDEN} refused"
-    assert entry["logger"] == "uvicorn.error"
+    assert entry["logger"] == "aiohttp.server"
     assert entry["level"] == "warning"
 
 

@@ -190,9 +190,8 @@ def _route_standard_library(
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True  # used by logging
-    # What these say of an ordinary day the platform says itself.
-    for name in ("uvicorn", "uvicorn.access", "uvicorn.error", "asyncio"):
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # What it says of an ordinary day the platform says itself.
+    logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
 
 
 def add_call(_: Any, __: str, entry: Entry) -> Entry:

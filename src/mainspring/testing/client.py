@@ -5,16 +5,16 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
+import httptools
 import msgspec
 from msgspec import UNSET
 
+from mainspring.interfaces.http.server import Server
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.invocation import Invocation
 from mainspring.kernel.operation import Kind, Operation, Raw
-from mainspring.kernel.user_app import Asgi
 from mainspring.services.users.api.structs import RefreshRequest, Tokens
 
 if TYPE_CHECKING:
@@ -232,51 +232,96 @@ def _sent(value: Any) -> Any:
     return value if written else msgspec.Raw(msgspec.json.encode(value))
 
 
-def in_process(asgi: Asgi) -> Send:
-    """Make the way to send that needs no socket: the app is called as a server would."""
+def in_process(server: Server) -> Send:
+    """Make the way to send that needs no socket: the server reads and writes memory."""
 
     async def send(
         method: str, path: str, headers: list[tuple[str, str]], body: bytes
     ) -> HttpAnswer:
-        raw_path, _, query = path.partition("?")
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
-            "scheme": "http", "path": unquote(raw_path), "raw_path": raw_path.encode(),
-            "query_string": query.encode(), "root_path": "", "client": (ADDRESS, 50_000),
-            "server": (ADDRESS, 80), "state": {},
-            "headers": [(name.encode(), value.encode()) for name, value in headers],
-        }  # fmt: skip
-        unread = [{"type": "http.request", "body": body, "more_body": False}]
-        answered = asyncio.Event()
-        started: dict[str, Any] = {}
-        chunks: list[bytes] = []
-
-        async def receive() -> dict[str, Any]:
-            if unread:
-                return unread.pop()
-            await answered.wait()
-            return {"type": "http.disconnect"}
-
-        async def take(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                started.update(message)
-                return
-            chunks.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                answered.set()
-
+        said = dict(headers)
+        if body:
+            said["content-length"] = str(len(body))
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in said.items())]
+        answer = _Answer(method)
+        connection = server.connection()
+        connection.connection_made(answer)
+        connection.data_received("\r\n".join([*lines, "", ""]).encode() + body)
         async with asyncio.timeout(ANSWER_S):
-            await asyncio.create_task(_run(asgi, scope, receive, take))
-        if not answered.is_set():
+            await answer.ended.wait()
+        connection.connection_lost(None)
+        if not answer.whole:
             raise AssertionError(f"{method} {path}: the app ended before its answer did")
-        named = {
-            name.decode("latin-1").lower(): value.decode("utf-8", "surrogateescape")
-            for name, value in started.get("headers", ())
-        }
-        return HttpAnswer(started["status"], named, b"" if method == "HEAD" else b"".join(chunks))
+        return HttpAnswer(answer.status, answer.headers, bytes(answer.body))
 
     return send
 
 
-async def _run(asgi: Asgi, scope: Any, receive: Any, take: Any) -> None:
-    await asgi(scope, receive, take)
+class _Answer(asyncio.Transport):
+    """The client's end of a connection in memory: one answer, read as it comes."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self._parser = httptools.HttpResponseParser(self)
+        self._without_body = method == "HEAD"
+        self.headers: dict[str, str] = {}
+        self.body = bytearray()
+        self.status = 0
+        self.whole = False
+        self.ended = asyncio.Event()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Say who is connected to whom."""
+        return {"peername": (ADDRESS, 50_000), "sockname": (ADDRESS, 80)}.get(name, default)
+
+    def write(self, data: Any) -> None:
+        """Take a part of the answer."""
+        if not self.ended.is_set():
+            self._parser.feed_data(data)
+
+    def get_write_buffer_size(self) -> int:
+        """All of it is taken at once."""
+        return 0
+
+    def is_closing(self) -> bool:
+        """Whether the answer has come to its end."""
+        return self.ended.is_set()
+
+    def pause_reading(self) -> None:
+        """Send nothing more: all was sent already."""
+
+    def resume_reading(self) -> None:
+        """Send on: all was sent already."""
+
+    def write_eof(self) -> None:
+        """Note that nothing more of an answer comes, whole or not."""
+        self.ended.set()
+
+    def close(self) -> None:
+        """Note that the server has ended it."""
+        self.ended.set()
+
+    def abort(self) -> None:
+        """Note that the server has cut it off."""
+        self.ended.set()
+
+    # What the parser finds
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        text = value.decode("utf-8", "surrogateescape")
+        self.headers[name.decode("latin-1").lower()] = text
+
+    def on_headers_complete(self) -> None:
+        """Take the status. Behind the head of an answer to HEAD comes nothing."""
+        self.status = self._parser.get_status_code()
+        if self._without_body:
+            self.on_message_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        """Note that the answer is whole."""
+        self.whole = True
+        self.ended.set()

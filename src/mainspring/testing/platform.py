@@ -220,7 +220,7 @@ class Platform:
         else:
             await self.app.rest.mounts.start()
             stack.push_async_callback(self.app.rest.mounts.stop)
-            self.send = in_process(self.app.rest)
+            self.send = in_process(self.app.server)
 
     def _lifted(self) -> dict[str, Any]:
         """Return the settings that the test gave, with every limit lifted that it did not set."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mainspring.interfaces.http import responses, server, streams
+from mainspring.interfaces.http import connection, responses, server, streams
 from mainspring.interfaces.http.compression import THREAD_BYTES_MIN
 from mainspring.interfaces.http.open_files import connections_for, raise_open_files
 from mainspring.interfaces.http.server_settings import ServerSettings
@@ -320,22 +320,8 @@ async def test_one_caller_has_a_share_of_the_memory_for_bodies(
             await beat(site)
 
 
-@pytest.fixture
-def connections(monkeypatch: pytest.MonkeyPatch) -> list[server.Protocol]:
-    """Every connection that a server of this process takes, be it of another one."""
-    taken: list[server.Protocol] = []
-    take = server.Protocol.connection_made
-
-    def note(connection: server.Protocol, transport: asyncio.Transport) -> None:
-        taken.append(connection)
-        take(connection, transport)
-
-    monkeypatch.setattr(server.Protocol, "connection_made", note)
-    return taken
-
-
 async def test_requests_behind_a_running_one_are_held_as_they_came(
-    site: Site, connections: list[server.Protocol]
+    site: Site,
 ) -> None:
     listener = server.bind("127.0.0.1", 0)
     second = server.Server(site.rest, ServerSettings(), ids=site.runtime.ids, sockets=[listener])
@@ -346,18 +332,18 @@ async def test_requests_behind_a_running_one_are_held_as_they_came(
     waiting, statuses = [], set()
     for _ in range(count):
         statuses.add((await wire.answer())[0])
-        waiting += [len(connection.pipeline) for connection in connections]
+        waiting += [each.waiting for each in second.shared.connections]
     await saying
     assert statuses == {200}
-    assert 0 < max(waiting) <= server.PIECE_BYTES // len(request) + 1
+    assert 0 < max(waiting) <= connection.PIECE_BYTES // len(request) + 1
     wire.writer.close()
     await second.drain(1)
 
 
 async def test_an_address_that_reads_nothing_is_answered_nothing_more(
-    site: Site, monkeypatch: pytest.MonkeyPatch, connections: list[server.Protocol]
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "UNSENT_BYTES_SHARE", 100_000)
+    monkeypatch.setattr(connection, "UNSENT_BYTES_SHARE", 100_000)
     listener = server.bind("127.0.0.1", 0)
     second = server.Server(site.rest, ServerSettings(), ids=site.runtime.ids, sockets=[listener])
     await second.start()
@@ -369,15 +355,15 @@ async def test_an_address_that_reads_nothing_is_answered_nothing_more(
         for peer in deaf:
             peer.setblocking(False)
             await asyncio.get_running_loop().sock_sendall(peer, request * 6)
-            if connections and connections[0].unsent.taken > 100_000:
+            if second.shared.unsent.taken > 100_000:
                 break
-        while connections[0].unsent.taken <= 100_000:
+        while second.shared.unsent.taken <= 100_000:
             await beat(site)
         refused = await site.http.get(f"{second.url}/v1/public")
         assert refused.status == 429
         for peer in deaf:
             peer.close()
-        while connections[0].unsent.taken:
+        while second.shared.unsent.taken:
             await beat(site)
         assert (await site.http.get(f"{second.url}/v1/public")).status == 200
     await second.drain(1)
@@ -455,10 +441,9 @@ async def test_draining_does_not_wait_for_a_follower_that_reads_nothing(
 async def test_a_stream_that_nobody_reads_makes_nothing_more(
     site: Site,
     monkeypatch: pytest.MonkeyPatch,
-    connections: list[server.Protocol],
     share: int,
 ) -> None:
-    monkeypatch.setattr(server, "UNSENT_BYTES_SHARE", share)
+    monkeypatch.setattr(connection, "UNSENT_BYTES_SHARE", share)
     listener = server.bind("127.0.0.1", 0)
     second = server.Server(site.rest, ServerSettings(), ids=site.runtime.ids, sockets=[listener])
     await second.start()
@@ -468,7 +453,7 @@ async def test_a_stream_that_nobody_reads_makes_nothing_more(
         async def items() -> AsyncIterator[streams.StreamItem]:
             while True:
                 yield streams.StreamItem(b"x" * 1_000_000)
-                paused = [connection.flow.write_paused for connection in connections]
+                paused = [each.writing_paused for each in second.shared.connections]
                 made_while_paused.append(any(paused))
 
         return Opened(items())
@@ -477,17 +462,16 @@ async def test_a_stream_that_nobody_reads_makes_nothing_more(
     with socket.create_connection(("127.0.0.1", listener.getsockname()[1])) as deaf:
         deaf.sendall(b"GET /v1/ticks HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n")
         async with asyncio.timeout(20):
-            at = listener.getsockname()
-            while not (taken := [each for each in connections if each.server == at]):
+            while not second.shared.connections:
                 await beat(site)
-            (connection,) = taken
-            while not (connection.flow.write_paused or connection.transport.is_closing()):
+            (taken,) = second.shared.connections
+            while not (taken.writing_paused or taken.transport.is_closing()):
                 await beat(site)
             for _ in range(10):
                 await beat(site)
         assert not any(made_while_paused)
         # Beyond its share it is cut off: it resumes where it was.
-        assert connection.transport.is_closing() is (share == 1)
+        assert taken.transport.is_closing() is (share == 1)
     await second.drain(1)
 
 

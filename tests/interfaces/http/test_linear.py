@@ -9,6 +9,7 @@ import contextlib
 import gc
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import msgspec
@@ -76,11 +77,9 @@ def _body(inputs: Requests) -> Callable[[bytes], object]:
 
 
 def _exchange(headers: list[tuple[bytes, bytes]]) -> None:
-    scope = {
-        "method": "POST", "query_string": b"", "raw_path": b"/", "path": "/", "scheme": "http",
-        "client": ("127.0.0.1", 1), "headers": [(b"host", b"x"), *headers], "http_version": "1.1",
-    }  # fmt: skip
-    Exchange(scope, None, None, "req_1").read_headers(HOSTS)  # type: ignore[arg-type]
+    wire = SimpleNamespace(address="127.0.0.1", network="127.0.0.1")
+    asked = Exchange(wire, "POST", b"/", b"", "/", [(b"host", b"x"), *headers])  # type: ignore[arg-type]
+    asked.read_headers(HOSTS)
 
 
 def _text(read: Callable[[str], object]) -> Callable[[bytes], object]:

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -255,33 +257,45 @@ async def test_it_serves_sockets_it_is_given(site: Site) -> None:
     await server.drain(1)
 
 
-class Stuck:
-    """A connection whose peer takes nothing of what it asked for."""
+class Stuck(asyncio.Transport):
+    """The end of a connection whose peer takes nothing of what it asked for."""
 
-    def __init__(self) -> None:
-        self.aborted = False
+    aborted = False
 
-    def whole(self, *_: Any) -> bool:
-        return False
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 1) if name == "peername" else default
+
+    def get_write_buffer_size(self) -> int:
+        return 1_000
+
+    def is_closing(self) -> bool:
+        return self.aborted
 
     def abort(self) -> None:
         self.aborted = True
 
 
-async def test_a_peer_that_takes_no_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_takes_no_answer_is_cut_off(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exchange, "SEND_IDLE_S", 0.01)
-    stuck = Stuck()
-
-    async def never(*_: Any) -> Any:
-        await asyncio.Event().wait()
-
-    scope = {
-        "method": "GET", "query_string": b"", "raw_path": b"/", "path": "/", "scheme": "http",
-        "client": None, "headers": [], exchange.CYCLE: stuck,
-    }  # fmt: skip
-    asked = exchange.Exchange(scope, never, never, "req_1")
-    for answer in (asked.answer(200, [], b"x"), asked.write(b"x")):
-        stuck.aborted = False
+    for body in ([], [b"x"]):
+        stuck = Stuck()
+        connection = site.server.connection()
+        connection.connection_made(stuck)
+        connection.pause_writing()
+        asked = exchange.Exchange(connection, "GET", b"/", b"", "/", [])
+        asked.started = bool(body)
         with pytest.raises(exchange.PeerGone):
-            await answer
+            await (asked.write(b"x") if body else asked.answer(200, [], b"x"))
         assert stuck.aborted
+        connection.connection_lost(None)
+
+
+async def test_an_answer_names_its_date(site: Site) -> None:
+    """RFC 9110, section 6.6.1: an origin server with a clock says it."""
+    wire = await Wire.to(site)
+    await wire.say(GET + b"\r\n")
+    _, headers, _ = await wire.answer()
+    sent = parsedate_to_datetime(headers["date"])
+    assert abs(sent.timestamp() - time.time()) < 60

@@ -2,6 +2,7 @@
 
 import asyncio
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -147,16 +148,10 @@ async def test_an_upload_that_may_not_come_is_refused_before_its_body(site: Site
 async def test_an_upload_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "BODY_BYTES_PER_S_MIN", 1 << 60)
 
-    async def trickle() -> Any:
-        return {"type": "http.request", "body": b"x", "more_body": True}
-
-    async def send(message: Any) -> None: ...
-
-    scope = {
-        "method": "PUT", "query_string": b"", "raw_path": b"/", "path": "/", "scheme": "http",
-        "client": None, "headers": [(b"transfer-encoding", b"chunked")],
-    }  # fmt: skip
-    asked = exchange.Exchange(scope, trickle, send, "req_1")
+    wire = SimpleNamespace(address="", network="")
+    sent = [(b"transfer-encoding", b"chunked")]
+    asked = exchange.Exchange(wire, "PUT", b"/", b"", "/", sent)  # type: ignore[arg-type]
+    asked.body_came(b"x")
     with pytest.raises(Timeout):
         _ = [chunk async for chunk in asked.body_chunks(1_000_000, 1e-9)]
 

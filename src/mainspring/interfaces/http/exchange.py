@@ -2,27 +2,18 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from urllib.parse import quote
 
 from mainspring.gateway.identify import ANONYMOUS_IDENTITY
 from mainspring.gateway.pipeline import Admission
 from mainspring.interfaces.http.hosts import Hosts
 from mainspring.interfaces.http.proxies import network_of
+from mainspring.interfaces.http.request import Headers, PeerGone, Request
 from mainspring.kernel.errors import Malformed, Timeout, TooLarge, UnsupportedMedia
 from mainspring.kernel.pool import Pool
 from mainspring.runtime.invoke.deadline import waiting_at_most
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = tuple[tuple[bytes, bytes], ...]
-
-# The scope's key for what our server knows of the request: it writes a whole answer at once
-# (``whole``), cuts the connection off (``abort``), and says when it drains (``draining``).
-CYCLE = "mainspring.cycle"
-AUTHORITY = "mainspring.authority"  # the scope's key for the host that a whole URI as target names
 BODY_BYTES_PER_S_MIN = 1_024  # of an upload, once its first silence is used up
 SEND_IDLE_S = 60.0  # a reader that takes nothing for longer is cut off
 
@@ -40,68 +31,40 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})
 NOT_YET_ADMITTED = Admission(ANONYMOUS_IDENTITY, None, "")
 
 
-class PeerGone(Exception):
-    """The peer went away, or reads nothing any more. Nobody is left to be answered."""
+class Exchange(Request):
+    """A request as the gateway sees it, and what is known of it so far."""
 
-
-class Exchange:
-    """An HTTP request and the way to answer it. ``target`` is the raw path."""
-
-    __slots__ = (
-        "_held", "_memory", "address", "admission", "authorization", "body", "body_unread",
-        "content_type", "correlation_id", "extra", "headers", "idempotency_key", "if_match",
-        "method", "network", "path", "path_values", "peer", "query", "receive", "request_id",
-        "route", "scheme", "scope", "send", "started_s", "status", "target", "trace",
-    )  # fmt: skip
-
-    def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
-        self.request_id = request_id
-        self.correlation_id: str | None = None
-        self.authorization: bytes | None = None
-        self.path_values: Sequence[str] = ()
-        self.content_type: str | None = None
-        self.body = b""
-        self.idempotency_key: str | None = None
-        self.if_match: str | None = None
-        self.admission = NOT_YET_ADMITTED
-        self.scope = scope
-        self.receive = receive
-        self.send = send
-        self.status = 0
-        self.route = ""  # the template of the path, once it is known
-        self.extra: Headers = ()
-        self._memory: Pool | None = None
-        self._held: tuple[str, int] = ("", 0)
-        self.trace: tuple[bytes, bytes] | None = None
-        self.method: str = scope["method"]
-        self.query: bytes = scope["query_string"]
-        self.target: bytes = scope["raw_path"]
-        self.path: str = scope["path"]
-        self.scheme: str = scope["scheme"]
-        client = scope["client"]
-        self.peer: str = client[0] if client else ""
-        self.comes_from(self.peer)
-        raw = scope["headers"]
-        self.headers: dict[bytes, bytes] = dict(raw)
-        # A body is announced by one of these, or there is none (RFC 9112, section 6.3).
-        self.body_unread = b"content-length" in self.headers or b"transfer-encoding" in self.headers
+    request_id = ""
+    route = ""  # the template of the path, once it is known
+    scheme = "http"
+    authorization: bytes | None = None
+    correlation_id: str | None = None
+    content_type: str | None = None
+    idempotency_key: str | None = None
+    if_match: str | None = None
+    path_values: Sequence[str] = ()
+    body = b""
+    admission = NOT_YET_ADMITTED
+    extra: tuple[tuple[bytes, bytes], ...] = ()
+    trace: tuple[bytes, bytes] | None = None
+    _memory: Pool | None = None
+    _held: tuple[str, int] = ("", 0)
 
     def comes_from(self, address: str) -> None:
-        """Note whose call this is: the peer's, or that of whom a trusted proxy names."""
+        """Note whose call this is, where it is not the peer's: of whom a trusted proxy names."""
         self.address = address
         self.network = network_of(address)
 
     def read_headers(self, hosts: Hosts) -> None:
         """Take what the gateway needs from the headers. Raises Malformed, Misdirected."""
         headers = self.headers
-        raw = self.scope["headers"]
-        if len(headers) != len(raw):
-            self.headers = headers = _joined(raw)
+        if len(headers) != len(self.raw_headers):
+            self.headers = headers = _joined(self.raw_headers)
         get = headers.get
         host = get(b"host")
         if host is not None:
-            hosts.require(self.scope.get(AUTHORITY, host))
-        elif self.scope["http_version"] == "1.1":
+            hosts.require(host if self.authority is None else self.authority)
+        elif self.version == "1.1":
             raise Malformed("an HTTP/1.1 request needs a Host header")  # RFC 9112, section 3.2
         self.authorization = get(b"authorization")
         content_type = get(b"content-type")
@@ -128,10 +91,9 @@ class Exchange:
         self.trace = (b"traceparent", b"00-%b-%016x-%b" % (match[1], span or 1, match[2]))
 
     @property
-    def authority(self) -> bytes:
+    def host(self) -> bytes:
         """The host that the request is for, with its port; empty where it names none."""
-        found: bytes = self.scope.get(AUTHORITY) or self.headers.get(b"host", b"")
-        return found
+        return self.authority or self.headers.get(b"host", b"")
 
     def text(self, name: bytes) -> str | None:
         """Return a header as text; None when it is absent."""
@@ -155,30 +117,25 @@ class Exchange:
         if not self.body_unread:
             return b""
         self._check_length(size_max)
-        message = await self._receive(timeout_s)
-        if not message.get("more_body", False):
-            body: bytes = message.get("body", b"")
+        body = self.take_body()
+        if body is not None:
             self.body_unread = False
             if len(body) > size_max:
                 raise _too_large(size_max)
             return body
-        chunks = bytearray(message.get("body", b""))
+        chunks, more = bytearray(), True
         self._memory = memory
-        self._hold(len(chunks))
         try:
             async with asyncio.timeout(timeout_s):
-                while message.get("more_body", False):
-                    if len(chunks) > size_max:
-                        raise _too_large(size_max)
-                    message = await self._receive(timeout_s)
-                    chunk = message.get("body", b"")
+                while more:
+                    chunk, more = await self._receive(timeout_s)
                     self._hold(len(chunk))
                     chunks += chunk
+                    if len(chunks) > size_max:
+                        raise _too_large(size_max)
         except TimeoutError:
             raise Timeout(f"the body took longer than {timeout_s:g} s") from None
         self.body_unread = False
-        if len(chunks) > size_max:
-            raise _too_large(size_max)
         return bytes(chunks)
 
     def _hold(self, size: int) -> None:
@@ -204,9 +161,7 @@ class Exchange:
         now_s = asyncio.get_running_loop().time
         begun_s = now_s()
         while more:
-            message = await self._receive(idle_s)
-            chunk: bytes = message.get("body", b"")
-            more = message.get("more_body", False)
+            chunk, more = await self._receive(idle_s)
             size += len(chunk)
             if size > size_max:
                 raise _too_large(size_max)
@@ -225,79 +180,66 @@ class Exchange:
         if int(length) > size_max:
             raise _too_large(size_max)
 
-    async def _receive(self, timeout_s: float) -> Message:
+    async def _receive(self, timeout_s: float) -> tuple[bytes, bool]:
         try:
-            message = await waiting_at_most(timeout_s, self.receive())
+            return await waiting_at_most(timeout_s, self.receive())
         except TimeoutError:
             raise Timeout(f"nothing of the body came for {timeout_s:g} s") from None
-        if message["type"] == "http.disconnect":
-            raise PeerGone
-        return message
 
     # The answer
 
-    def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Note the status, and add the headers that every answer carries."""
-        self.status = status
-        headers.append((b"request-id", self.request_id.encode()))
+    def _common(self) -> bytes:
+        """The header lines that every answer carries."""
+        lines = b"request-id: %b\r\n" % self.request_id.encode()
+        for header in self.admission.rate_limit_headers:
+            lines += b"%b: %b\r\n" % header
         if self.trace is not None:
-            headers.append(self.trace)
-        headers.extend(self.admission.rate_limit_headers)
-        headers.extend(self.extra)
+            lines += b"%b: %b\r\n" % self.trace
+        return lines + lines_of(self.extra) if self.extra else lines
 
-    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the status line and headers."""
-        self._begin(status, headers)
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the status line and headers. Raises PeerGone when nobody takes it."""
+        await self._sent(self.begin(status, headers, self._common()))
 
-    async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send a whole answer; the server drops the body of one to HEAD."""
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer; nothing of the body goes out for one to HEAD."""
+        await self.answer_lines(status, lines_of(headers), body)
+
+    async def answer_lines(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send a whole answer, its headers written already."""
+        lines += self._common()
         if status not in {204, 304}:
-            headers.append((b"content-length", b"%d" % len(body)))
-        self._begin(status, headers)
-        cycle = self.scope.get(CYCLE)
-        if cycle is not None and cycle.whole(status, headers, body):
-            return
-        try:
-            async with asyncio.timeout(SEND_IDLE_S):
-                await self.send(
-                    {"type": "http.response.start", "status": status, "headers": headers}
-                )
-                await self.send({"type": "http.response.body", "body": body})
-        except TimeoutError:
-            raise self._cut_off() from None
+            lines += b"content-length: %d\r\n" % len(body)
+        if not self.whole(status, lines, body):
+            await self._sent(self.wholly(status, lines, body))
 
     async def write(self, chunk: bytes, *, more: bool = True) -> None:
-        """Send a part of a streamed body. Raises Gone when nobody takes it.
+        """Send a part of a streamed body. Raises PeerGone when nobody takes it.
 
         Returns once most of it is taken, so that the next part is not made before.
         """
-        cycle = self.scope.get(CYCLE)
-        try:
-            async with asyncio.timeout(SEND_IDLE_S):
-                await self.send({"type": "http.response.body", "body": chunk, "more_body": more})
-                if more and cycle is not None:
-                    await cycle.taken()
-        except TimeoutError:
-            raise self._cut_off() from None
+        await self._sent(self._write(chunk, more))
 
-    @property
-    def may_be_cancelled(self) -> bool:
-        """Whether the server may have cancelled this: it drains, or does not say."""
-        cycle = self.scope.get(CYCLE)
-        return cycle is None or bool(cycle.drains)
+    async def _write(self, chunk: bytes, more: bool) -> None:
+        await self.send(chunk, more=more)
+        if more and not self.gone:
+            await self.wire.writable()
 
-    async def draining(self) -> None:
-        """Wait until the server drains; for ever where it does not say."""
-        cycle = self.scope.get(CYCLE)
-        await (asyncio.Event().wait() if cycle is None else cycle.draining())
-
-    def _cut_off(self) -> PeerGone:
+    async def _sent(self, sending: Awaitable[None]) -> None:
         """Let go of a peer that takes nothing: closing would wait for it for ever."""
-        cycle = self.scope.get(CYCLE)
-        if cycle is not None:
-            cycle.abort()
-        return PeerGone()
+        try:
+            await waiting_at_most(SEND_IDLE_S, sending)
+        except TimeoutError:
+            self.abort()
+            raise PeerGone from None
+
+
+def lines_of(headers: Headers) -> bytes:
+    """Write headers as they go out. Raises RuntimeError for one that holds a line break."""
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if not lines.count(b"\n") == lines.count(b"\r") == len(headers):
+        raise RuntimeError("a header holds a line break")
+    return lines
 
 
 def field(name: str, text: str) -> tuple[bytes, bytes]:

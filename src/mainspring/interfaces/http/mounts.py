@@ -1,17 +1,20 @@
 """ASGI apps beside the operations, behind the same gateway."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
 from mainspring.gateway.pipeline import Gateway
-from mainspring.interfaces.http.exchange import Exchange, Message, Receive, Send
+from mainspring.interfaces.http.exchange import Exchange
+from mainspring.interfaces.http.request import PeerGone
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.errors import Unauthenticated
 from mainspring.kernel.user_app import Asgi
 from mainspring.runtime.invoke.containment import contained
+
+Message = MutableMapping[str, Any]  # of ASGI 3
 
 LIFESPAN_S = 30.0  # how long a mounted app may take to start or to stop
 _MESSAGES_MAX = 2  # of the lifespan protocol each way: startup and shutdown
@@ -59,29 +62,30 @@ class Mounts:
         except Unauthenticated:
             if mount.scope is not None:
                 raise
-        scope = dict(exchange.scope)
-        scope["root_path"] = scope.get("root_path", "") + mount.prefix
-        scope[CALLER] = exchange.admission.caller
-        if mount.lifespan is not None:
-            scope["state"] = {**scope.get("state", {}), **mount.lifespan.state}
-
         whole = gone = False
 
         async def receive() -> Message:
             nonlocal gone
-            message = await exchange.receive()
-            gone = gone or message["type"] == "http.disconnect"
-            return message
+            try:
+                body, more = await exchange.receive()
+            except PeerGone:
+                gone = True
+                return {"type": "http.disconnect"}
+            return {"type": "http.request", "body": body, "more_body": more}
 
         async def send(message: Message) -> None:
             nonlocal whole
-            if message["type"] != "http.response.start":
-                await exchange.send(message)
-                whole = not message.get("more_body", False)
-                return
-            await exchange.start(message["status"], list(message.get("headers", ())))
+            if message["type"] == "http.response.start":
+                await exchange.start(message["status"], list(message.get("headers", ())))
+            elif message["type"] == "http.response.body":
+                more = message.get("more_body", False)
+                await exchange.send(message.get("body", b""), more=more)
+                whole = not more
+            else:
+                kind = message["type"]
+                raise RuntimeError(f"{mount.prefix}: {kind!r} is not a part of an HTTP answer")
 
-        await contained(mount.asgi(scope, receive, send))
+        await contained(mount.asgi(_scope(mount, exchange), receive, send))
         if not (whole or gone):
             raise RuntimeError(f"{mount.prefix}: the app returned before its answer was whole")
 
@@ -98,17 +102,26 @@ class Mounts:
                 await mount.lifespan.stop()
                 mount.lifespan = None
 
-    async def lifespan(self, receive: Receive, send: Send) -> None:
-        """Serve the lifespan protocol of whatever server runs us."""
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await self.start()
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                await self.stop()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
+
+def _scope(mount: Mount, exchange: Exchange) -> Message:
+    """Describe a request as ASGI does (HTTP connection scope, version 2.3)."""
+    peer, server = exchange.wire.peer, exchange.wire.server
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": exchange.version,
+        "server": server,
+        "client": peer,
+        "scheme": "http",
+        "method": exchange.method,
+        "root_path": mount.prefix,
+        "path": exchange.path,
+        "raw_path": exchange.target,
+        "query_string": exchange.query,
+        "headers": exchange.raw_headers,
+        "state": {} if mount.lifespan is None else dict(mount.lifespan.state),
+        CALLER: exchange.admission.caller,
+    }
 
 
 class _Lifespan:

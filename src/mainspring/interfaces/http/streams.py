@@ -1,6 +1,7 @@
 """Answers that are written piece by piece: server-sent events, NDJSON, and raw bodies."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import Enum
@@ -16,6 +17,7 @@ from mainspring.interfaces.http.compression import (
 )  # fmt: skip
 from mainspring.interfaces.http.conditional import not_modified
 from mainspring.interfaces.http.exchange import Exchange, field
+from mainspring.interfaces.http.request import PeerGone
 from mainspring.kernel.errors import NotAcceptable
 from mainspring.kernel.invocation import Opened
 from mainspring.kernel.operation import StreamItem
@@ -171,8 +173,9 @@ async def _until_over(exchange: Exchange) -> _Over:
 
 
 async def _until_gone(exchange: Exchange) -> None:
-    while (await exchange.receive())["type"] != "http.disconnect":
-        pass
+    with contextlib.suppress(PeerGone):
+        while True:
+            await exchange.receive()
 
 
 async def _first_of(one: asyncio.Task[Any], other: asyncio.Task[Any], timeout_s: float) -> None:

@@ -12,11 +12,12 @@ import structlog
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.http import security_headers
 from mainspring.interfaces.http.cors import Cors
-from mainspring.interfaces.http.exchange import Exchange, Message, PeerGone, Receive, Send
+from mainspring.interfaces.http.exchange import Exchange
 from mainspring.interfaces.http.hosts import Hosts
 from mainspring.interfaces.http.mounts import Mounts
 from mainspring.interfaces.http.problem import MEDIA_TYPE, Defect, body_of, headers_of
 from mainspring.interfaces.http.proxies import Proxies
+from mainspring.interfaces.http.request import PeerGone
 from mainspring.interfaces.http.responses import answer_json
 from mainspring.interfaces.http.router import Router
 from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
@@ -73,7 +74,7 @@ class Route:
 
 
 class RestApp:
-    """Serves operations, pages and mounted apps over HTTP. An ASGI 3 callable.
+    """Serves operations, pages and mounted apps over HTTP.
 
     One that does not ``serves`` has only the pages that are added to it.
     """
@@ -130,17 +131,20 @@ class RestApp:
             meter = self.metrics.route(template, name)
             self.router.add(name, template, Route(handle, meter, template, operation))
 
+    async def start(self) -> None:
+        """Start the mounted apps. Raises RuntimeError when one fails."""
+        await self.mounts.start()
+
+    async def stop(self) -> None:
+        """Stop the mounted apps."""
+        await self.mounts.stop()
+
     # The way of a request
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI 3), or run the lifespan of the mounted apps."""
-        if scope["type"] == "lifespan":
-            await self.mounts.lifespan(receive, send)
-            return
-        if scope["type"] != "http":
-            raise RuntimeError(f"{scope['type']} is not served here")
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
         started_s = self._clock.monotonic_s()
-        exchange = Exchange(scope, receive, send, self._ids.new("req"))
+        exchange.request_id = self._ids.new("req")
         self.metrics.active_requests.add()
         meter = route = None
         try:
@@ -171,7 +175,7 @@ class RestApp:
         except asyncio.CancelledError as error:
             # Only draining cancels, when its time is up; else the app cancelled its own task.
             # A commit may be on its way in either case.
-            if not exchange.may_be_cancelled:
+            if not exchange.drains:
                 self._broken(exchange, error)
             await self._fail(exchange, _cut_off(route, exchange.method))
         except GeneratorExit:
@@ -207,7 +211,7 @@ class RestApp:
                 exchange.text(b"x-forwarded-proto") or "",
             )
             address, exchange.scheme = self.proxies.origin(
-                exchange.peer, exchange.scheme, forwarded, x_forwarded
+                exchange.wire.address, exchange.scheme, forwarded, x_forwarded
             )
             exchange.comes_from(address)
         if exchange.scheme == "https":
@@ -274,7 +278,12 @@ class RestApp:
     async def _fail(self, exchange: Exchange, failure: Failure) -> None:
         if exchange.status:
             # The answer has begun: only breaking it off can tell the caller that it is not whole.
-            raise ConnectionAbortedError(failure.code)
+            self._log.warning(
+                "answer_broken_off", code=failure.code, path=exchange.route,
+                request_id=exchange.request_id,
+            )  # fmt: skip
+            exchange.break_off()
+            return
         body = body_of(
             failure,
             instance=exchange.target.decode("ascii", "replace"),

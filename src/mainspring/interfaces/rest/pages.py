@@ -130,9 +130,9 @@ class Pages:
         return (
             self._on_loopback
             and not self._rest.proxies
-            and is_loopback(exchange.peer)
-            and exchange.scope["http_version"] == "1.1"
-            and is_own_machine(exchange.authority)
+            and is_loopback(exchange.wire.address)
+            and exchange.version == "1.1"
+            and is_own_machine(exchange.host)
             and headers.keys().isdisjoint(_PROXIED)
             and not any(name.startswith(b"x-forwarded-") for name in headers)
         )
