@@ -188,8 +188,8 @@ async def test_sqlite_has_one_process_that_does_everything(role: str, tmp_path: 
     with pytest.raises(SettingsError) as refused:
         await build(load(sections(None), environ=environ))
     assert str(refused.value) == (
-        f"MAINSPRING_PLATFORM__ROLE: platform.role: {role} needs PostgreSQL: one process owns an "
-        "SQLite database and does everything (set [database] url, or leave role at all)"
+        f"MAINSPRING_PLATFORM__ROLE: platform.role: {role} needs PostgreSQL: each process "
+        "over an SQLite database does everything (set [database] url, or leave role at all)"
     )
     assert not folder.exists()
 
