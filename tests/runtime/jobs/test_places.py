@@ -1,10 +1,10 @@
-"""Places: no key takes all of a queue, however much of it there is, and one alone takes most."""
+"""Places: no key takes all of a queue, however much of it there is, and one that ends its jobs most."""
 
 import random
 
 import pytest
 
-from mainspring.runtime.jobs.places import Places, endless
+from mainspring.runtime.jobs.places import Places, Windows, endless
 
 
 def taken(places: Places, key: str) -> int:
@@ -14,18 +14,47 @@ def taken(places: Places, key: str) -> int:
     return count
 
 
-@pytest.mark.parametrize(("free", "alone"), [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (128, 86)])
-def test_one_key_alone_takes_two_thirds(free: int, alone: int) -> None:
-    assert Places(free).room("a") == alone
-    assert taken(Places(free), "a") == alone
+def proven(*keys: str) -> Windows:
+    """Windows in which jobs of these keys were done, many of them."""
+    windows = Windows()
+    for key in keys:
+        for _ in range(200):
+            windows.ended(key, done=True)
+    return windows
 
 
-def test_each_that_hangs_leaves_some_to_those_that_come_after() -> None:
+@pytest.mark.parametrize(
+    ("free", "unknown", "known"), [(0, 0, 0), (1, 1, 1), (2, 2, 2), (3, 2, 3), (128, 65, 103)]
+)
+def test_one_key_alone_takes_half_and_soon_four_fifths(free: int, unknown: int, known: int) -> None:
+    assert taken(Places(free), "a") == unknown
+    assert taken(Places(free, (), proven("a")), "a") == known
+
+
+def test_those_that_hang_from_the_first_on_leave_places_to_others() -> None:
+    """However many they are: beyond the first half each gets one place."""
     places = Places(128)
-    assert [taken(places, key) for key in "abcde"] == [86, 28, 10, 3, 1]
-    held = ["a"] * 32 + ["b"] * 32 + ["c"] * 32 + ["d"] * 20
-    assert taken(Places(128 - len(held), held), "healthy") == 8
-    assert taken(Places(128 - len(held), held), "a") == 0
+    assert [taken(places, key) for key in "abcdefg"] == [65, 1, 1, 1, 1, 1, 1]
+    held = ["a"] * 65 + [*"bcdefg"]
+    assert taken(Places(128 - len(held), held, proven("healthy")), "healthy") == 46
+
+
+def test_those_that_begin_to_hang_leave_some() -> None:
+    places = Places(128, (), proven(*"abc"))
+    assert [taken(places, key) for key in "abcd"] == [103, 20, 4, 1]
+
+
+def test_a_key_earns_places_and_loses_them() -> None:
+    windows = Windows()
+    busy = ["other"] * 70
+    for done in range(8):
+        assert taken(Places(58, busy, windows), "a") == 1 + done
+        windows.ended("a", done=True)
+    windows.ended("a", done=False)
+    assert taken(Places(58, busy, windows), "a") == 4
+    for _ in range(5):
+        windows.ended("a", done=False)
+    assert taken(Places(58, busy, windows), "a") == 1
 
 
 def test_what_has_no_key_takes_what_there_is() -> None:
@@ -40,5 +69,9 @@ def test_room_is_what_could_be_taken(seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(500):
         free, held = chance.randrange(200), ["a"] * chance.randrange(100)
-        assert Places(free, held).room("a") == taken(Places(free, held), "a")
+        windows = Windows()
+        for _ in range(chance.randrange(100)):
+            windows.ended("a", done=True)
+        room = Places(free, held, windows).room("a")
+        assert room == taken(Places(free, held, windows), "a")
     assert endless("bulk").room("a") > 10**9

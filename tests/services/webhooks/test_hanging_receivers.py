@@ -18,7 +18,7 @@ def settings() -> dict[str, Any]:
     return {"queues.webhooks": PLACES, "webhooks.concurrency_per_endpoint": PER_ENDPOINT}
 
 
-@pytest.fixture(params=[1, 4])
+@pytest.fixture(params=[1, 7])
 async def hanging(request: pytest.FixtureRequest) -> AsyncIterator[list[Receiver]]:
     found = [Receiver() for _ in range(request.param)]
     for each in found:

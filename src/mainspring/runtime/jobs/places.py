@@ -1,30 +1,63 @@
 """Places of a queue in this process: how many of them the jobs of one key may hold.
 
 What hangs keeps its place until its time is up. If the jobs of one key could hold all, whatever
-comes after would wait for that. So a key holds fewer than ``SHARE`` times as many as are free:
-dynamic thresholds (Choudhury and Hahne, 1998), known from the shared buffers of switches. One key
-gets two thirds of the places; beside four that take what they get a ninth stays free.
+comes after would wait for that. So two rules, each known from networks:
+
+- A key holds fewer than ``SHARE`` times as many places as are free: dynamic thresholds (Choudhury
+  and Hahne, 1998), by which switches share their buffers. One alone gets four fifths.
+- The second half of the places is for keys whose jobs end: there a key may hold one place more than
+  it did for each job of its that was done, and half as many after one that failed. This is the slow
+  start of TCP (Jacobson, 1988). What hangs from the first on gets one place, and nobody else's.
 """
 
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-SHARE = 2
+from mainspring.kernel.lru_cache import LruCache
+
+SHARE = 4
+KEYS_MAX = 10_000  # whose windows are remembered; who is forgotten starts anew
+
+
+class Windows:
+    """How many places each key has earned: one, and one more for each job that was done."""
+
+    __slots__ = ("_earned",)
+
+    def __init__(self) -> None:
+        self._earned: LruCache[str, int] = LruCache(KEYS_MAX)
+
+    def of(self, key: str) -> int:
+        """Return how many places a key may hold when few are left."""
+        return self._earned.get(key) or 1
+
+    def ended(self, key: str, *, done: bool) -> None:
+        """Note how a job of a key has ended."""
+        held = self.of(key)
+        self._earned.put(key, held + 1 if done else max(held // 2, 1))
 
 
 class Places:
-    """The free places of a queue, and how many each key holds, while a claim hands them out."""
+    """The free places of a queue, and how many each key holds, while a claim hands them out.
 
-    __slots__ = ("_free", "_held")
+    ``held`` has the key of each job that runs.
+    """
 
-    def __init__(self, free: int, held: Iterable[str | None] = ()) -> None:
+    __slots__ = ("_free", "_held", "_total", "_windows")
+
+    def __init__(
+        self, free: int, held: Iterable[str | None] = (), windows: Windows | None = None
+    ) -> None:
+        keys = list(held)
         self._free = free
-        self._held = Counter(key for key in held if key is not None)
+        self._total = free + len(keys)
+        self._held = Counter(key for key in keys if key is not None)
+        self._windows = windows or Windows()
 
     def take(self, key: str) -> bool:
         """Take a place unless there is none, or its key holds too many."""
-        if self._free < 1 or self._held[key] >= SHARE * self._free:
+        if self.room(key) < 1:
             return False
         self._free -= 1
         self._held[key] += 1
@@ -36,7 +69,10 @@ class Places:
 
     def room(self, key: str) -> int:
         """Return how many a key could take, if no other took one."""
-        return max(-((self._held[key] - 1 - SHARE * (self._free + 1)) // (SHARE + 1)) - 1, 0)
+        held, free = self._held[key], self._free
+        within_share = -((held - SHARE * free) // (SHARE + 1))
+        of_first_half = free - (self._total + 1) // 2 + 1
+        return max(min(within_share, max(self._windows.of(key) - held, of_first_half)), 0)
 
 
 PlacesOf = Callable[[str], Places]  # given the name of a queue

@@ -34,7 +34,7 @@ from mainspring.runtime.jobs.fronts import QueueFront, TimeFront
 from mainspring.runtime.jobs.key_limits import KeyLimits, LimitOf
 from mainspring.runtime.jobs.leases import LOOK_S, Leases, lease_ms, make_ready
 from mainspring.runtime.jobs.other_versions import OtherVersions
-from mainspring.runtime.jobs.places import Places, PlacesOf, endless
+from mainspring.runtime.jobs.places import Places, PlacesOf, Windows, endless
 from mainspring.runtime.metrics.sliding_window import SlidingWindow
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.notifier import Notifier, wait
@@ -125,6 +125,7 @@ class Workers:
         self._metrics = metrics
         self._name = entropy.token(8).hex()
         self._limits = KeyLimits(database, limit_of)
+        self._windows = Windows()
         self._others = others
         self._fronts = {queue: QueueFront(clock.monotonic_s) for queue in concurrency}
         self._scheduled = TimeFront(clock.monotonic_s)
@@ -193,7 +194,7 @@ class Workers:
 
     def _places(self, queue: str) -> Places:
         held = [job.limit_key for job, _ in self._running.values() if job.queue == queue]
-        return Places(self._concurrency[queue] - self.stats[queue].running, held)
+        return Places(self._concurrency[queue] - self.stats[queue].running, held, self._windows)
 
     async def claim(
         self, queue: str, limit: int, places_of: PlacesOf = endless
@@ -302,6 +303,8 @@ class Workers:
         try:
             attempt = await self.run_attempt(queue, job, call)
             outcome = attempt.outcome
+            if job.limit_key is not None:
+                self._windows.ended(job.limit_key, done=outcome == "done")
             for listener in self._listeners:
                 tell(listener, attempt)
             return attempt
@@ -372,7 +375,7 @@ class Workers:
 
     async def _end(self, call: Call, job: ClaimedJob, outcome: Command, *wakes: Channel) -> None:
         """Commit what a run staged with how it ended; the next of its key may go then."""
-        following = self._limits.after(job)
+        following = self._limits.after(job, done=outcome.sql is FINISH_JOB.sql)
         if following:
             wakes = (*wakes, channel.room(job.queue))
         also = (outcome.expect(1, LeaseLost), *following)
