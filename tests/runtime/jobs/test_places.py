@@ -1,4 +1,4 @@
-"""Places: no key takes all of a queue, however much of it there is, and one that ends its jobs most."""
+"""Places: no key takes all of a queue, and one that ends its jobs most of it."""
 
 import random
 

@@ -244,7 +244,7 @@ async def test_a_job_that_always_kills_its_worker_ends_in_the_dead_letters(
 
 async def test_a_paused_queue_hands_out_nothing(runtime: Runtime) -> None:
     await enqueue(runtime, links.rescan, link_id="x")
-    pause = Statement("test.pause", "INSERT INTO queues VALUES ('bulk', :paused)")
+    pause = Statement("test.pause", "INSERT INTO queues (name, paused) VALUES ('bulk', :paused)")
     await execute(runtime.database, pause(paused=True))
     assert await runtime.workers.claim("bulk", 1) == []
 
