@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from mainspring.adapters.database import postgres_pool
 from mainspring.adapters.database.postgres import PostgresDatabase
-from mainspring.adapters.database.postgres_pool import TURNS_MIN, Turns
+from mainspring.adapters.database.postgres_pool import TURNS_MIN, PostgresTarget, Turns
 from mainspring.kernel.errors import Invalid, Unavailable
 from mainspring.kernel.table import Query, Statement
-from mainspring.ports.database import StartError, Wakes
+from mainspring.ports.database import DatabaseTransaction, StartError, Wakes
 from mainspring.testing.conformance.database.fixtures import (
     GROW,
     NOTE_COUNT,
@@ -117,10 +118,59 @@ async def test_a_defect_is_not_a_driver_error(database: PostgresDatabase) -> Non
         await database.commit([Statement("broken", "DELETE FROM nowhere")()])
 
 
-async def test_a_frozen_process_gives_up_its_locks(database: PostgresDatabase) -> None:
-    """The server ends a transaction in which nothing happens: the log is not held up by it."""
-    setting = Query("setting", "SELECT current_setting('idle_in_transaction_session_timeout')", str)
-    assert await database.read(setting, ()) == ["10s"]
+@pytest.fixture
+async def hasty(
+    database: PostgresDatabase, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[PostgresDatabase]:
+    """The same database for a process that the server has little patience with."""
+    monkeypatch.setattr(postgres_pool, "IDLE_IN_TRANSACTION_S", 1)
+    monkeypatch.setattr(postgres_pool, "TRANSACTION_S", 1)
+    hasty = PostgresDatabase(postgres_url)
+    await hasty.open()
+    yield hasty
+    await hasty.close()
+
+
+async def test_a_process_that_freezes_between_statements_gives_up_its_locks(
+    database: PostgresDatabase, hasty: PostgresDatabase
+) -> None:
+    locked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def body(transaction: DatabaseTransaction) -> tuple[tuple[()], Wakes]:
+        await transaction.execute(GROW(id="t"))
+        locked.set()
+        await go_on.wait()
+        await transaction.execute(GROW(id="t"))
+        return (), frozenset()
+
+    freezes = asyncio.create_task(hasty.transact(body))
+    await locked.wait()
+    await database.commit([GROW(id="t").expect(1, Taken)])
+    go_on.set()
+    with pytest.raises(Unavailable):
+        await freezes
+    assert await hasty.read(SIZE, ("t",)) == [1]
+
+
+async def test_a_process_that_freezes_within_a_statement_gives_up_its_locks(
+    database: PostgresDatabase, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server calls it active, not idle: it was sent a statement, and not told to run it."""
+    monkeypatch.setattr(postgres_pool, "TRANSACTION_S", 1)
+    target = PostgresTarget(postgres_url)
+    await target.probe()
+    if not target.limits_transactions:
+        pytest.skip("this server ends no transaction for its length")
+    frozen = await target.connect()
+    await frozen.execute("BEGIN; UPDATE things SET size = 9 WHERE id = 't'")
+    await frozen.prepare("SELECT 1")
+    await database.commit([GROW(id="t").expect(1, Taken)])
+    assert await database.read(SIZE, ("t",)) == [1]
+    await frozen.close()
+
+
+async def test_a_migration_may_take_long(hasty: PostgresDatabase) -> None:
+    assert await hasty.migrate("long", "SELECT pg_sleep(1.2)")
 
 
 async def test_a_listener_that_raises_stops_nothing(database: PostgresDatabase) -> None:

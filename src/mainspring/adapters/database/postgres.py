@@ -338,6 +338,8 @@ class PostgresDatabase:
 
         async def work(connection: Connection) -> bool:
             async with transaction(connection):
+                if self._target.limits_transactions:
+                    await connection.execute("SET LOCAL transaction_timeout = 0")
                 await connection.execute(
                     f"SELECT pg_advisory_xact_lock({_MIGRATIONS_LOCK})", timeout=MIGRATION_MAX_S
                 )

@@ -37,6 +37,9 @@ CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0  # after that a server that does not answer counts as gone
 CLOSE_TIMEOUT_S = 5.0
 IDLE_IN_TRANSACTION_S = 10  # a process that freezes in a transaction gives up its locks then
+# As does one that freezes between the messages of a statement: the server takes it for active.
+TRANSACTION_S = 30
+TRANSACTION_LIMIT_MAJOR = 17  # the first version that can end a transaction for its length
 ATTEMPTS_MAX = 6  # of a transaction that PostgreSQL aborts because of others
 RETRY_FIRST_S = 0.005
 RETRY_MAX_S = 0.2
@@ -56,6 +59,8 @@ LOST = (
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,  # a primary that became a replica under us
     asyncpg.InternalClientError,  # the server's farewell arrived while nothing was asked
+    asyncpg.IdleInTransactionSessionTimeoutError,  # this process slept in a transaction
+    asyncpg.TransactionTimeoutError,
     OSError,
     TimeoutError,
 )
@@ -95,6 +100,7 @@ class PostgresTarget:
         self.says_prepared = prepared is not None
         self.pooler = False
         self.probed = False
+        self.limits_transactions = False
         self.outage = Outage("database")
         self.writes = Outage("database writes")
         self._few_connections = False
@@ -105,6 +111,8 @@ class PostgresTarget:
         settings = {"application_name": "mainspring"}
         if self.probed and not self.pooler:  # a pooler refuses settings it does not know
             settings["idle_in_transaction_session_timeout"] = f"{IDLE_IN_TRANSACTION_S}s"
+        if self.limits_transactions:
+            settings["transaction_timeout"] = f"{TRANSACTION_S}s"
         return await asyncpg.connect(
             self.dsn,
             timeout=CONNECT_TIMEOUT_S,
@@ -150,6 +158,7 @@ class PostgresTarget:
         finally:
             connection.terminate()
         self.probed = True
+        self.limits_transactions = version.major >= TRANSACTION_LIMIT_MAJOR and not self.pooler
         if self.trust.unverified:
             log.warning(
                 "postgres_unverified",
