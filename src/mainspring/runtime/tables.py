@@ -311,13 +311,17 @@ HAND_BACK = Statement(
     "UPDATE jobs SET state = 'ready', attempt = attempt - 1, worker = NULL "
     "WHERE state = 'running' AND worker = :worker",
 )
-# A worker that died takes its attempt with it: the job may be what killed it.
+# A worker that died takes its attempt with it: the job may be what killed it. One that is frozen
+# may have locked some of its jobs, which is not to keep the others from being taken back.
 RECLAIM_JOBS = Statement(
     "runtime.reclaim_jobs",
-    "UPDATE jobs SET state = CASE WHEN attempt >= max_attempts THEN 'dead' ELSE 'ready' END, "
-    "worker = NULL, error = 'its worker died', updated_ms = :now_ms "
-    "WHERE state = 'running' AND lease_until_ms > :from_ms AND lease_until_ms <= :until_ms "
-    "RETURNING queue",
+    **both_engines(
+        "UPDATE jobs SET state = CASE WHEN attempt >= max_attempts THEN 'dead' ELSE 'ready' END, "
+        "worker = NULL, error = 'its worker died', updated_ms = :now_ms "
+        "WHERE id IN (SELECT id FROM jobs "
+        "WHERE state = 'running' AND lease_until_ms > :from_ms AND lease_until_ms <= :until_ms "
+        "{lock}) RETURNING queue"
+    ),
 )
 # A clock that ran ahead wrote these: a retry waits as long as it was to, a lease ends soon.
 HEAL_RETRIES = Statement(

