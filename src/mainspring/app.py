@@ -180,10 +180,8 @@ def _one_process(settings: Settings) -> SettingsError:
     )
 
 
-def _ports(
-    given: Mapping[type, Any], settings: Settings, data_dir: Path, sources: Sources
-) -> dict[type, Any]:
-    """Return what fills each port: what is given, else what the settings name."""
+def _urls(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
+    """Return which port is filled by what is behind which URL."""
     private = "private" if settings.of(HttpClientSettings).allow_private_addresses else ""
     urls: dict[type, tuple[str, str]] = {
         Database: ("database", database_url(settings)),
@@ -198,6 +196,14 @@ def _ports(
     }
     if urls[Bus] == ("bus", "log:"):
         del urls[Bus]
+    return urls
+
+
+def _ports(
+    given: Mapping[type, Any], settings: Settings, data_dir: Path, sources: Sources
+) -> dict[type, Any]:
+    """Return what fills each port: what is given, else what the settings name."""
+    urls = _urls(settings, data_dir)
     named = {
         kind: opened(port, url, sources) for kind, (port, url) in urls.items() if kind not in given
     }
@@ -208,15 +214,18 @@ def share(settings: Settings, size: int) -> Callable[[int, bool], Mapping[type, 
     """Make what processes of one platform share, before they are forked. Raises StartError.
 
     Each builds its own with what this returns for its number, from 0; one is the first of them.
+    Whatever the settings name is imported here, once for all of them.
     """
     data_dir = Path(settings.of(PlatformSettings).data_dir)
     _make(data_dir)
-    url = database_url(settings)
-    adapter = adapter_of("database", url)
-    if not hasattr(adapter, "share"):  # a server, which any number of processes may use
-        return lambda number, first: {}
-    shared = adapter.share(url, size)
-    return lambda number, first: {Database: shared(number, first)}
+    urls = _urls(settings, data_dir)
+    adapters = {kind: (adapter_of(port, url), url) for kind, (port, url) in urls.items()}
+    shared = {
+        kind: adapter.share(url, size)
+        for kind, (adapter, url) in adapters.items()
+        if hasattr(adapter, "share")
+    }
+    return lambda number, first: {kind: own(number, first) for kind, own in shared.items()}
 
 
 async def build(

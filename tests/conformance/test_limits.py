@@ -15,3 +15,10 @@ from mainspring.testing.conformance.limits import CHECKS, PassTime
 async def test_limits(check: Callable[[RateLimits, PassTime], Awaitable[None]]) -> None:
     clock = FakeClock()
     await check(memory.open("memory:", Sources(clock, SeededEntropy(1))), clock.move)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_shared_limits(check: Callable[[RateLimits, PassTime], Awaitable[None]]) -> None:
+    clock = FakeClock()
+    shared = memory.share("memory:", 2, Sources(clock, SeededEntropy(1)))
+    await check(shared(0, True), clock.move)

@@ -27,7 +27,7 @@ END_S = 5.0  # how long what user code left running may take to end, once all el
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, on uvloop where there is one."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(main)
 
 
@@ -39,7 +39,7 @@ def serve_loop(main: Coroutine[Any, Any, None]) -> None:
     user code leaves running at the end is left behind after ``END_S``, its threads included.
     """
     gc.set_threshold(GC_OBJECTS, *gc.get_threshold()[1:])
-    factory = _loop_factory()
+    factory = loop_factory()
     loop = factory() if factory is not None else asyncio.new_event_loop()
     threads = ThreadPoolExecutor(thread_name_prefix="mainspring-thread")
     loop.set_default_executor(threads)
@@ -88,7 +88,7 @@ def _close(loop: asyncio.AbstractEventLoop, threads: ThreadPoolExecutor) -> None
     loop.close()
 
 
-def _loop_factory() -> Any:
+def loop_factory() -> Any:
     try:
         from uvloop import new_event_loop
     except ImportError:

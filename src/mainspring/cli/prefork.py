@@ -6,6 +6,7 @@ that ends, the parent has died without a word, and its processes leave the addre
 """
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -20,7 +21,7 @@ import msgspec
 import structlog
 
 from mainspring.cli.instance_file import Announce, Running
-from mainspring.cli.loop import flush_all
+from mainspring.cli.loop import flush_all, loop_factory
 from mainspring.ports.database import StartError
 
 START_TIMEOUT_S = 60.0
@@ -130,6 +131,8 @@ class Prefork:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # it wakes the parent
         for number in _STOPPING:
             signal.signal(number, self._signalled)
+        loop_factory()
+        gc.freeze()  # a process that looked at what it shares with the others would copy it
         try:
             running = self._started(self._start_one(Seat(0, first=True)))
             for process in [self._start_one(Seat(at)) for at in range(1, self._size)]:

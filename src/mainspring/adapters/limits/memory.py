@@ -1,10 +1,14 @@
-"""Rates counted in the process by GCRA (the leaky bucket as a meter).
+"""Rates counted in the process by GCRA.
 
-Exact within one process; N processes together allow up to N times the rate.
+Exact within one process, nearly so among the processes of a crew (``shared.py``). N processes that
+share nothing together allow up to N times the rate.
 """
 
 import math
+from collections.abc import Callable
 
+from mainspring.adapters.limits.gcra import Gcra
+from mainspring.adapters.limits.shared import SharedLimits, SharedMemory
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.policy import Rate
 from mainspring.ports.database import StartError
@@ -16,10 +20,22 @@ SHARED_SLOTS = 1_024  # what keys share once a table is full of busy ones
 
 def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "MemoryLimits":
     """Count in this process: ``memory:``, or ``memory:65536`` keys of each. Raises StartError."""
+    return MemoryLimits(sources.clock, keys_max=_keys_max(url))
+
+
+def share(
+    url: str, size: int, sources: Sources = SYSTEM_SOURCES
+) -> Callable[[int, bool], SharedLimits]:
+    """Let processes that are forked from now on count together. Raises StartError."""
+    keys_max, memory = _keys_max(url), SharedMemory()
+    return lambda number, first: SharedLimits(sources.clock, memory, keys_max=keys_max)
+
+
+def _keys_max(url: str) -> int:
     _, _, keys = url.partition(":")
     if keys and not (keys.isascii() and keys.isdigit() and int(keys)):
         raise StartError(f"{url!r}: write memory:, or memory:65536 for the keys of a limit")
-    return MemoryLimits(sources.clock, keys_max=int(keys or KEYS_MAX))
+    return int(keys or KEYS_MAX)
 
 
 class MemoryLimits:
@@ -36,7 +52,7 @@ class MemoryLimits:
         return self._limits.setdefault(name, made)
 
 
-class GcraLimiter:
+class GcraLimiter(Gcra):
     """One limit's table: for each key the moment at which its bucket will be empty again.
 
     The table is two generations, ``keys_max`` together and half as many again at worst. An entry
@@ -45,25 +61,15 @@ class GcraLimiter:
     ones share ``SHARED_SLOTS`` buckets, so flooding the table with addresses resets nobody.
     """
 
-    __slots__ = (
-        "_clock", "_interval", "_keys_max", "_old", "_rotated_s", "_shared", "_told", "_window",
-        "_young",
-    )  # fmt: skip
+    __slots__ = ("_keys_max", "_old", "_rotated_s", "_shared", "_young")
 
     def __init__(self, rate: Rate, clock: Clock, *, keys_max: int = KEYS_MAX) -> None:
-        self._clock = clock
-        self._window = rate.window_s
-        self._interval = rate.window_s / rate.count
+        super().__init__(rate, clock)
         self._keys_max = keys_max // 2
         self._young: dict[str, float] = {}
         self._old: dict[str, float] = {}
         self._rotated_s = -math.inf
         self._shared: dict[int, float] = {}
-        self._told = LimitVerdict(True, 0, 0.0)
-
-    def take(self, key: str) -> LimitVerdict:
-        """Count one call at once, or refuse it and count nothing."""
-        return self.take_at(key, self._clock.monotonic_s())
 
     def take_at(self, key: str, now_s: float) -> LimitVerdict:
         """Count one call at a moment of the clock."""
@@ -106,17 +112,6 @@ class GcraLimiter:
             return self._refused(ahead_s)
         self._shared[slot] = start_s + self._interval
         return self._counted(ahead_s)
-
-    def _counted(self, ahead_s: float) -> LimitVerdict:
-        left = int((self._window - ahead_s) / self._interval + 1e-6)
-        wait_s = float(math.ceil(ahead_s))
-        if self._told.left != left or self._told.wait_s != wait_s:
-            # Calls that come one by one are all told the same.
-            self._told = LimitVerdict(True, left, wait_s)
-        return self._told
-
-    def _refused(self, ahead_s: float) -> LimitVerdict:
-        return LimitVerdict(False, 0, ahead_s - self._window)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old) + len(self._shared)
