@@ -1,0 +1,170 @@
+"""What holds in one process holds among those of a crew, whichever of them is asked."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from mainspring import App, Call, Service
+from tests.scenarios.crew import Member, crew
+
+ROUNDS = 20
+JOBS = 100
+PASSWORD = "a violet in the snow"
+DIARY = {"name": "diary", "fields": [{"name": "text", "type": "text", "max": 200}]}
+
+
+@pytest.fixture
+async def two(tmp_path: Path, database_url: str) -> AsyncIterator[list[Member]]:
+    async with crew(tmp_path, database_url) as members:
+        yield members
+
+
+@pytest.fixture
+async def two_at_one_file(tmp_path: Path) -> AsyncIterator[list[Member]]:
+    async with crew(tmp_path, f"sqlite:{tmp_path / 'mainspring.db'}") as members:
+        yield members
+
+
+async def test_a_key_that_one_revoked_is_refused_by_the_others_at_once(
+    two_at_one_file: list[Member],
+) -> None:
+    """Before who revoked it is answered: no call that begins after the answer passes."""
+    one, other = two_at_one_file
+    for _ in range(ROUNDS):
+        made = await one.made("/v1/api_keys", {"name": "k", "scopes": ["jobs:read"]})
+        assert (await other.ask("GET", "/v1/jobs", as_=made["key"]))[0] == 200
+        status, _ = await one.ask("DELETE", f"/v1/api_keys/{made['id']}")
+        assert status == 204
+        assert (await other.ask("GET", "/v1/jobs", as_=made["key"]))[0] == 401
+        one, other = other, one
+
+
+async def test_a_session_that_ended_at_one_has_ended_at_all(
+    two_at_one_file: list[Member],
+) -> None:
+    one, other = two_at_one_file
+    account = {"email": "ann@example.com", "password": PASSWORD}
+    user = await one.made("/v1/users", account)
+    for _ in range(3):
+        token = (await one.made("/v1/sessions", account))["access_token"]
+        assert (await other.ask("GET", "/v1/users/me", as_=token))[0] == 200
+        assert (await one.ask("DELETE", "/v1/sessions", as_=token))[0] == 204
+        assert (await other.ask("GET", "/v1/users/me", as_=token))[0] == 401
+        one, other = other, one
+    token = (await one.made("/v1/sessions", account))["access_token"]
+    assert (await other.ask("GET", "/v1/users/me", as_=token))[0] == 200
+    assert (await one.ask("DELETE", f"/v1/users/{user['id']}"))[0] == 204
+    assert (await other.ask("GET", "/v1/users/me", as_=token))[0] == 401
+
+
+async def test_rules_and_fields_that_one_changed_hold_at_the_others(two: list[Member]) -> None:
+    one, other = two
+    await one.made("/v1/collections", DIARY)
+    records = "/v1/collections/diary/records"
+    await other.made(records, {"text": "dear diary"})
+    for public in (True, False) * 5:
+        rules = {"list": "true"} if public else {}
+        status, said = await one.ask("PATCH", "/v1/collections/diary", {"rules": rules})
+        assert status == 200, said
+        assert (await other.ask("GET", records, as_=""))[0] == (200 if public else 401)
+        one, other = other, one
+    for n in range(5):
+        await one.made("/v1/collections", DIARY | {"name": f"c{n}"})
+        path = f"/v1/collections/c{n}"
+        assert (await other.ask("POST", path + "/records", {"more": "x"}))[0] == 422
+        fields = [*DIARY["fields"], {"name": "more", "type": "text", "max": 20}]
+        assert (await one.ask("PATCH", path, {"fields": fields}))[0] == 200
+        assert (await other.ask("POST", path + "/records", {"more": "x"}))[0] == 201
+        one, other = other, one
+
+
+async def test_one_key_at_two_of_them_at_once_takes_effect_once(two: list[Member]) -> None:
+    one, other = two
+    await one.made("/v1/collections", DIARY)
+    records = "/v1/collections/diary/records"
+    for n in range(ROUNDS):
+        both = await asyncio.gather(
+            *(each.ask("POST", records, {"text": f"t{n}"}, key=f"k{n}") for each in (one, other))
+        )
+        assert {status for status, _ in both} <= {200, 201}, both
+        assert len({said["id"] for _, said in both}) == 1
+    status, page = await one.ask("GET", records + "?limit=100")
+    assert (status, len(page["items"])) == (200, ROUNDS)
+
+
+async def test_who_follows_one_sees_what_another_committed(two: list[Member]) -> None:
+    one, other = two
+    await one.made("/v1/collections", DIARY)
+    headers = {"Accept": "application/x-ndjson", "Authorization": f"Bearer {other.admin}"}
+    path = "/v1/events/stream?type=records.record.created"
+    async with other.http.get(path, headers=headers) as feed:
+        assert feed.status == 200
+        for n in range(ROUNDS):
+            made = await one.made("/v1/collections/diary/records", {"text": f"t{n}"})
+            assert (await next_event(feed.content))["data"]["id"] == made["id"]
+
+
+async def test_a_limit_is_one_for_all_of_them(tmp_path: Path, database_url: str) -> None:
+    async with crew(tmp_path, database_url, limits__login="10/h") as members:
+        statuses = []
+        for n in range(14):
+            account = {"email": f"nobody{n}@example.com", "password": PASSWORD}
+            statuses.append((await members[n % 2].ask("POST", "/v1/sessions", account))[0])
+        assert statuses == [401] * 10 + [429] * 4
+
+
+async def test_who_was_erased_is_read_at_none_of_them(two_at_one_file: list[Member]) -> None:
+    one, other = two_at_one_file
+    created = "/v1/events?type=users.user.created&limit=100"
+    for n in range(3):
+        account = {"email": f"ann{n}@example.com", "password": PASSWORD}
+        user = await one.made("/v1/users", account)
+        assert await emails(other, created, user["id"]) == [account["email"]]
+        await one.ask("DELETE", f"/v1/users/{user['id']}?erase=true")
+        while not await emails(one, "/v1/events?type=users.user.erased&limit=100", user["id"]):
+            assert await emails(other, created, user["id"]) in ([account["email"]], [None])
+        assert await emails(other, created, user["id"]) == [None]
+        one, other = other, one
+
+
+async def test_a_job_is_taken_by_one_of_them(tmp_path: Path, database_url: str) -> None:
+    chores, runs = Service("chores", doc="For this test."), Counter[int]()
+    all_done = asyncio.Event()
+
+    @chores.job()
+    async def sweep(call: Call, room: int) -> None:
+        runs[room] += 1
+        if len(runs) == JOBS:
+            all_done.set()
+
+    @chores.operation("POST /v1/chores/{room}", scope=None)
+    async def begin(call: Call, room: int) -> None:
+        call.enqueue(sweep, room=room)
+
+    async with crew(tmp_path, database_url, app=App("chores", services=[chores])) as members:
+        begun = [members[n % 2].ask("POST", f"/v1/chores/{n}") for n in range(JOBS)]
+        assert {status for status, _ in await asyncio.gather(*begun)} <= {200, 204}
+        await all_done.wait()
+    assert set(runs.values()) == {1}
+
+
+async def emails(member: Member, path: str, user: str) -> list[str | None]:
+    """What events tell of somebody's address, by one member."""
+    status, page = await member.ask("GET", path)
+    assert status == 200
+    told = [event["data"] for event in page["items"] if event["subject"] == user]
+    return [data.get("email") for data in told]
+
+
+async def next_event(content: aiohttp.StreamReader) -> Any:
+    """Read on to a line that is an event."""
+    while True:
+        said = msgspec.json.decode(await content.readline())
+        if "data" in said:
+            return said
