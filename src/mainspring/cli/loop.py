@@ -89,6 +89,7 @@ def _close(loop: asyncio.AbstractEventLoop, threads: ThreadPoolExecutor) -> None
 
 
 def loop_factory() -> Any:
+    """Return what makes an event loop: that of uvloop where there is one, else None."""
     try:
         from uvloop import new_event_loop
     except ImportError:
