@@ -88,8 +88,9 @@ def test_who_dies_in_its_turn_gives_it_back(tmp_path: Path) -> None:
 
     with forked(die):
         os.read(read, 1)
+    taken_s = time.monotonic()
     with turnstile.taken():
-        pass
+        assert time.monotonic() - taken_s < sqlite_shared.BUSY_MS / 1000
 
 
 def test_nobody_waits_for_ever_for_a_process_that_is_frozen(
@@ -133,6 +134,7 @@ async def test_a_full_inbox_loses_no_wake() -> None:
     listener.start(hear)
     async with asyncio.timeout(TIMEOUT_S):
         await all_heard.wait()
+    assert heard == told
     teller.stop()
     listener.stop()
     inbox.close()
