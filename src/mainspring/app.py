@@ -295,7 +295,7 @@ class Instance:
             through=through,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
-        self.elsewhere = self._elsewhere()
+        self.elsewhere, self.recheck = self._elsewhere(), identity.Recheck(self._forget_all)
         self.gateway = Gateway(
             self.runtime.resources[Authenticator],
             clock,
@@ -337,13 +337,13 @@ class Instance:
         if self.database.exclusive:
             return None
         if self.database.sees_commits:
-            return CatchUp(self.database, self.runtime.board, self._heard, self._missed)
+            return CatchUp(self.database, self.runtime.board, self._heard, self._forget_all)
         return Tail(
             self.runtime.reader,
             self._heard,
             waits=self.runtime.sequencer.waits,
             alive=lambda: self.gateway.identities.heard(),
-            lost=self._missed,
+            lost=self._forget_all,
         )
 
     def _heard(self, event_type: str, subject: str) -> None:
@@ -352,9 +352,11 @@ class Instance:
         if told is not None and told.erases is not None:
             self.sealer.forget_all()
 
-    def _missed(self) -> None:
+    def _forget_all(self) -> None:
+        """Forget what was concluded from what the database may never have had, or not any more."""
         self.gateway.identities.forget_all()
         self.sealer.forget_all()
+        self.runtime.forget_all()
 
     @property
     def url(self) -> str:
@@ -386,6 +388,7 @@ class Instance:
             clock, entropy = self.runtime.clock, self.runtime.entropy
             made = await identity.establish(self.database, self.keyring, clock, entropy)
             self.new = made and empty
+            await self.recheck.start(self.database)
             # In a task of its own, so that what starts after it does not log the ids of its call.
             await asyncio.create_task(self._ensure_admin_key())
             await asyncio.create_task(settle_addresses(self.runtime.dispatcher))

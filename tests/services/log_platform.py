@@ -79,6 +79,7 @@ class LogPlatform:
     async def restored(self) -> LogName:
         """Restore the database, as ``mainspring restore`` does before anybody asks for its name."""
         self.log = LogName(self.log.id, await went_back(self.database))
+        await self.whole.app.recheck.start(self.database)
         return self.log
 
     def call(self, caller: Caller = SYSTEM) -> Any:

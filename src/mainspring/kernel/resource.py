@@ -9,7 +9,11 @@ from mainspring.kernel.declaration import Misdeclared
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """What a service provides: ``make`` is given what it needs, in that order."""
+    """What a service provides: ``make`` is given what it needs, in that order.
+
+    What is made may have a ``close``, and a ``forget_all``: for what it concluded from rows, when
+    the database may not have them any more.
+    """
 
     service: str
     kind: type

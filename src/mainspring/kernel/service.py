@@ -472,7 +472,8 @@ class Service(Contracts):
 
         It is made at the start by ``make``, or by ``kind`` itself, with what it ``needs`` in that
         order: settings, ports, what services provide. Its ``close``, where it has one, is called at
-        the end, before what it needs is closed. Keep caches and limits there, not facts.
+        the end, before what it needs is closed, and its ``forget_all`` when the database may have
+        gone back to an earlier state. Keep caches and limits there, not facts.
         """
         self.resources.append(Resource(self.name, kind, make or kind, needs))
 

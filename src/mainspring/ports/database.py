@@ -64,6 +64,16 @@ class Database(Protocol):
         """Finish what was queued, then disconnect."""
         ...
 
+    def recheck(self, query: Query[R], judge: Callable[[list[R]], None]) -> None:
+        """Make sure from now on that it is still this database that answers.
+
+        Where a connection may come to lead to another, the query is run on each before it is used,
+        and once a second after. ``judge`` is given the rows, in whatever thread, and raises
+        Unavailable, with why, to keep it from being used. A file that was replaced while it is open
+        is refused without being asked.
+        """
+        ...
+
     async def version(self) -> str:
         """Name and version of the real server or library: ``SQLite 3.54.1``."""
         ...

@@ -1,21 +1,26 @@
 """A database knows who it is: its id, the keyring it was written with, the schema it has.
 
-Every start asks it before anything is written. With another keyring nobody's key or session would
+Every start asks it before anything is written, and a process that runs asks it again whenever it
+may have come to another (``Recheck``). With another keyring nobody's key or session would
 hold, and personal fields could not be read; with older code, or without a service's app, rows
 would be written that the schema no longer means.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 
 import msgspec
+import structlog
 
 from mainspring.kernel.clock import Clock, Entropy
-from mainspring.kernel.errors import Rerun
+from mainspring.kernel.errors import Rerun, Unavailable
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query, Statement, Table
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.migrate import folders, scripts
+
+log = structlog.get_logger()
 
 MIGRATION = "runtime/0005_identity"
 _PURPOSE = "identity"
@@ -53,6 +58,78 @@ _TAKE_KEYRING = Statement(
 _NEXT_EPOCH = Statement("runtime.next_epoch", "UPDATE identity SET epoch = epoch + 1 WHERE one = 1")
 _LOSE_PERSONS = Statement("runtime.lose_persons", "UPDATE subject_keys SET sealed = :none")
 _LOSE_ANSWERS = Statement("runtime.lose_answers", "DELETE FROM idempotency WHERE sealed")
+
+
+class _Answering(msgspec.Struct, frozen=True):
+    """Who answers: the identity, and which run of which server it is of."""
+
+    id: str
+    epoch: int
+    keyring: str
+    run: str
+
+
+# Another run when the server was restarted or another took its place, and when the database, or the
+# table of events in it, was made anew: each may know less than what answered before.
+RUN_POSTGRES = (
+    "pg_postmaster_start_time()::text || ' ' || 'events'::regclass::oid::text || ' ' || "
+    "(SELECT oid FROM pg_database WHERE datname = current_database())::text"
+)
+_ANSWERING = Query(
+    "runtime.answering",
+    "SELECT id, epoch, keyring, '' FROM identity",
+    _Answering,
+    postgres=f"SELECT id, epoch, keyring, {RUN_POSTGRES} FROM identity",
+)
+
+
+class Recheck:
+    """Holds whoever answers for the database by now against the one that was opened.
+
+    A server that took over may lack commits, or a backup may have come back, and what this process
+    has concluded from them is wrong: ``forget`` is called before anything is asked of it. Another
+    database, or one that was said to be restored, is refused until the process is started again.
+    """
+
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self._forget = forget
+        self._opened: _Answering | None = None
+
+    async def start(self, database: Database) -> None:
+        """Take who answers now for the one that was opened, and have it looked at from now on."""
+        self._loop = asyncio.get_running_loop()
+        (self._opened,) = await database.read(_ANSWERING, ())
+        database.recheck(_ANSWERING, self.judge)
+
+    def judge(self, found: list[_Answering]) -> None:
+        """Look at who answers, in whatever thread. Raises Unavailable."""
+        opened = self._opened
+        assert opened is not None  # nobody is judged before
+        if not found or found[0].id != opened.id:
+            raise _refused("is not the one that was opened: check where [database] url leads")
+        (now,) = found
+        if now.keyring != opened.keyring:
+            raise _refused("has been given another keyring")
+        if now.epoch != opened.epoch:
+            raise _refused("was restored since it was opened")
+        if now.run != opened.run:
+            self._opened = now
+            log.info("database_reached_anew", was=opened.run, now=now.run)
+            if _is_running(self._loop):
+                self._forget()
+            else:
+                self._loop.call_soon_threadsafe(self._forget)
+
+
+def _refused(why: str) -> Unavailable:
+    return Unavailable(
+        f"the database that answers {why}; a process that is started again goes by what is there",
+        retry_after_s=1,
+    )
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    return asyncio.get_running_loop() is loop
 
 
 def check_schema(

@@ -23,7 +23,7 @@ from mainspring.kernel.service import Service
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus
 from mainspring.ports.cache import Cache
-from mainspring.ports.database import Database, StartError
+from mainspring.ports.database import ALL_WAKES, Database, StartError
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime.database_clock import DatabaseClock
@@ -281,6 +281,14 @@ class Runtime:
         await self.measures.stop()
         await self.sequencer.stop()
         self._watchdog.stop()
+
+    def forget_all(self) -> None:
+        """Forget what was concluded from the database, which may have lost what it was."""
+        self.sequencer.forget_all()
+        for resource in self._provided:
+            if (forget := getattr(resource, "forget_all", None)) is not None:
+                forget()
+        self.board.wake(frozenset({ALL_WAKES}))
 
     async def close(self) -> None:
         """Close what services provide, the last made first. The database comes after."""

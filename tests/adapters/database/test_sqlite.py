@@ -7,6 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from mainspring.adapters.database import sqlite_readers
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.database.sqlite_file import File
 from mainspring.kernel.errors import Conflict, Unavailable
@@ -148,3 +149,28 @@ async def test_a_foreign_reader_costs_no_commit_and_the_log_is_emptied_once_it_i
                 n += 1
     finally:
         await database.close()
+
+
+@pytest.mark.parametrize("there", ["another", "none"])
+async def test_a_file_that_was_replaced_under_it_is_neither_read_nor_written(
+    database: SqliteDatabase, tmp_path: Path, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written into a file that no path leads to is gone with the process."""
+    monkeypatch.setattr(sqlite_readers, "LOOK_EVERY_S", 0.0)
+    await database.commit([NOTES.insert(Note("a", "a"))])
+    path, aside = tmp_path / "mainspring.db", tmp_path / "aside.db"
+    path.rename(aside)
+    if there == "another":
+        path.write_bytes(b"of a backup")
+    for use in (
+        lambda: database.commit([NOTES.insert(Note("b", "b"))]),
+        lambda: database.read(NOTE_COUNT, ()),
+        lambda: database.read(SLOW_COUNT, ()),
+    ):
+        with pytest.raises(Unavailable, match="was replaced, moved or removed"):
+            await use()
+    if there == "another":
+        assert path.read_bytes() == b"of a backup"
+    aside.replace(path)
+    await database.commit([NOTES.insert(Note("b", "b"))])
+    assert await database.read(NOTE_COUNT, ()) == [2]

@@ -26,6 +26,7 @@ from mainspring.adapters.database.postgres_commit import (
 )
 from mainspring.adapters.database.postgres_pool import (
     LOST,
+    UNREACHED,
     WAIT_TIMEOUT_S,
     CommitLost,
     Connection,
@@ -150,6 +151,10 @@ class PostgresDatabase:
         await self._listener.stop()
         await self._connections.close()
 
+    def recheck(self, query: Query[R], judge: Callable[[list[R]], None]) -> None:
+        """Look whether it is still this database that answers: also after a pooler changed it."""
+        self._target.recheck(query, judge)
+
     async def version(self) -> str:
         """Name and version of the server."""
         return self._version
@@ -173,7 +178,7 @@ class PostgresDatabase:
             return await self._fetch(sql, values)
         except Exception as error:
             if isinstance(error, CommitLost):  # of a transaction that only read
-                raise Unavailable("the database cannot be reached", retry_after_s=1) from error
+                raise Unavailable(UNREACHED, retry_after_s=1) from error
             raised = translated(error)
             if raised is error:
                 raise

@@ -25,6 +25,7 @@ from mainspring.kernel.errors import (
     Rerun,
     Unavailable,
 )
+from mainspring.kernel.table import Query
 from mainspring.ports.database import StartError
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ POOL_SIZE = 8  # connections for reads and transactions, unless the URL says ``p
 POOL_SIZE_MAX = 100
 WAIT_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
+EXAMINED_EVERY_S = 1.0  # whether a connection leads to the database that was opened
 COMMAND_TIMEOUT_S = 30.0  # after that a server that does not answer counts as gone
 CLOSE_TIMEOUT_S = 5.0
 IDLE_IN_TRANSACTION_S = 10  # a process that freezes in a transaction gives up its locks then
@@ -50,6 +52,8 @@ BACKOFF_MAX_S = 2.0
 STATEMENTS_CACHED = 1_024  # prepared statements per connection
 STATEMENT_MAX_CHARS = 65_536  # longer texts are not kept prepared
 OLDEST_MAJOR = 15
+
+UNREACHED = "the database cannot be reached"
 
 Connection = Any  # asyncpg.Connection, whose pooled and plain forms differ in type only
 
@@ -104,6 +108,7 @@ class PostgresTarget:
         self.outage = Outage("database")
         self.writes = Outage("database writes")
         self._few_connections = False
+        self._recheck: tuple[Query[Any], Callable[[list[Any]], None]] | None = None
         self.shown = f"{query.get('host') or parts.hostname or 'localhost'}{parts.path}"
 
     async def connect(self) -> Connection:
@@ -122,6 +127,35 @@ class PostgresTarget:
             max_cacheable_statement_size=STATEMENT_MAX_CHARS,
             server_settings=settings,
         )
+
+    def recheck(self, query: Query[Any], judge: Callable[[list[Any]], None]) -> None:
+        """Have ``examine`` run this query, and its rows judged."""
+        self._recheck = (query, judge)
+
+    async def examine(self, connection: Connection) -> None:
+        """Make sure which database a connection leads to. Raises Unavailable, or as lost."""
+        if self._recheck is None:
+            return
+        query, judge = self._recheck
+        try:
+            rows = await self.fetch(connection, query.sql.postgres, ())
+        except asyncpg.PostgresError as error:
+            if is_lost(error):
+                raise
+            raise Unavailable(
+                f"the database that answers is not the one that was opened: {said(error)}",
+                retry_after_s=1,
+            ) from error
+        judge([query.make(row) for row in rows])
+
+    async def fetch(self, connection: Connection, sql: str, values: Sequence[Any]) -> list[Any]:
+        """Run one statement outside a transaction and return its rows."""
+        if self.prepared:
+            rows: list[Any] = await connection.fetch(sql, *values)
+            return rows
+        # Parsing and running are two exchanges: a pooler keeps them together in a transaction.
+        async with transaction(connection):
+            return list(await connection.fetch(sql, *values))
 
     def warn_of_few_connections(self) -> None:
         """Say once that the server has fewer connections than this process would use."""
@@ -188,7 +222,9 @@ class Connections:
         self._idle: list[Connection] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._pids: dict[Connection, int] = {}
+        self._examine_at_s: dict[Connection, float] = {}
         self._failures = 0
+        self._refused = UNREACHED
         self._retry_at_s = 0.0
         self._closed = False
 
@@ -197,11 +233,14 @@ class Connections:
         return pid in self._pids.values()
 
     async def take(self) -> Connection:
-        """Take a connection, a new one where none is idle. Raises Unavailable."""
+        """Take a connection, a new one where none is idle. Raises Unavailable.
+
+        It leads to the database that was opened, as of ``EXAMINED_EVERY_S`` ago at most.
+        """
         while True:
             while self._idle:
                 connection = self._idle.pop()
-                if not connection.is_closed():
+                if not connection.is_closed() and await self._still_good(connection):
                     return connection
                 self.cut(connection)
             try:
@@ -209,7 +248,9 @@ class Connections:
             except asyncpg.TooManyConnectionsError:
                 self.target.warn_of_few_connections()
                 if (handed := await self._next()) is not None:
-                    return handed
+                    if await self._still_good(handed):
+                        return handed
+                    self.cut(handed)
 
     def give_back(self, connection: Connection) -> None:
         """Take a connection back; one that is closed, or still in a transaction, is dropped."""
@@ -221,7 +262,7 @@ class Connections:
     def cut(self, connection: Connection) -> None:
         """Drop a connection that cannot be trusted any more; another may be made in its place."""
         connection.terminate()
-        self._pids.pop(connection, None)
+        self._forget(connection)
         self._hand(None)
 
     def cut_idle(self) -> None:
@@ -234,8 +275,34 @@ class Connections:
         self._closed = True
         while self._idle:
             connection = self._idle.pop()
-            self._pids.pop(connection, None)
+            self._forget(connection)
             await close(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        self._pids.pop(connection, None)
+        self._examine_at_s.pop(connection, None)
+
+    async def _still_good(self, connection: Connection) -> bool:
+        """Tell whether it works and leads to the database, where that was not just looked at."""
+        if asyncio.get_running_loop().time() < self._examine_at_s[connection]:
+            return True
+        try:
+            await self._examine(connection)
+        except BaseException as error:
+            if is_lost(error):
+                self.cut_idle()  # they reached the same server
+                return False
+            self.cut(connection)
+            if isinstance(error, Unavailable):
+                self.cut_idle()
+                self.target.outage.failed(error.detail)
+            raise
+        return True
+
+    async def _examine(self, connection: Connection) -> None:
+        await self.target.examine(connection)
+        loop = asyncio.get_running_loop()
+        self._examine_at_s[connection] = loop.time() + EXAMINED_EVERY_S
 
     def _hand(self, connection: Connection | None) -> bool:
         """Pass a connection, or the place of one, to who has waited longest."""
@@ -269,17 +336,27 @@ class Connections:
         """Make one. Raises Unavailable; TooManyConnectionsError where others can be waited for."""
         loop = asyncio.get_running_loop()
         if (wait_s := self._retry_at_s - loop.time()) > 0:
-            raise Unavailable("the database cannot be reached", retry_after_s=round(wait_s, 3))
+            raise Unavailable(self._refused, retry_after_s=round(wait_s, 3))
         try:
             connection = await self.target.connect()
-        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            try:
+                await self._examine(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError, Unavailable) as error:
             if isinstance(error, asyncpg.TooManyConnectionsError) and self._pids:
                 raise
             delay_s = retry_delay_s(self._failures, self.jitter())
             self._failures += 1
             self._retry_at_s = loop.time() + delay_s
+            if isinstance(error, Unavailable):  # it is there, and not the one that was opened
+                self.target.outage.failed(error.detail)
+                self._refused = error.detail
+                raise
+            self._refused = UNREACHED
             self.target.outage.failed(said(error))
-            raise Unavailable("the database cannot be reached", retry_after_s=1) from error
+            raise Unavailable(UNREACHED, retry_after_s=1) from error
         self._failures = 0
         self.target.outage.worked()
         self._pids[connection] = connection.get_server_pid()
@@ -398,12 +475,7 @@ class ConnectionPool:
 
     async def fetch(self, connection: Connection, sql: str, values: Sequence[Any]) -> list[Any]:
         """Run one statement outside a transaction and return its rows."""
-        if self._target.prepared:
-            rows: list[Any] = await connection.fetch(sql, *values)
-            return rows
-        # Parsing and running are two exchanges: a pooler keeps them together in a transaction.
-        async with transaction(connection):
-            return list(await connection.fetch(sql, *values))
+        return await self._target.fetch(connection, sql, values)
 
     async def _wait_for_turn(self) -> None:
         turn = self._waiters.join(current_account())
@@ -494,7 +566,7 @@ def translated(error: BaseException) -> BaseException:
             retry_after_s=1,
         )
     if isinstance(error, LOST) or is_lost(error):
-        return Unavailable("the database cannot be reached", retry_after_s=1)
+        return Unavailable(UNREACHED, retry_after_s=1)
     if isinstance(error, (*CONTENDED, asyncpg.LockNotAvailableError)):
         return Unavailable("too many calls change the same rows", retry_after_s=1)
     if isinstance(error, asyncpg.IntegrityConstraintViolationError):

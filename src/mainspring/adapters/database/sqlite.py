@@ -121,6 +121,9 @@ class SqliteDatabase:
         self._readers.close()
         self._lock.close()
 
+    def recheck(self, query: Query[R], judge: Callable[[list[R]], None]) -> None:
+        """Nothing more to do: what is open is this file, and its path is looked at."""
+
     async def version(self) -> str:
         """Name and version of the library."""
         return f"SQLite {apsw.sqlite_lib_version()}"

@@ -61,13 +61,35 @@ class File:
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path = path
         self._durable = durable
+        self._place: tuple[int, int] | None = None
 
     def make(self) -> None:
         """Make the file where there is none; SQLite gives its other files the mode of this one."""
         os.close(private_file.opener(str(self.path), os.O_RDWR | os.O_CREAT))
+        self._place = self._leads_to()
+
+    def require_in_place(self) -> None:
+        """Raise Unavailable when the path leads elsewhere than when it was opened.
+
+        What is open then is a file that nobody will find again, and what is there may be older.
+        """
+        if self._leads_to() != self._place:
+            raise Unavailable(
+                f"the database file {self.path} was replaced, moved or removed while it is open: "
+                "stop the platform, put the file in place, and start it again",
+                retry_after_s=1,
+            )
+
+    def _leads_to(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def connect(self, *, readonly: bool = False) -> apsw.Connection:
-        """Open one connection. Raises apsw.Error."""
+        """Open one connection. Raises apsw.Error, and Unavailable where there is another file."""
+        self.require_in_place()
         connection = apsw.Connection(str(self.path), statementcachesize=STATEMENTS_CACHED)
         connection.set_busy_timeout(BUSY_MS)
         # Without it a plan that looked at a bound value, as partial indexes make it do, is made

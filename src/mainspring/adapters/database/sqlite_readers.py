@@ -22,6 +22,7 @@ R = TypeVar("R")
 READERS = 4  # threads for scans
 SCAN_WAIT_S = 10.0  # for a thread, and for a scan in it on a machine that does other things
 STEPS_BETWEEN_CHECKS = 10_000
+LOOK_EVERY_S = 1.0  # whether the file is in its place; who writes looks each time
 
 
 class Readers:
@@ -40,6 +41,7 @@ class Readers:
         self._resumed = asyncio.Event()
         self._resumed.set()
         self._pauses = 0
+        self._look_at_s = 0.0
         self._seen: Any = None  # the version of the data when it was last asked for news
 
     def close(self) -> None:
@@ -67,6 +69,9 @@ class Readers:
         self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None
     ) -> Rows[R]:
         """Return the rows, or the first that fit: on the loop, or in a thread when it scans."""
+        if (now_s := time.monotonic()) >= self._look_at_s:
+            self._file.require_in_place()
+            self._look_at_s = now_s + LOOK_EVERY_S
         if query.scans:
             return await self._scan_in_turn(query, values, bytes_max)
         try:

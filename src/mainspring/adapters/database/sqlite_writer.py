@@ -191,6 +191,7 @@ class Writer:
             error: BaseException | None = None
             try:
                 turn.enter_context(self._turn())
+                self._file.require_in_place()
             except Unavailable as not_ours:
                 error = not_ours
             between = self._gather(group)
@@ -273,7 +274,10 @@ class Writer:
             self.connection.close(force=True)
             try:
                 self.connection = self._file.connect()
-            except apsw.Error as error:  # the next group finds it closed, and tries again
+            except (
+                apsw.Error,
+                Unavailable,
+            ) as error:  # the next group finds it closed, and tries again
                 log.error("writer_not_reopened", error=repr(error))
 
     def _apply(self, task: _Task) -> None:

@@ -107,6 +107,10 @@ class Sequencer:
         """Name the loops that fail, and why."""
         return self._supervisor.failing()
 
+    def forget_all(self) -> None:
+        """Look at all that may wait again: the database may not be as far as it was."""
+        self._mark, self._settled = _Mark(0, 0, ""), 0
+
     async def stop(self) -> None:
         """Stop. What has no number yet gets it at the next start, or in another process."""
         await self._supervisor.stop()

@@ -36,6 +36,10 @@ class DescribedCollections:
         """Keep a list."""
         self._lists.put(viewer, (epoch, shapes))
 
+    def forget_all(self) -> None:
+        """Keep nothing."""
+        self._lists.clear()
+
 
 service.provide(DescribedCollections)
 

@@ -68,6 +68,11 @@ class SchemaCache:
         """No longer take what was seen last for current."""
         self._heads.pop((tenant, name))
 
+    def forget_all(self) -> None:
+        """Compile anew: a database that went back gives the numbers of versions away again."""
+        self._compiled.clear()
+        self._heads.clear()
+
 
 service.provide(SchemaCache)
 

@@ -34,6 +34,10 @@ class HeldActors:
         (caller,) = held
         return None if caller is None else call.of(caller)
 
+    def forget_all(self) -> None:
+        """Ask again who may do what."""
+        self._held.clear()
+
 
 service.provide(HeldActors)
 

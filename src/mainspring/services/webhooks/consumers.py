@@ -37,6 +37,10 @@ class HeldRoutes:
         self._by_tenant.put(call.tenant, (seen, revision, routes))
         return routes
 
+    def forget_all(self) -> None:
+        """Read them again, for whichever event: the log may have gone back behind what was seen."""
+        self._by_tenant.clear()
+
 
 service.provide(HeldRoutes)
 
