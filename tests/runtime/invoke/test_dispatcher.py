@@ -1,6 +1,7 @@
 """One commit per call: guards, re-runs, kept failures, the second form, idempotency."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,8 +11,9 @@ from mainspring.kernel.errors import ConcurrentUpdate, KeyReused, NotFound
 from mainspring.kernel.event import EVENT_BYTES_MAX, EventTooLarge
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.table import Query
-from mainspring.runtime.invoke.dispatcher import Idempotency, Outcome
+from mainspring.runtime.invoke.dispatcher import REPEATS_S, Dispatcher, Idempotency, Outcome
 from mainspring.runtime.runtime import Runtime
+from mainspring.testing.clock import FakeClock
 from tests.runtime import links
 
 EVENT_COUNT = Query("test.events", "SELECT COUNT(*) FROM events", int)
@@ -135,6 +137,33 @@ async def test_parallel_calls_with_one_key_have_one_effect(runtime: Runtime) -> 
     assert sorted({outcome.status for outcome in outcomes}) == [200, 201]
     assert [outcome.status for outcome in outcomes].count(201) == 1
     assert await count(runtime, EVENT_COUNT) == 1
+
+
+async def test_repeats_are_looked_up_first_where_they_are_likely(
+    runtime: Runtime, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that meets a taken key fails the calls that it was gathered with too."""
+    commits: list[str] = []
+    commit = Dispatcher.commit
+
+    async def counted(self: Dispatcher, call: Call, **options: Any) -> None:
+        commits.append(call.request_id)
+        await commit(self, call, **options)
+
+    monkeypatch.setattr(Dispatcher, "commit", counted)
+
+    async def create(name: str) -> int:
+        new = links.NewLink(slug=name)
+        return (await run(runtime, links.create, key(name), new=new)).status
+
+    assert [await create(name) for name in "aabab"] == [201, 200, 201, 200, 200]
+    assert len(commits) == 3  # the first repeat was a surprise
+    clock.move(REPEATS_S + 1)
+    assert [await create(name) for name in "abc"] == [200, 200, 201]
+    assert len(commits) == 4
+    assert await create("c") == 200
+    assert len(commits) == 5  # as this one
+    assert await count(runtime, EVENT_COUNT) == 3
 
 
 async def test_a_key_with_another_request_is_refused(runtime: Runtime) -> None:

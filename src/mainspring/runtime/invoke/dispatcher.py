@@ -24,6 +24,7 @@ from mainspring.kernel.errors import (
 from mainspring.kernel.event import StagedEvent
 from mainspring.kernel.invocation import Outcome
 from mainspring.kernel.job import JobState, StagedJob
+from mainspring.kernel.lru_cache import LruCache
 from mainspring.kernel.operation import Operation, Raw, Response
 from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
@@ -40,6 +41,8 @@ from mainspring.runtime.tables import EVENTS, JOBS, JobRow
 
 __all__ = ["CommitListener", "Dispatcher", "Idempotency", "Outcome", "job_row", "outcome_of"]
 
+REPEATS_S = 1.0  # after a key was repeated for the first time others are expected for so long
+REPEATED_MAX = 10_000  # keys that were repeated, and are remembered
 RERUNS_MAX = 5
 LIMIT_VALUE_CHARS_MAX = 200  # of what limits jobs per key; its digest stands for a longer one
 EVENT_WAKES = frozenset({channel.EVENTS})
@@ -78,6 +81,8 @@ class Dispatcher:
         "_listeners",
         "_measures",
         "_metrics",
+        "_repeated",
+        "_repeats_until_s",
         "_sealer",
         "keyed_locks",
     )
@@ -100,6 +105,8 @@ class Dispatcher:
         self._measures = measures
         self._metrics = metrics
         self._listeners: list[CommitListener] = []
+        self._repeated: LruCache[bytes, bool] = LruCache(REPEATED_MAX)
+        self._repeats_until_s = 0.0
         self.keyed_locks = KeyedLocks()
 
     def on_commit(self, listener: CommitListener) -> None:
@@ -167,7 +174,9 @@ class Dispatcher:
         ConcurrentUpdate. Where a call with the same idempotency key has committed before, its
         answer is returned: most calls are no repeats, so it is looked for only when the commit
         meets the key, or the handler fails. It is looked for first where the handler is dear (its
-        answer holds a secret) or runs inside the transaction. Raises KeyReused when the request was
+        answer holds a secret) or runs inside the transaction, and where a repeat is likely, for
+        each would fail the commit it shares with others' calls: the key was repeated before, or
+        another was for the first time within ``REPEATS_S``. Raises KeyReused when the request was
         another one. A Failure that keeps what was staged is raised after the commit. ``limit`` is
         told of the commits, which it must not cut off.
         """
@@ -185,6 +194,12 @@ class Dispatcher:
         if run.idempotency is not None and (operation.secret or operation.in_transaction):
             stored = await self._stored(run)
             if stored is not None:
+                return stored
+        elif run.idempotency is not None and self._is_likely_repeat(run.idempotency.key_hash):
+            stored = await self._stored(run)
+            if stored is not None:
+                self._repeated.put(run.idempotency.key_hash, True)
+                await self._ask_again(run)
                 return stored
         if operation.in_transaction:
             return await self._run_inside(run)
@@ -215,6 +230,7 @@ class Dispatcher:
         except Rerun:
             return await self._stored(run)
         except KeyTaken:
+            self._note_repeat(idempotency)
             await self._ask_again(run)
             return await self._answers.winners(idempotency, call.now_ms)
         except Failure as failure:
@@ -223,6 +239,16 @@ class Dispatcher:
             if failure.commits_on_failure and not await self._keep(run):
                 return None
             raise
+
+    def _note_repeat(self, idempotency: Idempotency | None) -> None:
+        assert idempotency is not None  # only its insert raises KeyTaken
+        self._repeated.put(idempotency.key_hash, True)
+        self._repeats_until_s = self._clock.monotonic_s() + REPEATS_S
+
+    def _is_likely_repeat(self, key_hash: bytes) -> bool:
+        if self._repeated.get(key_hash):
+            return True
+        return self._clock.monotonic_s() < self._repeats_until_s
 
     async def _ask_again(self, run: "_Run") -> None:
         """Raise when the caller may do this no more; the handler may have gone by what it knew."""
