@@ -23,6 +23,12 @@ def test_parameters_become_positional_and_strings_and_casts_are_left_alone() -> 
     assert sql.bind({"b": 2, "a": 1}) == (1, 2)
 
 
+def test_a_condition_says_which_rows_it_is_after() -> None:
+    sql = Sql("t", "UPDATE t SET n = :n WHERE id = :id AND n >= :least AND b = :b AND c = :c + 1")
+    assert [sql.order[at] for at in sql.keys] == ["id", "b"]
+    assert Sql("t", "INSERT INTO t (a) VALUES (:a)").keys == ()
+
+
 def test_a_dialect_may_name_the_parameters_in_another_order() -> None:
     sql = Sql(
         "t", "UPDATE t SET a = :a WHERE b = :b", "UPDATE t SET a = $1 WHERE b = :b AND :a > 0"

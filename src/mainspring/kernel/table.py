@@ -21,6 +21,8 @@ Values = tuple[Any, ...]
 ColumnType = Literal["text", "bigint", "boolean", "double precision", "bytea"]
 
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([a-z_][a-z0-9_]*)")
+_WHERE = re.compile(r"\bwhere\b.*", re.IGNORECASE | re.DOTALL)
+_KEY = re.compile(r"(?<![<>!])=\s*:([a-z_][a-z0-9_]*)\b(?!\s*[-+*/|])")
 _COLUMN_TYPES: dict[object, ColumnType] = {
     str: "text",
     int: "bigint",
@@ -34,7 +36,7 @@ _COLUMN_TYPES: dict[object, ColumnType] = {
 class Sql:
     """One SQL text in both engines' positional forms, with the order of its parameters."""
 
-    __slots__ = ("name", "order", "postgres", "sqlite")
+    __slots__ = ("keys", "name", "order", "postgres", "sqlite")
 
     def __init__(self, name: str, text: str, postgres: str | None = None) -> None:
         self.name = name
@@ -53,6 +55,11 @@ class Sql:
         self.sqlite = _PARAMETER.sub(positional("?"), text)
         self.postgres = _PARAMETER.sub(positional("$"), postgres or text)
         self.order = tuple(order)
+        # Which parameters its condition compares with a column: two that are bound alike to them
+        # are after the same rows.
+        where = _WHERE.search(text)
+        named = _KEY.findall(where[0]) if where else []
+        self.keys = tuple(sorted({order.index(name) for name in named}))
 
     def bind(self, params: dict[str, Any]) -> Values:
         """Order named parameters. Raises KeyError for one that is missing."""

@@ -102,6 +102,20 @@ async def test_a_call_behind_a_hot_row_is_not_starved(database: PostgresDatabase
     assert await database.read(SIZE, ("t",)) == [0]
 
 
+async def test_a_hot_row_of_a_services_own_statement_fails_no_batch(
+    database: PostgresDatabase,
+) -> None:
+    """One of them in each commit, and with the first all the others."""
+    things = [Thing(f"t{i}", size=0) for i in range(32)]
+    await database.commit([THINGS.insert(thing) for thing in things])
+    before = database.commits
+    hot = [database.commit([GROW(id="t").expect(1, Taken)]) for _ in range(20)]
+    others = [database.commit([GROW(id=thing.id).expect(1, Taken)]) for thing in things]
+    assert await outcomes_of([*hot, *others]) == [None] * 52
+    assert database.commits - before <= 20 + 6
+    assert await database.read(SIZE, ("t",)) == [20]
+
+
 async def test_a_value_no_index_can_hold_is_invalid(database: PostgresDatabase) -> None:
     noise = "".join(chr(0x4E00 + i * 7919 % 20_000) for i in range(9_000))
     with pytest.raises(Invalid):

@@ -49,10 +49,16 @@ def can_join(writes: Sequence[Write]) -> bool:
 
 
 def touched(writes: Sequence[Write]) -> Iterable[tuple[Any, ...]]:
-    """Yield what no second call of one statement may update: table and key."""
+    """Yield what no second call of one statement may update: table and key.
+
+    Of a service's own statement it is what its condition compares with: a row that two of them
+    change in one statement is changed once.
+    """
     for write in writes:
         if isinstance(write, Update | Delete):
             yield (write.table, *write.key)
+        elif isinstance(write, Command) and write.sql.keys:
+            yield (write.sql, *[write.values[at] for at in write.sql.keys])
 
 
 class BatchStatement:
