@@ -41,7 +41,8 @@ from mainspring.ports.mail import Mail
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime import identity
-from mainspring.runtime.events.catch_up import CatchUp
+from mainspring.runtime.events import catch_up
+from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.retention import RetentionSettings
@@ -225,7 +226,11 @@ def share(settings: Settings, size: int) -> Callable[[int, bool], Mapping[type, 
         for kind, (adapter, url) in adapters.items()
         if hasattr(adapter, "share")
     }
-    return lambda number, first: {kind: own(number, first) for kind, own in shared.items()}
+    bulletin = catch_up.share(size)
+    return lambda number, first: {
+        Bulletin: bulletin(number),
+        **{kind: own(number, first) for kind, own in shared.items()},
+    }
 
 
 async def build(
@@ -265,6 +270,7 @@ class Instance:
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
         self.role = settings.of(PlatformSettings).role
         filled = _ports(ports, settings, self.data_dir, Sources(clock, entropy))
+        bulletin: Bulletin | None = filled.pop(Bulletin, None)
         if filled[Database].dialect == "sqlite" and self.role is not ProcessRole.ALL:
             raise _one_process(settings)
         _make(self.data_dir)
@@ -295,18 +301,8 @@ class Instance:
             through=through,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
-        self.elsewhere, self.recheck = self._elsewhere(), identity.Recheck(self._forget_all)
-        self.gateway = Gateway(
-            self.runtime.resources[Authenticator],
-            clock,
-            self.runtime.metrics,
-            limits=Limits(
-                settings.of(LimitSettings), filled[RateLimits], self.runtime.registry.rate_classes
-            ),
-            silence_max_s=SILENCE_MAX_S if isinstance(self.elsewhere, Tail) else None,
-            catch_up=self.elsewhere if isinstance(self.elsewhere, CatchUp) else None,
-        )
-        self.runtime.dispatcher.on_commit(self.gateway.on_commit)
+        self.elsewhere, self.recheck = self._elsewhere(bulletin), identity.Recheck(self._forget_all)
+        self.gateway = self._gateway(settings.of(LimitSettings), filled[RateLimits])
         self.rest = RestApp(
             self.runtime.registry.operations.values(),
             self.gateway,
@@ -332,12 +328,30 @@ class Instance:
             prove=lambda nonce: identity.prove(self.keyring, nonce, self.url),
         )
 
-    def _elsewhere(self) -> Tail | CatchUp | None:
+    def _gateway(self, settings: LimitSettings, limits: RateLimits) -> Gateway:
+        runtime, elsewhere = self.runtime, self.elsewhere
+        gateway = Gateway(
+            runtime.resources[Authenticator],
+            runtime.clock,
+            runtime.metrics,
+            limits=Limits(settings, limits, runtime.registry.rate_classes),
+            silence_max_s=SILENCE_MAX_S if isinstance(elsewhere, Tail) else None,
+            elsewhere=elsewhere if isinstance(elsewhere, CatchUp) else None,
+        )
+        runtime.dispatcher.on_commit(gateway.on_commit)
+        if isinstance(elsewhere, CatchUp):
+            runtime.dispatcher.on_commit(elsewhere.on_commit)
+        return gateway
+
+    def _elsewhere(self, bulletin: Bulletin | None) -> Tail | CatchUp | None:
         """Hear of what other processes commit: who is revoked, and who is erased."""
         if self.database.exclusive:
             return None
-        if self.database.sees_commits:
-            return CatchUp(self.database, self.runtime.board, self._heard, self._forget_all)
+        if bulletin is not None and self.database.dialect == "sqlite":  # all are of one crew
+            events = self.runtime.registry.events.values()
+            erasing = {event.name for event in events if event.erases is not None}
+            urgent = erasing | self.runtime.resources[Authenticator].revoking
+            return CatchUp(self.database, bulletin, urgent, self._heard, self._forget_all)
         return Tail(
             self.runtime.reader,
             self._heard,

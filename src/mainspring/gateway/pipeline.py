@@ -1,6 +1,6 @@
 """Who calls, and how often: what the gateway knows of a call before its operation does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mainspring.gateway.identify import (
     ANONYMOUS_IDENTITY,
@@ -15,6 +15,7 @@ from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, Unauthenticated
 from mainspring.kernel.event import StagedEvent
 from mainspring.kernel.policy import RateClass
+from mainspring.runtime.events.catch_up import CatchUp
 from mainspring.runtime.metrics.telemetry import Metrics
 
 
@@ -49,10 +50,10 @@ class Admission:
 class Gateway:
     """One for the whole process; every interface lets its callers in through it.
 
-    ``catch_up`` hears what other processes have committed, where that can be told at once.
+    ``elsewhere`` hears of what other processes revoked, where they give word of it at once.
     """
 
-    __slots__ = ("_catch_up", "_clock", "_metrics", "_revoking", "identities", "limits")
+    __slots__ = ("_clock", "_elsewhere", "_metrics", "_revoking", "identities", "limits")
 
     def __init__(
         self,
@@ -62,9 +63,9 @@ class Gateway:
         *,
         limits: Limits,
         silence_max_s: float | None = None,
-        catch_up: Callable[[], None] | None = None,
+        elsewhere: CatchUp | None = None,
     ) -> None:
-        self._catch_up = catch_up
+        self._elsewhere = elsewhere
         self._clock = clock
         self._metrics = metrics
         self._revoking = authenticator.revoking
@@ -78,8 +79,8 @@ class Gateway:
         known = ANONYMOUS_IDENTITY
         try:
             if authorization is not None:
-                if self._catch_up is not None:
-                    self._catch_up()
+                if self._elsewhere is not None and self._elsewhere.behind:
+                    await self._elsewhere.hear()
                 found = self.identities.recall(authorization, self._clock.now_ms())
                 if found is None:
                     known = await self._look_up(authorization, network, rate)
@@ -113,8 +114,8 @@ class Gateway:
 
     async def identify_again(self, admission: Admission) -> Caller | None:
         """Who the caller of something that lasts is by now; None when its credential is no good."""
-        if self._catch_up is not None:
-            self._catch_up()
+        if self._elsewhere is not None and self._elsewhere.behind:
+            await self._elsewhere.hear()
         known, now_ms = admission._known, self._clock.now_ms()
         header = admission._authorization
         if header is None or self.identities.holds(known, now_ms):

@@ -51,11 +51,6 @@ class Database(Protocol):
         """Whether no other process had it open when this one was started, as far as it knows."""
         ...
 
-    @property
-    def sees_commits(self) -> bool:
-        """Whether ``news`` tells of every commit, whatever process it came from."""
-        ...
-
     async def open(self) -> None:
         """Connect. Raises StartError with one clear line when that cannot work."""
         ...
@@ -91,14 +86,6 @@ class Database(Protocol):
 
         The first row comes however long it is. What does not fit is not read into this process,
         but for one row. Raises as ``read`` does.
-        """
-        ...
-
-    def news(self, query: Query[R], values: tuple[Any, ...]) -> list[R] | None:
-        """Return the rows of a query by key, if anybody committed since this was last asked.
-
-        At once: what was acknowledged before this is asked is among them. None where nobody has
-        committed, and where it ``sees_commits`` of no others.
         """
         ...
 

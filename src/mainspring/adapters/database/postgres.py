@@ -89,7 +89,6 @@ class PostgresDatabase:
     dialect: Literal["postgres"] = "postgres"
     exclusive = False
     first = False
-    sees_commits = False
 
     def __init__(self, url: str, *, queue_max: int = COMMIT_QUEUE_MAX) -> None:
         self._target = PostgresTarget(url)
@@ -212,10 +211,6 @@ class PostgresDatabase:
             self._shares.release(account)
 
     # Writing
-
-    def news(self, query: Query[R], values: tuple[Any, ...]) -> list[R] | None:
-        """Return nothing: a server would have to be asked, and waited for."""
-        return None
 
     async def commit(self, writes: Sequence[Write], wakes: Wakes = NO_WAKES) -> None:
         """Queue the writes of one call for the next batch, or commit them alone, and wait."""

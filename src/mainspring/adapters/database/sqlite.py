@@ -66,7 +66,6 @@ class SqliteDatabase:
     """
 
     dialect: Literal["sqlite"] = "sqlite"
-    sees_commits = True
 
     def __init__(
         self,
@@ -219,10 +218,6 @@ class SqliteDatabase:
                     async with asyncio.timeout(HOLD_SCANS_S):
                         await self._scans_to_be_held.wait()
         self._holding = None
-
-    def news(self, query: Query[R], values: tuple[Any, ...]) -> list[R] | None:
-        """Return the rows of a query at once, if anybody committed since this was last asked."""
-        return self._readers.news(query, values)
 
     def on_group(self, listener: Callable[[int], None]) -> None:
         """Call ``listener`` on the loop with the size of each group."""

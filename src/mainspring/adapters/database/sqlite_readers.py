@@ -42,7 +42,6 @@ class Readers:
         self._resumed.set()
         self._pauses = 0
         self._look_at_s = 0.0
-        self._seen: Any = None  # the version of the data when it was last asked for news
 
     def close(self) -> None:
         """Wait for the scans that run, then close."""
@@ -79,18 +78,6 @@ class Readers:
         except apsw.Error as error:
             raise translated(error) from error
         return made(query, rows)
-
-    def news(self, query: Query[R], values: tuple[Any, ...]) -> list[R] | None:
-        """Return the rows of a query by key, if anybody committed since this was last asked."""
-        try:
-            seen = self._connection.execute("PRAGMA data_version").fetchall()[0][0]
-            if seen == self._seen:
-                return None
-            rows = made(query, fetched(self._connection, query, values, None)).items
-        except apsw.Error as error:
-            raise translated(error) from error
-        self._seen = seen
-        return rows
 
     async def _scan_in_turn(
         self, query: Query[R], values: tuple[Any, ...], bytes_max: int | None

@@ -141,20 +141,6 @@ async def check_a_migration_runs_once(fresh: Opener) -> None:
     assert await database.migrate("conformance/0001", SCRIPT) is False
 
 
-async def check_news_is_of_every_commit(fresh: Opener) -> None:
-    """At once and once, whoever committed; where that can be told."""
-    database = await made(fresh)
-    if not database.sees_commits:
-        assert database.news(NOTE_COUNT, ()) is None
-        return
-    other = database if database.exclusive else await fresh()
-    assert database.news(NOTE_COUNT, ()) == [0]
-    assert database.news(NOTE_COUNT, ()) is None
-    await other.commit([NOTES.insert(Note("n", "text"))])
-    assert database.news(NOTE_COUNT, ()) == [1]
-    assert database.news(NOTE_COUNT, ()) is None
-
-
 async def check_a_migration_that_fails_leaves_nothing(fresh: Opener) -> None:
     """Not the table it made, not the note that it ran."""
     database = await fresh()
