@@ -39,7 +39,8 @@ help:  ## Explain the targets
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 	@echo
-	@echo '  ORDERS=500 shortens the demo, ROUNDS=2 the crash suite; DATABASE=postgresql://... picks'
+	@echo '  ORDERS=500 shortens the demo, ROUNDS=2 the crash suite, whose faults ARGS=--list names and'
+	@echo '  ARGS="--scenario outage" plays one by one; DATABASE=postgresql://... picks'
 	@echo '  the engine of up and demo; ARGS="..." goes to up, test, demo, crash and bench as it is.'
 
 up: $(READY)  ## Start everything in one process on SQLite; stop with Ctrl-C
@@ -49,7 +50,7 @@ test: $(READY)  ## Run the tests on SQLite and a real PostgreSQL
 	$(PYTEST) $(ARGS)
 
 check: lint types  ## All that must hold before a change lands: style, types, layers, docs, tests, crashes
-	$(MAKE) crash ROUNDS=2
+	$(MAKE) crash ROUNDS=2 ARGS='--scenario kill'
 	$(MAKE) test
 
 test-all: $(READY)  ## Every test, those with more servers and more minutes included
@@ -58,7 +59,7 @@ test-all: $(READY)  ## Every test, those with more servers and more minutes incl
 demo: $(READY)  ## Load 69,659 real orders through the public API and check every figure
 	$(RUN) mainspring demo $(if $(ORDERS),--orders $(ORDERS)) $(if $(DATABASE),--database '$(DATABASE)') $(ARGS)
 
-crash: $(READY)  ## kill -9 at random moments on both engines, then look for losses (ROUNDS=50)
+crash: $(READY)  ## Kill, freeze, cut off, fill up and restore it under load, then look for losses (ROUNDS=50)
 	$(RUN) python -m tests.crash --rounds $(ROUNDS) $(ARGS)
 
 bench: $(BENCH)  ## Measure beside PocketBase, Huey and PgQueuer in one run

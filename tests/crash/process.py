@@ -1,10 +1,11 @@
-"""The platform as a process that can be killed, and the receiver that outlives it."""
+"""The platform as a process that can be hurt, and the receiver that outlives it."""
 
 import asyncio
 import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -12,6 +13,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 READY_DEADLINE_S = 30.0
+PAUSE_S = 0.02
 LEDGER = Path(__file__).parent / "ledger.py"
 
 
@@ -23,30 +25,56 @@ def free_port() -> int:
 
 
 class Platform:
-    """``mainspring up`` on one data directory, started and killed over and over."""
+    """``mainspring up`` on one data directory: started, killed, frozen, over and over.
 
-    def __init__(self, directory: Path, database_url: str | None) -> None:
+    Its machine's clock is ``clock_ahead_s`` ahead of this one; ``environ`` is on top of this
+    process's own. ``notes`` is where its log goes and what its jobs did outside, by default beside
+    the directory.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        database_url: str | None,
+        *,
+        clock_ahead_s: float = 0.0,
+        environ: Mapping[str, str] | None = None,
+        notes: Path | None = None,
+    ) -> None:
         self.directory = directory
+        self.notes = notes or directory.parent
+        self.log = self.notes / "platform.log"
+        self.begun = self.notes / "begun"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.starts = 0
-        self._process: asyncio.subprocess.Process | None = None
-        self._environment = {
+        self.clock_ahead_s = clock_ahead_s
+        self.environ = {
             **os.environ,
             "MAINSPRING_HTTP_CLIENT__ALLOW_PRIVATE_ADDRESSES": "true",
             "MAINSPRING_WEBHOOKS__RETRY_AFTER_S": "[0, 0.2, 0.5, 1, 1, 2, 2, 5, 5, 5]",
+            "LEDGER_BEGUN": str(self.begun),
+            **(environ or {}),
         }
         if database_url:
-            self._environment["MAINSPRING_DATABASE__URL"] = database_url
+            self.environ["MAINSPRING_DATABASE__URL"] = database_url
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process of now."""
+        assert self._process is not None
+        return self._process.pid
 
     async def start(self) -> None:
-        """Start and return when it is ready."""
+        """Start, and return when it is on its way."""
         self.starts += 1
-        with (self.directory.parent / "platform.log").open("ab") as log:
+        ahead = ("tests.crash.clock_ahead", str(self.clock_ahead_s)) if self.clock_ahead_s else ()
+        with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "mainspring", "up", str(LEDGER),
+                sys.executable, "-m", *(ahead or ("mainspring",)), "up", str(LEDGER),
                 "--port", str(self.port), "--data-dir", str(self.directory),
-                env=self._environment, stdout=log, stderr=log,
+                env=self.environ, stdout=log, stderr=log,
             )  # fmt: skip
 
     async def ready(self) -> None:
@@ -69,20 +97,42 @@ class Platform:
         self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
 
+    async def died(self) -> int:
+        """Wait until it has ended by itself; return its exit code."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: it lives, holds its connections, and does nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on as if nothing had been."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     async def stop(self) -> int:
         """SIGTERM, and return its exit code."""
-        assert self._process is not None
+        if self._process is None:
+            return 0
         if self._process.returncode is None:
             self._process.terminate()
+            self.thaw()
         return await self._process.wait()
 
     def admin_key(self) -> str:
         """The key that the first start wrote."""
         return (self.directory / "admin.key").read_text().strip()
 
+    def begun_by(self) -> list[tuple[str, int]]:
+        """What its jobs and consumers began, with the process that did, in order."""
+        lines = self.begun.read_text().splitlines() if self.begun.exists() else []
+        return [(task, int(pid)) for task, pid in (line.split("\t") for line in lines)]
+
     def log_tail(self) -> str:
         """What the platform said last."""
-        text = (self.directory.parent / "platform.log").read_text(errors="replace")
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return text[-3_000:]
 
 
@@ -126,6 +176,4 @@ class Receiver:
 
 async def pause() -> None:
     """Let the platform get on for a moment: nothing outside it can be waited on."""
-    future = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(0.02, future.set_result, None)
-    await future
+    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=PAUSE_S)

@@ -33,7 +33,8 @@ class PostgresServer:
     ``durable`` keeps fsync on, for tests that kill it; without it the server is faster and loses
     data only when the machine fails. ``settings`` are server parameters. The default collation is
     the least like code points that the build offers, so that a query which forgot ``COLLATE "C"``
-    is found out.
+    is found out. With ``replica_of`` it is a streaming replica of that server, asynchronous, until
+    it is promoted. Its files lie in ``place``, or where temporary ones do.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class PostgresServer:
         *,
         durable: bool = False,
         settings: Mapping[str, str] | None = None,
+        replica_of: "PostgresServer | None" = None,
+        place: Path | None = None,
     ) -> None:
         self.as_user: dict[str, Any] = {}
-        self.directory = _private_directory("mainspring-pg-")
+        self.directory = _private_directory("mainspring-pg-", place)
         if os.geteuid() == 0:  # PostgreSQL refuses root
             nobody = pwd.getpwnam("nobody")
             self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
@@ -71,7 +74,13 @@ class PostgresServer:
         )
         name, number = self._run("postgres", "--version").split()[1:3]
         self.version = f"{name.strip('()')} {number}"
-        self._initialise()
+        if replica_of is None:
+            self._initialise()
+        else:
+            self._run(
+                "pg_basebackup", "-h", str(replica_of.directory), "-U", "postgres",
+                "-D", f"{self.directory}/data", "-R", "-X", "stream", "-c", "fast",
+            )  # fmt: skip
         self.start()
         STARTED.add(self.version)
 
@@ -86,6 +95,10 @@ class PostgresServer:
     def stop(self) -> None:
         """Shut down as an operator would: connections are cut, data is safe."""
         self._run("pg_ctl", "-D", f"{self.directory}/data", "-w", "-m", "fast", "stop")
+
+    def promote(self) -> None:
+        """Make a replica a server of its own. Returns when it takes writes."""
+        self._run("pg_ctl", "-D", f"{self.directory}/data", "-w", "promote")
 
     def kill(self) -> None:
         """Kill the server and every process of it with SIGKILL. Returns when they are gone."""
@@ -222,14 +235,14 @@ def system_postgres(major: int) -> Path | None:
     return binaries if (binaries / "postgres").exists() else None
 
 
-def _private_directory(prefix: str) -> Path:
+def _private_directory(prefix: str, place: Path | None = None) -> Path:
     """Make a directory (0700) whose path is short enough to hold a Unix socket.
 
-    It is one that the user whom root gives it to can reach.
+    It is one that the user whom root gives it to can reach. With a ``place`` it lies there.
     """
-    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     short = len(os.fsencode(directory)) <= _SOCKET_PATH_MAX_BYTES
-    if short and (os.geteuid() != 0 or _open_to_others(directory.parent)):
+    if place or (short and (os.geteuid() != 0 or _open_to_others(directory.parent))):
         return directory
     directory.rmdir()
     return Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))

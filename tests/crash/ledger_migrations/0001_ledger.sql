@@ -15,3 +15,8 @@ CREATE TABLE ledger_seen (
 CREATE TABLE ledger_stamps (
     account text NOT NULL PRIMARY KEY
 );
+
+-- What the jobs of a scenario did, and its frail consumer: again each once, or the key breaks.
+CREATE TABLE ledger_done (
+    task text NOT NULL PRIMARY KEY
+);

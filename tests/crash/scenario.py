@@ -1,0 +1,44 @@
+"""What a scenario is: a fault, the engines it applies to, and how it is played."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What a scenario is played with: ``rounds`` are for those that have them."""
+
+    engine: str
+    root: Path
+    seed: str
+    rounds: int = 1
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What one scenario found on one engine.
+
+    ``noticed_s`` is how long the fault went on until a caller or a process noticed, ``works_s`` how
+    long calls took to succeed after it was over; None where nobody had to notice anything.
+    ``acknowledged`` writes were made, of which ``lost`` are not there and ``doubled`` are twice.
+    """
+
+    noticed_s: float | None
+    works_s: float | None
+    acknowledged: int
+    remark: str
+    lost: int = 0
+    doubled: int = 0
+
+
+class Skipped(Exception):
+    """A scenario that cannot be played here, and why."""
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """A fault; ``only`` says why where it does not apply to both engines."""
+
+    name: str
+    play: Callable[[Setting], Awaitable[Outcome]]
+    engines: tuple[str, ...] = ("sqlite", "postgres")
+    only: str = ""

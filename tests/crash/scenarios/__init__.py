@@ -1,0 +1,28 @@
+"""The scenarios of the crash suite, a file for each kind of fault."""
+
+from tests.crash.scenario import Scenario
+from tests.crash.scenarios import (
+    failover,
+    frozen,
+    full_disk,
+    kill,
+    outage,
+    poison,
+    restore,
+    two_clocks,
+    two_versions,
+)
+
+_SCENARIOS = (
+    kill.SCENARIO,
+    outage.SCENARIO,
+    two_clocks.SCENARIO,
+    two_versions.SCENARIO,
+    frozen.SCENARIO,
+    poison.SCENARIO,
+    full_disk.SCENARIO,
+    restore.SCENARIO,
+    restore.UNTOLD,
+    failover.SCENARIO,
+)
+ALL: dict[str, Scenario] = {scenario.name: scenario for scenario in _SCENARIOS}

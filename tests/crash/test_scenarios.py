@@ -1,0 +1,34 @@
+"""Every fault of the crash suite, on each engine it applies to; ``make crash`` prints the table."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.report import table
+from tests.crash.scenario import Outcome, Scenario, Setting, Skipped
+from tests.crash.scenarios import ALL
+
+PLAYED = [(scenario, engine) for scenario in ALL.values() for engine in scenario.engines]
+
+
+@pytest.mark.more
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("scenario", "on"), PLAYED, ids=[f"{one.name}-{on}" for one, on in PLAYED])
+async def test_nothing_acknowledged_is_lost_or_doubled(
+    scenario: Scenario, on: str, tmp_path: Path, seed: int
+) -> None:
+    try:
+        outcome = await scenario.play(Setting(on, tmp_path, f"{seed}"))
+    except Skipped as why:
+        pytest.skip(str(why))
+    assert outcome.acknowledged > 0
+    assert outcome.doubled == 0
+
+
+def test_the_table_has_a_line_for_each_that_was_played_or_not() -> None:
+    found = Outcome(noticed_s=0.5, works_s=None, acknowledged=7, lost=1, remark="cut for 3 s")
+    shown = table([("outage", "postgres", found), ("outage", "sqlite", "does not apply")])
+    assert [line.split() for line in shown.splitlines()[1:]] == [
+        ["outage", "postgres", "0.50", "s", "-", "7", "1", "0", "cut", "for", "3", "s"],
+        ["outage", "sqlite", "-", "-", "-", "-", "-", "does", "not", "apply"],
+    ]
