@@ -1,7 +1,7 @@
 """How often: which limit counts a call, and what its caller is told of it."""
 
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -13,7 +13,6 @@ from mainspring.kernel.policy import Rate, RateClass
 from mainspring.ports.database import StartError
 from mainspring.ports.limits import LimitVerdict, RateLimits
 
-Headers = tuple[tuple[bytes, bytes], ...]
 NO_CLASSES: Mapping[str, RateClass] = MappingProxyType({})
 
 
@@ -35,54 +34,60 @@ class LimitSettings(msgspec.Struct, frozen=True):
 
 
 class Refused(RateLimited):
-    """A limit refused the call; ``rate_limit_headers`` tell the caller where it is."""
+    """A limit refused the call; ``limit_lines`` tell the caller where it is."""
 
-    def __init__(self, policy: str, retry_after_s: float, rate_limit_headers: Headers) -> None:
+    def __init__(self, policy: str, retry_after_s: float, limit_lines: bytes) -> None:
         super().__init__(
             f"more calls than the limit {policy!r} allows: wait, and call again",
             retry_after_s=retry_after_s,
             extra={"policy": policy},
         )
         self.policy = policy
-        self.rate_limit_headers = rate_limit_headers
+        self.limit_lines = limit_lines
 
 
 class Policy:
-    """One limit, and the headers that tell of it (draft-ietf-httpapi-ratelimit-headers)."""
+    """One limit, and the header lines that tell of it (draft-ietf-httpapi-ratelimit-headers)."""
 
-    __slots__ = ("_limit", "_policy", "_telling", "_told", "name")
+    __slots__ = ("_limit", "_lines", "_told", "_verdict", "name")
 
     def __init__(self, name: str, rate: str, limits: RateLimits) -> None:
         self.name = name
         parsed = Rate.parse(rate)
         self._limit = limits.limit(name, parsed)
-        self._policy = (
-            b"ratelimit-policy",
-            b'"%b";q=%d;w=%d' % (name.encode(), parsed.count, math.ceil(parsed.window_s)),
+        self._lines = (b'ratelimit-policy: "%b";q=%d;w=%d\r\nratelimit: "%b";r=%%d;t=%%d\r\n') % (
+            name.encode(),
+            parsed.count,
+            math.ceil(parsed.window_s),
+            name.encode(),
         )
-        self._told: LimitVerdict | None = None
-        self._telling: Headers = ()
+        self._verdict: LimitVerdict | None = None
+        self._told = b""
 
-    async def take(self, key: str) -> Headers:
-        """Count one call. Raises Refused, which counts nothing.
+    def take(self, key: str) -> bytes | Coroutine[Any, Any, bytes]:
+        """Count one call, and return the header lines of its answer. Raises Refused.
 
-        Suspends only where the port has to ask somebody.
+        They are here at once, unless the port has to ask somebody; who is refused counts nothing.
         """
         found = self._limit.take(key)
-        verdict = found if isinstance(found, LimitVerdict) else await found
-        if not verdict.counted:
-            raise Refused(self.name, verdict.wait_s, self._headers(verdict))
-        if self._told is not verdict:
-            self._told, self._telling = verdict, self._headers(verdict)
-        return self._telling
+        if isinstance(found, LimitVerdict):
+            return self._judge(found)
+        return self._ask(found)
+
+    async def _ask(self, asking: Awaitable[LimitVerdict]) -> bytes:
+        return self._judge(await asking)
+
+    def _judge(self, verdict: LimitVerdict) -> bytes:
+        if self._verdict is not verdict:
+            told = self._lines % (verdict.left, math.ceil(verdict.wait_s))
+            if not verdict.counted:
+                raise Refused(self.name, verdict.wait_s, told)
+            self._verdict, self._told = verdict, told
+        return self._told
 
     def give_back(self, key: str) -> None:
         """Uncount one call that turned out to belong to another policy."""
         self._limit.give_back(key)
-
-    def _headers(self, verdict: LimitVerdict) -> Headers:
-        told = self.name.encode(), verdict.left, math.ceil(verdict.wait_s)
-        return (self._policy, (b"ratelimit", b'"%b";r=%d;t=%d' % told))
 
 
 class Limits:
@@ -115,13 +120,10 @@ class Limits:
 
     def take(
         self, rate: RateClass, known: CachedIdentity, network: str
-    ) -> Coroutine[Any, Any, Headers]:
-        """Count a call against its policy, as ``Policy.take`` does; ``network`` is its address's.
-
-        No coroutine of its own: it would be one more for every call.
-        """
+    ) -> bytes | Coroutine[Any, Any, bytes]:
+        """Count a call against its policy, as ``Policy.take`` does: ``network``, or who calls."""
         if rate is RateClass.UNLIMITED:
-            return _uncounted()
+            return b""
         if rate is RateClass.LOGIN:
             return self.login.take(network)
         if known.caller.id is None:
@@ -133,5 +135,6 @@ class Limits:
         return policy.take(who)
 
 
-async def _uncounted() -> Headers:
-    return ()
+async def awaited(told: bytes | Awaitable[bytes]) -> bytes:
+    """Return what a limit tells, which may be here already."""
+    return told if isinstance(told, bytes) else await told

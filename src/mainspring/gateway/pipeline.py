@@ -1,13 +1,14 @@
 """Who calls, and how often: what the gateway knows of a call before its operation does."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any
 
 from mainspring.gateway.identify import (
     ANONYMOUS_IDENTITY,
     CachedIdentity,
     Identities,
 )
-from mainspring.gateway.limit import Headers, Limits, Refused
+from mainspring.gateway.limit import Limits, Refused, awaited
 from mainspring.kernel.authority import Authenticator
 from mainspring.kernel.call import Call
 from mainspring.kernel.caller import ADDRESS_ACCOUNT, Caller
@@ -22,24 +23,24 @@ from mainspring.runtime.metrics.telemetry import Metrics
 class Admission:
     """Who was let in: what an interface keeps of it.
 
-    ``network`` is what a limit on its address counts; ``rate_limit_headers`` tell the caller where
-    its limit is.
+    ``network`` is what a limit on its address counts; ``limit_lines`` are headers that tell the
+    caller where its limit is.
     """
 
-    __slots__ = ("_authorization", "_known", "caller", "network", "rate_limit_headers")
+    __slots__ = ("_authorization", "_known", "caller", "limit_lines", "network")
 
     def __init__(
         self,
         known: CachedIdentity,
         authorization: bytes | None,
         network: str,
-        rate_limit_headers: Headers = (),
+        limit_lines: bytes = b"",
     ) -> None:
         self._known = known
         self._authorization = authorization
         self.caller = known.caller  # as far as is known by now
         self.network = network
-        self.rate_limit_headers = rate_limit_headers
+        self.limit_lines = limit_lines
 
     @property
     def account(self) -> str:
@@ -72,27 +73,65 @@ class Gateway:
         self.identities = Identities(authenticator, clock, silence_max_s=silence_max_s)
         self.limits = limits
 
-    async def admit(
+    def admit(
         self, authorization: bytes | None, network: str, rate: RateClass = RateClass.DEFAULT
-    ) -> Admission:
-        """Identify and limit. Raises Unauthenticated or Refused, either with its rate limits."""
+    ) -> Admission | Coroutine[Any, Any, Admission]:
+        """Identify and limit. Raises Unauthenticated or Refused, either with its rate limits.
+
+        At once where the caller is known and its limit is counted here; else it has to be awaited.
+        """
         known = ANONYMOUS_IDENTITY
-        try:
-            if authorization is not None:
-                if self._elsewhere is not None and self._elsewhere.behind:
-                    await self._elsewhere.hear()
+        if authorization is not None:
+            found = None
+            if self._elsewhere is None or not self._elsewhere.behind:
                 found = self.identities.recall(authorization, self._clock.now_ms())
-                if found is None:
-                    known = await self._look_up(authorization, network, rate)
-                else:
-                    self._metrics.auth_hits.add()
-                    known = found
-            told = await self.limits.take(rate, known, network)
+            if found is None:
+                return self._admit_unknown(authorization, network, rate)
+            self._metrics.auth_hits.add()
+            known = found
+        try:
+            told = self.limits.take(rate, known, network)
         except Refused as refused:
-            self._metrics.limited.of(refused.policy).add()
-            _tell(refused, refused.rate_limit_headers)
+            self._note(refused)
+            raise
+        if isinstance(told, bytes):
+            return Admission(known, authorization, network, told)
+        return self._admit_asking(known, authorization, network, told)
+
+    async def _admit_unknown(
+        self, authorization: bytes, network: str, rate: RateClass
+    ) -> Admission:
+        """Admit who is not known yet, or may have been revoked elsewhere just now."""
+        if self._elsewhere is not None and self._elsewhere.behind:
+            await self._elsewhere.hear()
+        try:
+            known = self.identities.recall(authorization, self._clock.now_ms())
+            if known is None:
+                known = await self._look_up(authorization, network, rate)
+            else:
+                self._metrics.auth_hits.add()
+            told = await awaited(self.limits.take(rate, known, network))
+        except Refused as refused:
+            self._note(refused)
             raise
         return Admission(known, authorization, network, told)
+
+    async def _admit_asking(
+        self,
+        known: CachedIdentity,
+        authorization: bytes | None,
+        network: str,
+        asking: Awaitable[bytes],
+    ) -> Admission:
+        try:
+            return Admission(known, authorization, network, await asking)
+        except Refused as refused:
+            self._note(refused)
+            raise
+
+    def _note(self, refused: Refused) -> None:
+        self._metrics.limited.of(refused.policy).add()
+        _tell(refused, refused.limit_lines)
 
     async def _look_up(self, header: bytes, network: str, rate: RateClass) -> CachedIdentity:
         """Look a credential up, on the account of its address until it proves to be good.
@@ -101,7 +140,7 @@ class Gateway:
         not hold counts as none there.
         """
         self._metrics.auth_misses.add()
-        told = await self.limits.anonymous.take(network)
+        told = await awaited(self.limits.anonymous.take(network))
         try:
             known = await self.identities.look_up(header, network)
         except Unauthenticated as failure:
@@ -141,6 +180,8 @@ class Gateway:
             self.identities.forget(subject)
 
 
-def _tell(failure: Failure, rate_limit_headers: Headers) -> None:
+def _tell(failure: Failure, limit_lines: bytes) -> None:
     """Let a failure carry the headers that an answer would have had."""
-    failure.headers.update((name.decode(), text.decode()) for name, text in rate_limit_headers)
+    for line in limit_lines.decode().splitlines():
+        name, _, told = line.partition(": ")
+        failure.headers[name] = told

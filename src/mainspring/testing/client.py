@@ -10,6 +10,7 @@ import httptools
 import msgspec
 from msgspec import UNSET
 
+from mainspring.gateway.pipeline import Admission
 from mainspring.interfaces.http.server import Server
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.errors import Failure
@@ -118,7 +119,9 @@ class Client:
         if not self._system:
             credential = await self.credential()
             header = None if credential is None else f"Bearer {credential}".encode()
-            admission = await app.gateway.admit(header, ADDRESS, operation.rate)
+            admission = app.gateway.admit(header, ADDRESS, operation.rate)
+            if not isinstance(admission, Admission):
+                admission = await admission
             caller, account = admission.caller, admission.account
         invocation = Invocation(
             operation.name,

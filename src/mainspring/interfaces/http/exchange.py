@@ -190,9 +190,7 @@ class Exchange(Request):
 
     def _common(self) -> bytes:
         """The header lines that every answer carries."""
-        lines = b"request-id: %b\r\n" % self.request_id.encode()
-        for header in self.admission.rate_limit_headers:
-            lines += b"%b: %b\r\n" % header
+        lines = b"request-id: %b\r\n%b" % (self.request_id.encode(), self.admission.limit_lines)
         if self.trace is not None:
             lines += b"%b: %b\r\n" % self.trace
         return lines + lines_of(self.extra) if self.extra else lines
@@ -201,13 +199,14 @@ class Exchange(Request):
         """Send the status line and headers. Raises PeerGone when nobody takes it."""
         await self._sent(self.begin(status, headers, self._common()))
 
-    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a whole answer; nothing of the body goes out for one to HEAD."""
-        await self.answer_lines(status, lines_of(headers), body)
+    async def answer(self, status: int, headers: Headers, body: bytes, also: bytes = b"") -> None:
+        """Send a whole answer; nothing of the body goes out for one to HEAD.
 
-    async def answer_lines(self, status: int, lines: bytes, body: bytes) -> None:
-        """Send a whole answer, its headers written already."""
-        lines += self._common()
+        ``also`` are headers that are written already.
+        """
+        if headers:
+            also += lines_of(headers)
+        lines = also + self._common()
         if status not in {204, 304}:
             lines += b"content-length: %d\r\n" % len(body)
         if not self.whole(status, lines, body):

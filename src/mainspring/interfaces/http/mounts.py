@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from mainspring.gateway.pipeline import Gateway
+from mainspring.gateway.pipeline import Admission, Gateway
 from mainspring.interfaces.http.exchange import Exchange
 from mainspring.interfaces.http.request import PeerGone
 from mainspring.kernel.authority import authorise
@@ -57,8 +57,11 @@ class Mounts:
         caller anonymous instead of being refused.
         """
         try:
-            exchange.admission = await self._gateway.admit(exchange.authorization, exchange.network)
-            authorise(mount.scope, exchange.admission.caller)
+            admission = self._gateway.admit(exchange.authorization, exchange.network)
+            if not isinstance(admission, Admission):
+                admission = await admission
+            exchange.admission = admission
+            authorise(mount.scope, admission.caller)
         except Unauthenticated:
             if mount.scope is not None:
                 raise

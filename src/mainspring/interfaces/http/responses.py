@@ -1,6 +1,7 @@
 """How an outcome becomes a JSON response: entity tag, conditions, compression, cache headers."""
 
 import asyncio
+from functools import cache
 
 from mainspring.interfaces.http import security_headers
 from mainspring.interfaces.http.compression import (
@@ -10,14 +11,13 @@ from mainspring.interfaces.http.compression import (
     gzip,
 )  # fmt: skip
 from mainspring.interfaces.http.conditional import not_modified, with_suffix
-from mainspring.interfaces.http.exchange import Exchange, field
+from mainspring.interfaces.http.exchange import Exchange, field, lines_of
 from mainspring.interfaces.http.streams import shrinks
 from mainspring.kernel.errors import RateLimited, Unavailable
 from mainspring.kernel.etag import tag_of
 from mainspring.kernel.invocation import Outcome
 from mainspring.kernel.pool import Pool
 
-JSON = (b"content-type", b"application/json")
 PACKING_MAX = 16  # large bodies being compressed at once; others go as they are
 PACKING_SHARE = 4
 
@@ -36,39 +36,47 @@ async def answer_json(
     is ``secret`` is not compressed. ``packed`` is the body compressed already.
     """
     body, status, etag = outcome.body, outcome.status, outcome.etag
-    method = exchange.method
-    headers: list[tuple[bytes, bytes]] = []
-    if outcome.headers:
-        headers.extend(field(name, text) for name, text in outcome.headers)
-    if outcome.replayed:
-        headers.append((b"idempotency-replayed", b"true"))
+    lines = b"idempotency-replayed: true\r\n" if outcome.replayed else b""
     coded = (
         not secret and len(body) >= SIZE_BYTES_MIN and shrinks(exchange, body, "application/json")
     )
-    if kept is not None and method in {"GET", "HEAD"} and status == 200:
-        headers.extend(kept)
+    headers = [field(name, text) for name, text in outcome.headers] if outcome.headers else ()
+    if kept is not None and status == 200 and exchange.method in {"GET", "HEAD"}:
+        lines += _written(kept)
         if etag is None:
             etag = tag_of(body)
         if_none_match = exchange.headers.get(b"if-none-match")
         if if_none_match is not None and not_modified(if_none_match.decode("latin-1"), etag):
             tag = with_suffix(etag, CODING) if coded else etag
-            headers.append((b"etag", tag.encode("latin-1")))
-            await exchange.answer(304, headers, b"")
+            await exchange.answer(304, headers, b"", lines + _tagged(tag))
             return
     else:
-        headers.append(security_headers.NO_STORE)
+        lines += _NO_STORE
     if coded:
         packed = packed or await _packed(exchange, body)
         if packed is not None:
             body = packed
-            headers.append((b"content-encoding", CODING.encode()))
+            lines += _CODED
             etag = None if etag is None else with_suffix(etag, CODING)
     if etag is not None:
-        headers.append((b"etag", etag.encode("latin-1")))
-    if body:
-        headers.append(JSON)
-    headers.extend(security_headers.API)
-    await exchange.answer(status, headers, body)
+        lines += _tagged(etag)
+    await exchange.answer(status, headers, body, lines + (_API_JSON if body else _API))
+
+
+_API = lines_of(security_headers.API)
+_API_JSON = _API + lines_of([(b"content-type", b"application/json")])
+_NO_STORE = lines_of([security_headers.NO_STORE])
+_CODED = lines_of([(b"content-encoding", CODING.encode())])
+
+
+@cache
+def _written(kept: security_headers.Headers) -> bytes:
+    """Write the headers of a policy, of which there are as many as operations declare."""
+    return lines_of(kept)
+
+
+def _tagged(etag: str) -> bytes:
+    return lines_of([(b"etag", etag.encode("latin-1"))])
 
 
 packing = Pool("compressors", PACKING_MAX, PACKING_SHARE)

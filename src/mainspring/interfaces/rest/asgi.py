@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from mainspring.gateway.pipeline import Gateway
+from mainspring.gateway.pipeline import Admission, Gateway
 from mainspring.interfaces.http import security_headers
 from mainspring.interfaces.http.cors import Cors
 from mainspring.interfaces.http.exchange import Exchange
@@ -149,7 +149,7 @@ class RestApp:
         meter = route = None
         try:
             exchange.read_headers(self._hosts)
-            if self._cors.on or self._hsts or self.proxies:
+            if self._cors.on or self.proxies:
                 self._environs(exchange)
             path = exchange.path
             if b"%" in exchange.target:
@@ -203,7 +203,10 @@ class RestApp:
         return Defect()
 
     def _environs(self, exchange: Exchange) -> None:
-        """Work out address, scheme and origin; the hot path of a plain setup has none of these."""
+        """Work out address, scheme and origin; a plain setup has none of these.
+
+        TLS ends at a proxy, so that only one that is trusted can say it.
+        """
         if self.proxies:
             forwarded = exchange.text(b"forwarded")
             x_forwarded = (
@@ -322,9 +325,10 @@ class RestApp:
 
         Raises Unauthenticated, Refused or Forbidden.
         """
-        exchange.admission = admission = await self.gateway.admit(
-            exchange.authorization, exchange.network, rate
-        )
+        admission = self.gateway.admit(exchange.authorization, exchange.network, rate)
+        if not isinstance(admission, Admission):
+            admission = await admission
+        exchange.admission = admission
         authorise(scope, admission.caller)
 
     def _unary(self, operation: Operation) -> Handle:
