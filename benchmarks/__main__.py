@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import jobs, web
+from benchmarks import jobs, neighbours, web
 from benchmarks.report import Row, save, show
 from benchmarks.servers import EarlierMainspring, Mainspring, PocketBase
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="per workload and round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the large table")
-    parser.add_argument("--only", choices=["web", "jobs", "start"], default=None)
+    parser.add_argument("--only", choices=["web", "jobs", "start", "neighbours"], default=None)
     parser.add_argument(
         "--earlier", type=Path, metavar="CHECKOUT",
         help="compare with Mainspring in another checkout, made ready by make, not with the peers",
@@ -36,6 +36,8 @@ def main() -> None:
         rows += jobs.measure(options.rounds, earlier)
     if options.only in (None, "start"):
         rows += web.starting(make_peer, options.rounds)
+    if options.only == "neighbours":  # these are about ourselves: the peers have none of them
+        rows += neighbours.measure(earlier)
     if earlier is not None:
         rows = [msgspec.structs.replace(row, goal=0.0) for row in rows]
     show(rows)
