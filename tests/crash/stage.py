@@ -216,6 +216,17 @@ class Stage:
 
         await until(f"{of.url} refuses a key that is gone", refused)
 
+    async def signs_nothing(self) -> None:
+        """Wait until the first process refuses to sign what contradicts what its key has signed."""
+
+        async def refused() -> bool:
+            status, answer = await self.tried("/v1/audit/checkpoint", self.first)
+            if status == 200:
+                raise Broken(f"a second tree was signed with the same key: {answer}")
+            return status == 503 and answer["code"] == "checkpoint_refused"
+
+        await until("checkpoints are refused", refused)
+
     async def outgrows(self, seq: int) -> None:
         """Wait until the log is longer than it was."""
 
