@@ -22,7 +22,9 @@ import structlog
 
 from mainspring.cli.instance_file import Announce, Running
 from mainspring.cli.loop import flush_all, loop_factory
+from mainspring.kernel.declaration import Misdeclared
 from mainspring.ports.database import StartError
+from mainspring.settings import SettingsError
 
 START_TIMEOUT_S = 60.0
 RESTART_S = 1.0  # between the death of a process and its successor
@@ -43,6 +45,13 @@ class Seat(NamedTuple):
 
 
 Serve = Callable[[socket.socket, Announce, Seat], None]
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    """Why a process does not start; ``usage`` when it is how it was called or declared."""
+
+    why: str
+    usage: bool = False
 
 
 class _Process:
@@ -77,10 +86,17 @@ class _Process:
         try:
             running = msgspec.json.decode(self.said, type=Running)
         except msgspec.MsgspecError:
-            why = self.said.decode(errors="replace") or "a process ended before it served"
-            raise StartError(why) from None
+            raise self.refusal() from None
         self.serves = True
         return running
+
+    def refusal(self) -> StartError:
+        """Return why it does not serve, as far as it has said."""
+        try:
+            refusal = msgspec.json.decode(self.said, type=_Refusal)
+        except msgspec.MsgspecError:
+            refusal = _Refusal("a process ended before it served")
+        return (SettingsError if refusal.usage else StartError)(refusal.why)
 
     @property
     def late_s(self) -> float:
@@ -188,8 +204,9 @@ class Prefork:
 
             self._serve(self._listener, tell, seat)
             code = 0
-        except StartError as error:
-            os.write(said, str(error).encode())
+        except (StartError, Misdeclared) as error:
+            usage = isinstance(error, SettingsError | Misdeclared)
+            os.write(said, msgspec.json.encode(_Refusal(str(error), usage)))
         except BaseException:  # noqa: BLE001 - logged; the parent sees the exit code
             structlog.get_logger().exception("process_failed")
         finally:
@@ -243,7 +260,8 @@ class Prefork:
                 serving = sum(other.serves for other in self._processes.values())
                 structlog.get_logger().info("process_restarted", processes=serving)
         elif process.heard is not None and time.monotonic() >= process.late_s:
-            process.said = f"it was not up within {START_TIMEOUT_S:g} s".encode()
+            late = _Refusal(f"it was not up within {START_TIMEOUT_S:g} s")
+            process.said = msgspec.json.encode(late)
             process.close()
             os.kill(process.pid, signal.SIGKILL)
 
@@ -259,7 +277,7 @@ class Prefork:
         process = self._processes.pop(pid)
         process.hear()
         restart_s = process.successor_s()
-        why = {} if process.serves else {"error": process.said.decode(errors="replace")}
+        why = {} if process.serves else {"error": str(process.refusal())}
         structlog.get_logger().error(
             "process_died", pid=pid, exit_code=exit_code, restart_s=restart_s, **why
         )

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from mainspring.app import Instance, build, share
+from mainspring.cli import cores
 from mainspring.cli.instance_file import Announce, Running, told
 from mainspring.cli.log_writer import show_dropped
 from mainspring.cli.loop import END_S, leave, serve_loop
@@ -24,7 +25,7 @@ from mainspring.interfaces.http.server_settings import ServerSettings
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError
-from mainspring.settings import PlatformSettings, Settings
+from mainspring.settings import PlatformSettings, Settings, database_url
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -45,7 +46,7 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
                 sys.stdout.flush()
             yield
 
-    workers = settings.of(PlatformSettings).workers
+    workers = _workers(settings)
     if workers == 1:
         serve_loop(_serve(settings, user_app, announce))
         leave(0)
@@ -60,6 +61,16 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
     with bind(server.host, server.port) as listener:
         end_s = 2 * settings.of(PlatformSettings).drain_s + END_S  # of calls, then of jobs
         Prefork(workers, listener, serve, end_s).run(announce)
+
+
+def _workers(settings: Settings) -> int:
+    """Return how many processes there are to be."""
+    workers = settings.of(PlatformSettings).workers
+    if isinstance(workers, int):
+        return workers
+    if database_url(settings).startswith("sqlite:"):
+        return min(cores.usable(), cores.PROCESSES_MAX)
+    return 1  # how many connections the server has room for is not known here
 
 
 async def _serve(

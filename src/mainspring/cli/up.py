@@ -1,4 +1,4 @@
-"""``mainspring up``: starts everything in one process and stays until it is told to stop."""
+"""``mainspring up``: starts everything and stays until it is told to stop."""
 
 from typing import Annotated
 
@@ -29,7 +29,12 @@ def up(
     ] = None,
     data_dir: DataDir = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Processes that serve one address.")
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Processes that serve one address. Default: auto, over SQLite one for each core, "
+            "at most 8.",
+        ),
     ] = None,
     role: Annotated[
         ProcessRole | None,
@@ -55,7 +60,7 @@ def up(
         data_dir=data_dir,
         server__host=host,
         server__port=port,
-        platform__workers=workers,
+        platform__workers=int(workers) if workers and workers.isdecimal() else workers,
         platform__role=role,
     )
     set_up(settings.of(LogSettings))

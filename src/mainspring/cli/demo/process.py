@@ -19,9 +19,13 @@ LOG_NAME = "platform.log"
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This process's environment with only these settings of Mainspring's in it."""
+    """This process's environment with only these settings of Mainspring's in it.
+
+    And a platform of one process, unless they say otherwise.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
-    return {**kept, **{f"MAINSPRING_{name.upper()}": value for name, value in settings.items()}}
+    given = {"platform__workers": "1", **settings}
+    return {**kept, **{f"MAINSPRING_{name.upper()}": value for name, value in given.items()}}
 
 
 @asynccontextmanager
