@@ -27,7 +27,7 @@ from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.job import PLATFORM_QUEUES, QUEUES, require_queue
-from mainspring.kernel.process_role import ProcessRole
+from mainspring.kernel.process_role import ALONE, ProcessRole, Seat
 from mainspring.kernel.service import Service, pattern_covers
 from mainspring.kernel.user_app import App
 from mainspring.ports.blobs import Blobs
@@ -211,10 +211,10 @@ def _ports(
     return {**named, **given}
 
 
-def share(settings: Settings, size: int) -> Callable[[int, bool], Mapping[type, Any]]:
+def share(settings: Settings, size: int) -> Callable[[Seat], Mapping[type, Any]]:
     """Make what processes of one platform share, before they are forked. Raises StartError.
 
-    Each builds its own with what this returns for its number, from 0; one is the first of them.
+    Each builds its own with what this returns for its seat.
     Whatever the settings name is imported here, once for all of them.
     """
     data_dir = Path(settings.of(PlatformSettings).data_dir)
@@ -227,9 +227,10 @@ def share(settings: Settings, size: int) -> Callable[[int, bool], Mapping[type, 
         if hasattr(adapter, "share")
     }
     bulletin = catch_up.share(size)
-    return lambda number, first: {
-        Bulletin: bulletin(number),
-        **{kind: own(number, first) for kind, own in shared.items()},
+    return lambda seat: {
+        Seat: seat,
+        Bulletin: bulletin(seat.number),
+        **{kind: own(seat) for kind, own in shared.items()},
     }
 
 
@@ -270,7 +271,7 @@ class Instance:
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
         self.role = settings.of(PlatformSettings).role
         filled = _ports(ports, settings, self.data_dir, Sources(clock, entropy))
-        bulletin: Bulletin | None = filled.pop(Bulletin, None)
+        seat, bulletin = filled.pop(Seat, ALONE), filled.pop(Bulletin, None)
         if filled[Database].dialect == "sqlite" and self.role is not ProcessRole.ALL:
             raise _one_process(settings)
         _make(self.data_dir)
@@ -298,6 +299,7 @@ class Instance:
             idempotency_required=server.idempotency_required,
             bus=self.bus,
             role=self.role,
+            seat=seat,
             through=through,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)

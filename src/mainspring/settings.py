@@ -88,7 +88,7 @@ Concurrency = Annotated[int, msgspec.Meta(ge=1, le=1_024)]
 
 
 class QueueSettings(msgspec.Struct, frozen=True):
-    """``[queues]``: how many jobs of a queue one process runs at a time; ``own`` are the app's."""
+    """``[queues]``: how many jobs of each run at a time in a crew; ``own`` are those of the app."""
 
     critical: Concurrency = 32
     default: Concurrency = 64

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.adapters.database.sqlite import share
+from mainspring.kernel.process_role import Seat
 from mainspring.ports.database import Database
 from mainspring.testing.conformance.database import CHECKS, Opener
 from tests.conftest import connect
@@ -38,7 +39,7 @@ async def fresh_share(tmp_path: Path) -> AsyncIterator[Opener]:
     shared = share(f"sqlite:{tmp_path / 'mainspring.db'}", 8)
 
     async def fresh() -> Database:
-        database = shared(len(opened), not opened)
+        database = shared(Seat(len(opened), 8, first=not opened))
         await database.open()
         opened.append(database)
         return database

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mainspring.adapters.limits import memory
+from mainspring.kernel.process_role import Seat
 from mainspring.ports.limits import RateLimits
 from mainspring.ports.opening import Sources
 from mainspring.testing.clock import FakeClock, SeededEntropy
@@ -21,4 +22,4 @@ async def test_limits(check: Callable[[RateLimits, PassTime], Awaitable[None]]) 
 async def test_shared_limits(check: Callable[[RateLimits, PassTime], Awaitable[None]]) -> None:
     clock = FakeClock()
     shared = memory.share("memory:", 2, Sources(clock, SeededEntropy(1)))
-    await check(shared(0, True), clock.move)
+    await check(shared(Seat(0, 2, first=True)), clock.move)

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from mainspring.app import Instance, build, sections, share
+from mainspring.kernel.process_role import Seat
 from mainspring.kernel.user_app import App
 from mainspring.settings import Flag, load
 
@@ -59,7 +60,7 @@ async def crew(
     async with AsyncExitStack() as stack:
         members: list[Member] = []
         for number in range(size):
-            instance = await build(loaded, app, ports=own(number, number == 0))
+            instance = await build(loaded, app, ports=own(Seat(number, size, first=number == 0)))
             await instance.start()
             stack.push_async_callback(instance.drain, 1.0)
             admin = (folder / "data" / "admin.key").read_text().strip()

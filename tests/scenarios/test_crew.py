@@ -154,6 +154,36 @@ async def test_a_job_is_taken_by_one_of_them(tmp_path: Path, database_url: str) 
     assert set(runs.values()) == {1}
 
 
+async def test_a_queue_with_one_place_runs_one_job_at_a_time(
+    tmp_path: Path, database_url: str
+) -> None:
+    """Whichever of them it is staged at: the places of a queue are those of all together."""
+    chores, running, most, done = Service("chores", doc="For this test."), 0, 0, 0
+    all_done = asyncio.Event()
+    single = chores.queue("single", concurrency=1)
+
+    @chores.job(queue=single)
+    async def sweep(call: Call, room: int) -> None:
+        nonlocal running, most, done
+        running += 1
+        most = max(most, running)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        running, done = running - 1, done + 1
+        if done == ROUNDS:
+            all_done.set()
+
+    @chores.operation("POST /v1/chores/{room}", scope=None)
+    async def begin(call: Call, room: int) -> None:
+        call.enqueue(sweep, room=room)
+
+    async with crew(tmp_path, database_url, app=App("chores", services=[chores])) as members:
+        begun = [members[n % 2].ask("POST", f"/v1/chores/{n}") for n in range(ROUNDS)]
+        assert {status for status, _ in await asyncio.gather(*begun)} <= {200, 204}
+        await all_done.wait()
+    assert most == 1
+
+
 async def emails(member: Member, path: str, user: str) -> list[str | None]:
     """What events tell of somebody's address, by one member."""
     status, page = await member.ask("GET", path)

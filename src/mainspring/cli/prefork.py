@@ -23,6 +23,7 @@ import structlog
 from mainspring.cli.instance_file import Announce, Running
 from mainspring.cli.loop import flush_all, loop_factory
 from mainspring.kernel.declaration import Misdeclared
+from mainspring.kernel.process_role import Seat
 from mainspring.ports.database import StartError
 from mainspring.settings import SettingsError
 
@@ -32,16 +33,6 @@ RESTART_S_MAX = 30.0  # it doubles for each that did not live so long, as while 
 SAID_BYTES_MAX = 65_536
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
-
-
-class Seat(NamedTuple):
-    """Which of the processes one is, from 0; whoever succeeds it has the same number.
-
-    It is ``first`` when no other has been started before.
-    """
-
-    number: int
-    first: bool = False
 
 
 Serve = Callable[[socket.socket, Announce, Seat], None]
@@ -150,8 +141,8 @@ class Prefork:
         loop_factory()
         gc.freeze()  # a process that looked at what it shares with the others would copy it
         try:
-            running = self._started(self._start_one(Seat(0, first=True)))
-            for process in [self._start_one(Seat(at)) for at in range(1, self._size)]:
+            running = self._started(self._start_one(Seat(0, self._size, first=True)))
+            for process in [self._start_one(Seat(at, self._size)) for at in range(1, self._size)]:
                 self._started(process)
             with announce(msgspec.structs.replace(running, pid=os.getpid())):
                 self._watch()

@@ -19,10 +19,11 @@ from mainspring.cli import cores
 from mainspring.cli.instance_file import Announce, Running, told
 from mainspring.cli.log_writer import show_dropped
 from mainspring.cli.loop import END_S, leave, serve_loop
-from mainspring.cli.prefork import Prefork, Seat
+from mainspring.cli.prefork import Prefork
 from mainspring.interfaces.http.server import bind
 from mainspring.interfaces.http.server_settings import ServerSettings
 from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.process_role import Seat
 from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError
 from mainspring.settings import PlatformSettings, Settings, database_url
@@ -54,8 +55,7 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
     shared = share(settings, workers)
 
     def serve(listener: socket.socket, tell: Announce, seat: Seat) -> None:
-        ports = shared(seat.number, seat.first)
-        serve_loop(_serve(settings, user_app, tell, listener, ports))
+        serve_loop(_serve(settings, user_app, tell, listener, shared(seat)))
 
     server = settings.of(ServerSettings)
     with bind(server.host, server.port) as listener:

@@ -16,7 +16,7 @@ from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.measured import Measures
 from mainspring.kernel.personal_fields import PersonalFields
-from mainspring.kernel.process_role import ProcessRole
+from mainspring.kernel.process_role import ALONE, ProcessRole, Seat
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.resource import make_all
 from mainspring.kernel.service import Service
@@ -79,8 +79,9 @@ class Runtime:
     """Dispatcher, consumer runner, workers, scheduler and sequencer over one open database.
 
     ``resources`` are what handlers reach with ``call.use``: ports and settings by their type. They
-    go before what services provide. ``role`` says what ``start`` sets in motion. ``owner`` stands
-    behind the invoker, whatever calls go through.
+    go before what services provide. ``role`` says what ``start`` sets in motion, and ``seat`` which
+    part of the places of queues is this process's. ``owner`` stands behind the invoker, whatever
+    calls go through.
     """
 
     def __init__(
@@ -99,9 +100,10 @@ class Runtime:
         idempotency_required: bool = False,
         bus: Bus | None = None,
         role: ProcessRole = ProcessRole.ALL,
+        seat: Seat = ALONE,
         through: Through | None = None,
     ) -> None:
-        self.database, self._role = database, role
+        self.database, self._role, self._seat = database, role, seat
         self.clock, self.entropy = clock or SystemClock(), entropy or SystemEntropy()
         self.registry, self.board = Registry(services), Notifier()
         self.ids = IdMaker(self.clock, self.entropy)
@@ -177,8 +179,10 @@ class Runtime:
                 f"{', '.join(sorted(queues))}"
             )
         queues |= concurrency
+        own = {name: self._seat.part_of(places) for name, places in queues.items()}
+        own = {name: places for name, places in own.items() if places}
         return Workers(
-            self.database, self.dispatcher, self.jobs, queues, self.board, time, self.entropy,
+            self.database, self.dispatcher, self.jobs, own, self.board, time, self.entropy,
             self.metrics, self._limit_of,
             OtherVersions(self.database, self.jobs, self.registry.operations),
         )  # fmt: skip

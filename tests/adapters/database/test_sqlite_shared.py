@@ -18,6 +18,7 @@ from mainspring.adapters.database.sqlite import SqliteDatabase, share
 from mainspring.adapters.database.sqlite_shared import Neighbours, SharedFile, Turnstile
 from mainspring.kernel.channel import Channel
 from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.process_role import Seat
 from mainspring.kernel.table import Query
 from mainspring.ports.database import StartError
 from mainspring.testing.conformance.database.fixtures import NOTES, SCRIPT, THINGS, Note, Thing
@@ -151,7 +152,7 @@ def test_a_file_that_is_shared_is_closed_to_others(tmp_path: Path) -> None:
 @pytest.fixture
 async def two(tmp_path: Path) -> AsyncIterator[list[SqliteDatabase]]:
     own = share(f"sqlite:{tmp_path / 'mainspring.db'}", 2)
-    both = [own(number, number == 0) for number in range(2)]
+    both = [own(Seat(number, 2, first=number == 0)) for number in range(2)]
     for each in both:
         await each.open()
     await both[0].migrate("one", SCRIPT)

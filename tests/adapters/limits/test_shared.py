@@ -5,6 +5,7 @@ import os
 from mainspring.adapters.limits import memory
 from mainspring.adapters.limits.shared import SharedLimiter, SharedLimits
 from mainspring.kernel.policy import Rate
+from mainspring.kernel.process_role import Seat
 from mainspring.ports.opening import Sources
 from mainspring.testing.clock import FakeClock, SeededEntropy
 
@@ -14,7 +15,7 @@ CALLS = 2_000
 
 def crew(size: int, keys: int = 65_536) -> list[SharedLimits]:
     own = memory.share(f"memory:{keys}", size, Sources(FakeClock(), SeededEntropy(1)))
-    return [own(number, number == 0) for number in range(size)]
+    return [own(Seat(number, size, first=number == 0)) for number in range(size)]
 
 
 def test_what_one_counts_the_others_count_too() -> None:
@@ -34,7 +35,9 @@ def test_processes_that_count_at_once_pass_the_rate_by_what_is_said_at_most() ->
     read, written = os.pipe()
     for number in range(PROCESSES):
         if os.fork() == 0:
-            meter = own(number, number == 0).limit("default", Rate.parse("1000/h"))
+            meter = own(Seat(number, PROCESSES, first=number == 0)).limit(
+                "default", Rate.parse("1000/h")
+            )
             counted = sum(meter.take("ann").counted for _ in range(CALLS))
             os.write(written, b"%d " % counted)
             os._exit(0)

@@ -18,6 +18,7 @@ from mainspring.adapters.database.sqlite_readers import SCAN_WAIT_S, Readers
 from mainspring.adapters.database.sqlite_shared import PAUSE_SCANS, FileSeat, SharedFile
 from mainspring.adapters.database.sqlite_writer import GROUP_MAX, Body, Writer
 from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.process_role import Seat
 from mainspring.kernel.table import Query, Rows, Write
 from mainspring.ports.database import (
     NO_WAKES,
@@ -43,14 +44,13 @@ def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "SqliteDatabase":
     return SqliteDatabase(path_of(url))
 
 
-def share(url: str, size: int) -> Callable[[int, bool], "SqliteDatabase"]:
+def share(url: str, size: int) -> Callable[[Seat], "SqliteDatabase"]:
     """Let ``size`` processes that are forked from now on have the file of ``open`` together.
 
-    Each asks for its own with its number, from 0, and whether it is the first of them all. Raises
-    StartError.
+    Each asks for its own with its seat. Raises StartError.
     """
     shared = SharedFile(path_of(url), size)
-    return lambda number, first: SqliteDatabase(shared.path, seat=shared.seat(number, first=first))
+    return lambda seat: SqliteDatabase(shared.path, seat=shared.seat(seat))
 
 
 class SqliteDatabase:

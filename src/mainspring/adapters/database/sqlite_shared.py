@@ -18,6 +18,7 @@ from mainspring.adapters import private_file
 from mainspring.adapters.database.sqlite_file import BUSY_MS, File
 from mainspring.kernel.channel import LOCAL, Channel
 from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.process_role import Seat
 from mainspring.ports.database import ALL_WAKES, Wakes
 
 PAUSE_SCANS = Channel("scans:pause")  # has every process hold its scans; no wake of anybody
@@ -149,7 +150,8 @@ class SharedFile:
         self._inboxes = [inbox for inbox, _ in pairs]
         self._ends = [end for _, end in pairs]
 
-    def seat(self, number: int, *, first: bool) -> FileSeat:
-        """Return the part of the process with this number, from 0."""
-        others = [end for at, end in enumerate(self._ends) if at != number]
-        return FileSeat(self._turnstile, Neighbours(self._inboxes[number], others), first)
+    def seat(self, seat: Seat) -> FileSeat:
+        """Return the part of one of the processes."""
+        others = [end for at, end in enumerate(self._ends) if at != seat.number]
+        neighbours = Neighbours(self._inboxes[seat.number], others)
+        return FileSeat(self._turnstile, neighbours, seat.first)

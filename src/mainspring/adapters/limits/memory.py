@@ -11,6 +11,7 @@ from mainspring.adapters.limits.gcra import Gcra
 from mainspring.adapters.limits.shared import SharedLimits, SharedMemory
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.policy import Rate
+from mainspring.kernel.process_role import Seat
 from mainspring.ports.database import StartError
 from mainspring.ports.limits import KEYS_MAX, LimitVerdict
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
@@ -23,12 +24,10 @@ def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "MemoryLimits":
     return MemoryLimits(sources.clock, keys_max=_keys_max(url))
 
 
-def share(
-    url: str, size: int, sources: Sources = SYSTEM_SOURCES
-) -> Callable[[int, bool], SharedLimits]:
+def share(url: str, size: int, sources: Sources = SYSTEM_SOURCES) -> Callable[[Seat], SharedLimits]:
     """Let processes that are forked from now on count together. Raises StartError."""
     keys_max, memory = _keys_max(url), SharedMemory()
-    return lambda number, first: SharedLimits(sources.clock, memory, keys_max=keys_max)
+    return lambda _: SharedLimits(sources.clock, memory, keys_max=keys_max)
 
 
 def _keys_max(url: str) -> int:
