@@ -298,17 +298,14 @@ class KeyLimits:
         self._next_us = next_us
         return PARKED
 
-    def after(self, job: ClaimedJob, *, done: bool) -> tuple[Command, ...]:
-        """Return what belongs into the commit that ends a run.
-
-        A key whose places are too few, and whose job was done, may have one more than it had.
-        """
+    def after(self, job: ClaimedJob) -> tuple[Command, ...]:
+        """Return what belongs into the commit that ends a run."""
         key = job.limit_key
         if key is None or (
             key not in self._crowded and self._limit_of(job.name).at_most == NO_LIMIT.at_most
         ):
             return ()
-        return (_LET_NEXT_GO(limit_key=key, limit=1 + (done and key in self._crowded)),)
+        return (_LET_NEXT_GO(limit_key=key, limit=1),)
 
     async def release(self, now_ms: int, places_of: PlacesOf) -> float:
         """Let jobs go whose key has room by now; return in how many seconds to look again."""

@@ -382,7 +382,7 @@ class Workers:
         attempt. That holds where nobody knows whether it was committed too, for a claim ends once.
         Raises LeaseLost, and Unavailable when the database stays away.
         """
-        following = self._limits.after(job, done=outcome.sql is FINISH_JOB.sql)
+        following = self._limits.after(job)
         if following:
             wakes = (*wakes, channel.room(job.queue))
         also = (outcome.expect(1, LeaseLost), *following)
