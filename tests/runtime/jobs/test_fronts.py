@@ -14,8 +14,15 @@ from mainspring.kernel.ids import first_id_at
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
-from mainspring.runtime.database_clock import DatabaseClock
-from mainspring.runtime.jobs.fronts import SLACK_MS, WHOLE_SHARE, Front, QueueFront, TimeFront
+from mainspring.runtime.jobs import fronts
+from mainspring.runtime.jobs.fronts import (
+    APART_S_MAX,
+    SLACK_MS,
+    WHOLE_SHARE,
+    Front,
+    QueueFront,
+    TimeFront,
+)
 from mainspring.runtime.jobs.workers import CLAIM_MAX
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tables import CLAIM_JOBS, ClaimedJob
@@ -28,26 +35,14 @@ CLAIM = {
     "queue": "bulk", "names": '["links.rescan"]', "mark": "none", "worker": "w",
     "lease_until_ms": 0,
 }  # fmt: skip
-LOOK_S = 0.05  # each look takes as long
-
-
-class SlowLooks(DatabaseClock):
-    """Its steady clock goes on whenever it is read, so each look seems to have taken long."""
-
-    steady_s = 0.0
-
-    def monotonic_s(self) -> float:
-        self.steady_s += LOOK_S
-        return self.steady_s
 
 
 @pytest.fixture
-async def rationed(
-    database: Database, tmp_path: Path, clock: FakeClock, services: list[Service]
-) -> Runtime:
+def rationed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """A runtime whose looks from the beginning are rare."""
-    slow = {DatabaseClock: SlowLooks(clock)}
-    return await bare_runtime(database, tmp_path, services, clock=clock, resources=slow)
+    monkeypatch.setattr(fronts, "NOTHING_S", 0.0)
+    monkeypatch.setattr(fronts, "WHOLE_SHARE", 100)
+    return runtime
 
 
 def job(number: int, priority: int = 0, at_ms: int = 0) -> ClaimedJob:
@@ -75,7 +70,12 @@ def test_looks_from_the_beginning_take_a_tenth_of_the_time() -> None:
     assert front.wait_s(5.0) == 0.125
     now_s += 0.25
     assert front.wait_s(5.0) == 0.0
-    assert front.begin()[0]
+    look = front.begin()
+    assert look[0]
+    now_s += 3_600  # frozen meanwhile: it took nothing like that
+    front.end(look)
+    front.end(front.begin())
+    assert front.wait_s(60.0) == APART_S_MAX
 
 
 def test_a_queue_goes_on_after_what_it_took_but_not_past_what_may_still_commit() -> None:

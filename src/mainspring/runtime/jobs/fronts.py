@@ -19,10 +19,14 @@ from mainspring.runtime.tables import ClaimedJob
 WHOLE_SHARE = 10  # a look from the beginning is so many times as long ago as it took
 SLACK_MS = 2_000  # what commits so late, or by a clock so slow, is still found in its place
 NOTHING_S = 0.001  # looks as short as this one are never rationed
+APART_S_MAX = 10.0  # one that took minutes was that of a process that was frozen meanwhile
 
 
 class Front:
-    """When to look from the very beginning; ``steady_s`` is a clock that no one sets."""
+    """When to look from the very beginning; ``steady_s`` is a clock that no one sets.
+
+    It goes by the real time that a look takes, also where a test holds the time of all else.
+    """
 
     __slots__ = ("_again_s", "_steady_s", "_whole")
 
@@ -42,7 +46,8 @@ class Front:
         if self._whole:
             now_s = self._steady_s()
             took_s = now_s - started_s
-            self._again_s = now_s + (took_s * (WHOLE_SHARE - 1) if took_s > NOTHING_S else 0)
+            apart_s = min(took_s * (WHOLE_SHARE - 1), APART_S_MAX)
+            self._again_s = now_s + (apart_s if took_s > NOTHING_S else 0)
 
     def wait_s(self, else_s: float) -> float:
         """In how many seconds to look again, of ``else_s`` at most, after one that found nothing.

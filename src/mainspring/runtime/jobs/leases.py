@@ -30,7 +30,7 @@ class Leases:
     def __init__(self, database: Database, clock: DatabaseClock) -> None:
         self._database = database
         self._clock = clock
-        self._front = TimeFront(clock.monotonic_s)
+        self._front = TimeFront()
         self._looked_ms: int | None = None
         self._from_ms = 0  # nothing is taken back before
 

@@ -129,8 +129,8 @@ class Workers:
         self._limits = KeyLimits(database, limit_of)
         self._windows = Windows()
         self._others = others
-        self._fronts = {queue: QueueFront(clock.monotonic_s) for queue in concurrency}
-        self._scheduled = TimeFront(clock.monotonic_s)
+        self._fronts = {queue: QueueFront() for queue in concurrency}
+        self._scheduled = TimeFront()
         self.leases = Leases(database, clock)
         self._supervisor = Supervisor()
         self._listeners: list[AttemptListener] = []
