@@ -94,7 +94,9 @@ PLATFORM_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "cors": CorsSettings,
     "retention": RetentionSettings,
 }
-SILENCE_MAX_S = 1.0  # without word from other processes for longer, no identity is remembered
+# How long at most a credential is taken for good in other processes after it was revoked, where
+# they are told of it: what they remember is used only while all until then was heard.
+SILENCE_MAX_S = 1.0
 
 
 def services_of(user_app: App | None) -> list[Service]:
@@ -357,8 +359,9 @@ class Instance:
         return Tail(
             self.runtime.reader,
             self._heard,
+            self.runtime.clock,
             waits=self.runtime.sequencer.waits,
-            alive=lambda: self.gateway.identities.heard(),
+            complete=lambda until_s: self.gateway.identities.heard(until_s),
             lost=self._forget_all,
         )
 

@@ -215,7 +215,9 @@ async def test_silence_of_the_revocation_feed_bypasses_memory() -> None:
     clock.move(1.1)
     assert identities.recall(HEADER, clock.now_ms()) is None
     assert not identities.holds(remembered, clock.now_ms())
-    identities.heard()
+    identities.heard(clock.monotonic_s() - 1.1)
+    assert identities.recall(HEADER, clock.now_ms()) is None  # that is no news
+    identities.heard(clock.monotonic_s() - 0.9)
     assert identities.recall(HEADER, clock.now_ms()) is remembered
 
 

@@ -55,8 +55,8 @@ class Identities:
     """A bounded memory of credentials, by a hash of what was verified, however it was spelled.
 
     It is bounded in bytes, and one caller has a share of it: who brings more credentials than that
-    pushes out its own. ``silence_max_s`` is for revocations that other processes announce: when
-    ``heard`` was not called for longer, nothing is recalled from memory.
+    pushes out its own. ``silence_max_s`` is for revocations that other processes announce: nothing
+    is recalled from memory unless all that was committed up to so long ago was ``heard``.
     """
 
     __slots__ = (
@@ -174,9 +174,9 @@ class Identities:
         for lookup in self._lookups.values():
             lookup.forgotten.add("*")
 
-    def heard(self) -> None:
-        """Note that the feed of revocations is up to date now."""
-        self._heard_s = self._clock.monotonic_s()
+    def heard(self, until_s: float) -> None:
+        """Note that every revocation was heard that was committed before a moment of the clock."""
+        self._heard_s = max(self._heard_s, until_s)
 
     def _drop(self, key: bytes, known: CachedIdentity) -> None:
         known.dropped = True

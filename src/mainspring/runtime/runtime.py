@@ -144,7 +144,7 @@ class Runtime:
         )  # fmt: skip
         time = self._database_clock()
         self.workers = self._workers(concurrency or {}, time)
-        watch(metrics, database, queues=self.workers.stats, consumer_lags=self.consumer_runner.lags)
+        watch(metrics, database, queues=self.workers.stats, consumer_lags=self._lags)
         self.resources[JobAdmin] = StoredJobs(self.registry, self.workers)
         declared = [each for s in self.registry.services.values() for each in s.resources]
         self._provided = make_all(declared, self.resources)
@@ -223,6 +223,16 @@ class Runtime:
         published = [why for publisher in self.publishers for why in publisher.failing()]
         return [*self.workers.failing(), *self.consumer_runner.failing(), *self.scheduler.failing(),
                 *self.sequencer.failing(), *self.measures.failing(), *published]  # fmt: skip
+
+    async def _lags(self) -> dict[str, int]:
+        """Return what consumers have yet to take, and what they cannot take before it is published.
+
+        The latter under the name of who publishes it.
+        """
+        lags = await self.consumer_runner.lags()
+        for publisher in self.publishers:
+            lags |= await publisher.lags()
+        return lags
 
     async def migrate(self) -> int:
         """Bring the database to the schema of the services; return how many scripts ran."""

@@ -423,7 +423,7 @@ class Platform:
         Where the platform runs by itself it may be at it, in a transaction that is not through yet.
         """
         sequencer = self.app.runtime.sequencer
-        while await sequencer.waits() is not None:
+        while (await sequencer.waits()).oldest is not None:
             await sequencer.sequence()
 
     # What there is to see

@@ -2,13 +2,15 @@
 
 import asyncio
 import random
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import msgspec
 import pytest
 
+from mainspring.app import SILENCE_MAX_S
 from mainspring.kernel.call import Caller
+from mainspring.kernel.clock import SystemClock
 from mainspring.kernel.errors import Invalid, NotFound, PositionGone
 from mainspring.kernel.event_log import LogName
 from mainspring.kernel.page import PAGE_BYTES_MAX
@@ -165,7 +167,7 @@ async def test_an_open_stream_ends_when_the_log_falls_back_behind_it(platform):
     reader = Following(platform, after="4")
     assert await reader.seqs(2) == [4, 5]
     waiting = asyncio.create_task(reader.next())
-    await platform.database.commit([LOSE_AFTER(seq=2)], frozenset({"sequenced"}))
+    await platform.database.commit([LOSE_AFTER(seq=2)], frozenset({"events", "sequenced"}))
     with pytest.raises(PositionGone) as gone:
         await waiting
     assert gone.value.extra == {"position": await platform.at(2)}
@@ -211,70 +213,111 @@ async def test_an_open_stream_ends_when_the_log_went_back_and_has_grown_past_it(
         await reader.next()
 
 
-async def test_a_tail_does_not_take_a_log_that_stands_still_for_one_without_news(platform):
-    """What a process committed without numbering it, nobody hears of: nobody is to feel sure."""
-    if platform.database.dialect != "postgres":
-        pytest.skip("on SQLite an event has its place from its commit on")
-    await platform.write(2)
-    words = asyncio.Queue()
+@asynccontextmanager
+async def tail_of(platform, heard, words):
+    """A tail that says what it does: asks what waits, is complete up to a moment, lost its log."""
 
     async def waits():
         words.put_nowait("asked")
         return await platform.runtime.sequencer.waits()
 
+    def complete(until_s):
+        words.put_nowait(until_s)
+
     tail = Tail(
-        platform.runtime.reader, lambda *_: None, waits, partial(words.put_nowait, "alive"), list
+        platform.runtime.reader,
+        heard,
+        SystemClock(),
+        waits,
+        complete,
+        partial(words.put_nowait, "lost"),
     )
     await tail.start()
-
-    async def said(count):
-        async with asyncio.timeout(PATIENCE_S):
-            return [await words.get() for _ in range(count)]
-
     try:
-        assert await said(4) == ["asked", "alive"] * 2
-        await platform.runtime.sequencer.stop()
-        await platform.emit_unplaced(Burnt("note_1"))
-        while (await said(1), await said(1)) == (["asked"], ["alive"]):
-            pass
-        assert await said(3) == ["asked"] * 3
-        await platform.runtime.sequencer.sequence()
-        while await said(1) == ["asked"]:
-            pass
-        assert await said(4) == ["asked", "alive"] * 2
+        yield tail
     finally:
         await tail.stop()
+
+
+async def said(words, count):
+    async with asyncio.timeout(PATIENCE_S):
+        return [await words.get() for _ in range(count)]
+
+
+async def test_a_tail_is_complete_up_to_a_moment_before_it_asked(platform):
+    words, heard = asyncio.Queue(), []
+    await platform.write(2)
+    began_s = SystemClock().monotonic_s()
+    async with tail_of(platform, lambda kind, subject: heard.append(subject), words):
+        _, first_s, _, second_s = await said(words, 4)
+        assert began_s < first_s < second_s < SystemClock().monotonic_s()
+        for number in range(4):
+            await platform.emit(Burnt(f"note_{number}"))
+            committed_s = SystemClock().monotonic_s()
+            while (word := (await said(words, 1))[0]) == "asked" or word < committed_s:
+                pass
+            assert heard[-1] == f"note_{number}"
+
+
+async def test_a_tail_does_not_take_a_log_that_stands_still_for_one_without_news(platform):
+    """What a process committed without numbering it, nobody hears of: nobody is to feel sure."""
+    if platform.database.dialect != "postgres":
+        pytest.skip("on SQLite an event has its place from its commit on")
+    words = asyncio.Queue()
+    await platform.write(2)
+    async with tail_of(platform, lambda *_: None, words):
+        assert [type(word) for word in await said(words, 4)] == [str, float] * 2
+        await platform.runtime.sequencer.stop()
+        await platform.emit_unplaced(Burnt("note_1"))
+        committed_s = SystemClock().monotonic_s()
+        seen = []
+        while seen[-3:] != ["asked"] * 3:
+            seen += await said(words, 1)
+            await platform.emit_unplaced(Burnt("note_2"))  # others come, which changes nothing
+        assert all(word < committed_s for word in seen if word != "asked")
+        await platform.runtime.sequencer.sequence()
+        while (word := (await said(words, 1))[0]) == "asked" or word < committed_s:
+            pass
+
+
+async def test_a_tail_that_always_finds_something_waiting_is_complete_all_the_same(platform):
+    """Under load an event that was committed just now waits at every look."""
+    if platform.database.dialect != "postgres":
+        pytest.skip("on SQLite an event has its place from its commit on")
+    words = asyncio.Queue()
+    await platform.runtime.sequencer.stop()
+
+    async def waits():
+        await platform.runtime.sequencer.sequence()
+        await platform.emit_unplaced(Burnt("note_1"))
+        words.put_nowait("asked")
+        return await platform.runtime.sequencer.waits()
+
+    tail = Tail(
+        platform.runtime.reader, lambda *_: None, SystemClock(), waits, words.put_nowait, list
+    )
+    await tail.start()
+    try:
+        moments = [word for word in await said(words, 12) if word != "asked"]
+    finally:
+        await tail.stop()
+    assert len(moments) >= 4
+    assert SystemClock().monotonic_s() - moments[-1] < SILENCE_MAX_S
 
 
 async def test_a_tail_starts_over_when_its_last_event_is_gone(platform):
     await platform.write(5)
-    heard, looks = [], asyncio.Queue()
-    tail = Tail(
-        platform.runtime.reader,
-        lambda kind, subject: heard.append(subject),
-        platform.runtime.sequencer.waits,
-        lambda: looks.put_nowait("alive"),
-        lambda: looks.put_nowait("lost"),
-    )
-    await tail.start()
-
-    async def until(word):
-        async with asyncio.timeout(PATIENCE_S):
-            while await looks.get() != word:
-                pass
-
-    try:
-        await until("alive")
+    heard, words = [], asyncio.Queue()
+    async with tail_of(platform, lambda kind, subject: heard.append(subject), words):
+        assert [type(word) for word in await said(words, 2)] == [str, float]
         assert heard == []
         await platform.database.commit([LOSE_AFTER(seq=3)], frozenset({"sequenced"}))
-        await until("lost")
+        while await said(words, 1) != ["lost"]:
+            pass
         platform.count = 3
         await platform.emit(Burnt("note_9"))
-        async with asyncio.timeout(PATIENCE_S):
-            while heard != ["note_9"]:
-                await until("alive")
-    finally:
-        await tail.stop()
+        while heard != ["note_9"]:
+            await said(words, 1)
 
 
 async def test_a_page_reads_a_bounded_part_and_still_misses_nothing(platform):

@@ -21,23 +21,39 @@ from mainspring.runtime.events.reader import SharedReader
 from mainspring.runtime.supervisor import Supervisor
 
 PUBLISH_TIMEOUT_S = 60.0  # of one batch: then the loop begins again, and says that it fails
+PUBLISH_SLOW_S = 5.0  # a batch that is not published for longer is told, however often it is tried
 
 
 class Publisher:
     """One loop; of several processes one publishes, and the others stand by."""
 
-    __slots__ = ("_bus", "_cursors", "_follower", "_name", "_supervisor")
+    __slots__ = ("_bus", "_cursors", "_follower", "_log", "_name", "_supervisor", "_trying_since_s")
 
     def __init__(self, log: SharedReader, bus: Bus, cursors: Cursors) -> None:
+        self._log = log.bus
         self._bus = bus
         self._cursors = cursors
         self._name = publisher_of(bus.source)
         self._follower = Follower(cursors, self._name, log.window(PARTITION), self._publish)
         self._supervisor = Supervisor()
+        self._trying_since_s: float | None = None  # to publish the batch that is next
 
     def failing(self) -> list[str]:
-        """Name the loop if it fails, and why."""
-        return self._supervisor.failing()
+        """Name the loop if it fails, and why; also where the bus just does not answer."""
+        failing = self._supervisor.failing()
+        since_s = self._trying_since_s
+        if failing or since_s is None:
+            return failing
+        waited_s = asyncio.get_running_loop().time() - since_s
+        if waited_s <= PUBLISH_SLOW_S:
+            return []
+        return [f"{self._name}: the bus has not taken a batch of events for {waited_s:.0f} s"]
+
+    async def lags(self) -> dict[str, int]:
+        """Return how many events of the log are not published yet, under its name."""
+        positions = await self._cursors.positions(self._name, SOURCE)
+        end = (await self._log.ends())[PARTITION]
+        return {self._name: max(0, end - positions.get(PARTITION, end))}
 
     async def prepare(self) -> None:
         """Make its cursor: the whole log is published."""
@@ -57,6 +73,9 @@ class Publisher:
         await self._supervisor.stop()
 
     async def _publish(self, cursor: ClaimedCursor, events: Sequence[BusEvent]) -> None:
+        if self._trying_since_s is None:
+            self._trying_since_s = asyncio.get_running_loop().time()
         async with asyncio.timeout(PUBLISH_TIMEOUT_S):
             await self._bus.publish(events)
+        self._trying_since_s = None
         await self._cursors.move(cursor, events[-1].offset)

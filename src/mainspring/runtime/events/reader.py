@@ -29,14 +29,13 @@ _OFFSET = attrgetter("offset")
 class Window:
     """The newest events of one partition, from ``begin`` (exclusive) to ``end``.
 
-    ``looks`` counts the reads that came to the end of the partition. ``losses`` counts how often
-    what was read last was not there any more: the log fell back, and whatever was concluded from
-    it may be wrong.
+    ``losses`` counts how often what was read last was not there any more: the log fell back, and
+    whatever was concluded from it may be wrong.
     """
 
     __slots__ = (
         "_behind", "_bytes", "_events", "_jump", "_last", "_listening", "_reading", "_woken",
-        "begin", "bus", "end", "looks", "losses", "partition",
+        "begin", "bus", "end", "losses", "partition",
     )  # fmt: skip
 
     def __init__(self, bus: Bus, partition: int) -> None:
@@ -52,7 +51,6 @@ class Window:
         self._reading: asyncio.Task[None] | None = None
         self.begin = 0
         self.end = 0
-        self.looks = 0
         self.losses = 0
 
     @property
@@ -109,8 +107,6 @@ class Window:
                 read += len(rows.items)
             if rows.more:
                 self._woken.set()
-            else:
-                self.looks += 1
         except BaseException:
             self._woken.set()
             raise

@@ -54,20 +54,30 @@ PLACE = Statement(
 )
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """The oldest event that is committed and has no place yet, and the newest that is committed.
+
+    Both by their ordinals, as one snapshot shows them.
+    """
+
+    oldest: int | None
+    newest: int
+
+
 # What PLACE would place first. Asked often and by every process, so it looks no further back than
 # ``WAITS_ORDINALS``, however long a transaction holds back what is settled.
 WAITS = Query(
     "runtime.event_waits",
     f"""
-    SELECT ordinal FROM events
+    SELECT (SELECT ordinal FROM events
     WHERE ordinal > GREATEST(
             COALESCE((SELECT settled FROM event_places ORDER BY seq DESC LIMIT 1), 0),
             COALESCE((SELECT MAX(ordinal) FROM event_places), 0) - {WAITS_ORDINALS}
         )
         AND (SELECT seq FROM event_places WHERE ordinal = events.ordinal) IS NULL
-    ORDER BY ordinal LIMIT 1
+    ORDER BY ordinal LIMIT 1), COALESCE((SELECT MAX(ordinal) FROM events), 0)
     """,
-    int,
+    Waiting,
 )
 
 
@@ -144,15 +154,15 @@ class Sequencer:
             self._settle(placed)
         return len(placed)
 
-    async def waits(self) -> int | None:
-        """Return an event that is committed and has no place yet, by its ordinal; the oldest known.
+    async def waits(self) -> Waiting:
+        """Return what waits for its place, as far as is known; nothing ever does on SQLite.
 
-        While it is the same one, the log tells nothing of what was committed since. Never one on
-        SQLite.
+        What was committed before this was asked has ordinals up to the newest. Once the oldest that
+        waits is a later one, all of that has its place.
         """
         if self._database.dialect != "postgres":
-            return None
-        return next(iter(await self._database.read(WAITS, ())), None)
+            return Waiting(None, 0)
+        return (await self._database.read(WAITS, ()))[0]
 
     def _settle(self, placed: Sequence[tuple[int, int, int, str]]) -> None:
         """Conclude from a batch how far everything has its place, for the next one to start at."""
