@@ -97,9 +97,9 @@ async def compare_log(settings: Settings) -> str:
     platform = await build(settings)
     await platform.database.open()
     try:
-        await platform.keyring.open(create=False)
         if not await platform.database.applied():
             return "nothing signed yet"
+        await platform.open_keyring()
         log, keyring = platform.runtime.event_log, platform.keyring
         signed = await require_unchanged(log, keyring, settings.of(AuditSettings).origin)
     finally:
