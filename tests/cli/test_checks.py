@@ -8,13 +8,19 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import asyncpg
 import msgspec
 import pytest
 
+from mainspring.adapters.database.postgres import LANES, SCANNERS, WRITERS, PostgresDatabase
+from mainspring.adapters.database.postgres_pool import PostgresTarget
+from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.cli import checks
 from mainspring.cli.checks import Check, Verdict
 from mainspring.cli.instance_file import Running, told
 from mainspring.kernel.process_role import ProcessRole
+from mainspring.runtime.health import PROCESS_CONNECTIONS
+from mainspring.testing.servers import PostgresServer
 
 
 def test_this_machine_runs_it(tmp_path: Path) -> None:
@@ -119,3 +125,23 @@ def test_a_role_is_told_and_must_fit_the_database() -> None:
     assert refused.verdict is Verdict.FAIL
     assert refused.found == "serve: takes calls; SQLite has one process that does everything"
     assert "[platform] role" in refused.advice
+
+
+async def test_it_says_how_many_processes_a_server_has_room_for(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    url = postgres_server.create_database()
+    database = PostgresDatabase(url)
+    pools = LANES + WRITERS + SCANNERS + PostgresTarget(url).pool_size
+    assert pools + 2 == PROCESS_CONNECTIONS  # one that tells of wakes, and one that hears them
+    check = await checks.check_connections(database)
+    assert check.verdict is Verdict.OK
+    assert check.found.endswith("of 97 taken; a process opens up to 20, so 4 fit")
+    others = [await asyncpg.connect(url) for _ in range(80)]
+    check = await checks.check_connections(PostgresDatabase(url))
+    for other in others:
+        await other.close()
+    assert check.verdict is Verdict.WARN
+    assert check.found.endswith("so 4 fit; not one more does now")
+    check = await checks.check_connections(SqliteDatabase(tmp_path / "a.db"))
+    assert check == Check("connections", Verdict.OK, "none: a file has no server")

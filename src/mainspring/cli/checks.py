@@ -28,7 +28,7 @@ from mainspring.kernel.sweep import HowMany
 from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
 from mainspring.ports.listeners import described
-from mainspring.runtime.health import TRY_TO_WRITE
+from mainspring.runtime.health import PROCESS_CONNECTIONS, SERVER_ROOM, TRY_TO_WRITE
 from mainspring.runtime.retention import COUNTED_MAX, DAY_MS, kept
 from mainspring.services.audit.api import CheckpointRefused
 from mainspring.services.audit.checkpoints import ADVICE
@@ -190,6 +190,30 @@ async def check_database(database: Database) -> Check:
     except (StartError, Unavailable) as error:
         found = str(error)
     return Check("database", Verdict.FAIL, found, "check [database] url: mainspring config")
+
+
+async def check_connections(database: Database) -> Check:
+    """The database server has room for one more process, and for how many in all."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await database.open()
+            try:
+                (room,) = await database.read(SERVER_ROOM, ())
+            finally:
+                await database.close()
+    except (TimeoutError, StartError, Failure) as error:
+        return Check("connections", Verdict.WARN, f"not counted: {described(error)}")
+    if not room.most:
+        return Check("connections", Verdict.OK, "none: a file has no server")
+    fit = room.most // PROCESS_CONNECTIONS
+    found = (
+        f"{room.taken} of {room.most} taken; a process opens up to {PROCESS_CONNECTIONS}, so "
+        f"{fit} {'fits' if fit == 1 else 'fit'}"
+    )
+    if room.most - room.taken >= PROCESS_CONNECTIONS:
+        return Check("connections", Verdict.OK, found)
+    advice = "raise the server's max_connections, or lower ?pool=N in [database] url"
+    return Check("connections", Verdict.WARN, f"{found}; not one more does now", advice)
 
 
 async def check_kept(database: Database, services: Sequence[Service]) -> Check:

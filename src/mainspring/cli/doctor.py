@@ -50,6 +50,7 @@ def doctor(
         found.append(checks.check_running(running.url))
     if not url.startswith("sqlite:") or (file.is_file() and running is None):
         found.append(asyncio.run(checks.check_database(open_database(url))))
+        found.append(asyncio.run(checks.check_connections(open_database(url))))
         found.append(asyncio.run(checks.check_kept(open_database(url), services_of(user_app))))
         if (folder / "keyring.json").is_file():
             found.append(asyncio.run(checks.check_audit_log(compare_log(settings))))

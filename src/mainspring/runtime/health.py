@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import msgspec
+
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.table import Query, Statement
@@ -25,6 +27,27 @@ TRY_TO_WRITE = Statement(
     "runtime.try_to_write", "CREATE TABLE mainspring_tries_to_write (one bigint)"
 )
 _READ = Query("runtime.read_probe", "SELECT at_ms FROM probe WHERE name = 'ready'", int)
+
+
+PROCESS_CONNECTIONS = 20  # that a process opens to a database server at most, unless told otherwise
+
+
+class ServerRoom(msgspec.Struct, frozen=True):
+    """How many connections a database server takes, and how many it has; 0 where there is none."""
+
+    most: int
+    taken: int
+
+
+SERVER_ROOM = Query(
+    "runtime.server_room",
+    "SELECT 0, 0",
+    ServerRoom,
+    postgres="SELECT CAST(current_setting('max_connections') AS bigint) "
+    "- CAST(current_setting('superuser_reserved_connections') AS bigint), "
+    "(SELECT count(*) FROM pg_stat_activity "
+    "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())",
+)
 
 
 class Health:
