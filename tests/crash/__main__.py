@@ -37,7 +37,7 @@ def main() -> int:
             if engine not in scenario.engines:
                 found.append((name, engine, f"does not apply: {scenario.only}"))
                 continue
-            outcome = _played(scenario, engine, options.seed, options.rounds)
+            outcome = _played(scenario, engine, options.seed, options.rounds, options.workers)
             failed += outcome is None
             found.append((name, engine, outcome or "BROKEN"))
     passed = sum(isinstance(outcome, Outcome) for _, _, outcome in found)
@@ -57,6 +57,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="say which scenarios there are")
     parser.add_argument("--rounds", type=int, default=50, help="of kill -9")
     parser.add_argument("--engine", choices=[*ENGINES, "both"], default="both")
+    parser.add_argument("--workers", type=int, default=1, help="processes of each platform")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     return parser.parse_args()
 
@@ -67,12 +68,14 @@ def _told(scenario: Scenario) -> str:
     return doc.splitlines()[0]
 
 
-def _played(scenario: Scenario, engine: str, seed: int, rounds: int) -> Outcome | str | None:
+def _played(
+    scenario: Scenario, engine: str, seed: int, rounds: int, workers: int
+) -> Outcome | str | None:
     """Play one; return why it was left out, or None when it is broken, which is told."""
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mainspring-crash-") as folder:
         root = Path(folder)
-        setting = Setting(engine, root, f"{seed}", rounds)
+        setting = Setting(engine, root, f"{seed}", rounds, workers)
         try:
             outcome = asyncio.run(scenario.play(setting))
         except Skipped as why:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import random
+import select
 import signal
 import socket
 import sys
@@ -11,6 +13,8 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 from standardwebhooks import Webhook
+
+from tests.cli.test_up import children
 
 READY_DEADLINE_S = 30.0
 PAUSE_S = 0.02
@@ -28,8 +32,8 @@ class Platform:
     """``mainspring up`` on one data directory: started, killed, frozen, over and over.
 
     Its machine's clock is ``clock_ahead_s`` ahead of this one; ``environ`` is on top of this
-    process's own. ``notes`` is where its log goes and what its jobs did outside, by default beside
-    the directory.
+    process's own. Of several ``workers`` each can be hurt, as well as their parent.
+    ``notes`` is where its log goes and what its jobs did outside, by default beside the directory.
     """
 
     def __init__(
@@ -40,8 +44,10 @@ class Platform:
         clock_ahead_s: float = 0.0,
         environ: Mapping[str, str] | None = None,
         notes: Path | None = None,
+        workers: int = 1,
     ) -> None:
         self.directory = directory
+        self.workers = workers
         self.notes = notes or directory.parent
         self.log = self.notes / "platform.log"
         self.begun = self.notes / "begun"
@@ -74,6 +80,7 @@ class Platform:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", *(ahead or ("mainspring",)), "up", str(LEDGER),
                 "--port", str(self.port), "--data-dir", str(self.directory),
+                "--workers", str(self.workers),
                 env=self.environ, stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -92,10 +99,21 @@ class Platform:
                     await pause()
 
     async def kill(self) -> None:
-        """SIGKILL, now."""
+        """SIGKILL, now; its workers end by themselves when they hear of it."""
         assert self._process is not None
+        open_ends = [os.pidfd_open(worker) for worker in children(self.pid)]
         self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
+        for end in open_ends:
+            await asyncio.to_thread(select.select, [end], [], [])
+            os.close(end)
+
+    def kill_worker(self, choose: random.Random) -> bool:
+        """SIGKILL one of its workers, now. Returns whether there was one."""
+        workers = sorted(children(self.pid))
+        if workers:
+            os.kill(choose.choice(workers), signal.SIGKILL)
+        return bool(workers)
 
     async def died(self) -> int:
         """Wait until it has ended by itself; return its exit code."""

@@ -7,12 +7,16 @@ import msgspec
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What a scenario is played with: ``rounds`` are for those that have them."""
+    """What a scenario is played with: ``rounds`` are for those that have them.
+
+    Each platform has so many ``workers``.
+    """
 
     engine: str
     root: Path
     seed: str
     rounds: int = 1
+    workers: int = 1
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,7 +96,12 @@ class Stage:
         if self.platforms:
             self.share_keyring(directory)
         platform = Platform(
-            directory, self._url, clock_ahead_s=clock_ahead_s, environ=environ, notes=folder
+            directory,
+            self._url,
+            clock_ahead_s=clock_ahead_s,
+            environ=environ,
+            notes=folder,
+            workers=self.setting.workers,
         )
         self.platforms.append(platform)
         await platform.start()

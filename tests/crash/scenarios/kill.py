@@ -1,4 +1,4 @@
-"""kill -9 at random moments under load, one to three times a round, at times the server with it."""
+"""kill -9 at random moments under load, one to three times a round: it, a worker, or the server."""
 
 import asyncio
 import random
@@ -10,6 +10,7 @@ from tests.crash.stage import Stage, wait_s
 KILLS_MAX = 3
 LOAD_S = 1.0
 TAIL_S = 0.2
+WORKER = 0.7  # how often it is a worker alone, of a platform that has several
 
 
 async def play(setting: Setting) -> Outcome:
@@ -29,8 +30,8 @@ async def play(setting: Setting) -> Outcome:
                 flush=True,
             )
     return Outcome(
-        noticed_s=max(noticed),
-        works_s=max(worked),
+        noticed_s=max(noticed, default=None),
+        works_s=max(worked, default=None),
         acknowledged=stage.truth.calls,
         doubled=len(stage.truth.doubled),
         remark=f"{setting.rounds} rounds, {stage.first.starts - 1} kills, the longest of each",
@@ -46,6 +47,11 @@ async def _round(stage: Stage, number: int, noticed: list[float], worked: list[f
             moment_s = choose.uniform(0.02, LOAD_S)
             await wait_s(moment_s)
             killed_s = time.monotonic()
+            if platform.workers > 1 and choose.random() < WORKER and platform.kill_worker(choose):
+                said.append(
+                    f"{moment_s:.2f}s worker"
+                )  # the others serve on, and it has a successor
+                continue
             await platform.kill()
             said.append(f"{moment_s:.2f}s")
             if stage.engine == "postgres" and choose.random() < 0.25:
