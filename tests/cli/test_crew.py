@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.cli.cores import PROCESSES_MAX, usable
+from mainspring.cli.demo.process import environment, run
 from mainspring.testing.servers import PostgresServer, embedded_postgres
 from tests.cli.test_shutdown import CLIENTS, Asker
 from tests.cli.test_up import DEADLINE_S, Up, children, up
+
+PRIVATE_BYTES_MAX = 25 << 20  # of a process that has just begun to serve
 
 
 async def said(running: Up, *messages: str) -> list[dict[str, object]]:
@@ -109,3 +113,47 @@ async def test_a_signal_to_all_of_them_is_one_signal(
         await asyncio.gather(*asking)
         assert await running.ended() == 0
         assert children(running.process.pid) == []
+
+
+async def test_by_default_there_is_one_for_each_core_over_sqlite(tmp_path: Path) -> None:
+    cores = min(usable(), PROCESSES_MAX)
+    async with up(tmp_path, platform__workers="auto") as running:
+        await running.announced()
+        assert len(children(running.process.pid)) == (cores if cores > 1 else 0)
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ended() == 0
+
+
+async def test_a_crew_has_its_file_alone_and_each_member_takes_little_memory(
+    tmp_path: Path,
+) -> None:
+    """Until the last of its processes has ended, also where the parent was killed."""
+    async with up(tmp_path, "--workers", "3") as running:
+        await running.announced()
+        crew = children(running.process.pid)
+        assert len(crew) == 3
+        assert {await running.get("/readyz") for _ in range(30)} == {200}
+        for member in crew:
+            assert private_bytes(member) <= PRIVATE_BYTES_MAX
+        second = "up", "--port", "0"
+        code, said = await run(*second, environ=environment(), folder=tmp_path)
+        assert (code, "another process uses" in said) == (3, True), said
+        os.kill(crew[0], signal.SIGSTOP)  # it will not have heard of its parent's end
+        open_ends = [os.pidfd_open(member) for member in crew]
+        running.process.kill()
+        await ended(*open_ends[1:])
+        code, said = await run(*second, environ=environment(), folder=tmp_path)
+        assert (code, "another process uses" in said) == (3, True), said
+        os.kill(crew[0], signal.SIGCONT)
+        await ended(open_ends[0])
+    async with up(tmp_path) as running:
+        await running.announced()
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ended() == 0
+
+
+def private_bytes(pid: int) -> int:
+    """Return how much memory a process shares with no other."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("Private_")]
+    return sum(kilobytes) << 10
