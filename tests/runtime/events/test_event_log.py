@@ -1,9 +1,11 @@
 """Reading the log by its order."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
+from mainspring.kernel.errors import PositionGone
 from mainspring.kernel.event_log import SCANNED_BYTES_MAX, scan
 from mainspring.runtime.events.event_log import StoredLog
 from mainspring.runtime.events.log_bus import LogBus
@@ -12,6 +14,7 @@ from mainspring.runtime.events.sequencer import Sequencer
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier
 from mainspring.runtime.tables import EVENTS, EventRow
+from tests.tampering import LOSE_AFTER
 
 
 class Log:
@@ -21,9 +24,9 @@ class Log:
         self.database = database
         self.stored = StoredLog(database, SharedReader(LogBus(database, Notifier())))
 
-    async def append(self, count, body="{}"):
+    async def append(self, count, body="{}", name=""):
         rows = [
-            EventRow(f"evt_{i:09}", "main", "tests.thing.happened", "x", 0, b"", body)
+            EventRow(f"evt_{name}{i:09}", "main", "tests.thing.happened", "x", 0, b"", body)
             for i in range(count)
         ]
         await self.database.commit([EVENTS.insert(row) for row in rows])
@@ -79,6 +82,26 @@ async def test_who_wants_nothing_of_a_long_log_lets_others_run(log, how):
     await asyncio.gather(reading, return_exceptions=True)
     assert met == list(range(1, 3_001))
     assert turns > 10
+
+
+async def test_who_is_far_behind_notices_too_that_the_log_went_back(log):
+    """It reads for itself, and nobody has looked at the end of the log since."""
+    await log.append(2_000)
+    met = []
+
+    def wanted(event):
+        met.append(event.id)
+        return True
+
+    async with aclosing(log.stored.follow(0, wanted)) as following:
+        await anext(following)
+        assert len(met) < 1_000
+        await log.database.commit([LOSE_AFTER(seq=50)])
+        await log.append(2_100, name="other_")
+        with pytest.raises(PositionGone, match="fell back"):
+            async for _ in following:
+                pass
+    assert not [name for name in met if "other" in name]
 
 
 async def test_a_scan_is_bounded_in_bytes_of_what_it_passes_by(log):

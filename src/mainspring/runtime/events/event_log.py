@@ -97,9 +97,12 @@ class StoredLog:
                 raise await self.positions.fell_back()
             return rows
 
+        last: BusEvent | None = None
         with window.listen() as signal:
             while True:
                 signal.clear()
+                if last is not None and offset < window.begin:  # it reads for itself
+                    await self.positions.require_there(last)
                 found = await scan(
                     after,
                     offset,
@@ -109,7 +112,7 @@ class StoredLog:
                 )
                 if found.entries:
                     yield found.entries
-                offset = found.position
+                offset, last = found.position, found.last or last
                 if offset > window.end:  # it has not read that far yet, or the log fell back
                     await self.positions.require_held(offset)
                 if found.at_end and not await wait(signal, FOLLOW_POLL_S):

@@ -103,6 +103,11 @@ class Positions:
         if offset and offset > await self._end():
             raise await self._gone(f"the log ends before {offset}: it was restored to earlier")
 
+    async def require_there(self, event: Placed) -> None:
+        """Raise PositionGone when an event that was read is not in its place any more."""
+        if await self._event_at(event.offset) != event.id:
+            raise await self.fell_back()
+
     async def fell_back(self) -> PositionGone:
         """Make the failure of who was following the log when it fell back."""
         return await self._gone("the log fell back to an earlier state while it was followed")
