@@ -13,56 +13,62 @@ NEXT = {"LEDGER_VERSION": "next"}
 
 async def play(setting: Setting) -> Outcome:
     """Leave the old version alone with the jobs of the next: it buries none, and says why."""
-    side_by_side = setting.engine == "postgres"
     async with Stage(setting) as stage:
         new = await stage.add(environ=NEXT)
-        await stage.done("POST", "/v1/queues/bulk:pause", of=new)
-        tasks = await _next_jobs(stage, new, "paused")
-        if side_by_side:
-            old = await stage.add()
+        async with stage.loaded():
+            await stage.done("POST", "/v1/queues/bulk:pause", of=new)
+            tasks = await _next_jobs(stage, new, "paused")
+            if setting.engine == "postgres":
+                old = await stage.add()
+                tasks |= await _side_by_side(stage, new, old, tasks)
+                await new.stop()
+            else:
+                await new.stop()
+                old = await _started_as(new, {})
+            resumed_s = time.monotonic()
             await stage.done("POST", "/v1/queues/bulk:resume", of=old)
-            # Both claim: whatever the old one takes, the new one has to get.
-            await stage.all_done(tasks, old)
-            await stage.done("POST", "/v1/queues/bulk:pause", of=old)
-            tasks |= await _next_jobs(stage, new, "alone")
-            await new.stop()
-        else:
-            await new.stop()
-            old = new
-            old.environ.pop("LEDGER_VERSION")
-            await old.start()
-            await old.ready()
-        resumed_s = time.monotonic()
-        await stage.done("POST", "/v1/queues/bulk:resume", of=old)
-        for number in range(JOBS):  # what every version knows is not held up behind them
-            tasks.add(f"hold-{number}")
-            await stage.enqueue("hold", of=old, task=f"hold-{number}", for_s=0.0)
-        await until("the jobs wait aside", lambda: _aside(stage, old))
-        noticed_s = time.monotonic() - resumed_s
-        if side_by_side:
-            again = new
-        else:
-            await old.stop()
-            again = old
-        again.environ.update(NEXT)
-        started_s = time.monotonic()
-        await again.start()
-        await again.ready()
-        await stage.all_done(tasks, again)
-        works_s = time.monotonic() - started_s
+            for number in range(JOBS):  # what every version knows is not held up behind them
+                tasks.add(f"hold-{number}")
+                await stage.enqueue("hold", of=old, task=f"hold-{number}", for_s=0.0)
+            await until("the jobs wait aside", lambda: _aside(stage, old))
+            noticed_s = time.monotonic() - resumed_s
+            if setting.engine == "sqlite":
+                await old.stop()
+            started_s = time.monotonic()
+            await _started_as(new, NEXT)
+            await stage.all_done(tasks, new)
+            works_s = time.monotonic() - started_s
         doubled = stage.begun_once(tasks)
         if doubled:
             raise Broken(f"{doubled} jobs of one attempt were begun again")
-        async with stage.loaded():
-            pass
-        await stage.check(of=again)
+        counted = await stage.check(of=new)
     return Outcome(
         noticed_s=noticed_s,
         works_s=works_s,
-        acknowledged=len(tasks),
+        acknowledged=counted["calls"] + len(tasks),
         remark=f"{2 * JOBS} jobs of the next version alone with the one before: waited aside, none "
         "dead, done once it was back",
     )
+
+
+async def _side_by_side(stage: Stage, new: Platform, old: Platform, tasks: set[str]) -> set[str]:
+    """Let both versions claim: whatever the old one takes, the new one has to get.
+
+    Returns the jobs that were enqueued for afterwards.
+    """
+    await stage.done("POST", "/v1/queues/bulk:resume", of=old)
+    await stage.all_done(tasks, old)
+    await stage.done("POST", "/v1/queues/bulk:pause", of=old)
+    return await _next_jobs(stage, new, "alone")
+
+
+async def _started_as(platform: Platform, version: dict[str, str]) -> Platform:
+    """Start a process again as another version."""
+    platform.environ.pop("LEDGER_VERSION", None)
+    platform.environ.update(version)
+    await platform.start()
+    await platform.ready()
+    return platform
 
 
 async def _next_jobs(stage: Stage, new: Platform, name: str) -> set[str]:
