@@ -35,10 +35,13 @@ class Front:
         self._again_s = 0.0
         self._whole = True  # whether the last look was one from the beginning
 
-    def begin(self) -> tuple[bool, float]:
-        """Return whether to look from the beginning now, and the moment, for ``end``."""
+    def begin(self, *, whole: bool = False) -> tuple[bool, float]:
+        """Return whether to look from the beginning now, and the moment, for ``end``.
+
+        It is whenever that is due, or asked for with ``whole``.
+        """
         started_s = self._steady_s()
-        return started_s >= self._again_s, started_s
+        return whole or started_s >= self._again_s, started_s
 
     def end(self, look: tuple[bool, float]) -> None:
         """Note that a look has ended."""

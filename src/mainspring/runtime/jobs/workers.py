@@ -187,7 +187,7 @@ class Workers:
                 await slots.acquire()
                 slots.release()
                 free = self._concurrency[queue] - self.stats[queue].running
-                jobs = await self.claim(queue, min(free, CLAIM_MAX), self._places)
+                jobs = await self.claim(queue, min(free, CLAIM_MAX), self._places, whole=False)
                 for job in jobs:
                     await slots.acquire()
                     self.run_in_background(queue, job, slots)
@@ -199,11 +199,12 @@ class Workers:
         return Places(self._concurrency[queue] - self.stats[queue].running, held, self._windows)
 
     async def claim(
-        self, queue: str, limit: int, places_of: PlacesOf = endless
+        self, queue: str, limit: int, places_of: PlacesOf = endless, *, whole: bool = True
     ) -> list[ClaimedJob]:
         """Lease up to ``limit`` ready jobs of a queue: the most urgent, and the oldest of these.
 
-        Only those that this process knows, and of one key no more than it may have places.
+        Only those that this process knows, and of one key no more than it may have places. Who
+        comes again anyway need not see the ``whole`` queue each time (see ``fronts``).
         """
         # What another version of the program enqueued waits for a process that knows it.
         names = msgspec.json.encode(list(self._jobs)).decode()
@@ -214,7 +215,7 @@ class Workers:
 
         async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
             nonlocal jobs, kept, now_ms
-            look = front.begin()
+            look = front.begin(whole=whole)
             now_ms = self._clock.now_ms()  # each claim has a full lease, however many came before
             claim = CLAIM_JOBS(
                 queue=queue,
