@@ -113,6 +113,9 @@ async def test_a_signal_to_all_of_them_is_one_signal(
         await asyncio.gather(*asking)
         assert await running.ended() == 0
         assert children(running.process.pid) == []
+        assert running.process.stderr is not None
+        lines = [json.loads(line) for line in (await running.process.stderr.read()).splitlines()]
+        assert {line["process"] for line in lines if line["message"] == "stopped"} == {0, 1}
 
 
 async def test_by_default_there_is_one_for_each_core_over_sqlite(tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ class Prefork:
                 os.close(end)
             for sibling in self._processes.values():
                 sibling.close()
+            structlog.contextvars.bind_contextvars(process=seat.number)  # in each line of its log
             threading.Thread(target=self._outlive, name="parent-watch", daemon=True).start()
 
             @contextlib.contextmanager
