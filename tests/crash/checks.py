@@ -10,7 +10,7 @@ import aiohttp
 from tests.crash.load import Truth
 from tests.crash.process import Platform, Receiver, pause
 
-SETTLE_S = 60.0
+SETTLE_S = 120.0
 
 
 class Broken(Exception):
