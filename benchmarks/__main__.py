@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import jobs, neighbours, web
+from benchmarks import jobs, neighbours, stages, web
 from benchmarks.report import Row, save, show
 from benchmarks.servers import EarlierMainspring, Mainspring, PocketBase
 
@@ -17,12 +17,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="per workload and round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the large table")
-    parser.add_argument("--only", choices=["web", "jobs", "start", "neighbours"], default=None)
+    parser.add_argument(
+        "--only", choices=["web", "jobs", "start", "neighbours", "stages"], default=None
+    )
     parser.add_argument(
         "--earlier", type=Path, metavar="CHECKOUT",
         help="compare with Mainspring in another checkout, made ready by make, not with the peers",
     )  # fmt: skip
+    parser.add_argument("--keep", action="store_true", help="keep the figures of the stages")
     options = parser.parse_args()
+    if options.only in (None, "stages"):
+        found = stages.measure()
+        stages.show(found)
+        if options.keep:
+            print(f"written to {stages.keep(found)}")
+        if options.only == "stages":
+            return
     earlier: Path | None = options.earlier and options.earlier.resolve()
     make_peer: web.MakePeer = PocketBase
     if earlier is not None:
