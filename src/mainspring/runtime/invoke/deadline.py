@@ -1,6 +1,7 @@
 """A time limit that costs nothing for a call that never waits, and never cuts off a commit."""
 
 import asyncio
+import math
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
@@ -17,26 +18,34 @@ class TimeLimit:
     that nothing was committed.
     """
 
-    __slots__ = ("_committing", "_end", "_passed", "seconds")
+    __slots__ = ("_committing", "_end", "_passed", "_until_s", "seconds")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._passed = self._committing = False
-        self._end: Callable[[], None] | None = None  # cancels the work, once it has waited
+        self._committing = self._passed = False
+        self._until_s = math.inf  # on the loop's clock, once the work has waited
+        self._end: Callable[[], None] | None = None  # cancels the work, once it can be
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine; when it takes longer, cancel it and raise DeadlineExceeded.
 
-        The first step runs before any timer is set; most reads end with it.
+        No timer is set before it waits for something that can be called back: most reads wait for
+        nothing, and most writes for their commit.
         """
         try:
             waits_for = work.send(None)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
         loop = asyncio.get_running_loop()
+        self._until_s = loop.time() + self.seconds
+        if self._committing:
+            ended, found = await self._committed(work, waits_for)
+            if ended:
+                return found  # type: ignore[no-any-return]
+            waits_for = found
         limit = asyncio.timeout(None)
         self._end = lambda: limit.reschedule(loop.time())
-        timer = loop.call_later(self.seconds, self._pass)
+        timer = loop.call_at(self._until_s, self._pass)
         try:
             async with limit:
                 return await _rest(work, waits_for)
@@ -46,6 +55,26 @@ class TimeLimit:
             raise self._exceeded() from None
         finally:
             timer.cancel()
+
+    @types.coroutine
+    def _committed(
+        self, work: Coroutine[Any, Any, T], waits_for: Any
+    ) -> Generator[Any, Any, tuple[bool, Any]]:
+        """Drive a coroutine while it commits.
+
+        Return whether it has ended, with its result, or with what it waits for now.
+        """
+        try:
+            while self._committing:
+                try:
+                    sent = yield waits_for
+                except BaseException as error:  # noqa: BLE001 - it is the coroutine's to handle
+                    waits_for = work.throw(error)
+                else:
+                    waits_for = work.send(sent)
+        except StopIteration as done:
+            return True, done.value
+        return False, waits_for
 
     def _pass(self) -> None:
         self._passed = True
@@ -57,7 +86,7 @@ class TimeLimit:
 
         Raises DeadlineExceeded without beginning it when the limit has passed.
         """
-        if self._passed:
+        if self._passed or asyncio.get_running_loop().time() > self._until_s:
             commit.close()
             raise self._exceeded()
         self._committing = True
