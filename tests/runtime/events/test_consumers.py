@@ -35,6 +35,9 @@ LINES = Table("shop_lines", Line, key=("id",))
 PLACES = Query("test.places", "SELECT place FROM shop_lines WHERE batch = :batch ORDER BY id", str)
 ALL = Query("test.lines", f"SELECT {LINES.columns} FROM shop_lines ORDER BY id", LINES)
 INBOX_SIZE = Query("test.inbox", "SELECT COUNT(*) FROM inbox", int)
+LEAVE_CURSORS = Statement(
+    "test.leave_cursors", "UPDATE consumer_cursors SET owner = 'gone', lease_until_ms = 1"
+)
 END_LEASES = Statement("test.end_leases", "UPDATE consumer_cursors SET lease_until_ms = 1")
 
 
@@ -251,6 +254,37 @@ async def test_an_event_that_ends_its_process_is_set_aside_after_three(
     assert told == [("deadly", "3 processes ended while it had this event, perhaps because of it")]
     assert sorted(set(taken)) == ["before", "behind", "last"]
     assert taken.count("behind") == taken.count("last") == 1
+
+
+async def test_who_takes_over_from_the_dead_passes_by_what_it_does_not_take(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One by one is for what may have killed a process, and each costs commits."""
+    steps = Service("steps", doc="Events that the shop's consumers do not take.")
+
+    @steps.event("steps.step.taken", subject="id")
+    class StepTaken(msgspec.Struct, frozen=True):
+        id: str
+
+    platform = await Shop(database, tmp_path, None, 1, steps).open()
+    await platform.pay("first")
+    for number in range(20):
+        call = platform.runtime.dispatcher.call(SYSTEM, request_id="req_1")
+        call.emit(StepTaken(str(number)))
+        await platform.runtime.dispatcher.commit(call)
+    await platform.pay("second")
+    await database.commit([LEAVE_CURSORS()])
+    moved: list[int] = []
+    move = Cursors.move
+
+    async def count(cursors: Cursors, cursor: ClaimedCursor, to: int) -> None:
+        moved.append(to)
+        await move(cursors, cursor, to)
+
+    monkeypatch.setattr(Cursors, "move", count)
+    await platform.runtime.run_due()
+    assert sorted(await platform.places("one")) == ["first", "second"]
+    assert len(moved) <= len(platform.runtime.registry.consumers)  # to the end, each once
 
 
 async def test_a_process_takes_over_where_another_stopped(

@@ -241,17 +241,21 @@ class ConsumerRunner:
         events: Sequence[BusEvent],
         wanted: set[str],
     ) -> None:
-        """Take events one by one; where a process died in one of them, each is counted first."""
+        """Take events one by one; where a process died in one of them, each is counted first.
+
+        Those that it does not take are passed by with the next that it does, or the last.
+        """
         for event in events:
-            if event.id in wanted:
-                wanted.discard(event.id)  # a bus may have it twice
-                if not cursor.abandoned or await self._dares(consumer, cursor, event):
-                    await self._take_one(consumer, cursor, event)
-                else:
-                    await self._put_aside(consumer, cursor, event)
+            if event.id not in wanted:
+                continue
+            wanted.discard(event.id)  # a bus may have it twice
+            if not cursor.abandoned or await self._dares(consumer, cursor, event):
+                await self._take_one(consumer, cursor, event)
             else:
-                await self._cursors.move(cursor, event.offset)
+                await self._put_aside(consumer, cursor, event)
             cursor.position = event.offset
+        if cursor.position < events[-1].offset:
+            await self._cursors.move(cursor, events[-1].offset)
 
     async def _take_one(self, consumer: Consumer, cursor: ClaimedCursor, event: BusEvent) -> None:
         moves = self._moves(consumer, cursor, event.offset, [event])
