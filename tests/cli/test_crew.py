@@ -118,7 +118,7 @@ async def test_a_signal_to_all_of_them_is_one_signal(
         assert {line["process"] for line in lines if line["message"] == "stopped"} == {0, 1}
 
 
-async def test_by_default_there_is_one_for_each_core_over_sqlite(tmp_path: Path) -> None:
+async def test_auto_is_one_for_each_core_over_sqlite(tmp_path: Path) -> None:
     cores = min(usable(), PROCESSES_MAX)
     async with up(tmp_path, platform__workers="auto") as running:
         await running.announced()

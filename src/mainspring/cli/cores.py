@@ -1,4 +1,4 @@
-"""How many processes a platform is by default: one for each core that it may use."""
+"""How many processes ``--workers auto`` are: one for each core that the platform may use."""
 
 import contextlib
 import os

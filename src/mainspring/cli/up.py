@@ -32,8 +32,8 @@ def up(
         str | None,
         typer.Option(
             metavar="N",
-            help="Processes that serve one address. Default: auto, over SQLite one for each core, "
-            "at most 8.",
+            help="Processes that serve one address. Default: 1; auto is one for each core over "
+            "SQLite, at most 8.",
         ),
     ] = None,
     role: Annotated[
