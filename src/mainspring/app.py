@@ -45,6 +45,7 @@ from mainspring.runtime.events import catch_up
 from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
+from mainspring.runtime.health import warn_of_little_room
 from mainspring.runtime.retention import RetentionSettings
 from mainspring.runtime.runtime import Runtime, Through
 from mainspring.services import audit, events, jobs, records, users, webhooks
@@ -386,6 +387,7 @@ class Instance:
         """Open everything, start what moves, and serve. Raises StartError."""
         try:
             await self.open()
+            await warn_of_little_room(self.database)
             await self.runtime.start()
             if self.elsewhere is not None:
                 await self.elsewhere.start()

@@ -7,21 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import asyncpg
 import pytest
 import structlog
 
 from mainspring.adapters import outage
+from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.adapters.outage import Outage
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.errors import Unavailable
 from mainspring.ports.database import Database
-from mainspring.runtime import supervisor
+from mainspring.runtime import health, supervisor
 from mainspring.runtime.events.consumer_runner import STUCK_S
-from mainspring.runtime.health import ASK_EVERY_S, DISK_FREE_BYTES_MIN, Health
+from mainspring.runtime.health import (
+    ASK_EVERY_S,
+    DISK_FREE_BYTES_MIN,
+    PROCESS_CONNECTIONS,
+    Health,
+    warn_of_little_room,
+)
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.testing.clock import FakeClock
+from mainspring.testing.servers import PostgresServer
 from tests.runtime.jobs.test_workers import DEADLINE_S
 from tests.runtime.slow import Called, ThingHappened, slow
 
@@ -166,3 +175,22 @@ async def test_loops_say_nothing_of_a_part_that_is_away(monkeypatch: pytest.Monk
     await loops.stop()
     structlog.reset_defaults()
     assert set(lines) == {"debug loop_restarts"}
+
+
+async def test_a_start_says_that_the_server_has_no_room_for_all_its_connections(
+    postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Log()
+    monkeypatch.setattr(health, "log", told)
+    url = postgres_server.create_database()
+    postgres, sqlite = PostgresDatabase(url), SqliteDatabase(tmp_path / "a.db")
+    others = [await asyncpg.connect(url) for _ in range(80)]
+    for database in (postgres, sqlite):
+        await database.open()
+        await warn_of_little_room(database)
+        await database.close()
+    for other in others:
+        await other.close()
+    (line,) = told.lines
+    assert line[0] == "few_connections_left"
+    assert 0 <= line[1]["left"] < PROCESS_CONNECTIONS

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
 from mainspring.ports.listeners import described
+
+log = structlog.get_logger()
 
 ANSWER_S = 2.0  # how long the database may take to answer
 ASK_EVERY_S = 2.0  # answers are kept so long, so that those who ask often write little
@@ -48,6 +51,19 @@ SERVER_ROOM = Query(
     "(SELECT count(*) FROM pg_stat_activity "
     "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())",
 )
+
+
+async def warn_of_little_room(database: Database) -> None:
+    """Log where a database server has no room for all that this process may open: calls wait."""
+    (room,) = await database.read(SERVER_ROOM, ())
+    left = room.most - room.taken
+    if room.most and left < PROCESS_CONNECTIONS:
+        log.warning(
+            "few_connections_left",
+            left=left, of=room.most, may_open=PROCESS_CONNECTIONS,
+            advice="calls wait for each other where none is left: raise the server's "
+            "max_connections, lower ?pool=N in [database] url, or start fewer processes",
+        )  # fmt: skip
 
 
 class Health:
