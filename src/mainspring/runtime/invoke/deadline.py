@@ -39,7 +39,7 @@ class TimeLimit:
         loop = asyncio.get_running_loop()
         self._until_s = loop.time() + self.seconds
         if self._committing:
-            ended, found = await self._committed(work, waits_for)
+            ended, found = await _driven(work, waits_for, lambda: self._committing)
             if ended:
                 return found  # type: ignore[no-any-return]
             waits_for = found
@@ -55,26 +55,6 @@ class TimeLimit:
             raise self._exceeded() from None
         finally:
             timer.cancel()
-
-    @types.coroutine
-    def _committed(
-        self, work: Coroutine[Any, Any, T], waits_for: Any
-    ) -> Generator[Any, Any, tuple[bool, Any]]:
-        """Drive a coroutine while it commits.
-
-        Return whether it has ended, with its result, or with what it waits for now.
-        """
-        try:
-            while self._committing:
-                try:
-                    sent = yield waits_for
-                except BaseException as error:  # noqa: BLE001 - it is the coroutine's to handle
-                    waits_for = work.throw(error)
-                else:
-                    waits_for = work.send(sent)
-        except StopIteration as done:
-            return True, done.value
-        return False, waits_for
 
     def _pass(self) -> None:
         self._passed = True
@@ -112,13 +92,24 @@ async def waiting_at_most(seconds: float, work: Awaitable[T]) -> T:
         return await _rest(steps, waits_for)
 
 
+async def _rest(work: Coroutine[Any, Any, T] | Generator[Any, Any, T], waits_for: Any) -> T:
+    """Drive a coroutine that was begun already to its end."""
+    _, result = await _driven(work, waits_for, lambda: True)
+    return result  # type: ignore[no-any-return]
+
+
 @types.coroutine
-def _rest(
-    work: Coroutine[Any, Any, T] | Generator[Any, Any, T], waits_for: Any
-) -> Generator[Any, Any, T]:
-    """Drive a coroutine that was begun already, as ``await`` would."""
+def _driven(
+    work: Coroutine[Any, Any, T] | Generator[Any, Any, T],
+    waits_for: Any,
+    goes_on: Callable[[], bool],
+) -> Generator[Any, Any, tuple[bool, Any]]:
+    """Drive a coroutine that was begun already, as ``await`` would, as long as it ``goes_on``.
+
+    Return whether it has ended, with its result, or with what it waits for now.
+    """
     try:
-        while True:
+        while goes_on():
             try:
                 sent = yield waits_for
             except BaseException as error:  # noqa: BLE001 - it is the coroutine's to handle
@@ -126,4 +117,5 @@ def _rest(
             else:
                 waits_for = work.send(sent)
     except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
+        return True, done.value
+    return False, waits_for
