@@ -196,12 +196,13 @@ class Request:
 
         Raises RuntimeError for one that is none.
         """
-        self.status = status
         await self.wire.writable()
         if self.gone:
+            self.status = status
             return
-        lines = [STATUS_LINES[status], self.wire.date_line()]
+        lines = [STATUS_LINES[status]]
         length: int | None = None
+        dated = False
         for name, value in headers:
             if HEADER_NAME.fullmatch(name) is None or NO_HEADER_VALUE.search(value):
                 raise RuntimeError(
@@ -215,7 +216,10 @@ class Request:
             elif name == b"connection":
                 self.closes = self.closes or b"close" in value.lower()
                 continue
+            dated = dated or name == b"date"
             lines.append(b"%b: %b\r\n" % (name, value))
+        if not dated:
+            lines.append(self.wire.date_line())
         if length is not None:
             self._left_bytes = length
         elif self.method != "HEAD" and status not in {204, 304}:
@@ -228,6 +232,7 @@ class Request:
         lines.append(also)
         if self.closes:
             lines.append(CLOSE)
+        self.status = status
         self.started = True
         self.expects_continue = False
         self.wire.transport.write(b"".join(lines) + b"\r\n")

@@ -279,7 +279,7 @@ class RestApp:
         )
 
     async def _fail(self, exchange: Exchange, failure: Failure) -> None:
-        if exchange.status:
+        if exchange.started:
             # The answer has begun: only breaking it off can tell the caller that it is not whole.
             self._log.warning(
                 "answer_broken_off", code=failure.code, path=exchange.route,
