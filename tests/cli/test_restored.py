@@ -20,7 +20,7 @@ from tests.services.log_platform import Written, app
 class Kept:
     """The database of a platform that is not running, to be put back to how it was."""
 
-    def __init__(self, url: str, server: PostgresServer) -> None:
+    def __init__(self, url: str, server: PostgresServer | None) -> None:
         self._url, self._server = url, server
         self._file = Path(url.removeprefix("sqlite://")) if url.startswith("sqlite") else None
         self._name = url.split("?")[0].rsplit("/", 1)[1]
@@ -28,7 +28,7 @@ class Kept:
     def keep(self) -> None:
         if self._file is not None:
             shutil.copy(self._file, self._file.with_suffix(".kept"))
-        else:
+        elif self._server is not None:
             self._server.psql(f"CREATE DATABASE {self._name}_kept TEMPLATE {self._name}")
 
     def put_back(self) -> None:
@@ -36,9 +36,18 @@ class Kept:
             for file in self._file.parent.glob("mainspring.db*"):
                 file.unlink()
             self._file.with_suffix(".kept").rename(self._file)
-        else:
+        elif self._server is not None:
             self._server.drop_database(self._url)
             self._server.psql(f"ALTER DATABASE {self._name}_kept RENAME TO {self._name}")
+
+
+@pytest.fixture
+def kept(engine: str, database_url: str, request: pytest.FixtureRequest) -> Kept:
+    """The database of the test, on the server that has it."""
+    if engine == "sqlite":
+        return Kept(database_url, None)
+    server = "postgres_server" if engine == "postgres" else "oldest_postgres_server"
+    return Kept(database_url, request.getfixturevalue(server))
 
 
 @pytest.fixture
@@ -73,9 +82,8 @@ async def exported(settings: Settings) -> tuple[list[bytes], str]:
 
 
 async def test_a_restored_copy_is_not_signed_until_it_is_said_to_be_one(
-    settings: Settings, database_url: str, postgres_server: PostgresServer
+    settings: Settings, kept: Kept
 ) -> None:
-    kept = Kept(database_url, postgres_server)
     await run_once(settings, "first")
     kept.keep()
     await run_once(settings, "lost")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from typing import Any
 
 import aiohttp
@@ -76,8 +77,7 @@ async def check(
     async with aiohttp.ClientSession(headers=headers) as session:
         reader = Reader(session, platform.url)
         await _rows(reader, truth)
-        events = await reader.events()
-        _log_is_whole(events, truth)
+        events = await _whole_log(reader, truth)
         wanted = {e["id"] for e in events if e["type"].startswith(("ledger.", "records.record."))}
         await _settles("consumer", lambda: reader.ids("/v1/ledger/seen"), wanted)
         await _settles("jobs", lambda: reader.ids("/v1/ledger/stamps"), set(truth.accounts))
@@ -144,6 +144,21 @@ async def _rows(reader: Reader, truth: Truth) -> None:
             raise Broken(f"{account} has {found['balance']}, was given {balance}")
 
 
+async def _whole_log(reader: Reader, truth: Truth) -> list[dict[str, Any]]:
+    """Return the log; on PostgreSQL an event has its place in it a moment after its commit."""
+    until_s = time.monotonic() + SETTLE_S
+    while True:
+        events = await reader.events()
+        try:
+            _log_is_whole(events, truth)
+        except Broken:
+            if time.monotonic() >= until_s:
+                raise
+        else:
+            return events
+        await pause()
+
+
 def _log_is_whole(events: list[dict[str, Any]], truth: Truth) -> None:
     seqs = [event["seq"] for event in events]
     if seqs != list(range(1, len(seqs) + 1)):
@@ -151,7 +166,12 @@ def _log_is_whole(events: list[dict[str, Any]], truth: Truth) -> None:
     created = [e["subject"] for e in events if e["type"] == "records.record.created"]
     opened = [e["subject"] for e in events if e["type"] == "ledger.account.opened"]
     if sorted(created) != sorted(truth.records) or sorted(opened) != sorted(truth.accounts):
-        raise Broken("rows and events disagree")
+        missing = {*truth.records, *truth.accounts} - {*created, *opened}
+        extra = {*created, *opened} - {*truth.records, *truth.accounts}
+        raise Broken(
+            f"rows and events disagree: {len(missing)} without an event {list(missing)[:3]}, "
+            f"{len(extra)} events of nothing acknowledged {list(extra)[:3]}"
+        )
     credited: dict[str, int] = dict.fromkeys(truth.balances, 0)
     for event in events:
         if event["type"] == "ledger.account.credited":
