@@ -1,30 +1,21 @@
 """Every database adapter against the conformance suite that ships with Mainspring."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from mainspring.adapters.database.sqlite import share
 from mainspring.kernel.process_role import Seat
-from mainspring.ports.database import Database
-from mainspring.testing.conformance.database import CHECKS, Opener
+from mainspring.testing.conformance.database import CHECKS, Opener, opener
 from tests.conftest import connect
 
 
 @pytest.fixture
 async def fresh(database_url: str) -> AsyncIterator[Opener]:
-    opened: list[Database] = []
-
-    async def fresh() -> Database:
-        database = connect(database_url)
-        await database.open()
-        opened.append(database)
-        return database
-
-    yield fresh
-    for database in opened:
-        await database.close()
+    async with opener(lambda: connect(database_url)) as fresh:
+        yield fresh
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -35,18 +26,14 @@ async def test_database(check: Callable[[Opener], Awaitable[None]], fresh: Opene
 @pytest.fixture
 async def fresh_share(tmp_path: Path) -> AsyncIterator[Opener]:
     """Each that is opened has a seat of its own at one file, as the processes of a crew have."""
-    opened: list[Database] = []
     shared = share(f"sqlite:{tmp_path / 'mainspring.db'}", 8)
+    numbers = count()
+    async with opener(lambda: shared(_seat(next(numbers)))) as fresh:
+        yield fresh
 
-    async def fresh() -> Database:
-        database = shared(Seat(len(opened), 8, first=not opened))
-        await database.open()
-        opened.append(database)
-        return database
 
-    yield fresh
-    for database in opened:
-        await database.close()
+def _seat(number: int) -> Seat:
+    return Seat(number, 8, first=number == 0)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

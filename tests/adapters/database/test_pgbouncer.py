@@ -7,8 +7,7 @@ import pytest
 
 from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.adapters.database.postgres_pool import PostgresTarget
-from mainspring.ports.database import Database
-from mainspring.testing.conformance.database import CHECKS, Opener
+from mainspring.testing.conformance.database import CHECKS, Opener, opener
 from mainspring.testing.servers import PgBouncer, PostgresServer
 
 # Notifications do not pass a pooler: other processes find their work by polling.
@@ -26,17 +25,8 @@ def pooler(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
 
 @pytest.fixture
 async def fresh(pooler: PgBouncer, postgres_url: str) -> AsyncIterator[Opener]:
-    opened: list[Database] = []
-
-    async def fresh() -> Database:
-        database = PostgresDatabase(pooler.url(postgres_url))
-        await database.open()
-        opened.append(database)
-        return database
-
-    yield fresh
-    for database in opened:
-        await database.close()
+    async with opener(lambda: PostgresDatabase(pooler.url(postgres_url))) as fresh:
+        yield fresh
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """What the checks of databases write to, and how they look at the outcome."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import msgspec
@@ -77,6 +78,24 @@ TAKE = Statement("things.take", "UPDATE things SET size = size - 1 WHERE id = :i
 CLOSE = Statement("notes.close", "UPDATE notes SET state = 'done' WHERE id = :id")
 FORGET = Statement("notes.forget", "DELETE FROM notes WHERE id = :id")
 RENAME = Statement("things.rename", "UPDATE things SET name = :name WHERE id = :id")
+
+
+@asynccontextmanager
+async def opener(make: Callable[[], Database]) -> AsyncIterator[Opener]:
+    """Open what ``make`` returns, and close in the end all that was opened."""
+    opened: list[Database] = []
+
+    async def fresh() -> Database:
+        database = make()
+        await database.open()
+        opened.append(database)
+        return database
+
+    try:
+        yield fresh
+    finally:
+        for database in opened:
+            await database.close()
 
 
 async def made(fresh: Opener, *things: Thing) -> Database:
