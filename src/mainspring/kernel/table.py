@@ -34,11 +34,16 @@ _COLUMN_TYPES: dict[object, ColumnType] = {
 
 
 class Sql:
-    """One SQL text in both engines' positional forms, with the order of its parameters."""
+    """One SQL text in both engines' positional forms, with the order of its parameters.
 
-    __slots__ = ("keys", "name", "order", "postgres", "sqlite")
+    ``many`` is what it says to PostgreSQL for many at once, each parameter an array.
+    """
 
-    def __init__(self, name: str, text: str, postgres: str | None = None) -> None:
+    __slots__ = ("keys", "many", "name", "order", "postgres", "sqlite")
+
+    def __init__(
+        self, name: str, text: str, postgres: str | None = None, many: str | None = None
+    ) -> None:
         self.name = name
         order: list[str] = []
 
@@ -54,6 +59,7 @@ class Sql:
 
         self.sqlite = _PARAMETER.sub(positional("?"), text)
         self.postgres = _PARAMETER.sub(positional("$"), postgres or text)
+        self.many = many and _PARAMETER.sub(positional("$"), many)
         self.order = tuple(order)
         # Which parameters its condition compares with a column: two that are bound alike to them
         # are after the same rows.
@@ -224,12 +230,18 @@ Write = Insert | Update | Delete | Command
 
 
 class Statement:
-    """A named write whose text is the service's own: conditional updates, upserts, sweeps."""
+    """A named write whose text is the service's own: conditional updates, upserts, sweeps.
+
+    ``postgres_many`` does to as many rows as its arrays are long what the other texts do to one,
+    for those that a batch of calls stages by the hundred.
+    """
 
     __slots__ = ("sql",)
 
-    def __init__(self, name: str, sql: str, *, postgres: str | None = None) -> None:
-        self.sql = Sql(name, sql, postgres)
+    def __init__(
+        self, name: str, sql: str, *, postgres: str | None = None, postgres_many: str | None = None
+    ) -> None:
+        self.sql = Sql(name, sql, postgres, postgres_many)
 
     def __call__(self, **params: Any) -> Command:
         """Bind it, to be staged with ``call.write``."""

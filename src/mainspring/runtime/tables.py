@@ -115,8 +115,8 @@ class SubjectKey(msgspec.Struct, frozen=True):
     sealed: bytes
 
 
-_EACH = "SELECT value FROM json_each(:{})"
-_EACH_POSTGRES = "SELECT jsonb_array_elements_text(CAST(:{} AS text)::jsonb) AS value"
+EACH = "SELECT value FROM json_each(:{})"
+EACH_POSTGRES = "SELECT jsonb_array_elements_text(CAST(:{} AS text)::jsonb) AS value"
 
 
 class EngineTexts(TypedDict):
@@ -133,9 +133,9 @@ def both_engines(text: str, *, listed: str = "") -> EngineTexts:
     chosen, and passes by those that others have locked.
     """
     return EngineTexts(
-        sql=text.format(each=_EACH.format(listed), lock=""),
+        sql=text.format(each=EACH.format(listed), lock=""),
         postgres=text.format(
-            each=_EACH_POSTGRES.format(listed),
+            each=EACH_POSTGRES.format(listed),
             lock="FOR UPDATE SKIP LOCKED",
         ),
     )
@@ -236,7 +236,7 @@ CLAIM_JOBS = Statement(
     "runtime.claim_jobs",
     _CLAIM.format(
         found=_CLAIMABLE.format(
-            known=f"IN ({_EACH.format('names')})",
+            known=f"IN ({EACH.format('names')})",
             front=":after IS NOT NULL ORDER BY priority DESC, id",
             lock="",
         )
@@ -246,7 +246,7 @@ CLAIM_JOBS = Statement(
         found=f"SELECT found.id FROM generate_series(0, {PRIORITY_MAX}) AS front(number) "
         "CROSS JOIN LATERAL ("
         + _CLAIMABLE.format(
-            known=f"= ANY (ARRAY({_EACH_POSTGRES.format('names')}))",  # never joined: in order
+            known=f"= ANY (ARRAY({EACH_POSTGRES.format('names')}))",  # never joined: in order
             front=f"priority = {PRIORITY_MAX} - front.number "
             "AND id > CAST(:after AS text)::jsonb ->> front.number ORDER BY id",
             lock="FOR UPDATE SKIP LOCKED",
@@ -257,11 +257,13 @@ CLAIM_JOBS = Statement(
 # By its key: planned while few jobs run, it would go by the index of those that do, and that holds
 # all that ran as long as a snapshot is held.
 IS_RUN = "id = :id AND claim = :claim AND COALESCE(state, '') = 'running'"
+_DONE = "UPDATE jobs SET state = 'done', progress = 1, worker = NULL, error = NULL, updated_ms = "
 FINISH_JOB = Statement(
     "runtime.finish_job",
-    "UPDATE jobs SET state = 'done', progress = 1, worker = NULL, error = NULL, "
-    "updated_ms = :now_ms "
-    f"WHERE {IS_RUN}",
+    f"{_DONE}:now_ms WHERE {IS_RUN}",
+    postgres_many=f"{_DONE}run.now_ms FROM unnest(CAST(:id AS text[]), "
+    "CAST(:claim AS bigint[]), CAST(:now_ms AS bigint[])) AS run (id, claim, now_ms) "
+    "WHERE jobs.id = run.id AND jobs.claim = run.claim AND COALESCE(jobs.state, '') = 'running'",
 )
 # Where a run did not end its job. One that gave its key up when it was claimed takes it again;
 # where another holds that by now, it gives way: the other is to do the same.
@@ -290,15 +292,15 @@ BURY_JOB = Statement(
     f"WHERE {IS_RUN}",
 )
 # Only of what runs, a JSON list of "id claim": a job whose claim or completion was lost on its way
-# has no task, and must go to whoever comes next.
+# has no task, and must go to whoever comes next. One that somebody holds right now is ending.
 RENEW_LEASES = Statement(
     "runtime.renew_leases",
     **both_engines(
-        "UPDATE jobs SET lease_until_ms = :lease_until_ms "
+        "UPDATE jobs SET lease_until_ms = :lease_until_ms WHERE id IN (SELECT id FROM jobs "
         f"WHERE id IN (SELECT substr(value, 1, {JOB_ID_CHARS}) "
         "FROM ({each}) AS runs) "
         "AND COALESCE(state, '') = 'running' AND worker = :worker "
-        "AND id || ' ' || claim IN ({each})",
+        "AND id || ' ' || claim IN ({each}) {lock})",
         listed="runs",
     ),
 )

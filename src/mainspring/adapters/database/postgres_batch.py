@@ -69,6 +69,7 @@ class BatchStatement:
         self._updates: dict[tuple[Table[Any], tuple[str, ...]], list[Sequence[Any]]] = {}
         self._deletes: dict[Table[Any], list[Sequence[Any]]] = {}
         self._commands: list[Command] = []
+        self._alike: dict[Sql, list[Command]] = {}
         self._parts: list[str] = []
         self._checks: list[str] = []
         self._values: list[Any] = []
@@ -87,13 +88,19 @@ class BatchStatement:
                 self._deletes.setdefault(write.table, []).append(row)
             else:
                 assert isinstance(write, Command)
-                self._commands.append(write)
+                if write.sql.many is None:
+                    self._commands.append(write)
+                else:
+                    self._alike.setdefault(write.sql, []).append(write)
 
     def statement(self) -> tuple[str, str, list[Any]]:
         """Return the SQL, the same that waits for its turn first, and the parameters of both."""
         # The same order in every batch of every process, so that two rarely wait for each other.
         for command in sorted(self._commands, key=lambda c: c.sql.name):
-            self._part(_shifted(command.sql, len(self._values)), command.values, command.expects)
+            text = _shifted(command.sql.postgres, len(self._values))
+            self._part(text, command.values, command.expects)
+        for sql, commands in sorted(self._alike.items(), key=lambda i: i[0].name):
+            self._many(sql, commands)
         for (table, names), rows in sorted(self._updates.items(), key=lambda i: i[0][0].name):
             self._update(table, names, rows)
         for table, rows in sorted(self._deletes.items(), key=lambda i: i[0].name):
@@ -106,6 +113,14 @@ class BatchStatement:
         in_turn = " AND ".join([f"(SELECT true FROM {TAKE_TURN})", *self._checks])
         ctes = f"WITH {', '.join(self._parts)} " if self._parts else ""
         return f"{ctes}SELECT {at_once}", f"{ctes}SELECT 1 / (({in_turn})::int)", self._values
+
+    def _many(self, sql: Sql, commands: list[Command]) -> None:
+        assert sql.many is not None
+        rows = sorted(
+            [command.values for command in commands], key=lambda row: [row[at] for at in sql.keys]
+        )
+        expects = sum(command.expects or 0 for command in commands)
+        self._part(_shifted(sql.many, len(self._values)), columns(rows), expects)
 
     def _insert(self, table: Table[Any], rows: list[Sequence[Any]], checked: bool) -> None:
         sql = insert_rows(table, len(self._values))
@@ -176,9 +191,9 @@ def _guard(table: Table[Any]) -> str:
     return " AND ".join([*tests, "t.version = n.guard_version"])
 
 
-def _shifted(sql: Sql, offset: int) -> str:
+def _shifted(sql: str, offset: int) -> str:
     """Renumber the parameters of a statement that becomes part of a larger one."""
     text = _PARAMETER.sub(
-        lambda match: match[0] if match[1] is None else f"${int(match[1]) + offset}", sql.postgres
+        lambda match: match[0] if match[1] is None else f"${int(match[1]) + offset}", sql
     )
     return text if _RETURNING.search(text) else f"{text} RETURNING 1"

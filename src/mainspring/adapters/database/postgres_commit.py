@@ -170,7 +170,9 @@ def _in_powers_of_two(units: list[Unit]) -> tuple[list[Unit], list[Unit]]:
 
 def _leading_statement(unit: Unit) -> str | None:
     first = unit.writes[0] if unit.writes else None
-    return first.sql.postgres if isinstance(first, Command) else None
+    if isinstance(first, Command) and first.sql.many is None:
+        return first.sql.postgres
+    return None
 
 
 async def verdict(pool: ConnectionPool, writes: Sequence[Write]) -> BaseException | None:

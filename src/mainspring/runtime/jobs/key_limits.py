@@ -2,9 +2,9 @@
 
 They hold in all processes together. A claim that took more parks the rest, out of the index that
 workers claim from: a backlog of one key is read once and delays no other. So does one that found no
-place in its queue which its key may take (``places.py``). Each run that ends lets
-the next of its key go; a sweep lets go those whose time has come, and makes good what is lost when
-a worker dies or a job is cancelled.
+place in its queue which its key may take (``places.py``). For each run that ended the next claim
+lets one of its key go, all of them at once; a sweep lets go those whose time has come, and makes
+good what is lost when a worker dies or a job is cancelled.
 
 A rate is GCRA (ATM Forum TM 4.0) over a row per key: the theoretical arrival time of the next start
 that would keep exactly to the rate, in microseconds by the database's clock.
@@ -19,10 +19,10 @@ import msgspec
 from mainspring.kernel import channel
 from mainspring.kernel.job import Job
 from mainspring.kernel.policy import Rate
-from mainspring.kernel.table import Command, Query, Statement, Write
+from mainspring.kernel.table import Query, Statement, Write
 from mainspring.ports.database import NO_WAKES, Database, DatabaseTransaction, Wakes
 from mainspring.runtime.jobs.places import Places, PlacesOf
-from mainspring.runtime.tables import ClaimedJob, both_engines
+from mainspring.runtime.tables import EACH, EACH_POSTGRES, ClaimedJob, both_engines
 
 SWEEP_KEYS = 500  # keys with parked jobs that one sweep looks at
 RELEASE_MAX = 128  # jobs of one key that one sweep lets go
@@ -171,13 +171,19 @@ _PARK_BACKLOGS = Statement(
         listed="keys",
     ),
 )
+# The first ``:limit`` of each key.
+_NEXT = (
+    f"SELECT id FROM jobs WHERE {_PARKED} AND limit_key = keys.value AND {_NOT_PAUSED} "
+    "ORDER BY priority DESC, id LIMIT :limit"
+)
 _LET_NEXT_GO = Statement(
     "runtime.let_next_jobs_go",
-    **both_engines(
-        "UPDATE jobs SET parked = false WHERE id IN (SELECT id FROM jobs "
-        f"WHERE {_PARKED} AND limit_key = :limit_key AND {_NOT_PAUSED} "
-        "ORDER BY priority DESC, id LIMIT :limit {lock}) RETURNING queue"
-    ),
+    "UPDATE jobs SET parked = false WHERE id IN (SELECT parked.id "
+    f"FROM ({EACH.format('keys')}) AS keys JOIN jobs AS parked ON parked.id IN ({_NEXT})) "
+    "RETURNING queue",
+    postgres="UPDATE jobs SET parked = false WHERE id IN (SELECT next.id "
+    f"FROM ({EACH_POSTGRES.format('keys')}) AS keys "
+    f"CROSS JOIN LATERAL ({_NEXT} FOR UPDATE SKIP LOCKED) AS next) RETURNING queue",
 )
 # From key to key by the index, however many jobs each has parked.
 _PARKED_KEYS = Query(
@@ -217,13 +223,14 @@ FORGET_RATES = Statement(
 class KeyLimits:
     """Parks what a claim took over the limit of its key, and lets the next go."""
 
-    __slots__ = ("_after", "_crowded", "_database", "_limit_of", "_next_us")
+    __slots__ = ("_after", "_crowded", "_database", "_ended", "_limit_of", "_next_us")
 
     def __init__(self, database: Database, limit: LimitOf) -> None:
         self._database = database
         self._limit_of = limit
         self._after = ""
         self._next_us: int | None = None  # when a parked job may start, for all that is known
+        self._ended: dict[str, Counter[str]] = defaultdict(Counter)  # keys by queue
         self._crowded: set[str] = set()  # keys that hold as many places here as they may
 
     async def keep(
@@ -298,14 +305,31 @@ class KeyLimits:
         self._next_us = next_us
         return PARKED
 
-    def after(self, job: ClaimedJob) -> tuple[Command, ...]:
-        """Return what belongs into the commit that ends a run."""
+    def ended(self, job: ClaimedJob) -> bool:
+        """Note that a run has ended; return whether the next of its key may go for it."""
         key = job.limit_key
         if key is None or (
             key not in self._crowded and self._limit_of(job.name).at_most == NO_LIMIT.at_most
         ):
-            return ()
-        return (_LET_NEXT_GO(limit_key=key, limit=1),)
+            return False
+        self._ended[job.queue][key] += 1
+        return True
+
+    def take_ended(self, queue: str) -> Counter[str]:
+        """Return how many runs of each key have ended in a queue since this was asked last."""
+        return self._ended.pop(queue, Counter())
+
+    def take_all_ended(self) -> Counter[str]:
+        """Return as much of all queues."""
+        taken = Counter[str]()
+        for ended in self._ended.values():
+            taken.update(ended)
+        self._ended.clear()
+        return taken
+
+    def not_let_go(self, queue: str, ended: Counter[str]) -> None:
+        """Take back what was taken, for a transaction that did not hold."""
+        self._ended[queue].update(ended)
 
     async def release(self, now_ms: int, places_of: PlacesOf) -> float:
         """Let jobs go whose key has room by now; return in how many seconds to look again."""
@@ -324,11 +348,7 @@ class KeyLimits:
         }
 
         async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
-            queues: set[str] = set()
-            for key, count in sorted(room.items()):
-                rows = await transaction.execute(_LET_NEXT_GO(limit_key=key, limit=count))
-                queues.update(queue for (queue,) in rows)
-            return (), frozenset(map(channel.ready, queues))
+            return (), await let_go(transaction, room)
 
         if room:
             await self._database.transact(body)
@@ -353,6 +373,19 @@ class KeyLimits:
     def next_ms(self) -> int | None:
         """When a parked job may start that waits for its time, as far as this process knows."""
         return None if self._next_us is None else -(-self._next_us // 1000)
+
+
+async def let_go(transaction: DatabaseTransaction, room: Mapping[str, int]) -> Wakes:
+    """Let so many parked jobs of each key go; return whom to wake."""
+    by_count: dict[int, list[str]] = defaultdict(list)
+    for key, count in room.items():
+        by_count[count].append(key)
+    queues: set[str] = set()
+    for count, keys in sorted(by_count.items()):
+        listed = msgspec.json.encode(sorted(keys)).decode()
+        rows = await transaction.execute(_LET_NEXT_GO(keys=listed, limit=count))
+        queues.update(queue for (queue,) in rows)
+    return frozenset(map(channel.ready, queues))
 
 
 def _seat(

@@ -7,6 +7,7 @@ it; completion is fenced by the claim, so a worker that lost its lease changes n
 import asyncio
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -31,7 +32,7 @@ from mainspring.runtime.invoke.containment import end
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
 from mainspring.runtime.invoke.keyed_locks import contested
 from mainspring.runtime.jobs.fronts import QueueFront, TimeFront
-from mainspring.runtime.jobs.key_limits import KeyLimits, LimitOf
+from mainspring.runtime.jobs.key_limits import KeyLimits, LimitOf, let_go
 from mainspring.runtime.jobs.leases import LOOK_S, Leases, lease_ms, make_ready
 from mainspring.runtime.jobs.other_versions import OtherVersions
 from mainspring.runtime.jobs.places import Places, PlacesOf, Windows, endless
@@ -172,8 +173,13 @@ class Workers:
             await end(late, CANCEL_WAIT_S)
         self._stop_heartbeat.set()
         await asyncio.to_thread(self._heartbeat.join)
+        ended = self._limits.take_all_ended()
+
+        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
+            return [HAND_BACK(worker=self._name)], await let_go(transaction, ended)
+
         try:
-            await self._database.commit([HAND_BACK(worker=self._name)])
+            await self._database.transact(body)
         except Unavailable as error:  # then their leases run out
             log.warning("jobs_not_handed_back", error=repr(error))
 
@@ -212,9 +218,11 @@ class Workers:
         jobs: list[ClaimedJob] = []
         now_ms = 0
         front = self._fronts[queue]
+        ended = self._limits.take_ended(queue)
 
         async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
             nonlocal jobs, kept, now_ms
+            woken = await let_go(transaction, ended)
             look = front.begin(whole=whole)
             now_ms = self._clock.now_ms()  # each claim has a full lease, however many came before
             claim = CLAIM_JOBS(
@@ -231,10 +239,17 @@ class Workers:
             jobs.sort(key=lambda job: (-job.priority, job.id))
             front.end(look)
             kept, wakes = await self._limits.keep(transaction, jobs, now_ms, places_of(queue))
-            return (), wakes
+            if len(jobs) < limit:  # it took what it let go
+                woken -= {channel.ready(queue)}
+            return (), wakes | woken
 
         while not kept:  # until there is one whose key has room
-            await self._database.transact(body)
+            try:
+                await self._database.transact(body)
+            except BaseException:
+                self._limits.not_let_go(queue, ended)
+                raise
+            ended = Counter()
             front.took(jobs, limit, now_ms)
             if not jobs:
                 break
@@ -377,16 +392,13 @@ class Workers:
         return True
 
     async def _end(self, call: Call, job: ClaimedJob, outcome: Command, *wakes: Channel) -> None:
-        """Commit what a run staged with how it ended; the next of its key may go then.
+        """Commit what a run staged with how it ended; the next claim lets one of its key go then.
 
         While the database is away it is tried again, and the lease is kept: an outage costs no
         attempt. That holds where nobody knows whether it was committed too, for a claim ends once.
         Raises LeaseLost, and Unavailable when the database stays away.
         """
-        following = self._limits.after(job)
-        if following:
-            wakes = (*wakes, channel.room(job.queue))
-        also = (outcome.expect(1, LeaseLost), *following)
+        also = (outcome.expect(1, LeaseLost),)
         never = asyncio.Event()
         for left in reversed(range(COMMITS_MAX)):
             try:
@@ -396,7 +408,9 @@ class Workers:
                     raise
                 await wait(never, COMMIT_AGAIN_S)
             else:
-                return
+                break
+        if self._limits.ended(job):
+            self._board.wake(frozenset({channel.room(job.queue)}))
 
     async def _failed(self, queue: str, job: ClaimedJob, call: Call, error: Exception) -> str:
         """Write down that an attempt failed, with what it keeps. Raises LeaseLost, Unavailable.
