@@ -139,7 +139,7 @@ class Query(Generic[R]):
     columns are text or bytes; only a tuple does not say so itself.
     """
 
-    __slots__ = ("_page", "long", "make", "scans", "sql")
+    __slots__ = ("_page", "long", "long_at", "make", "scans", "sql")
 
     def __init__(
         self,
@@ -156,6 +156,7 @@ class Query(Generic[R]):
         self.make: Callable[[Sequence[Any]], R] = _row_maker(kind)
         self.scans = scans
         self.long = _long_columns(kind) if long is None else long
+        self.long_at = tuple([i for i, is_long in enumerate(self.long) if is_long])
         self._page: str | None = None
 
     @property

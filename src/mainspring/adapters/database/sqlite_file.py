@@ -1,6 +1,7 @@
 """What every connection to an SQLite file shares: pragmas, reading, writing, what errors mean."""
 
 import fcntl
+import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ STATEMENTS_CACHED = 512  # prepared statements per connection
 CHECKPOINT_PAGES = 4_000  # WAL pages before an automatic checkpoint
 PAGE_BYTES = 4_096
 BUSY_MS = 5_000
+UTF8_BYTES_MAX = 4  # of one character
 ROOM_BYTES_MIN = 64 << 10  # with less than that free, what fails for no given reason fails of it
 
 _PRAGMAS = (
@@ -154,24 +156,42 @@ def fetched(
     if bytes_max is None:
         return cursor.fetchall(), False
     try:
-        return _fitting(cursor, bytes_max)
+        return _fitting(cursor, query.long_at, bytes_max)
     finally:
         cursor.close()  # what was not stepped to would keep the read open
 
 
-def _fitting(rows: Iterable[Any], bytes_max: int) -> Fetched:
+def _fitting(rows: Iterable[Any], long_at: tuple[int, ...], bytes_max: int) -> Fetched:
+    """Take rows while their text fits. A page is seldom so long that it has to be counted."""
     kept: list[Any] = []
-    total = 0
+    characters = 0
+    rows = iter(rows)
     for row in rows:
-        for value in row:
-            if isinstance(value, str):
-                total += len(value) if value.isascii() else len(value.encode())
-            elif isinstance(value, bytes):
-                total += len(value)
+        for at in long_at:
+            if value := row[at]:
+                characters += len(value)
+        if characters * UTF8_BYTES_MAX > bytes_max:
+            return _counted(kept, itertools.chain((row,), rows), long_at, bytes_max)
+        kept.append(row)
+    return kept, False
+
+
+def _counted(
+    kept: list[Any], rows: Iterable[Any], long_at: tuple[int, ...], bytes_max: int
+) -> Fetched:
+    """Go on to take rows while the bytes of their text fit, after those that do."""
+    total = sum(_bytes_of(row, long_at) for row in kept)
+    for row in rows:
+        total += _bytes_of(row, long_at)
         if kept and total > bytes_max:
             return kept, True
         kept.append(row)
     return kept, False
+
+
+def _bytes_of(row: Any, long_at: tuple[int, ...]) -> int:
+    values = [row[at] for at in long_at if row[at] is not None]
+    return sum(len(v) if isinstance(v, bytes) else len(v.encode()) for v in values)
 
 
 def made(query: Query[R], found: Fetched) -> Rows[R]:

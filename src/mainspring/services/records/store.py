@@ -92,14 +92,10 @@ class StoredRecord(msgspec.Struct, frozen=True):
     data: str
 
 
-class Listed(msgspec.Struct, frozen=True):
-    """A record of a page and its key in the index that ordered it."""
+class IndexedRecord(StoredRecord, frozen=True):
+    """A record and its key in the index that ordered its page."""
 
-    id: str
-    version: int
-    schema_version: int
-    data: str
-    key: bytes | str
+    key: bytes
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -268,12 +264,12 @@ QUERIES_CACHED = 1_024
 Texts = tuple[str, str]
 
 _PAGE = Template(
-    "SELECT id, version, schema_version, data, $column FROM records_records "
+    "SELECT id, version, schema_version, data$key FROM records_records "
     "WHERE $tests ORDER BY $order LIMIT :limit"
 )
 # Where SQLite has to sort, it sorts ids: else it would hold the data of all of them.
 _SORTED_PAGE = Template(
-    "SELECT r.id, r.version, r.schema_version, r.data, r.$column FROM (SELECT id AS at "
+    "SELECT r.id, r.version, r.schema_version, r.data FROM (SELECT id AS at "
     "FROM records_records WHERE $tests ORDER BY $order LIMIT :limit) AS page "
     "CROSS JOIN records_records AS r WHERE r.collection = :collection AND r.id = page.at"
 )
@@ -297,15 +293,19 @@ _DOUBLE = Template(
 
 @lru_cache(QUERIES_CACHED)
 def page_query(
-    column: str, tests: Texts, orders: Texts, *, sorts: bool, scans: bool
-) -> Query[Listed]:
-    """A page of a list. Takes ``limit`` and what the tests name."""
+    column: str | None, tests: Texts, orders: Texts, *, sorts: bool, scans: bool
+) -> Query[StoredRecord]:
+    """A page of a list. Takes ``limit`` and what the tests name.
+
+    ``column`` is that of the index that orders it: its records are IndexedRecords.
+    """
     texts = (_SORTED_PAGE if sorts else _PAGE, _PAGE)
+    key, row = (f", {column}", IndexedRecord) if column else ("", StoredRecord)
     sqlite, postgres = (
-        text.substitute(column=column, tests=test, order=order)
+        text.substitute(key=key, tests=test, order=order)
         for text, test, order in zip(texts, tests, orders, strict=True)
     )
-    return Query("records.list", sqlite, Listed, postgres=postgres, scans=scans)
+    return Query("records.list", sqlite, row, postgres=postgres, scans=scans)
 
 
 @lru_cache(QUERIES_CACHED)

@@ -15,7 +15,7 @@ from mainspring.services.records.model import CompiledCollection, decode
 from mainspring.services.records.projection import Projection
 from mainspring.services.records.query_planner import Plan, Sort, advice, choose, read_sort
 from mainspring.services.records.schema_cache import named
-from mainspring.services.records.store import Listed, page_query
+from mainspring.services.records.store import IndexedRecord, StoredRecord, page_query
 
 _decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
 
@@ -64,7 +64,7 @@ def _require_readable(collection: CompiledCollection, query: api.RecordQuery) ->
 
 
 def _as_stored(
-    collection: CompiledCollection, rows: list[Listed], cursor: str | None
+    collection: CompiledCollection, rows: list[StoredRecord], cursor: str | None
 ) -> Response[Any]:
     """A page of records as they are stored: their text is joined, not read and written again.
 
@@ -93,14 +93,14 @@ def visible(call: Call, collection: CompiledCollection, source: str | None) -> a
     return collection.on_stored(seen)
 
 
-def _current(collection: CompiledCollection, row: Listed) -> dict[str, Any]:
+def _current(collection: CompiledCollection, row: StoredRecord) -> dict[str, Any]:
     record = decode(row.data)
     return record if row.schema_version >= collection.layout else collection.upgrade(record)
 
 
 def page_statement(
     collection: CompiledCollection, plan: Plan, sort: Sort, query: api.RecordQuery
-) -> tuple[Query[Listed], dict[str, Any]]:
+) -> tuple[Query[StoredRecord], dict[str, Any]]:
     """Return the query of one page by its plan, and its parameters."""
     params: dict[str, Any] = {"collection": collection.id}
     tests = ["collection = :collection"]
@@ -116,7 +116,7 @@ def page_statement(
         extra = sql.fragment(rest, "data")
         sqlite, postgres = f"{sqlite} AND {extra.sqlite}", f"{postgres} AND {extra.postgres}"
         params.update(extra.params)
-    column = plan.column if plan.ordered else "id"
+    column = plan.column if plan.ordered and plan.column != "id" else None
     orders = _orders(plan, sort)
     texts = (sqlite, postgres)
     statement = page_query(column, texts, orders, sorts=not plan.ordered, scans=not plan.covered)
@@ -178,9 +178,9 @@ def _ties_descend(sort: Sort) -> bool:
 # Cursors: where a page ended, opaque to callers and checked when they come back
 
 
-def _next_cursor(plan: Plan, sort: Sort, last: Listed) -> str:
+def _next_cursor(plan: Plan, sort: Sort, last: StoredRecord) -> str:
     if plan.ordered:
-        key = last.key if isinstance(last.key, bytes) else b""
+        key = last.key if isinstance(last, IndexedRecord) else b""
         text = b"%b\0%b\0%b" % (_tag(plan), last.id.encode(), key)
     else:
         record = decode(last.data)
