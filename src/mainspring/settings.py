@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from mainspring.kernel.declaration import is_struct
+from mainspring.kernel.json_reader import fields_of
 from mainspring.kernel.masking import Secret, faulty_url, masked
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.ports.database import StartError
@@ -375,7 +376,7 @@ def _checked(given: _Set, sections: Sections) -> Iterator[tuple[Keys, Any, str]]
                 raise SettingsError(
                     f"{given.source}: [{within}] has no key {key!r}; {_near(key, known)}"
                 )
-            kind = _field_type(plain, key)
+            kind = fields_of(plain)[key]
         elif typing.get_origin(plain) is dict:
             kind = typing.get_args(plain)[1]
         else:
@@ -418,16 +419,12 @@ def _leaves(keys: Keys, value: Any, kind: Any) -> Iterator[tuple[Keys, Any, Any]
     plain = _plain(kind)
     if is_struct(plain) and isinstance(value, plain):
         for name in plain.__struct_fields__:
-            yield from _leaves((*keys, name), getattr(value, name), _field_type(plain, name))
+            yield from _leaves((*keys, name), getattr(value, name), fields_of(plain)[name])
     elif typing.get_origin(plain) is dict and value:
         for name, inner in value.items():
             yield from _leaves((*keys, name), inner, typing.get_args(plain)[1])
     else:
         yield keys, value, kind
-
-
-def _field_type(struct: type[msgspec.Struct], name: str) -> Any:
-    return next(f.type for f in msgspec.structs.fields(struct) if f.name == name)
 
 
 def _plain(kind: Any) -> Any:

@@ -6,8 +6,9 @@ strings exclude NUL, so that what a schema allows is what is accepted.
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -45,20 +46,26 @@ class Problem(msgspec.Struct, frozen=True):
     errors_more: int = 0
 
 
+class _Schemas(NamedTuple):
+    components: dict[str, Json]
+    parts: dict[tuple[str, str], Json]  # by operation, and whether of its body or its response
+
+
 class OpenApiDocument:
     """Builds the document. The part that the code knows is made once, shapes are added to it."""
 
     def __init__(self, services: Iterable[Service], *, title: str, version: str) -> None:
         self._services = list(services)
-        operations = [o for s in self._services for o in s.operations.values()]
-        self._read_schemas(operations)
+        self._operations = [o for s in self._services for o in s.operations.values()]
         self._info = {"title": title, "version": version, "description": _ABOUT}
-        self._failures = _failures(operations)
+        self._failures = _failures(self._operations)
 
-    def _read_schemas(self, operations: Sequence[Operation]) -> None:
+    @cached_property
+    def _typed(self) -> "_Schemas":
+        """What the types say. Made when the document is asked for first: few starts need it."""
         types: list[Any] = [Problem]
         slots: list[tuple[str, str, int]] = []
-        for operation in operations:
+        for operation in self._operations:
             for part, kind in (("body", operation.body), ("response", operation.response)):
                 if kind is not None and kind is not type(None) and operation.kind in _TYPED[part]:
                     slots.append((operation.name, part, len(types)))
@@ -67,11 +74,11 @@ class OpenApiDocument:
             types, ref_template=REF, schema_hook=lambda kind: {}
         )
         ours = {"Problem", "FieldError"}  # their pointers repeat whatever a request held
-        self._components = {
+        shown = {
             name: schema if name in ours else _plain(schema) for name, schema in components.items()
         }
-        self._components["Json"] = _JSON
-        self._schemas = {(name, part): _plain(schemas[i]) for name, part, i in slots}
+        parts = {(name, part): _plain(schemas[i]) for name, part, i in slots}
+        return _Schemas({**shown, "Json": _JSON}, parts)
 
     def build(self, shapes: Iterable[OperationVariant] = ()) -> Json:
         """Return the whole document; a shape stands in place of its operation's general form."""
@@ -92,7 +99,7 @@ class OpenApiDocument:
             "tags": [{"name": s.name, "description": s.doc} for s in self._services],
             "paths": paths,
             "components": {
-                "schemas": self._components,
+                "schemas": self._typed.components,
                 "responses": {f.__name__: _response(f) for f in self._failures.values()},
                 "headers": _HEADERS,
                 "parameters": {"IdempotencyKey": _IDEMPOTENCY_KEY, "IfMatch": _IF_MATCH},
@@ -141,7 +148,7 @@ class OpenApiDocument:
             return {"required": False, "content": {"application/octet-stream": {}}}
         if operation.body_param is None:
             return None
-        schema = self._schemas.get((operation.name, "body"), _ANY)
+        schema = self._typed.parts.get((operation.name, "body"), _ANY)
         if shape is not None and shape.body is not None:
             schema = _plain(dict(shape.body))
         required = absent_body(operation) is msgspec.UNSET
@@ -159,7 +166,7 @@ class OpenApiDocument:
             }  # fmt: skip
             answers["3XX"] = {"description": "A redirect, or nothing new.", **headers}
         else:
-            schema = self._schemas.get((operation.name, "response"))
+            schema = self._typed.parts.get((operation.name, "response"))
             schema = {} if schema == _ANY else schema
             if shape is not None and shape.response is not None:
                 schema = _plain(dict(shape.response))

@@ -8,8 +8,10 @@ import json
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -101,11 +103,13 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or _SURROGATE.search(text) is None
 
 
-def fields_of(kind: Any) -> dict[str, Any]:
+@cache
+def fields_of(kind: Any) -> Mapping[str, Any]:
     """The fields of a struct and their types, by the names they have in JSON; none of others."""
     if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        return {}
-    return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        return MappingProxyType({})
+    fields = msgspec.structs.fields(kind)
+    return MappingProxyType({field.encode_name: field.type for field in fields})
 
 
 def holds(kind: Any, test: Callable[[Any], bool]) -> bool:
