@@ -118,6 +118,20 @@ async def test_a_signal_to_all_of_them_is_one_signal(
         assert {line["process"] for line in lines if line["message"] == "stopped"} == {0, 1}
 
 
+@pytest.mark.more
+async def test_a_crew_ends_although_one_of_it_is_frozen(tmp_path: Path) -> None:
+    async with up(tmp_path, "--workers", "2") as running:
+        await running.announced()
+        pid = int(running.shown["pid"])
+        frozen = children(pid)[0]
+        os.kill(frozen, signal.SIGSTOP)
+        running.process.send_signal(signal.SIGTERM)
+        lines = await said(running, "process_frozen")
+        assert lines[-1]["pid"] == frozen
+        assert lines[-1]["why"] == "nothing in it ran for 10 s"
+        assert await running.ended() == 0
+
+
 async def test_auto_is_one_for_each_core_over_sqlite(tmp_path: Path) -> None:
     cores = min(usable(), PROCESSES_MAX)
     async with up(tmp_path, platform__workers="auto") as running:

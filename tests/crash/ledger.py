@@ -160,6 +160,14 @@ async def serve_dish(call: Call, dish: Dish) -> None:
     call.emit(DishServed(dish.name, dish.poisoned))
 
 
+@ledger.transaction("POST /v1/ledger/freeze", scope="ledger:write", status=204)
+async def freeze(call: Call, dish: Dish) -> None:
+    """Freeze the process in the middle of a commit; over SQLite it is its turn to commit."""
+    call.write(DONE.insert(Done(dish.name)))
+    begin(dish.name)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 @ledger.on("ledger.*", "records.record.*", from_start=True)
 async def see(call: Call, event: Envelope) -> None:
     """Note an event."""

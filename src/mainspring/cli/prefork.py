@@ -3,6 +3,7 @@
 The parent only binds and watches. The first process starts alone, so that the schema and the keys
 are there when the others come. Each reads from a pipe that the parent alone could write to: where
 that ends, the parent has died without a word, and its processes leave the address to another.
+Each gives a sign of life every second; the parent kills one that gives none.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ import structlog
 
 from mainspring.cli.instance_file import Announce, Running
 from mainspring.cli.loop import flush_all, loop_factory
+from mainspring.cli.pulse import BEAT_S, Pulse, Pulses, Silence
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.process_role import Seat
 from mainspring.ports.database import StartError
@@ -48,9 +50,10 @@ class _Refusal(msgspec.Struct, frozen=True):
 class _Process:
     """One of them. ``restart_s`` is how long its predecessor's death was ago when it began."""
 
-    def __init__(self, pid: int, seat: Seat, heard: int, restart_s: float) -> None:
+    def __init__(self, pid: int, seat: Seat, heard: int, restart_s: float, pulse: Pulse) -> None:
         self.pid = pid
         self.seat = seat
+        self.silence = Silence(pulse, pid)
         self.begun_s = time.monotonic()
         self.restart_s = restart_s
         self.serves = False
@@ -124,6 +127,8 @@ class Prefork:
         self._processes: dict[int, _Process] = {}
         self._due: list[_Due] = []
         self._stopping: list[int] = []
+        self._pulses = Pulses(size)
+        self._look_s = 0.0  # when the parent looks for signs of life again
         self._alive, self._held = os.pipe()  # the parent lives as long as ``_held`` is open
         self._woken, self._wakes = os.pipe()
 
@@ -164,17 +169,18 @@ class Prefork:
 
     def _start_one(self, seat: Seat, restart_s: float = 0.0) -> _Process:
         heard, said = os.pipe()
+        pulse = self._pulses.of(seat.number)
         pid = os.fork()
         if pid == 0:
             os.close(heard)
-            self._be_one(seat, said)
+            self._be_one(seat, said, pulse)
         os.close(said)
-        process = self._processes[pid] = _Process(pid, seat, heard, restart_s)
+        process = self._processes[pid] = _Process(pid, seat, heard, restart_s, pulse)
         return process
 
     # In a process
 
-    def _be_one(self, seat: Seat, said: int) -> NoReturn:
+    def _be_one(self, seat: Seat, said: int, pulse: Pulse) -> NoReturn:
         """Serve in this new process, and leave without returning to the parent's code."""
         code = 1
         try:
@@ -186,10 +192,13 @@ class Prefork:
             for sibling in self._processes.values():
                 sibling.close()
             structlog.contextvars.bind_contextvars(process=seat.number)  # in each line of its log
-            threading.Thread(target=self._outlive, name="parent-watch", daemon=True).start()
+            threading.Thread(
+                target=self._outlive, args=(pulse,), name="parent-watch", daemon=True
+            ).start()
 
             @contextlib.contextmanager
             def tell(running: Running) -> Iterator[None]:
+                pulse.follow_loop()
                 os.write(said, msgspec.json.encode(running))
                 os.close(said)
                 yield
@@ -205,9 +214,10 @@ class Prefork:
             flush_all()
             os._exit(code)
 
-    def _outlive(self) -> None:
-        """Wait for the death of the parent, then drain at once: a successor wants the address."""
-        os.read(self._alive, 1)
+    def _outlive(self, pulse: Pulse) -> None:
+        """Give signs of life until the parent dies, then drain: a successor wants the address."""
+        while not select.select([self._alive], [], [], BEAT_S)[0]:
+            pulse.beat()
         structlog.get_logger().error("parent_died")
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(self._end_s)
@@ -219,8 +229,7 @@ class Prefork:
         """Start again what dies, while the others go on, until told to stop."""
         while not self._stopping:
             self._wait()
-            for process in list(self._processes.values()):
-                self._look_after(process)
+            self._look_after_all()
             while (ended := self._ended()) is not None:
                 self._bury(*ended)
             now_s = time.monotonic()
@@ -231,10 +240,14 @@ class Prefork:
                     self._start_one(due.seat, due.restart_s)
 
     def _wait(self) -> None:
-        """Wait until a process says something or ends, a signal comes, or something is due."""
+        """Wait until a process says something or ends, a signal comes, or something is due.
+
+        Looking for signs of life always is.
+        """
         starting = [process for process in self._processes.values() if process.heard is not None]
-        due_s = [*(due.at_s for due in self._due), *(process.late_s for process in starting)]
-        timeout_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
+        due_s = [self._look_s, *(due.at_s for due in self._due)]
+        due_s += [process.late_s for process in starting]
+        timeout_s = max(0.0, min(due_s) - time.monotonic())
         said = [process.heard for process in starting if process.heard is not None]
         ready, _, _ = select.select([self._woken, *said], [], [], timeout_s)
         if self._woken in ready:
@@ -243,6 +256,18 @@ class Prefork:
         for process in starting:
             if process.heard in ready:
                 process.hear()
+
+    def _look_after_all(self) -> None:
+        """Look after each; kill those that have shown no sign of life for too long."""
+        for process in list(self._processes.values()):
+            self._look_after(process)
+        if time.monotonic() < self._look_s:
+            return
+        self._look_s = time.monotonic() + BEAT_S
+        for process in self._processes.values():
+            if (why := process.silence.look()) is not None:
+                structlog.get_logger().error("process_frozen", pid=process.pid, why=why)
+                os.kill(process.pid, signal.SIGKILL)
 
     def _look_after(self, process: _Process) -> None:
         """Note that a successor serves; end one that does not get so far."""
@@ -277,9 +302,15 @@ class Prefork:
         self._due.append(_Due(time.monotonic() + restart_s, restart_s, seat))
 
     def _reap_all(self) -> None:
-        while self._processes:
-            pid, _ = os.wait()
-            self._processes.pop(pid).close()
+        """Wait until all have ended. One that is frozen does not, and is killed."""
+        self._due.clear()
+        while True:
+            while (ended := self._ended()) is not None:
+                self._processes.pop(ended[0]).close()
+            if not self._processes:
+                return
+            self._wait()
+            self._look_after_all()
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         """Drain at the first signal; at the second let nothing live on."""

@@ -4,6 +4,7 @@ from tests.crash.scenario import Scenario
 from tests.crash.scenarios import (
     failover,
     frozen,
+    frozen_member,
     full_disk,
     kill,
     outage,
@@ -19,6 +20,7 @@ _SCENARIOS = (
     two_clocks.SCENARIO,
     two_versions.SCENARIO,
     frozen.SCENARIO,
+    frozen_member.SCENARIO,
     poison.SCENARIO,
     full_disk.SCENARIO,
     restore.SCENARIO,
