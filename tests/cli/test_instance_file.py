@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import msgspec
 import pytest
 
 from mainspring.cli.demo.process import environment, run
-from mainspring.cli.instance_file import RUNNING_FILE
+from mainspring.cli.instance_file import RUNNING_FILE, Running, find_running, told
 from tests.cli.test_up import up
 
 
@@ -40,6 +42,29 @@ def thief(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[tuple[str,
         yield f"http://127.0.0.1:{server.server_port}", heard
         server.shutdown()
         thread.join()
+
+
+def test_processes_that_start_over_one_directory_do_not_meet(tmp_path: Path) -> None:
+    """As those with parts of the work over PostgreSQL do: none spoils what another writes."""
+
+    def running(pid: int) -> Running:
+        return Running("http://h", "", str(tmp_path), "", "PostgreSQL", pid, "0.1.0")
+
+    def start_and_end(pid: int) -> None:
+        for _ in range(50):
+            with told(tmp_path, running(pid)):
+                found = find_running(tmp_path)
+                assert found is None or found.url == "http://h"
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(start_and_end, range(8)))
+    assert list(tmp_path.iterdir()) == []
+    with told(tmp_path, running(1)) as _, ExitStack() as ends_first:
+        ends_first.enter_context(told(tmp_path, running(2)))
+        assert find_running(tmp_path) == running(2)
+        with told(tmp_path, running(3)):
+            ends_first.close()
+            assert find_running(tmp_path) == running(3)
 
 
 async def test_who_has_the_port_elsewhere_is_sent_no_key(

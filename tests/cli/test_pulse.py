@@ -24,7 +24,7 @@ def pulse() -> Pulse:
 def traced(pid: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have a debugger hold a process."""
     with monkeypatch.context() as patched:
-        patched.setattr(pulses, "_is_traced", lambda asked: asked == pid)
+        patched.setattr(pulses, "is_traced", lambda asked: asked == pid)
         yield
 
 
@@ -68,8 +68,8 @@ def test_who_is_held_by_a_debugger_has_all_the_time(
 
 
 def test_a_debugger_is_told_by_the_system() -> None:
-    assert not pulses._is_traced(os.getpid())
-    assert not pulses._is_traced(2**22 + 1)
+    assert not pulses.is_traced(os.getpid())
+    assert not pulses.is_traced(2**22 + 1)
 
 
 async def test_code_that_blocks_the_loop_has_a_long_time(pulse: Pulse) -> None:

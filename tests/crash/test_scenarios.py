@@ -8,7 +8,12 @@ from tests.crash.report import table
 from tests.crash.scenario import Outcome, Scenario, Setting, Skipped
 from tests.crash.scenarios import ALL
 
-SHORT = ("outage", "two-versions", "frozen-member", "full-disk")  # the others take from half a minute to two
+SHORT = (
+    "outage",
+    "two-versions",
+    "frozen-member",
+    "full-disk",
+)  # the others take from half a minute to two
 PLAYED = [(ALL[name], engine) for name in SHORT for engine in ALL[name].engines]
 
 

@@ -3,9 +3,11 @@
 import fcntl
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from mainspring.ports.database import StartError
 
@@ -51,6 +53,22 @@ def write(path: Path, data: bytes) -> None:
     """
     with _directory(path) as directory:
         _replace(path, data, directory)
+
+
+@contextmanager
+def aside(path: Path, suffix: str) -> Iterator[tuple[IO[bytes], Path]]:
+    """Make a new file beside ``path``, of mode 0600, for whoever renames it when it is whole.
+
+    Its name begins with that of ``path`` and a full stop, and is no other's, also where several
+    write at once. What is not renamed by the end is removed. Raises OSError.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=suffix, dir=path.parent)
+    fresh = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file, fresh
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def create_once(path: Path, make: Callable[[], bytes]) -> bytes:

@@ -1,6 +1,7 @@
 """``mainspring audit``: takes the log out, and checks it anywhere without us."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +17,6 @@ from mainspring.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from mainspring.services.audit.verify import Report
 
 group = typer.Typer(
@@ -72,29 +71,23 @@ def export(
     folder = Path(settings.of(PlatformSettings).data_dir)
     if url is None:
         require_platform(folder)
-    part = file.with_name(file.name + ".part")
+    # Nobody else may read it, since the log says who did what, and nobody else writes it.
+    descriptor, part = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=file.parent)
     try:
-        with _for_its_owner(part) as out:
+        with os.fdopen(descriptor, "wb") as out:
             if url is None and find_running(folder) is None:
                 key = asyncio.run(export_log(settings, out))
             else:
                 platform = find_platform(url, key_file, data_dir)
                 out.writelines(platform.download("/v1/audit/export"))
                 key = platform.call("GET", "/v1/audit/checkpoint")["key"]
-        part.replace(file)
+        Path(part).replace(file)
     except Failure as failure:
         raise StartError(failure.detail) from failure
     finally:
-        part.unlink(missing_ok=True)
+        Path(part).unlink(missing_ok=True)
     typer.echo(f"wrote {file} ({file.stat().st_size:,} bytes)")
     typer.echo(f"verifier key: {key}")
-
-
-def _for_its_owner(path: Path) -> "BinaryIO":
-    """Make a file that nobody else may read: the log says who did what."""
-    path.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 @group.command(epilog=VERIFY_EPILOG)

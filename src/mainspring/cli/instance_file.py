@@ -6,6 +6,7 @@ import fcntl
 import hmac
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,18 +56,19 @@ def told(data_dir: Path, running: Running) -> Iterator[None]:
     behind is told by that, so that nobody's key is sent to who has the port now.
     """
     file = data_dir / RUNNING_FILE
-    half = file.with_suffix(".tmp")
-    half.unlink(missing_ok=True)
-    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    # Of a name that no other has: processes over PostgreSQL may start over one directory.
+    descriptor, half = tempfile.mkstemp(prefix=f"{RUNNING_FILE}.", suffix=".tmp", dir=data_dir)
     with os.fdopen(descriptor, "wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         held.write(msgspec.json.encode(running))
         held.flush()
-        half.replace(file)
+        Path(half).replace(file)
         try:
             yield
         finally:
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody has removed it
+                if file.samefile(f"/dev/fd/{held.fileno()}"):
+                    file.unlink()
 
 
 def find_running(data_dir: Path) -> Running | None:

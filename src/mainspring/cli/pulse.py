@@ -82,10 +82,10 @@ class Silence:
         else:
             return None
         self._frozen = self._blocked = 0  # of one that outlives it, as in the middle of a read
-        return None if _is_traced(self._pid) else why
+        return None if is_traced(self._pid) else why
 
 
-def _is_traced(pid: int) -> bool:
+def is_traced(pid: int) -> bool:
     """Whether a debugger holds a process; where the system does not say so, none does."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -1,14 +1,13 @@
 """Blobs in a directory: written aside, synced, then renamed, so a key names all of it or nothing.
 
 A file is named after its key, with ``=`` for ``/``, in the folder of two hex digits that the key's
-SHA-256 begins with.
+SHA-256 begins with. What a put has not finished has a name of its own, which begins with the key's.
 """
 
 import asyncio
 import contextlib
 import errno
 import hashlib
-import io
 import os
 import re
 from collections.abc import AsyncIterator
@@ -59,12 +58,13 @@ class DirectoryBlobs:
 
     async def _put(self, key: str, chunks: AsyncIterator[bytes], size_bytes_max: int) -> Blob:
         path = self._path(key)
-        half = path.with_name(path.name + _HALF)
         digest = hashlib.sha256()
         size_bytes = 0
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
-        file: IO[bytes] = await asyncio.to_thread(io.open, half, "wb", opener=private_file.opener)
+        aside = contextlib.ExitStack()
         try:
+            opened = private_file.aside(path, _HALF)
+            file, half = await asyncio.to_thread(aside.enter_context, opened)
             async for chunk in chunks:
                 size_bytes += len(chunk)
                 if size_bytes > size_bytes_max:
@@ -72,12 +72,9 @@ class DirectoryBlobs:
                 digest.update(chunk)
                 await asyncio.to_thread(file.write, chunk)
             await asyncio.to_thread(_settle, file)
-        except BaseException:
-            file.close()
-            await asyncio.to_thread(half.unlink, missing_ok=True)
-            raise
-        file.close()
-        await asyncio.to_thread(_rename, half, path)
+            await asyncio.to_thread(_rename, half, path)
+        finally:
+            await asyncio.to_thread(aside.close)
         return Blob(key, size_bytes, digest.hexdigest())
 
     async def get(self, key: str) -> AsyncIterator[bytes]:
@@ -94,9 +91,7 @@ class DirectoryBlobs:
 
     async def delete(self, key: str) -> None:
         """Remove, what is left of an unfinished put too; nothing being there is fine."""
-        path = self._path(key)
-        for file in (path, path.with_name(path.name + _HALF)):
-            await asyncio.to_thread(file.unlink, missing_ok=True)
+        await asyncio.to_thread(_remove, self._path(key))
 
     async def older(
         self, prefix: str, before_ms: int, *, limit: int, after: str | None = None
@@ -112,7 +107,7 @@ class DirectoryBlobs:
                 continue
             keys = set()
             for entry in os.scandir(folder):
-                key = entry.name.removesuffix(_HALF).replace("=", "/")
+                key = _key_of(entry.name)
                 if not key.startswith(prefix) or (folder.name, key) <= last:
                     continue
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
@@ -129,6 +124,17 @@ class DirectoryBlobs:
 
 def _folder(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:2]
+
+
+def _key_of(name: str) -> str:
+    return name.partition(".")[0].replace("=", "/")
+
+
+def _remove(path: Path) -> None:
+    """Remove a blob and what puts of it left unfinished."""
+    path.unlink(missing_ok=True)
+    for half in path.parent.glob(f"{path.name}.*"):
+        half.unlink(missing_ok=True)
 
 
 def _settle(file: IO[bytes]) -> None:

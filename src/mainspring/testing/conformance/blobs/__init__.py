@@ -5,6 +5,7 @@ async def test_blobs(check, tmp_path):
     await check(open(f"file:{tmp_path}"))
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -84,6 +85,28 @@ async def check_putting_again_replaces_all_of_it(blobs: Blobs) -> None:
     await blobs.put("k", _chunks(b"long before"), size_bytes_max=20)
     await blobs.put("k", _chunks(b"short"), size_bytes_max=20)
     assert await _read(blobs, "k") == b"short"
+
+
+async def check_puts_of_one_key_do_not_meet(blobs: Blobs) -> None:
+    """Each is whole or fails by itself, however they overlap; the last to end stays."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"first, "
+        begun.set()
+        await go_on.wait()
+        yield b"slowly"
+
+    slow = asyncio.create_task(blobs.put("k", slowly(), size_bytes_max=20))
+    await begun.wait()
+    quick = await blobs.put("k", _chunks(b"second"), size_bytes_max=20)
+    assert await _read(blobs, "k") == b"second"
+    await _refused(blobs.put("k", _broken(), size_bytes_max=20), ConnectionError)
+    go_on.set()
+    whole = b"first, slowly"
+    assert (await slow).sha256 == hashlib.sha256(whole).hexdigest()
+    assert quick.sha256 == hashlib.sha256(b"second").hexdigest()
+    assert await _read(blobs, "k") == whole
 
 
 async def check_deleting_is_final_and_may_be_repeated(blobs: Blobs) -> None:
