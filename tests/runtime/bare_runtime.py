@@ -27,6 +27,7 @@ async def bare_runtime(
     seed: int = 1,
     bus: Bus | None = None,
     resources: Mapping[type, Any] | None = None,
+    concurrency: Mapping[str, int] | None = None,
 ) -> Runtime:
     """Make one over an open database, whose schema it brings up to date. Nothing of it moves.
 
@@ -45,6 +46,7 @@ async def bare_runtime(
         clock=clock,
         entropy=entropy,
         bus=bus,
+        concurrency=concurrency,
     )
     await runtime.migrate()
     return runtime

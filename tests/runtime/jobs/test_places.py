@@ -1,4 +1,4 @@
-"""Places: no key takes all of a queue, and one that ends its jobs most of it."""
+"""Places: no keys take all of a queue, and one that ends its jobs most of it."""
 
 import random
 
@@ -24,9 +24,12 @@ def proven(*keys: str) -> Windows:
 
 
 @pytest.mark.parametrize(
-    ("free", "unknown", "known"), [(0, 0, 0), (1, 1, 1), (2, 2, 2), (3, 2, 3), (128, 65, 103)]
+    ("free", "unknown", "known"),
+    [(0, 0, 0), (1, 1, 1), (2, 2, 2), (3, 2, 3), (4, 3, 3), (128, 65, 96)],
 )
-def test_one_key_alone_takes_half_and_soon_four_fifths(free: int, unknown: int, known: int) -> None:
+def test_one_key_alone_takes_half_and_soon_three_quarters(
+    free: int, unknown: int, known: int
+) -> None:
     assert taken(Places(free), "a") == unknown
     assert taken(Places(free, (), proven("a")), "a") == known
 
@@ -36,12 +39,25 @@ def test_those_that_hang_from_the_first_on_leave_places_to_others() -> None:
     places = Places(128)
     assert [taken(places, key) for key in "abcdefg"] == [65, 1, 1, 1, 1, 1, 1]
     held = ["a"] * 65 + [*"bcdefg"]
-    assert taken(Places(128 - len(held), held, proven("healthy")), "healthy") == 46
+    assert taken(Places(128 - len(held), held, proven("healthy")), "healthy") == 25
 
 
-def test_those_that_begin_to_hang_leave_some() -> None:
-    places = Places(128, (), proven(*"abc"))
-    assert [taken(places, key) for key in "abcd"] == [103, 20, 4, 1]
+def test_those_that_begin_to_hang_one_after_the_other_leave_some() -> None:
+    """Each as soon as it can, and each with all that its good past has earned it."""
+    keys = [f"key {number}" for number in range(40)]
+    places = Places(128, (), proven(*keys))
+    assert [taken(places, key) for key in keys[:6]] == [96, 4, 4, 3, 3, 2]
+    assert places.room("healthy") == 1
+    hanging = 6 + sum(1 for key in keys[6:] if taken(places, key))
+    assert hanging == 18
+
+
+@pytest.mark.parametrize("total", [4, 8, 16, 32, 128])
+def test_whoever_holds_nothing_finds_a_place_in_the_last_quarter(total: int) -> None:
+    others = [f"key {number}" for number in range(max(total // 8, 1))]
+    places = Places(total, (), proven("first", *others))
+    assert taken(places, "first") == total - total // 4
+    assert all(taken(places, key) for key in others)
 
 
 def test_a_key_earns_places_and_loses_them() -> None:

@@ -1,13 +1,16 @@
 """Places of a queue in this process: how many of them the jobs of one key may hold.
 
 What hangs keeps its place until its time is up. If the jobs of one key could hold all, whatever
-comes after would wait for that. So two rules, each known from networks:
+comes after would wait for that. So three rules, the first two known from networks:
 
 - A key holds fewer than ``SHARE`` times as many places as are free: dynamic thresholds (Choudhury
-  and Hahne, 1998), by which switches share their buffers. One alone gets four fifths.
+  and Hahne, 1998), by which switches share their buffers.
 - The second half of the places is for keys whose jobs end: there a key may hold one place more than
   it did for each job of its that was done, and half as many after one that failed. This is the slow
   start of TCP (Jacobson, 1988). What hangs from the first on gets one place, and nobody else's.
+- Whose jobs have ended well may hang all the same, one key after the other. So the last quarter is
+  for those that hold few: there a key holds fewer than an eighth of the places that are free, or
+  one. Who needs few places at a time finds one, until more than twenty keys hang at once (of 128).
 """
 
 import sys
@@ -17,6 +20,8 @@ from collections.abc import Callable, Iterable
 from mainspring.kernel.lru_cache import LruCache
 
 SHARE = 4
+LAST = 4  # one of so many places is for keys that hold few
+FEW = 8  # times as many are free as such a key holds
 KEYS_MAX = 10_000  # whose windows are remembered; who is forgotten starts anew
 
 
@@ -71,8 +76,11 @@ class Places:
         """Return how many a key could take, if no other took one."""
         held, free = self._held[key], self._free
         within_share = -((held - SHARE * free) // (SHARE + 1))
+        earned = self._windows.of(key) - held
         of_first_half = free - (self._total + 1) // 2 + 1
-        return max(min(within_share, max(self._windows.of(key) - held, of_first_half)), 0)
+        before_last = free - self._total // LAST
+        few = -((FEW * held - free) // (FEW + 1))
+        return max(min(within_share, max(earned, of_first_half), before_last), min(earned, few), 0)
 
 
 PlacesOf = Callable[[str], Places]  # given the name of a queue
