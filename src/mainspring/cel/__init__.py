@@ -6,7 +6,8 @@ text compares by code point; division by zero is null; numbers compare by value 
 double. Names and types are checked when an expression is compiled, and what is not supported is
 refused there, with the character. An expression is evaluated in Python or written as SQL for both
 engines from the same tree. What is asked of a part of the call that is absent, as ``caller.id`` of
-an anonymous caller is, decides nothing, and neither does its negation: see ``certain``.
+an anonymous caller is, decides nothing, and neither does its negation: see ``certain``. What asks
+for related records is SQL only: where they are is for the database to know, in one moment.
 """
 
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ from typing import Any
 from mainspring.cel import ast, evaluate, sql, syntax
 from mainspring.cel.check import Checker
 from mainspring.cel.syntax import RESERVED_WORDS
-from mainspring.cel.types import Names, Type
+from mainspring.cel.types import Hop, Lead, Names, Type
 
-__all__ = ["RESERVED_WORDS", "Names", "Program", "Type", "compile_cel"]
+__all__ = ["RESERVED_WORDS", "Hop", "Lead", "Names", "Program", "Type", "compile_cel"]
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -26,20 +27,23 @@ class Program:
     """A compiled condition. Immutable; safe to share.
 
     ``asks_context`` are the names of the context it asks for, ``asks_record`` whether it asks for
-    anything of the record: what it does not ask for need not be worked out.
+    anything of the record: what it does not ask for need not be worked out. One that ``reaches``
+    other records is judged by a database.
     """
 
-    __slots__ = ("_test", "asks_context", "asks_record", "source", "tree")
+    __slots__ = ("_test", "asks_context", "asks_record", "reaches", "source", "tree")
 
     def __init__(self, source: str, node: ast.Node) -> None:
         self.source = source
         self.asks_context = evaluate.context_names(node)
         self.asks_record = evaluate.uses_record(node)
         self.tree = node if self.asks_context else evaluate.fold(node, _NOTHING)
-        self._test = evaluate.closure(self.tree)
+        self.reaches = ast.reaches(self.tree)
+        self._test = None if self.reaches else evaluate.closure(self.tree)
 
     def test(self, record: Mapping[str, Any], context: Mapping[str, Any] = _NOTHING) -> bool:
-        """Tell whether the condition holds. Total: it never raises."""
+        """Tell whether the condition holds; it must not reach further. Total: it never raises."""
+        assert self._test is not None
         return self._test(record, context) is True
 
     def residual(self, context: Mapping[str, Any] = _NOTHING) -> ast.Node:

@@ -1,8 +1,8 @@
 """The typed tree: what ``check`` makes of an expression and what is evaluated or written as SQL.
 
-Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Ordering``, ``Among``, ``Affix``, ``Present``)
-are true or false, never null. Other nodes are null where a field is absent or arithmetic has no
-result.
+Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Ordering``, ``Among``, ``Affix``, ``Present``,
+``Reaching``) are true or false, never null. Other nodes are null where a field is absent or
+arithmetic has no result.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from mainspring.cel.types import Type
+from mainspring.cel.types import Hop, Type
 
 
 class Const(msgspec.Struct, frozen=True):
@@ -21,11 +21,15 @@ class Const(msgspec.Struct, frozen=True):
 
 
 class FieldValue(msgspec.Struct, frozen=True):
-    """A field of the record, or a path into a JSON field read as ``type`` (else null)."""
+    """A field of a row, or a path into a JSON field read as ``type`` (else null).
+
+    ``row`` 0 is the record; another is one that a ``Reaching`` around it goes over.
+    """
 
     type: Type
     path: tuple[str, ...]
     json: bool = False
+    row: int = 0
 
 
 class ContextValue(msgspec.Struct, frozen=True):
@@ -90,6 +94,14 @@ class Present(msgspec.Struct, frozen=True):
     of: ContextValue
 
 
+class Reaching(msgspec.Struct, frozen=True):
+    """True when a row that the hop leads to, as ``row``, meets the condition."""
+
+    row: int
+    hop: Hop
+    condition: "Node"
+
+
 class Size(msgspec.Struct, frozen=True):
     """How many characters (code points) or items; null of null."""
 
@@ -117,9 +129,9 @@ class Pick(msgspec.Struct, frozen=True):
     no: "Node"
 
 
-Condition = All | Any | Not | Same | Ordering | Among | Affix | Present
+Condition = All | Any | Not | Same | Ordering | Among | Affix | Present | Reaching
 Node = Const | FieldValue | ContextValue | Condition | Size | Arithmetic | Pick
-CONDITIONS = (All, Any, Not, Same, Ordering, Among, Affix, Present)
+CONDITIONS = (All, Any, Not, Same, Ordering, Among, Affix, Present, Reaching)
 TRUE = Const(Type.BOOL, True)
 FALSE = Const(Type.BOOL, False)
 
@@ -153,6 +165,8 @@ def children(node: Node) -> "tuple[Node, ...]":
             return (left, right)
         case Among(value, items):
             return (value, *items) if isinstance(items, tuple) else (value, items)
+        case Reaching(_, _, condition):
+            return (condition,)
         case Size(of) | Present(of):
             return (of,)
         case Pick(_, test, yes, no):
@@ -160,17 +174,65 @@ def children(node: Node) -> "tuple[Node, ...]":
     return ()
 
 
+def reaches(node: Node) -> bool:
+    """Tell whether a node asks for rows other than the record."""
+    return isinstance(node, Reaching) or any(reaches(inner) for inner in children(node))
+
+
+def hops(node: Node) -> dict[int, Hop]:
+    """The rows other than the record that a node asks for, by number."""
+    own = {node.row: node.hop} if isinstance(node, Reaching) else {}
+    return own | {row: hop for inner in children(node) for row, hop in hops(inner).items()}
+
+
+def record_fields(node: Node) -> set[str]:
+    """The fields of the record that a node asks for, also to find what it is related to."""
+    own = set[str]()
+    if isinstance(node, FieldValue) and not node.row:
+        own = {node.path[0]}
+    if isinstance(node, Reaching) and not node.hop.source:
+        own = {"id" if node.hop.back else node.hop.field}
+    return own.union(*(record_fields(inner) for inner in children(node)))
+
+
+def renumbered(node: "Node", number: "Callable[[int], int]") -> "Node":
+    """Give the rows of a tree other numbers."""
+    made = with_rows(node, lambda through: msgspec.structs.replace(
+        through, row=number(through.row),
+        hop=msgspec.structs.replace(through.hop, source=number(through.hop.source)),
+    ))  # fmt: skip
+    return with_fields(made, lambda field: msgspec.structs.replace(field, row=number(field.row)))
+
+
+def with_rows(node: "Node", make: "Callable[[Reaching], Node]") -> "Node":
+    """Rebuild a tree with what ``make`` returns in place of each ``Reaching``, from below."""
+
+    def rebuilt(part: Node) -> Node:
+        made = _rebuilt(part, rebuilt)
+        return make(made) if isinstance(made, Reaching) else made
+
+    return rebuilt(node)
+
+
 def with_fields(node: "Node", make: "Callable[[FieldValue], Node]") -> "Node":
     """Rebuild a tree with what ``make`` returns in place of each field of the record."""
-    if isinstance(node, FieldValue):
-        return make(node)
+
+    def rebuilt(part: Node) -> Node:
+        return make(part) if isinstance(part, FieldValue) else _rebuilt(part, rebuilt)
+
+    return rebuilt(node)
+
+
+def _rebuilt(node: Node, make: "Callable[[Node], Node]") -> Node:
+    """Rebuild a node with what ``make`` returns in place of each one right below."""
     if not children(node):
         return node
 
-    def rebuilt(part: object) -> object:
-        if isinstance(part, tuple):
-            return tuple(rebuilt(each) for each in part)
-        return with_fields(part, make) if isinstance(part, msgspec.Struct) else part  # type: ignore[arg-type]
+    def part(value: object) -> object:
+        if isinstance(value, tuple):
+            return tuple(part(each) for each in value)
+        return make(value) if isinstance(value, Node) else value
 
-    parts = {name: rebuilt(getattr(node, name)) for name in node.__struct_fields__}
-    return msgspec.structs.replace(node, **parts)
+    return msgspec.structs.replace(
+        node, **{name: part(getattr(node, name)) for name in node.__struct_fields__}
+    )

@@ -1,10 +1,11 @@
 """From the untyped tree to the typed one: names, types and ranges, settled before it runs."""
 
 import math
+from collections.abc import Mapping
 
 from mainspring.cel import ast, syntax
 from mainspring.cel.certain import certain
-from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX, NUMBERS, Names, Type
+from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX, NUMBERS, Hop, Lead, Names, Type
 from mainspring.kernel.clock import as_utc
 from mainspring.kernel.errors import Invalid
 
@@ -14,6 +15,8 @@ _LARGE, _SMALL = (
     1e-290,
 )  # no double that arithmetic here makes leaves these, so none overflows
 _SIZE_MAX = 2**31
+HOPS_MAX = 4  # one after the other
+ROWS_MAX = 8  # related rows that one expression asks for
 
 Range = tuple[float, float]  # largest magnitude, and smallest other than zero
 
@@ -24,13 +27,17 @@ class Checker:
     def __init__(self, names: Names, pointer: str) -> None:
         self.names = names
         self.pointer = pointer
+        self.hops: dict[int, Hop] = {}  # to each row, by its number
+        self._rows = {0: names}
+        self._links: dict[tuple[int, str], int] = {}
+        self._variables: dict[str, int] = {}
 
     def _fail(self, detail: str, at: int) -> Invalid:
         return syntax.refusal(self.pointer, detail, at)
 
     def whole(self, node: syntax.Node) -> ast.Node:
         """Type an expression that decides: its result must be a boolean, and certain."""
-        return certain(self.condition(node))
+        return certain(self.condition(node), self.hops)
 
     def condition(self, node: syntax.Node) -> ast.Node:
         """Type a node where a yes or no is asked for."""
@@ -52,7 +59,7 @@ class Checker:
         """Read a JSON path as the type that is asked for."""
         wanted = Type.FLOAT if wanted is Type.INT else wanted
         if isinstance(node, ast.FieldValue):
-            return ast.FieldValue(wanted, node.path, json=True)
+            return ast.FieldValue(wanted, node.path, True, node.row)
         assert isinstance(node, ast.ContextValue)  # nothing else is JSON
         return ast.ContextValue(wanted, node.path, json=True)
 
@@ -98,24 +105,115 @@ class Checker:
 
     def name(self, path: tuple[str, ...], at: int) -> ast.FieldValue | ast.ContextValue:
         """Find what a dotted name stands for."""
-        for known, make, skip in (
-            (self.names.context, ast.ContextValue, 0),
-            (self.names.record, ast.FieldValue, 1 if path[0] == "record" else 0),
-        ):
-            if make is ast.FieldValue and not skip and not self.names.bare:
-                continue
-            own = path[skip:]
-            for length in range(len(own), 0, -1):
-                found = known.get(".".join(own[:length]))
-                if found is Type.CALLER and length == len(own):
-                    return make(found, (*own, "known"))  # beside its parts: see Names
-                if found is not None and (length == len(own) or found is Type.JSON):
-                    return make(found, own)
-        raise self._fail(f"there is no {'.'.join(path)!r} here", at)
+        if path[0] not in self._variables:
+            found = _typed(self.names.context, path)
+            if found is Type.CALLER:
+                return ast.ContextValue(found, (*path, "known"))  # beside its parts: see Names
+            if found is not None:
+                return ast.ContextValue(found, path)
+        row, own, link = self.way(path, at)
+        found = _typed(self._rows[row].record, own)
+        if found is not None:
+            return ast.FieldValue(found, own, row=row)
+        if link is not None and link.back:
+            what = ".".join(path)
+            raise self._fail(f"{what!r} are many: ask {what}.exists(x, x.id != '')", at)
+        raise self._missing(path, at)
+
+    def _missing(self, path: tuple[str, ...], at: int) -> Invalid:
+        return self._fail(f"there is no {'.'.join(path)!r} here", at)
+
+    def way(self, path: tuple[str, ...], at: int) -> tuple[int, tuple[str, ...], Lead | None]:
+        """Follow a dotted name to the row it is about.
+
+        Returns the number of the row, what is left of the name, and what that leads to.
+        """
+        row = self._variables.get(path[0], 0)
+        own = path[1:] if path[0] == "record" or path[0] in self._variables else path
+        if own is path and not self.names.bare:
+            raise self._missing(path, at)
+        while own and (link := self._rows[row].follow(own[0])) is not None:
+            if link.back or len(own) == 1:
+                return row, own, link
+            row, own = self.row(row, own[0], link, at), own[1:]
+        return row, own, None
+
+    def row(self, source: int, name: str, link: Lead, at: int) -> int:
+        """The number of the row that a forward link leads to: one for each way there."""
+        known = self._links.get((source, name))
+        if known is None:
+            known = self._links[(source, name)] = self.new_row(source, link, at)
+        return known
+
+    def new_row(self, source: int, link: Lead, at: int) -> int:
+        """Number the rows that a link leads to."""
+        hops = 1
+        before = source
+        while before:
+            hops, before = hops + 1, self.hops[before].source
+        if hops > HOPS_MAX:
+            raise self._fail(f"more than {HOPS_MAX} relations one after the other", at)
+        row = len(self._rows)
+        if row > ROWS_MAX:
+            raise self._fail(f"more than {ROWS_MAX} related records are asked for", at)
+        self.hops[row] = Hop(source, link.start, link.field, link.collection, link.back)
+        self._rows[row] = link.names
+        return row
+
+    def quantifier(
+        self, function: str, target: syntax.Node | None, args: tuple[syntax.Node, ...], at: int
+    ) -> ast.Node:
+        """Type ``record.team.memberships.exists(m, …)`` and ``.all(m, …)``."""
+        form = f"record.comments.{function}(x, x.author == caller.id)"
+        if not isinstance(target, syntax.Identifier) or len(args) != 2:
+            raise self._fail(f"{function}() is written {form}", at)
+        variable, condition = args
+        if not isinstance(variable, syntax.Identifier) or len(variable.path) > 1:
+            raise self._fail(f"a name for each record is expected here: {form}", variable.at)
+        row, own, link = self.way(target.path, target.at)
+        if link is None or not link.back or len(own) > 2:
+            raise self._fail(
+                f"{'.'.join(target.path)!r} is not a collection with a relation to this one: "
+                f"{function}() goes over the records that point here, as in {form}",
+                target.at,
+            )
+        found = self.new_row(row, self._meant(link, target.path, own[1:], at), at)
+        outer = self._variables
+        self._variables = {**outer, variable.path[0]: found}
+        asked = self.condition(condition)
+        self._variables = outer
+        hop = self.hops[found]
+        if function == "exists":
+            return ast.Reaching(found, hop, asked)
+        return ast.Not(ast.Reaching(found, hop, ast.Not(asked)))
+
+    def _meant(self, link: Lead, path: tuple[str, ...], field: tuple[str, ...], at: int) -> Lead:
+        """Which relation leads back: the one that is named, or the only one."""
+        ways = link.several or (link,)
+        if not field and len(ways) == 1:
+            return ways[0]
+        for way in ways:
+            if (way.field,) == field:
+                return way
+        name = ".".join(path[:-1] if field else path)
+        fitting = " or ".join(f"{name}.{way.field}" for way in ways)
+        if field:
+            detail = f"{field[0]!r} does not lead here: write {fitting}"
+        else:
+            detail = f"{name!r} can be by more than one relation: write {fitting}"
+        raise self._fail(detail, at)
+
+    def alone(self, node: ast.Node, at: int) -> ast.Node:
+        """Refuse what goes over rows as an operand: there it would not be certain."""
+        if ast.reaches(node):
+            raise self._fail(
+                "exists(), all() and has() of a relation are joined by &&, || and ! only", at
+            )
+        return node
 
     def comparison(self, sign: str, left: syntax.Node, right: syntax.Node, at: int) -> ast.Node:
         """Type ``== != < <= > >=``."""
-        a, b = self.alike(self.node(left), self.node(right), at)
+        a, b = self.alike(self.alone(self.node(left), at), self.alone(self.node(right), at), at)
         if sign in ("==", "!="):
             same = ast.Same(a, b)
             return same if sign == "==" else ast.Not(same)
@@ -158,13 +256,13 @@ class Checker:
 
     def among(self, left: syntax.Node, right: syntax.Node) -> ast.Node:
         """Type ``x in [...]`` and ``x in caller.scopes``."""
-        value = self.node(left)
+        value = self.alone(self.node(left), left.at)
         if not isinstance(right, syntax.Items):
             found = self.node(right)
             if not isinstance(found, ast.ContextValue) or found.type is not Type.TEXTS:
                 raise self._fail("a list is expected after 'in'", right.at)
             return ast.Among(self.as_type(left, Type.TEXT), found)
-        items = [(self.node(item), item.at) for item in right.items]
+        items = [(self.alone(self.node(item), item.at), item.at) for item in right.items]
         for item, at in items:  # each may settle what the value is read as, for those before it too
             value, _ = self.alike(value, item, at)
         if not items:
@@ -182,7 +280,7 @@ class Checker:
         kind = Type.FLOAT if len(kinds) == 2 else kinds.pop()
         if kind in (Type.JSON, Type.CALLER):
             raise self._fail(f"{kind.value} cannot be chosen: name what of it", at)
-        return ast.Pick(kind, self.condition(test), a, b)
+        return ast.Pick(kind, self.alone(self.condition(test), at), a, b)
 
     def apply(
         self,
@@ -193,6 +291,8 @@ class Checker:
     ) -> ast.Node:
         """Type a function call."""
         operands = args if target is None else (target, *args)
+        if function in ("exists", "all"):
+            return self.quantifier(function, target, args, at)
         if function in _AFFIXES and target is not None and len(operands) == 2:
             text, part = (self.as_type(o, Type.TEXT) for o in operands)
             return ast.Affix(function, text, part)  # type: ignore[arg-type]
@@ -204,10 +304,15 @@ class Checker:
         if function == "has" and target is None and len(args) == 1:
             if not isinstance(args[0], syntax.Identifier):
                 raise self._fail("has() takes a name", at)
-            named = self.node(args[0])
+            named = self.name(args[0].path, args[0].at)
             if isinstance(named, ast.ContextValue):
                 return ast.Present(named)
-            return ast.Not(ast.Same(named, ast.Const(Type.NULL, None)))
+            known: ast.Node = ast.Not(ast.Same(named, ast.Const(Type.NULL, None)))
+            row = named.row
+            while row and row not in self._variables.values():
+                known = ast.Reaching(row, self.hops[row], known)
+                row = self.hops[row].source
+            return known
         if function == "timestamp" and target is None and len(args) == 1:
             text = self.node(args[0])
             if not isinstance(text, ast.Const) or text.type is not Type.TEXT:
@@ -238,6 +343,15 @@ class Checker:
         if largest > _LARGE or smallest < _SMALL:
             raise self._fail("the result may overflow: use fewer operations", at)
         return made
+
+
+def _typed(known: Mapping[str, Type], path: tuple[str, ...]) -> Type | None:
+    """The type of a dotted name, or of the JSON that it begins with."""
+    for length in range(len(path), 0, -1):
+        found = known.get(".".join(path[:length]))
+        if found is not None and (length == len(path) or found is Type.JSON):
+            return found
+    return None
 
 
 def span(node: ast.Node) -> Range:

@@ -48,6 +48,8 @@ def closure(node: ast.Node) -> Evaluate:
             return lambda record, context: known(record, context) is not None
         case ast.Size(of):
             return _size(closure(of))
+        case ast.Reaching():
+            raise AssertionError("only a database knows what a record is related to")
         case ast.Pick(kind, test, yes, no):
             chosen, a, b = closure(test), closure(yes), closure(no)
             return lambda r, c: a(r, c) if chosen(r, c) else b(r, c)
@@ -217,7 +219,8 @@ _DOUBLE: dict[str, Callable[[Any, Any], Any]] = {
 
 def uses_record(node: ast.Node) -> bool:
     """Tell whether a node's value depends on the record."""
-    return isinstance(node, ast.FieldValue) or any(uses_record(n) for n in ast.children(node))
+    own = isinstance(node, (ast.FieldValue, ast.Reaching))
+    return own or any(uses_record(n) for n in ast.children(node))
 
 
 def context_names(node: ast.Node) -> frozenset[str]:
@@ -255,6 +258,9 @@ def fold(node: ast.Node, context: Document) -> ast.Node:
             listed = closure(items)({}, context) or ()
             texts = tuple(ast.Const(Type.TEXT, text) for text in listed)
             return ast.Among(fold(value, context), texts) if texts else ast.FALSE
+        case ast.Reaching(row, hop, condition):
+            asked = fold(condition, context)
+            return asked if asked is ast.FALSE else ast.Reaching(row, hop, asked)
         case ast.Arithmetic(kind, sign, left, right):
             return ast.Arithmetic(kind, sign, fold(left, context), fold(right, context))
         case ast.Size(of):

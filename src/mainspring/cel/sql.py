@@ -5,14 +5,16 @@ condition is closed with ``IS TRUE``, except where null and false are the same: 
 and under the ANDs and ORs of one.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 
 from mainspring.cel import ast
-from mainspring.cel.types import NUMBERS, Type
+from mainspring.cel.types import NUMBERS, Hop, Type
 
 TEXT_CHARS_MAX = 50_000  # of the SQL of one expression
+_RELATED_MEASURED = 400  # characters that reaching another row takes
 _LIST_MEASURED = 100  # items a list of the context counts for in that
 
 _POSTGRES_TYPES = {
@@ -34,13 +36,39 @@ class Fragment(msgspec.Struct, frozen=True):
     params: dict[str, Any]
 
 
-def fragment(node: ast.Node, column: str, prefix: str = "p") -> Fragment:
-    """Write a folded condition for a WHERE clause; records are the JSON text in ``column``."""
+class Related(Protocol):
+    """Writes that one of the rows which a hop leads to meets a condition, for one engine.
+
+    ``rows`` is what they are called, with their JSON text in the column ``data``; ``source`` is the
+    value that the hop starts with, and ``bind`` makes a parameter of a text.
+    """
+
+    def __call__(
+        self, hop: Hop, rows: str, source: str, condition: str, bind: Callable[[str], str]
+    ) -> str:
+        """Write it."""
+        ...
+
+
+def _measured(hop: Hop, rows: str, source: str, condition: str, bind: Callable[[str], str]) -> str:
+    return f"{source}{condition}{' ' * _RELATED_MEASURED}"
+
+
+def fragment(
+    node: ast.Node,
+    column: str,
+    prefix: str = "p",
+    related: tuple[Related, Related] = (_measured, _measured),
+) -> Fragment:
+    """Write a folded condition for a WHERE clause; records are the JSON text in ``column``.
+
+    Where the condition reaches other rows, ``related`` writes that for SQLite and PostgreSQL.
+    """
     params: dict[tuple[str, object], str] = {}
     values: dict[str, Any] = {}
     sqlite, postgres = (
-        writer(column, prefix, params, values).condition(node, wherever_true=True)
-        for writer in (_Sqlite, _Postgres)
+        writer(column, prefix, params, values, reach).condition(node, wherever_true=True)
+        for writer, reach in zip((_Sqlite, _Postgres), related, strict=True)
     )
     return Fragment(sqlite, postgres, values)
 
@@ -63,7 +91,9 @@ class _Writer:
         prefix: str,
         params: dict[tuple[str, object], str],
         values: dict[str, Any],
+        related: Related = _measured,
     ) -> None:
+        self.related = related
         self.column = column
         self.prefix = prefix
         self.params = params
@@ -103,6 +133,17 @@ class _Writer:
     def null(self, kind: Type) -> str:
         return "NULL"
 
+    def column_of(self, field: ast.FieldValue) -> str:
+        return f"r{field.row}.data" if field.row else self.column
+
+    def through(self, row: int, hop: Hop, condition: ast.Node) -> str:
+        name = "id" if hop.back else hop.field
+        source = self.field(ast.FieldValue(Type.TEXT, (name,), row=hop.source))
+        asked = self.condition(condition, wherever_true=True)
+        return self.related(
+            hop, f"r{row}", source, asked, lambda text: self.const(ast.Const(Type.TEXT, text))
+        )
+
     def condition(self, node: ast.Node, *, wherever_true: bool) -> str:
         """Write a condition; ``wherever_true`` says that null would do for false."""
         match node:
@@ -118,6 +159,8 @@ class _Writer:
                 return _constant(value is True)
             case ast.Present():
                 return _constant(True)  # of no consequence: folding has made it a constant
+            case ast.Reaching(row, hop, inner):
+                return self.through(row, hop, inner)
             case ast.Same(left, right):
                 return self.equal(left, right, wherever_true)
             case ast.Among(value, items):
@@ -204,7 +247,7 @@ class _Sqlite(_Writer):
 
     def field(self, field: ast.FieldValue) -> str:
         path = "$" + "".join(f'."{part}"' for part in field.path)
-        text = f"({self.column} ->> '{path}')"
+        text = f"({self.column_of(field)} ->> '{path}')"
         if not field.json:
             return text
         if field.type is Type.JSON:
@@ -213,7 +256,9 @@ class _Sqlite(_Writer):
         kinds = "'integer', 'real'" if field.type in NUMBERS else names[field.type]
         if field.type in NUMBERS:
             text = f"CAST({text} AS REAL)"
-        return f"(CASE WHEN json_type({self.column}, '{path}') IN ({kinds}) THEN {text} END)"
+        return (
+            f"(CASE WHEN json_type({self.column_of(field)}, '{path}') IN ({kinds}) THEN {text} END)"
+        )
 
     def affix(self, kind: str, text: str, part: str) -> str:
         if kind == "startsWith":
@@ -243,14 +288,14 @@ class _Postgres(_Writer):
 
     def field(self, field: ast.FieldValue) -> str:
         path = ",".join(f'"{part}"' for part in field.path)  # quoted: null alone is no key
-        text = f"({self.column}::jsonb #>> '{{{path}}}')"
+        text = f"({self.column_of(field)}::jsonb #>> '{{{path}}}')"
         if field.type is Type.JSON:
             return text
         if not field.json:
             return text if field.type in (Type.TEXT, Type.TIME) else self.cast(text, field.type)
         names = {Type.BOOL: "boolean", Type.TEXT: "string", Type.TIME: "string"}
         kind = "number" if field.type in NUMBERS else names[field.type]
-        found = f"({self.column}::jsonb #> '{{{path}}}')"
+        found = f"({self.column_of(field)}::jsonb #> '{{{path}}}')"
         return (
             f"(CASE WHEN jsonb_typeof({found}) = '{kind}' THEN {self.cast(text, field.type)} END)"
         )

@@ -1,6 +1,6 @@
 """The types of CEL values here, and the names an expression may use."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 import msgspec
@@ -27,6 +27,34 @@ INTEGER_MAX = 2**53 - 1  # what JSON readers agree on (RFC 8259, section 6)
 FLOAT_MAX = 1e100  # and not zero below 1e-100
 
 
+class Hop(msgspec.Struct, frozen=True):
+    """A step from a row to what it is related to: rows of ``collection``, by its id.
+
+    Forward to the one whose id the row has in ``field``; ``back`` to those that have the row's id
+    in theirs. ``source`` numbers the row it starts at (0 is the record), of collection ``start``.
+    """
+
+    source: int
+    start: str
+    field: str
+    collection: str
+    back: bool
+
+
+class Lead(msgspec.Struct, frozen=True):
+    """What a name leads to from the rows of a collection: the way, and the names of what is there.
+
+    ``several`` are the relations that lead back by the same name: which is meant is to be said.
+    """
+
+    start: str
+    field: str
+    collection: str
+    names: "Names"
+    back: bool = False
+    several: "tuple[Lead, ...]" = ()
+
+
 class Names(msgspec.Struct, frozen=True):
     """What an expression may name.
 
@@ -35,8 +63,10 @@ class Names(msgspec.Struct, frozen=True):
     dotted path. A ``JSON`` name may be followed by any path. What is typed of the context is
     expected to be there: where it is not, what is asked of it decides nothing (see ``certain``).
     A ``CALLER`` is null unless the context knows something under ``known`` beside its parts.
+    ``follow`` tells what a field, or another collection's name, leads to from the record.
     """
 
     record: Mapping[str, Type]
     context: Mapping[str, Type] = {}
     bare: bool = True
+    follow: "Callable[[str], Lead | None]" = lambda name: None

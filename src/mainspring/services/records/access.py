@@ -1,18 +1,19 @@
 """Who may do what with a record: the scope lets in everywhere, a rule row by row."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from mainspring import Call, Caller, Forbidden, rfc3339
-from mainspring.cel import Program
+from mainspring import Call, Caller, Failure, Forbidden, rfc3339
 from mainspring.kernel.errors import Hidden
+from mainspring.services.records import reach
 from mainspring.services.records.api import READ, WRITE
-from mainspring.services.records.model import CompiledCollection, changed
+from mainspring.services.records.model import AccessRule, CompiledCollection, changed
 from mainspring.services.records.schema_cache import denied
 
 Action = Literal["list", "view", "create", "update", "delete"]
+Record = Mapping[str, Any]
 
 _METHODS = {"list": "GET", "view": "GET", "create": "POST", "update": "PATCH", "delete": "DELETE"}
 
@@ -22,7 +23,7 @@ def scope_of(action: Action) -> str:
     return READ if action in ("list", "view") else WRITE
 
 
-def rule_for(call: Call, collection: CompiledCollection, action: Action) -> Program | None:
+def rule_for(call: Call, collection: CompiledCollection, action: Action) -> AccessRule | None:
     """The rule this caller has to pass; None when the scope lets it in.
 
     Raises Unauthenticated or Forbidden when there is neither.
@@ -75,48 +76,68 @@ def _decoded(body: msgspec.Raw | None) -> Any:
         return None
 
 
-def holds(
+async def passing(
     call: Call,
-    rule: Program | None,
+    collection: CompiledCollection,
+    rule: AccessRule | None,
     action: Action,
-    record: Mapping[str, Any],
+    records: Sequence[Record],
     *,
     body: msgspec.Raw | None = None,
     changes: Collection[str] = (),
-) -> bool:
-    """Tell whether a rule lets this caller do this; without one it may."""
+    hold: bool = False,
+) -> list[bool]:
+    """Tell which records a rule lets this caller do this with; without one it may with all.
+
+    A rule may reach other records. With ``hold`` it is asked again in the commit, of which the
+    caller's write is a part: what it asks for does not change in between.
+    """
     if rule is None:
-        return True
-    return rule.test(record, context(call, action, rule.asks_context, body, changes))
+        return [True] * len(records)
+    program = rule.program
+    if program is not None:
+        known = context(call, action, program.asks_context, body, changes)
+        return [program.test(record, known) for record in records]
+    reached = await reach.rule_of(call, collection, rule)
+    known = context(call, action, reached.program.asks_context, body, changes)
+    return await reach.judge(call, collection, reached, known, records, action, hold=hold)
 
 
-def require(
+async def require(
     call: Call,
     collection: CompiledCollection,
     action: Action,
-    record: Mapping[str, Any],
+    record: Record,
     *,
     body: msgspec.Raw | None = None,
     changes: Collection[str] = (),
     pointer: str = "",
+    hold: bool = False,
 ) -> None:
     """Raise unless the caller may do this with this record, as it is or is to be created.
 
     A record that the caller may not even view is Hidden, which is told as NotFound.
     """
     rule = rule_for(call, collection, action)
-    if holds(call, rule, action, record, body=body, changes=changes):
-        return
-    if action == "create" or (action != "view" and may_view(call, collection, record)):
-        raise denied(call, WRITE)
-    raise Hidden(nowhere(pointer))
+    passed = await passing(
+        call, collection, rule, action, [record], body=body, changes=changes, hold=hold
+    )
+    if not passed[0]:
+        raise await _refusal(call, collection, action, record, pointer)
 
 
-def require_change(
+async def _refusal(
+    call: Call, collection: CompiledCollection, action: Action, record: Record, pointer: str
+) -> Failure:
+    seen = action == "create" or (action != "view" and await may_view(call, collection, record))
+    return denied(call, WRITE) if seen else Hidden(nowhere(pointer))
+
+
+async def require_change(
     call: Call,
     collection: CompiledCollection,
-    record: Mapping[str, Any],
-    values: Mapping[str, Any],
+    record: Record,
+    values: Record,
     *,
     body: msgspec.Raw | None = None,
     pointer: str = "",
@@ -129,9 +150,13 @@ def require_change(
     if rule is None:
         return
     changes = changed(record, values)
-    require(call, collection, "update", record, body=body, changes=changes, pointer=pointer)
-    known = context(call, "update", rule.asks_context, body, changes)
-    if changes and not rule.test({**record, **values}, known):
+    judged = [record, {**record, **values}] if changes else [record]
+    passed = await passing(
+        call, collection, rule, "update", judged, body=body, changes=changes, hold=True
+    )
+    if not passed[0]:
+        raise await _refusal(call, collection, "update", record, pointer)
+    if not passed[-1]:
         if call.caller.kind == "anonymous":
             raise denied(call, WRITE)
         raise Forbidden("the collection's update rule does not allow what the record would become")
@@ -142,9 +167,18 @@ def nowhere(pointer: str = "") -> str:
     return f"no such record{pointer and f' ({pointer})'}"
 
 
-def may_view(call: Call, collection: CompiledCollection, record: Mapping[str, Any]) -> bool:
+async def may_view(call: Call, collection: CompiledCollection, record: Record) -> bool:
     """Tell whether the caller may see this record."""
+    return (await viewable(call, collection, [record]))[0]
+
+
+async def viewable(
+    call: Call, collection: CompiledCollection, records: Sequence[Record]
+) -> list[bool]:
+    """Tell which of these records the caller may see."""
     if call.caller.allows(READ):
-        return True
+        return [True] * len(records)
     rule = collection.rules.get("view")
-    return rule is not None and rule.test(record, context(call, "view", rule.asks_context))
+    if rule is None:
+        return [False] * len(records)
+    return await passing(call, collection, rule, "view", records)

@@ -1,14 +1,23 @@
 """A collection as it runs: its definition checked, and compiled to decoders, rules and keys."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mainspring import Failure, FieldError, FieldErrors, Invalid, check_all, read_at, rfc3339
-from mainspring.cel import RESERVED_WORDS, Names, Program, Type, ast, compile_cel
+from mainspring import (
+    Failure,
+    FieldError,
+    FieldErrors,
+    Invalid,
+    LruCache,
+    check_all,
+    read_at,
+    rfc3339,
+)
+from mainspring.cel import RESERVED_WORDS, Lead, Names, Program, Type, ast, compile_cel
 from mainspring.kernel.field_errors import collect
 from mainspring.kernel.ids import ALPHABET
 from mainspring.kernel.json_reader import unreadable
@@ -72,7 +81,7 @@ class Definition(msgspec.Struct, frozen=True):
     """What is stored of a collection. ``targets`` are the collections relations point into.
 
     ``layout`` is the schema version that last changed how records are stored: those written at an
-    earlier one are brought along.
+    earlier one are brought along. ``reaches`` are the ids of other collections that rules ask.
     """
 
     fields: list[Field]
@@ -81,6 +90,40 @@ class Definition(msgspec.Struct, frozen=True):
     uniques: list[UniqueSlot]
     targets: dict[str, str]
     layout: int
+    reaches: list[str] = []
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What the expressions of other collections ask of one. ``targets`` are by relation field."""
+
+    id: str
+    name: str
+    types: Mapping[str, Type]
+    targets: Mapping[str, str]
+
+
+class Unloaded(Exception):
+    """An expression asks for another collection, by its id or by its name."""
+
+    def __init__(self, collection: str, *, by_name: bool) -> None:
+        super().__init__(collection)
+        self.collection = collection
+        self.by_name = by_name
+
+
+class AccessRule(msgspec.Struct, frozen=True):
+    """A rule; without a program where it reaches other collections, which are as they are then."""
+
+    action: str
+    source: str
+    program: Program | None
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """An expression compiled with the other collections that it reaches, by their ids."""
+
+    program: Program
+    others: "Mapping[str, CompiledCollection]"
 
 
 class KeyPart(msgspec.Struct, frozen=True):
@@ -114,8 +157,15 @@ class CompiledCollection:
             **SYSTEM,
             **{f.name: CEL_TYPES[f.type] for f in definition.fields},
         }
-        self.names = Names(self.types, CONTEXT)
-        self.rules: dict[str, Program] = compile_rules(definition.rules, self.names)
+        self.shape = Shape(id, name, self.types, definition.targets)
+        self.names = Names(self.types, CONTEXT, follow=partial(_elsewhere, self.shape))
+        self.rules = {
+            action: AccessRule(
+                action, source, _alone(partial(compile_rule, action, source, self.names))
+            )
+            for action, source in rule_sources(definition.rules).items()
+        }
+        self.reached: LruCache[str, Reached] = LruCache(FILTERS_CACHED)
         self.unique_fields = [(u.column, u.field) for u in definition.uniques]
         self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]
         late = {i.column for i in definition.indexes if i.since > ready_version}
@@ -135,8 +185,9 @@ class CompiledCollection:
         self._change = msgspec.json.Decoder(_struct(definition.fields, partial=True))
         self.filter = lru_cache(FILTERS_CACHED)(self._compile_filter)
 
-    def _compile_filter(self, source: str) -> Program:
-        return compile_cel(source, self.names, "/filter")
+    def _compile_filter(self, source: str) -> Program | None:
+        """Compile a filter; None where it reaches other collections. Raises Invalid."""
+        return _alone(partial(compile_cel, source, self.names, "/filter"))
 
     def parts(self, fields: list[str]) -> list[KeyPart]:
         """Read an index's or a sort's fields: ``-views`` is descending."""
@@ -226,17 +277,15 @@ class CompiledCollection:
 
     def on_stored(self, condition: ast.Node) -> ast.Node:
         """Turn a condition on records as they are shown into one on them as they are stored."""
-        if not self._filled:
-            return condition
+        return ast.with_fields(condition, self.stored_field) if self._filled else condition
 
-        def filled(field: ast.FieldValue) -> ast.Node:
-            if len(field.path) > 1 or field.path[0] not in self._filled:
-                return field
-            default = ast.Const(field.type, self._filled[field.path[0]])
-            absent = ast.Same(field, ast.Const(Type.NULL, None))
-            return ast.Pick(field.type, absent, default, field)
-
-        return ast.with_fields(condition, filled)
+    def stored_field(self, field: ast.FieldValue) -> ast.Node:
+        """Read a field as it is shown of a record as it is stored."""
+        if len(field.path) > 1 or field.path[0] not in self._filled:
+            return field
+        default = ast.Const(field.type, self._filled[field.path[0]])
+        absent = ast.Same(field, ast.Const(Type.NULL, None))
+        return ast.Pick(field.type, absent, default, field)
 
     def upgrade(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Bring a record of an earlier schema to this one."""
@@ -314,19 +363,44 @@ def _default(field: Field) -> Any:
     return float(field.default) if whole else field.default
 
 
-def compile_rules(rules: Rules, names: Names) -> dict[str, Program]:
-    """Compile the rules that are there. Raises Invalid pointing at ``/rules/...``."""
-    found: dict[str, Program] = {}
-
-    def compile_rule(action: str, source: str) -> None:
-        found[action] = compile_cel(source, names, f"/rules/{action}")
-
+def rule_sources(rules: Rules) -> dict[str, str]:
+    """The rules that are there, by action."""
     given = {action: getattr(rules, action) for action in rules.__struct_fields__}
-    check_all(
-        "the collection's rules are not valid",
-        *(partial(compile_rule, a, source) for a, source in given.items() if source is not None),
-    )
-    return found
+    return {action: source for action, source in given.items() if source is not None}
+
+
+def compile_rule(action: str, source: str, names: Names) -> Program:
+    """Compile one rule. Raises Invalid pointing at ``/rules/...``."""
+    return compile_cel(source, names, f"/rules/{action}")
+
+
+def compile_rules(rules: Rules, names: Names) -> list[Program]:
+    """Compile the rules that are there. Raises Invalid with all that is wrong, or Unloaded."""
+    made: list[Program] = []
+
+    def add(action: str, source: str) -> None:
+        made.append(compile_rule(action, source, names))
+
+    given = rule_sources(rules).items()
+    check_all("the collection's rules are not valid", *(partial(add, *rule) for rule in given))
+    return made
+
+
+def _elsewhere(shape: Shape, name: str) -> Lead | None:
+    """Where a name leads that is no field: to where this collection alone cannot tell."""
+    if name in shape.targets:
+        raise Unloaded(shape.targets[name], by_name=False)
+    if name in shape.types or name in ("caller", "request"):
+        return None
+    raise Unloaded(name, by_name=True)
+
+
+def _alone(compile_it: Callable[[], Program]) -> Program | None:
+    """Compile what asks for no other collection; else None."""
+    try:
+        return compile_it()
+    except Unloaded:
+        return None
 
 
 # Definitions

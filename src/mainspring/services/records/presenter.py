@@ -40,7 +40,7 @@ def present_collection(row: CollectionRow) -> Collection:
     )  # fmt: skip
 
 
-def written(
+async def written(
     call: Call,
     collection: CompiledCollection,
     record: dict[str, Any],
@@ -52,7 +52,7 @@ def written(
 
     Those get no tag either: it would tell of changes that are not theirs.
     """
-    if access.may_view(call, collection, record):
+    if await access.may_view(call, collection, record):
         return Response(raw, etag=etag, headers=headers)
     return Response(NOTHING, status=204, headers=headers)
 
@@ -68,14 +68,14 @@ def tag_as_shown(collection: CompiledCollection, version: int, schema_version: i
     return version_tag(version, collection.layout)
 
 
-def require_match(
+async def require_match(
     call: Call, collection: CompiledCollection, record: dict[str, Any], etag: str
 ) -> None:
     """Compare ``If-Match`` with a record's tag, which only who may view the record is told."""
     try:
         call.require_match(etag)
     except PreconditionFailed:
-        if access.may_view(call, collection, record):
+        if await access.may_view(call, collection, record):
             raise
         raise PreconditionFailed("the record has another version") from None
 
@@ -118,8 +118,8 @@ async def viewable(call: Call, collection: str, ids: Sequence[str]) -> set[str]:
     while left:  # as many at a time as a page holds
         wanted = msgspec.json.encode(left).decode()
         found = await call.page(RECORDS_BY_ID, collection=own.id, ids=wanted, limit=len(left))
-        for stored in found.items:
-            if access.may_view(call, own, own.read(stored.data, stored.schema_version)):
-                seen.add(stored.id)
+        records = [own.read(stored.data, stored.schema_version) for stored in found.items]
+        may = await access.viewable(call, own, records)
+        seen.update(stored.id for stored, shown in zip(found.items, may, strict=True) if shown)
         left = left[left.index(found.items[-1].id) + 1 :] if found.more else []
     return seen

@@ -8,7 +8,7 @@ from mainspring import Call, FieldError, Invalid
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.services.records import access
 from mainspring.services.records.api import EXPANDED_MAX
-from mainspring.services.records.model import CompiledCollection, decode
+from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compiled
 from mainspring.services.records.store import COLLECTION_BY_ID, RECORDS_BY_ID
 
@@ -64,13 +64,9 @@ class Projection:
         wanted = msgspec.json.encode(ids).decode()
         found = await call.page(RECORDS_BY_ID, collection=target, ids=wanted, limit=len(ids))
         unread = ids[ids.index(found.items[-1].id) + 1 :] if found.more else []
-        made = {}
-        for stored in found.items:
-            record = decode(stored.data)
-            if stored.schema_version < other.layout:
-                record = other.upgrade(record)
-            if access.may_view(call, other, record):
-                made[stored.id] = record
+        read = [other.read(stored.data, stored.schema_version) for stored in found.items]
+        seen = await access.viewable(call, other, read)
+        made = {record["id"]: record for record, may in zip(read, seen, strict=True) if may}
         return _Related(made, frozenset(unread))
 
 

@@ -4,13 +4,15 @@ The parts of a list's text are names of columns, and fragments that ``cel.sql`` 
 checked tree; what callers send is in the parameters.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from string import Template
 from typing import Any
 
 import msgspec
 
 from mainspring import Query, Statement, Table
+from mainspring.cel import Hop
 
 KEY_COLUMNS = ("k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8")
 UNIQUE_COLUMNS = ("u1", "u2", "u3", "u4")
@@ -120,6 +122,14 @@ COLLECTION_BY_ID = Query(
     f"SELECT {COLLECTIONS.columns} FROM records_collections WHERE id = :id",
     COLLECTIONS,
 )
+COLLECTION_VERSIONS = Query(
+    "records.collection_versions",
+    "SELECT c.id, c.version FROM json_each(:ids) AS wanted CROSS JOIN records_collections AS c "
+    "WHERE c.id = wanted.value",
+    Head,
+    postgres="SELECT id, version FROM records_collections "
+    "WHERE id IN (SELECT jsonb_array_elements_text((:ids::text)::jsonb))",
+)
 HEAD = Query(
     "records.head",
     "SELECT id, version FROM records_collections WHERE tenant = :tenant AND name = :name",
@@ -136,6 +146,13 @@ COLLECTIONS_EPOCH = Query(
     "SELECT count(*), CAST(coalesce(sum(version), 0) AS BIGINT), coalesce(max(updated_ms), 0), "
     "coalesce(max(id), '') FROM records_collections WHERE tenant = :tenant",
     Epoch,
+)
+# With the collection held before it, so that whoever comes now has to wait.
+COLLECTIONS_STILL = Statement(
+    "records.collections_still",
+    "UPDATE records_collections SET version = version WHERE id = :id AND :count = "
+    "(SELECT count(*) FROM records_collections WHERE tenant = :tenant) AND :versions = "
+    "(SELECT CAST(sum(version) AS BIGINT) FROM records_collections WHERE tenant = :tenant)",
 )
 COLLECTIONS_COUNT = Query(
     "records.collections_count",
@@ -258,9 +275,58 @@ LINKS_OF = Query(
     str,
 )
 
+# What a hop of an expression leads to (see mainspring.cel.sql), and conditions that have hops
+
+_FORWARD = Template(
+    "EXISTS (SELECT 1 FROM records_records AS $rows WHERE $rows.collection = $collection "
+    "AND $rows.id = $source AND $condition$hold)"
+)
+_BACK = Template(
+    "EXISTS (SELECT 1 FROM records_links AS ${rows}_link CROSS JOIN records_records AS $rows "
+    "WHERE ${rows}_link.target_collection = $start AND ${rows}_link.target = $source "
+    "AND ${rows}_link.collection = $collection AND ${rows}_link.field = $field "
+    "AND $rows.collection = $collection AND $rows.id = ${rows}_link.record AND $condition$hold)"
+)
+
+
+def _related(
+    hop: Hop,
+    rows: str,
+    source: str,
+    condition: str,
+    bind: Callable[[str], str],
+    *,
+    hold: str = "",
+) -> str:
+    parts = {"rows": rows, "source": source, "condition": condition, "hold": hold.format(rows=rows)}
+    parts["collection"] = bind(hop.collection)
+    if not hop.back:
+        return _FORWARD.substitute(parts)
+    return _BACK.substitute(parts, start=bind(hop.start), field=bind(hop.field))
+
+
+RELATED = (_related, _related)
+# What was found is as it was found until the commit: SQLite has one writer anyway.
+RELATED_HELD = (_related, partial(_related, hold=" FOR SHARE OF {rows}"))
+
+_JUDGED = (
+    "SELECT record.at FROM (SELECT key AS at, value AS data FROM json_each(:records)) AS record "
+    "WHERE {}",
+    "SELECT record.at FROM (SELECT place - 1 AS at, data FROM "
+    "jsonb_array_elements((:records::text)::jsonb) WITH ORDINALITY AS wanted (data, place)) "
+    "AS record WHERE {}",
+)
+_STILL_SO = (
+    "UPDATE records_collections SET version = version WHERE id = :collection "
+    "AND EXISTS (SELECT 1 FROM (SELECT :record AS data) AS record WHERE {})",
+    "SELECT 1 FROM (SELECT (:record::text) AS data, (:collection::text) AS collection) AS record "
+    "WHERE {}",
+)
+
 # Texts that depend on a collection, for SQLite and for PostgreSQL
 
 QUERIES_CACHED = 1_024
+DATA_COLUMN = "records_records.data"  # by its whole name: within, there are other rows
 Texts = tuple[str, str]
 
 _PAGE = Template(
@@ -289,6 +355,26 @@ _DOUBLE = Template(
     "SELECT count(*) FROM records_records WHERE collection = :collection AND $value IS NOT NULL "
     "GROUP BY $value HAVING count(*) > 1 LIMIT 1"
 )
+
+
+@lru_cache(QUERIES_CACHED)
+def judging(tests: Texts, *, scans: bool) -> Query[int]:
+    """The places of the records among those given that meet a condition on ``record.data``.
+
+    Takes ``records``, a JSON list, and what the tests name.
+    """
+    sqlite, postgres = (text.format(test) for text, test in zip(_JUDGED, tests, strict=True))
+    return Query("records.judge", sqlite, int, postgres=postgres, scans=scans)
+
+
+@lru_cache(QUERIES_CACHED)
+def still_so(tests: Texts) -> Statement:
+    """Change nothing, and no row at all unless a record meets a condition on ``record.data``.
+
+    Takes ``record``, its ``collection``, and what the tests name.
+    """
+    sqlite, postgres = (text.format(test) for text, test in zip(_STILL_SO, tests, strict=True))
+    return Statement("records.still_so", sqlite, postgres=postgres)
 
 
 @lru_cache(QUERIES_CACHED)

@@ -33,8 +33,9 @@ async def shows(call: Call, event: Envelope) -> bool:
     if rule is None:
         return False
     if event.type == DELETED:
-        return not rule.asks_record and access.may_view(call, collection, {})
-    return access.may_view(call, collection, collection.upgrade(record))
+        asks = rule.program is None or rule.program.asks_record
+        return not asks and await access.may_view(call, collection, {})
+    return await access.may_view(call, collection, collection.upgrade(record))
 
 
 def _time_of(id: str) -> str:

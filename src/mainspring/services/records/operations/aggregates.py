@@ -13,7 +13,7 @@ from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.lists import visible
 from mainspring.services.records.query_planner import Sort, advice, choose
 from mainspring.services.records.schema_cache import named
-from mainspring.services.records.store import groups_query
+from mainspring.services.records.store import DATA_COLUMN, RELATED, groups_query
 
 COLUMNS_MAX = 20  # values computed by one call
 _HALF = 2**26  # integers are summed in two halves, so that neither engine overflows
@@ -22,7 +22,7 @@ _HALF = 2**26  # integers are summed in two halves, so that neither engine overf
 @handles(api.aggregate_records)
 async def aggregate_records(call: Call, collection: str, query: api.Aggregation) -> api.Groups:
     found = await named(call, collection, api.READ)
-    condition = visible(call, found, query.filter)
+    condition = await visible(call, found, query.filter)
     wanted = _Wanted(found, query)
     if condition is ast.FALSE:
         return api.Groups([] if wanted.groups else [wanted.group((0, *[None] * wanted.columns))])
@@ -33,7 +33,7 @@ async def aggregate_records(call: Call, collection: str, query: api.Aggregation)
         if value is not None:
             tests.append(f"{plan.column} {sign} :{name}")
             params[name] = value
-    rest = sql.fragment(plan.rest, "data")
+    rest = sql.fragment(plan.rest, DATA_COLUMN, related=RELATED)
     params.update(rest.params)
     (first, grouping), (second, other) = wanted.texts(0), wanted.texts(1)
     texts = " AND ".join([*tests, rest.sqlite]), " AND ".join([*tests, rest.postgres])

@@ -15,17 +15,17 @@ from mainspring import (
     check_all,
     handles,
 )
-from mainspring.cel import Names, Type, ast, sql
+from mainspring.cel import Type, ast, sql
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import version_tag
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import api
 from mainspring.services.records.fields import CEL_TYPES, bounds
 from mainspring.services.records.model import (
-    CONTEXT,
     RESERVED_COLLECTIONS,
     SYSTEM,
     Definition,
+    Shape,
     check_fields,
     check_indexes,
     compile_rules,
@@ -33,6 +33,7 @@ from mainspring.services.records.model import (
     unique_slots,
 )
 from mainspring.services.records.presenter import present_collection
+from mainspring.services.records.reach import reached_by, require_unused
 from mainspring.services.records.schema_cache import (
     compile_row,
     every,
@@ -44,6 +45,7 @@ from mainspring.services.records.store import (
     COLLECTIONS,
     COLLECTIONS_COUNT,
     COLLECTIONS_PAGE,
+    HOLD_SCHEMA,
     RECORDS_AFTER,
     CollectionRow,
     double_query,
@@ -74,14 +76,14 @@ async def create_collection(call: Call, new: api.NewCollection) -> Response[api.
     collection_id = call.new_id(PREFIX)
     targets = await _targets(call, new.fields, {new.name: collection_id})
     before = Definition([], api.Rules(), [], [], {}, 1)
-    definition = _define(new.fields, new.rules, new.indexes, targets, 1, before)
+    shape = _shape(collection_id, new.name, new.fields, targets)
+    definition, reached = await _define(call, shape, new.fields, new.rules, new.indexes, 1, before)
     row = CollectionRow(
         call.tenant, new.name, collection_id, msgspec.json.encode(definition).decode(),
         1, 1, None, call.now_ms, call.now_ms,
     )  # fmt: skip
-    call.write(
-        COLLECTIONS.insert(row, on_conflict=api.NameTaken(f"{new.name!r} is taken: choose another"))
-    )
+    taken = api.NameTaken(f"{new.name!r} is taken: choose another")
+    call.write(*reached, COLLECTIONS.insert(row, on_conflict=taken))
     made = present_collection(row)
     call.emit(api.CollectionCreated(*msgspec.structs.astuple(made)))
     location = f"{api.COLLECTIONS_PATH}/{new.name}"
@@ -114,7 +116,10 @@ async def update_collection(
     indexes = [s.fields for s in old.indexes] if change.indexes is UNSET else change.indexes
     targets = await _targets(call, fields, {name: row.id})
     schema = row.schema_version + 1
-    new = _define(fields, rules, indexes, targets, schema, old)
+    shape = _shape(row.id, name, fields, targets)
+    new, reached = await _define(call, shape, fields, rules, indexes, schema, old)
+    if not same_json(new.fields, old.fields):
+        reached.append(await require_unused(call, row.id, shape))
     checks: list[Command] = []
     if not same_json((new.fields, new.indexes), (old.fields, old.indexes)):
         if row.ready_version < old.layout:
@@ -137,6 +142,7 @@ async def update_collection(
     )  # fmt: skip
     call.write(
         hold_writers(call, row.id),
+        *reached,
         COLLECTIONS.update(
             row, definition=definition, schema_version=schema, problem=None, updated_ms=call.now_ms
         ),
@@ -157,33 +163,48 @@ async def delete_collection(call: Call, name: str) -> None:
             raise api.StillReferenced(
                 f"the collection {other.name!r} has a relation to this one: remove it first"
             )
-    call.write(hold_writers(call, row.id), COLLECTIONS.delete(row))
+    unused = await require_unused(call, row.id, None)
+    call.write(hold_writers(call, row.id), unused, COLLECTIONS.delete(row))
     files = [f.name for f in compile_row(row).definition.fields if f.type == "file"]
     call.enqueue(api.purge_collection, collection=row.id, files=files)
     call.emit(api.CollectionDeleted(row.id, name))
 
 
-def _define(
+def _shape(id: str, name: str, fields: list[api.Field], targets: dict[str, str]) -> Shape:
+    return Shape(id, name, {**SYSTEM, **{f.name: CEL_TYPES[f.type] for f in fields}}, targets)
+
+
+async def _define(
+    call: Call,
+    shape: Shape,
     fields: list[api.Field],
     rules: api.Rules,
     indexes: list[list[str]],
-    targets: dict[str, str],
     schema: int,
     before: Definition,
-) -> Definition:
-    """Check a definition as a whole. Raises Invalid with pointers."""
-    known = {**SYSTEM, **{f.name: CEL_TYPES[f.type] for f in fields}}
+) -> tuple[Definition, list[Command]]:
+    """Check a definition as a whole. Raises Invalid with pointers.
+
+    Returns what holds the collections that its rules reach as they are, until the commit.
+    """
+    around = await reached_by(call, rules, shape)
     check_all(
         "the collection is not valid",
         lambda: check_fields(fields, {f.name for f in before.fields}),
         lambda: check_indexes(fields, indexes),
-        lambda: compile_rules(rules, Names(known, CONTEXT)),
+        lambda: compile_rules(rules, around.names(shape)),
     )
     fields = check_fields(fields, {f.name for f in before.fields})
+    others = [other for other in around.loaded if other.id != shape.id]
+    held = [
+        HOLD_SCHEMA(id=other.id, schema_version=other.schema_version).expect(1, Rerun)
+        for other in others
+    ]
     return Definition(
         fields, rules, index_slots(indexes, fields, schema, before),
-        unique_slots(fields, before.uniques), targets, before.layout,
-    )  # fmt: skip
+        unique_slots(fields, before.uniques), dict(shape.targets), before.layout,
+        [other.id for other in others],
+    ), held  # fmt: skip
 
 
 async def _targets(call: Call, fields: list[api.Field], known: dict[str, str]) -> dict[str, str]:

@@ -28,12 +28,12 @@ async def upload_file(
     call: Call, collection: str, record_id: str, field: str, upload: Upload
 ) -> Response[msgspec.Raw]:
     current = await _changeable(call, collection, record_id, field)
-    presenter.require_match(call, current.collection, current.record, current.etag)
+    await presenter.require_match(call, current.collection, current.record, current.etag)
     file = StoredFile(
         upload.key, upload.filename, upload.media_type, upload.size_bytes, upload.sha256
     )
     values = {field: msgspec.structs.asdict(file)}
-    access.require_change(call, current.collection, current.record, values)
+    await access.require_change(call, current.collection, current.record, values)
     answer = await change_record(call, current, values)
     return msgspec.structs.replace(answer, status=answer.status or 201)
 
@@ -41,7 +41,7 @@ async def upload_file(
 @handles(api.get_file)
 async def get_file(call: Call, collection: str, record_id: str, field: str) -> Raw:
     current = await current_record(call, collection, record_id, "view")
-    access.require(call, current.collection, "view", current.record)
+    await access.require(call, current.collection, "view", current.record)
     _require_file_field(current.collection, field)
     value = current.record[field]
     if value is None:
@@ -61,7 +61,7 @@ async def get_file(call: Call, collection: str, record_id: str, field: str) -> R
 
 async def _changeable(call: Call, collection: str, id: str, field: str) -> Current:
     current = await current_record(call, collection, id, "update")
-    access.require(call, current.collection, "update", current.record, changes=[field])
+    await access.require(call, current.collection, "update", current.record, changes=[field])
     _require_file_field(current.collection, field)
     return current
 

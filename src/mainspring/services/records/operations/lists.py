@@ -10,12 +10,18 @@ from mainspring.cel import Type, ast, evaluate, sql
 from mainspring.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import tag_of
-from mainspring.services.records import access, api
-from mainspring.services.records.model import CompiledCollection, decode
+from mainspring.services.records import access, api, reach
+from mainspring.services.records.model import AccessRule, CompiledCollection, decode
 from mainspring.services.records.projection import Projection
 from mainspring.services.records.query_planner import Plan, Sort, advice, choose, read_sort
 from mainspring.services.records.schema_cache import named
-from mainspring.services.records.store import IndexedRecord, StoredRecord, page_query
+from mainspring.services.records.store import (
+    DATA_COLUMN,
+    RELATED,
+    IndexedRecord,
+    StoredRecord,
+    page_query,
+)
 
 _decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
 
@@ -26,7 +32,7 @@ async def list_records(
 ) -> Response[Page[msgspec.Raw]]:
     found = await named(call, collection, api.READ)
     try:
-        condition = visible(call, found, query.filter)
+        condition = await visible(call, found, query.filter)
         sort = read_sort(found, query.sort)
         wanted = (
             Projection(found, query.fields, query.expand) if query.fields or query.expand else None
@@ -78,19 +84,47 @@ def _as_stored(
     return Response(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()))
 
 
-def visible(call: Call, collection: CompiledCollection, source: str | None) -> ast.Node:
+async def visible(call: Call, collection: CompiledCollection, source: str | None) -> ast.Node:
     """The condition of a list: its filter, and the rule where the caller has no scope.
 
     It holds for records as they are stored, which may wait for the layout they are shown in.
     """
     rule = access.rule_for(call, collection, "list")
     program = None if source is None else collection.filter(source)
-    asked = [p for p in (program, rule) if p is not None]
+    if (source is not None and program is None) or (rule is not None and rule.program is None):
+        return await _visible_far(call, collection, source, rule)
+    own = None if rule is None else rule.program
+    asked = [p for p in (program, own) if p is not None]
     names = frozenset[str]().union(*(p.asks_context for p in asked))
     known = access.context(call, "list", names)
     parts = tuple(p.residual(known) for p in asked)
     seen = parts[0] if len(parts) == 1 else evaluate.fold(ast.All(parts), known)
     return collection.on_stored(seen)
+
+
+async def _visible_far(
+    call: Call, collection: CompiledCollection, source: str | None, rule: AccessRule | None
+) -> ast.Node:
+    """As ``visible``, where the filter or the rule reaches other collections."""
+    trees: list[ast.Node] = []
+    others: dict[str, CompiledCollection] = {}
+    if source is not None and (program := collection.filter(source)) is not None:
+        trees.append(program.tree)
+    elif source is not None:
+        reached = await reach.filter_of(call, collection, source)
+        tree, others = await reach.restricted(
+            call, collection, reached, lambda p: access.context(call, "view", p.asks_context)
+        )
+        trees.append(tree)
+    if rule is not None and rule.program is not None:
+        trees.append(rule.program.tree)
+    elif rule is not None:
+        reached = await reach.rule_of(call, collection, rule)
+        trees.append(reached.program.tree)
+        others = {**others, **reached.others}
+    names = frozenset[str]().union(*(evaluate.context_names(tree) for tree in trees))
+    seen = evaluate.fold(ast.All(tuple(trees)), access.context(call, "list", names))
+    return reach.as_stored(collection, seen, others)
 
 
 def _current(collection: CompiledCollection, row: StoredRecord) -> dict[str, Any]:
@@ -113,7 +147,7 @@ def page_statement(
         tests += _range_after(plan, _read_key_cursor(query.cursor, plan), params)
     sqlite = postgres = " AND ".join(tests)
     if rest is not ast.TRUE:
-        extra = sql.fragment(rest, "data")
+        extra = sql.fragment(rest, DATA_COLUMN, related=RELATED)
         sqlite, postgres = f"{sqlite} AND {extra.sqlite}", f"{postgres} AND {extra.postgres}"
         params.update(extra.params)
     column = plan.column if plan.ordered and plan.column != "id" else None

@@ -39,7 +39,9 @@ async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Respo
         await confirm(call, found)
         raise
     location = f"/v1/collections/{collection}/records/{made['id']}"
-    return presenter.written(call, found, made, raw, version_tag(1), (("Location", location),))
+    return await presenter.written(
+        call, found, made, raw, version_tag(1), (("Location", location),)
+    )
 
 
 @handles(api.get_record)
@@ -57,9 +59,10 @@ async def get_record(
     as_stored = (
         query.fields is None and query.expand is None and (found.schema_version or 0) >= own.layout
     )
-    judged = as_stored and (rule is None or not rule.asks_record)
-    record = {} if judged else own.read(found.data, found.schema_version)
-    if not access.holds(call, rule, "view", record):
+    program = None if rule is None else rule.program
+    judged = rule is None or (program is not None and not program.asks_record)
+    record = {} if as_stored and judged else own.read(found.data, found.schema_version)
+    if not (await access.passing(call, own, rule, "view", [record]))[0]:
         raise Hidden(access.nowhere())
     if as_stored:
         return Response(msgspec.Raw(found.data.encode()), etag=etag)
@@ -76,8 +79,8 @@ async def update_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Response[msgspec.Raw]:
     current = await current_record(call, collection, id, "update")
-    values = _may_change(call, current, body, current.collection.read_change)
-    presenter.require_match(call, current.collection, current.record, current.etag)
+    values = await _may_change(call, current, body, current.collection.read_change)
+    await presenter.require_match(call, current.collection, current.record, current.etag)
     return await change_record(call, current, values)
 
 
@@ -86,16 +89,16 @@ async def replace_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Response[msgspec.Raw]:
     current = await current_record(call, collection, id, "update")
-    values = _may_change(call, current, body, current.collection.read_new)
-    presenter.require_match(call, current.collection, current.record, current.etag)
+    values = await _may_change(call, current, body, current.collection.read_new)
+    await presenter.require_match(call, current.collection, current.record, current.etag)
     return await change_record(call, current, values)
 
 
 @handles(api.delete_record)
 async def delete_record(call: Call, collection: str, id: str) -> None:
     current = await current_record(call, collection, id, "delete")
-    access.require(call, current.collection, "delete", current.record)
-    presenter.require_match(call, current.collection, current.record, current.etag)
+    await access.require(call, current.collection, "delete", current.record, hold=True)
+    await presenter.require_match(call, current.collection, current.record, current.etag)
     await mutations.delete(call, current.collection, current.record, current.version)
 
 
@@ -141,7 +144,7 @@ async def _create_item(
 ) -> msgspec.Raw | None:
     access.rule_for(call, collection, "create")
     made, raw = await _create(call, collection, item.data, f"{pointer}/data", seen)
-    return raw if access.may_view(call, collection, made) else None
+    return raw if await access.may_view(call, collection, made) else None
 
 
 async def _change_item(
@@ -149,11 +152,11 @@ async def _change_item(
 ) -> msgspec.Raw | None:
     collection = current.collection
     if item.action == "delete":
-        access.require(call, collection, "delete", current.record, pointer=pointer)
+        await access.require(call, collection, "delete", current.record, pointer=pointer, hold=True)
         await mutations.delete(call, collection, current.record, current.version)
         seen.give(collection, current.record)
         return None
-    values = _may_change(call, current, item.data, collection.read_change, pointer, "/data")
+    values = await _may_change(call, current, item.data, collection.read_change, pointer, "/data")
     answer = await change_record(call, current, values, f"{pointer}/data", seen)
     return answer.body or None
 
@@ -188,7 +191,7 @@ async def _create(
     values = collection.read_new(body, pointer)
     record = collection.represent(call.new_id(RECORD_PREFIX), None, values)
     given = changed(collection.unset, values)
-    access.require(call, collection, "create", record, body=body, changes=given)
+    await access.require(call, collection, "create", record, body=body, changes=given, hold=True)
     await mutations.require_targets(call, collection, record, pointer=pointer)
     # The insert finds a taken value for nothing; only a re-run has to ask which one it was.
     ask = call.reruns > 0
@@ -196,7 +199,7 @@ async def _create(
     return record, mutations.insert(call, collection, record, pointer)
 
 
-def _may_change(
+async def _may_change(
     call: Call,
     current: Current,
     body: msgspec.Raw,
@@ -209,9 +212,9 @@ def _may_change(
     try:
         values = read(body, pointer + part)
     except Failure:  # what is wrong with a body is for those to know who may change the record
-        access.require(call, collection, "update", record, body=body, pointer=pointer)
+        await access.require(call, collection, "update", record, body=body, pointer=pointer)
         raise
-    access.require_change(call, collection, record, values, body=body, pointer=pointer)
+    await access.require_change(call, collection, record, values, body=body, pointer=pointer)
     return values
 
 
@@ -225,7 +228,7 @@ async def change_record(
     """Stage new values of a record's fields, unless they are the old ones."""
     old, collection = current.record, current.collection
     if not changed(old, values):
-        return presenter.written(call, collection, old, _raw(old), current.etag)
+        return await presenter.written(call, collection, old, _raw(old), current.etag)
     merged = {**old, **values}
     updated_ms = max(call.now_ms, created_ms(old["id"]))
     new = collection.represent(old["id"], updated_ms, merged)
@@ -234,7 +237,7 @@ async def change_record(
     if seen is not None:
         seen.give(collection, old, new)
     raw = mutations.update(call, collection, current.version, old, new, pointer)
-    return presenter.written(call, collection, new, raw, version_tag(current.version + 1))
+    return await presenter.written(call, collection, new, raw, version_tag(current.version + 1))
 
 
 async def current_record(
