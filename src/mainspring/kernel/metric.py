@@ -12,7 +12,7 @@ REQUEST_SECONDS = (
 WORK_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 3600)
 
 
-class Counter(msgspec.Struct, frozen=True):
+class Counter(msgspec.Struct, frozen=True, tag=True):
     """A number that only grows. Whoever writes it down adds ``_total`` to its name."""
 
     name: str
@@ -20,15 +20,20 @@ class Counter(msgspec.Struct, frozen=True):
     labels: Labels = ()
 
 
-class Gauge(msgspec.Struct, frozen=True):
-    """A number that comes and goes."""
+class Gauge(msgspec.Struct, frozen=True, tag=True):
+    """A number that comes and goes.
+
+    Where several processes serve one address, the sum of theirs is shown; with ``newest`` what one
+    of them has set last, for a number that is no process's own.
+    """
 
     name: str
     doc: str
     labels: Labels = ()
+    newest: bool = False
 
 
-class Histogram(msgspec.Struct, frozen=True):
+class Histogram(msgspec.Struct, frozen=True, tag=True):
     """How often values fell up to each of ``bounds``, which rise, and their sum."""
 
     name: str

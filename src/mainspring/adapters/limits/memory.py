@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable
 
 from mainspring.adapters.limits.gcra import Gcra
-from mainspring.adapters.limits.shared import SharedLimits, SharedMemory
+from mainspring.adapters.limits.shared import SharedLimits
+from mainspring.adapters.shared_memory import SharedMemory
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.policy import Rate
 from mainspring.kernel.process_role import Seat
@@ -26,7 +27,7 @@ def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "MemoryLimits":
 
 def share(url: str, size: int, sources: Sources = SYSTEM_SOURCES) -> Callable[[Seat], SharedLimits]:
     """Let processes that are forked from now on count together. Raises StartError."""
-    keys_max, memory = _keys_max(url), SharedMemory()
+    keys_max, memory = _keys_max(url), SharedMemory("limits")
     return lambda _: SharedLimits(sources.clock, memory, keys_max=keys_max)
 
 

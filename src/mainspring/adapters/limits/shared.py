@@ -6,10 +6,9 @@ happens. Otherwise a rate holds for all of them as it does in one.
 """
 
 import mmap
-import os
-import tempfile
 
 from mainspring.adapters.limits.gcra import Gcra
+from mainspring.adapters.shared_memory import SharedMemory
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.policy import Rate
 from mainspring.ports.limits import LimitVerdict
@@ -18,23 +17,6 @@ WAYS = 8  # places of a bucket; a key is in the bucket of its hash, or not at al
 ROOM = 2  # places for each key that is to have one, so that few buckets are full before the table
 _WORD = 8  # bytes of a hash, and of a moment
 _HASH_MASK = (1 << 64) - 1
-
-
-class SharedMemory:
-    """Memory that a parent makes and the processes it forks find at the same places."""
-
-    def __init__(self) -> None:
-        if hasattr(os, "memfd_create"):
-            self._file = os.memfd_create("mainspring-limits")
-        else:
-            with tempfile.TemporaryFile() as file:
-                self._file = os.dup(file.fileno())
-
-    def at(self, offset: int, size: int) -> memoryview:
-        """Return a part of it: zeros until somebody has written there."""
-        if os.fstat(self._file).st_size < offset + size:
-            os.ftruncate(self._file, offset + size)
-        return memoryview(mmap.mmap(self._file, size, offset=offset))
 
 
 class SharedLimits:

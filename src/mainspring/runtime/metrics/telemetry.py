@@ -30,8 +30,15 @@ COMMIT_SECONDS = Histogram(
     "mainspring_commit_duration_seconds", "From a call's staged writes to their durability."
 )
 COMMIT_QUEUE = Gauge("mainspring_commit_queue_depth", "Calls waiting for their commit.")
-EVENT_LAG = Gauge("mainspring_event_lag", "Events a consumer has yet to take.", ("consumer",))
-JOBS = Gauge("mainspring_jobs", "Jobs that are not done, by where they stand.", ("queue", "state"))
+EVENT_LAG = Gauge(
+    "mainspring_event_lag", "Events a consumer has yet to take.", ("consumer",), newest=True
+)
+JOBS = Gauge(
+    "mainspring_jobs",
+    "Jobs that are not done, by where they stand.",
+    ("queue", "state"),
+    newest=True,
+)
 JOB_SECONDS = Histogram(
     "mainspring_job_duration_seconds",
     "Attempts of jobs: done, failed, lost (the lease passed on), refused (no commit).",

@@ -28,6 +28,7 @@ class AuditSettings(msgspec.Struct, frozen=True):
 REFUSED = Gauge(
     "mainspring_audit_checkpoint_refused",
     "1 while no checkpoint is signed since the log contradicts what was signed",
+    newest=True,
 )
 
 service = Service(
