@@ -27,7 +27,8 @@ from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.job import PLATFORM_QUEUES, QUEUES, require_queue
-from mainspring.kernel.process_role import ALONE, ProcessRole, Seat
+from mainspring.kernel.process_role import ProcessRole, Seat
+from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service, pattern_covers
 from mainspring.kernel.user_app import App
 from mainspring.ports.blobs import Blobs
@@ -40,7 +41,9 @@ from mainspring.ports.limits import RateLimits
 from mainspring.ports.mail import Mail
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 from mainspring.ports.telemetry import Telemetry
+from mainspring.runtime import crew as crews
 from mainspring.runtime import identity
+from mainspring.runtime.crew import CrewBoard
 from mainspring.runtime.events import catch_up
 from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
@@ -214,7 +217,9 @@ def _ports(
     return {**named, **given}
 
 
-def share(settings: Settings, size: int) -> Callable[[Seat], Mapping[type, Any]]:
+def share(
+    settings: Settings, size: int, user_app: App | None = None
+) -> Callable[[Seat], Mapping[type, Any]]:
     """Make what processes of one platform share, before they are forked. Raises StartError.
 
     Each builds its own with what this returns for its seat.
@@ -230,8 +235,9 @@ def share(settings: Settings, size: int) -> Callable[[Seat], Mapping[type, Any]]
         if hasattr(adapter, "share")
     }
     bulletin = catch_up.share(size)
+    board = crews.share(size, Registry(services_of(user_app)).queue_names)
     return lambda seat: {
-        Seat: seat,
+        CrewBoard: board(seat),
         Bulletin: bulletin(seat.number),
         **{kind: own(seat) for kind, own in shared.items()},
     }
@@ -274,7 +280,7 @@ class Instance:
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
         self.role = settings.of(PlatformSettings).role
         filled = _ports(ports, settings, self.data_dir, Sources(clock, entropy))
-        seat, bulletin = filled.pop(Seat, ALONE), filled.pop(Bulletin, None)
+        board, bulletin = filled.pop(CrewBoard, None), filled.pop(Bulletin, None)
         if filled[Database].dialect == "sqlite" and self.role is not ProcessRole.ALL:
             raise _one_process(settings)
         _make(self.data_dir)
@@ -302,7 +308,7 @@ class Instance:
             idempotency_required=server.idempotency_required,
             bus=self.bus,
             role=self.role,
-            seat=seat,
+            crew=board,
             through=through,
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
@@ -481,9 +487,11 @@ class Instance:
     async def status(self) -> dict[str, Any]:
         """Version, role, services and engines, for ``GET /v1/status``."""
         failing = await self.failing()
+        crew, now_s = self.runtime.crew, self.runtime.clock.monotonic_s()
         return {
             "version": version("mainspring"),
             "role": self.role,
+            "processes": {"wanted": crew.seat.size, "alive": crew.alive(now_s)},
             "ready": not failing,
             "failing": failing,
             "engines": {"database": await self.database.version()},

@@ -56,7 +56,7 @@ async def crew(
         **{name.replace("__", "."): value for name, value in settings.items()},
     }  # fmt: skip
     loaded = load(sections(app), flags=[Flag(path, path, value) for path, value in given.items()])
-    own = share(loaded, size)
+    own = share(loaded, size, app)
     async with AsyncExitStack() as stack:
         members: list[Member] = []
         for number in range(size):

@@ -151,6 +151,11 @@ async def test_a_job_is_taken_by_one_of_them(tmp_path: Path, database_url: str) 
         begun = [members[n % 2].ask("POST", f"/v1/chores/{n}") for n in range(JOBS)]
         assert {status for status, _ in await asyncio.gather(*begun)} <= {200, 204}
         await all_done.wait()
+        for member in members:
+            while True:  # the last ones are counted once they are committed
+                _, queue = await member.ask("GET", "/v1/queues/default")
+                if queue["done_last_minute"] == JOBS:
+                    break
     assert set(runs.values()) == {1}
 
 
@@ -182,6 +187,43 @@ async def test_a_queue_with_one_place_runs_one_job_at_a_time(
         assert {status for status, _ in await asyncio.gather(*begun)} <= {200, 204}
         await all_done.wait()
     assert most == 1
+
+
+async def test_each_counts_for_all_of_them(two: list[Member]) -> None:
+    """A scraper is answered by whichever takes its connection."""
+    route = '{http_request_method="GET",http_response_status_code="200",http_route="/v1/jobs"}'
+    for calls in range(1, ROUNDS, 3):
+        for member in two:
+            assert (await member.ask("GET", "/v1/jobs"))[0] == 200
+        first, second = [await metrics(member) for member in two]
+        name = "http_server_request_duration_seconds_count"
+        assert first[name + route] == second[name + route] == 2 * (calls // 3 + 1)
+    assert len([name for name in first if name.startswith("process_open_fds{")]) == 2
+
+
+async def test_what_fails_in_one_makes_none_of_them_ready(
+    two: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one address: who asks there is told the same by whichever answers."""
+    one, other = two
+    why = "schedules: they are stuck"
+    monkeypatch.setattr(one.instance.runtime.scheduler, "failing", lambda: [why])
+    told = other.instance.runtime.crew
+    while not told.failing_elsewhere(other.instance.runtime.clock.monotonic_s()):
+        assert (await one.ask("GET", "/healthz"))[0] == 200
+    status, said = await other.ask("GET", "/readyz")
+    assert (status, said["failing"]) == (503, [f"process 0: {why}"])
+    assert (await one.ask("GET", "/readyz"))[1]["failing"] == [why]
+    _, status_of_all = await other.ask("GET", "/v1/status")
+    assert status_of_all["processes"] == {"wanted": 2, "alive": 2}
+
+
+async def metrics(member: Member) -> dict[str, float]:
+    """Scrape one of them."""
+    async with member.http.get("/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    shown = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in shown}
 
 
 async def emails(member: Member, path: str, user: str) -> list[str | None]:

@@ -41,6 +41,7 @@ DISK_FREE_BYTES_GOOD = 5 << 30
 OPEN_FILES_GOOD = 4_096
 OPEN_FILES_MIN = 256
 CONNECT_TIMEOUT_S = 5.0
+STATUS_BYTES_MAX = 1 << 20
 COMPARE_TIMEOUT_S = 30.0  # of the log with what was signed
 CLOCK_EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 CLOCK_SLACK_S = 60.0
@@ -271,19 +272,40 @@ class _Undone(Exception):
     """Rolls back what a check wrote."""
 
 
+class _Processes(msgspec.Struct, frozen=True):
+    wanted: int
+    alive: int
+
+
+class _Status(msgspec.Struct, frozen=True):
+    """What is read of ``GET /v1/status``."""
+
+    ready: bool
+    failing: list[str]
+    processes: _Processes
+
+
 def check_running(url: str) -> Check:
     """The platform that runs over this data directory says that it can serve."""
-    request = urllib.request.Request(url + "/readyz")  # noqa: S310 - http, from running.json
+    request = urllib.request.Request(url + "/v1/status")  # noqa: S310 - http, from running.json
     try:
-        with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S):  # noqa: S310
-            return Check("platform", Verdict.OK, f"ready at {url}")
+        with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as answer:  # noqa: S310
+            status = msgspec.json.decode(answer.read(STATUS_BYTES_MAX), type=_Status)
     except urllib.error.HTTPError as error:
-        try:
-            found = str(json.loads(error.read(1 << 16))["detail"])
-        except (ValueError, KeyError):
-            found = f"answers {error.code}"
+        found = f"answers {error.code}"
+    except msgspec.MsgspecError as error:
+        found = f"something else answers at {url}: {error}"
     except OSError as error:
         found = f"does not answer at {url}: {error}"
+    else:
+        if not status.ready:
+            found = f"not ready: {'; '.join(status.failing)}"
+        else:
+            wanted, alive = status.processes.wanted, status.processes.alive
+            found = f"ready at {url}, {alive} {'process' if alive == 1 else 'processes'}"
+            if alive == wanted:
+                return Check("platform", Verdict.OK, found)
+            return Check("platform", Verdict.WARN, f"{found} of {wanted}", "look into its log")
     return Check("platform", Verdict.FAIL, found, "look into its log")
 
 

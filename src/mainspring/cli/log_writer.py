@@ -30,6 +30,7 @@ class LogWriter:
     """Writes lines to a file descriptor, in their order, from any thread and after a fork."""
 
     dropped: ClassVar[int] = 0  # of the process, whose log may begin before its telemetry
+    on_drop: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
 
     def __init__(self, descriptor: int, lost: Callable[[int], bytes]) -> None:
         self._descriptor = descriptor
@@ -90,6 +91,7 @@ class LogWriter:
     def _drop(self, lines: int) -> None:
         self._unsaid += lines
         LogWriter.dropped += lines
+        LogWriter.on_drop()
 
     def _write(self, data: bytes) -> bool:
         """Write all of it, however long the reader takes; False when it is refused."""
@@ -109,10 +111,11 @@ def show_dropped(telemetry: Telemetry) -> None:
     series = telemetry.counter(LINES_DROPPED).of()
     shown = 0
 
-    async def refresh() -> None:
+    def count() -> None:
         nonlocal shown
         dropped = LogWriter.dropped
         series.add(dropped - shown)
         shown = dropped
 
-    telemetry.before_scrape(refresh)
+    LogWriter.on_drop = staticmethod(count)
+    count()

@@ -47,7 +47,7 @@ class QueueState(msgspec.Struct, frozen=True):
     running: int
     dead: int
     oldest_ms: int | None
-    done_last_minute: int  # by this process
+    done_last_minute: int  # by the processes of this machine
 
 
 class JobAdmin(Protocol):

@@ -10,6 +10,7 @@ from mainspring.kernel.job import PLATFORM_QUEUES, QUEUES, Job, Schedule, requir
 from mainspring.kernel.measure import Measure
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.policy import OWN_CLASSES, RateClass
+from mainspring.kernel.resource import Resource
 from mainspring.kernel.service import Consumer, Service
 from mainspring.kernel.sweep import Sweep
 
@@ -99,6 +100,10 @@ class Registry:
     def sweeps(self) -> list[Sweep]:
         """Return what the services keep for a time only."""
         return [sweep for service in self.services.values() for sweep in service.sweeps]
+
+    def resources(self) -> list[Resource]:
+        """Return what the services provide, in their order."""
+        return [resource for service in self.services.values() for resource in service.resources]
 
     def measures(self) -> dict[str, Measure]:
         """Return what the services measure, by name."""

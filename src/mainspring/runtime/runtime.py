@@ -13,10 +13,11 @@ from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.event_log import EventLog
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invoker
+from mainspring.kernel.job import Job
 from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.measured import Measures
 from mainspring.kernel.personal_fields import PersonalFields
-from mainspring.kernel.process_role import ALONE, ProcessRole, Seat
+from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.resource import make_all
 from mainspring.kernel.service import Service
@@ -26,6 +27,7 @@ from mainspring.ports.cache import Cache
 from mainspring.ports.database import ALL_WAKES, Database, StartError
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.telemetry import Telemetry
+from mainspring.runtime.crew import TELL_S, CrewBoard, alone
 from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
 from mainspring.runtime.events.consumer_runner import ConsumerRunner
@@ -53,6 +55,7 @@ from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier
 from mainspring.runtime.retention import Retention, RetentionSettings
+from mainspring.runtime.supervisor import Supervisor
 
 CONCURRENCY = {
     "critical": 32, "default": 64, "bulk": 16, "notifications": 128,
@@ -79,7 +82,7 @@ class Runtime:
     """Dispatcher, consumer runner, workers, scheduler and sequencer over one open database.
 
     ``resources`` are what handlers reach with ``call.use``: ports and settings by their type. They
-    go before what services provide. ``role`` says what ``start`` sets in motion, and ``seat`` which
+    go before what services provide. ``role`` says what ``start`` sets in motion, and ``crew`` which
     part of the places of queues is this process's. ``owner`` stands behind the invoker, whatever
     calls go through.
     """
@@ -100,12 +103,13 @@ class Runtime:
         idempotency_required: bool = False,
         bus: Bus | None = None,
         role: ProcessRole = ProcessRole.ALL,
-        seat: Seat = ALONE,
+        crew: CrewBoard | None = None,
         through: Through | None = None,
     ) -> None:
-        self.database, self._role, self._seat = database, role, seat
+        self.database, self._role = database, role
         self.clock, self.entropy = clock or SystemClock(), entropy or SystemEntropy()
         self.registry, self.board = Registry(services), Notifier()
+        self.crew = crew or alone(self.registry.queue_names)
         self.ids = IdMaker(self.clock, self.entropy)
         database.on_wake(self.board.wake)
         self.reader = SharedReader(LogBus(database, self.board))
@@ -129,8 +133,7 @@ class Runtime:
             Telemetry: telemetry,
         }
         context = self._context()
-        ours = [context.requests, *self.consumer_retry.jobs.values()]
-        self.jobs = {**self.registry.jobs, **{job.name: job for job in ours if job is not None}}
+        self.jobs = self._all_jobs(context)
         self.metrics = metrics = Metrics(telemetry)
         metrics.declare(self.registry.services.values())
         self.measures = MeasureBuffer(database, self.board, telemetry)
@@ -145,15 +148,15 @@ class Runtime:
         time = self._database_clock()
         self.workers = self._workers(concurrency or {}, time)
         watch(metrics, database, queues=self.workers.stats, consumer_lags=self._lags)
-        self.resources[JobAdmin] = StoredJobs(self.registry, self.workers)
-        declared = [each for s in self.registry.services.values() for each in s.resources]
-        self._provided = make_all(declared, self.resources)
+        self.resources[JobAdmin] = StoredJobs(self.registry, self.crew)
+        self._provided = make_all(self.registry.resources(), self.resources)
         self.scheduler = Scheduler(
             database, self.dispatcher, self.registry.schedules, self.board, time,
             self._retention(),
         )  # fmt: skip
-        self.sequencer, self._watchdog = Sequencer(database, self.board), Watchdog()
-        self.health = Health(database, self.clock, self._failing_loops, data_dir)
+        self.sequencer = Sequencer(database, self.board)
+        self._watchdog, self._telling = Watchdog(), Supervisor()
+        self.health = Health(database, self.clock, self._failing_anywhere, data_dir)
 
     def _context(self) -> Context:
         context = Context(
@@ -163,6 +166,11 @@ class Runtime:
         context.acts = {s.name: s.scopes for s in self.registry.services.values()}
         context.requests = Requests(context, self.registry, self.clock, self.entropy).job
         return context
+
+    def _all_jobs(self, context: Context) -> dict[str, Job[...]]:
+        """Return the jobs of the services, and those of the runtime itself."""
+        ours = [context.requests, *self.consumer_retry.jobs.values()]
+        return {**self.registry.jobs, **{job.name: job for job in ours if job is not None}}
 
     def _database_clock(self) -> DatabaseClock:
         """Return the one that was given, for tests, or that of the database."""
@@ -179,12 +187,12 @@ class Runtime:
                 f"{', '.join(sorted(queues))}"
             )
         queues |= concurrency
-        own = {name: self._seat.part_of(places) for name, places in queues.items()}
+        own = {name: self.crew.seat.part_of(places) for name, places in queues.items()}
         own = {name: places for name, places in own.items() if places}
         return Workers(
             self.database, self.dispatcher, self.jobs, own, self.board, time, self.entropy,
             self.metrics, self._limit_of,
-            OtherVersions(self.database, self.jobs, self.registry.operations),
+            OtherVersions(self.database, self.jobs, self.registry.operations), self.crew,
         )  # fmt: skip
 
     def _retention(self) -> Retention:
@@ -223,6 +231,17 @@ class Runtime:
         published = [why for publisher in self.publishers for why in publisher.failing()]
         return [*self.workers.failing(), *self.consumer_runner.failing(), *self.scheduler.failing(),
                 *self.sequencer.failing(), *self.measures.failing(), *published]  # fmt: skip
+
+    def _failing_anywhere(self) -> list[str]:
+        elsewhere = self.crew.failing_elsewhere(self.clock.monotonic_s())
+        return [*self._failing_loops(), *elsewhere]
+
+    async def _tell(self) -> None:
+        """Tell the others of this address what only this process knows of itself."""
+        while True:
+            self.metrics.commit_queue.set(self.database.waiting)
+            self.crew.tell(self._failing_loops(), self.clock.monotonic_s())
+            await asyncio.sleep(TELL_S)
 
     async def _lags(self) -> dict[str, int]:
         """Return what consumers have yet to take, and what they cannot take before it is published.
@@ -272,6 +291,8 @@ class Runtime:
         Each numbers events: live feeds do not wait for a process that works.
         """
         self._watchdog.start()
+        if self.crew.seat.size > 1:
+            self._telling.start("telling the crew", self._tell)
         await self.sequencer.start()
         await self.measures.start()
         if not self._role.works:
@@ -294,6 +315,7 @@ class Runtime:
             await self.consumer_runner.stop()
         await self.measures.stop()
         await self.sequencer.stop()
+        await self._telling.stop()
         self._watchdog.stop()
 
     def forget_all(self) -> None:

@@ -11,8 +11,8 @@ from mainspring.kernel.job import JobState, StagedJob
 from mainspring.kernel.job_admin import KnownJob, QueueState
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.table import Query, Rows, Statement
+from mainspring.runtime.crew import CrewBoard
 from mainspring.runtime.invoke.dispatcher import job_row
-from mainspring.runtime.jobs.workers import Workers
 from mainspring.runtime.tables import JOBS, SCHEDULES
 
 
@@ -120,13 +120,13 @@ RUN_NOW = Statement(
 
 
 class StoredJobs:
-    """The jobs of one database, and what this process's workers have done of them."""
+    """The jobs of one database, and what the workers of a crew have done of them."""
 
-    __slots__ = ("_registry", "_workers")
+    __slots__ = ("_crew", "_registry")
 
-    def __init__(self, registry: Registry, workers: Workers) -> None:
+    def __init__(self, registry: Registry, crew: CrewBoard) -> None:
         self._registry = registry
-        self._workers = workers
+        self._crew = crew
 
     # Looking
 
@@ -163,7 +163,6 @@ class StoredJobs:
         """Return every queue that there is, or that still holds jobs, by name."""
         paused = {row.name: row.paused for row in await call.all(_QUEUES)}
         depths = {(row.queue, row.state): row for row in await call.all(_DEPTHS)}
-        stats = self._workers.stats
 
         def state(name: str) -> QueueState:
             counts = {
@@ -176,7 +175,7 @@ class StoredJobs:
                 paused.get(name, False),
                 **counts,
                 oldest_ms=oldest.oldest_ms if oldest else None,
-                done_last_minute=stats[name].last_minute.count(call.now_ms) if name in stats else 0,
+                done_last_minute=self._crew.done_last_minute(name, call.now_ms),
             )
 
         names = self._registry.queue_names.union(queue for queue, _ in depths)

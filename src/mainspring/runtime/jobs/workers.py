@@ -25,6 +25,7 @@ from mainspring.kernel.table import Command, Write
 from mainspring.kernel.visibility import acting_for
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
 from mainspring.ports.listeners import described, tell
+from mainspring.runtime.crew import CrewBoard
 from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.consumer_runner import consumer_caller
 from mainspring.runtime.invoke.containment import attempt as attempt_alone
@@ -36,7 +37,6 @@ from mainspring.runtime.jobs.key_limits import KeyLimits, LimitOf, let_go
 from mainspring.runtime.jobs.leases import LOOK_S, Leases, lease_ms, make_ready
 from mainspring.runtime.jobs.other_versions import OtherVersions
 from mainspring.runtime.jobs.places import Places, PlacesOf, Windows, endless
-from mainspring.runtime.metrics.sliding_window import SlidingWindow
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.notifier import Notifier, wait
 from mainspring.runtime.supervisor import Supervisor
@@ -91,15 +91,12 @@ AttemptListener = Callable[[JobAttempt], None]
 class QueueStats:
     """What one queue of this process has done."""
 
-    __slots__ = (
-        "done", "failed", "last_minute", "running",
-    )  # fmt: skip
+    __slots__ = ("done", "failed", "running")
 
     def __init__(self) -> None:
         self.running = 0
         self.done = 0
         self.failed = 0
-        self.last_minute = SlidingWindow()  # of those that are done
 
 
 class Workers:
@@ -117,6 +114,7 @@ class Workers:
         metrics: Metrics,
         limit_of: LimitOf,
         others: OtherVersions,
+        crew: CrewBoard,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
@@ -130,6 +128,7 @@ class Workers:
         self._limits = KeyLimits(database, limit_of)
         self._windows = Windows()
         self._others = others
+        self._crew = crew
         self._fronts = {queue: QueueFront() for queue in concurrency}
         self._scheduled = TimeFront()
         self.leases = Leases(database, clock)
@@ -353,7 +352,7 @@ class Workers:
             )  # fmt: skip
             return JobAttempt(job, "refused", error)
         stats.done += 1
-        stats.last_minute.add(self._clock.now_ms())
+        self._crew.done(queue, self._clock.now_ms())
         return JobAttempt(job, "done")
 
     async def _run_declared(self, job: ClaimedJob, call: Call) -> None:

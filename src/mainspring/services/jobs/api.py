@@ -92,7 +92,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     """A queue: how deep it is, and how fast.
 
     ``latency_s`` is how long the oldest job that could run has waited, ``done_last_minute`` what
-    the process that answers has finished. Depths count every tenant's jobs.
+    the processes at this address have finished. Depths count every tenant's jobs.
     """
 
     name: str
