@@ -9,7 +9,8 @@ import pytest
 
 from mainspring.adapters.database import postgres_pool
 from mainspring.adapters.database.postgres import PostgresDatabase
-from mainspring.adapters.database.postgres_pool import TURNS_MIN, PostgresTarget, Turns
+from mainspring.adapters.database.postgres_pool import PostgresTarget
+from mainspring.adapters.database.postgres_turns import TURNS_MIN, Turns
 from mainspring.kernel.errors import Invalid, Unavailable
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import DatabaseTransaction, StartError, Wakes

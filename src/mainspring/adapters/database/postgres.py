@@ -38,12 +38,14 @@ from mainspring.adapters.database.postgres_pool import (
     transaction,
     translated,
 )
+from mainspring.adapters.database.postgres_room import Room
 from mainspring.adapters.database.postgres_script import with_code_point_order
 from mainspring.adapters.database.postgres_wakes import TURNS, Announcer, Listener
 from mainspring.adapters.database.shares import Shares
 from mainspring.kernel.channel import Channel
 from mainspring.kernel.current_call import current_account
 from mainspring.kernel.errors import NeedsIndex, Unavailable
+from mainspring.kernel.process_role import Seat
 from mainspring.kernel.table import Query, Rows, Write
 from mainspring.ports.database import (
     COMMIT_QUEUE_MAX,
@@ -64,6 +66,9 @@ Body = Callable[[DatabaseTransaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 LANES = 2
 WRITERS = 4  # connections for calls that go alone
 SCANNERS = 4
+OUTSIDE_POOLS = 2  # who listens, and who posts from a thread of its own
+# What a process opens beside its connections for reads, of which the announcer has one.
+BESIDE_READERS = LANES + WRITERS + SCANNERS + 1 + OUTSIDE_POOLS
 CLOSE_WAIT_S = 30.0  # for transactions that run while the database closes
 MIGRATION_MAX_S = 3_600.0  # of one script, and of waiting for another process that migrates
 POSTS_MAX = 256  # commits posted from threads and not yet done; one more is dropped and logged
@@ -83,6 +88,12 @@ def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "PostgresDatabase":
     return PostgresDatabase(url)
 
 
+def share(url: str, size: int) -> "Callable[[Seat], PostgresDatabase]":
+    """Let ``size`` processes that are forked from now on divide the connections of the server."""
+    room = Room(size)
+    return lambda _: PostgresDatabase(url, room=room)
+
+
 class PostgresDatabase:
     """A PostgreSQL database by its URL: libpq's parameters, and those of ``Target``."""
 
@@ -90,8 +101,11 @@ class PostgresDatabase:
     exclusive = False
     first = False
 
-    def __init__(self, url: str, *, queue_max: int = COMMIT_QUEUE_MAX) -> None:
+    def __init__(
+        self, url: str, *, queue_max: int = COMMIT_QUEUE_MAX, room: Room | None = None
+    ) -> None:
         self._target = PostgresTarget(url)
+        self._room = room
         self._queue_max = queue_max
         self._connections = Connections(self._target)
         self._readers = ConnectionPool(self._connections, self._target.pool_size)
@@ -122,7 +136,9 @@ class PostgresDatabase:
         """Connect. Raises StartError."""
         self._version = await self._target.probe()
         try:
-            self._connections.give_back(await self._connections.take())
+            connection = await self._connections.take()
+            await self._divide(connection)
+            self._connections.give_back(connection)
         except Unavailable as error:
             why = said(error.__cause__ or error)
             raise StartError(f"cannot connect to {self._target.shown}: {why}") from error
@@ -133,6 +149,17 @@ class PostgresDatabase:
                 await self._listener.start()
             except (*LOST, asyncpg.PostgresError) as error:
                 raise StartError(f"cannot listen at {self._target.shown}: {said(error)}") from error
+
+    async def _divide(self, connection: Connection) -> None:
+        """Open no more than one's part, in a crew. A pooler has its own ways to divide them."""
+        if self._room is None or self._target.pooler:
+            return
+        wanted = self._target.pool_size + BESIDE_READERS
+        try:
+            each = await self._room.each(connection, wanted)
+        except (*LOST, asyncpg.PostgresError) as error:
+            raise StartError(f"PostgreSQL at {self._target.shown} fails: {said(error)}") from error
+        self._connections.most = each - OUTSIDE_POOLS
 
     async def close(self) -> None:
         """Commit what is queued, then disconnect."""

@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: kept open without being reset, replaced when they break."""
 
 import asyncio
+import math
 import random
 import ssl
 from collections import deque
@@ -14,6 +15,7 @@ import structlog
 
 from mainspring.adapters.database.postgres_batch import TAKE_TURN
 from mainspring.adapters.database.postgres_trust import Trust
+from mainspring.adapters.database.postgres_turns import Turns
 from mainspring.adapters.database.shares import Line
 from mainspring.adapters.outage import Outage
 from mainspring.kernel.current_call import current_account
@@ -45,8 +47,6 @@ TRANSACTION_LIMIT_MAJOR = 17  # the first version that can end a transaction for
 ATTEMPTS_MAX = 6  # of a transaction that PostgreSQL aborts because of others
 RETRY_FIRST_S = 0.005
 RETRY_MAX_S = 0.2
-TURNS_MIN = 64  # transactions that take turns after a deadlock; twice as many after each more
-TURNS_MAX = 65_536
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 2.0
 STATEMENTS_CACHED = 1_024  # prepared statements per connection
@@ -209,20 +209,22 @@ class PostgresTarget:
 class Connections:
     """The open connections of a process, the one used last handed out first, whatever it was for.
 
-    They are made when needed and kept. A server that has no more to give leaves the process with
-    those it has: whoever needs one waits until another is done with it.
+    They are made when needed and kept, ``most`` at a time. A server that has no more to give leaves
+    the process with those it has: whoever needs one waits until another is done with it.
     """
 
     def __init__(
         self, target: PostgresTarget, *, jitter: Callable[[], float] = random.random
     ) -> None:
         self.target = target
+        self.most: float = math.inf
         self.jitter = jitter
         self.turns = Turns()
         self._idle: list[Connection] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._pids: dict[Connection, int] = {}
         self._examine_at_s: dict[Connection, float] = {}
+        self._making = 0
         self._failures = 0
         self._refused = UNREACHED
         self._retry_at_s = 0.0
@@ -243,14 +245,12 @@ class Connections:
                 if not connection.is_closed() and await self._still_good(connection):
                     return connection
                 self.cut(connection)
-            try:
-                return await self._connect()
-            except asyncpg.TooManyConnectionsError:
-                self.target.warn_of_few_connections()
-                if (handed := await self._next()) is not None:
-                    if await self._still_good(handed):
-                        return handed
-                    self.cut(handed)
+            if (made := await self._make()) is not None:
+                return made
+            if (handed := await self._next()) is not None:
+                if await self._still_good(handed):
+                    return handed
+                self.cut(handed)
 
     def give_back(self, connection: Connection) -> None:
         """Take a connection back; one that is closed, or still in a transaction, is dropped."""
@@ -332,6 +332,22 @@ class Connections:
                 raise Unavailable("no database connection is free", retry_after_s=1) from None
             raise
 
+    async def _make(self) -> Connection | None:
+        """Make one; None where there may be no more, so that another's has to be waited for."""
+        if len(self._pids) + self._making >= self.most:
+            return None
+        self._making += 1
+        try:
+            return await self._connect()
+        except asyncpg.TooManyConnectionsError:
+            self.target.warn_of_few_connections()
+            return None
+        except BaseException:
+            self._hand(None)  # whoever waited for this one has a place, and may find out as well
+            raise
+        finally:
+            self._making -= 1
+
     async def _connect(self) -> Connection:
         """Make one. Raises Unavailable; TooManyConnectionsError where others can be waited for."""
         loop = asyncio.get_running_loop()
@@ -361,44 +377,6 @@ class Connections:
         self.target.outage.worked()
         self._pids[connection] = connection.get_server_pid()
         return connection
-
-
-class Turns:
-    """Whether transactions take turns for a while, because some of them met in a deadlock.
-
-    Callers stage their writes in any order, and finding a deadlock takes PostgreSQL a second. Those
-    that take turns hold one lock of the database, whatever process they come from, and cannot meet.
-    """
-
-    __slots__ = ("_free", "_left", "_length", "announce")
-
-    def __init__(self) -> None:
-        self._length = self._left = self._free = 0
-        self.announce: Callable[[], None] = lambda: None  # to the other processes
-
-    @property
-    def taken(self) -> bool:
-        """Whether a transaction that begins now takes a turn."""
-        return self._left > 0
-
-    def met(self) -> None:
-        """Note a deadlock of this process, and have every process take turns."""
-        self.begin()
-        self.announce()
-
-    def begin(self) -> None:
-        """Take turns from now on; for longer, the sooner this comes after the last time."""
-        self._length = self._left = min(max(TURNS_MIN, 2 * self._length), TURNS_MAX)
-        self._free = self._length
-
-    def passed(self) -> None:
-        """Note a transaction that came through."""
-        if self._left:
-            self._left -= 1
-        elif self._free:
-            self._free -= 1
-        else:
-            self._length = 0
 
 
 class ConnectionPool:
