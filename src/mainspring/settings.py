@@ -54,7 +54,7 @@ class PlatformSettings(msgspec.Struct, frozen=True):
 
     data_dir: str = "./mainspring-data"
     role: ProcessRole = ProcessRole.ALL
-    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] | Literal["auto"] = 1
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] | Literal["auto"] = "auto"
     lame_duck_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 1.0
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 30.0
     removed_services: tuple[str, ...] = ()

@@ -1,11 +1,12 @@
 """How many processes there are by default: as many as cores, within what the machine grants."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from mainspring.cli.cores import usable
+from mainspring.cli.cores import PROCESSES_MAX, ProcessCount, chosen, usable, usable_memory_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +50,41 @@ def test_as_many_as_are_granted(
 
 def test_where_there_are_no_control_groups_the_affinity_counts(tmp_path: Path) -> None:
     assert usable(tmp_path / "none", tmp_path / "absent") == 12
+
+
+def test_there_are_never_more_than_eight(tmp_path: Path) -> None:
+    assert chosen(tmp_path / "none", tmp_path / "absent") == ProcessCount(PROCESSES_MAX)
+
+
+@pytest.mark.parametrize(
+    ("own", "file", "limit"),
+    [
+        ("0::/app/web\n", "app/web/memory.max", 300 << 20),
+        ("0::/app/web\n", "app/memory.max", 511 << 20),
+        ("4:memory:/x\n", "memory/x/memory.limit_in_bytes", 100 << 20),
+    ],
+)
+def test_where_there_is_little_memory_there_is_one(
+    tmp_path: Path, own: str, file: str, limit: int
+) -> None:
+    own_group, groups = tmp_path / "own", tmp_path / "groups"
+    own_group.write_text(own)
+    held = groups / file
+    held.parent.mkdir(parents=True)
+    held.write_text(f"{limit}\n")
+    assert usable_memory_bytes(groups, own_group) == limit
+    why = f"it may use {limit >> 20} MiB of memory"
+    assert chosen(groups, own_group) == ProcessCount(1, why)
+    for none in ("max\n", f"{(1 << 63) - 4096}\n", f"{512 << 20}\n"):
+        held.write_text(none)
+        assert chosen(groups, own_group) == ProcessCount(PROCESSES_MAX)
+
+
+def test_where_a_fork_is_not_safe_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    one = chosen(tmp_path / "none", tmp_path / "absent")
+    assert one == ProcessCount(1, "processes cannot be forked safely on darwin")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert chosen(tmp_path / "none", tmp_path / "absent") == ProcessCount(1)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.cli.cores import PROCESSES_MAX, usable
+from mainspring.cli.cores import chosen
 from mainspring.cli.demo.process import environment, run
+from mainspring.settings import PlatformSettings
 from mainspring.testing.servers import PostgresServer, embedded_postgres
 from tests.cli.test_shutdown import CLIENTS, Asker
 from tests.cli.test_up import DEADLINE_S, Up, children, up
@@ -132,13 +133,52 @@ async def test_a_crew_ends_although_one_of_it_is_frozen(tmp_path: Path) -> None:
         assert await running.ended() == 0
 
 
-async def test_auto_is_one_for_each_core_over_sqlite(tmp_path: Path) -> None:
-    cores = min(usable(), PROCESSES_MAX)
-    async with up(tmp_path, platform__workers="auto") as running:
+async def test_there_is_one_for_each_core_by_default(tmp_path: Path, database_url: str) -> None:
+    """And it is one platform: it is announced once, and says nothing else when it starts."""
+    size, default = chosen().processes, PlatformSettings().workers
+    assert default == "auto"
+    async with up(tmp_path, platform__workers=default, database__url=database_url) as running:
         await running.announced()
-        assert len(children(running.process.pid)) == (cores if cores > 1 else 0)
+        assert len(children(running.process.pid)) == (size if size > 1 else 0)
+        assert running.shown.get("processes", 1) == size
+        assert await running.get("/readyz") == 200
         running.process.send_signal(signal.SIGTERM)
         assert await running.ended() == 0
+        told, log = await running.process.communicate()
+        assert told == b""
+        lines = [json.loads(line) for line in log.splitlines()]
+        few = "postgres_connections_divided"  # while other tests have many
+        assert {line["message"] for line in lines} - {few} == {"draining", "stopped"}
+
+
+async def test_what_a_killed_process_counted_stays_counted(
+    tmp_path: Path, database_url: str
+) -> None:
+    """Whichever of them is scraped: no counter goes back, and none is told by one alone."""
+    name = "http_server_request_duration_seconds_count"
+    route = f'{name}{{http_request_method="GET",http_response_status_code="200"'
+    async with up(tmp_path, "--workers", "2", database__url=database_url) as running:
+        await running.announced()
+        for asked in range(1, 21):
+            assert await running.get("/healthz") == 200
+            # It may be counted a moment after it was answered.
+            while (counted := await running.metric(route + ',http_route="/healthz"}')) < asked:
+                assert counted == asked - 1
+            assert counted == asked
+            if asked % 10 == 0:
+                os.kill(children(running.process.pid)[0], signal.SIGKILL)
+                await said(running, "process_restarted")
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ended() == 0
+
+
+async def test_doctor_counts_the_processes(tmp_path: Path) -> None:
+    async with up(tmp_path, "--workers", "2") as running:
+        await running.announced()
+        _, told = await run("doctor", "--json", environ=environment(), folder=tmp_path)
+        (found,) = [each for each in json.loads(told) if each["name"] == "platform"]
+        assert found["verdict"] == "ok", told
+        assert found["found"] == f"ready at {running.shown['url']}, 2 processes"
 
 
 async def test_a_crew_has_its_file_alone_and_each_member_takes_little_memory(

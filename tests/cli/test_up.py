@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -25,7 +26,7 @@ class Up:
     def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
         self.process = process
         self.folder = folder
-        self.shown: dict[str, str] = {}
+        self.shown: dict[str, Any] = {}
 
     async def announced(self) -> None:
         assert self.process.stdout is not None
@@ -42,6 +43,14 @@ class Up:
             session.get(self.shown["url"] + path) as answer,
         ):
             return answer.status
+
+    async def metric(self, name: str) -> float:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(self.shown["url"] + "/metrics") as answer,
+        ):
+            lines = (await answer.text()).splitlines()
+        return float(next(line for line in lines if line.startswith(name)).split()[-1])
 
 
 @asynccontextmanager

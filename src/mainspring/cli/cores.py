@@ -2,12 +2,36 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-PROCESSES_MAX = 8  # more want a server, or a word from who runs them
+PROCESSES_MAX = 8  # more want a word from who runs them
+MEMORY_BYTES_MIN = 512 << 20  # with less, what a process more takes is better left to the first
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUP = Path("/proc/self/cgroup")
+
+
+class ProcessCount(NamedTuple):
+    """So many processes, and why there is only one where there are more cores."""
+
+    processes: int
+    why: str = ""
+
+
+def chosen(groups: Path = _GROUPS, own_group: Path = _OWN_GROUP) -> ProcessCount:
+    """Return how many processes this machine is best used by."""
+    cores = min(usable(groups, own_group), PROCESSES_MAX)
+    if cores == 1:
+        return ProcessCount(1)
+    if not hasattr(os, "fork") or sys.platform == "darwin":
+        # There what the system's libraries began before a fork may break after it.
+        return ProcessCount(1, f"processes cannot be forked safely on {sys.platform}")
+    memory = usable_memory_bytes(groups, own_group)
+    if memory < MEMORY_BYTES_MIN:
+        return ProcessCount(1, f"it may use {memory >> 20} MiB of memory")
+    return ProcessCount(cores)
 
 
 def usable(groups: Path = _GROUPS, own_group: Path = _OWN_GROUP) -> int:
@@ -20,9 +44,23 @@ def usable(groups: Path = _GROUPS, own_group: Path = _OWN_GROUP) -> int:
     return max(1, min(cores, int(quota)))
 
 
+def usable_memory_bytes(groups: Path = _GROUPS, own_group: Path = _OWN_GROUP) -> int:
+    """Return how much memory this process may use: the machine's, within its limit."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([machine, *_memory_limits(groups, own_group)])
+
+
+def _memory_limits(groups: Path, own_group: Path) -> Iterator[int]:
+    """Return the limits of memory of every control group this process is in."""
+    for folder in _folders(groups, own_group, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):  # of version 2, and of version 1
+            with contextlib.suppress(OSError, ValueError):  # it has none, or "max", which is none
+                yield int((folder / name).read_text())
+
+
 def _quotas(groups: Path, own_group: Path) -> Iterator[float]:
     """Return the quotas of CPU time of every control group this process is in, in cores."""
-    for folder in _folders(groups, own_group):
+    for folder in _folders(groups, own_group, "cpu"):
         with contextlib.suppress(OSError, ValueError):  # this one has none
             quota, period = (folder / "cpu.max").read_text().split()
             yield int(quota) / int(period)  # or "max", which is none
@@ -34,8 +72,8 @@ def _quotas(groups: Path, own_group: Path) -> Iterator[float]:
                 yield int(quota) / int(period)
 
 
-def _folders(groups: Path, own_group: Path) -> Iterator[Path]:
-    """Return the folders of the control groups for CPU time that this process is in."""
+def _folders(groups: Path, own_group: Path, controller: str) -> Iterator[Path]:
+    """Return the folders of the control groups of this process that have a controller."""
     try:
         lines = own_group.read_text().splitlines()
     except OSError:
@@ -44,8 +82,8 @@ def _folders(groups: Path, own_group: Path) -> Iterator[Path]:
         number, controllers, path = line.split(":", 2)
         if number == "0":
             top = groups
-        elif "cpu" in controllers.split(","):
-            top = groups / "cpu"
+        elif controller in controllers.split(","):
+            top = groups / controller
         else:
             continue
         folder = top / path.lstrip("/")

@@ -30,6 +30,7 @@ class Running(msgspec.Struct, frozen=True):
     version: str
     new: bool = False
     role: ProcessRole = ProcessRole.ALL
+    processes: int = 1
 
     def text(self, *, as_json: bool) -> str:
         """One line of JSON, or a few lines a person can act on."""
@@ -37,11 +38,13 @@ class Running(msgspec.Struct, frozen=True):
             return msgspec.json.encode(self).decode()
         begun = f"New platform in {self.data_dir}: an empty database, new keys.\n"
         reference = f"  reference  {self.docs}\n" if self.role.serves else ""
+        processes = f"  processes  {self.processes}\n" if self.processes > 1 else ""
         return (
             f"Mainspring {self.version} is up at {self.url}\n"
             f"{begun if self.new else ''}"
             f"{reference}"
             f"  role       {self.role}\n"
+            f"{processes}"
             f"  data       {self.data_dir} ({self.database})\n"
             f"  admin key  {self.admin_key}\n"
             f"Ctrl+C stops it."

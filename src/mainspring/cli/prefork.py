@@ -149,7 +149,7 @@ class Prefork:
             running = self._started(self._start_one(Seat(0, self._size, first=True)))
             for process in [self._start_one(Seat(at, self._size)) for at in range(1, self._size)]:
                 self._started(process)
-            with announce(msgspec.structs.replace(running, pid=os.getpid())):
+            with announce(msgspec.structs.replace(running, pid=os.getpid(), processes=self._size)):
                 self._watch()
         except StartError:
             if not self._stopping:

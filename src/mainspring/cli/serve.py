@@ -26,7 +26,7 @@ from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.process_role import Seat
 from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError
-from mainspring.settings import PlatformSettings, Settings, database_url
+from mainspring.settings import DEFAULT, PlatformSettings, Settings, SettingsError
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -52,7 +52,7 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
         serve_loop(_serve(settings, user_app, announce))
         leave(0)
         return
-    shared = share(settings, workers)
+    shared = share(settings, workers, user_app)
 
     def serve(listener: socket.socket, tell: Announce, seat: Seat) -> None:
         serve_loop(_serve(settings, user_app, tell, listener, shared(seat)))
@@ -64,13 +64,19 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
 
 
 def _workers(settings: Settings) -> int:
-    """Return how many processes there are to be."""
+    """Return how many processes there are to be. Raises SettingsError."""
     workers = settings.of(PlatformSettings).workers
     if isinstance(workers, int):
+        if workers > 1 and not hasattr(os, "fork"):
+            source = settings.sources.get("platform.workers", DEFAULT)
+            raise SettingsError(
+                f"{source}: platform.workers: {sys.platform} cannot fork processes: leave it at 1"
+            )
         return workers
-    if database_url(settings).startswith("sqlite:"):
-        return min(cores.usable(), cores.PROCESSES_MAX)
-    return 1  # how many connections the server has room for is not known here
+    choice = cores.chosen()
+    if choice.why:
+        structlog.get_logger().info("one_process", why=choice.why)
+    return choice.processes
 
 
 async def _serve(

@@ -12,6 +12,7 @@ EPILOG = (
     "  [bold]mainspring up[/bold]  SQLite in ./mainspring-data, on http://127.0.0.1:8080\n\n"
     "  [bold]mainspring up shop/app.py --port 0[/bold]  your own App, on any free port\n\n"
     "  [bold]MAINSPRING_DATABASE__URL=postgresql://localhost/shop mainspring up[/bold]\n\n"
+    "  [bold]mainspring up --workers 1[/bold]  one process, however many cores there are\n\n"
     "  [bold]mainspring up --role work --port 8081[/bold]  jobs, consumers and schedules, beside "
     "processes with --role serve\n\n"
     "SIGTERM or Ctrl+C drains: no new calls, running ones finish, then exit 0. A second one quits "
@@ -32,8 +33,7 @@ def up(
         str | None,
         typer.Option(
             metavar="N",
-            help="Processes that serve one address. Default: 1; auto is one for each core over "
-            "SQLite, at most 8.",
+            help="Processes that serve one address. Default: auto, one for each core, at most 8.",
         ),
     ] = None,
     role: Annotated[
