@@ -43,7 +43,7 @@ help:  ## Explain the targets
 	@echo '  ARGS="--scenario outage" plays one by one; DATABASE=postgresql://... picks'
 	@echo '  the engine of up and demo; ARGS="..." goes to up, test, demo, crash and bench as it is.'
 
-up: $(READY)  ## Start everything in one process on SQLite; stop with Ctrl-C
+up: $(READY)  ## Start everything on SQLite, on every core; stop with Ctrl-C
 	@$(if $(DATABASE),MAINSPRING_DATABASE__URL='$(DATABASE)') $(RUN) mainspring up $(ARGS)
 
 test: $(READY)  ## Run the tests on SQLite and a real PostgreSQL
