@@ -7,6 +7,7 @@ it has its place. These bytes are the leaf of the Merkle tree, so they are never
 import hashlib
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.clock import rfc3339
@@ -18,6 +19,24 @@ _encode = msgspec.json.Encoder().encode
 _LEAF_PREFIX = b"\x00"  # RFC 6962, section 2.1
 
 
+class _Head(msgspec.Struct, frozen=True):
+    """The attributes of a CloudEvent, in the order they are written in."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str
+    dataschema: str
+    tenant: str
+    actor: str
+    correlationid: str
+    causationid: str | UnsetType
+    partitionkey: str | UnsetType
+
+
 def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
     """Write a staged event as its row; ``data`` is its JSON, personal fields already sealed.
 
@@ -26,21 +45,21 @@ def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
     """
     name = event.type.name
     head = _encode(
-        {
-            "specversion": SPEC_VERSION,
-            "id": event.id,
-            "source": "/" + name.partition(".")[0],
-            "type": name,
-            "subject": event.subject,
-            "time": rfc3339(call.now_ms),
-            "datacontenttype": "application/json",
-            "dataschema": f"/v1/events/schemas/{name}",
-            "tenant": call.tenant,
-            "actor": call.caller.actor,
-            "correlationid": call.correlation_id,
-            **({} if call.causation_id is None else {"causationid": call.causation_id}),
-            **_partition_key(event),
-        }
+        _Head(
+            SPEC_VERSION,
+            event.id,
+            "/" + name.partition(".")[0],
+            name,
+            event.subject,
+            rfc3339(call.now_ms),
+            "application/json",
+            f"/v1/events/schemas/{name}",
+            call.tenant,
+            call.caller.actor,
+            call.correlation_id,
+            UNSET if call.causation_id is None else call.causation_id,
+            _partition_key(event),
+        )
     )
     body = b'%b,"data":%b}' % (head[:-1], data)
     require_size(name, len(body))
@@ -49,13 +68,14 @@ def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
     )
 
 
-def _partition_key(event: StagedEvent) -> dict[str, str]:
+def _partition_key(event: StagedEvent) -> str | UnsetType:
     """Return the CloudEvents extension that says within what order is kept, if not the subject."""
     field = event.type.partition_key
     if field is None:
-        return {}
+        return UNSET
     data = msgspec.json.decode(event.data) if type(event.data) is msgspec.Raw else event.data
-    return {"partitionkey": data[field] if isinstance(data, dict) else getattr(data, field)}
+    key: str = data[field] if isinstance(data, dict) else getattr(data, field)
+    return key
 
 
 def leaf_of(body: bytes) -> bytes:
