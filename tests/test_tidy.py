@@ -246,7 +246,7 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
     (rules.caches_are_lru_caches, SRC, "self._kept.popitem(last=False)", False),
     (rules.caches_are_lru_caches, SRC, "if len(a.kept) >= KEPT_MAX:\n a.kept.clear()", False),
     (rules.caches_are_lru_caches, SRC, "from cachetools import TTLCache", False),
-    (rules.caches_are_lru_caches, rules.LRU_CACHE, "import cachetools", True),
+    (rules.caches_are_lru_caches, rules.LRU_CACHE, "self._kept.popitem(last=False)", True),
     (rules.caches_are_lru_caches, SRC, "kept.pop(next(iter(own)))\ndel kept[key]", True),
     (rules.caches_are_lru_caches, SRC, "if len(waiting) >= 8:\n other.clear()", True),
     (rules.nothing_grows_without_bound, SRC, "import asyncio\nasyncio.Queue(64)", True),

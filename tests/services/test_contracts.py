@@ -10,7 +10,7 @@ from mainspring.app import BUILT_IN
 
 SERVICES = sorted(service.name for service in BUILT_IN)
 # What a contract stands on is made with these: the kernel's words and the ports' Protocols.
-GROUND = {"cachetools", "cronsim", "idna", "mainspring", "msgspec", "typing_extensions"}
+GROUND = {"cronsim", "idna", "mainspring", "msgspec", "typing_extensions"}
 LOADED = """
 import json, sys
 before = set(sys.modules)

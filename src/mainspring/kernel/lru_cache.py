@@ -3,10 +3,9 @@
 Both classes are for one thread; whoever shares one with another thread holds a lock around it.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
-
-import cachetools
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -19,7 +18,7 @@ class LruCache(Generic[K, V]):
     whyever: pushed out, replaced, popped or cleared.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_dropped", "_size", "_size_max", "_size_of", "_sizes", "_values")
 
     def __init__(
         self,
@@ -28,61 +27,54 @@ class LruCache(Generic[K, V]):
         size_of: Callable[[V], int] | None = None,
         dropped: Callable[[K, V], None] | None = None,
     ) -> None:
-        self._values: cachetools.LRUCache[K, V] = (
-            cachetools.LRUCache(size_max, size_of)
-            if dropped is None
-            else _Telling(size_max, size_of, dropped)
-        )
+        self._size_max = size_max
+        self._size_of = size_of
+        self._dropped = dropped
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self._sizes: dict[K, int] = {}  # as they were measured; empty where each counts as one
+        self._size = 0
 
     def get(self, key: K) -> V | None:
         """Return what is kept, which is then the last to go."""
-        try:
-            return self._values[key]
-        except KeyError:
-            return None
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
 
     def put(self, key: K, value: V) -> bool:
         """Keep a value instead of what was there. Returns whether it is kept."""
-        values = self._values
-        if values.getsizeof(value) > values.maxsize:
-            values.pop(key, None)
-            return False
-        values[key] = value
+        self.pop(key)
+        size = 1
+        if self._size_of is not None:
+            size = self._size_of(value)
+            if size > self._size_max:
+                return False
+            self._sizes[key] = size
+        self._values[key] = value
+        self._size += size
+        while self._size > self._size_max:
+            self._went(*self._values.popitem(last=False))
         return True
 
     def pop(self, key: K) -> V | None:
         """Keep it no longer, and return what it was."""
-        return self._values.pop(key, None)
+        value = self._values.pop(key, None)
+        if value is not None:
+            self._went(key, value)
+        return value
+
+    def _went(self, key: K, value: V) -> None:
+        self._size -= self._sizes.pop(key, 1)
+        if self._dropped is not None:
+            self._dropped(key, value)
 
     def clear(self) -> None:
         """Keep nothing."""
         while self._values:
-            self._values.popitem()
+            self._went(*self._values.popitem(last=False))
 
     def __len__(self) -> int:
         return len(self._values)
-
-
-class _Telling(cachetools.LRUCache[K, V]):
-    """Says of each value that it goes."""
-
-    def __init__(
-        self,
-        size_max: int,
-        size_of: Callable[[V], int] | None,
-        dropped: Callable[[K, V], None],
-    ) -> None:
-        super().__init__(size_max, size_of)
-        self._dropped = dropped
-
-    def __setitem__(self, key: K, value: V) -> None:
-        self.pop(key, None)
-        super().__setitem__(key, value)
-
-    def __delitem__(self, key: K) -> None:
-        value = self[key]
-        super().__delitem__(key)
-        self._dropped(key, value)
 
 
 class ExpiringCache(Generic[K, V]):
