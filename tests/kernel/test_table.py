@@ -29,6 +29,20 @@ def test_a_condition_says_which_rows_it_is_after() -> None:
     assert Sql("t", "INSERT INTO t (a) VALUES (:a)").keys == ()
 
 
+def test_a_statement_knows_the_table_it_changes() -> None:
+    assert Sql("t", " Update things SET a = 1 WHERE id = :id").changes == "things"
+    assert Sql("t", "DELETE\nFROM things WHERE id = :id").changes == "things"
+    assert Sql("t", "INSERT INTO t (a) VALUES (:a)").changes is None
+
+
+def test_a_statement_for_many_takes_its_parameters_in_the_same_order() -> None:
+    many = "UPDATE t SET a = n.a FROM unnest(:id::text[], :a::text[]) AS n (id, a)"
+    sql = Sql("t", "UPDATE t SET a = :a WHERE id = :id", many=many)
+    assert sql.postgres == "UPDATE t SET a = $1 WHERE id = $2"
+    assert sql.many == "UPDATE t SET a = n.a FROM unnest($2::text[], $1::text[]) AS n (id, a)"
+    assert Sql("t", "UPDATE t SET a = :a").many is None
+
+
 def test_a_dialect_may_name_the_parameters_in_another_order() -> None:
     sql = Sql(
         "t", "UPDATE t SET a = :a WHERE b = :b", "UPDATE t SET a = $1 WHERE b = :b AND :a > 0"

@@ -22,6 +22,7 @@ ColumnType = Literal["text", "bigint", "boolean", "double precision", "bytea"]
 
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([a-z_][a-z0-9_]*)")
 _WHERE = re.compile(r"\bwhere\b.*", re.IGNORECASE | re.DOTALL)
+_TARGET = re.compile(r"\s*(?:update|delete\s+from)\s+([a-z_][a-z0-9_]*)", re.IGNORECASE)
 _KEY = re.compile(r"(?<![<>!])=\s*:([a-z_][a-z0-9_]*)\b(?!\s*[-+*/|])")
 _COLUMN_TYPES: dict[object, ColumnType] = {
     str: "text",
@@ -36,10 +37,11 @@ _COLUMN_TYPES: dict[object, ColumnType] = {
 class Sql:
     """One SQL text in both engines' positional forms, with the order of its parameters.
 
-    ``many`` is what it says to PostgreSQL for many at once, each parameter an array.
+    ``many`` is what it says to PostgreSQL for many at once, each parameter an array. ``changes`` is
+    the table whose rows it updates or deletes.
     """
 
-    __slots__ = ("keys", "many", "name", "order", "postgres", "sqlite")
+    __slots__ = ("changes", "keys", "many", "name", "order", "postgres", "sqlite")
 
     def __init__(
         self, name: str, text: str, postgres: str | None = None, many: str | None = None
@@ -66,6 +68,8 @@ class Sql:
         where = _WHERE.search(text)
         named = _KEY.findall(where[0]) if where else []
         self.keys = tuple(sorted({order.index(name) for name in named}))
+        target = _TARGET.match(text)
+        self.changes = target[1] if target else None
 
     def bind(self, params: dict[str, Any]) -> Values:
         """Order named parameters. Raises KeyError for one that is missing."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mainspring.kernel.call import SYSTEM
+from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.job import Job
 from mainspring.kernel.table import Statement, Write
@@ -66,6 +66,21 @@ async def test_runs_with_a_key_share_a_commit_too(runtime: Runtime) -> None:
     groups = groups_of(runtime)
     assert {attempt.outcome for attempt in await run_together(runtime, jobs)} == {"done"}
     assert len(groups) < RUNS / 10
+
+
+async def test_runs_that_enqueue_the_next_share_a_commit(runtime: Runtime) -> None:
+    async def pass_on(call: Call, link_id: str) -> None:
+        call.enqueue(links.rescan, link_id=link_id)
+
+    job: Job[...] = Job("links.pass_on", pass_on, queue="bulk", retry=links.QUICK, timeout_s=5)
+    job.attach(pass_on)
+    runtime.jobs[job.name] = job
+    await enqueue_many(runtime, job, RUNS)
+    jobs = await runtime.workers.claim("bulk", RUNS)
+    groups = groups_of(runtime)
+    assert {attempt.outcome for attempt in await run_together(runtime, jobs)} == {"done"}
+    assert len(groups) < RUNS / 10
+    assert len(await jobs_in(runtime, "ready")) == RUNS
 
 
 async def test_a_claim_that_was_not_committed_lets_the_next_go_later(

@@ -29,23 +29,42 @@ def can_join(writes: Sequence[Write]) -> bool:
 
     The parts of a statement do not see each other's effects. That is safe where each write is
     checked, since a row touched twice makes a count fall short and the call is run alone; and
-    where only the first is the service's own SQL, which could read what came before it. An insert
-    that may be dropped is not checked: it joins only writes that cannot decide whether it is.
+    where there is one statement of the service's own at most, which reads nothing that comes before
+    it. An insert that may be dropped is not checked: it joins only writes that cannot decide
+    whether it is.
     """
-    own_sql = writes[0].sql.postgres if isinstance(writes[0], Command) else ""
+    own = own_statement(writes)
+    if own is not None and not (own.expects and _CAN_BE_NESTED.match(own.sql.postgres)):
+        return False
     changed = {write.table for write in writes if isinstance(write, Update | Delete)}
-    for position, write in enumerate(writes):
-        if isinstance(write, Insert):
-            if write.on_conflict is None and (
-                write.table in changed or re.search(rf"\b{write.table.name}\b", own_sql)
-            ):
-                return False
+    before_own = own is not None
+    for write in writes:
+        if write is own:
+            before_own = False
         elif isinstance(write, Command):
-            if position or not write.expects or not _CAN_BE_NESTED.match(write.sql.postgres):
-                return False
-        elif write.version is None:
             return False
+        else:
+            dropped = isinstance(write, Insert) and write.on_conflict is None
+            if dropped and write.table in changed:
+                return False
+            if own is not None and (before_own or dropped) and _names(own.sql, write.table):
+                return False
+            if isinstance(write, Update | Delete) and write.version is None:
+                return False
     return True
+
+
+def own_statement(writes: Sequence[Write]) -> Command | None:
+    """Return the first statement among writes that is the service's own."""
+    for write in writes:
+        if isinstance(write, Command):
+            return write
+    return None
+
+
+def _names(sql: Sql, table: Table[Any]) -> bool:
+    text = sql.postgres
+    return table.name in text and re.search(rf"\b{table.name}\b", text) is not None
 
 
 def touched(writes: Sequence[Write]) -> Iterable[tuple[Any, ...]]:
@@ -56,9 +75,13 @@ def touched(writes: Sequence[Write]) -> Iterable[tuple[Any, ...]]:
     """
     for write in writes:
         if isinstance(write, Update | Delete):
-            yield (write.table, *write.key)
-        elif isinstance(write, Command) and write.sql.keys:
-            yield (write.sql, *[write.values[at] for at in write.sql.keys])
+            yield (write.table.name, *write.key)
+        elif isinstance(write, Command):
+            sql = write.sql
+            if sql.changes is not None:
+                yield (sql.changes, *[write.values[at] for at in sql.keys])
+            elif sql.keys:
+                yield (sql, *[write.values[at] for at in sql.keys])
 
 
 class BatchStatement:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from mainspring.adapters.database.postgres_batch import (
     columns,
     in_key_order,
     insert_rows,
+    own_statement,
     touched,
 )
 from mainspring.adapters.database.postgres_pool import (
@@ -32,6 +33,7 @@ R = TypeVar("R")
 BATCH_CALLS_MAX = 256
 BATCH_WRITES_MAX = 4_096  # a call with more of them goes alone
 ALIKE_MAX = 32  # the same service statement in one batch; always a power of two of them
+SERIES_MAX = 64  # calls that change one row one after the other, in one transaction
 
 _ROWS = re.compile(r"\breturning\b|^\s*(?:select|values)\b", re.IGNORECASE)
 _WITH = re.compile(r"\s*with\b", re.IGNORECASE)
@@ -40,25 +42,38 @@ _WITH = re.compile(r"\s*with\b", re.IGNORECASE)
 class Unit:
     """One call waiting for its commit."""
 
-    __slots__ = ("future", "keys", "wakes", "writes")
+    __slots__ = ("future", "keys", "own", "wakes", "writes")
 
     def __init__(
         self, writes: Sequence[Write], wakes: Wakes, future: "asyncio.Future[None]"
     ) -> None:
         self.writes = writes
-        self.keys = set(touched(writes))
+        self.own = own_statement(writes)
+        self.keys = frozenset(touched(writes))
         self.wakes = wakes
         self.future = future
 
+    @property
+    def changes_one_row(self) -> bool:
+        """Whether all it does but adding rows is one statement, to the rows of one key."""
+        return (
+            self.own is not None
+            and len(self.keys) == 1
+            and all(write is self.own or type(write) is Insert for write in self.writes)
+        )
+
 
 Settle = Callable[[Sequence[Unit], BaseException | None], None]
+RefusedUnits = Mapping[Unit, BaseException]
+TryCommit = Callable[[list[Unit]], Awaitable[RefusedUnits]]
 
 
 class CommitLane:
     """Takes queued calls as they come and commits them batch by batch on one connection.
 
     While one batch is on its way the next gathers: the busier it is, the larger they are. With
-    ``turns`` they change rows that others change, and take turns when told to.
+    ``turns`` they change rows that others change, and take turns when told to. Calls that change
+    the same row go one after the other in a transaction of their own, every second batch.
     """
 
     def __init__(self, pool: ConnectionPool, settle: Settle, *, turns: bool) -> None:
@@ -70,6 +85,7 @@ class CommitLane:
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
+        self._repeats = False  # whether calls were left over because of rows that others change
         self.batches = 0
 
     def start(self) -> None:
@@ -93,7 +109,11 @@ class CommitLane:
         while True:
             await self._work.wait()
             while self._queue:
-                await self._commit(self._take())
+                series = self._take_series() if self._repeats else []
+                if series:
+                    await self._commit(series, self._one_by_one)
+                if self._queue:
+                    await self._commit(self._take(), self._together)
             self._work.clear()
             self._idle.set()
 
@@ -114,14 +134,28 @@ class CommitLane:
                 units.append(unit)
             else:
                 later.append(unit)
+        self._repeats = bool(later)
         units, over = _in_powers_of_two(units)
         self._queue.extendleft(reversed([*over, *later]))
         return units
 
-    async def _commit(self, units: list[Unit]) -> None:
+    def _take_series(self) -> list[Unit]:
+        """Take the calls on the row that most of the next calls change, if it is more than one."""
+        ahead = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_CALLS_MAX))]
+        rows = Counter(unit.keys for unit in ahead if unit.changes_one_row)
+        ((row, count),) = rows.most_common(1) or [(frozenset(), 0)]
+        units: list[Unit] = []
+        others: list[Unit] = []
+        for unit in ahead:
+            chosen = count > 1 and len(units) < SERIES_MAX and unit.keys == row
+            (units if chosen and unit.changes_one_row else others).append(unit)
+        self._queue.extendleft(reversed(others))
+        return units
+
+    async def _commit(self, units: list[Unit], attempt: TryCommit) -> None:
         """Commit a batch; when that fails, its halves; a call that fails alone has its verdict."""
         try:
-            await self._together(units)
+            refused = await attempt(units)
         except Exception as error:  # noqa: BLE001 - handed to the callers, or narrowed down to one
             outcome = translated(error)
             if isinstance(outcome, Unavailable):
@@ -129,14 +163,18 @@ class CommitLane:
                 self._settle(units, outcome)
             elif len(units) > 1:
                 middle = len(units) // 2
-                await self._commit(units[:middle])
-                await self._commit(units[middle:])
+                await self._commit(units[:middle], attempt)
+                await self._commit(units[middle:], attempt)
             else:
                 self._settle(units, await verdict(self._pool, units[0].writes))
         else:
-            self._settle(units, None)
+            if held := [unit for unit in units if unit not in refused]:
+                self._settle(held, None)
+            for unit, failure in refused.items():
+                self._settle([unit], failure)
 
-    async def _together(self, units: list[Unit]) -> None:
+    async def _together(self, units: list[Unit]) -> RefusedUnits:
+        """Commit calls that change different rows, by one statement."""
         batch = BatchStatement()
         for unit in units:
             batch.add(unit.writes)
@@ -149,30 +187,57 @@ class CommitLane:
                 await self._pool.fetch(connection, text, values)
 
         await self._pool.commit(work)
+        return {}
+
+    async def _one_by_one(self, units: list[Unit]) -> RefusedUnits:
+        """Commit calls that change one row, each by its own statement, and then add their rows.
+
+        One whose statement finds nothing to change has done nothing yet: it is refused alone. It
+        holds the lock of that row alone, so it meets no other in a deadlock.
+        """
+        refused: dict[Unit, BaseException] = {}
+        self.batches += 1
+
+        async def work(connection: Connection, in_turn: bool) -> None:
+            refused.clear()
+            batch = BatchStatement()
+            async with transaction(connection, in_turn=in_turn):
+                for unit in units:
+                    assert unit.own is not None
+                    _, count = await _run(connection, unit.own)
+                    if count == unit.own.expects:
+                        batch.add([write for write in unit.writes if write is not unit.own])
+                    elif count:
+                        raise fresh(unit.own.failure)
+                    else:
+                        refused[unit] = fresh(unit.own.failure)
+                sql, _, values = batch.statement()
+                if values:
+                    await connection.fetch(sql, *values)
+
+        await self._pool.commit(work)
+        return refused
 
 
 def _in_powers_of_two(units: list[Unit]) -> tuple[list[Unit], list[Unit]]:
-    """Keep 1, 2, 4 … calls that begin with the same service statement; return the others too.
+    """Keep 1, 2, 4 … calls with the same service statement; return the others too.
 
     Each number of them is a statement of its own to PostgreSQL: these few stay prepared.
     """
-    alike = Counter(_leading_statement(unit) for unit in units)
+    alike = Counter(_own_text(unit) for unit in units)
     room = {sql: min(1 << (n.bit_length() - 1), ALIKE_MAX) for sql, n in alike.items()}
     kept: list[Unit] = []
     over: list[Unit] = []
     for unit in units:
-        sql = _leading_statement(unit)
+        sql = _own_text(unit)
         if sql is not None:
             room[sql] -= 1
         (kept if sql is None or room[sql] >= 0 else over).append(unit)
     return kept, over
 
 
-def _leading_statement(unit: Unit) -> str | None:
-    first = unit.writes[0] if unit.writes else None
-    if isinstance(first, Command) and first.sql.many is None:
-        return first.sql.postgres
-    return None
+def _own_text(unit: Unit) -> str | None:
+    return unit.own.sql.postgres if unit.own is not None and unit.own.sql.many is None else None
 
 
 async def verdict(pool: ConnectionPool, writes: Sequence[Write]) -> BaseException | None:
@@ -283,6 +348,17 @@ async def _change(connection: Connection, write: Any) -> None:
 
 async def run_command(connection: Connection, command: Command) -> list[tuple[Any, ...]]:
     """Run a statement; return its rows. Raises its failure when the count is not as expected."""
+    rows, count = await _run(connection, command)
+    if command.expects is not None and count != command.expects:
+        raise fresh(command.failure)
+    return rows
+
+
+async def _run(connection: Connection, command: Command) -> tuple[list[tuple[Any, ...]], int]:
+    """Run a statement; return its rows and how many it touched. Raises its failure for a taken key.
+
+    PostgreSQL gives the transaction up then.
+    """
     sql = command.sql.postgres
     rows: list[Any] = []
     try:
@@ -297,9 +373,7 @@ async def run_command(connection: Connection, command: Command) -> list[tuple[An
             count = len(rows)
     except asyncpg.IntegrityConstraintViolationError as error:
         raise fresh(command.failure) from error
-    if command.expects is not None and count != command.expects:
-        raise fresh(command.failure)
-    return [tuple(row) for row in rows]
+    return [tuple(row) for row in rows], count
 
 
 def fresh(failure: BaseException | type[BaseException]) -> BaseException:

@@ -12,6 +12,7 @@ from mainspring.kernel.clock import Clock
 from mainspring.kernel.current_call import CURRENT_CALL
 from mainspring.kernel.errors import (
     ConcurrentUpdate,
+    Conflict,
     Failure,
     Forbidden,
     Hidden,
@@ -399,8 +400,9 @@ class Dispatcher:
         writes.extend(call.writes)
         writes.extend(events)
         for job in call.jobs:
-            # One with a unique key that waits or runs already is dropped.
-            writes.append(JOBS.insert(job_row(call, job), on_conflict=None))
+            # One with a unique key that waits or runs already is dropped; no other can be.
+            taken = Conflict if job.unique_key is None else None
+            writes.append(JOBS.insert(job_row(call, job), taken))
             due = job.run_at_ms <= call.now_ms
             wakes.add(channel.ready(job.queue) if due else channel.SCHEDULED)
         return writes, EVENT_WAKES.union(wakes) if events else frozenset(wakes)

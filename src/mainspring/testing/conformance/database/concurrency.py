@@ -115,6 +115,35 @@ async def check_a_hot_counter_loses_no_statement(fresh: Opener) -> None:
     assert await database.read(SIZE, ("down",)) == [0]
 
 
+async def check_calls_on_one_row_have_each_their_outcome(fresh: Opener) -> None:
+    """By two statements, with rows added before and after; one alone fails at what it adds."""
+    database = await made(fresh, Thing("stock", size=30))
+    await database.commit([NOTES.insert(Note("taken", "there before"))])
+    ids = ["taken" if i == 17 else f"{i}" for i in range(60)]
+    takes = [
+        database.commit(
+            [
+                NOTES.insert(Note(note, f"note {i}"), Rerun),
+                TAKE(id="stock").expect(1, Taken),
+                THINGS.insert(Thing(f"after {i}")),
+            ]
+        )
+        for i, note in enumerate(ids)
+    ]
+    grows = [database.commit([GROW(id="stock").expect(1, Taken)]) for _ in range(10)]
+    outcomes = await outcomes_of([*takes, *grows])
+    assert isinstance(outcomes[17], Rerun | Taken)
+    assert outcomes[60:] == [None] * 10
+    sold = sum(outcome is None for outcome in outcomes[:60])
+    (left,) = await database.read(SIZE, ("stock",))
+    assert 30 <= sold <= 40
+    assert sold + (left or 0) == 40
+    others = [outcome for i, outcome in enumerate(outcomes[:60]) if i != 17 and outcome is not None]
+    assert all(isinstance(outcome, Taken) for outcome in others), others
+    assert await database.read(NOTE_COUNT, ()) == [1 + sold]
+    assert len(await database.read(THING_IDS, ())) == 1 + sold
+
+
 async def check_opposite_orders_do_not_deadlock(fresh: Opener) -> None:
     """Calls that write the same rows the other way round all come through."""
     things = [Thing(f"t{i}", size=0) for i in range(4)]
