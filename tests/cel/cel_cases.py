@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from mainspring.cel import Names, Type
+from mainspring.cel import Names, Type, ast
 
 NAMES = Names(
     record={
@@ -53,6 +53,8 @@ JSONS = (
     "red", "", 5, 5.0, 0, -1.5, True, False, {}, [], ["red"], {"color": "red"}, {"color": 5},
     {"color": True}, {"color": None}, {"null": 7.0}, {"null": "a", "size": -1e100},
     {"color": {"deep": "x"}},
+    ["a", "é", "A"], [1, 2.0, 7.5], [True, None], {"color": ["a", "user_1"]}, [[1]], [""],
+    ["2026-01-31T12:00:00.000Z", 100, "Abc", False], [9007199254740991, 0.1],
     {"size": 2**60, "color": "\U0001f600"},
 )  # fmt: skip
 
@@ -139,6 +141,8 @@ class Expressions:
             test = rng.choice(
                 ['== "red"', "!= 5", "> 1.5", "== null", "!= null", "== true", '< "s"']
             )
+            if rng.random() < 0.3:
+                return self.in_json(depth - 1)
             path = rng.choice(
                 ["meta.color", "meta.size", "meta", "meta.color.deep", "request.data.views"]
             )
@@ -153,6 +157,15 @@ class Expressions:
         other = Type.INT if kind is Type.FLOAT and rng.random() < 0.4 else kind
         left, right = self.value(kind, depth - 1), self.value(other, depth - 1)
         return f"({left} {rng.choice(signs)} {right})"
+
+    def in_json(self, depth: int) -> str:
+        """What is in a list in JSON, and how much."""
+        rng = self.rng
+        if rng.random() < 0.2:
+            of = rng.choice(["meta", "meta.color", "request.data.title"])
+            return f"(size({of}) {rng.choice(['==', '>', '!='])} 1)"
+        kind = rng.choice([Type.TEXT, Type.INT, Type.FLOAT, Type.TIME, Type.BOOL])
+        return f"({self.value(kind, depth)} in {rng.choice(['meta', 'meta', 'meta.color'])})"
 
     def membership(self, depth: int) -> str:
         """``x in [...]`` of every kind, with nulls, paths into JSON and the caller among it."""
@@ -187,7 +200,13 @@ class Expressions:
                 right = self.value(Type.INT, 0)
             return f"({self.value(kind, depth - 1)} {sign} {right})"
         if chance < 0.85 and kind is Type.INT:
-            return f"size({self.value(Type.TEXT, 0)})"
+            part = rng.choice([*ast.PARTS, "", ""])
+            return f"due.{part}()" if part else f"size({self.value(Type.TEXT, 0)})"
+        if chance < 0.7 and kind is Type.TEXT:
+            return f"{rng.choice(FIELDS[kind])}.{rng.choice(['lowerAscii', 'upperAscii'])}()"
+        if chance < 0.7 and kind is Type.TIME:
+            sign, long = rng.choice("+-"), rng.choice(["1h30m", "24h", "1.5s", "250ms", "999999h"])
+            return f"(now {sign} duration({quoted(long)}))"
         return self.constant(kind)
 
     def constant(self, kind: Type) -> str:

@@ -46,6 +46,30 @@ def test_what_always_holds(source: str) -> None:
     assert holds(source)
 
 
+def test_lists_in_json_and_functions() -> None:
+    record = {"meta": ["a", 5, True, None], "title": "ÄbC", "due": "2026-03-01T07:08:09.010Z"}
+    assert holds(
+        "'a' in meta && 5 in meta && 5.0 in meta && true in meta && size(meta) == 4", record
+    )
+    assert holds(
+        "!('b' in meta) && !(1 in meta) && !(note in meta) && !('a' in meta.color)", record
+    )
+    assert holds("caller.id in meta", record, caller={"id": "a"})
+    assert not holds("!(caller.id in meta)", {"meta": []}, caller={"id": None})
+    assert holds("title.lowerAscii() == 'Äbc' && title.upperAscii() == 'ÄBC'", record)
+    parts = {"FullYear": 2026, "Month": 2, "Date": 1, "DayOfMonth": 0, "DayOfWeek": 0, "Hours": 7,
+             "Minutes": 8, "Seconds": 9, "Milliseconds": 10}  # fmt: skip
+    for part, value in parts.items():
+        assert holds(f"due.get{part}() == {value} && !(null == due.get{part}())", record), part
+        assert holds(f"due.get{part}() == null"), part
+    now = "2026-03-01T00:00:00.000Z"
+    assert holds(
+        "due < now + duration('7h8m9.011s') && due > now - duration('1ms')", record, now=now
+    )
+    assert holds("now + duration('999999999h') == null", now="9999-01-01T00:00:00.000Z")
+    assert holds("'vip' in request.data.tags", request={"data": {"tags": ["vip"]}})
+
+
 def test_fields_and_context() -> None:
     record = {"title": "Ünder", "views": 5, "open": True, "meta": {"tags": {"a": "x"}, "n": 3}}
     caller = {"id": "user_1", "kind": "user", "scopes": ["a", "b"]}
@@ -70,7 +94,17 @@ def test_fields_and_context() -> None:
         ("title.foo == 1", "there is no 'title.foo' here (character 1)"),
         ("title", "a boolean is expected, not text (character 1)"),
         ("title.matches('a')", "matches() is not supported"),
-        ("title.lower() == 'a'", "there is no function lower() of 0 arguments here (character 7)"),
+        ("title.lower() == 'a'", "case is changed of A to Z: write lowerAscii() (character 7)"),
+        ("meta.getHours() == 1", "a time in JSON is text that nobody checked: use a datetime"),
+        ("due + duration('1h') < now", "put the duration on the other side of the comparison"),
+        ("due < now + duration('1 h')", "duration() takes a text constant: "),
+        (
+            "due < now * duration('1h')",
+            "a duration is added to a time, or taken off (character 11)",
+        ),
+        ("duration('1h') == due", "a duration is added to a time: now + duration("),
+        ("null in meta", "null cannot be looked for in a list of JSON (character 1)"),
+        ("title in request.data.titles", "what the call sends is not a list to look for"),
         ("meta == meta", "two JSON values cannot be compared"),
         ("open < true", "a boolean has no order (character 6)"),
         ("[1] == [1]", "a list stands only after 'in'"),

@@ -1,8 +1,8 @@
 """The typed tree: what ``check`` makes of an expression and what is evaluated or written as SQL.
 
-Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Ordering``, ``Among``, ``Affix``, ``Present``,
-``Reaching``) are true or false, never null. Other nodes are null where a field is absent or
-arithmetic has no result.
+Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Ordering``, ``Among``, ``Within``,
+``Affix``, ``Present``, ``Reaching``) are true or false, never null. Other nodes are null where a
+field is absent or arithmetic has no result.
 """
 
 from collections.abc import Callable
@@ -80,6 +80,13 @@ class Among(msgspec.Struct, frozen=True):
     items: "tuple[Node, ...] | ContextValue | Const"
 
 
+class Within(msgspec.Struct, frozen=True):
+    """True when the value, which is not null, is an item of a list in JSON."""
+
+    value: "Node"
+    items: FieldValue | ContextValue
+
+
 class Affix(msgspec.Struct, frozen=True):
     """Text tests by code point; false when a side is null."""
 
@@ -103,9 +110,30 @@ class Reaching(msgspec.Struct, frozen=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """How many characters (code points) or items; null of null."""
+    """How many characters (code points) or items; null of null, and of other JSON."""
 
     of: "Node"
+
+
+class Cased(msgspec.Struct, frozen=True):
+    """Text with the letters A to Z, and no others, in lower or in upper case; null of null."""
+
+    kind: Literal["lowerAscii", "upperAscii"]
+    of: "Node"
+
+
+class TimePart(msgspec.Struct, frozen=True):
+    """A number out of a time, in UTC; null of null."""
+
+    part: str  # a key of PARTS
+    of: "Node"
+
+
+class Shifted(msgspec.Struct, frozen=True):
+    """A time that is known before the record is, so much later; null past the years 1 to 9999."""
+
+    of: "Node"
+    by_ms: int
 
 
 class Arithmetic(msgspec.Struct, frozen=True):
@@ -129,18 +157,33 @@ class Pick(msgspec.Struct, frozen=True):
     no: "Node"
 
 
-Condition = All | Any | Not | Same | Ordering | Among | Affix | Present | Reaching
-Node = Const | FieldValue | ContextValue | Condition | Size | Arithmetic | Pick
-CONDITIONS = (All, Any, Not, Same, Ordering, Among, Affix, Present, Reaching)
+Condition = All | Any | Not | Same | Ordering | Among | Within | Affix | Present | Reaching
+Node = (
+    Const | FieldValue | ContextValue | Condition | Size | Cased | TimePart | Shifted | Arithmetic
+    | Pick
+)  # fmt: skip
+CONDITIONS = (All, Any, Not, Same, Ordering, Among, Within, Affix, Present, Reaching)
 TRUE = Const(Type.BOOL, True)
 FALSE = Const(Type.BOOL, False)
+
+# The functions of the standard that read a time: where in its text the number is, and what is taken
+# off it. The day of the week is not in the text.
+PARTS = {
+    "getFullYear": (0, 4, 0), "getMonth": (5, 2, 1), "getDate": (8, 2, 0),
+    "getDayOfMonth": (8, 2, 1), "getHours": (11, 2, 0), "getMinutes": (14, 2, 0),
+    "getSeconds": (17, 2, 0), "getMilliseconds": (20, 3, 0), "getDayOfWeek": (0, 10, 0),
+}  # fmt: skip
 
 
 def type_of(node: Node) -> Type:
     """The type a node's value has when it is not null."""
     if isinstance(node, CONDITIONS):
         return Type.BOOL
-    return Type.INT if isinstance(node, Size) else node.type
+    if isinstance(node, Size | TimePart):
+        return Type.INT
+    if isinstance(node, Cased):
+        return Type.TEXT
+    return Type.TIME if isinstance(node, Shifted) else node.type
 
 
 def condition(node: Node) -> Node:
@@ -163,11 +206,13 @@ def children(node: Node) -> "tuple[Node, ...]":
             return (left, right)
         case Arithmetic(_, _, left, right):
             return (left, right)
+        case Within(value, listed):
+            return (value, listed)
         case Among(value, items):
             return (value, *items) if isinstance(items, tuple) else (value, items)
         case Reaching(_, _, condition):
             return (condition,)
-        case Size(of) | Present(of):
+        case Size(of) | Present(of) | Cased(_, of) | TimePart(_, of) | Shifted(of):
             return (of,)
         case Pick(_, test, yes, no):
             return (test, yes, no)

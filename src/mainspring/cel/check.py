@@ -1,10 +1,12 @@
 """From the untyped tree to the typed one: names, types and ranges, settled before it runs."""
 
 import math
+import re
 from collections.abc import Mapping
 
 from mainspring.cel import ast, syntax
 from mainspring.cel.certain import certain
+from mainspring.cel.evaluate import uses_record
 from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX, NUMBERS, Hop, Lead, Names, Type
 from mainspring.kernel.clock import as_utc
 from mainspring.kernel.errors import Invalid
@@ -17,6 +19,11 @@ _LARGE, _SMALL = (
 _SIZE_MAX = 2**31
 HOPS_MAX = 4  # one after the other
 ROWS_MAX = 8  # related rows that one expression asks for
+
+_UNITS_MS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|h|m|s)")
+_DURATION = re.compile(rf"-?(?:{_DURATION_PART.pattern})+")
+_DURATION_CHARS_MAX = 50
 
 Range = tuple[float, float]  # largest magnitude, and smallest other than zero
 
@@ -84,6 +91,9 @@ class Checker:
             ):
                 return self.comparison(sign, left, right, node.at)
             case syntax.BinaryOperator(sign, left, right):
+                moved = self.shifted(sign, left, right, node.at)
+                if moved is not None:
+                    return moved
                 return self.arithmetic(sign, self.number(left), self.number(right), node.at)
             case syntax.Choice(test, yes, no):
                 return self.pick(test, yes, no, node.at)
@@ -259,9 +269,9 @@ class Checker:
         value = self.alone(self.node(left), left.at)
         if not isinstance(right, syntax.Items):
             found = self.node(right)
-            if not isinstance(found, ast.ContextValue) or found.type is not Type.TEXTS:
-                raise self._fail("a list is expected after 'in'", right.at)
-            return ast.Among(self.as_type(left, Type.TEXT), found)
+            if isinstance(found, ast.ContextValue) and found.type is Type.TEXTS:
+                return ast.Among(self.as_type(left, Type.TEXT), found)
+            return self.within(value, found, left.at, right.at)
         items = [(self.alone(self.node(item), item.at), item.at) for item in right.items]
         for item, at in items:  # each may settle what the value is read as, for those before it too
             value, _ = self.alike(value, item, at)
@@ -270,6 +280,53 @@ class Checker:
         if ast.type_of(value) in (Type.JSON, Type.CALLER):  # then every item is null
             return ast.Same(value, ast.Const(Type.NULL, None))
         return ast.Among(value, tuple(self.alike(value, item, at)[1] for item, at in items))
+
+    def within(self, value: ast.Node, items: ast.Node, at: int, items_at: int) -> ast.Node:
+        """Type ``x in record.members``: a list in JSON has no null that could be asked for."""
+        if not isinstance(items, ast.FieldValue | ast.ContextValue) or items.type is not Type.JSON:
+            raise self._fail("a list is expected after 'in'", items_at)
+        kind = ast.type_of(value)
+        if kind in (Type.JSON, Type.CALLER, Type.NULL, Type.TEXTS):
+            raise self._fail(f"{kind.value} cannot be looked for in a list of JSON", at)
+        if isinstance(items, ast.ContextValue) and uses_record(value):
+            raise self._fail("what the call sends is not a list to look for the record in", at)
+        return ast.Within(value, items)
+
+    def shifted(self, sign: str, left: syntax.Node, right: syntax.Node, at: int) -> ast.Node | None:
+        """Type ``now + duration("1h")``, where the time is known before the record is."""
+        if not _is_duration(right):
+            if _is_duration(left) and sign == "+":
+                return self.shifted(sign, right, left, at)
+            return None
+        by_ms = self.duration(right)
+        if sign not in ("+", "-"):
+            raise self._fail("a duration is added to a time, or taken off", at)
+        time = self.time_value(left)
+        if uses_record(time):
+            form = 'record.due < now + duration("24h")'
+            raise self._fail(f"put the duration on the other side of the comparison: {form}", at)
+        return ast.Shifted(time, by_ms if sign == "+" else -by_ms)
+
+    def time_value(self, node: syntax.Node) -> ast.Node:
+        """Type a time that something is worked out of: text in JSON need not be one."""
+        typed = self.as_type(node, Type.TIME)
+        if _has_json(typed):
+            raise self._fail("a time in JSON is text that nobody checked: use a datetime", node.at)
+        return typed
+
+    def duration(self, node: syntax.Node) -> int:
+        """Read ``duration("1h30m")``, in milliseconds."""
+        assert isinstance(node, syntax.Apply)
+        match node.args:
+            case (syntax.Constant(str(text)),):
+                whole = _DURATION.fullmatch(text)
+                if whole is not None and len(text) <= _DURATION_CHARS_MAX:
+                    total = sum(
+                        float(number) * _UNITS_MS[unit]
+                        for number, unit in _DURATION_PART.findall(text)
+                    )
+                    return int(-total if text.startswith("-") else total)
+        raise self._fail('duration() takes a text constant: "90s", "1h30m", "24h"', node.at)
 
     def pick(self, test: syntax.Node, yes: syntax.Node, no: syntax.Node, at: int) -> ast.Node:
         """Type ``test ? yes : no``."""
@@ -298,9 +355,17 @@ class Checker:
             return ast.Affix(function, text, part)  # type: ignore[arg-type]
         if function == "size" and len(operands) == 1:
             of = self.node(operands[0])
-            if ast.type_of(of) is not Type.TEXTS:
+            if ast.type_of(of) not in (Type.TEXTS, Type.JSON):
                 of = self.as_type(operands[0], Type.TEXT)
             return ast.Size(of)
+        if function in ("lowerAscii", "upperAscii") and target is not None and not args:
+            return ast.Cased(function, self.as_type(target, Type.TEXT))  # type: ignore[arg-type]
+        if function in ast.PARTS and target is not None and not args:
+            return ast.TimePart(function, self.time_value(target))
+        if function in ("lower", "upper") and target is not None:
+            raise self._fail(f"case is changed of A to Z: write {function}Ascii()", at)
+        if function == "duration":
+            raise self._fail('a duration is added to a time: now + duration("24h")', at)
         if function == "has" and target is None and len(args) == 1:
             if not isinstance(args[0], syntax.Identifier):
                 raise self._fail("has() takes a name", at)
@@ -345,6 +410,17 @@ class Checker:
         return made
 
 
+def _has_json(node: ast.Node) -> bool:
+    """Tell whether a value may come out of JSON as it is."""
+    if isinstance(node, ast.FieldValue | ast.ContextValue):
+        return node.json
+    return isinstance(node, ast.Pick) and (_has_json(node.yes) or _has_json(node.no))
+
+
+def _is_duration(node: syntax.Node) -> bool:
+    return isinstance(node, syntax.Apply) and node.function == "duration" and node.target is None
+
+
 def _typed(known: Mapping[str, Type], path: tuple[str, ...]) -> Type | None:
     """The type of a dotted name, or of the JSON that it begins with."""
     for length in range(len(path), 0, -1):
@@ -359,7 +435,7 @@ def span(node: ast.Node) -> Range:
     match node:
         case ast.Const(_, int() | float() as value) if value:
             return abs(value), abs(value)
-        case ast.Size():
+        case ast.Size() | ast.TimePart():
             return _SIZE_MAX, 1.0
         case ast.Pick(_, _, yes, no):
             (a, a_small), (b, b_small) = span(yes), span(no)

@@ -1,12 +1,16 @@
 """Evaluation in Python: a typed tree becomes nested closures over a record and a context."""
 
 import operator
+import string
 from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from functools import partial
 from math import fmod
 from typing import Any
 
 from mainspring.cel import ast
 from mainspring.cel.types import NUMBERS, Type
+from mainspring.kernel.clock import as_utc
 
 Document = Mapping[str, Any]
 Evaluate = Callable[[Document, Document], Any]
@@ -17,6 +21,14 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 _AFFIXES: dict[str, Callable[[str, str], bool]] = {
     "startsWith": str.startswith, "endsWith": str.endswith, "contains": operator.contains,
 }  # fmt: skip
+
+
+_AS_LOWER = {ord(c): c.lower() for c in string.ascii_uppercase}
+_AS_UPPER = {ord(c): c.upper() for c in string.ascii_lowercase}
+_CASES: dict[str, Callable[[str], str]] = {
+    "lowerAscii": lambda text: text.translate(_AS_LOWER),
+    "upperAscii": lambda text: text.translate(_AS_UPPER),
+}
 
 
 def closure(node: ast.Node) -> Evaluate:
@@ -41,13 +53,21 @@ def closure(node: ast.Node) -> Evaluate:
             return _order(_ORDERS[sign], left, right)
         case ast.Among(value, items):
             return _among(value, items)
+        case ast.Within(value, items):
+            return _within(ast.type_of(value), closure(value), closure(items))
+        case ast.Cased(kind, of):
+            return _of_value(_CASES[kind], closure(of))
+        case ast.TimePart(part, of):
+            return _of_value(partial(_time_part, part), closure(of))
+        case ast.Shifted(of, by_ms):
+            return _of_value(partial(_shifted, by_ms), closure(of))
         case ast.Affix(kind, text, part):
             return _affix(_AFFIXES[kind], closure(text), closure(part))
         case ast.Present(of):
             known = closure(of)
             return lambda record, context: known(record, context) is not None
         case ast.Size(of):
-            return _size(closure(of))
+            return _of_value(_size, closure(of))
         case ast.Reaching():
             raise AssertionError("only a database knows what a record is related to")
         case ast.Pick(kind, test, yes, no):
@@ -181,12 +201,40 @@ def _affix(test: Callable[[str, str], bool], text: Evaluate, part: Evaluate) -> 
     return tested
 
 
-def _size(of: Evaluate) -> Evaluate:
-    def counted(record: Document, context: Document) -> int | None:
-        value = of(record, context)
-        return None if value is None else len(value)
+def _within(kind: Type, value: Evaluate, items: Evaluate) -> Evaluate:
+    def found(record: Document, context: Document) -> bool:
+        x, listed = value(record, context), items(record, context)
+        if x is None or not isinstance(listed, list):
+            return False
+        return any(as_type(item, kind) == x for item in listed)
 
-    return counted
+    return found
+
+
+def _of_value(apply: Callable[[Any], Any], of: Evaluate) -> Evaluate:
+    def applied(record: Document, context: Document) -> Any:
+        value = of(record, context)
+        return None if value is None else apply(value)
+
+    return applied
+
+
+def _size(value: Any) -> int | None:
+    return len(value) if isinstance(value, str | list | tuple | frozenset) else None
+
+
+def _time_part(part: str, time: str) -> int:
+    if part == "getDayOfWeek":
+        return date.fromisoformat(time[:10]).isoweekday() % 7
+    at, length, less = ast.PARTS[part]
+    return int(time[at : at + length]) - less
+
+
+def _shifted(by_ms: int, time: str) -> str | None:
+    try:
+        return as_utc((datetime.fromisoformat(time) + timedelta(milliseconds=by_ms)).isoformat())
+    except OverflowError:
+        return None
 
 
 def _arithmetic(kind: Type, sign: str, left: Evaluate, right: Evaluate) -> Evaluate:
@@ -224,9 +272,9 @@ def uses_record(node: ast.Node) -> bool:
 
 
 def context_names(node: ast.Node) -> frozenset[str]:
-    """The names of the context that a node's value depends on."""
+    """The names of the context that a node's value depends on: ``caller``, and ``caller.id``."""
     if isinstance(node, ast.ContextValue):
-        return frozenset({node.path[0]})
+        return frozenset({node.path[0], ".".join(node.path[:2])})
     return frozenset().union(*(context_names(inner) for inner in ast.children(node)))
 
 
@@ -263,8 +311,14 @@ def fold(node: ast.Node, context: Document) -> ast.Node:
             return asked if asked is ast.FALSE else ast.Reaching(row, hop, asked)
         case ast.Arithmetic(kind, sign, left, right):
             return ast.Arithmetic(kind, sign, fold(left, context), fold(right, context))
+        case ast.Within(value, items):
+            return ast.Within(fold(value, context), items)
         case ast.Size(of):
             return ast.Size(fold(of, context))
+        case ast.Cased(kind, of):
+            return ast.Cased(kind, fold(of, context))
+        case ast.TimePart(part, of):
+            return ast.TimePart(part, fold(of, context))
         case ast.Pick(kind, test, yes, no):
             decided = fold(test, context)
             if isinstance(decided, ast.Const):

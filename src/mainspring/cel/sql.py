@@ -24,6 +24,17 @@ _POSTGRES_TYPES = {
 }  # fmt: skip
 
 
+# What the engines call the types of JSON that a value is read from
+_SQLITE_KINDS = {
+    Type.BOOL: "'true', 'false'", Type.TEXT: "'text'", Type.TIME: "'text'",
+    Type.INT: "'integer', 'real'", Type.FLOAT: "'integer', 'real'",
+}  # fmt: skip
+_POSTGRES_KINDS = {
+    Type.BOOL: "boolean", Type.TEXT: "string", Type.TIME: "string", Type.INT: "number",
+    Type.FLOAT: "number",
+}  # fmt: skip
+
+
 class TooLong(Exception):
     """The SQL of an expression is over its bound."""
 
@@ -116,6 +127,19 @@ class _Writer:
     def operand(self, node: ast.Node, kind: Type) -> str:
         raise AssertionError
 
+    def within(self, value: ast.Node, items: ast.FieldValue) -> str:
+        raise AssertionError
+
+    def size(self, of: ast.Node) -> str:
+        raise AssertionError
+
+    def cased(self, kind: str, text: str) -> str:
+        return f"{'lower' if kind == 'lowerAscii' else 'upper'}({text})"
+
+    def time_part(self, part: str, text: str) -> str:
+        at, length, less = ast.PARTS[part]
+        return f"(CAST(substr({text}, {at + 1}, {length}) AS INTEGER) - {less})"
+
     # What does not
 
     def const(self, node: ast.Const) -> str:
@@ -165,6 +189,10 @@ class _Writer:
                 return self.equal(left, right, wherever_true)
             case ast.Among(value, items):
                 return self.among(value, items, wherever_true)
+            case ast.Within(value, ast.FieldValue() as listed):
+                text = self.within(value, listed)
+            case ast.Within():
+                return _constant(True)  # only to be measured: folding makes it a constant
             case ast.Ordering(sign, left, right):
                 kind = ast.type_of(left)
                 text = f"({self.ordered(self.value(left), kind)} {sign} {self.value(right)})"
@@ -223,7 +251,13 @@ class _Writer:
             case ast.ContextValue(kind):  # only to be measured: folding makes it a constant
                 return self.parameter(self.prefix + "000", kind)
             case ast.Size(of):
-                return f"length({self.value(of)})"
+                return self.size(of)
+            case ast.Cased(case, of):
+                return self.cased(case, self.value(of))
+            case ast.TimePart(part, of):
+                return self.time_part(part, self.value(of))
+            case ast.Shifted():  # only to be measured: folding makes it a constant
+                return self.parameter(self.prefix + "000", Type.TIME)
             case ast.Pick(kind, test, yes, no):
                 a, b = self.branch(yes, kind), self.branch(no, kind)
                 chosen = self.condition(test, wherever_true=True)
@@ -246,14 +280,13 @@ class _Sqlite(_Writer):
         return f":{name}"
 
     def field(self, field: ast.FieldValue) -> str:
-        path = "$" + "".join(f'."{part}"' for part in field.path)
+        path = _sqlite_path(field)
         text = f"({self.column_of(field)} ->> '{path}')"
         if not field.json:
             return text
         if field.type is Type.JSON:
             return text
-        names = {Type.BOOL: "'true', 'false'", Type.TEXT: "'text'", Type.TIME: "'text'"}
-        kinds = "'integer', 'real'" if field.type in NUMBERS else names[field.type]
+        kinds = _SQLITE_KINDS[field.type]
         if field.type in NUMBERS:
             text = f"CAST({text} AS REAL)"
         return (
@@ -269,6 +302,31 @@ class _Sqlite(_Writer):
             f"(substr({text}, CASE length({part}) WHEN 0 THEN length({text}) + 1 "
             f"ELSE -length({part}) END) = {part})"
         )
+
+    def within(self, value: ast.Node, items: ast.FieldValue) -> str:
+        column, path = self.column_of(items), _sqlite_path(items)
+        kind = ast.type_of(value)
+        item = "CAST(item.value AS REAL)" if kind in NUMBERS else "item.value"
+        kinds = _SQLITE_KINDS[kind]
+        return (
+            f"EXISTS (SELECT 1 FROM json_each({column}, '{path}') AS item "
+            f"WHERE json_type({column}, '{path}') = 'array' "
+            f"AND item.type IN ({kinds}) AND {item} = {self.value(value)})"
+        )
+
+    def size(self, of: ast.Node) -> str:
+        if not (isinstance(of, ast.FieldValue) and of.type is Type.JSON):
+            return f"length({self.value(of)})"
+        column, path = self.column_of(of), _sqlite_path(of)
+        return (
+            f"(CASE json_type({column}, '{path}') WHEN 'text' THEN length({self.field(of)}) "
+            f"WHEN 'array' THEN json_array_length({column}, '{path}') END)"
+        )
+
+    def time_part(self, part: str, text: str) -> str:
+        if part == "getDayOfWeek":
+            return f"CAST(strftime('%w', substr({text}, 1, 10)) AS INTEGER)"
+        return super().time_part(part, text)
 
     def operand(self, node: ast.Node, kind: Type) -> str:
         text = self.value(node)
@@ -287,18 +345,40 @@ class _Postgres(_Writer):
         return f"(NULL::{_POSTGRES_TYPES[kind]})"
 
     def field(self, field: ast.FieldValue) -> str:
-        path = ",".join(f'"{part}"' for part in field.path)  # quoted: null alone is no key
+        path = _postgres_path(field)
         text = f"({self.column_of(field)}::jsonb #>> '{{{path}}}')"
         if field.type is Type.JSON:
             return text
         if not field.json:
             return text if field.type in (Type.TEXT, Type.TIME) else self.cast(text, field.type)
-        names = {Type.BOOL: "boolean", Type.TEXT: "string", Type.TIME: "string"}
-        kind = "number" if field.type in NUMBERS else names[field.type]
-        found = f"({self.column_of(field)}::jsonb #> '{{{path}}}')"
+        kind, found = _POSTGRES_KINDS[field.type], self.json(field)
         return (
             f"(CASE WHEN jsonb_typeof({found}) = '{kind}' THEN {self.cast(text, field.type)} END)"
         )
+
+    def json(self, field: ast.FieldValue) -> str:
+        return f"({self.column_of(field)}::jsonb #> '{{{_postgres_path(field)}}}')"
+
+    def within(self, value: ast.Node, items: ast.FieldValue) -> str:
+        found = self.json(items)
+        return f"(jsonb_typeof({found}) = 'array' AND {found} @> to_jsonb({self.value(value)}))"
+
+    def size(self, of: ast.Node) -> str:
+        if not (isinstance(of, ast.FieldValue) and of.type is Type.JSON):
+            return f"length({self.value(of)})"
+        found = self.json(of)
+        return (
+            f"(CASE jsonb_typeof({found}) WHEN 'string' THEN length({self.field(of)}) "
+            f"WHEN 'array' THEN jsonb_array_length({found}) END)"
+        )
+
+    def cased(self, kind: str, text: str) -> str:
+        return super().cased(kind, f'{text} COLLATE "C"')
+
+    def time_part(self, part: str, text: str) -> str:
+        if part == "getDayOfWeek":
+            return f"(extract(dow FROM (substr({text}, 1, 10))::date)::integer)"
+        return super().time_part(part, text)
 
     def cast(self, text: str, kind: Type) -> str:
         return f"({text}::{_POSTGRES_TYPES[kind]})"
@@ -315,6 +395,14 @@ class _Postgres(_Writer):
 
     def operand(self, node: ast.Node, kind: Type) -> str:
         return f"({self.value(node)}::{_POSTGRES_TYPES[kind]})"
+
+
+def _sqlite_path(field: ast.FieldValue) -> str:
+    return "$" + "".join(f'."{part}"' for part in field.path)
+
+
+def _postgres_path(field: ast.FieldValue) -> str:
+    return ",".join(f'"{part}"' for part in field.path)  # quoted: null alone is no key
 
 
 def _constant(value: bool) -> str:

@@ -31,6 +31,15 @@ class Authenticator(Protocol):
         ...
 
 
+class Person(msgspec.Struct, frozen=True):
+    """The user that a caller is, or that made the key it is, as the user is now."""
+
+    id: str
+    email: str
+    email_verified: bool
+    roles: tuple[str, ...]  # names, sorted
+
+
 class Authority(Protocol):
     """Knows what users and API keys may do at this moment. Handlers reach it with ``call.use``.
 
@@ -43,6 +52,13 @@ class Authority(Protocol):
 
         None once it is revoked, deleted or expired; a key also once anyone in the line of those who
         made it is.
+        """
+        ...
+
+    async def person(self, actor_id: str, tenant: str, now_ms: int) -> Person | None:
+        """Return the user of this id, or the one that the line of an API key of it goes back to.
+
+        None where there is no such user, or where the key is good for nothing any more.
         """
         ...
 

@@ -56,6 +56,8 @@ NUMBERS = ("hours", "team.seats", "project.team.seats", "1", "2.5", "null", "tea
 FLAGS = (
     "team.open", "project.team.open", "has(team.owner)", "has(project.team.owner)", "has(parent)",
     "team.meta.a == 1", "parent.parent.hours > 1", "size(team.name) == 1", "true",
+    "caller.id in team.meta", "title in project.team.meta", "size(team.meta) == 2",
+    "team.name.upperAscii() == 'X'",
 )  # fmt: skip
 MANY = ("team.memberships", "project.team.memberships", "record.tasks", "team.projects",
         "parent.tasks", "team.tasks")  # fmt: skip
@@ -189,7 +191,7 @@ async def _fill(platform: Platform, rng: random.Random) -> dict[str, dict[str, A
                 pool: Any = {
                     "relation": stored.get(field.get("collection", ""), {}),
                     "boolean": (True, False), "integer": (1, 2, 3), "number": (1.0, 2.0, 2.5),
-                    "json": ({"a": 1}, {"a": "1"}, []),
+                    "json": ({"a": 1}, {"a": "1"}, ["x", "user_anna"], [1]),
                 }.get(field["type"], PEOPLE)  # fmt: skip
                 made[field["name"]] = some(pool)
             record = await platform.add(name, **made)

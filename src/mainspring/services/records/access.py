@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mainspring import Call, Caller, Failure, Forbidden, rfc3339
+from mainspring import Authority, Call, Caller, Failure, Forbidden, rfc3339
 from mainspring.kernel.errors import Hidden
 from mainspring.services.records import reach
 from mainspring.services.records.api import READ, WRITE
@@ -14,6 +14,7 @@ from mainspring.services.records.schema_cache import denied
 
 Action = Literal["list", "view", "create", "update", "delete"]
 Record = Mapping[str, Any]
+_PERSONAL = frozenset({"caller.user", "caller.email", "caller.email_verified", "caller.roles"})
 
 _METHODS = {"list": "GET", "view": "GET", "create": "POST", "update": "PATCH", "delete": "DELETE"}
 
@@ -37,7 +38,7 @@ def rule_for(call: Call, collection: CompiledCollection, action: Action) -> Acce
     return rule
 
 
-def context(
+async def context(
     call: Call,
     action: Action,
     asks: frozenset[str],
@@ -48,6 +49,8 @@ def context(
     known: dict[str, Any] = {}
     if "caller" in asks:
         known["caller"] = _who(call.caller)
+        if not _PERSONAL.isdisjoint(asks):
+            known["caller"] |= await _person(call)
     if "request" in asks:
         known["request"] = {
             "method": _METHODS[action], "data": _decoded(body), "changes": sorted(changes)
@@ -55,6 +58,18 @@ def context(
     if "now" in asks:
         known["now"] = rfc3339(call.now_ms)
     return known
+
+
+async def _person(call: Call) -> dict[str, Any]:
+    """The user behind the caller, as far as there is one: else nothing is known of them."""
+    id, authority = call.caller.id, call.use(Authority)
+    person = None if id is None else await authority.person(id, call.tenant, call.now_ms)
+    if person is None:
+        return {}
+    return {
+        "user": person.id, "email": person.email, "email_verified": person.email_verified,
+        "roles": person.roles,
+    }  # fmt: skip
 
 
 def _who(caller: Caller) -> dict[str, Any]:
@@ -96,10 +111,10 @@ async def passing(
         return [True] * len(records)
     program = rule.program
     if program is not None:
-        known = context(call, action, program.asks_context, body, changes)
+        known = await context(call, action, program.asks_context, body, changes)
         return [program.test(record, known) for record in records]
     reached = await reach.rule_of(call, collection, rule)
-    known = context(call, action, reached.program.asks_context, body, changes)
+    known = await context(call, action, reached.program.asks_context, body, changes)
     return await reach.judge(call, collection, reached, known, records, action, hold=hold)
 
 

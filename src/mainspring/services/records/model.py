@@ -48,6 +48,8 @@ SYSTEM = {
 CONTEXT = {
     "caller": Type.CALLER, "caller.id": Type.TEXT, "caller.kind": Type.TEXT,
     "caller.scopes": Type.TEXTS,
+    "caller.user": Type.TEXT, "caller.email": Type.TEXT, "caller.email_verified": Type.BOOL,
+    "caller.roles": Type.TEXTS,
     "request.method": Type.TEXT, "request.data": Type.JSON, "request.changes": Type.TEXTS,
     "now": Type.TIME,
 }  # fmt: skip

@@ -4,7 +4,7 @@ A rule is its collection's: it sees every record that it asks for. A filter is i
 sees of other collections what its sender may view; one of which that is nothing is not there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -229,7 +229,10 @@ async def _load(call: Call, missing: Unloaded) -> CompiledCollection | None:
 
 
 async def restricted(
-    call: Call, home: CompiledCollection, reached: Reached, known: Callable[[Program], Any]
+    call: Call,
+    home: CompiledCollection,
+    reached: Reached,
+    known: Callable[[Program], Awaitable[Any]],
 ) -> tuple[ast.Node, dict[str, CompiledCollection]]:
     """What a filter asks, of the records only that its sender may view.
 
@@ -248,7 +251,7 @@ async def restricted(
         if program is None:
             own = await rule_of(call, home if id == home.id else others[id], rule)
             program, others = own.program, {**others, **own.others}
-        seen[id] = program.residual(known(program))
+        seen[id] = program.residual(await known(program))
     made = ast.with_rows(tree, lambda through: _only(through, seen[through.hop.collection]))
     try:
         sql.require_short(made)

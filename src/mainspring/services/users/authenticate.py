@@ -7,7 +7,7 @@ kernel's ``Authority`` for whatever acts after its call.
 from collections.abc import Sequence
 
 from mainspring import Authority, Caller, Query, Unauthenticated, is_id
-from mainspring.kernel.authority import Authenticator, Identity
+from mainspring.kernel.authority import Authenticator, Identity, Person
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
@@ -62,6 +62,32 @@ class UserAuthenticator:
         except Unauthenticated:
             return None
         return caller if caller.tenant == tenant else None
+
+    async def person(self, actor_id: str, tenant: str, now_ms: int) -> Person | None:
+        """Return the user that an actor is or acts for; None when there is none."""
+        user_id: str | None = actor_id
+        if is_id(actor_id, "key"):
+            line = await self._database.read(store.KEY_LINE_BY_ID, (actor_id,))
+            try:
+                identity_of(line, now_ms)
+            except Unauthenticated:
+                return None
+            user_id = line[-1].user_id
+        if user_id is None or not is_id(user_id, "user"):
+            return None
+        users = await self._database.read(
+            store.USER, store.USER.sql.bind({"id": user_id, "tenant": tenant})
+        )
+        return (
+            Person(
+                users[0].id,
+                users[0].email,
+                users[0].email_verified,
+                tuple(model.words(users[0].roles)),
+            )
+            if users
+            else None
+        )
 
     async def _by_token(self, token: str, now_ms: int) -> Identity:
         try:

@@ -96,7 +96,7 @@ async def visible(call: Call, collection: CompiledCollection, source: str | None
     own = None if rule is None else rule.program
     asked = [p for p in (program, own) if p is not None]
     names = frozenset[str]().union(*(p.asks_context for p in asked))
-    known = access.context(call, "list", names)
+    known = await access.context(call, "list", names)
     parts = tuple(p.residual(known) for p in asked)
     seen = parts[0] if len(parts) == 1 else evaluate.fold(ast.All(parts), known)
     return collection.on_stored(seen)
@@ -123,7 +123,8 @@ async def _visible_far(
         trees.append(reached.program.tree)
         others = {**others, **reached.others}
     names = frozenset[str]().union(*(evaluate.context_names(tree) for tree in trees))
-    seen = evaluate.fold(ast.All(tuple(trees)), access.context(call, "list", names))
+    known = await access.context(call, "list", names)
+    seen = evaluate.fold(ast.All(tuple(trees)), known)
     return reach.as_stored(collection, seen, others)
 
 
