@@ -43,6 +43,11 @@ class Admission:
         self.limit_lines = limit_lines
 
     @property
+    def credential(self) -> bytes | None:
+        """What it came with; None for who is anonymous."""
+        return self._authorization
+
+    @property
     def account(self) -> str:
         """Whose share of what callers share this call takes: the caller's, or its address's."""
         return self.caller.id or ADDRESS_ACCOUNT + self.network
@@ -151,14 +156,22 @@ class Gateway:
         self.limits.anonymous.give_back(network)
         return known
 
+    def is_sure(self, admission: Admission) -> bool:
+        """Tell at once whether the caller of something that lasts is sure to be who it was."""
+        if self._elsewhere is not None and self._elsewhere.behind:
+            return False
+        if admission._authorization is None:
+            return True
+        return self.identities.holds(admission._known, self._clock.now_ms())
+
     async def identify_again(self, admission: Admission) -> Caller | None:
         """Who the caller of something that lasts is by now; None when its credential is no good."""
         if self._elsewhere is not None and self._elsewhere.behind:
             await self._elsewhere.hear()
-        known, now_ms = admission._known, self._clock.now_ms()
-        header = admission._authorization
-        if header is None or self.identities.holds(known, now_ms):
-            return known.caller
+        if self.is_sure(admission):
+            return admission._known.caller
+        header, now_ms = admission._authorization, self._clock.now_ms()
+        assert header is not None  # nobody is always sure to be nobody
         try:
             found = self.identities.recall(header, now_ms)
             admission._known = found or await self.identities.look_up(header, admission.account)

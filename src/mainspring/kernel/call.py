@@ -13,7 +13,7 @@ from mainspring.kernel.errors import AskFailed, Failure, NotFound, PreconditionF
 from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.event import EventType, StagedEvent, require_size
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.invocation import Invocation, Invoker, Renew
+from mainspring.kernel.invocation import Invocation, Invoker
 from mainspring.kernel.job import QUEUES, ConfiguredJob, Job, StagedJob, require_queue
 from mainspring.kernel.measure import (
     NO_MEASURES,
@@ -24,6 +24,7 @@ from mainspring.kernel.measure import (
 )
 from mainspring.kernel.operation import ConfiguredRequest, Kind, Operation, Response
 from mainspring.kernel.page import PAGE_BYTES_MAX
+from mainspring.kernel.recipient import Recipient
 from mainspring.kernel.request import StoredRequest
 from mainspring.kernel.table import Command, Query, Rows, Update, Write
 
@@ -116,7 +117,7 @@ class Call:
     __slots__ = (
         "_asks", "_context", "_ids", "_ids_at", "_stages_in", "_updated", "account", "attempt",
         "caller", "causation_id", "correlation_id", "deadline_s", "events", "if_match", "jobs",
-        "measures", "now_ms", "path", "progress", "reader", "renew", "request_id", "reruns",
+        "measures", "now_ms", "path", "progress", "reader", "recipient", "request_id", "reruns",
         "wakes", "writes",
     )  # fmt: skip
 
@@ -152,7 +153,7 @@ class Call:
         self.correlation_id = correlation_id or request_id
         self.causation_id = causation_id
         self.if_match = if_match
-        self.renew: Renew | None = None  # set where a call lasts: a stream, a download
+        self.recipient: Recipient | None = None  # set where a call lasts: a stream, a download
         self.reader: Reader = context.reader
         self.writes: list[Write] = []
         self._updated: dict[tuple[object, tuple[Any, ...]], int] = {}  # where a row's update is
@@ -166,8 +167,8 @@ class Call:
 
         For what lasts: rights that were taken meanwhile are not to show any more.
         """
-        if self.renew is not None:
-            caller = await self.renew()
+        if self.recipient is not None:
+            caller = await self.recipient.renew()
             if caller is None:
                 return False
             self.caller = caller
@@ -212,7 +213,9 @@ class Call:
             account=self.account,
             correlation_id=self.correlation_id,
             causation_id=self.causation_id,
-            deadline_s=None if self.renew is not None else self.deadline_s,  # what lasts has none
+            deadline_s=None
+            if self.recipient is not None
+            else self.deadline_s,  # what lasts has none
             path=self.path,
         )
         assert self._context.invoker is not None  # it made this call

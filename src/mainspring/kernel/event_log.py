@@ -2,15 +2,17 @@
 
 import base64
 import difflib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from mainspring.kernel.call import Call
 from mainspring.kernel.errors import FieldError, Invalid
 from mainspring.kernel.event import Envelope
 from mainspring.kernel.merkle import MerkleTree
+from mainspring.kernel.operation import StreamItem
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.service import pattern_covers
 from mainspring.kernel.table import Rows
@@ -119,6 +121,51 @@ class LogPositions(Protocol):
         ...
 
 
+class Audience(Protocol):
+    """What its followers want of the log and may have of it: the same for all with one ``key``.
+
+    ``call`` is by whoever they are, and reads for them.
+    """
+
+    @property
+    def key(self) -> Hashable:
+        """What followers have in common: credential, caller and what they ask for."""
+        ...
+
+    @property
+    def call(self) -> Call:
+        """The call that judges."""
+        ...
+
+    def wanted(self, event: BusEvent) -> bool:
+        """Tell whether this event is asked for, whoever asks."""
+        ...
+
+    def shows(self, event: BusEvent) -> bool | None:
+        """Tell at once whether it has a wanted event as it stands in the log; None: it cannot."""
+        ...
+
+    async def item(self, event: BusEvent) -> StreamItem | None:
+        """Return a wanted event as it is to see it; None where it has nothing of it."""
+        ...
+
+
+class LogFollower(Protocol):
+    """One who follows the log. Raises PositionGone once the log does not hold what it was given."""
+
+    async def read(self, wanted: Callable[[BusEvent], bool]) -> "Slice[BusEvent]":
+        """Return the next wanted events, a few at a time; none are left where it is ``at_end``."""
+        ...
+
+    async def listen(self, audience: Audience) -> None:
+        """Have what comes pushed to the recipient of the audience's call, until it takes no more.
+
+        Each event is judged once for all of an audience. It returns where there is something to be
+        read again: the recipient pulls, is slow, or may not be who it was.
+        """
+        ...
+
+
 class EventLog(Protocol):
     """The event log of one database, to read. Handlers reach it with ``call.use``.
 
@@ -144,13 +191,10 @@ class EventLog(Protocol):
         """Return the next events: a chunk of them."""
         ...
 
-    def follow(
-        self, offset: int, wanted: Callable[[BusEvent], bool]
-    ) -> AsyncGenerator[Sequence[BusEvent], None]:
-        """Yield wanted events from an offset on, a few at a time, and wait for more at the end.
+    def follow(self, offset: int) -> LogFollower:
+        """Return one who follows the log from an offset on, at its own pace.
 
-        What is new is read once for all who follow; nothing is queued for one who is slow. Raises
-        PositionGone when the log falls back while it follows. Close it at the end.
+        What is new is read once for all who follow; nothing is queued for one who is slow.
         """
         ...
 

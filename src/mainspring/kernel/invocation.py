@@ -4,14 +4,14 @@ Everything here is data that can cross a wire. What runs it stands behind an ``I
 process or in another one.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from mainspring.kernel.caller import Caller
+from mainspring.kernel.recipient import Recipient
 
-Renew = Callable[[], Awaitable[Caller | None]]  # who the caller of what lasts is now, if anyone
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -92,10 +92,10 @@ class Invoker(Protocol):
         """Call an upload. Nothing of ``chunks`` is pulled before the owner lets the file come."""
         ...
 
-    async def open(self, invocation: Invocation, renew: Renew | None = None) -> Opened:
+    async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:
         """Call a raw operation or open a stream.
 
-        A handler that lasts asks ``renew`` who its caller is by now: that goes back to the
-        interface, which identified it. Without it the caller stays who it was.
+        A handler that lasts asks the ``recipient`` who its caller is by now: that goes back to the
+        interface, which identified it. Without one the caller stays who it was, and pulls.
         """
         ...

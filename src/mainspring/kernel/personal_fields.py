@@ -18,6 +18,10 @@ class PersonalFields(Protocol):
         """
         ...
 
+    def seals(self, body: str) -> bool:
+        """Tell whether an event may have such fields: others need not be revealed."""
+        ...
+
     async def knows(self, call: Call, person: str) -> bool:
         """Tell whether the log holds anything readable of this person."""
         ...

@@ -14,6 +14,7 @@ from mainspring.kernel.authority import Authority
 from mainspring.kernel.call import ANONYMOUS, SYSTEM, Call, Caller
 from mainspring.kernel.event import Envelope, EventType, envelope
 from mainspring.kernel.registry import Registry
+from mainspring.kernel.service import Judge
 
 PERSONAL_SCOPE = "events:personal"  # who has it sees personal fields of what it may read
 _ALWAYS = {caller.actor: caller for caller in (ANONYMOUS, SYSTEM)}
@@ -72,11 +73,19 @@ class Visibility:
             return False
         if self.shows_type(event.type):
             return True
-        service = self._registry.services.get(event.type.partition(".")[0])
-        if service is None or service.judge is None:
+        judge = self._judge_of(event.type)
+        if judge is None:
             return False
         told = event if isinstance(event, Envelope) else envelope(event.body, event.seq or None)
-        return await service.judge(self._call, told)
+        return await judge(self._call, told)
+
+    def is_judged(self, event_type: str) -> bool:
+        """Tell whether it takes a judgement to say whether an event of this type is shown."""
+        return not self.shows_type(event_type) and self._judge_of(event_type) is not None
+
+    def _judge_of(self, event_type: str) -> Judge | None:
+        service = self._registry.services.get(event_type.partition(".")[0])
+        return None if service is None else service.judge
 
 
 def scope_of(events: Mapping[str, EventType[object]], event_type: str) -> str:

@@ -12,8 +12,9 @@ import msgspec
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, FieldError
-from mainspring.kernel.invocation import Headers, Invocation, Invoker, Opened, Outcome, Renew
+from mainspring.kernel.invocation import Headers, Invocation, Invoker, Opened, Outcome
 from mainspring.kernel.operation import StreamItem
+from mainspring.kernel.recipient import Recipient
 
 T = TypeVar("T")
 
@@ -82,16 +83,11 @@ class EncodingInvoker:
         sent = _pieces(chunks, lambda chunk: _through(chunk, bytes))
         return _outcome(await _answered(self._inner.upload(self._sent(invocation), sent)))
 
-    async def open(self, invocation: Invocation, renew: Renew | None = None) -> Opened:
+    async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:
         """Call a raw operation or open a stream."""
-
-        async def renewed() -> Caller | None:
-            assert renew is not None  # else nobody is given this
-            caller: Caller | None = _through(await renew(), Caller | None)
-            return caller
-
         sent = self._sent(invocation)
-        opened = await _answered(self._inner.open(sent, None if renew is None else renewed))
+        there = None if recipient is None else _SentRecipient(recipient)
+        opened = await _answered(self._inner.open(sent, there))
         whole = opened.body if isinstance(opened.body, bytes) else None
         head = _through(
             _SentHead(whole, opened.status, opened.media_type, opened.headers, opened.replayed),
@@ -136,6 +132,24 @@ class EncodingInvoker:
             None if call.left_s is None else call.left_s + self._clock.monotonic_s(),
             call.resume_after,
         )
+
+
+class _SentRecipient:
+    """A recipient at the other end of a wire. A ``Recipient``."""
+
+    def __init__(self, inner: Recipient) -> None:
+        self._inner = inner
+        self.credential = inner.credential
+        self.holds = inner.holds
+
+    async def renew(self) -> Caller | None:
+        """Return who it is by now."""
+        caller: Caller | None = _through(await self._inner.renew(), Caller | None)
+        return caller
+
+    def push(self, item: StreamItem) -> bool:
+        """Send an item of its stream at once."""
+        return self._inner.push(_through(item, StreamItem))
 
 
 def _written(value: Any) -> str | bytes:

@@ -457,11 +457,13 @@ async def test_a_closed_stream_leaves_no_listener(platform, monkeypatch):
     await platform.write(1)
     assert platform.runtime.event_log.seen >= 0  # the process's own reader listens already
     listening, listen = [], Notifier.listen
+    listens = asyncio.Event()
 
     @contextmanager
     def noted(board, *names):
         with listen(board, *names) as signal:
             listening.append(signal)
+            listens.set()
             try:
                 yield signal
             finally:
@@ -470,8 +472,13 @@ async def test_a_closed_stream_leaves_no_listener(platform, monkeypatch):
     monkeypatch.setattr(Notifier, "listen", noted)
     reader = Following(platform, after="0")
     assert await reader.seqs(2) == [0, 1]
-    assert listening != []
+    waiting = asyncio.create_task(reader.next())
+    async with asyncio.timeout(PATIENCE_S):
+        await listens.wait()
+    waiting.cancel()
+    await asyncio.wait({waiting})
     await reader.items.aclose()
+    await asyncio.sleep(0)
     assert listening == []
 
 

@@ -199,6 +199,10 @@ class Exchange(Request):
         """Send the status line and headers. Raises PeerGone when nobody takes it."""
         await self._sent(self.begin(status, headers, self._common()))
 
+    def start_now(self, status: int, headers: Headers) -> None:
+        """Write the status line and headers, whether or not the peer takes them by now."""
+        self.begin_now(status, headers, self._common())
+
     async def answer(self, status: int, headers: Headers, body: bytes, also: bytes = b"") -> None:
         """Send a whole answer; nothing of the body goes out for one to HEAD.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
@@ -80,7 +80,7 @@ class Request:
     _ended = False  # whether the body has come to its end
     _body: bytes | bytearray = b""
     _news: asyncio.Event | None = None
-    _endless: asyncio.Event | None = None
+    _on_over: Callable[[], None] | None = None
     _chunked = False
     _left_bytes = 0  # of an answer whose length was said
     task: asyncio.Task[None] | None = None
@@ -109,7 +109,9 @@ class Request:
     # The body
 
     def body_came(self, part: bytes) -> None:
-        """Keep a part of the body until somebody reads it."""
+        """Keep a part of the body until somebody reads it; nobody does beside an endless answer."""
+        if self._on_over is not None:
+            return
         if not self._body:
             self._body = part
         else:
@@ -129,6 +131,8 @@ class Request:
         """Note that nobody is there to be answered."""
         self.gone = True
         self._tell()
+        if self._on_over is not None:
+            self._on_over()
 
     def _tell(self) -> None:
         self._told = True
@@ -197,6 +201,10 @@ class Request:
         Raises RuntimeError for one that is none.
         """
         await self.wire.writable()
+        self.begin_now(status, headers, also)
+
+    def begin_now(self, status: int, headers: Headers, also: bytes = b"") -> None:
+        """Write the status line and headers, whether or not the peer takes them by now."""
         if self.gone:
             self.status = status
             return
@@ -240,6 +248,10 @@ class Request:
     async def send(self, part: bytes, *, more: bool) -> None:
         """Send a part of the body. Raises RuntimeError where that is not what was announced."""
         await self.wire.writable()
+        self.send_now(part, more=more)
+
+    def send_now(self, part: bytes, *, more: bool) -> None:
+        """Write a part of the body, whether or not the peer takes it by now."""
         if self.gone:
             return
         if not self.started or self.complete:
@@ -248,7 +260,7 @@ class Request:
         if self.method == "HEAD":
             self._left_bytes = 0
         elif self._chunked:
-            cut = b"%x\r\n%b\r\n" % (len(part), part) if part else b""
+            cut = chunk(part) if part else b""
             if cut or not more:
                 write(cut if more else cut + b"0\r\n\r\n")
         elif self._left_bytes < 0:
@@ -285,18 +297,31 @@ class Request:
     @property
     def endless(self) -> bool:
         """Whether this answer has no end of its own."""
-        return self._endless is not None
+        return self._on_over is not None
 
-    async def draining(self) -> None:
-        """Wait until the server wants to end: for an answer that has no end of its own."""
-        if self._endless is None:
-            self._endless = asyncio.Event()
-        if self.drains:
-            self._endless.set()
-        await self._endless.wait()
+    @property
+    def chunked(self) -> bool:
+        """Whether each part of the answer goes out as a chunk."""
+        return self._chunked
+
+    def lasts_until(self, over: Callable[[], None]) -> None:
+        """Say that this answer has no end of its own.
+
+        ``over`` is called once the peer has left, and once the server wants to end.
+        """
+        self._on_over = over
+        self.wire.resume_reading()  # or nobody would notice that the peer leaves
+        self._body = b""
+        if self.gone or self.drains:
+            over()
 
     def drain(self) -> None:
         """Say that the server wants to end. An endless answer is to end by itself then."""
         self.drains = True
-        if self._endless is not None:
-            self._endless.set()
+        if self._on_over is not None:
+            self._on_over()
+
+
+def chunk(part: bytes) -> bytes:
+    """Cut a part of a body as a chunk (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(part), part)

@@ -1,12 +1,11 @@
 """Answers that are written piece by piece: server-sent events, NDJSON, and raw bodies."""
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from enum import Enum
-from typing import Any
 
+from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.http import security_headers
 from mainspring.interfaces.http.compression import (
     CODING,
@@ -16,9 +15,10 @@ from mainspring.interfaces.http.compression import (
     gzip,
 )  # fmt: skip
 from mainspring.interfaces.http.conditional import not_modified
-from mainspring.interfaces.http.exchange import Exchange, field
-from mainspring.interfaces.http.request import PeerGone
-from mainspring.kernel.errors import NotAcceptable
+from mainspring.interfaces.http.exchange import SEND_IDLE_S, Exchange, field
+from mainspring.interfaces.http.request import Headers, chunk
+from mainspring.kernel.caller import Caller
+from mainspring.kernel.errors import Failure, NotAcceptable
 from mainspring.kernel.invocation import Opened
 from mainspring.kernel.operation import StreamItem
 
@@ -97,95 +97,228 @@ def shrinks(exchange: Exchange, body: bytes, media_type: str) -> bool:
     )
 
 
-async def answer_stream(
-    exchange: Exchange, still_holds: Callable[[], Awaitable[bool]], opened: Opened
-) -> None:
-    """Send items as they come, until the stream ends, the peer goes or its access does.
+class Lasting:
+    """The caller of an answer that lasts, and pulls it. A ``Recipient``."""
 
-    When the server drains the stream ends too: its follower resumes at another, or after the start.
-    """
-    assert not isinstance(opened.body, bytes)  # a stream's is pulled
-    items = opened.body
-    media_type = _media_type(exchange.headers.get(b"accept", b"*/*"))
-    headers = [(b"content-type", media_type), security_headers.NO_STORE, *security_headers.API]
-    headers.append((b"x-accel-buffering", b"no"))
-    if exchange.method == "HEAD":
-        await exchange.start(200, headers)
-        await exchange.write(b"", more=False)
-        return
-    encode = as_sse if media_type is SSE else _ndjson
-    left = asyncio.create_task(_until_over(exchange))
-    coming = asyncio.create_task(_next(items))
-    try:
-        await asyncio.wait(
-            {coming, left}, timeout=FIRST_ITEM_S, return_when=asyncio.FIRST_COMPLETED
-        )
-        if coming.done():
-            coming.result()  # a failure before the first byte has a status of its own
-        await exchange.start(200, headers)
-        silent = 0
-        while not left.done():
-            await _first_of(coming, left, CHECK_S)
-            if left.done() or not await still_holds():
-                break
-            if not coming.done():
-                silent += 1
-                if media_type is SSE and silent % KEEP_ALIVE_CHECKS == 0:
-                    await exchange.write(b": still here\n\n")
-                continue
-            item = coming.result()
-            if item is None:
-                break
-            silent = 0
-            await exchange.write(encode(item))
-            coming = asyncio.create_task(_next(items))
-        if not left.done():
-            await exchange.write(b"", more=False)
-        elif left.result() is _Over.DRAINED:
-            await exchange.write(FAREWELL if media_type is SSE else b"", more=False)
-    finally:
-        await _stop(left, coming)
-        close = getattr(items, "aclose", None)
-        if close is not None:
-            await close()
+    __slots__ = ("_exchange", "_gateway")
+
+    def __init__(self, exchange: Exchange, gateway: Gateway) -> None:
+        self._exchange = exchange
+        self._gateway = gateway
+
+    @property
+    def credential(self) -> Hashable:
+        """What it came with."""
+        return self._exchange.admission.credential
+
+    def holds(self) -> bool:
+        """Tell at once whether it is sure to be who it was."""
+        return self._gateway.is_sure(self._exchange.admission)
+
+    async def renew(self) -> Caller | None:
+        """Return who it is by now."""
+        return await self._gateway.identify_again(self._exchange.admission)
+
+    def push(self, item: StreamItem) -> bool:
+        """Take nothing: it pulls."""
+        return False
 
 
-async def _next(items: AsyncIterator[StreamItem]) -> StreamItem | None:
-    return await anext(items, None)
-
-
-class _Over(Enum):
+class Over(Enum):
     """Why a stream ends before its items do."""
 
-    GONE = 1
-    DRAINED = 2
+    GONE = 1  # its peer
+    DRAINED = 2  # the server
+    REFUSED = 3  # its caller may not go on
 
 
-async def _until_over(exchange: Exchange) -> _Over:
-    """Wait until the peer has gone or the server drains."""
-    gone = asyncio.create_task(_until_gone(exchange))
-    drained = asyncio.create_task(exchange.draining())
-    try:
-        await asyncio.wait({gone, drained}, return_when=asyncio.FIRST_COMPLETED)
-        return _Over.GONE if gone.done() else _Over.DRAINED
-    finally:
-        await _stop(gone, drained)
+class StreamAnswer(Lasting):
+    """A stream on its way to its peer, by no other task than that of its exchange.
+
+    Items are pulled, or pushed while the next one is waited for. It ends with its items, its peer
+    or its caller's rights, and when the server drains: its follower resumes at another, or after
+    the start.
+    """
+
+    __slots__ = (
+        "_asking", "_begun", "_encoders", "_headers", "_loop", "_over", "_scope", "_sending",
+        "_silent", "_stuck_s", "_task", "_timer", "_writes",
+    )  # fmt: skip
+
+    def __init__(
+        self, exchange: Exchange, gateway: Gateway, scope: str | None, encoders: "Encoders"
+    ) -> None:
+        super().__init__(exchange, gateway)
+        self._scope = scope
+        self._encoders = encoders
+        self._headers: Headers = ()
+        self._writes: Encoder | None = None  # items as they are pushed, once it has begun
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None  # every exchange has one
+        self._task = task
+        self._begun = self._sending = False
+        self._over: Over | None = None
+        self._silent = 0  # checks since something was sent
+        self._stuck_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    def push(self, item: StreamItem) -> bool:
+        """Send an item at once; False where the peer takes no more for now."""
+        exchange = self._exchange
+        if self._writes is None or self._over is not None or exchange.wire.writing_paused:
+            return False
+        exchange.wire.transport.write(self._writes(item))
+        self._silent = 0
+        return True
+
+    async def send(self, opened: Opened) -> None:
+        """Send items as they come, until the stream is over."""
+        assert not isinstance(opened.body, bytes)  # a stream's is pulled
+        exchange, items = self._exchange, opened.body
+        media_type = _media_type(exchange.headers.get(b"accept", b"*/*"))
+        self._headers = (
+            (b"content-type", media_type), security_headers.NO_STORE, *security_headers.API,
+            (b"x-accel-buffering", b"no"),
+        )  # fmt: skip
+        if exchange.method == "HEAD":
+            await exchange.start(200, self._headers)
+            await exchange.write(b"", more=False)
+            return
+        encode = as_sse if media_type is SSE else as_ndjson
+        self._sending = True
+        exchange.lasts_until(self._end_it)
+        self._timer = self._loop.call_later(FIRST_ITEM_S, self._begin_late)
+        try:
+            await self._send_all(items, encode)
+        except asyncio.CancelledError:
+            if self._over is None or self._task.uncancel():
+                raise
+        else:
+            if self._over is not None and self._task.cancelling():
+                self._task.uncancel()  # the items took note of it and ended
+        finally:
+            self._sending = False
+            self._timer.cancel()
+            if self._asking is not None:
+                self._asking.cancel()
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
+        await self._say_the_end(farewell=FAREWELL if media_type is SSE else b"")
+
+    async def _send_all(
+        self, items: AsyncIterator[StreamItem], encode: Callable[[StreamItem], bytes]
+    ) -> None:
+        exchange = self._exchange
+        while self._over is None and not exchange.gone:
+            item = await anext(items, None)
+            if not self._begun:
+                self._begun = True
+                await exchange.start(200, self._headers)
+                self._now_pushed()
+            if item is None or not (self.holds() or await self._still_allowed()):
+                break
+            await exchange.write(encode(item))
+            self._silent = 0
+
+    async def _say_the_end(self, farewell: bytes) -> None:
+        if self._over is Over.GONE or self._exchange.gone:
+            return
+        if not self._exchange.started:
+            await self._exchange.start(200, self._headers)
+        await self._exchange.write(farewell if self._over is Over.DRAINED else b"", more=False)
+
+    # What happens meanwhile
+
+    def _end_it(self) -> None:
+        """Take note that the peer has left, or that the server wants to end."""
+        self._end(Over.GONE if self._exchange.gone else Over.DRAINED)
+
+    def _end(self, over: Over) -> None:
+        if self._over is None or over is Over.GONE:
+            first, self._over = self._over is None, over
+            # What the task itself finds out, it sees for itself.
+            if first and self._sending and asyncio.current_task() is not self._task:
+                self._task.cancel()
+
+    def _begin_late(self) -> None:
+        """Send the head of a stream that has nothing to say yet; from now on look at its caller."""
+        self._timer = self._loop.call_later(CHECK_S, self._check)
+        if not self._begun:
+            self._begun = True
+            self._exchange.start_now(200, self._headers)
+            self._now_pushed()
+
+    def _now_pushed(self) -> None:
+        self._writes = self._encoders.of(self._headers[0][1], chunked=self._exchange.chunked)
+
+    def _check(self) -> None:
+        """See to it that the caller is who it was, the peer takes something, and proxies wait."""
+        self._timer = self._loop.call_later(CHECK_S, self._check)
+        if self._asking is None and not self.holds():
+            self._asking = asyncio.create_task(self._ask_again())
+        self._silent += 1
+        if self._exchange.wire.writing_paused:
+            self._stuck_s += CHECK_S
+            if self._stuck_s >= SEND_IDLE_S:
+                self._exchange.abort()
+            return
+        self._stuck_s = 0.0
+        is_due = self._silent % KEEP_ALIVE_CHECKS == 0 and self._headers[0][1] is SSE
+        if is_due and self._writes is not None and self._over is None:
+            self._exchange.send_now(b": still here\n\n", more=True)
+
+    async def _ask_again(self) -> None:
+        try:
+            allowed = await self._still_allowed()
+        except Failure:
+            allowed = False
+        finally:
+            self._asking = None
+        if not allowed:
+            self._end(Over.REFUSED)
+
+    async def _still_allowed(self) -> bool:
+        caller = await self.renew()
+        return caller is not None and (self._scope is None or caller.allows(self._scope))
 
 
-async def _until_gone(exchange: Exchange) -> None:
-    with contextlib.suppress(PeerGone):
-        while True:
-            await exchange.receive()
+class Encoder:
+    """Writes items as they are sent; the last one is kept, for many are sent the same."""
+
+    __slots__ = ("_bytes", "_item", "_write")
+
+    def __init__(self, write: Callable[[StreamItem], bytes]) -> None:
+        self._write = write
+        self._item: StreamItem | None = None
+        self._bytes = b""
+
+    def __call__(self, item: StreamItem) -> bytes:
+        """Return the item as it goes out."""
+        if item is not self._item:
+            self._bytes = self._write(item)
+            self._item = item
+        return self._bytes
 
 
-async def _first_of(one: asyncio.Task[Any], other: asyncio.Task[Any], timeout_s: float) -> None:
-    await asyncio.wait({one, other}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+class Encoders:
+    """The encoders that the streams of one server share."""
 
+    __slots__ = ("_of",)
 
-async def _stop(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    def __init__(self) -> None:
+        self._of = {
+            (SSE, False): Encoder(as_sse),
+            (SSE, True): Encoder(lambda item: chunk(as_sse(item))),
+            (NDJSON, False): Encoder(as_ndjson),
+            (NDJSON, True): Encoder(lambda item: chunk(as_ndjson(item))),
+        }
+
+    def of(self, media_type: bytes, *, chunked: bool) -> Encoder:
+        """Return what writes items of this type, as chunks or not."""
+        return self._of[media_type, chunked]
 
 
 def _media_type(accept: bytes) -> bytes:
@@ -219,5 +352,6 @@ def _one_line(text: str) -> bytes:
     return text.replace("\r", " ").replace("\n", " ").replace("\0", " ").encode()
 
 
-def _ndjson(item: StreamItem) -> bytes:
+def as_ndjson(item: StreamItem) -> bytes:
+    """Write one item as a line."""
     return item.data.replace(b"\n", b" ") + b"\n"

@@ -4,7 +4,6 @@ import asyncio
 import errno
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import structlog
@@ -21,7 +20,7 @@ from mainspring.interfaces.http.request import PeerGone
 from mainspring.interfaces.http.responses import answer_json
 from mainspring.interfaces.http.router import Router
 from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
-from mainspring.interfaces.http.streams import answer_raw, answer_stream
+from mainspring.interfaces.http.streams import Encoders, Lasting, StreamAnswer, answer_raw
 from mainspring.interfaces.rest.arguments import ArgumentReader, parse_key
 from mainspring.interfaces.rest.uploads import file_head
 from mainspring.kernel.authority import authorise
@@ -35,7 +34,7 @@ from mainspring.kernel.errors import (
     Unavailable,
 )
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.invocation import Invocation, Invoker, Renew
+from mainspring.kernel.invocation import Invocation, Invoker
 from mainspring.kernel.operation import Kind, Operation
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.pool import Pool
@@ -109,6 +108,7 @@ class RestApp:
         self._log = structlog.get_logger("mainspring.rest")
         self.memory = Pool("bytes of bodies", BODIES_BYTES_MAX, BODIES_BYTES_SHARE)
         self.streams = Pool("streams", STREAMS_MAX, STREAMS_SHARE)
+        self._encoders = Encoders()
         self._refusals_logged_s: deque[float] = deque(maxlen=REFUSED_ORIGINS_LOGGED_MAX)
         self._unrouted: dict[str, RouteMeter] = {}
         self.router: Router[Route] = Router()
@@ -369,7 +369,8 @@ class RestApp:
             if exchange.body_unread and operation.writes:
                 await self._read_body(exchange, operation)
             invocation = _invocation(exchange, operation, _arguments(reader, exchange))
-            await answer_raw(exchange, await invoker.open(invocation, self._renew(exchange)), kept)
+            recipient = Lasting(exchange, self.gateway)
+            await answer_raw(exchange, await invoker.open(invocation, recipient), kept)
 
         return serve
 
@@ -379,20 +380,11 @@ class RestApp:
         async def serve(exchange: Exchange) -> None:
             await self.admit(exchange, scope, operation.rate)
             invocation = _invocation(exchange, operation, _arguments(reader, exchange))
-            renew = self._renew(exchange)
-
-            async def still_holds() -> bool:
-                caller = await renew()
-                return caller is not None and (scope is None or caller.allows(scope))
-
+            answer = StreamAnswer(exchange, self.gateway, scope, self._encoders)
             with self.streams.place(exchange.admission.account):
-                opened = await invoker.open(invocation, renew)
-                await answer_stream(exchange, still_holds, opened)
+                await answer.send(await invoker.open(invocation, answer))
 
         return serve
-
-    def _renew(self, exchange: Exchange) -> Renew:
-        return partial(self.gateway.identify_again, exchange.admission)
 
     async def _read_body(self, exchange: Exchange, operation: Operation) -> None:
         exchange.check_coding()

@@ -1,24 +1,24 @@
 """The event log of a database, read for services: what fills ``EventLog``, with its SQL."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from mainspring.kernel.event_log import BusEvent, LogEntry, scan
+from mainspring.kernel.event_log import Audience, BusEvent, LogEntry, Slice, scan
+from mainspring.kernel.recipient import Pulling
 from mainspring.kernel.table import Query, Rows
 from mainspring.ports.database import Database
 from mainspring.runtime.audit.merkle_store import Tree
+from mainspring.runtime.events.audiences import Audiences
 from mainspring.runtime.events.cursors import PARTITION
 from mainspring.runtime.events.log_bus import bus_event
 from mainspring.runtime.events.positions import Positions
-from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader
-from mainspring.runtime.notifier import wait
+from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader, Window
 from mainspring.runtime.tables import LAST_SEQ, both_engines
 
 FOLLOW_EVENTS = 100  # held in memory for one who follows
 FOLLOW_SCANNED_MAX = 2_000  # read between two looks at the clock
-FOLLOW_POLL_S = 5.0  # a wake can be lost with its connection; the log never is
 
 _ENTRIES_AFTER = Query(
     "runtime.entries_after",
@@ -57,17 +57,21 @@ _PLACES = Query(
 class StoredLog:
     """Reads the log of a database."""
 
-    __slots__ = ("_database", "_reader", "positions")
+    __slots__ = ("_audiences", "_database", "_reader", "positions")
 
     def __init__(self, database: Database, reader: SharedReader) -> None:
         self._database = database
         self._reader = reader
         self.positions = Positions(database)
+        self._audiences = Audiences(self._window, self.positions)
+
+    def _window(self) -> Window:
+        return self._reader.window(PARTITION)
 
     @property
     def seen(self) -> int:
         """How far this process has read."""
-        return self._reader.window(PARTITION).end
+        return self._window().end
 
     async def end(self) -> int:
         """Return the offset of the newest event."""
@@ -79,44 +83,9 @@ class StoredLog:
         await _let_others_run()
         return await self._reader.bus.read(PARTITION, offset, limit, CHUNK_BYTES)
 
-    async def follow(
-        self, offset: int, wanted: Callable[[BusEvent], bool]
-    ) -> AsyncGenerator[Sequence[BusEvent], None]:
-        """Yield wanted events from an offset on, and wait for more at the end.
-
-        Whether the log still has what was yielded, when it falls back, whoever asks with the
-        position of that learns.
-        """
-        window = self._reader.window(PARTITION)
-        losses = window.losses
-
-        async def after(position: int, limit: int) -> Rows[BusEvent]:
-            await _let_others_run()
-            rows = await window.after(position, limit)
-            if window.losses != losses:
-                raise await self.positions.fell_back()
-            return rows
-
-        last: BusEvent | None = None
-        with window.listen() as signal:
-            while True:
-                signal.clear()
-                if last is not None and offset < window.begin:  # it reads for itself
-                    await self.positions.require_there(last)
-                found = await scan(
-                    after,
-                    offset,
-                    limit=FOLLOW_EVENTS,
-                    scanned_max=FOLLOW_SCANNED_MAX,
-                    wanted=wanted,
-                )
-                if found.entries:
-                    yield found.entries
-                offset, last = found.position, found.last or last
-                if offset > window.end:  # it has not read that far yet, or the log fell back
-                    await self.positions.require_held(offset)
-                if found.at_end and not await wait(signal, FOLLOW_POLL_S):
-                    window.look_again()
+    def follow(self, offset: int) -> "_Follower":
+        """Return one who follows the log from an offset on, at its own pace."""
+        return _Follower(self._window(), self.positions, self._audiences, offset)
 
     async def event(self, event_id: str) -> BusEvent | None:
         """Return an event that has its place in the log."""
@@ -150,6 +119,55 @@ class StoredLog:
     def tree(self) -> Tree:
         """Return the Merkle tree over the log, for one request or pass."""
         return Tree(self._database)
+
+
+class _Follower:
+    """One who follows the log: it reads up to the end, and then listens.
+
+    Whether the log still has what it was given, when it falls back, whoever asks with the position
+    of that learns.
+    """
+
+    __slots__ = ("_audiences", "_last", "_losses", "_offset", "_positions", "_window")
+
+    def __init__(
+        self, window: Window, positions: Positions, audiences: Audiences, offset: int
+    ) -> None:
+        self._window = window
+        self._losses = window.losses
+        self._positions = positions
+        self._audiences = audiences
+        self._offset = offset
+        self._last: BusEvent | None = None
+
+    async def read(self, wanted: Callable[[BusEvent], bool]) -> Slice[BusEvent]:
+        """Return the next wanted events, a few at a time; none are left where it is at the end."""
+        if self._last is not None and self._offset < self._window.begin:  # it reads for itself
+            await self._positions.require_there(self._last)
+        found = await scan(
+            self._after,
+            self._offset,
+            limit=FOLLOW_EVENTS,
+            scanned_max=FOLLOW_SCANNED_MAX,
+            wanted=wanted,
+        )
+        self._offset, self._last = found.position, found.last or self._last
+        if self._offset > self._window.end:  # it has not read that far yet, or the log fell back
+            await self._positions.require_held(self._offset)
+        return found
+
+    async def _after(self, offset: int, limit: int) -> Rows[BusEvent]:
+        await _let_others_run()
+        rows = await self._window.after(offset, limit)
+        if self._window.losses != self._losses:
+            raise await self._positions.fell_back()
+        return rows
+
+    async def listen(self, audience: Audience) -> None:
+        """Have what comes pushed to the recipient of the call, until it takes no more."""
+        recipient = audience.call.recipient or Pulling()
+        self._offset = await self._audiences.attend(audience, recipient, self._offset)
+        self._last = None
 
 
 async def _let_others_run() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Iterable
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,9 +20,10 @@ from mainspring.kernel.errors import (
     Unauthenticated,
 )
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.invocation import FileHead, Invocation, Opened, Outcome, Renew
+from mainspring.kernel.invocation import FileHead, Invocation, Opened, Outcome
 from mainspring.kernel.operation import Kind, Operation, Raw, Upload
 from mainspring.kernel.pool import Pool
+from mainspring.kernel.recipient import Recipient
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.cache import Cache
 from mainspring.runtime.invoke.answer_cache import AnswerCache
@@ -172,7 +172,7 @@ class LocalInvoker:
             await blobs.delete(blob.key)
         return outcome
 
-    async def open(self, invocation: Invocation, renew: Renew | None = None) -> Opened:
+    async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:
         """Call a raw operation or open a stream."""
         owned = self._admit(invocation)
         operation = owned.operation
@@ -182,8 +182,8 @@ class LocalInvoker:
             args, idempotency = self._read(owned, invocation)
         limit = self._limit(operation, invocation)
         call = self._call(owned, invocation, limit)
-        if renew is not None:
-            call.renew = partial(_renewed, renew, operation.scope)
+        if recipient is not None:
+            call.recipient = _Permitted(recipient, operation.scope)
         if operation.kind is Kind.STREAM:
             # Its handler is an async generator, or returns one.
             items: Any = operation.handler(call, **args)
@@ -279,12 +279,24 @@ def _file_head(given: Any) -> FileHead:
     return msgspec.json.decode(given, type=FileHead) if isinstance(given, msgspec.Raw) else given
 
 
-async def _renewed(renew: Renew, scope: str | None) -> Caller | None:
-    """Who the caller is now, and still may be here."""
-    caller = await renew()
-    try:
-        if caller is not None:
-            authorise(scope, caller)
-    except (Unauthenticated, Forbidden):
-        return None
-    return caller
+class _Permitted:
+    """A recipient who counts for as long as it holds the scope of what it is sent."""
+
+    __slots__ = ("_inner", "_scope", "credential", "holds", "push")
+
+    def __init__(self, inner: Recipient, scope: str | None) -> None:
+        self._inner = inner
+        self._scope = scope
+        self.credential = inner.credential
+        self.holds = inner.holds
+        self.push = inner.push
+
+    async def renew(self) -> Caller | None:
+        """Return who it is now, and still may be here."""
+        caller = await self._inner.renew()
+        try:
+            if caller is not None:
+                authorise(self._scope, caller)
+        except (Unauthenticated, Forbidden):
+            return None
+        return caller

@@ -1,37 +1,73 @@
 """Who wants which event, without I/O."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import msgspec
 
+from mainspring import LruCache
 from mainspring.cel import compile_cel
 from mainspring.cel.event import EVENT_NAMES
 from mainspring.kernel.event_log import BusEvent, require_known
 from mainspring.kernel.service import pattern_covers
+from mainspring.services.events.api import service
 
-Selector = Callable[[BusEvent], bool]
+SELECTORS_MAX = 256  # kept for the next who asks for the same
 
 
-def selector(
-    tenant: str, types: str, filter_source: str | None, known: Collection[str]
-) -> Selector:
-    """Return the test of which events a reader asks for.
+class Selector:
+    """The test of which events a reader asks for.
 
     Raises Invalid for a bad filter, and for a type that fits none of the ``known`` ones.
     """
-    patterns = tuple(types.split(","))
-    require_known(patterns, known, "/type")
-    program = compile_cel(filter_source, EVENT_NAMES, "/filter") if filter_source else None
-    covered: dict[str, bool] = {}  # as many as there are types of event
 
-    def wanted(event: BusEvent) -> bool:
-        if event.tenant != tenant:
+    __slots__ = ("_covered", "_judged", "_passed", "_patterns", "_program", "_tenant")
+
+    def __init__(
+        self, tenant: str, types: str, filter_source: str | None, known: Collection[str]
+    ) -> None:
+        self._tenant = tenant
+        self._patterns = tuple(types.split(","))
+        require_known(self._patterns, known, "/type")
+        self._program = (
+            compile_cel(filter_source, EVENT_NAMES, "/filter") if filter_source else None
+        )
+        self._covered: dict[str, bool] = {}  # as many as there are types of event
+        self._judged = ""  # id of the event that the filter was asked last, and whether it passed
+        self._passed = False
+
+    def __call__(self, event: BusEvent) -> bool:
+        """Tell whether this event is asked for."""
+        if event.tenant != self._tenant:
             return False
-        if (covers := covered.get(event.type)) is None:
-            covers = any(pattern_covers(pattern, event.type) for pattern in patterns)
-            covered[event.type] = covers
-        if not covers or program is None:
+        if (covers := self._covered.get(event.type)) is None:
+            covers = any(pattern_covers(pattern, event.type) for pattern in self._patterns)
+            self._covered[event.type] = covers
+        if not covers or self._program is None:
             return covers
-        return program.test(msgspec.json.decode(event.body))
+        if event.id != self._judged:
+            self._passed = self._program.test(msgspec.json.decode(event.body))
+            self._judged = event.id
+        return self._passed
 
-    return wanted
+
+class Selectors:
+    """The selectors of a process: readers who ask for the same share one, which tests once."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: LruCache[tuple[str, str, str | None], Selector] = LruCache(SELECTORS_MAX)
+
+    def of(
+        self, tenant: str, types: str, filter_source: str | None, known: Collection[str]
+    ) -> Selector:
+        """Return the selector for this. Raises Invalid."""
+        key = (tenant, types, filter_source)
+        found = self._kept.get(key)
+        if found is None:
+            found = Selector(tenant, types, filter_source, known)
+            self._kept.put(key, found)
+        return found
+
+
+service.provide(Selectors)

@@ -1,16 +1,24 @@
 """The feed's operations: pages, the live stream, and what each type of event holds."""
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Hashable
 from typing import Any
 
 import msgspec
 
-from mainspring import Call, EventLog, NotFound, PersonalFields, Registry, StreamItem, handles
+from mainspring import (
+    Call,
+    Clock,
+    EventLog,
+    NotFound,
+    PersonalFields,
+    Registry,
+    StreamItem,
+    handles,
+)
 from mainspring.kernel.event_log import BusEvent, scan
 from mainspring.kernel.visibility import Visibility
 from mainspring.services.events import api
-from mainspring.services.events.model import Selector, selector
+from mainspring.services.events.model import Selector, Selectors
 
 
 @handles(api.list_events)
@@ -35,20 +43,24 @@ async def list_events(call: Call, query: api.FeedQuery) -> api.Feed:
 
 @handles(api.stream_events)
 async def stream_events(call: Call, query: api.StreamQuery) -> AsyncIterator[StreamItem]:
-    wanted = _selector(call, query.type, query.filter)
+    asked = Asked(call, query)
     log = call.use(EventLog)
     offset = await _start(log, query)
     await log.positions.require_held(offset)
     begin = await log.positions.write(offset)
     yield StreamItem(b'{"position":"%b"}' % begin.encode(), id=begin, event="ready")
-    async with aclosing(log.follow(offset, wanted)) as followed:
-        async for events in followed:
-            for event in events:
-                if not await call.still_allowed():
-                    return
-                if await Visibility(call).shows(event.envelope):
-                    position = await log.positions.write(event.offset, event)
-                    yield StreamItem(await _revealed(call, event), id=position)
+    follower = log.follow(offset)
+    while True:
+        found = await follower.read(asked.wanted)
+        for event in found.entries:
+            if not await call.still_allowed():
+                return
+            if (item := await asked.item(event)) is not None:
+                yield item
+        if found.at_end:
+            if not await call.still_allowed():
+                return
+            await follower.listen(asked)
 
 
 @handles(api.get_event_schema)
@@ -60,8 +72,55 @@ async def get_event_schema(call: Call, type: str) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": type, **described}
 
 
+class Asked:
+    """What the caller of a stream asks for, and may have. An ``Audience``."""
+
+    __slots__ = ("_fields", "_for", "_query", "_visibility", "call", "wanted")
+
+    def __init__(self, call: Call, query: api.StreamQuery) -> None:
+        self.call = call
+        self.wanted = _selector(call, query.type, query.filter)
+        self._query = query
+        self._fields = call.use(PersonalFields)
+        self._for, self._visibility = call.caller, Visibility(call)
+
+    @property
+    def key(self) -> Hashable:
+        """What followers have in common: credential, caller and what they ask for."""
+        recipient = self.call.recipient
+        return (
+            id(self) if recipient is None else recipient.credential,
+            self.call.caller,
+            self._query.type,
+            self._query.filter,
+        )
+
+    def _seen(self) -> Visibility:
+        """What the caller sees by now: it may be allowed more, or less, than a moment ago."""
+        if self.call.caller is not self._for:
+            self._for, self._visibility = self.call.caller, Visibility(self.call)
+        return self._visibility
+
+    def shows(self, event: BusEvent) -> bool | None:
+        """Tell at once whether it has a wanted event as it stands in the log; None: it cannot."""
+        seen = self._seen()
+        if seen.shows_type(event.type):
+            return None if self._fields.seals(event.body) else True
+        return None if seen.is_judged(event.type) else False
+
+    async def item(self, event: BusEvent) -> StreamItem | None:
+        """Return a wanted event as it is to see it; None where it has nothing of it."""
+        call = self.call
+        call.now_ms = call.use(Clock).now_ms()  # a rule may ask for the time
+        if not await self._seen().shows(event.envelope):
+            return None
+        position = await call.use(EventLog).positions.write(event.offset, event)
+        return StreamItem(await _revealed(call, event), id=position)
+
+
 def _selector(call: Call, types: str, filter_source: str | None) -> Selector:
-    return selector(call.tenant, types, filter_source, call.use(Registry).events)
+    known = call.use(Registry).events
+    return call.use(Selectors).of(call.tenant, types, filter_source, known)
 
 
 async def _start(log: EventLog, query: api.StreamQuery) -> int:
