@@ -67,7 +67,7 @@ class Site(Mainspring):
     def creates(self, keys: list[str], connections: int, seconds: float, *, repeat: bool) -> Plan:
         """Creates with these idempotency keys."""
         body = json.dumps(post(1)).encode()
-        headers = {**self._headers()}
+        headers = {**self.headers()}
         requests = [
             request("POST", RECORDS, {**headers, "Idempotency-Key": key}, body) for key in keys
         ]

@@ -6,15 +6,21 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
+import msgspec
 import psutil
 
 from benchmarks.load import request
+
+T = TypeVar("T")
 
 SERVER_CORE = 0
 LOAD_CORE = 1
@@ -57,7 +63,7 @@ class Server(Protocol):
         """The request for the first 30 posts; with the total where the server offers it."""
         ...
 
-    def create(self, number: int) -> bytes:
+    def create(self, number: int, title: str = "") -> bytes:
         """The request of a logged-in user for a new post."""
         ...
 
@@ -65,10 +71,15 @@ class Server(Protocol):
         """Resident memory of the process and its children."""
         ...
 
+    def cpu_s(self) -> float:
+        """Processor time of the process and its children until now."""
+        ...
 
-def post(number: int) -> dict[str, Any]:
+
+def post(number: int, title: str = "") -> dict[str, Any]:
     """One post of about 600 bytes."""
-    return {"title": f"Post {number}", "body": "x" * 450, "views": number % 1000, "status": "live"}
+    title = title or f"Post {number}"
+    return {"title": title, "body": "x" * 450, "views": number % 1000, "status": "live"}
 
 
 def free_port() -> int:
@@ -76,6 +87,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def run_beside(module: str, plan: msgspec.Struct, kind: type[T]) -> T:
+    """Run a module with a plan in a process on the load core, and return what it found."""
+    with tempfile.NamedTemporaryFile(suffix=".plan") as file:
+        file.write(msgspec.msgpack.encode(plan))
+        file.flush()
+        said = subprocess.run(
+            ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", module, file.name],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    return msgspec.json.decode(said.stdout, type=kind)
 
 
 class _Process:
@@ -116,9 +140,16 @@ class _Process:
 
     def memory_mb(self) -> float:
         """Resident memory of the process and its children."""
+        return float(sum(p.memory_info().rss for p in self._family())) / 1e6
+
+    def cpu_s(self) -> float:
+        """Processor time of the process and its children until now."""
+        times = [p.cpu_times() for p in self._family()]
+        return float(sum(t.user + t.system for t in times))
+
+    def _family(self) -> list[psutil.Process]:
         parent = psutil.Process(self.process.pid)
-        family = [parent, *parent.children(recursive=True)]
-        return float(sum(p.memory_info().rss for p in family)) / 1e6
+        return [parent, *parent.children(recursive=True)]
 
     def ask(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
         headers = {"Content-Type": "application/json"}
@@ -139,9 +170,15 @@ class Mainspring(_Process):
     name = "mainspring"
     label = "Mainspring"
 
-    def __init__(self, directory: Path, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        python: str = sys.executable,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(directory, "/readyz")
         self._python = python
+        self._settings = settings  # MAINSPRING_… of its environment
 
     def version(self) -> str:
         """What is measured."""
@@ -154,12 +191,18 @@ class Mainspring(_Process):
         self.launch(
             [self._python, "-m", "mainspring", "up", "--port", str(self.port),
              "--data-dir", str(self.directory / "data")],
-            {"MAINSPRING_LIMITS__DEFAULT": "1000000/s"},
+            {"MAINSPRING_LIMITS__DEFAULT": "1000000/s", **self._settings},
         )  # fmt: skip
+        self.key = (self.directory / "data" / "admin.key").read_text().strip()
+
+    def make_key(self, *scopes: str) -> str:
+        """Make an API key with these scopes."""
+        made = self.ask("POST", "/v1/api_keys", {"name": "bench", "scopes": scopes}, self.key)
+        return str(made["key"])
 
     def prepare(self, rows: int) -> list[str]:
         """Make the collection, the posts and the user."""
-        key = (self.directory / "data" / "admin.key").read_text().strip()
+        key = self.key
         rule = 'caller.kind == "user"'
         self.ask("POST", "/v1/collections", {
             "name": "posts",
@@ -182,21 +225,22 @@ class Mainspring(_Process):
         self._token = self.ask("POST", "/v1/sessions", who)["access_token"]
         return ids
 
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
+        """The headers of the logged-in user."""
         return {"Authorization": f"Bearer {self._token}"}
 
     def get(self, record_id: str) -> bytes:
         """One post, logged in."""
-        return request("GET", f"/v1/collections/posts/records/{record_id}", self._headers())
+        return request("GET", f"/v1/collections/posts/records/{record_id}", self.headers())
 
     def page(self, *, total: bool) -> bytes:
         """The first 30 posts."""
-        return request("GET", "/v1/collections/posts/records?limit=30", self._headers())
+        return request("GET", "/v1/collections/posts/records?limit=30", self.headers())
 
-    def create(self, number: int) -> bytes:
+    def create(self, number: int, title: str = "") -> bytes:
         """A new post, with an idempotency key, an event and an audit leaf."""
-        headers = {**self._headers(), "Idempotency-Key": f"bench-{number}"}
-        body = json.dumps(post(number)).encode()
+        headers = {**self.headers(), "Idempotency-Key": f"bench-{number}"}
+        body = json.dumps(post(number, title)).encode()
         return request("POST", "/v1/collections/posts/records", headers, body)
 
 
@@ -280,19 +324,20 @@ class PocketBase(_Process):
         self._token = self.ask("POST", "/api/collections/users/auth-with-password", login)["token"]
         return ids
 
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
+        """The headers of the logged-in user."""
         return {"Authorization": self._token}
 
     def get(self, record_id: str) -> bytes:
         """One post, logged in."""
-        return request("GET", f"/api/collections/posts/records/{record_id}", self._headers())
+        return request("GET", f"/api/collections/posts/records/{record_id}", self.headers())
 
     def page(self, *, total: bool) -> bytes:
         """The first 30 posts."""
         skip = "" if total else "&skipTotal=1"
-        return request("GET", f"/api/collections/posts/records?perPage=30{skip}", self._headers())
+        return request("GET", f"/api/collections/posts/records?perPage=30{skip}", self.headers())
 
-    def create(self, number: int) -> bytes:
+    def create(self, number: int, title: str = "") -> bytes:
         """A new post, without idempotency, event or audit: it has none."""
-        body = json.dumps(post(number)).encode()
-        return request("POST", "/api/collections/posts/records", self._headers(), body)
+        body = json.dumps(post(number, title)).encode()
+        return request("POST", "/api/collections/posts/records", self.headers(), body)

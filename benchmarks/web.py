@@ -1,17 +1,13 @@
 """Reads, lists and creates beside a peer: alternating rounds, the median of each."""
 
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
-
 from benchmarks.load import Plan, Result
 from benchmarks.report import Row
-from benchmarks.servers import LOAD_CORE, Mainspring, Server
+from benchmarks.servers import Mainspring, Server, run_beside
 
 CONNECTIONS = 32
 CREATES_MAX = 120_000
@@ -22,15 +18,7 @@ MakePeer = Callable[[Path], Server]
 def fire(port: int, requests: list[bytes], seconds: float, *, repeat: bool = True) -> Result:
     """Run the load generator on its own core. Raises when calls failed."""
     plan = Plan("127.0.0.1", port, CONNECTIONS, seconds, requests, repeat)
-    with tempfile.NamedTemporaryFile(suffix=".plan") as file:
-        file.write(msgspec.msgpack.encode(plan))
-        file.flush()
-        said = subprocess.run(
-            ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "benchmarks.load", file.name],
-            capture_output=True,
-            check=True,
-        )
-    result = msgspec.json.decode(said.stdout, type=Result)
+    result = run_beside("benchmarks.load", plan, Result)
     if result.failed or not result.calls:
         raise RuntimeError(f"{result.failed} calls failed: {result.statuses}")
     return result

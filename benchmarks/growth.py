@@ -1,0 +1,139 @@
+"""The same calls over tables of different sizes, and what a record takes of the database.
+
+Goal: flat. Each figure stands beside that of the smallest table, taken in the same run.
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from itertools import count, islice
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.load import request
+from benchmarks.servers import Mainspring
+from benchmarks.web import fire
+from mainspring.testing.servers import PostgresServer, embedded_postgres
+
+SIZES = (1_000, 100_000, 1_000_000)
+COUNTED = 2_000  # creates whose bytes are counted
+PARTS_SHOWN = 8
+RECORDS = "/v1/collections/posts/records"
+_NUMBERS = count()
+
+
+class Grown(msgspec.Struct):
+    """Calls per second at one size, by the name of the call, and bytes of a record."""
+
+    engine: str
+    size: int
+    per_second: dict[str, float]
+    bytes_each: float  # of a created record, in the whole database
+    parts: dict[str, float]  # of it, by table and index
+
+
+def show(found: list[Grown]) -> None:
+    """Print the table: ratios to the smallest size of the same engine."""
+    first = {grown.engine: grown for grown in reversed(found)}
+    calls = list(found[0].per_second)
+    table = Table("database", "records", *calls, "bytes of a create", title="growth")
+    for grown in found:
+        least = first[grown.engine].per_second
+        table.add_row(
+            grown.engine, f"{grown.size:,}",
+            *(f"{n:,.0f}/s ({n / least[name]:.2f})" for name, n in grown.per_second.items()),
+            f"{grown.bytes_each:,.0f}",
+        )  # fmt: skip
+    Console(width=150).print(table)
+    for grown in first.values():
+        most = sorted(grown.parts.items(), key=lambda part: -part[1])[:PARTS_SHOWN]
+        said = ", ".join(f"{name} {size:,.0f}" for name, size in most)
+        print(f"{grown.engine}, bytes of a create by what holds them: {said}")
+
+
+def measure(
+    sizes: tuple[int, ...] = SIZES, seconds: float = 3.0, counted: int = COUNTED
+) -> list[Grown]:
+    """Measure on SQLite, and on PostgreSQL where there is one."""
+    found = [_measure("SQLite", size, seconds, counted, None) for size in sizes]
+    binaries = embedded_postgres()
+    if binaries is None:
+        return found
+    server = PostgresServer(binaries, durable=True)
+    try:
+        for size in sizes:
+            url = server.create_database()
+            found.append(_measure("PostgreSQL", size, seconds, counted, url))
+    finally:
+        server.close()
+    return found
+
+
+def _measure(engine: str, size: int, seconds: float, counted: int, url: str | None) -> Grown:
+    settings = {} if url is None else {"MAINSPRING_DATABASE__URL": url}
+    with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as root:
+        site = Mainspring(Path(root), settings=settings)
+        site.start()
+        try:
+            ids = site.prepare(size)
+            _index(site)
+            few = ids[:: max(1, size // 1_000)]
+            calls: dict[str, Callable[[], list[bytes]]] = {
+                "read by id": lambda: [site.get(i) for i in few],
+                "list of 30": lambda: [site.page(total=False)],
+                "list by an index": lambda: [_filtered(site, n) for n in range(200)],
+                "create": lambda: _creates(site, int(20_000 * seconds)),
+            }
+            per_second = {
+                name: fire(site.port, made(), seconds, repeat=name != "create").per_second
+                for name, made in calls.items()
+            }
+            before = _sizes(site, url)
+            fire(site.port, _creates(site, counted), 60.0, repeat=False)
+            after = _sizes(site, url)
+        finally:
+            site.stop()
+    parts = {name: (after[name] - before.get(name, 0)) / counted for name in after}
+    return Grown(engine, size, per_second, sum(parts.values()), parts)
+
+
+def _index(site: Mainspring) -> None:
+    path = "/v1/collections/posts"
+    site.ask("PATCH", path, {"indexes": [["views"]]}, site.key)
+    while not site.ask("GET", path, None, site.key)["ready"]:
+        pass
+
+
+def _filtered(site: Mainspring, number: int) -> bytes:
+    return request("GET", f"{RECORDS}?limit=30&filter=record.views%20==%20{number}", site.headers())
+
+
+def _creates(site: Mainspring, number: int) -> list[bytes]:
+    return [site.create(n, f"grown {n}") for n in islice(_NUMBERS, number)]
+
+
+def _sizes(site: Mainspring, url: str | None) -> dict[str, int]:
+    """Bytes of each table and index."""
+    if url is not None:
+        return uvloop.run(_postgres_sizes(url))
+    file = next((site.directory / "data").glob("*.db"))
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
+        rows = connection.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name").fetchall()
+    return dict(rows)
+
+
+async def _postgres_sizes(url: str) -> dict[str, int]:
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            "SELECT relname, pg_relation_size(oid) FROM pg_class WHERE relkind IN ('r', 'i', 't')"
+            " AND relnamespace <> 'pg_catalog'::regnamespace"
+        )
+    finally:
+        await connection.close()
+    return {str(row[0]): int(row[1]) for row in rows}
