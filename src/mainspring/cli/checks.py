@@ -26,12 +26,15 @@ from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.service import Service
 from mainspring.kernel.sweep import HowMany
 from mainspring.kernel.table import Write
+from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
 from mainspring.ports.listeners import described
 from mainspring.runtime.health import PROCESS_CONNECTIONS, SERVER_ROOM, TRY_TO_WRITE
 from mainspring.runtime.retention import COUNTED_MAX, DAY_MS, kept
 from mainspring.services.audit.api import CheckpointRefused
 from mainspring.services.audit.checkpoints import ADVICE
+from mainspring.services.records.store import DATA
+from mainspring.services.records.uploads import LEFT_MS, Uploads, count_uploads
 
 PYTHON_MIN = (3, 11)
 SQLITE_MIN = (3, 51, 3)  # earlier ones have a published WAL corruption bug
@@ -43,6 +46,8 @@ OPEN_FILES_MIN = 256
 CONNECT_TIMEOUT_S = 5.0
 STATUS_BYTES_MAX = 1 << 20
 COMPARE_TIMEOUT_S = 30.0  # of the log with what was signed
+BLOBS_MAX = 20_000  # that are looked at; their order is not that of their age
+UPLOADS_LATE_MS = 2 * LEFT_MS + DAY_MS // 2  # the sweep of the day after is half a day late
 CLOCK_EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 CLOCK_SLACK_S = 60.0
 _KEPT_ADVICE = "look into /v1/queues; [retention] says what is kept for how long: mainspring config"
@@ -237,6 +242,41 @@ async def check_kept(database: Database, services: Sequence[Service]) -> Check:
     return Check("kept", Verdict.WARN if many else Verdict.OK, said, _KEPT_ADVICE if many else "")
 
 
+async def check_uploads(database: Database, blobs: Blobs) -> Check:
+    """Files that no record has are removed in time, as is what was never sent to its end."""
+
+    async def find_data(collection: str, record: str) -> str | None:
+        values = DATA.sql.bind({"collection": collection, "id": record})
+        return next(iter(await database.read(DATA, values)), None)
+
+    try:
+        async with asyncio.timeout(COMPARE_TIMEOUT_S):
+            await database.open()
+            try:
+                if not await database.applied():
+                    return Check("uploads", Verdict.OK, "none: the database is empty")
+                found = await count_uploads(blobs, find_data, BLOBS_MAX)
+            finally:
+                await database.close()
+    except (TimeoutError, StartError, Failure) as error:
+        return Check("uploads", Verdict.WARN, f"not counted: {described(error)}")
+    return say_uploads(found, time.time_ns() // 1_000_000)
+
+
+def say_uploads(found: Uploads, now_ms: int) -> Check:
+    """What was counted of uploads is well unless something is left that was to go long ago."""
+    said = (
+        f"{found.files:,}{' or more' if found.more else ''} ({_size(found.size_bytes)}), of which "
+        f"{found.left:,} no record has and {found.unfinished:,} were not sent to their end "
+        f"({_size(found.left_bytes)})"
+    )
+    if found.oldest_ms is None or now_ms - found.oldest_ms < UPLOADS_LATE_MS:
+        return Check("uploads", Verdict.OK, said)
+    days = (now_ms - found.oldest_ms) // DAY_MS
+    advice = "they go a day after: look for the job records.sweep_files in /v1/queues/platform/dead"
+    return Check("uploads", Verdict.WARN, f"{said}, the oldest for {days} days", advice)
+
+
 async def check_audit_log(compared: Awaitable[str]) -> Check:
     """The log extends what the keyring remembers that its keys have signed."""
     try:
@@ -247,6 +287,10 @@ async def check_audit_log(compared: Awaitable[str]) -> Check:
     except (TimeoutError, StartError, Failure) as error:
         return Check("audit log", Verdict.WARN, f"not compared: {described(error)}",
                      "mainspring audit verify checks an export of it anywhere")  # fmt: skip
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 20):,.1f} MiB"
 
 
 def _said(what: str, count: HowMany, now_ms: int) -> str:

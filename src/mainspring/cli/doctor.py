@@ -27,7 +27,7 @@ def doctor(
     import asyncio
     from pathlib import Path
 
-    from mainspring.app import open_database, services_of
+    from mainspring.app import open_database, opened, services_of
     from mainspring.cli import EXIT_FOUND, checks
     from mainspring.cli.instance_file import find_running
     from mainspring.cli.offline import compare_log
@@ -52,6 +52,8 @@ def doctor(
         found.append(asyncio.run(checks.check_database(open_database(url))))
         found.append(asyncio.run(checks.check_connections(open_database(url))))
         found.append(asyncio.run(checks.check_kept(open_database(url), services_of(user_app))))
+        blobs = opened("blobs", f"file:{folder / 'blobs'}")
+        found.append(asyncio.run(checks.check_uploads(open_database(url), blobs)))
         if (folder / "keyring.json").is_file():
             found.append(asyncio.run(checks.check_audit_log(compare_log(settings))))
     if as_json:

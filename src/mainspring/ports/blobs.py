@@ -16,6 +16,18 @@ class Blob(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class StoredBlob(msgspec.Struct, frozen=True):
+    """What the store has under a key, unfinished puts included, and when it was last written.
+
+    It is ``finished`` where there is a blob to get.
+    """
+
+    key: str
+    size_bytes: int
+    written_ms: int
+    finished: bool
+
+
 class Blobs(Protocol):
     """A store of immutable bytes. Every method raises ValueError of what cannot be a key."""
 
@@ -33,7 +45,7 @@ class Blobs(Protocol):
 
     async def older(
         self, prefix: str, before_ms: int, *, limit: int, after: str | None = None
-    ) -> list[str]:
+    ) -> list[StoredBlob]:
         """Return up to ``limit`` keys with this prefix that were last written before a moment.
 
         Unfinished puts count. The order is the store's own; ``after`` is the last key of the page

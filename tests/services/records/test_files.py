@@ -6,14 +6,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from mainspring.cli.checks import DAY_MS, Verdict, say_uploads
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound
 from mainspring.kernel.operation import Raw, Upload
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import jobs, service
-from mainspring.services.records.store import DELETE
+from mainspring.services.records.store import DATA, DELETE
+from mainspring.services.records.uploads import Uploads, count_uploads
 from tests.services.records.platform import ANNA, KEY, NOBODY, Platform, read
 
 PHOTO = {"name": "photo", "type": "file"}
@@ -158,6 +161,48 @@ async def test_what_no_record_has_is_swept_and_nothing_else(platform: Platform) 
     for blob in (gone, lost):
         with pytest.raises(NotFound):
             await _bytes(blobs.get(blob))
+
+
+async def test_doctor_counts_what_no_record_has_and_what_was_not_sent_to_its_end(
+    platform: Platform,
+) -> None:
+    await platform.make("people", PHOTO)
+    one = await platform.add("people")
+    kept = (await _upload(platform, one["id"], b"kept"))["photo"]["blob"]
+    blobs = _blobs(platform)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"12345"
+
+    lost, mine = kept.replace("blob_", "blob_0"), "mine/blob_1"
+    for blob in (lost, mine, "mine/blob_2"):
+        await blobs.put(blob, chunks(), size_bytes_max=9)
+    (whole,) = platform.directory.rglob("mine=blob_2")
+    whole.rename(whole.with_name("mine=blob_2.x1.half"))  # as a crash leaves it
+
+    async def find_data(collection: str, record: str) -> str | None:
+        values = DATA.sql.bind({"collection": collection, "id": record})
+        return next(iter(await platform.database.read(DATA, values)), None)
+
+    found = await count_uploads(blobs, find_data, 100)
+    assert found.oldest_ms is not None
+    assert msgspec.structs.replace(found, oldest_ms=0) == Uploads(
+        files=4, size_bytes=19, unfinished=1, left=1, left_bytes=10, oldest_ms=0
+    )
+    check = say_uploads(found, found.oldest_ms + DAY_MS)
+    assert (check.verdict, check.found) == (
+        Verdict.OK,
+        "4 (0.0 MiB), of which 1 no record has and 1 were not sent to their end (0.0 MiB)",
+    )
+    check = say_uploads(found, found.oldest_ms + 3 * DAY_MS)
+    assert check.verdict is Verdict.WARN
+    assert check.found.endswith(", the oldest for 3 days")
+    few = await count_uploads(blobs, find_data, 1)
+    assert not few.more  # of one page, however many it holds
+    _age(platform.directory)
+    await _sweep(platform)
+    left = await count_uploads(blobs, find_data, 100)
+    assert left == Uploads(files=2, size_bytes=9)
 
 
 async def test_a_sweep_goes_on_page_by_page(

@@ -17,7 +17,7 @@ from typing import IO
 from mainspring.adapters import private_file
 from mainspring.adapters.outage import Outage
 from mainspring.kernel.errors import NotFound, TooLarge, Unavailable
-from mainspring.ports.blobs import KEY_CHARS_MAX, Blob
+from mainspring.ports.blobs import KEY_CHARS_MAX, Blob, StoredBlob
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
 CHUNK_BYTES = 256 * 1024
@@ -95,25 +95,26 @@ class DirectoryBlobs:
 
     async def older(
         self, prefix: str, before_ms: int, *, limit: int, after: str | None = None
-    ) -> list[str]:
+    ) -> list[StoredBlob]:
         """Return up to ``limit`` keys with this prefix that were last written before a moment."""
         return await asyncio.to_thread(self._older, prefix, before_ms, limit, after)
 
-    def _older(self, prefix: str, before_ms: int, limit: int, after: str | None) -> list[str]:
+    def _older(
+        self, prefix: str, before_ms: int, limit: int, after: str | None
+    ) -> list[StoredBlob]:
         last = ("", "") if after is None else (_folder(after), after)
-        found: list[str] = []
+        found: list[StoredBlob] = []
         for folder in sorted(self._directory.glob("[0-9a-f][0-9a-f]")):
             if folder.name < last[0] or len(found) >= limit:
                 continue
-            keys = set()
+            there: dict[str, StoredBlob] = {}
             for entry in os.scandir(folder):
                 key = _key_of(entry.name)
                 if not key.startswith(prefix) or (folder.name, key) <= last:
                     continue
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    if entry.stat().st_mtime * 1000 < before_ms:
-                        keys.add(key)
-            found += sorted(keys)
+                    there[key] = _with(there.get(key), key, entry)
+            found += [there[key] for key in sorted(there) if there[key].written_ms < before_ms]
         return found[:limit]
 
     def _path(self, key: str) -> Path:
@@ -128,6 +129,18 @@ def _folder(key: str) -> str:
 
 def _key_of(name: str) -> str:
     return name.partition(".")[0].replace("=", "/")
+
+
+def _with(known: StoredBlob | None, key: str, entry: os.DirEntry[str]) -> StoredBlob:
+    """Return what is known of a key, with one more of its files."""
+    status = entry.stat()
+    before = known or StoredBlob(key, 0, 0, finished=False)
+    return StoredBlob(
+        key,
+        before.size_bytes + status.st_size,
+        max(before.written_ms, int(status.st_mtime * 1000)),
+        finished=before.finished or not entry.name.endswith(_HALF),
+    )
 
 
 def _remove(path: Path) -> None:

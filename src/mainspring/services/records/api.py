@@ -354,7 +354,8 @@ async def delete_blobs(call: Call, blobs: list[str]) -> None:
 async def sweep_files(call: Call, after: str | None = None) -> None:
     """Once a day: delete files that no record has, a page of the store at a time.
 
-    An upload is stored before its commit, so one whose commit failed is left behind.
+    An upload is stored before its commit, so one whose commit failed is left behind. What nobody
+    finished to send goes too, whichever operation it was sent to.
     """
 
 

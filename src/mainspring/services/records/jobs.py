@@ -35,11 +35,10 @@ from mainspring.services.records.store import (
     CollectionRow,
     StoredRecord,
 )
+from mainspring.services.records.uploads import FILES, LEFT_MS, has_file
 
 PAGE_ROWS = 500  # rewritten or purged in one commit
-FILES = "records/"  # what the keys of our blobs begin with
 SWEPT_MAX = 500  # blobs looked at by one job
-ORPHAN_MS = 24 * 3600 * 1000  # an upload that no commit refers to by then never will be
 
 
 @handles(api.migrate_records)
@@ -84,25 +83,23 @@ async def delete_blobs(call: Call, blobs: list[str]) -> None:
 @handles(api.sweep_files)
 async def sweep_files(call: Call, after: str | None = None) -> None:
     store = call.use(Blobs)
-    before_ms = call.now_ms - ORPHAN_MS
-    page = await store.older(FILES, before_ms, after=after, limit=SWEPT_MAX)
+    before_ms = call.now_ms - LEFT_MS
+    page = await store.older("", before_ms, after=after, limit=SWEPT_MAX)
+
+    async def find_data(collection: str, record: str) -> str | None:
+        return await call.find(DATA, collection=collection, id=record)
+
     for blob in page:
-        if not await _has_file(call, blob):
-            await store.delete(blob)
+        ours = blob.key.startswith(FILES)
+        if not (await has_file(find_data, blob.key) if ours else blob.finished):
+            await store.delete(blob.key)
     if len(page) == SWEPT_MAX:
-        call.enqueue(api.sweep_files, after=page[-1])
+        call.enqueue(api.sweep_files, after=page[-1].key)
 
 
 def files_of(collection: str, record: str) -> str:
     """What the keys of a record's blobs begin with."""
     return f"{FILES}{collection}/{record}/"
-
-
-async def _has_file(call: Call, blob: str) -> bool:
-    collection, _, rest = blob.removeprefix(FILES).partition("/")
-    data = await call.find(DATA, collection=collection, id=rest.partition("/")[0])
-    values = [] if data is None else decode(data).values()
-    return any(isinstance(value, dict) and value.get("blob") == blob for value in values)
 
 
 def drop_files(call: Call, files: Iterable[Any]) -> None:

@@ -101,6 +101,8 @@ async def check_puts_of_one_key_do_not_meet(blobs: Blobs) -> None:
     await begun.wait()
     quick = await blobs.put("k", _chunks(b"second"), size_bytes_max=20)
     assert await _read(blobs, "k") == b"second"
+    (both,) = await blobs.older("", LATER_MS, limit=10)
+    assert (both.key, both.finished, both.size_bytes >= 6) == ("k", True, True), both
     await _refused(blobs.put("k", _broken(), size_bytes_max=20), ConnectionError)
     go_on.set()
     whole = b"first, slowly"
@@ -140,9 +142,30 @@ async def check_old_ones_are_listed_page_by_page(blobs: Blobs) -> None:
             "mine/", LATER_MS, limit=limit, after=found[-1] if found else None
         ):
             assert len(page) <= limit, page
-            found += page
+            found += [blob.key for blob in page]
         assert sorted(found) == sorted(keys), found
     assert await blobs.older("mine/", NEVER_MS, limit=100) == []
+
+
+async def check_what_is_unfinished_is_told(blobs: Blobs) -> None:
+    """A put counts as soon as it has begun, and says that there is nothing to get yet."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"first"
+        begun.set()
+        await go_on.wait()
+
+    await blobs.put("whole", _chunks(b"1234"), size_bytes_max=20)
+    putting = asyncio.create_task(blobs.put("half", slowly(), size_bytes_max=20))
+    await begun.wait()
+    found = {blob.key: blob for blob in await blobs.older("", LATER_MS, limit=10)}
+    assert {key: blob.finished for key, blob in found.items()} == {"whole": True, "half": False}
+    assert found["whole"].size_bytes == 4, found
+    assert NEVER_MS < found["whole"].written_ms < LATER_MS, found
+    go_on.set()
+    await putting
+    assert all(blob.finished for blob in await blobs.older("", LATER_MS, limit=10))
 
 
 async def check_what_is_deleted_on_the_way_stops_no_listing(blobs: Blobs) -> None:
@@ -152,9 +175,9 @@ async def check_what_is_deleted_on_the_way_stops_no_listing(blobs: Blobs) -> Non
         await blobs.put(key, _chunks(b"x"), size_bytes_max=10)
     met: list[str] = []
     while page := await blobs.older("k", LATER_MS, limit=5, after=met[-1] if met else None):
-        met += page
-        for key in page:
-            await blobs.delete(key)
+        met += [blob.key for blob in page]
+        for blob in page:
+            await blobs.delete(blob.key)
     assert sorted(met) == sorted(keys), met
 
 

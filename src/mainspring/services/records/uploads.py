@@ -1,0 +1,69 @@
+"""Which blobs a record has, and what is left of uploads: counted for ``mainspring doctor``.
+
+A file of its own, since who counts has a database and no call.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from mainspring.ports.blobs import Blobs, StoredBlob
+from mainspring.services.records.model import decode
+
+FILES = "records/"  # what the keys of our blobs begin with
+LEFT_MS = 24 * 3600 * 1000  # an upload that no commit refers to by then never will be
+
+_PAGE = 500
+_LATEST_MS = 1 << 62  # later than whatever was written
+
+FindData = Callable[[str, str], Awaitable[str | None]]  # a record's data by its collection and id
+
+
+class Uploads(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store has: ``unfinished`` puts, and ``left`` files that no record has.
+
+    ``more`` when there may be more than was looked at; ``oldest_ms`` is of what no record has.
+    """
+
+    files: int
+    size_bytes: int
+    unfinished: int
+    left: int
+    left_bytes: int
+    oldest_ms: int | None
+    more: bool
+
+
+async def has_file(find_data: FindData, blob: str) -> bool:
+    """Whether the record that a blob was uploaded for refers to it."""
+    collection, _, rest = blob.removeprefix(FILES).partition("/")
+    data = await find_data(collection, rest.partition("/")[0])
+    values = [] if data is None else decode(data).values()
+    return any(isinstance(value, dict) and value.get("blob") == blob for value in values)
+
+
+async def count_uploads(blobs: Blobs, find_data: FindData, most: int) -> Uploads:
+    """Look at up to so many blobs; those of an app's own operations count as files it has."""
+    looked: list[StoredBlob] = []
+    left: list[StoredBlob] = []
+    while page := await blobs.older("", _LATEST_MS, limit=_PAGE, after=_last(looked)):
+        for blob in page[: most - len(looked)]:
+            looked.append(blob)
+            ours = blob.key.startswith(FILES)
+            if not (await has_file(find_data, blob.key) if ours else blob.finished):
+                left.append(blob)
+        if len(looked) == most:
+            break
+    return Uploads(
+        files=len(looked),
+        size_bytes=sum(blob.size_bytes for blob in looked),
+        unfinished=sum(not blob.finished for blob in left),
+        left=sum(blob.finished for blob in left),
+        left_bytes=sum(blob.size_bytes for blob in left),
+        oldest_ms=min((blob.written_ms for blob in left), default=None),
+        more=len(looked) == most,
+    )
+
+
+def _last(looked: Sequence[StoredBlob]) -> str | None:
+    return looked[-1].key if looked else None
