@@ -17,6 +17,7 @@ from mainspring.ports.database import Database
 from mainspring.runtime.events.cursors import COUNT_LEFT_CURSORS, FORGET_CURSORS, NOTE_LEFT_CURSORS
 from mainspring.runtime.invoke.idempotency import ANSWER_KEPT_MS
 from mainspring.runtime.jobs.key_limits import FORGET_RATES
+from mainspring.runtime.jobs.other_versions import COUNT_ASIDE
 from mainspring.runtime.jobs.workers import execute
 from mainspring.runtime.metrics.measures import FORGET_MEASURES
 from mainspring.runtime.tables import (
@@ -78,6 +79,7 @@ FORGET_QUEUES = Statement(
 COUNTS = {
     "finished jobs": count_of("jobs", where="state IN ('done', 'cancelled')"),
     "dead jobs": count_of("jobs", "updated_ms", where="state = 'dead'"),
+    "jobs that no version here can read": COUNT_ASIDE,
     "consumers left behind": COUNT_LEFT_CURSORS,
     "stored answers": count_of("idempotency"),
     "answers that stand apart": count_of("answer_bodies"),

@@ -13,9 +13,11 @@ from mainspring.kernel.job import Job
 from mainspring.kernel.table import Statement
 from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.jobs.other_versions import mark_of
+from mainspring.runtime.retention import kept
 from mainspring.testing import Platform
 
 RAN: list[tuple[str, dict[str, Any]]] = []
+RENAME = Statement("test.rename", "UPDATE jobs SET name = 'shop.gone' WHERE name = 'shop.pack'")
 MAKE_READY = Statement("test.make_ready", "UPDATE jobs SET parked = false WHERE parked")
 
 
@@ -123,6 +125,45 @@ async def test_after_a_day_it_is_a_dead_letter_that_can_be_redriven(
         assert [job.state for job in await platform.jobs("shop.pack")] == ["ready"]
         await new.runtime.run_due()
         assert RAN == [("new", {"order": "o1", "gift": True})]
+
+
+async def test_a_name_that_no_version_has_any_more_comes_to_an_end(
+    platform_server: str | None,
+) -> None:
+    """The old version enqueued it last, during a deploy; nobody claims it, and it is shown why."""
+    async with Platform(old_version(), database=platform_server) as platform:
+        await platform.enqueue(job_of(old_version()), order="o1")
+        await platform.app.database.commit([RENAME()])
+        await platform.pass_time(minutes=1)
+        (job,) = await platform.jobs("shop.gone")
+        assert (job.state, job.attempts) == ("ready", 0)
+        assert job.error is not None
+        assert job.error.startswith("this version of the program has no job of that name")
+        kept_now = await kept(platform.app.database, [])
+        assert kept_now["jobs that no version here can read"].rows == 1
+        await platform.pass_time(hours=23)
+        assert [job.state for job in await platform.jobs("shop.gone")] == ["ready"]
+        await platform.pass_time(hours=1)
+        (dead,) = await platform.jobs("shop.gone", state="dead")
+        assert (dead.id, dead.error) == (job.id, job.error)
+        await platform.pass_time(hours=31 * 24)
+        assert await platform.jobs("shop.gone") == []
+
+
+async def test_a_name_of_the_next_version_is_run_by_it_whatever_the_old_one_does(
+    platform: Platform,
+) -> None:
+    RAN.clear()
+    job_id = await enqueue(platform, order="o1", gift=True)
+    other = Service("other", doc="Another app over one database.")
+    beside = await platform.another_process(App("other", services=[other]))
+    for _ in range(2):
+        assert await beside.runtime.workers.run_due() == []
+        platform.clock.move(61)
+    assert [job.state for job in await platform.jobs("shop.pack")] == ["ready"]
+    await platform.drain()
+    (job,) = await platform.jobs("shop.pack")
+    assert (job.id, job.state, job.error) == (job_id, "done", None)
 
 
 async def test_an_operator_may_cancel_it(platform: Platform) -> None:
