@@ -40,7 +40,7 @@ class TooLong(Exception):
 
 
 class Fragment(msgspec.Struct, frozen=True):
-    """A condition in SQL with ``:name`` parameters, for each engine."""
+    """A condition or a value in SQL with ``:name`` parameters, for each engine."""
 
     sqlite: str
     postgres: str
@@ -420,6 +420,14 @@ def _widest(known: list[ast.Const]) -> Type:
 
 def column(field: ast.FieldValue, column: str) -> tuple[str, str]:
     """Write a field's value for SQLite and for PostgreSQL, to order or group by."""
-    sqlite = _Sqlite(column, "p", {}, {})
-    postgres = _Postgres(column, "p", {}, {})
-    return sqlite.field(field), postgres.ordered(postgres.field(field), field.type)
+    written = shown(field, column, "p")
+    return written.sqlite, written.postgres
+
+
+def shown(node: ast.FieldValue | ast.Pick, column: str, prefix: str) -> Fragment:
+    """Write a value to order or group by: a field's, or what stands for it where it has none."""
+    params: dict[tuple[str, object], str] = {}
+    values: dict[str, Any] = {}
+    sqlite = _Sqlite(column, prefix, params, values).value(node)
+    postgres = _Postgres(column, prefix, params, values)
+    return Fragment(sqlite, postgres.ordered(postgres.value(node), node.type), values)

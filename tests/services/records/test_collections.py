@@ -8,6 +8,7 @@ import pytest
 
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import (
+    Failure,
     Invalid,
     NeedsIndex,
     NotFound,
@@ -16,7 +17,7 @@ from mainspring.kernel.errors import (
     Unauthenticated,
 )
 from mainspring.kernel.table import Query
-from mainspring.services.records import service
+from mainspring.services.records import mutations, service
 from mainspring.services.records.api import (
     NameTaken,
     SchemaChangeRefused,
@@ -195,6 +196,70 @@ async def test_what_waits_is_found_by_what_it_is_shown_with(platform: Platform) 
         counted = await platform.run("aggregate_records", collection="posts", query=query)
         assert read(counted)["items"][0]["count"] == 2
         await platform.work()
+
+
+STATE = {"name": "state", "type": "text", "max": 20, "required": True, "default": "m"}
+RANK = {"name": "rank", "type": "number", "required": True, "default": 2}
+
+
+@pytest.mark.parametrize("indexes", [[], [["state"], ["-rank", "state"]]])
+async def test_a_default_has_its_place_in_every_order_before_it_is_stored(
+    platform: Platform, indexes: list[list[str]]
+) -> None:
+    """Also where records had no value in a field that an index has, and that is required now."""
+    was = [{k: v for k, v in field.items() if k not in ("required", "default")}
+           for field in (STATE, RANK)]  # fmt: skip
+    await platform.make("posts", TITLE, *was, indexes=indexes)
+    for title, values in (("none", {}), ("a", {"state": "a", "rank": 1}), ("none too", {})):
+        await platform.add("posts", title=title, **values)
+    await _change(platform, "posts", fields=[TITLE, STATE, RANK])
+    await platform.add("posts", title="z", state="z", rank=3)
+    orders = {
+        "state": ["a", "none", "none too", "z"],
+        "-state": ["z", "none too", "none", "a"],
+        "-rank,state": ["z", "none", "none too", "a"],
+    }
+    for pending in (True, False):
+        shown = read(await platform.run("get_collection", name="posts"))
+        assert shown["ready"] is not pending
+        for sort, titles in orders.items():
+            for limit in (1, 3, 100):
+                found = await platform.everything("posts", sort=sort, limit=limit)
+                assert [r["title"] for r in found] == titles, (sort, limit)
+        query = {"group": "state", "sum": "rank", "min": "rank", "max": "state"}
+        groups = await platform.run("aggregate_records", collection="posts", query=query)
+        assert [
+            (g["group"]["state"], g["count"], g["sum"]["rank"], g["min"]["rank"], g["max"]["state"])
+            for g in read(groups)["items"]
+        ] == [("a", 1, 1, 1, "a"), ("m", 2, 4, 2, "m"), ("z", 1, 3, 3, "z")]
+        await platform.work()
+
+
+async def test_a_record_is_deleted_by_the_rule_of_the_commit(
+    platform: Platform, other: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule is changed between the look at it and the commit."""
+    await platform.make("posts", TITLE, rules={"view": "true", "delete": "true"})
+    made = await platform.add("posts", title="a")
+    unreferenced = mutations.require_unreferenced
+
+    async def and_change(*of: Any) -> None:
+        await unreferenced(*of)
+        monkeypatch.undo()
+        await _change(other, "posts", rules={"view": "true", "delete": 'title != "a"'})
+
+    calls: dict[str, dict[str, Any]] = {
+        "delete_record": {"id": made["id"]},
+        "batch_records": {"batch": {"items": [{"action": "delete", "id": made["id"]}]}},
+    }
+    for operation, args in calls.items():
+        await _change(platform, "posts", rules={"view": "true", "delete": "true"})
+        monkeypatch.setattr(mutations, "require_unreferenced", and_change)
+        with pytest.raises(Failure):
+            await platform.run(operation, ANNA, collection="posts", **args)
+    assert (await platform.get("posts", made["id"]))["title"] == "a"
+    await platform.run("delete_record", collection="posts", id=made["id"])
+    assert await platform.everything("posts") == []
 
 
 async def test_a_large_collection_is_brought_along_page_by_page(platform: Platform) -> None:

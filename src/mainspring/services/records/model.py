@@ -170,12 +170,12 @@ class CompiledCollection:
         self.reached: LruCache[str, Reached] = LruCache(FILTERS_CACHED)
         self.unique_fields = [(u.column, u.field) for u in definition.uniques]
         self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]
-        late = {i.column for i in definition.indexes if i.since > ready_version}
-        self.indexes_ready = [(c, parts) for c, parts in self.indexes if c not in late]
-        self.indexes_building = [(c, parts) for c, parts in self.indexes if c in late]
         # What stored records that wait for the layout of now have no value in, and are shown with.
         waiting = ready_version < definition.layout
         self._filled = {f.name: f.default for f in definition.fields if waiting and _fills(f)}
+        late = {i.column for i in definition.indexes if i.since > ready_version}
+        self.indexes_ready = [(c, parts) for c, parts in self.indexes if c not in late]
+        self.indexes_building = [(c, parts) for c, parts in self.indexes if c in late]
         self.files = [f.name for f in definition.fields if f.type == "file"]
         self.relations = [f for f in definition.fields if f.type == "relation"]
         self._normalisers = [
@@ -281,7 +281,11 @@ class CompiledCollection:
         """Turn a condition on records as they are shown into one on them as they are stored."""
         return ast.with_fields(condition, self.stored_field) if self._filled else condition
 
-    def stored_field(self, field: ast.FieldValue) -> ast.Node:
+    def stored(self, name: str) -> ast.FieldValue | ast.Pick:
+        """Read a field as it is shown, by its name, of a record as it is stored."""
+        return self.stored_field(ast.FieldValue(self.types[name], (name,)))
+
+    def stored_field(self, field: ast.FieldValue) -> ast.FieldValue | ast.Pick:
         """Read a field as it is shown of a record as it is stored."""
         if len(field.path) > 1 or field.path[0] not in self._filled:
             return field

@@ -93,7 +93,7 @@ async def delete(call: Call, collection: CompiledCollection, record: Record, ver
     await require_unreferenced(call, collection.id, record_id)
     key = {"collection": collection.id, "id": record_id, "version": version}
     call.write(
-        HOLD_RECORD(**key).expect(1, Rerun),
+        HOLD_RECORD(**key, schema_version=collection.schema_version).expect(1, Rerun),
         UNLINK(collection=collection.id, record=record_id),
         DELETE(**key).expect(1, Rerun),
     )

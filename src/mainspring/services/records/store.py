@@ -207,10 +207,11 @@ REWRITE = Statement(
     + ", ".join(f"{c} = :{c}" for c in (*KEY_COLUMNS, *UNIQUE_COLUMNS))
     + " WHERE collection = :collection AND id = :id AND version = :version",
 )
-# First of two: with the row in hand no link to it can appear, and the next statement sees all.
+# First of two: with the row in hand no link to it can appear, and the next statement sees all. It
+# writes the row as a change does, so it finds none under another schema: see migrations/0002.
 HOLD_RECORD = Statement(
     "records.hold_record",
-    "UPDATE records_records SET version = version "
+    "UPDATE records_records SET data = data, schema_version = :schema_version "
     "WHERE collection = :collection AND id = :id AND version = :version",
 )
 DELETE = Statement(

@@ -35,6 +35,7 @@ async def aggregate_records(call: Call, collection: str, query: api.Aggregation)
             params[name] = value
     rest = sql.fragment(plan.rest, DATA_COLUMN, related=RELATED)
     params.update(rest.params)
+    params.update(wanted.params)
     (first, grouping), (second, other) = wanted.texts(0), wanted.texts(1)
     texts = " AND ".join([*tests, rest.sqlite]), " AND ".join([*tests, rest.postgres])
     statement = groups_query((first, second), texts, (grouping, other), wanted.long)
@@ -71,6 +72,12 @@ class _Wanted:
         )
         if len(self.groups) + self.columns > COLUMNS_MAX:
             raise Invalid(f"at most {COLUMNS_MAX} values are computed at once")
+        named = [*self.groups, *self.sums, *self.averages, *self.smallest, *self.largest]
+        self._values = {
+            name: sql.shown(collection.stored(name), "data", f"v{at}_")
+            for at, name in enumerate(dict.fromkeys(named))
+        }
+        self.params = {k: v for shown in self._values.values() for k, v in shown.params.items()}
 
     def _is_long(self, name: str) -> bool:
         return self._types[name] in (Type.TEXT, Type.TIME)
@@ -87,7 +94,8 @@ class _Wanted:
         """The columns and the grouping, for SQLite (0) or PostgreSQL (1)."""
 
         def value(name: str) -> str:
-            return sql.column(ast.FieldValue(self._types[name], (name,)), "data")[engine]
+            shown = self._values[name]
+            return shown.postgres if engine else shown.sqlite
 
         columns = [value(name) for name in self.groups]
         order = ", ".join(f"{text}{' ASC NULLS FIRST' if engine else ''}" for text in columns)

@@ -50,12 +50,14 @@ async def list_records(
         raise NeedsIndex(advice(found, condition, sort)) from None
     rows, more = page.items, page.more
     if wanted is None and min([r.schema_version for r in rows], default=0) >= found.layout:
-        return _as_stored(found, rows, _next_cursor(plan, sort, rows[-1]) if more else None)
+        return _as_stored(found, rows, _next_cursor(found, plan, sort, rows[-1]) if more else None)
     items = await (wanted or Projection(found)).present(
         call, [_current(found, row) for row in rows]
     )
     more = more or len(items) < len(rows)
-    return Response(Page(items, _next_cursor(plan, sort, rows[len(items) - 1]) if more else None))
+    if not more:
+        return Response(Page(items))
+    return Response(Page(items, _next_cursor(found, plan, sort, rows[len(items) - 1])))
 
 
 def _require_readable(collection: CompiledCollection, query: api.RecordQuery) -> None:
@@ -143,7 +145,8 @@ def page_statement(
     if query.cursor is None or not plan.ordered:
         tests += _range(plan, params)
         if query.cursor is not None:
-            rest = evaluate.fold(ast.All((rest, _read_sort_cursor(query.cursor, sort))), {})
+            after = collection.on_stored(_read_sort_cursor(query.cursor, sort))
+            rest = evaluate.fold(ast.All((rest, after)), {})
     else:
         tests += _range_after(plan, _read_key_cursor(query.cursor, plan), params)
     sqlite = postgres = " AND ".join(tests)
@@ -152,7 +155,7 @@ def page_statement(
         sqlite, postgres = f"{sqlite} AND {extra.sqlite}", f"{postgres} AND {extra.postgres}"
         params.update(extra.params)
     column = plan.column if plan.ordered and plan.column != "id" else None
-    orders = _orders(plan, sort)
+    orders = _orders(collection, plan, sort, params)
     texts = (sqlite, postgres)
     statement = page_query(column, texts, orders, sorts=not plan.ordered, scans=not plan.covered)
     return statement, params
@@ -192,16 +195,20 @@ def _range_after(plan: Plan, at: tuple[bytes, str], params: dict[str, Any]) -> l
     return [*tests, f"({plan.column}, id) {sign} (:key, :last)"]
 
 
-def _orders(plan: Plan, sort: Sort) -> tuple[str, str]:
+def _orders(
+    collection: CompiledCollection, plan: Plan, sort: Sort, params: dict[str, Any]
+) -> tuple[str, str]:
     if plan.ordered:
         word = " DESC" if plan.descending else ""
         text = f"id{word}" if plan.column == "id" else f"{plan.column}{word}, id{word}"
         return text, text
     sqlite, postgres = [], []
-    for part in sort.parts:
-        first, second = sql.column(ast.FieldValue(part.type, (part.name,)), "data")
-        sqlite.append(f"{first} {'DESC' if part.descending else 'ASC'}")
-        postgres.append(f"{second} {'DESC NULLS LAST' if part.descending else 'ASC NULLS FIRST'}")
+    for at, part in enumerate(sort.parts):
+        shown = sql.shown(collection.stored(part.name), "data", f"o{at}_")
+        params.update(shown.params)
+        sqlite.append(f"{shown.sqlite} {'DESC' if part.descending else 'ASC'}")
+        nulls = "DESC NULLS LAST" if part.descending else "ASC NULLS FIRST"
+        postgres.append(f"{shown.postgres} {nulls}")
     word = "DESC" if _ties_descend(sort) else "ASC"
     return ", ".join([*sqlite, f"id {word}"]), ", ".join([*postgres, f"id {word}"])
 
@@ -213,12 +220,12 @@ def _ties_descend(sort: Sort) -> bool:
 # Cursors: where a page ended, opaque to callers and checked when they come back
 
 
-def _next_cursor(plan: Plan, sort: Sort, last: StoredRecord) -> str:
+def _next_cursor(collection: CompiledCollection, plan: Plan, sort: Sort, last: StoredRecord) -> str:
     if plan.ordered:
         key = last.key if isinstance(last, IndexedRecord) else b""
         text = b"%b\0%b\0%b" % (_tag(plan), last.id.encode(), key)
     else:
-        record = decode(last.data)
+        record = _current(collection, last)
         values = [record.get(p.name) for p in sort.parts]
         text = msgspec.json.encode((_sort_tag(sort), values, last.id))
     cursor = base64.urlsafe_b64encode(text).decode().rstrip("=")
