@@ -1,5 +1,7 @@
 """What every list has in common, whichever service it is of."""
 
+from collections import defaultdict
+
 import pytest
 
 from mainspring.testing import Platform
@@ -21,3 +23,24 @@ async def test_a_list_by_ids_takes_no_cursor_but_its_own(
             where = f"{path.format(hook=made['id'])}?cursor={cursor}"
             refused = (await platform.admin.get(where)).expect(422)
             assert [error["pointer"] for error in refused["errors"]] == ["/cursor"], path
+
+
+async def test_an_empty_place_is_none_as_the_document_says(platform_server: str | None) -> None:
+    """Whatever a list goes on from: its schema and its answer agree on the empty text."""
+    async with Platform(database=platform_server) as platform:
+        (await platform.admin.post("/v1/collections", {"name": "notes", "fields": []})).expect(201)
+        document = (await platform.admin.get("/openapi.json")).expect(200)
+        asked = 0
+        names = defaultdict(lambda: "notes", name="default", queue="default")
+        for path, operations in document["paths"].items():
+            for parameter in operations.get("get", {}).get("parameters", ()):
+                if parameter.get("name") not in ("cursor", "after"):
+                    continue
+                assert parameter["schema"]["minLength"] == 1, path
+                where = path.format_map(names)
+                answer = await platform.admin.get(f"{where}?{parameter['name']}=")
+                assert answer.status in (422, 404), path
+                asked += answer.status == 422
+        assert asked >= 8
+        job = (await platform.admin.post("/v1/jobs", {"name": ""})).expect(422)
+        assert "length >= 1" in job["errors"][0]["detail"]

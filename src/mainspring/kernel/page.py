@@ -18,7 +18,9 @@ PAGE_LIMIT_MAX = 500
 PAGE_BYTES_MAX = 2 << 20  # of text read for one page; a single item may be longer
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=PAGE_LIMIT_MAX, description="items on a page")]
-Cursor = Annotated[str, msgspec.Meta(max_length=1024, description="next_cursor of a page before")]
+Cursor = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=1024, description="next_cursor of a page before")
+]
 
 
 class PageQuery(Input, frozen=True):

@@ -32,7 +32,7 @@ service = Service(
 )
 
 State = Literal["scheduled", "ready", "running", "done", "dead", "cancelled"]
-Name = Annotated[str, Meta(max_length=200)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
 QueueName = Annotated[str, Meta(min_length=1, max_length=QUEUE_CHARS_MAX)]
 
 

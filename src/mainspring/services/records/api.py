@@ -182,7 +182,8 @@ class Collection(msgspec.Struct, frozen=True):
 
 
 Cursor = Annotated[
-    str, Meta(max_length=CURSOR_CHARS_MAX, description="next_cursor of a page before")
+    str,
+    Meta(min_length=1, max_length=CURSOR_CHARS_MAX, description="next_cursor of a page before"),
 ]
 
 
