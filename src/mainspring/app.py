@@ -463,8 +463,10 @@ class Instance:
     async def drain(self, timeout_s: float, *, lame_duck_s: float = 0.0) -> None:
         """Take no new calls, let calls and jobs finish, hand the rest back, close.
 
-        For ``lame_duck_s`` before that it still takes calls, and says that it is not ready.
+        For ``lame_duck_s`` before that it still takes calls, and says that it is not ready. No job
+        is begun any more: another process may run it to its end.
         """
+        self.runtime.leave()
         await self.server.drain(timeout_s, lame_duck_s=lame_duck_s if self.role.serves else 0.0)
         if self.elsewhere is not None:
             await self.elsewhere.stop()

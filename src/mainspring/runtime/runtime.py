@@ -305,6 +305,10 @@ class Runtime:
         await self.workers.start()
         await self.scheduler.start()
 
+    def leave(self) -> None:
+        """Take no new jobs: the process is about to end."""
+        self.workers.leave()
+
     async def stop(self, timeout_s: float = 10.0) -> None:
         """Stop taking work, let jobs finish for ``timeout_s``, hand the others back."""
         if self._role.works:

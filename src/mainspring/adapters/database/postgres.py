@@ -251,14 +251,14 @@ class PostgresDatabase:
             self._guarded.put(unit)
         else:
             self._alone(unit, self._verdict(unit))
-        # The commit goes on when its caller is gone: its fate must not depend on a connection.
-        await asyncio.shield(unit.future)
+        # The commit goes on when its caller is gone, who cancels this future and nothing else.
+        await unit.future
 
     async def transact(self, body: Body) -> None:
         """Run ``body`` in a transaction of its own, with the writes it returns."""
         unit = self._admit((), NO_WAKES)
         self._alone(unit, self._transact(unit, body))
-        await asyncio.shield(unit.future)
+        await unit.future
 
     def post(self, writes: Sequence[Write]) -> None:
         """Commit from any thread, on a thread and a connection of their own."""

@@ -58,14 +58,26 @@ async def attempt(work: Coroutine[Any, Any, T], timeout_s: float, name: str) -> 
     Raises TimeoutError when it takes longer, also when it does not stop then: it is left behind,
     and nothing it stages is committed. Raises Escaped when it cancelled itself.
     """
-    task = asyncio.create_task(contained(work), name=name)
-    task.add_done_callback(_look_at)
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(contained(work), name=name)
+    over = loop.create_future()  # the task ended, or its time did
+
+    def wake(_: object = None) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    task.add_done_callback(wake)
+    timer = loop.call_later(timeout_s, wake)
     try:
-        await asyncio.wait({task}, timeout=timeout_s)
+        await over
     except asyncio.CancelledError:
+        task.add_done_callback(_look_at)
         await end({task}, CANCEL_GRACE_S)
         raise
+    finally:
+        timer.cancel()
     if not task.done():
+        task.add_done_callback(_look_at)
         left = await end({task}, CANCEL_GRACE_S)
         still = " and did not stop when it was told to" if left else ""
         raise TimeoutError(f"it took longer than {timeout_s:g} s{still}")

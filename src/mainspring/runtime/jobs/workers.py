@@ -59,7 +59,7 @@ log = structlog.get_logger()
 HEARTBEAT_S = 1.0
 POLL_S = 5.0  # a wake can be lost with its connection; the table never is
 FINISHED = frozenset({channel.FINISHED})
-CLAIM_MAX = 128  # jobs in one claim
+CLAIM_MAX = 256  # jobs in one claim
 PROMOTE_MAX = 500  # scheduled jobs made ready in one commit
 ERROR_MAX_CHARS = 2_000
 COMMITS_MAX = 600  # of how a run ended, while the database is away: ten minutes and more
@@ -133,6 +133,7 @@ class Workers:
         self._scheduled = TimeFront()
         self.leases = Leases(database, clock)
         self._supervisor = Supervisor()
+        self._leaving = False
         self._listeners: list[AttemptListener] = []
         # By task, not by job: one that was cancelled and retried can run here twice at a time.
         self._running: dict[asyncio.Task[None], tuple[ClaimedJob, Call]] = {}
@@ -148,6 +149,7 @@ class Workers:
 
     async def start(self) -> None:
         """Start claiming."""
+        self._leaving = False
         await self.leases.start()
         self._heartbeat.start()
         for queue in self._concurrency:
@@ -162,6 +164,11 @@ class Workers:
         if self._heartbeat.ident is not None and not self._heartbeat.is_alive():
             found.append("jobs: the thread that keeps leases has ended")
         return found
+
+    def leave(self) -> None:
+        """Claim no more, for this process is about to end; what runs goes on."""
+        self._leaving = True
+        self._board.wake(frozenset(map(channel.room, self._concurrency)))
 
     async def stop(self, timeout_s: float) -> None:
         """Stop claiming, let running jobs finish for ``timeout_s``, hand the others back."""
@@ -191,6 +198,8 @@ class Workers:
                 signal.clear()
                 await slots.acquire()
                 slots.release()
+                if self._leaving:
+                    return
                 free = self._concurrency[queue] - self.stats[queue].running
                 jobs = await self.claim(queue, min(free, CLAIM_MAX), self._places, whole=False)
                 for job in jobs:
@@ -398,14 +407,13 @@ class Workers:
         Raises LeaseLost, and Unavailable when the database stays away.
         """
         also = (outcome.expect(1, LeaseLost),)
-        never = asyncio.Event()
         for left in reversed(range(COMMITS_MAX)):
             try:
                 await self._dispatcher.commit(call, also=also, wakes=FINISHED.union(wakes))
             except Unavailable:
                 if not left:
                     raise
-                await wait(never, COMMIT_AGAIN_S)
+                await wait(asyncio.Event(), COMMIT_AGAIN_S)
             else:
                 break
         if self._limits.ended(job):
