@@ -6,11 +6,12 @@ Each figure is of a server of its own on PostgreSQL, right after one another for
 import asyncio
 import contextlib
 import json
+import statistics
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ PATIENCE_S = 60.0
 SLOW_JOBS = 3_000
 KEYED = 2_000  # creates whose bytes are counted
 STREAMS = 8
+LARGE = 300  # events of nearly a megabyte each
+HELD_S = 6.0  # how long a VACUUM has its lock
+SEEN = 100  # events whose way from the commit to their place is timed
 _PRIVATE = "ALLOW_PRIVATE_ADDRESSES"
 
 
@@ -46,7 +50,7 @@ class Site(Mainspring):
         self.database_url = database_url
         self._private = f"MAINSPRING_{'WEBHOOKS' if earlier else 'HTTP_CLIENT'}__{_PRIVATE}"
 
-    def start(self) -> None:
+    def start(self, environ: Mapping[str, str] | None = None) -> None:
         """Start on this directory."""
         self.launch(
             [self._python, "-m", "mainspring", "up", str(APP), "--port", str(self.port),
@@ -56,6 +60,7 @@ class Site(Mainspring):
                 "MAINSPRING_LIMITS__ANONYMOUS": "1000000/s",
                 "MAINSPRING_DATABASE__URL": self.database_url,
                 self._private: "true",
+                **(environ or {}),
             },
         )  # fmt: skip
         self.key = (self.directory / "data" / "admin.key").read_text().strip()
@@ -200,7 +205,7 @@ async def cut_at_the_end(site: Site) -> float:
     headers = {"Authorization": f"Bearer {site.key}"}
     for _ in range(STREAMS):
         _, stream = await asyncio.open_connection("127.0.0.1", site.port)
-        stream.write(request("GET", "/v1/events:stream", headers))
+        stream.write(request("GET", "/v1/events/stream", headers))
     plan = Plan(
         "127.0.0.1", site.port, CALLERS, LOAD_S, [request("GET", "/healthz", {})], repeat=True
     )
@@ -231,12 +236,114 @@ async def _calls_until_closed(port: int, text: bytes) -> int:
     return sum(await asyncio.gather(*[caller() for _ in range(CALLERS)]))
 
 
+async def longest_create_beside_vacuum(site: Site) -> float:
+    """Seconds that the slowest create takes while a rule is changed and a VACUUM has its lock."""
+    site.prepare(0)
+    connection = await asyncpg.connect(site.database_url)
+    shown = site.as_admin("GET", "/v1/collections/posts")
+    rules = {**(shown["rules"] or {}), "list": "true"}
+    slowest = 0.0
+    changed = asyncio.Event()
+
+    async def creates() -> None:
+        nonlocal slowest
+        while not changed.is_set():
+            since_s = time.perf_counter()
+            await asyncio.to_thread(site.as_admin, "POST", RECORDS, post(1))
+            slowest = max(slowest, time.perf_counter() - since_s)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(creates())
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE records_records IN SHARE UPDATE EXCLUSIVE MODE")
+            change = asyncio.create_task(
+                asyncio.to_thread(site.as_admin, "PATCH", "/v1/collections/posts", {"rules": rules})
+            )
+            await asyncio.wait({change}, timeout=HELD_S)
+        await change
+        changed.set()
+    await connection.close()
+    return slowest
+
+
+async def commit_to_place(site: Site) -> float:
+    """Milliseconds from the answer of a create to its event in a live feed, beside a snapshot."""
+    site.prepare(0)
+    held = await asyncpg.connect(site.database_url)
+    dump = held.transaction(isolation="repeatable_read", readonly=True)
+    await dump.start()
+    await held.fetchval("SELECT count(*) FROM records_records")
+    await run(site.creates(fresh(200_000), CALLERS, DUMP_S, repeat=False))
+    reader, stream = await asyncio.open_connection("127.0.0.1", site.port)
+    stream.write(request("GET", "/v1/events/stream", {"Authorization": f"Bearer {site.key}"}))
+    await reader.readuntil(b"\r\n\r\n")
+    arrived: dict[str, float] = {}
+    came = asyncio.Event()
+
+    async def listen() -> None:
+        while line := await reader.readline():
+            if line.startswith(b"data:") and b'"records.record.created"' in line:
+                arrived[json.loads(line[5:])["subject"]] = time.perf_counter()
+                came.set()
+
+    listening = asyncio.create_task(listen())
+    took_ms = []
+    for number in range(SEEN):
+        made = await asyncio.to_thread(site.as_admin, "POST", RECORDS, post(number))
+        answered_s = time.perf_counter()
+        async with asyncio.timeout(PATIENCE_S):
+            while made["id"] not in arrived:
+                came.clear()
+                await came.wait()
+        took_ms.append(1000 * (arrived[made["id"]] - answered_s))
+    listening.cancel()
+    stream.close()
+    await dump.rollback()
+    await held.close()
+    return max(0.0, statistics.median(took_ms))
+
+
+async def creates_that_wake(site: Site) -> float:
+    """Creates per second of many callers, each of which wakes who waits for its event."""
+    site.prepare(0)
+    await run(site.creates(fresh(20_000), CALLERS, LOAD_S / 2, repeat=False))
+    return (await run(site.creates(fresh(40_000), CALLERS, LOAD_S, repeat=False))).per_second
+
+
+async def memory_of_a_backlog(site: Site) -> float:
+    """The most MiB that a process takes whose consumer finds many large events at its start."""
+    site.prepare(0)
+    for _ in range(LARGE):
+        await asyncio.to_thread(site.ask, "POST", "/v1/bench/large")
+    site.stop()
+    site.start({"BENCH_TAKES": "1"})
+    watch = await asyncpg.connect(site.database_url)
+    taken = "SELECT count(*) FROM jobs WHERE name = 'bench.noop'"
+    until_s = time.perf_counter() + PATIENCE_S
+    while time.perf_counter() < until_s:
+        if await watch.fetchval(taken) == LARGE:
+            break
+        await asyncio.sleep(0.05)
+    await watch.close()
+    return _peak_mib(site.process.pid)
+
+
+def _peak_mib(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    peak = next(line for line in lines if line.startswith("VmHWM"))
+    return int(peak.split()[1]) / 1024
+
+
 # What is measured, in what unit, and how.
 MEASURES: dict[str, tuple[str, Callable[[Site], Awaitable[float]]]] = {
     "creates beside a retry storm": ("/s", beside_a_retry_storm),
     "jobs beside a held snapshot": ("/s", jobs_beside_a_dump),
     "deliveries beside four that hang": ("/s", delivered_beside_hanging),
     "schema change beside 3,000 jobs": ("s", change_beside_a_queue),
+    "longest create, a rule changed beside a VACUUM": ("s", longest_create_beside_vacuum),
+    "commit to live feed beside a held snapshot": ("ms", commit_to_place),
+    "creates that wake": ("/s", creates_that_wake),
+    "memory at a backlog of 300 large events": ("MiB", memory_of_a_backlog),
     "calls cut at the end, of 64": ("", cut_at_the_end),
     "write-ahead log per keyed create": ("B", bytes_per_keyed_create),
 }
