@@ -19,6 +19,25 @@ from tests.cli.test_up import DEADLINE_S, Up, children, up
 
 PRIVATE_BYTES_MAX = 25 << 20  # of a process that has just begun to serve
 
+# The second process that makes it is killed: the first is there by then.
+KILLED_ONCE = """
+import os, signal
+from pathlib import Path
+from mainspring import App, Service
+
+tools = Service("tools", doc="What a process has.")
+
+class Tool:
+    def __init__(self):
+        made = len(list(Path().glob("made-*")))
+        Path(f"made-{made}").touch()
+        if made == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+tools.provide(Tool)
+app = App("tools", services=[tools])
+"""
+
 
 async def said(running: Up, *messages: str) -> list[dict[str, object]]:
     """Read what the processes say until each of these was said; return them all."""
@@ -80,6 +99,20 @@ async def test_both_may_die_at_once(tmp_path: Path, database_url: str) -> None:
             lines = await said(running, "process_restarted")
             restarted += [line["message"] for line in lines].count("process_restarted")
         assert await running.get("/readyz") == 200
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ended() == 0
+
+
+async def test_who_is_killed_while_the_others_start_is_started_again(tmp_path: Path) -> None:
+    """Only what the first says, or another says of itself, ends the whole."""
+    (tmp_path / "app.py").write_text(KILLED_ONCE)
+    async with up(tmp_path, "app.py", "--workers", "2") as running:
+        await running.announced()
+        lines = await said(running, "process_restarted")
+        (died,) = [line for line in lines if line["message"] == "process_died"]
+        assert died["error"] == "a process ended before it served"
+        assert await running.get("/readyz") == 200
+        assert len(children(running.process.pid)) == 2
         running.process.send_signal(signal.SIGTERM)
         assert await running.ended() == 0
 

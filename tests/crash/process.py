@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 from standardwebhooks import Webhook
 
+from mainspring.cli import EXIT_START
 from tests.cli.test_up import children
 
 READY_DEADLINE_S = 30.0
@@ -54,6 +55,7 @@ class Platform:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.starts = 0
+        self._killed_workers = 0  # since the last start
         self.clock_ahead_s = clock_ahead_s
         self.environ = {
             **os.environ,
@@ -75,6 +77,7 @@ class Platform:
     async def start(self) -> None:
         """Start, and return when it is on its way."""
         self.starts += 1
+        self._killed_workers = 0
         ahead = ("tests.crash.clock_ahead", str(self.clock_ahead_s)) if self.clock_ahead_s else ()
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -85,11 +88,17 @@ class Platform:
             )  # fmt: skip
 
     async def ready(self) -> None:
-        """Wait for ``/readyz``. Raises with the log's end when the process died."""
+        """Wait for ``/readyz``. Raises with the log's end when the process died.
+
+        A crew whose first process is killed before it serves ends and says so: whoever runs it
+        starts it again.
+        """
         async with asyncio.timeout(READY_DEADLINE_S), aiohttp.ClientSession() as session:
             while True:
                 assert self._process is not None
-                if self._process.returncode is not None:
+                if self._process.returncode == EXIT_START and self._killed_workers:
+                    await self.start()
+                elif self._process.returncode is not None:
                     raise RuntimeError(f"the platform died:\n{self.log_tail()}")
                 try:
                     async with session.get(f"{self.url}/readyz") as answer:
@@ -102,7 +111,8 @@ class Platform:
         """SIGKILL, now; its workers end by themselves when they hear of it."""
         assert self._process is not None
         open_ends = [os.pidfd_open(worker) for worker in children(self.pid)]
-        self._process.send_signal(signal.SIGKILL)
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
         for end in open_ends:
             await asyncio.to_thread(select.select, [end], [], [])
@@ -113,6 +123,7 @@ class Platform:
         workers = sorted(children(self.pid))
         if workers:
             os.kill(choose.choice(workers), signal.SIGKILL)
+            self._killed_workers += 1
         return bool(workers)
 
     async def died(self) -> int:

@@ -135,7 +135,8 @@ class Prefork:
     def run(self, announce: Announce) -> None:
         """Start all, announce it, and return when a signal has drained them.
 
-        Raises StartError when one of them does not start. Who dies later is started again.
+        Raises StartError when the first does not start, or another says why it does not. Who dies
+        later is started again, and so is another that died without a word.
         """
         for end in (self._woken, self._wakes):
             os.set_blocking(end, False)
@@ -146,9 +147,13 @@ class Prefork:
         loop_factory()
         gc.freeze()  # a process that looked at what it shares with the others would copy it
         try:
-            running = self._started(self._start_one(Seat(0, self._size, first=True)))
+            first = self._start_one(Seat(0, self._size, first=True))
+            self._wait_for(first)
+            running = first.running()
             for process in [self._start_one(Seat(at, self._size)) for at in range(1, self._size)]:
-                self._started(process)
+                self._wait_for(process)
+                if process.said:
+                    process.running()
             with announce(msgspec.structs.replace(running, pid=os.getpid(), processes=self._size)):
                 self._watch()
         except StartError:
@@ -159,13 +164,12 @@ class Prefork:
             self._tell(self._stopping[0] if self._stopping else signal.SIGTERM)
             self._reap_all()
 
-    def _started(self, process: _Process) -> Running:
-        """Wait for what one says when it serves."""
+    def _wait_for(self, process: _Process) -> None:
+        """Wait for what one says when it serves, or for its end. Raises StartError."""
         assert process.heard is not None
         if not select.select([process.heard], [], [], START_TIMEOUT_S)[0]:
             raise StartError(f"a process was not up within {START_TIMEOUT_S:g} s")
         process.hear()
-        return process.running()
 
     def _start_one(self, seat: Seat, restart_s: float = 0.0) -> _Process:
         heard, said = os.pipe()
