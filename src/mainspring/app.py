@@ -393,7 +393,8 @@ class Instance:
         """Open everything, start what moves, and serve. Raises StartError."""
         try:
             await self.open()
-            await warn_of_little_room(self.database)
+            if self.runtime.crew.seat.number == 0:  # the others of a crew have divided what is left
+                await warn_of_little_room(self.database)
             await self.runtime.start()
             if self.elsewhere is not None:
                 await self.elsewhere.start()

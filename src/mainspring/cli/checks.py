@@ -346,10 +346,13 @@ def check_running(url: str) -> Check:
             found = f"not ready: {'; '.join(status.failing)}"
         else:
             wanted, alive = status.processes.wanted, status.processes.alive
-            found = f"ready at {url}, {alive} {'process' if alive == 1 else 'processes'}"
+            ready = f"ready at {url}"
+            if wanted == 1:
+                return Check("platform", Verdict.OK, ready)
             if alive == wanted:
-                return Check("platform", Verdict.OK, found)
-            return Check("platform", Verdict.WARN, f"{found} of {wanted}", "look into its log")
+                return Check("platform", Verdict.OK, f"{ready}, {wanted} processes")
+            found = f"{ready}, {alive} of {wanted} processes"
+            return Check("platform", Verdict.WARN, found, "look into its log")
     return Check("platform", Verdict.FAIL, found, "look into its log")
 
 
