@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from mainspring import App, Call, Service
+from mainspring.runtime.tables import MOVE_SCHEDULE, SCHEDULE
 from tests.scenarios.crew import Member, crew
 
 ROUNDS = 20
@@ -187,6 +188,32 @@ async def test_a_queue_with_one_place_runs_one_job_at_a_time(
         assert {status for status, _ in await asyncio.gather(*begun)} <= {200, 204}
         await all_done.wait()
     assert most == 1
+
+
+async def test_a_schedule_fires_once_whoever_looks_first(tmp_path: Path, database_url: str) -> None:
+    chores, fired = Service("chores", doc="For this test."), asyncio.Queue[str]()
+
+    @chores.job()
+    async def sweep(call: Call) -> None:
+        fired.put_nowait(call.request_id)
+
+    chores.every("0 0 1 1 *", sweep)
+    app = App("chores", services=[chores])
+    async with crew(tmp_path, database_url, size=3, app=app) as members:
+        runtimes = [member.instance.runtime for member in members]
+        schedule = next(s for s in runtimes[0].registry.schedules if s.job.name == "chores.sweep")
+        for done in range(1, ROUNDS + 1):
+            due_ms = await runtimes[0].database.read(SCHEDULE, (schedule.name,))
+            early = MOVE_SCHEDULE(name=schedule.name, was_ms=due_ms[0], next_ms=1)
+            await runtimes[0].database.commit([early.expect(1, AssertionError)])
+            await asyncio.gather(*(each.scheduler.fire_due(schedule) for each in runtimes))
+            await fired.get()
+            while True:  # the next is not made while this one runs
+                _, jobs = await members[0].ask("GET", "/v1/jobs?name=chores.sweep&limit=100")
+                if {job["state"] for job in jobs["items"]} == {"done"}:
+                    break
+            assert len(jobs["items"]) == done
+    assert fired.empty()
 
 
 async def test_each_counts_for_all_of_them(two: list[Member]) -> None:

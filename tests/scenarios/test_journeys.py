@@ -33,9 +33,15 @@ DIARY = {
 }
 
 
-@pytest.fixture
-async def platform(platform_server: str | None) -> AsyncIterator[Platform]:
-    async with Platform(app, database=platform_server, sockets=True) as platform:
+@pytest.fixture(params=[1, pytest.param(3, marks=pytest.mark.more)], ids=["alone", "three"])
+async def platform(
+    platform_server: str | None, request: pytest.FixtureRequest
+) -> AsyncIterator[Platform]:
+    """One process, or three that take the calls and the work in turns."""
+    async with Platform(
+        app, database=platform_server, sockets=True, processes=request.param,
+        ports={Switches: Switches()},  # for all of them
+    ) as platform:  # fmt: skip
         yield platform
 
 

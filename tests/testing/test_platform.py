@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mainspring import App, Invalid, Money, Query, Service
+from mainspring import App, Call, Invalid, Money, Query, Service
 from mainspring.kernel.authority import Authenticator, Authority, Identity
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.clock import epoch_ms
@@ -32,6 +32,41 @@ async def platform(platform_server: str | None) -> AsyncIterator[Platform]:
 async def make(platform: Platform, name: str = "saw") -> workshop.Shown:
     made: workshop.Shown = await platform.call(workshop.make, workshop.NewTool(name=name))
     return made
+
+
+async def test_several_processes_take_turns(platform_server: str | None) -> None:
+    """What one keeps in its memory another does not see; all that is committed each sees."""
+    counts, ran = Service("counts", doc="For this test."), list[int]()
+
+    class Calls:
+        def __init__(self) -> None:
+            self.counted = 0
+
+    counts.provide(Calls)
+
+    @counts.job()
+    async def note(call: Call) -> None:
+        ran.append(id(call.use(Calls)))
+
+    @counts.operation("POST /v1/counts", scope=None)
+    async def count(call: Call) -> int:
+        call.use(Calls).counted += 1
+        call.enqueue(note)
+        return call.use(Calls).counted
+
+    app = App("counts", services=[counts])
+    async with Platform(app, database=platform_server, processes=3) as platform:
+        counted = [(await platform.anonymous.post("/v1/counts")).json for _ in range(9)]
+        assert counted == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+        await platform.drain()
+        assert len(ran) == 9
+        key = await platform.as_key("jobs:read")
+        for _ in range(3):
+            assert (await key.get("/v1/queues/default")).json["done_last_minute"] == 9
+        made = (await platform.admin.get("/v1/api_keys")).expect(200)["items"]
+        (kept,) = [each["id"] for each in made if each["scopes"] == ["jobs:read"]]
+        (await platform.admin.delete(f"/v1/api_keys/{kept}")).expect(204)
+        assert {(await key.get("/v1/queues")).status for _ in range(3)} == {401}
 
 
 # Calling in Python

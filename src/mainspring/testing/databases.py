@@ -23,10 +23,10 @@ _sqlite_templates: dict[str, bytes] = {}  # of this process, by a digest of thei
 
 
 @asynccontextmanager
-async def fresh_database(
+async def fresh_url(
     server: str | PostgresServer | None, folder: Path, services: Iterable[Service]
-) -> AsyncIterator[Database]:
-    """Make a database with the schema of services and no rows, which the caller opens and closes.
+) -> AsyncIterator[str]:
+    """Make a database with the schema of services and no rows.
 
     SQLite in ``folder``, or a new database on a PostgreSQL server, dropped in the end. The URL
     names a database of that server that may be connected to; nothing in it is touched. Raises
@@ -36,18 +36,25 @@ async def fresh_database(
     if server is None:
         path = folder / "mainspring.db"
         path.write_bytes(await _sqlite_template(services))
-        yield SqliteDatabase(path, durable=False)
+        yield f"sqlite:{path}"
         return
     url = server if isinstance(server, str) else server.url()
     if not url.startswith(("postgresql://", "postgres://")):
         raise ValueError("database is the URL of a PostgreSQL server; without one it is SQLite")
-    from mainspring.adapters.database.postgres import PostgresDatabase
-
     name = await _copy(url, services)
     try:
-        yield PostgresDatabase(_at(url, name))
+        yield _at(url, name)
     finally:
         await _drop(url, name)
+
+
+def fast(url: str) -> Database:
+    """Return the database behind a URL, yet to be opened; the disk is not waited for."""
+    if url.startswith("sqlite:"):
+        return SqliteDatabase(Path(url.removeprefix("sqlite:")), durable=False)
+    from mainspring.adapters.database.postgres import PostgresDatabase
+
+    return PostgresDatabase(url)
 
 
 async def _sqlite_template(services: list[Service]) -> bytes:

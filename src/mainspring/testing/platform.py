@@ -6,6 +6,7 @@ random source that the test holds, mails and outgoing requests that are kept ins
 
 import asyncio
 import tempfile
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,13 +17,14 @@ import msgspec
 from yarl import URL
 
 from mainspring.adapters.mail.sandbox import SandboxMail
-from mainspring.app import BUILT_IN, Instance, build, opened, sections, services_of
+from mainspring.app import BUILT_IN, Instance, build, opened, sections, services_of, share
 from mainspring.kernel import channel
 from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
 from mainspring.kernel.event import Envelope, envelope
 from mainspring.kernel.job import ConfiguredJob, Job
 from mainspring.kernel.operation import Operation
+from mainspring.kernel.process_role import Seat
 from mainspring.kernel.service import Consumer, pattern_covers
 from mainspring.kernel.table import Query
 from mainspring.kernel.user_app import App
@@ -33,6 +35,7 @@ from mainspring.ports.keyring import Keyring
 from mainspring.ports.mail import Mail, MailMessage
 from mainspring.ports.opening import Sources
 from mainspring.runtime.database_clock import DatabaseClock
+from mainspring.runtime.events.catch_up import CatchUp
 from mainspring.runtime.jobs.workers import JobAttempt
 from mainspring.runtime.tables import EVENTS_AFTER
 from mainspring.services.users.api.structs import Login, MadeApiKey, NewApiKey, NewUser
@@ -40,7 +43,7 @@ from mainspring.services.users.passwords import Passwords
 from mainspring.settings import Flag, HttpClientSettings, load
 from mainspring.testing.client import Client, HttpAnswer, Send, in_process
 from mainspring.testing.clock import START_MS, FakeClock, SeededEntropy
-from mainspring.testing.databases import fresh_database
+from mainspring.testing.databases import fast, fresh_url
 from mainspring.testing.encoding import EncodingInvoker
 from mainspring.testing.outgoing import Outgoing
 from mainspring.testing.servers import PostgresServer
@@ -125,6 +128,10 @@ class Platform:
     over a real socket on loopback, at ``url``; without them the app is called in process. With
     ``running`` jobs and consumers run by themselves and side by side, as in production. With
     ``encoded`` each call goes to the owner of its operation as bytes, as to another process.
+
+    With ``processes`` it is as many, as ``mainspring up --workers`` starts them, except that they
+    have one event loop: what comes over HTTP, and what is due, is each one's in turn. ``app`` is
+    the first of them.
     """
 
     def __init__(
@@ -139,6 +146,7 @@ class Platform:
         sockets: bool = False,
         running: bool = False,
         encoded: bool = False,
+        processes: int = 1,
     ) -> None:
         self.user_app = app
         self._where = database
@@ -146,6 +154,7 @@ class Platform:
         self._ports = dict(ports or {})
         self._sockets = sockets
         self._running = running
+        self._processes = processes
         self._through = EncodingInvoker if encoded else None
         self._stack = AsyncExitStack()
         self._failed: list[Failed] = []
@@ -169,10 +178,10 @@ class Platform:
         stack = self._stack
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mainspring-test-")))
         services = services_of(self.user_app)
-        made = fresh_database(self._where, folder, services)
-        database = await stack.enter_async_context(made)
+        url = await stack.enter_async_context(fresh_url(self._where, folder, services))
         flags = [
             Flag("data_dir", "platform.data_dir", str(folder)),
+            Flag("database", "database.url", url),
             Flag("port", "server.port", 0),
             *(Flag(f"settings[{path!r}]", path, value) for path, value in self._lifted().items()),
         ]
@@ -182,7 +191,6 @@ class Platform:
         self._mail = SandboxMail(folder / "mail")
         sources = Sources(self.clock, self._entropy)
         self._filled = {
-            Database: database,
             Keyring: opened("keyring", f"file:{folder / 'keyring.json'}", sources),
             HttpClient: self.outgoing,
             Mail: self._mail,
@@ -192,35 +200,71 @@ class Platform:
             **self._ports,
         }
         await self._filled[Keyring].open()  # a start would miss it where there is a schema
-        self.app: Instance = await build(
-            settings,
-            self.user_app,
-            clock=self.clock,
-            entropy=self._entropy,
-            ports=self._filled,
-            through=self._through,
-        )
-        await self.app.open()
-        stack.push_async_callback(self.app.close)
-        runtime = self.app.runtime
+        shared: list[Mapping[type, Any]] = [{}]
+        if self._processes > 1:
+            own, size = share(settings, self._processes, self.user_app), self._processes
+            shared = [own(Seat(number, size, first=number == 0)) for number in range(size)]
+        else:
+            self._filled = {Database: fast(url), **self._filled}
+        self._members = [await self._member(each) for each in shared]
+        self.app = self._members[0]
+        self._due: deque[Instance] = deque(self._members)
+        key = (folder / "admin.key").read_text().strip()
+        self.admin = Client(self, credential=key)
+        ways = [await self._way_to(member) for member in self._members]
+        self.send: Send = ways[0] if len(ways) == 1 else self._in_turns(ways)
+
+    def _in_turns(self, ways: list[Send]) -> Send:
+        """Make the way to send that leads to the next process each time."""
+        turns = deque(ways)
+
+        async def send(
+            method: str, path: str, headers: list[tuple[str, str]], body: bytes
+        ) -> HttpAnswer:
+            turns.rotate(-1)
+            for member in self._members:
+                # Over PostgreSQL one hears within a second of who was revoked: that has passed.
+                if not isinstance(member.elsewhere, CatchUp):
+                    member.gateway.identities.forget_all()
+            return await turns[0](method, path, headers, body)
+
+        return send
+
+    async def _member(self, shared: Mapping[type, Any]) -> Instance:
+        """Put one process of it together, with what it shares with the others."""
+        stack, member = self._stack, await self._built(self.user_app, {**shared, **self._filled})
+        await member.open()
+        stack.push_async_callback(member.close)
+        runtime = member.runtime
         runtime.consumer_runner.on_aside(self._set_aside)
         runtime.workers.on_attempt(self._attempted)
         await runtime.prepare()
+        if shared and isinstance(member.elsewhere, CatchUp):
+            await member.elsewhere.start()
+            stack.push_async_callback(member.elsewhere.stop)
         if self._running:
             self.clock.on_move(lambda: runtime.board.wake(frozenset({ALL_WAKES})))
             await runtime.start()
             stack.push_async_callback(runtime.stop, STOP_S)
-        key = (folder / "admin.key").read_text().strip()
-        self.admin = Client(self, credential=key)
+        return member
+
+    async def _built(self, app: App | None, ports: Mapping[type, Any]) -> Instance:
+        return await build(
+            self._loaded, app, clock=self.clock, entropy=self._entropy, ports=ports,
+            through=self._through,
+        )  # fmt: skip
+
+    async def _way_to(self, member: Instance) -> Send:
+        """Return how HTTP is sent to one of its processes."""
+        stack = self._stack
         if self._sockets:
-            await self.app.server.start()
-            stack.push_async_callback(self.app.server.drain, STOP_S)
+            await member.server.start()
+            stack.push_async_callback(member.server.drain, STOP_S)
             session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-            self.send: Send = _over(session, self.app.server.url)
-        else:
-            await self.app.rest.mounts.start()
-            stack.push_async_callback(self.app.rest.mounts.stop)
-            self.send = in_process(self.app.server)
+            return _over(session, member.server.url)
+        await member.rest.mounts.start()
+        stack.push_async_callback(member.rest.mounts.stop)
+        return in_process(member.server)
 
     def _lifted(self) -> dict[str, Any]:
         """Return the settings that the test gave, with every limit lifted that it did not set."""
@@ -235,10 +279,7 @@ class Platform:
         What one caches of the other's writes shows in it: ``.runtime``, ``.gateway`` are its own.
         With ``app`` it runs another version of the app, as while one is rolled out.
         """
-        other = await build(
-            self._loaded, app or self.user_app, clock=self.clock, entropy=self._entropy,
-            ports=self._filled, through=self._through,
-        )  # fmt: skip
+        other = await self._built(app or self.user_app, self._filled)
         await other.open_keyring()
         return other
 
@@ -355,10 +396,13 @@ class Platform:
             schedules = await self.app.runtime.scheduler.run_due()
             await self.until(self.idle)
             return schedules
+        idle = 0
         for _ in range(ROUNDS_MAX):
             # In a task of its own, so that what the test logs does not carry a job's ids.
-            done = await asyncio.create_task(self.app.runtime.run_due())
-            if not done.batches and not done.attempts:
+            done = await asyncio.create_task(self._due[0].runtime.run_due())
+            self._due.rotate(-1)
+            idle = 0 if done.batches or done.attempts else idle + 1
+            if idle == len(self._members):
                 return done.schedules
         busy = ", ".join(sorted({attempt.job.name for attempt in done.attempts})) or "consumers"
         raise AssertionError(f"not idle after {ROUNDS_MAX} rounds: {busy} make work without end")
