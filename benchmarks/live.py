@@ -17,9 +17,17 @@ from benchmarks.followers import Plan, Result
 from benchmarks.load import request
 from benchmarks.servers import Mainspring, PocketBase, Server, run_beside
 
+FOLLOWERS = (1, 1_000)
+IDLE = (1_000, 10_000)
 EVENTS = 200
 GAP_S = 0.002  # between the last follower of one event and the next create
 KEYS = 250  # that many followers share among them
+_ROOM = {
+    f"MAINSPRING_SERVER__{name}": "20000"
+    for name in (
+        "CONNECTIONS_MAX", "CONNECTIONS_PER_ADDRESS_MAX", "STREAMS_MAX", "STREAMS_PER_CALLER_MAX",
+    )
+}  # fmt: skip
 _NUMBERS = count()  # of posts: each has an idempotency key of its own
 TYPES = "records.record.created"
 
@@ -46,8 +54,42 @@ def show(found: list[Heard]) -> None:
     Console(width=120).print(table)
 
 
+def show_memory(found: list[Heard]) -> None:
+    """Print what followers who hear nothing take."""
+    table = Table("server", "idle followers", "bytes each", title="memory")
+    for heard in found:
+        each = f"{heard.result.memory_bytes:,.0f}"
+        table.add_row(heard.who, f"{heard.result.followers:,}", each)
+    Console(width=120).print(table)
+
+
+def memory(counts: tuple[int, ...] = IDLE, *, beside_peer: bool = True) -> list[Heard]:
+    """Measure how much a server grows by for each follower, on a server of its own each time."""
+    found: list[Heard] = []
+    with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as root:
+        for idle in counts:
+            ours = Mainspring(Path(root) / f"ours-{idle}", settings=_ROOM)
+            ours.start()
+            try:
+                ours.prepare(0)
+                _hear(ours, "", _feed(ours, 50, 1), 0)  # what the first ones load is not theirs
+                found.append(_hear(ours, "one key", _feed(ours, idle, 1), 0))
+            finally:
+                ours.stop()
+            if beside_peer:
+                peer = PocketBase(Path(root) / f"peer-{idle}")
+                peer.start()
+                try:
+                    peer.prepare(0)
+                    _hear(peer, "", _realtime(peer, 50), 0)
+                    found.append(_hear(peer, "one user", _realtime(peer, idle), 0))
+                finally:
+                    peer.stop()
+    return found
+
+
 def measure(
-    counts: tuple[int, ...], events: int = EVENTS, *, beside_peer: bool = True
+    counts: tuple[int, ...] = FOLLOWERS, events: int = EVENTS, *, beside_peer: bool = True
 ) -> list[Heard]:
     """Measure each number of followers, with one key for all and with a key each; then the peer."""
     found: list[Heard] = []

@@ -20,8 +20,9 @@ from mainspring.runtime.invoke.containment import end
 T = TypeVar("T")
 
 # Objects made before Python looks for cycles among them. By default it does after 700: a body of a
-# million small arrays takes four times as long to read so, while nobody else is served.
-GC_OBJECTS = 50_000
+# million small arrays takes four times as long to read so, while nobody else is served. After many
+# more than this it is the look itself for which everybody waits: 20 ms for 50,000.
+GC_OBJECTS = 10_000
 END_S = 5.0  # how long what user code left running may take to end, once all else has
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -96,6 +97,7 @@ async def _serve(
         try:
             started = await _unless(stop, _started(platform))
             if started:
+                gc.freeze()  # what is there by now stays: nobody is to wait for a look through it
                 database = await platform.database.version()
                 with announce(_where(platform, settings, database)):
                     await asyncio.shield(stop)

@@ -155,7 +155,7 @@ class Runtime:
             self._retention(),
         )  # fmt: skip
         self.sequencer = Sequencer(database, self.board)
-        self._watchdog, self._telling = Watchdog(), Supervisor()
+        self._watchdog, self._telling = Watchdog(late=metrics.loop_late.observe), Supervisor()
         self.health = Health(database, self.clock, self._failing_anywhere, data_dir)
 
     def _context(self) -> Context:

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import socket
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -473,6 +475,24 @@ async def test_a_stream_that_nobody_reads_makes_nothing_more(
         # Beyond its share it is cut off: it resumes where it was.
         assert taken.transport.is_closing() is (share == 1)
     await second.drain(1)
+
+
+@pytest.mark.parametrize("path", ["/v1/notes", "/v1/ticks?wait=true"])
+async def test_who_has_left_does_not_wait_for_the_garbage_collector(site: Site, path: str) -> None:
+    """After thousands of short connections it would stop everybody for as long as it takes."""
+    gc.disable()
+    try:
+        wire = await Wire.to(site)
+        await wire.say(b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (path.encode(), KEY))
+        async with asyncio.timeout(10):
+            assert (await wire.reader.readline()).startswith(b"HTTP/1.1 200 ")
+            me = wire.writer.get_extra_info("sockname")
+            (left,) = [weakref.ref(c) for c in site.server.shared.connections if c.peer == me]
+            wire.writer.close()
+            while left() is not None:
+                await beat(site)
+    finally:
+        gc.enable()
 
 
 # What is logged, and other origins

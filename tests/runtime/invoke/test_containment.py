@@ -348,6 +348,28 @@ async def test_what_holds_the_loop_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert any("spin" in frame for frame in told[0]["stack"])
 
 
+async def test_it_tells_how_late_the_loop_came_to_what_was_due() -> None:
+    loop = asyncio.get_running_loop()
+    late_s: list[float] = []
+    told = asyncio.Event()
+
+    def note(seconds: float) -> None:
+        late_s.append(seconds)
+        told.set()
+
+    watchdog = Watchdog(late=note)
+    watchdog.start()
+    try:
+        ends_s = loop.time() + containment.BEAT_S + 0.05
+        while loop.time() < ends_s:
+            pass  # what was due after BEAT_S is late by then
+        async with asyncio.timeout(10):
+            await told.wait()
+    finally:
+        watchdog.stop()
+    assert late_s[0] >= 0.04
+
+
 def test_an_error_is_described_whatever_it_does() -> None:
     assert described(ValueError("x")) == "ValueError: x"
     assert described(Mute()) == "Mute (its text cannot be shown: SystemExit)"

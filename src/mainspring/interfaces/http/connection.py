@@ -159,6 +159,8 @@ class HttpConnection(asyncio.Protocol):
         for request in (self._running, self._coming, *self._waiting):
             if request is not None and not request.complete:
                 request.peer_left()
+        # Each holds this connection: in a circle, they would wait for the garbage collector.
+        self._running = self._coming = None
         self._waiting.clear()
         self._resume_writing()
         self._parser = None  # it holds this connection
@@ -462,6 +464,7 @@ class HttpConnection(asyncio.Protocol):
             else:
                 self._refuse(Defect())
         finally:
+            exchange.task = None  # its context holds what holds the exchange
             self._shared.running.discard(exchange)
             if self._shared.phase is Phase.DRAINING:
                 self._shared.left()

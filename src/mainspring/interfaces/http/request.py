@@ -131,8 +131,9 @@ class Request:
         """Note that nobody is there to be answered."""
         self.gone = True
         self._tell()
-        if self._on_over is not None:
-            self._on_over()
+        over, self._on_over = self._on_over, None
+        if over is not None:
+            over()
 
     def _tell(self) -> None:
         self._told = True
@@ -278,6 +279,7 @@ class Request:
     def _complete(self) -> None:
         self.complete = True
         self.expects_continue = False
+        self._on_over = None
         self._tell()
         if self.closes:
             self.wire.transport.close()

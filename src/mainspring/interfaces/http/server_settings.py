@@ -19,6 +19,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
     trusted_proxies: tuple[str, ...] = ()
     connections_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
     connections_per_address_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5_000
+    streams_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    streams_per_caller_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
     header_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=1 << 20)] = 32 * 1024
     header_timeout_s: Seconds = 10.0
     body_timeout_s: Seconds = 30.0

@@ -142,7 +142,7 @@ class StreamAnswer(Lasting):
 
     __slots__ = (
         "_asking", "_begun", "_encoders", "_headers", "_loop", "_over", "_scope", "_sending",
-        "_silent", "_stuck_s", "_task", "_timer", "_writes",
+        "_silent", "_stuck_s", "_timer", "_writes",
     )  # fmt: skip
 
     def __init__(
@@ -154,9 +154,6 @@ class StreamAnswer(Lasting):
         self._headers: Headers = ()
         self._writes: Encoder | None = None  # items as they are pushed, once it has begun
         self._loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        assert task is not None  # every exchange has one
-        self._task = task
         self._begun = self._sending = False
         self._over: Over | None = None
         self._silent = 0  # checks since something was sent
@@ -172,6 +169,13 @@ class StreamAnswer(Lasting):
         exchange.wire.transport.write(self._writes(item))
         self._silent = 0
         return True
+
+    @property
+    def _task(self) -> asyncio.Task[None]:
+        """The exchange's: it is not kept, for with its context it would hold what holds this."""
+        task = self._exchange.task
+        assert task is not None  # as long as it runs
+        return task
 
     async def send(self, opened: Opened) -> None:
         """Send items as they come, until the stream is over."""
@@ -201,6 +205,7 @@ class StreamAnswer(Lasting):
         finally:
             self._sending = False
             self._timer.cancel()
+            self._timer = None  # its context holds the call, which holds this
             if self._asking is not None:
                 self._asking.cancel()
             close = getattr(items, "aclose", None)

@@ -43,8 +43,6 @@ from mainspring.runtime.metrics.telemetry import Metrics, RouteMeter
 
 BODIES_BYTES_MAX = 256 << 20  # of bodies in memory that take a while to come
 BODIES_BYTES_SHARE = 64 << 20
-STREAMS_MAX = 5_000  # open at once
-STREAMS_SHARE = 1_000
 REFUSED_ORIGINS_LOGGED_MAX = 10  # in REFUSED_ORIGINS_WINDOW_S
 REFUSED_ORIGINS_WINDOW_S = 60.0
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -107,7 +105,9 @@ class RestApp:
         )
         self._log = structlog.get_logger("mainspring.rest")
         self.memory = Pool("bytes of bodies", BODIES_BYTES_MAX, BODIES_BYTES_SHARE)
-        self.streams = Pool("streams", STREAMS_MAX, STREAMS_SHARE)
+        self.streams = Pool(
+            "streams", self.settings.streams_max, self.settings.streams_per_caller_max
+        )
         self._encoders = Encoders()
         self._refusals_logged_s: deque[float] = deque(maxlen=REFUSED_ORIGINS_LOGGED_MAX)
         self._unrouted: dict[str, RouteMeter] = {}

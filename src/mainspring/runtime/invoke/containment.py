@@ -9,7 +9,7 @@ import asyncio
 import sys
 import threading
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -20,6 +20,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 CANCEL_GRACE_S = 5.0  # how long what was cancelled may take to end before it is left behind
+BEAT_S = 0.1
 BLOCKED_S = 5.0  # the event loop has not turned for that long: who holds it is logged
 STACK_FRAMES_MAX = 12
 
@@ -107,10 +108,15 @@ def _look_at(task: "asyncio.Task[Any]") -> None:
 class Watchdog:
     """A thread that asks the event loop for a sign of life, and logs who holds it when none comes.
 
-    One line per stall, and one when the loop turns again.
+    One line per stall, and one when the loop turns again. ``late`` is told ten times a second how
+    many seconds too late the loop came to something that was due.
     """
 
-    def __init__(self, blocked_s: float = BLOCKED_S) -> None:
+    def __init__(
+        self, blocked_s: float = BLOCKED_S, late: Callable[[float], object] | None = None
+    ) -> None:
+        self._late = late
+        self._beat: asyncio.TimerHandle | None = None
         self._blocked_s = blocked_s
         self._stopped = threading.Event()
         self._turned = threading.Event()
@@ -123,9 +129,22 @@ class Watchdog:
             target=self._watch, args=(loop, owner), name="mainspring-watchdog", daemon=True
         )
         self._thread.start()
+        if self._late is not None:
+            self._beat_in(loop)
+
+    def _beat_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        due_s = loop.time() + BEAT_S
+        self._beat = loop.call_at(due_s, self._beats, loop, due_s)
+
+    def _beats(self, loop: asyncio.AbstractEventLoop, due_s: float) -> None:
+        assert self._late is not None  # or it would not beat
+        self._late(max(0.0, loop.time() - due_s))
+        self._beat_in(loop)
 
     def stop(self) -> None:
         """Stop watching."""
+        if self._beat is not None:
+            self._beat.cancel()
         self._stopped.set()
         self._turned.set()
 

@@ -1,5 +1,6 @@
 """The commit: runs a handler and makes everything it staged durable in one transaction."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Protocol
@@ -45,6 +46,7 @@ __all__ = ["CommitListener", "Dispatcher", "Idempotency", "Outcome", "job_row", 
 REPEATS_S = 1.0  # after a key was repeated for the first time others are expected for so long
 REPEATED_MAX = 10_000  # keys that were repeated, and are remembered
 RERUNS_MAX = 5
+EVENTS_AT_ONCE = 50  # written down between two turns of others: a millisecond or two
 LIMIT_VALUE_CHARS_MAX = 200  # of what limits jobs per key; its digest stands for a longer one
 EVENT_WAKES = frozenset({channel.EVENTS})
 
@@ -386,7 +388,10 @@ class Dispatcher:
         wakes = set(call.wakes)
         slices: list[tuple[str, bytes]] = []
         events: list[Write] = []
-        for event in call.events:
+        shares_loop = not isinstance(call, Transaction)  # that one is on a thread of its own
+        for number, event in enumerate(call.events, 1):
+            if number % EVENTS_AT_ONCE == 0 and shares_loop:
+                await asyncio.sleep(0)  # others are served meanwhile
             if event.type.personal:
                 data, keys = await self._sealer.encode(event, call)
                 writes.extend(keys)

@@ -29,6 +29,12 @@ COMMIT_BATCH = Histogram(
 COMMIT_SECONDS = Histogram(
     "mainspring_commit_duration_seconds", "From a call's staged writes to their durability."
 )
+LOOP_LATE = Histogram(
+    "mainspring_loop_late_seconds",
+    "How late the event loop came to what was due, asked ten times a second.",
+    (),
+    (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
 COMMIT_QUEUE = Gauge("mainspring_commit_queue_depth", "Calls waiting for their commit.")
 EVENT_LAG = Gauge(
     "mainspring_event_lag", "Events a consumer has yet to take.", ("consumer",), newest=True
@@ -87,6 +93,7 @@ class Metrics:
         self.commit_batch = telemetry.histogram(COMMIT_BATCH).of()
         self.commit_seconds = telemetry.histogram(COMMIT_SECONDS).of()
         self.commit_queue = telemetry.gauge(COMMIT_QUEUE).of()
+        self.loop_late = telemetry.histogram(LOOP_LATE).of()
         self.event_lag = telemetry.gauge(EVENT_LAG)
         self.jobs = telemetry.gauge(JOBS)
         self.job_seconds = telemetry.histogram(JOB_SECONDS)

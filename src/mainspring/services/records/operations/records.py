@@ -16,7 +16,8 @@ from mainspring.services.records.projection import Projection
 from mainspring.services.records.schema_cache import compiled, confirm, expected, missing, named
 from mainspring.services.records.store import RECORD
 
-ITEMS_AT_ONCE = 50  # of a batch, without letting others be served
+BYTES_AT_ONCE = 64 << 10  # of a batch, without letting others be served: 50 small items
+ITEM_BYTES = 1_300  # what an item costs beside those of its data
 
 
 class Current(msgspec.Struct, frozen=True):
@@ -106,12 +107,14 @@ async def delete_record(call: Call, collection: str, id: str) -> None:
 async def batch_records(call: Call, collection: str, batch: api.Batch) -> api.BatchAnswer:
     found = await named(call, collection, api.WRITE)
     seen = mutations.Handover(_changing(batch))
-    stored_bytes = 0
+    stored_bytes = taken_bytes = 0
     answers: list[msgspec.Raw | None] = []
     errors = FieldErrors()
     for i, item in enumerate(batch.items):
         pointer = f"/items/{i}"
-        if i % ITEMS_AT_ONCE == ITEMS_AT_ONCE - 1:
+        taken_bytes += ITEM_BYTES + len(bytes(item.data))
+        if taken_bytes > BYTES_AT_ONCE:
+            taken_bytes = 0
             await asyncio.sleep(0)  # others are served meanwhile, also where no read waits
         try:
             if item.id is None:
