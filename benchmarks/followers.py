@@ -17,6 +17,7 @@ import psutil
 RECEIVED_BYTES = 65_536
 PATIENCE_S = 20.0
 OPENING_S = 60.0
+SOURCES = 8
 
 
 class Plan(msgspec.Struct):
@@ -64,8 +65,10 @@ class _Followers:
     def open(self) -> None:
         """Connect and ask; return when everybody follows."""
         plan = self._plan
-        for request in plan.open:
-            one = socket.create_connection((plan.host, plan.port), PATIENCE_S)
+        for number, request in enumerate(plan.open):
+            # One address has a share of the connections.
+            source = None if plan.subscribe else (f"127.0.0.{2 + number % SOURCES}", 0)
+            one = socket.create_connection((plan.host, plan.port), PATIENCE_S, source)
             one.sendall(request)
             one.setblocking(False)
             self._sockets[one.fileno()] = one

@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 EARLY_S = 0.0015  # before a call is due the loop stops sleeping: its timers count milliseconds
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Plan(msgspec.Struct):
@@ -66,6 +66,9 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._generator.answered(self, self._kind, late_s, good=good)
 
+    def connection_lost(self, _: Exception | None) -> None:
+        self._generator.lost()
+
     def close(self) -> None:
         self._transport.close()
 
@@ -97,6 +100,8 @@ class _Generator:
             self._send()
         async with asyncio.timeout(PATIENCE_S):
             await self._done.wait()
+        if self._left:
+            raise RuntimeError(f"the server closed a connection: {self._left} calls unanswered")
         for connection in connections:
             connection.close()
 
@@ -108,6 +113,10 @@ class _Generator:
         if not self._left:
             self._done.set()
         self._send()
+
+    def lost(self) -> None:
+        """Give up: which call went with the connection nobody knows."""
+        self._done.set()
 
     def _send(self) -> None:
         while self._due and self._free:
