@@ -8,7 +8,7 @@ import msgspec
 
 from benchmarks import growth, jobs, live, mixed, neighbours, stages, stalls, web
 from benchmarks.report import Row, save, show
-from benchmarks.servers import EarlierMainspring, Mainspring, PocketBase
+from benchmarks.servers import FREE, PINNED, EarlierMainspring, Mainspring, PocketBase
 
 
 def _live(tiny: bool) -> None:
@@ -43,7 +43,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the large table")
     parser.add_argument(
-        "--only", choices=["web", "jobs", "start", "neighbours", "stages", *AREAS], default=None
+        "--only",
+        choices=["web", "free", "jobs", "start", "neighbours", "stages", *AREAS],
+        default=None,
     )
     parser.add_argument(
         "--earlier", type=Path, metavar="CHECKOUT",
@@ -67,10 +69,13 @@ def main() -> None:
     if earlier is not None:
         make_peer = partial(EarlierMainspring, checkout=earlier)
     rows: list[Row] = []
-    if options.only in (None, "web"):
-        for row in web.measure(make_peer, options.seconds, options.rounds, (1_000, options.rows)):
-            print(f"{row.workload}: {row.ratio:.2f}", flush=True)
-            rows.append(row)
+    sizes = (1_000, options.rows)
+    for area, placement, where in (("web", PINNED, "one core"), ("free", FREE, "all cores")):
+        if options.only in (None, area):
+            for row in web.measure(make_peer, placement, options.seconds, options.rounds, sizes):
+                row = msgspec.structs.replace(row, workload=f"{row.workload}, {where}")
+                print(f"{row.workload}: {row.ratio:.2f}", flush=True)
+                rows.append(row)
     if options.only in (None, "jobs"):
         rows += jobs.measure(options.rounds, earlier)
     if options.only in (None, "start"):

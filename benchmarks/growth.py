@@ -94,11 +94,11 @@ def _measure(engine: str, size: int, seconds: float, counted: int, url: str | No
                 "create": lambda: _creates(site, int(20_000 * seconds)),
             }
             per_second = {
-                name: fire(site.port, made(), seconds, repeat=name != "create").per_second
+                name: fire(site, made(), seconds, repeat=name != "create").per_second
                 for name, made in calls.items()
             }
             before = _sizes(site, url)
-            fire(site.port, _creates(site, counted), 60.0, repeat=False)
+            fire(site, _creates(site, counted), 60.0, repeat=False)
             after = _sizes(site, url)
         finally:
             site.stop()

@@ -60,7 +60,7 @@ def show(rows: list[Row]) -> None:
         met = (
             ""
             if not row.goal
-            else f"{row.goal:.0f}x " + ("met" if row.ratio >= row.goal else "not met")
+            else f"{row.goal:g}x " + ("met" if row.ratio >= row.goal else "not met")
         )
         table.add_row(
             row.workload,

@@ -1,4 +1,4 @@
-"""The two servers under test, each pinned to one core: Mainspring and PocketBase."""
+"""The two servers under test, on one core or on all of them: Mainspring and PocketBase."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import psutil
@@ -22,9 +22,24 @@ from benchmarks.load import request
 
 T = TypeVar("T")
 
-SERVER_CORE = 0
-LOAD_CORE = 1
 START_DEADLINE_S = 60.0
+
+
+class Placement(NamedTuple):
+    """Which cores the server and the load may use; None is all of them."""
+
+    server: int | None
+    load: int | None
+
+
+PINNED = Placement(0, 1)
+FREE = Placement(None, None)
+
+
+def on(core: int | None, *command: str) -> list[str]:
+    """Return the command that runs another one on a core."""
+    return [*command] if core is None else ["taskset", "-c", str(core), *command]
+
 
 # An installation keeps its bytecode; an environment that forbids it would measure the compiler.
 _ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
@@ -38,6 +53,7 @@ class Server(Protocol):
     label: str  # as the table shows it
     port: int
     start_s: float
+    placement: Placement
 
     def version(self) -> str:
         """What is measured."""
@@ -89,13 +105,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run_beside(module: str, plan: msgspec.Struct, kind: type[T]) -> T:
-    """Run a module with a plan in a process on the load core, and return what it found."""
+def run_beside(
+    module: str, plan: msgspec.Struct, kind: type[T], placement: Placement = PINNED
+) -> T:
+    """Run a module with a plan in a process of its own, and return what it found."""
     with tempfile.NamedTemporaryFile(suffix=".plan") as file:
         file.write(msgspec.msgpack.encode(plan))
         file.flush()
         said = subprocess.run(
-            ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", module, file.name],
+            on(placement.load, sys.executable, "-m", module, file.name),
             stdout=subprocess.PIPE,
             check=True,
         )
@@ -103,10 +121,11 @@ def run_beside(module: str, plan: msgspec.Struct, kind: type[T]) -> T:
 
 
 class _Process:
-    """A process on the server core, and calls to it with the standard library."""
+    """A server process, and calls to it with the standard library."""
 
-    def __init__(self, directory: Path, ready_path: str) -> None:
+    def __init__(self, directory: Path, ready_path: str, placement: Placement) -> None:
         self.directory = directory
+        self.placement = placement
         self.port = free_port()
         self.start_s = 0.0
         self._ready_path = ready_path
@@ -116,7 +135,7 @@ class _Process:
         log = (self.directory / "log").open("ab")
         started_s = time.perf_counter()
         self.process = subprocess.Popen(
-            ["taskset", "-c", str(SERVER_CORE), *command],
+            on(self.placement.server, *command),
             stdout=log, stderr=log, env={**_ENVIRONMENT, **(environment or {})},
         )  # fmt: skip
         while True:
@@ -175,8 +194,10 @@ class Mainspring(_Process):
         directory: Path,
         python: str = sys.executable,
         settings: Mapping[str, str] = MappingProxyType({}),
+        *,
+        placement: Placement = PINNED,
     ) -> None:
-        super().__init__(directory, "/readyz")
+        super().__init__(directory, "/readyz", placement)
         self._python = python
         self._settings = settings  # MAINSPRING_… of its environment
 
@@ -250,8 +271,8 @@ class EarlierMainspring(Mainspring):
     name = "earlier"
     label = "earlier checkout"
 
-    def __init__(self, directory: Path, checkout: Path) -> None:
-        super().__init__(directory, str(checkout / ".venv" / "bin" / "python"))
+    def __init__(self, directory: Path, checkout: Path, *, placement: Placement = PINNED) -> None:
+        super().__init__(directory, str(checkout / ".venv" / "bin" / "python"), placement=placement)
 
 
 class PocketBase(_Process):
@@ -260,8 +281,8 @@ class PocketBase(_Process):
     name = "pocketbase"
     label = "PocketBase"
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory, "/api/health")
+    def __init__(self, directory: Path, *, placement: Placement = PINNED) -> None:
+        super().__init__(directory, "/api/health", placement)
         found = shutil.which(
             "pocketbase", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         )
@@ -281,7 +302,7 @@ class PocketBase(_Process):
         data = str(self.directory / "data")
         self.launch(
             [self._binary, "serve", "--http", f"127.0.0.1:{self.port}", "--dir", data],
-            {"GOMAXPROCS": "1"},
+            {} if self.placement.server is None else {"GOMAXPROCS": "1"},
         )
 
     def prepare(self, rows: int) -> list[str]:

@@ -4,21 +4,39 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from benchmarks.load import Plan, Result
 from benchmarks.report import Row
-from benchmarks.servers import Mainspring, Server, run_beside
+from benchmarks.servers import FREE, PINNED, Mainspring, Placement, Server, run_beside
 
 CONNECTIONS = 32
 CREATES_MAX = 120_000
 
-MakePeer = Callable[[Path], Server]
+
+class MakePeer(Protocol):
+    """Makes the server that ours is compared with."""
+
+    def __call__(self, directory: Path, *, placement: Placement) -> Server:
+        """Make it."""
+        ...
 
 
-def fire(port: int, requests: list[bytes], seconds: float, *, repeat: bool = True) -> Result:
-    """Run the load generator on its own core. Raises when calls failed."""
-    plan = Plan("127.0.0.1", port, CONNECTIONS, seconds, requests, repeat)
-    result = run_beside("benchmarks.load", plan, Result)
+class Goals(NamedTuple):
+    """The ratios to reach."""
+
+    read: float
+    page: float
+    create: float
+
+
+GOALS = {PINNED: Goals(4.5, 6.0, 2.5), FREE: Goals(4.5, 5.0, 2.0)}
+
+
+def fire(server: Server, requests: list[bytes], seconds: float, *, repeat: bool = True) -> Result:
+    """Run the load generator where the server's placement says. Raises when calls failed."""
+    plan = Plan("127.0.0.1", server.port, CONNECTIONS, seconds, requests, repeat)
+    result = run_beside("benchmarks.load", plan, Result, server.placement)
     if result.failed or not result.calls:
         raise RuntimeError(f"{result.failed} calls failed: {result.statuses}")
     return result
@@ -55,13 +73,17 @@ def paired(
 
 
 def measure(
-    make_peer: MakePeer, seconds: float, rounds: int, sizes: tuple[int, ...]
+    make_peer: MakePeer,
+    placement: Placement,
+    seconds: float,
+    rounds: int,
+    sizes: tuple[int, ...],
 ) -> Iterator[Row]:
     """Yield a row per workload."""
     with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as root:
         for size in sizes:
-            mine = Mainspring(Path(root) / f"mainspring-{size}")
-            peer = make_peer(Path(root) / f"peer-{size}")
+            mine = Mainspring(Path(root) / f"mainspring-{size}", placement=placement)
+            peer = make_peer(Path(root) / f"peer-{size}", placement=placement)
             mine.start()
             peer.start()
             try:
@@ -89,10 +111,10 @@ def _reads(
     peer_requests = [peer.get(i) for i in peer_ids[:1000]]
     return paired(
         f"read by id, logged in ({len(my_ids):,} rows)",
-        4.0,
+        GOALS[mine.placement].read,
         peer,
-        lambda: fire(mine.port, my_requests, seconds),
-        lambda: fire(peer.port, peer_requests, seconds),
+        lambda: fire(mine, my_requests, seconds),
+        lambda: fire(peer, peer_requests, seconds),
         rounds,
     )
 
@@ -103,10 +125,10 @@ def _lists(
     how = "with its total" if total else "skipTotal"
     return paired(
         f"list of 30 of {size:,} rows (peer: {how})",
-        4.0,
+        GOALS[mine.placement].page,
         peer,
-        lambda: fire(mine.port, [mine.page(total=total)], seconds),
-        lambda: fire(peer.port, [peer.page(total=total)], seconds),
+        lambda: fire(mine, [mine.page(total=total)], seconds),
+        lambda: fire(peer, [peer.page(total=total)], seconds),
         rounds,
     )
 
@@ -122,10 +144,10 @@ def _creates(mine: Mainspring, peer: Server, seconds: float, rounds: int) -> Row
 
     return paired(
         "create (ours: event, audit leaf, idempotency key)",
-        2.0,
+        GOALS[mine.placement].create,
         peer,
-        lambda: fire(mine.port, fresh(mine.create), seconds, repeat=False),
-        lambda: fire(peer.port, fresh(peer.create), seconds, repeat=False),
+        lambda: fire(mine, fresh(mine.create), seconds, repeat=False),
+        lambda: fire(peer, fresh(peer.create), seconds, repeat=False),
         rounds,
     )
 
@@ -138,7 +160,7 @@ def starting(make_peer: MakePeer, rounds: int) -> list[Row]:
         for number in range(rounds):
             servers = (
                 Mainspring(Path(root) / f"ours-{number}"),
-                make_peer(Path(root) / f"peer-{number}"),
+                make_peer(Path(root) / f"peer-{number}", placement=PINNED),
             )
             for which, server in enumerate(servers):
                 server.start()

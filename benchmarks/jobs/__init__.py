@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.report import Row
-from benchmarks.servers import SERVER_CORE
+from benchmarks.servers import PINNED, on
 from mainspring.testing.servers import PostgresServer, embedded_postgres
 
 JOBS = 10_000
@@ -24,16 +24,7 @@ def run(contestant: str, *arguments: str, checkout: Path | None = None) -> dict[
     """Run one contestant on the server core; of another checkout when one is given."""
     python = sys.executable if checkout is None else str(checkout / ".venv" / "bin" / "python")
     said = subprocess.run(
-        [
-            "taskset",
-            "-c",
-            str(SERVER_CORE),
-            python,
-            "-m",
-            f"benchmarks.jobs.{contestant}",
-            str(JOBS),
-            *arguments,
-        ],
+        on(PINNED.server, python, "-m", f"benchmarks.jobs.{contestant}", str(JOBS), *arguments),
         capture_output=True,
         text=True,
         check=False,
