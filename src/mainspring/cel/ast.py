@@ -230,6 +230,12 @@ def hops(node: Node) -> dict[int, Hop]:
     return own | {row: hop for inner in children(node) for row, hop in hops(inner).items()}
 
 
+def rows(node: Node) -> set[int]:
+    """The rows whose fields a node asks for."""
+    own = {node.row} if isinstance(node, FieldValue) else set[int]()
+    return own.union(*(rows(inner) for inner in children(node)))
+
+
 def record_fields(node: Node) -> set[str]:
     """The fields of the record that a node asks for, also to find what it is related to."""
     own = set[str]()

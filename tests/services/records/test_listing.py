@@ -186,7 +186,7 @@ async def _planned(
     call = platform.call()
     collection = await named(call, "orders", "records:read")
     order = read_sort(collection, sort)
-    plan = choose(collection, await visible(call, collection, source), order)
+    plan = choose(collection, (await visible(call, collection, source)).condition, order)
     statement, params = page_statement(collection, plan, order, RecordQuery(cursor=cursor))
     return statement, {**params, "limit": 10}, plan.covered
 

@@ -167,6 +167,10 @@ class CompiledCollection:
             )
             for action, source in rule_sources(definition.rules).items()
         }
+        # By what is looked for at the far end of a condition: until when it is taken for few.
+        self.found_few: LruCache[tuple[str, tuple[Any, ...]], tuple[int, bool]] = LruCache(
+            FILTERS_CACHED
+        )
         self.reached: LruCache[str, Reached] = LruCache(FILTERS_CACHED)
         self.unique_fields = [(u.column, u.field) for u in definition.uniques]
         self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]

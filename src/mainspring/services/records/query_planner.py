@@ -144,6 +144,11 @@ def _wanted_index(collection: CompiledCollection, condition: ast.Node, sort: Sor
     return [*same, *order, *ranges[:1]]
 
 
+def equal_fields(parts: Iterable[ast.Node]) -> list[str]:
+    """The fields that must have one certain value each: an index on them narrows."""
+    return [name for name, found in _bounds(parts).items() if _same(found) is not None]
+
+
 def _bounds(parts: Iterable[ast.Node]) -> Bounds:
     found: Bounds = {}
     for part in parts:

@@ -10,10 +10,10 @@ from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.services.records import api
 from mainspring.services.records.model import CompiledCollection
-from mainspring.services.records.operations.lists import visible
-from mainspring.services.records.query_planner import Sort, advice, choose
+from mainspring.services.records.operations.lists import advised, few_at_the_far_end, visible
+from mainspring.services.records.query_planner import Sort, choose
 from mainspring.services.records.schema_cache import named
-from mainspring.services.records.store import DATA_COLUMN, RELATED, groups_query
+from mainspring.services.records.store import DATA_COLUMN, RELATED, among_found, groups_query
 
 COLUMNS_MAX = 20  # values computed by one call
 _HALF = 2**26  # integers are summed in two halves, so that neither engine overflows
@@ -22,7 +22,8 @@ _HALF = 2**26  # integers are summed in two halves, so that neither engine overf
 @handles(api.aggregate_records)
 async def aggregate_records(call: Call, collection: str, query: api.Aggregation) -> api.Groups:
     found = await named(call, collection, api.READ)
-    condition = await visible(call, found, query.filter)
+    asked = await visible(call, found, query.filter)
+    condition = asked.condition
     wanted = _Wanted(found, query)
     if condition is ast.FALSE:
         return api.Groups([] if wanted.groups else [wanted.group((0, *[None] * wanted.columns))])
@@ -33,16 +34,23 @@ async def aggregate_records(call: Call, collection: str, query: api.Aggregation)
         if value is not None:
             tests.append(f"{plan.column} {sign} :{name}")
             params[name] = value
-    rest = sql.fragment(plan.rest, DATA_COLUMN, related=RELATED)
+    far = await few_at_the_far_end(call, found, asked, plan)
+    left = ast.TRUE if far is not None and far.exact else plan.rest
+    rest = sql.fragment(left, DATA_COLUMN, related=RELATED)
     params.update(rest.params)
     params.update(wanted.params)
+    ends = ("", "") if far is None else among_found(far.text)
+    params.update({} if far is None else far.params)
     (first, grouping), (second, other) = wanted.texts(0), wanted.texts(1)
-    texts = " AND ".join([*tests, rest.sqlite]), " AND ".join([*tests, rest.postgres])
+    texts = tuple(
+        " AND ".join([*tests, *filter(None, [end]), text])
+        for end, text in zip(ends, (rest.sqlite, rest.postgres), strict=True)
+    )
     statement = groups_query((first, second), texts, (grouping, other), wanted.long)
     try:
         rows = await call.page(statement, limit=api.GROUPS_MAX, **params)
     except NeedsIndex:
-        raise NeedsIndex(advice(found, condition, Sort([], None))) from None
+        raise NeedsIndex(advised(call, found, asked, Sort([], None))) from None
     if rows.more:
         raise Invalid.at(
             "/group",

@@ -1,6 +1,7 @@
 """Lists of records: filter, rule, order and page become one query."""
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from mainspring.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import tag_of
 from mainspring.services.records import access, api, reach
+from mainspring.services.records.far_end import FOUND_MAX, REMEMBERED_MS, FarEnd, Search
 from mainspring.services.records.model import AccessRule, CompiledCollection, decode
 from mainspring.services.records.projection import Projection
 from mainspring.services.records.query_planner import Plan, Sort, advice, choose, read_sort
@@ -20,6 +22,8 @@ from mainspring.services.records.store import (
     RELATED,
     IndexedRecord,
     StoredRecord,
+    among_found,
+    count_found,
     page_query,
 )
 
@@ -32,7 +36,7 @@ async def list_records(
 ) -> Response[Page[msgspec.Raw]]:
     found = await named(call, collection, api.READ)
     try:
-        condition = await visible(call, found, query.filter)
+        asked = await visible(call, found, query.filter)
         sort = read_sort(found, query.sort)
         wanted = (
             Projection(found, query.fields, query.expand) if query.fields or query.expand else None
@@ -40,14 +44,15 @@ async def list_records(
     except Invalid:
         _require_readable(found, query)
         raise
-    if condition is ast.FALSE:
+    if asked.condition is ast.FALSE:
         return Response(Page([]))
-    plan = choose(found, condition, sort)
-    statement, params = page_statement(found, plan, sort, query)
+    plan = choose(found, asked.condition, sort)
     try:
+        far = await few_at_the_far_end(call, found, asked, plan)
+        statement, params = page_statement(found, plan, sort, query, far)
         page = await call.page(statement, limit=query.limit, **params)
     except NeedsIndex:
-        raise NeedsIndex(advice(found, condition, sort)) from None
+        raise NeedsIndex(advised(call, found, asked, sort)) from None
     rows, more = page.items, page.more
     if wanted is None and min([r.schema_version for r in rows], default=0) >= found.layout:
         return _as_stored(found, rows, _next_cursor(found, plan, sort, rows[-1]) if more else None)
@@ -86,7 +91,50 @@ def _as_stored(
     return Response(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()))
 
 
-async def visible(call: Call, collection: CompiledCollection, source: str | None) -> ast.Node:
+class Asked(msgspec.Struct, frozen=True):
+    """The condition of a list, and the other collections that it reaches, by id."""
+
+    condition: ast.Node
+    others: Mapping[str, CompiledCollection] = {}
+
+
+async def few_at_the_far_end(
+    call: Call, collection: CompiledCollection, asked: Asked, plan: Plan
+) -> FarEnd | None:
+    """Where to begin instead, when the condition reaches further and few records are found so."""
+    if not asked.others or plan.narrows:
+        return None
+    far = Search(collection, asked.others).of(asked.condition)
+    if far is None:
+        return None
+    key = far.text, tuple(far.params.values())
+    until_ms, few = collection.found_few.get(key) or (0, False)
+    if not call.now_ms < until_ms <= call.now_ms + REMEMBERED_MS:
+        try:
+            counted = await call.one(count_found(far.text), most=FOUND_MAX + 1, **far.params)
+        except NeedsIndex:
+            counted = FOUND_MAX + 1
+        few = counted <= FOUND_MAX
+        collection.found_few.put(key, (call.now_ms + REMEMBERED_MS, few))
+    return far if few else None
+
+
+def advised(call: Call, collection: CompiledCollection, asked: Asked, sort: Sort) -> str:
+    """Say what would help a list that went over its budget.
+
+    Which fields other collections have is told to those who may read collections.
+    """
+    if asked.others:
+        search = Search(collection, asked.others)
+        if search.of(asked.condition) is None and search.wanted:
+            name, fields = search.wanted[0]
+            if call.caller.allows(api.COLLECTIONS_READ):
+                return f"an index on {fields} of the collection {name!r} would help"
+            return "an index of a related collection would help: who may read them is told which"
+    return advice(collection, asked.condition, sort)
+
+
+async def visible(call: Call, collection: CompiledCollection, source: str | None) -> Asked:
     """The condition of a list: its filter, and the rule where the caller has no scope.
 
     It holds for records as they are stored, which may wait for the layout they are shown in.
@@ -101,12 +149,12 @@ async def visible(call: Call, collection: CompiledCollection, source: str | None
     known = await access.context(call, "list", names)
     parts = tuple(p.residual(known) for p in asked)
     seen = parts[0] if len(parts) == 1 else evaluate.fold(ast.All(parts), known)
-    return collection.on_stored(seen)
+    return Asked(collection.on_stored(seen))
 
 
 async def _visible_far(
     call: Call, collection: CompiledCollection, source: str | None, rule: AccessRule | None
-) -> ast.Node:
+) -> Asked:
     """As ``visible``, where the filter or the rule reaches other collections."""
     trees: list[ast.Node] = []
     others: dict[str, CompiledCollection] = {}
@@ -127,7 +175,8 @@ async def _visible_far(
     names = frozenset[str]().union(*(evaluate.context_names(tree) for tree in trees))
     known = await access.context(call, "list", names)
     seen = evaluate.fold(ast.All(tuple(trees)), known)
-    return reach.as_stored(collection, seen, others)
+    others = {collection.id: collection, **others}
+    return Asked(reach.as_stored(collection, seen, others), others)
 
 
 def _current(collection: CompiledCollection, row: StoredRecord) -> dict[str, Any]:
@@ -136,12 +185,16 @@ def _current(collection: CompiledCollection, row: StoredRecord) -> dict[str, Any
 
 
 def page_statement(
-    collection: CompiledCollection, plan: Plan, sort: Sort, query: api.RecordQuery
+    collection: CompiledCollection,
+    plan: Plan,
+    sort: Sort,
+    query: api.RecordQuery,
+    far: FarEnd | None = None,
 ) -> tuple[Query[StoredRecord], dict[str, Any]]:
     """Return the query of one page by its plan, and its parameters."""
     params: dict[str, Any] = {"collection": collection.id}
     tests = ["collection = :collection"]
-    rest = plan.rest
+    rest = ast.TRUE if far is not None and far.exact else plan.rest
     if query.cursor is None or not plan.ordered:
         tests += _range(plan, params)
         if query.cursor is not None:
@@ -150,6 +203,10 @@ def page_statement(
     else:
         tests += _range_after(plan, _read_key_cursor(query.cursor, plan), params)
     sqlite = postgres = " AND ".join(tests)
+    if far is not None:
+        found = among_found(far.text)
+        sqlite, postgres = f"{sqlite} AND {found[0]}", f"{postgres} AND {found[1]}"
+        params.update(far.params)
     if rest is not ast.TRUE:
         extra = sql.fragment(rest, DATA_COLUMN, related=RELATED)
         sqlite, postgres = f"{sqlite} AND {extra.sqlite}", f"{postgres} AND {extra.postgres}"
