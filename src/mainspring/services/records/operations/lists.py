@@ -91,7 +91,7 @@ def _as_stored(
     return Response(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()))
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ListCondition(msgspec.Struct, frozen=True):
     """The condition of a list, and the other collections that it reaches, by id."""
 
     condition: ast.Node
@@ -99,7 +99,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 async def few_at_the_far_end(
-    call: Call, collection: CompiledCollection, asked: Asked, plan: Plan
+    call: Call, collection: CompiledCollection, asked: ListCondition, plan: Plan
 ) -> FarEnd | None:
     """Where to begin instead, when the condition reaches further and few records are found so."""
     if not asked.others or plan.narrows:
@@ -119,7 +119,7 @@ async def few_at_the_far_end(
     return far if few else None
 
 
-def advised(call: Call, collection: CompiledCollection, asked: Asked, sort: Sort) -> str:
+def advised(call: Call, collection: CompiledCollection, asked: ListCondition, sort: Sort) -> str:
     """Say what would help a list that went over its budget.
 
     Which fields other collections have is told to those who may read collections.
@@ -134,7 +134,7 @@ def advised(call: Call, collection: CompiledCollection, asked: Asked, sort: Sort
     return advice(collection, asked.condition, sort)
 
 
-async def visible(call: Call, collection: CompiledCollection, source: str | None) -> Asked:
+async def visible(call: Call, collection: CompiledCollection, source: str | None) -> ListCondition:
     """The condition of a list: its filter, and the rule where the caller has no scope.
 
     It holds for records as they are stored, which may wait for the layout they are shown in.
@@ -149,12 +149,12 @@ async def visible(call: Call, collection: CompiledCollection, source: str | None
     known = await access.context(call, "list", names)
     parts = tuple(p.residual(known) for p in asked)
     seen = parts[0] if len(parts) == 1 else evaluate.fold(ast.All(parts), known)
-    return Asked(collection.on_stored(seen))
+    return ListCondition(collection.on_stored(seen))
 
 
 async def _visible_far(
     call: Call, collection: CompiledCollection, source: str | None, rule: AccessRule | None
-) -> Asked:
+) -> ListCondition:
     """As ``visible``, where the filter or the rule reaches other collections."""
     trees: list[ast.Node] = []
     others: dict[str, CompiledCollection] = {}
@@ -176,7 +176,7 @@ async def _visible_far(
     known = await access.context(call, "list", names)
     seen = evaluate.fold(ast.All(tuple(trees)), known)
     others = {collection.id: collection, **others}
-    return Asked(reach.as_stored(collection, seen, others), others)
+    return ListCondition(reach.as_stored(collection, seen, others), others)
 
 
 def _current(collection: CompiledCollection, row: StoredRecord) -> dict[str, Any]:
