@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import growth, jobs, live, mixed, neighbours, stages, stalls, web
+from benchmarks import growth, jobs, live, mixed, neighbours, share, stages, stalls, web
 from benchmarks.report import Row, save, show
 from benchmarks.servers import FREE, PINNED, EarlierMainspring, Mainspring, PocketBase
 
@@ -32,8 +32,12 @@ def _growth(tiny: bool) -> None:
     growth.show(growth.measure((10,), 0.1, 20, only_sqlite=True) if tiny else growth.measure())
 
 
+def _share(tiny: bool) -> None:
+    show(share.measure((1,), 0.1) if tiny else share.measure())
+
+
 # What has a table of its own: how late, how even, how large.
-AREAS = {"live": _live, "mixed": _mixed, "stalls": _stalls, "growth": _growth}
+AREAS = {"live": _live, "mixed": _mixed, "stalls": _stalls, "growth": _growth, "share": _share}
 
 
 def main() -> None:

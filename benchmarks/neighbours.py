@@ -21,7 +21,7 @@ import uvloop
 
 from benchmarks.load import Plan, request, run
 from benchmarks.report import Row
-from benchmarks.servers import Mainspring, post
+from benchmarks.servers import FREE, PINNED, Mainspring, post
 from mainspring.testing.servers import PostgresServer, embedded_postgres
 
 APP = Path(__file__).with_name("neighbours_app.py")
@@ -45,16 +45,19 @@ _PRIVATE = "ALLOW_PRIVATE_ADDRESSES"
 class Site(Mainspring):
     """A checkout's server with the app, on a database of its own."""
 
-    def __init__(self, directory: Path, python: str, database_url: str, *, earlier: bool) -> None:
-        super().__init__(directory, python)
+    def __init__(
+        self, directory: Path, python: str, database_url: str, *, earlier: bool, workers: int = 0
+    ) -> None:
+        super().__init__(directory, python, placement=FREE if workers > 1 else PINNED)
         self.database_url = database_url
+        self._crew = ["--workers", str(workers)] if workers else []
         self._private = f"MAINSPRING_{'WEBHOOKS' if earlier else 'HTTP_CLIENT'}__{_PRIVATE}"
 
     def start(self, environ: Mapping[str, str] | None = None) -> None:
         """Start on this directory."""
         self.launch(
             [self._python, "-m", "mainspring", "up", str(APP), "--port", str(self.port),
-             "--data-dir", str(self.directory / "data")],
+             "--data-dir", str(self.directory / "data"), *self._crew],
             {
                 "MAINSPRING_LIMITS__DEFAULT": "1000000/s",
                 "MAINSPRING_LIMITS__ANONYMOUS": "1000000/s",
