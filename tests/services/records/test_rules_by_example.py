@@ -1,0 +1,40 @@
+"""Every example of the page of rules lets in whom the page says."""
+
+import re
+from pathlib import Path
+
+from mainspring.kernel.call import Caller
+from tests.services.records.platform import ANNA, BERT, NOBODY, Platform
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "rules.md"
+ROW = re.compile(r"^\| `(.+)` \|(.*)\|$", re.MULTILINE)
+EXAMPLES_MIN = 30
+CARL = Caller("user", "user_carl", scopes=frozenset({"orders:ship"}))
+CALLERS = {"Ann": ANNA, "Bert": BERT, "Carl": CARL, "nobody": NOBODY}
+
+
+async def test_each_example_lets_in_whom_it_says(platform: Platform) -> None:
+    text = {"type": "text", "max": 40}
+    await platform.make("teams", {"name": "owner", **text}, {"name": "open", "type": "boolean"})
+    team = {"name": "team", "type": "relation", "collection": "teams"}
+    await platform.make("memberships", team, {"name": "user", **text}, {"name": "role", **text})
+    await platform.make(
+        "projects", team, {"name": "title", **text}, {"name": "members", "type": "json"},
+        {"name": "due", "type": "datetime"}, {"name": "public", "type": "boolean"},
+    )  # fmt: skip
+    red = await platform.add("teams", owner=ANNA.id, open=False)
+    await platform.add("memberships", team=red["id"], user=BERT.id, role="editor")
+    project = await platform.add(
+        "projects", team=red["id"], title="Bridge", members=[BERT.id, "user_other"],
+        due="2030-01-02T00:00:00Z", public=False,
+    )  # fmt: skip
+    examples = ROW.findall(PAGE.read_text())
+    assert len(examples) >= EXAMPLES_MIN
+    for rule, said in examples:
+        rules = {"list": rule.replace("\\|", "|")}
+        await platform.run("update_collection", name="projects", change={"rules": rules})
+        let_in = [
+            name for name, caller in CALLERS.items()
+            if await platform.everything("projects", caller) == [project]
+        ]  # fmt: skip
+        assert let_in == [name.strip() for name in said.split(",") if name.strip()], rule
