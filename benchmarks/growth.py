@@ -4,8 +4,9 @@ Goal: flat. Each figure stands beside that of the smallest table, taken in the s
 """
 
 import sqlite3
+import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import count, islice
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from mainspring.testing.servers import PostgresServer, embedded_postgres
 SIZES = (1_000, 100_000, 1_000_000)
 COUNTED = 2_000  # creates whose bytes are counted
 PARTS_SHOWN = 8
+ROUNDS = 3
+CALLS = ("read by id", "list of 30", "list by an index", "create")
 RECORDS = "/v1/collections/posts/records"
 _NUMBERS = count()
 
@@ -64,46 +67,81 @@ def measure(
     only_sqlite: bool = False,
 ) -> list[Grown]:
     """Measure on SQLite, and on PostgreSQL where there is one."""
-    found = [_measure("SQLite", size, seconds, counted, None) for size in sizes]
+    found = _measure("SQLite", sizes, seconds, counted, [None] * len(sizes))
     binaries = None if only_sqlite else embedded_postgres()
     if binaries is None:
         return found
     server = PostgresServer(binaries, durable=True)
     try:
-        for size in sizes:
-            url = server.create_database()
-            found.append(_measure("PostgreSQL", size, seconds, counted, url))
+        urls = [server.create_database() for _ in sizes]
+        return found + _measure("PostgreSQL", sizes, seconds, counted, urls)
     finally:
         server.close()
-    return found
 
 
-def _measure(engine: str, size: int, seconds: float, counted: int, url: str | None) -> Grown:
-    settings = {} if url is None else {"MAINSPRING_DATABASE__URL": url}
+def _measure(
+    engine: str, sizes: tuple[int, ...], seconds: float, counted: int, urls: Sequence[str | None]
+) -> list[Grown]:
+    """Run a server for each size, and take turns: what else the machine does then is nobody's."""
+    sites: list[_Sized] = []
     with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as root:
-        site = Mainspring(Path(root), settings=settings)
-        site.start()
         try:
-            ids = site.prepare(size)
-            _index(site)
-            few = ids[:: max(1, size // 1_000)]
-            calls: dict[str, Callable[[], list[bytes]]] = {
-                "read by id": lambda: [site.get(i) for i in few],
-                "list of 30": lambda: [site.page(total=False)],
-                "list by an index": lambda: [_filtered(site, n) for n in range(200)],
-                "create": lambda: _creates(site, int(20_000 * seconds)),
-            }
-            per_second = {
-                name: fire(site, made(), seconds, repeat=name != "create").per_second
-                for name, made in calls.items()
-            }
-            before = _sizes(site, url)
-            fire(site, _creates(site, counted), 60.0, repeat=False)
-            after = _sizes(site, url)
+            for size, url in zip(sizes, urls, strict=True):
+                sites.append(_Sized(Path(root) / str(size), size, url))
+                sites[-1].fill()
+            rates: list[dict[str, list[float]]] = [{name: [] for name in CALLS} for _ in sizes]
+            for name in CALLS:
+                for _ in range(ROUNDS):
+                    for site, rate in zip(sites, rates, strict=True):
+                        rate[name].append(site.rate(name, seconds / ROUNDS))
+            parts = [site.grown_by(counted) for site in sites]
         finally:
-            site.stop()
-    parts = {name: (after[name] - before.get(name, 0)) / counted for name in after}
-    return Grown(engine, size, per_second, sum(parts.values()), parts)
+            for site in sites:
+                site.server.stop()
+    return [
+        Grown(
+            engine, size, {name: statistics.median(each) for name, each in rate.items()},
+            sum(part.values()), part,
+        )
+        for size, rate, part in zip(sizes, rates, parts, strict=True)
+    ]  # fmt: skip
+
+
+class _Sized:
+    """A server whose table has so many records."""
+
+    def __init__(self, directory: Path, size: int, url: str | None) -> None:
+        settings = {} if url is None else {"MAINSPRING_DATABASE__URL": url}
+        self.server = Mainspring(directory, settings=settings)
+        self._size = size
+        self._url = url
+        self._ids: list[str] = []
+
+    def fill(self) -> None:
+        """Start, and make the records."""
+        self.server.start()
+        self._ids = self.server.prepare(self._size)
+        _index(self.server)
+
+    def rate(self, name: str, seconds: float) -> float:
+        """Return how many calls of a kind it answers a second."""
+        server = self.server
+        requests = {
+            "read by id": lambda: [
+                server.get(i) for i in self._ids[:: max(1, self._size // 1_000)]
+            ],
+            "list of 30": lambda: [server.page(total=False)],
+            "list by an index": lambda: [_filtered(server, n) for n in range(200)],
+            "create": lambda: _creates(server, int(20_000 * seconds)),
+        }[name]()
+        return fire(server, requests, seconds, repeat=name != "create").per_second
+
+    def grown_by(self, creates: int) -> dict[str, float]:
+        """Return by how many bytes each table and index grew with a create."""
+        before = _sizes(self.server, self._url)
+        fire(self.server, _creates(self.server, creates), 60.0, repeat=False)
+        after = _sizes(self.server, self._url)
+        return {name: (after[name] - before.get(name, 0)) / creates for name in after}
 
 
 def _index(site: Mainspring) -> None:
