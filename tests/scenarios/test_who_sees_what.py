@@ -24,7 +24,7 @@ WORDS = {
     "hiddenhook": {"webhooks:read"},
     "hiddenkey": {"api_keys:read"},
     "hiddenrole": {"roles:read", "users:read"},  # a user is shown with its roles
-    "hiddenrule": {"collections:read"},
+    "hiddenrule": {"collections:read", "records:explain"},
 }
 OWNER = "record.owner == caller.id"
 VAULT = {
@@ -43,8 +43,9 @@ VAULT = {
 SCOPES = [
     *(f"{name}:read" for name in ("users", "roles", "api_keys", "records", "collections")),
     *(f"{name}:write" for name in ("users", "roles", "api_keys", "records", "collections")),
-    "users:own", "api_keys:own", "jobs:read", "jobs:write", "jobs:admin", "webhooks:read",
-    "webhooks:write", "events:read", "events:personal", "audit:read", "metrics:read",
+    "records:explain", "users:own", "api_keys:own", "jobs:read", "jobs:write", "jobs:admin",
+    "webhooks:read", "webhooks:write", "events:read", "events:personal", "audit:read",
+    "metrics:read",
 ]  # fmt: skip
 CALLERS = ["nobody", "user", "revoked", "maker lost it", *SCOPES]
 RECORDS = "/v1/collections/vault/records"
@@ -57,6 +58,10 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
         (RECORDS + "?filter=text.startsWith('hidden')", None),
     ],
     "records.aggregate_records": [(RECORDS + ":aggregate?max=text&count=true&group=text", None)],
+    "records.explain_rule": [
+        (RECORDS + ":explain", {"action": "view", "record": "{record}", "caller": "nobody"}),
+        (RECORDS + ":explain", {"action": "create", "data": {"text": 1}}),
+    ],
     "records.get_record": [(RECORDS + "/{record}", None), (RECORDS + "/{record}?expand=x", None)],
     "records.get_file": [(RECORDS + "/{record}/files/scan", None)],
     "records.create_record": [(RECORDS, {"text": "hidden" + "record"}), (RECORDS, {"x": 1})],

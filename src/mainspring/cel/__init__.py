@@ -15,10 +15,12 @@ from typing import Any
 
 from mainspring.cel import ast, evaluate, sql, syntax
 from mainspring.cel.check import Checker
-from mainspring.cel.syntax import RESERVED_WORDS
+from mainspring.cel.syntax import RESERVED_WORDS, Part, parts
 from mainspring.cel.types import Hop, Lead, Names, Type
 
-__all__ = ["RESERVED_WORDS", "Hop", "Lead", "Names", "Program", "Type", "compile_cel"]
+__all__ = [
+    "RESERVED_WORDS", "Hop", "Lead", "Names", "Part", "Program", "Type", "compile_cel", "parts",
+]  # fmt: skip
 
 _NOTHING: Mapping[str, Any] = {}
 

@@ -5,6 +5,7 @@ maps, messages, bytes and multi-line strings. Every refusal names the character 
 """
 
 import re
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -333,3 +334,46 @@ class Parser:
 def parse(source: str, pointer: str) -> Node:
     """Read an expression. Raises Invalid pointing at ``pointer``, with the character."""
     return Parser(source, pointer).parse()
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of an expression that ``&&`` and ``||`` join: its text, and where that begins."""
+
+    source: str
+    at: int
+
+
+def parts(source: str) -> list[Part]:
+    """Take an expression apart at its ``&&`` and ``||``, in the order of its text.
+
+    What they join in an operand of something else, as in ``!(a && b)``, stays together. Raises
+    Invalid for what is no expression.
+    """
+    parser = Parser(source, "")
+    parser.parse()
+    return _parts(source, parser.tokens, 0, len(parser.tokens) - 1)
+
+
+def _parts(source: str, tokens: list[_Token], first: int, end: int) -> list[Part]:
+    """Take apart what is between two tokens, the second of which is not part of it."""
+    depth, found = 0, dict[str, list[int]]()
+    closes = first  # where the parenthesis ends that the first token begins
+    for place in range(first, end):
+        token = tokens[place]
+        if token.kind != "sign":
+            continue
+        depth += (token.text in "([") - (token.text in ")]")
+        if depth == 0:
+            found.setdefault(token.text, []).append(place)
+            closes = closes if closes > first else place
+    if tokens[first].text == "(" and closes == end - 1:
+        return _parts(source, tokens, first + 1, end - 1)
+    joined = found.get("||") or found.get("&&")
+    if "?" in found or not joined:
+        return [Part(source[tokens[first].at : tokens[end].at].rstrip(), tokens[first].at)]
+    edges = [first - 1, *joined, end]
+    return [
+        part
+        for before, after in pairwise(edges)
+        for part in _parts(source, tokens, before + 1, after)
+    ]

@@ -1,18 +1,17 @@
 """Who may do what with a record: the scope lets in everywhere, a rule row by row."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from mainspring import Authority, Call, Caller, Failure, Forbidden, rfc3339
 from mainspring.kernel.errors import Hidden
 from mainspring.services.records import reach
-from mainspring.services.records.api import READ, WRITE
+from mainspring.services.records.api import READ, WRITE, Action
 from mainspring.services.records.model import AccessRule, CompiledCollection, changed
 from mainspring.services.records.schema_cache import denied
 
-Action = Literal["list", "view", "create", "update", "delete"]
 Record = Mapping[str, Any]
 _PERSONAL = frozenset({"caller.user", "caller.email", "caller.email_verified", "caller.roles"})
 
@@ -44,13 +43,15 @@ async def context(
     asks: frozenset[str],
     body: msgspec.Raw | None = None,
     changes: Collection[str] = (),
+    caller: Caller | None = None,
 ) -> dict[str, Any]:
-    """What rules and filters know of the call, as far as they ask."""
+    """What rules and filters know of the call, as far as they ask; or if ``caller`` made it."""
     known: dict[str, Any] = {}
     if "caller" in asks:
-        known["caller"] = _who(call.caller)
+        caller = caller or call.caller
+        known["caller"] = _who(caller)
         if not _PERSONAL.isdisjoint(asks):
-            known["caller"] |= await _person(call)
+            known["caller"] |= await _person(call, caller)
     if "request" in asks:
         known["request"] = {
             "method": _METHODS[action], "data": _decoded(body), "changes": sorted(changes)
@@ -60,9 +61,9 @@ async def context(
     return known
 
 
-async def _person(call: Call) -> dict[str, Any]:
-    """The user behind the caller, as far as there is one: else nothing is known of them."""
-    id, authority = call.caller.id, call.use(Authority)
+async def _person(call: Call, caller: Caller) -> dict[str, Any]:
+    """The user behind a caller, as far as there is one: else nothing is known of them."""
+    id, authority = caller.id, call.use(Authority)
     person = None if id is None else await authority.person(id, call.tenant, call.now_ms)
     if person is None:
         return {}

@@ -23,6 +23,7 @@ from mainspring import (
 
 READ, WRITE = "records:read", "records:write"
 COLLECTIONS_READ, COLLECTIONS_WRITE = "collections:read", "collections:write"
+EXPLAIN = "records:explain"
 COLLECTIONS_PATH = "/v1/collections"
 RECORDS_PATH = COLLECTIONS_PATH + "/{collection}/records"
 RECORD_PATH = RECORDS_PATH + "/{id}"
@@ -255,6 +256,52 @@ class BatchAnswer(msgspec.Struct, frozen=True):
     items: list[msgspec.Raw | None]
 
 
+Action = Literal["list", "view", "create", "update", "delete"]
+NOBODY = "nobody"
+
+
+class RuleQuestion(Input, frozen=True):
+    """May ``caller`` do this? The id of a user or an API key, or ``"nobody"``; absent, oneself.
+
+    ``record`` names the record; a new one has none. ``data`` is the body of the create or update.
+    """
+
+    action: Action
+    caller: Annotated[str, Meta(max_length=64)] | None = None
+    record: Annotated[str, Meta(max_length=64)] | None = None
+    data: msgspec.Raw | UnsetType = UNSET
+
+
+class JudgedPart(msgspec.Struct, frozen=True):
+    """A part of a rule that ``&&`` or ``||`` joins: where it begins (1 is the first character)."""
+
+    source: str
+    character: int
+    holds: bool
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What a rule says of the record as it is, or as it would be after the change."""
+
+    record: Literal["as_it_is", "as_it_would_be"]
+    holds: bool
+    parts: list[JudgedPart]
+
+
+class RuleExplanation(msgspec.Struct, frozen=True):
+    """Whether the caller may, and why. All judgements of the rule have to hold.
+
+    ``by`` is what decided: a scope, for who holds it is asked no rule; the rule; or that there is
+    no rule.
+    """
+
+    allowed: bool
+    by: Literal["scope", "rule", "no_rule"]
+    scope: str
+    rule: str | None
+    judgements: list[Judgement]
+
+
 # Events
 
 
@@ -476,6 +523,15 @@ async def list_records(
 @service.contract.operation(f"GET {RECORDS_PATH}:aggregate", scope=None)
 async def aggregate_records(call: Call, collection: str, query: Aggregation) -> Groups:
     """Count, sum and group. Reads every record that passes, under the budget of a scan."""
+
+
+@service.contract.operation(f"POST {RECORDS_PATH}:explain", scope=EXPLAIN)
+async def explain_rule(call: Call, collection: str, question: RuleQuestion) -> RuleExplanation:
+    """Tell whether a caller may do something, and by which part of which rule. Nothing is done.
+
+    It shows what the rules ask of any record, caller and related record: whoever may change rules
+    can find out all of that with it.
+    """
 
 
 @service.contract.upload(f"POST {FILE_PATH}", scope=None)

@@ -4,8 +4,8 @@ from typing import Any
 
 from mainspring import Call, LruCache
 from mainspring.kernel.operation import OperationVariant
-from mainspring.services.records.access import Action, scope_of
-from mainspring.services.records.api import COLLECTIONS_READ, RecordsSettings, service
+from mainspring.services.records.access import scope_of
+from mainspring.services.records.api import COLLECTIONS_READ, Action, RecordsSettings, service
 from mainspring.services.records.fields import json_schema
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compile_row

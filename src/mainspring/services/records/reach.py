@@ -102,7 +102,7 @@ async def rule_of(call: Call, collection: CompiledCollection, rule: AccessRule) 
     if known is not None and await _current(call, known):
         return known
     try:
-        made = await _compile(call, collection, rule.source, f"/rules/{rule.action}", None)
+        made = await compiled_with(call, collection, rule.source, f"/rules/{rule.action}")
     except Invalid as error:  # what a rule reaches is not changed so that it no longer fits
         raise RuntimeError(f"the {rule.action} rule of {collection.id} does not fit") from error
     collection.reached.put(rule.action, made)
@@ -122,7 +122,8 @@ async def filter_of(call: Call, collection: CompiledCollection, source: str) -> 
         and await _current(call, known)
     ):
         return known
-    made = await _compile(call, collection, source, "/filter", partial(_viewable_at_all, call))
+    shown = partial(_viewable_at_all, call)
+    made = await compiled_with(call, collection, source, "/filter", shown)
     collection.reached.put(key, made)
     return made
 
@@ -138,13 +139,14 @@ async def _current(call: Call, known: Reached) -> bool:
     return {h.id: h.version for h in heads} == {o.id: o.version for o in known.others.values()}
 
 
-async def _compile(
+async def compiled_with(
     call: Call,
     home: CompiledCollection,
     source: str,
     pointer: str,
-    shown: Callable[[CompiledCollection], bool] | None,
+    shown: Callable[[CompiledCollection], bool] | None = None,
 ) -> Reached:
+    """Compile an expression and load what it reaches, as far as it is ``shown``. Raises Invalid."""
     around = Surroundings(home.shape)
     others: dict[str, CompiledCollection] = {}
     while True:

@@ -1,5 +1,12 @@
 """Every operation of the service: on collections, on records and files, on lists and groups."""
 
-from mainspring.services.records.operations import aggregates, collections, files, lists, records
+from mainspring.services.records.operations import (
+    aggregates,
+    collections,
+    explain,
+    files,
+    lists,
+    records,
+)
 
-__all__ = ["aggregates", "collections", "files", "lists", "records"]
+__all__ = ["aggregates", "collections", "explain", "files", "lists", "records"]

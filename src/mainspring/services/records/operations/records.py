@@ -244,7 +244,7 @@ async def change_record(
 
 
 async def current_record(
-    call: Call, collection: str, record_id: str, action: access.Action, pointer: str = ""
+    call: Call, collection: str, record_id: str, action: api.Action, pointer: str = ""
 ) -> Current:
     """Read a record to do something with it; whether the caller may is asked next.
 

@@ -1,0 +1,114 @@
+"""Why a caller may do something, or may not: the rule taken apart, each part judged by itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET
+
+from mainspring import Authority, Call, Caller, Invalid, NotFound, handles
+from mainspring.cel import parts
+from mainspring.kernel.caller import ANONYMOUS
+from mainspring.services.records import access, api, reach
+from mainspring.services.records.fields import RECORD_PREFIX
+from mainspring.services.records.model import CompiledCollection, changed
+from mainspring.services.records.schema_cache import named
+from mainspring.services.records.store import RECORD
+
+Which = Literal["as_it_is", "as_it_would_be"]
+
+
+class _Case(msgspec.Struct, frozen=True):
+    """The records that a rule is asked about, and what the call would have brought."""
+
+    records: Sequence[tuple[Which, Mapping[str, Any]]]
+    body: msgspec.Raw | None = None
+    changes: Sequence[str] = ()
+
+
+@handles(api.explain_rule)
+async def explain_rule(
+    call: Call, collection: str, question: api.RuleQuestion
+) -> api.RuleExplanation:
+    found = await named(call, collection, api.EXPLAIN)
+    caller = await _caller(call, question.caller)
+    case = await _case(call, found, question)
+    scope, rule = access.scope_of(question.action), found.rules.get(question.action)
+    source = None if rule is None else rule.source
+    if caller.allows(scope):
+        return api.RuleExplanation(True, "scope", scope, source, [])
+    if source is None:
+        return api.RuleExplanation(False, "no_rule", scope, None, [])
+    judgements = [
+        await _judgement(call, found, source, question.action, caller, case, which, record)
+        for which, record in case.records
+    ]
+    allowed = all(judgement.holds for judgement in judgements)
+    return api.RuleExplanation(allowed, "rule", scope, source, judgements)
+
+
+async def _caller(call: Call, id: str | None) -> Caller:
+    """Return the caller that is asked about, with the scopes it holds now. Raises Invalid."""
+    if id is None:
+        return call.caller
+    if id == api.NOBODY:
+        return ANONYMOUS
+    found = await call.use(Authority).current(id, call.tenant, call.now_ms)
+    if found is None:
+        raise Invalid.at(
+            "/caller",
+            f"cannot call now: name a user, an API key that is good, or {api.NOBODY!r}",
+        )
+    return found
+
+
+async def _case(call: Call, collection: CompiledCollection, question: api.RuleQuestion) -> _Case:
+    """Work out what the rule would be asked. Raises Invalid, NotFound."""
+    action = question.action
+    body = None if question.data is UNSET else question.data
+    if (action == "create") != (question.record is None):
+        fits = "leave it out: a new record has none" if action == "create" else "name the record"
+        raise Invalid.at("/record", fits)
+    if body is not None and action not in ("create", "update"):
+        raise Invalid.at("/data", f"leave it out: a {action} brings none")
+    if question.record is None:
+        values = collection.read_new(body or msgspec.Raw(b"{}"), "/data")
+        made = collection.represent(call.new_id(RECORD_PREFIX), None, values)
+        return _Case([("as_it_would_be", made)], body, changed(collection.unset, values))
+    found = await call.find(RECORD, tenant=call.tenant, name=collection.name, id=question.record)
+    if found is None or found.data is None:
+        raise NotFound("no such record")
+    record = collection.read(found.data, found.schema_version)
+    values = {} if body is None else collection.read_change(body, "/data")
+    changes = changed(record, values)
+    then: list[tuple[Which, Mapping[str, Any]]] = (
+        [("as_it_would_be", {**record, **values})] if changes else []
+    )
+    return _Case([("as_it_is", record), *then], body, changes)
+
+
+async def _judgement(
+    call: Call,
+    collection: CompiledCollection,
+    source: str,
+    action: api.Action,
+    caller: Caller,
+    case: _Case,
+    which: Which,
+    record: Mapping[str, Any],
+) -> api.Judgement:
+    async def holds(expression: str) -> bool:
+        reached = await reach.compiled_with(call, collection, expression, f"/rules/{action}")
+        program = reached.program
+        known = await access.context(
+            call, action, program.asks_context, case.body, case.changes, caller
+        )
+        if not program.reaches:
+            return program.test(record, known)
+        judged = await reach.judge(call, collection, reached, known, [record], action, hold=False)
+        return judged[0]
+
+    judged = [
+        api.JudgedPart(part.source, part.at + 1, await holds(part.source)) for part in parts(source)
+    ]
+    return api.Judgement(which, await holds(source), judged)
