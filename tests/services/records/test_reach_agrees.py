@@ -229,7 +229,7 @@ async def test_both_engines_agree_with_three_valued_logic(platform: Platform, se
             refused += 1
             continue
         call = platform.call(caller)
-        context = access.context(call, "list", reached.program.asks_context)
+        context = await access.context(call, "list", reached.program.asks_context)
         oracle = Oracle(checker.hops, stored)
         expected = [oracle.judge(typed, {0: task}, context) is True for task in tasks]
         condition = reached.program.residual(context)
