@@ -10,9 +10,10 @@ import fcntl
 import os
 import socket
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from mainspring.adapters import private_file
 from mainspring.adapters.database.sqlite_file import BUSY_MS, File
@@ -78,7 +79,13 @@ class Neighbours:
     One whose inbox is full is told later, of everything at once, so nothing is lost to it.
     """
 
-    def __init__(self, inbox: socket.socket, others: Sequence[socket.socket]) -> None:
+    def __init__(
+        self,
+        inbox: socket.socket,
+        others: Sequence[socket.socket],
+        file: "SharedFile | None" = None,
+    ) -> None:
+        self._file = file  # which closes the sockets when nobody holds it any more
         self._inbox = inbox
         self._untold: dict[socket.socket, set[Channel]] = {other: set() for other in others}
         self._later: asyncio.TimerHandle | None = None
@@ -149,9 +156,15 @@ class SharedFile:
             end.setblocking(False)
         self._inboxes = [inbox for inbox, _ in pairs]
         self._ends = [end for _, end in pairs]
+        weakref.finalize(self, _close, [self._lock, *self._inboxes, *self._ends])
 
     def seat(self, seat: Seat) -> FileSeat:
         """Return the part of one of the processes."""
         others = [end for at, end in enumerate(self._ends) if at != seat.number]
-        neighbours = Neighbours(self._inboxes[seat.number], others)
+        neighbours = Neighbours(self._inboxes[seat.number], others, self)
         return FileSeat(self._turnstile, neighbours, seat.first)
+
+
+def _close(files: Sequence[socket.socket | IO[bytes]]) -> None:
+    for file in files:
+        file.close()
