@@ -46,7 +46,7 @@ async def main(jobs: int, where: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
         keyring = FileKeyring(Path(directory) / "keyring.json", clock=clock, entropy=entropy)
         await keyring.open()
-        database = open_database(where)
+        database = open_database(where if "://" in where else f"sqlite:{where}")
         await database.open()
         runtime = Runtime(
             database, [bench], keyring=keyring, sealer=FieldEncryption(database, keyring, entropy),
