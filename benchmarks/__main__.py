@@ -7,8 +7,9 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import growth, jobs, live, mixed, neighbours, share, stages, stalls, web
+from benchmarks.beside import FREE, PINNED
 from benchmarks.report import Row, save, show
-from benchmarks.servers import FREE, PINNED, EarlierMainspring, Mainspring, PocketBase
+from benchmarks.servers import EarlierMainspring, Mainspring, PocketBase
 
 
 def _live(tiny: bool) -> None:

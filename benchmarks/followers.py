@@ -4,15 +4,14 @@ They wait in one epoll and parse nothing: an event has come when the mark of wha
 what a follower received. Moments are of the machine's monotonic clock, which both processes share.
 """
 
-import argparse
 import select
 import socket
-import sys
 import time
-from pathlib import Path
 
 import msgspec
 import psutil
+
+from benchmarks.beside import answer_plan
 
 RECEIVED_BYTES = 65_536
 PATIENCE_S = 20.0
@@ -173,13 +172,5 @@ def _resident_bytes(pid: int) -> int:
     return sum(int(process.memory_info().rss) for process in _family(pid))
 
 
-def main() -> None:
-    """Read a plan from a file, write the result to standard output."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("plan", type=Path)
-    plan = msgspec.msgpack.decode(parser.parse_args().plan.read_bytes(), type=Plan)
-    sys.stdout.buffer.write(msgspec.json.encode(run(plan)))
-
-
 if __name__ == "__main__":
-    main()
+    answer_plan(Plan, run)

@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import request
-from benchmarks.servers import Mainspring
+from benchmarks.servers import Mainspring, postgres
 from benchmarks.web import fire
-from mainspring.testing.servers import PostgresServer, embedded_postgres
 
 SIZES = (1_000, 100_000, 1_000_000)
 COUNTED = 2_000  # creates whose bytes are counted
@@ -68,15 +67,13 @@ def measure(
 ) -> list[Grown]:
     """Measure on SQLite, and on PostgreSQL where there is one."""
     found = _measure("SQLite", sizes, seconds, counted, [None] * len(sizes))
-    binaries = None if only_sqlite else embedded_postgres()
-    if binaries is None:
+    if only_sqlite:
         return found
-    server = PostgresServer(binaries, durable=True)
-    try:
-        urls = [server.create_database() for _ in sizes]
-        return found + _measure("PostgreSQL", sizes, seconds, counted, urls)
-    finally:
-        server.close()
+    with postgres() as server:
+        if server is not None:
+            urls = [server.create_database() for _ in sizes]
+            found += _measure("PostgreSQL", sizes, seconds, counted, urls)
+    return found
 
 
 def _measure(

@@ -13,9 +13,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.beside import run_beside
 from benchmarks.followers import Plan, Result
 from benchmarks.load import request
-from benchmarks.servers import Mainspring, PocketBase, Server, run_beside
+from benchmarks.servers import Mainspring, PocketBase, Server
 
 FOLLOWERS = (1, 1_000)
 IDLE = (1_000, 10_000)

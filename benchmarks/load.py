@@ -3,17 +3,16 @@
 It is its own process on its own core, and reads every response to its end.
 """
 
-import argparse
 import asyncio
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 import httptools
 import msgspec
 import uvloop
+
+from benchmarks.beside import answer_plan
 
 
 class Plan(msgspec.Struct):
@@ -130,13 +129,5 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def main() -> None:
-    """Read a plan from a file, write the result to standard output."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("plan", type=Path)
-    plan = msgspec.msgpack.decode(parser.parse_args().plan.read_bytes(), type=Plan)
-    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(run(plan))))
-
-
 if __name__ == "__main__":
-    main()
+    answer_plan(Plan, lambda plan: uvloop.run(run(plan)))

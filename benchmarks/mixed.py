@@ -8,8 +8,9 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.beside import run_beside
 from benchmarks.open_loop import Plan, Result
-from benchmarks.servers import Mainspring, PocketBase, Server, run_beside
+from benchmarks.servers import Mainspring, PocketBase, Server
 
 PER_SECOND = 3_500.0
 SECONDS = 10.0

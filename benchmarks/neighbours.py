@@ -19,10 +19,11 @@ from typing import Any
 import asyncpg
 import uvloop
 
+from benchmarks.beside import FREE, PINNED
 from benchmarks.load import Plan, request, run
 from benchmarks.report import Row
-from benchmarks.servers import FREE, PINNED, Mainspring, post
-from mainspring.testing.servers import PostgresServer, embedded_postgres
+from benchmarks.servers import Mainspring, post, postgres
+from mainspring.testing.servers import PostgresServer
 
 APP = Path(__file__).with_name("neighbours_app.py")
 RECORDS = "/v1/collections/posts/records"
@@ -373,12 +374,10 @@ async def _figure(
 
 def measure(earlier: Path | None, only: str = "") -> list[Row]:
     """Return a row for each measure whose name has ``only`` in it; a peer of 0 was not measured."""
-    binaries = embedded_postgres()
-    if binaries is None:
-        return []
     rows: list[Row] = []
-    server = PostgresServer(binaries, durable=True)
-    try:
+    with postgres() as server:
+        if server is None:
+            return []
         for what, (unit, take) in MEASURES.items():
             if only not in what:
                 continue
@@ -388,6 +387,4 @@ def measure(earlier: Path | None, only: str = "") -> list[Row]:
             name = f"{what} ({unit})" if unit else what
             rows.append(Row(name, ours, "earlier", theirs, ratio, ratio, ratio, 0.0, 0.0, 0.0))
             print(f"{name}: {theirs:,.1f} → {ours:,.1f}", flush=True)
-    finally:
-        server.close()
     return rows

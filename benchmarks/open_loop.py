@@ -5,17 +5,16 @@ every call that was due meanwhile, as by people who do not wait for each other. 
 asks again once it was answered would have sent none of those.
 """
 
-import argparse
 import asyncio
-import sys
 import time
 from collections import deque
-from pathlib import Path
 from typing import cast
 
 import httptools
 import msgspec
 import uvloop
+
+from benchmarks.beside import answer_plan
 
 PATIENCE_S = 60.0
 
@@ -77,7 +76,8 @@ class _Generator:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._free: list[_Connection] = []
+        # In turns: a server closes one that it has heard nothing of for a while.
+        self._free: deque[_Connection] = deque()
         self._due: deque[tuple[str, bytes, float]] = deque()
         self._left = len(plan.requests)
         self.late_s: dict[str, list[float]] = {}
@@ -90,7 +90,7 @@ class _Generator:
         for _ in range(plan.connections):
             made = await loop.create_connection(lambda: _Connection(self), plan.host, plan.port)
             connections.append(made[1])
-        self._free = connections.copy()
+        self._free.extend(connections)
         started_s = time.perf_counter() + 0.1
         for number, (kind, request) in enumerate(plan.requests):
             due_s = started_s + number / plan.per_second
@@ -121,7 +121,7 @@ class _Generator:
 
     def _send(self) -> None:
         while self._due and self._free:
-            self._free.pop().send(*self._due.popleft())
+            self._free.popleft().send(*self._due.popleft())
 
 
 async def run(plan: Plan) -> list[Result]:
@@ -141,13 +141,5 @@ def _result(kind: str, late_s: list[float], failed: int) -> Result:
     return Result(kind, len(late_s), failed, at(0.5), at(0.99), at(0.999), 1000 * late_s[-1])
 
 
-def main() -> None:
-    """Read a plan from a file, write the results to standard output."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("plan", type=Path)
-    plan = msgspec.msgpack.decode(parser.parse_args().plan.read_bytes(), type=Plan)
-    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(run(plan))))
-
-
 if __name__ == "__main__":
-    main()
+    answer_plan(Plan, lambda plan: uvloop.run(run(plan)))

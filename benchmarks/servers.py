@@ -6,40 +6,22 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol
 
-import msgspec
 import psutil
 
+from benchmarks.beside import PINNED, Placement, on
 from benchmarks.load import request
-
-T = TypeVar("T")
+from mainspring.testing.servers import PostgresServer, embedded_postgres
 
 START_DEADLINE_S = 60.0
-
-
-class Placement(NamedTuple):
-    """Which cores the server and the load may use; None is all of them."""
-
-    server: int | None
-    load: int | None
-
-
-PINNED = Placement(0, 1)
-FREE = Placement(None, None)
-
-
-def on(core: int | None, *command: str) -> list[str]:
-    """Return the command that runs another one on a core."""
-    return [*command] if core is None else ["taskset", "-c", str(core), *command]
-
 
 # An installation keeps its bytecode; an environment that forbids it would measure the compiler.
 _ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
@@ -105,19 +87,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run_beside(
-    module: str, plan: msgspec.Struct, kind: type[T], placement: Placement = PINNED
-) -> T:
-    """Run a module with a plan in a process of its own, and return what it found."""
-    with tempfile.NamedTemporaryFile(suffix=".plan") as file:
-        file.write(msgspec.msgpack.encode(plan))
-        file.flush()
-        said = subprocess.run(
-            on(placement.load, sys.executable, "-m", module, file.name),
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-    return msgspec.json.decode(said.stdout, type=kind)
+@contextmanager
+def postgres() -> Iterator[PostgresServer | None]:
+    """A PostgreSQL server that waits for its disk; None where there is none to start."""
+    binaries = embedded_postgres()
+    if binaries is None:
+        yield None
+        return
+    server = PostgresServer(binaries, durable=True)
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 class _Process:

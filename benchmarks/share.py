@@ -18,15 +18,15 @@ from typing import Any
 import asyncpg
 import uvloop
 
+from benchmarks.beside import PINNED, run_beside
 from benchmarks.load import Plan, Result
 from benchmarks.neighbours import CALLERS, Site, fresh
 from benchmarks.report import Row
-from benchmarks.servers import PINNED, run_beside
+from benchmarks.servers import postgres
 from mainspring.kernel.table import Table
 from mainspring.runtime.tables import ANSWERS, EVENTS
 from mainspring.services.records.store import RECORD
 from mainspring.services.records.store import RECORDS as TABLE
-from mainspring.testing.servers import PostgresServer, embedded_postgres
 
 SECONDS = 4.0
 KEYS = 60_000
@@ -106,12 +106,10 @@ def _theirs(url: str, seconds: float) -> tuple[float, float]:
 
 def measure(crews: Sequence[int] = CREWS, seconds: float = SECONDS) -> list[Row]:
     """Return a row for each number of processes, for creates and for reads."""
-    binaries = embedded_postgres()
-    if binaries is None:
-        return []
     rows: list[Row] = []
-    server = PostgresServer(binaries, durable=True)
-    try:
+    with postgres() as server:
+        if server is None:
+            return []
         for workers in crews:
             url = server.create_database()
             ours = _ours(url, workers, seconds)
@@ -121,6 +119,4 @@ def measure(crews: Sequence[int] = CREWS, seconds: float = SECONDS) -> list[Row]
                 name = f"{what} (PostgreSQL, --workers {workers})"
                 rows.append(Row(name, mine, "asyncpg", other, ratio, ratio, ratio, GOAL, 0.0, 0.0))
                 print(f"{name}: {mine:,.0f} of {other:,.0f}/s", flush=True)
-    finally:
-        server.close()
     return rows

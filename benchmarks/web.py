@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from benchmarks.beside import FREE, PINNED, Placement, run_beside
 from benchmarks.load import Plan, Result
 from benchmarks.report import Row
-from benchmarks.servers import FREE, PINNED, Mainspring, Placement, Server, run_beside
+from benchmarks.servers import Mainspring, Server
 
 CONNECTIONS = 32
 CREATES_MAX = 120_000

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
+from benchmarks.beside import PINNED, on
 from benchmarks.report import Row
-from benchmarks.servers import PINNED, on
-from mainspring.testing.servers import PostgresServer, embedded_postgres
+from benchmarks.servers import postgres
 
 JOBS = 10_000
 
@@ -50,14 +50,10 @@ def measure(rounds: int, earlier: Path | None = None) -> list[Row]:
             return str(Path(root) / f"{next(databases)}.db")
 
         rows += _beside("SQLite", ("Huey", "huey_sqlite"), fresh, rounds, earlier)
-    binaries = embedded_postgres()
-    if binaries is not None:
-        server = PostgresServer(binaries, durable=True)
-        try:
+    with postgres() as server:
+        if server is not None:
             peer = ("PgQueuer", "pgqueuer_postgres")
             rows += _beside(server.version, peer, server.create_database, rounds, earlier)
-        finally:
-            server.close()
     return rows
 
 
