@@ -15,9 +15,8 @@ from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.query_planner import Sort, choose, equal_fields
 from mainspring.services.records.store import in_range, linked, linked_back
 
-REMEMBERED_MS = (
-    10_000  # whether few are found; once they are many, that costs time and nothing else
-)
+# Whether few are found; once they are many, that costs time and nothing else.
+REMEMBERED_MS = 10_000
 FOUND_MAX = 2_000  # more are not looked up one by one: then a page is soon full, in any order
 _ANY_ORDER = Sort([], None)
 

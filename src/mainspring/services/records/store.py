@@ -16,6 +16,9 @@ from mainspring.cel import Hop
 
 KEY_COLUMNS = ("k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8")
 UNIQUE_COLUMNS = ("u1", "u2", "u3", "u4")
+QUERIES_CACHED = 1_024
+
+Texts = tuple[str, str]  # for SQLite and for PostgreSQL
 
 
 class Epoch(msgspec.Struct, frozen=True):
@@ -250,9 +253,6 @@ PURGE_LINKS = Statement(
     "DELETE FROM records_links WHERE collection = :collection AND record IN (SELECT record "
     "FROM records_links WHERE collection = :collection ORDER BY record LIMIT :limit)",
 )
-QUERIES_CACHED = 1_024
-Texts = tuple[str, str]  # for SQLite and for PostgreSQL
-
 TAKEN = tuple(
     Query(
         f"records.taken_{column}",
@@ -315,7 +315,6 @@ RELATED_HELD = (_related, partial(_related, hold=" FOR SHARE OF {rows}"))
 
 # Records found from what they are related to: each returns a text that selects ids. They take names
 # of parameters: ``at`` is the collection that a hop leads to, ``start`` the one that it comes from.
-
 
 _IN_RANGE = Template("SELECT id FROM records_records WHERE $tests")
 _LINKED = Template(
