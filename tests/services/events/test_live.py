@@ -154,6 +154,30 @@ async def test_who_may_not_go_on_is_sent_nothing_more(platform: LogPlatform) -> 
     await leave(stays)
 
 
+async def test_who_is_revoked_while_others_of_it_are_told_is_sent_nothing_more(
+    platform: LogPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audiences, "PUSHES_AT_ONCE", 1)  # others have a turn after each
+    watchers: list[Watcher] = []
+
+    class LogsOut(Watcher):
+        """Ends the session of all of them as soon as it is told of something."""
+
+        def push(self, item: StreamItem) -> bool:
+            for watcher in watchers:
+                watcher.sure, watcher.caller = False, None
+            return super().push(item)
+
+    watchers += [LogsOut(platform) for _ in range(3)]
+    await listening(*watchers)
+    await platform.write(1)
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.wait([w.pulling for w in watchers], return_when=asyncio.FIRST_COMPLETED)
+    assert sum(len(watcher.pushed) for watcher in watchers) == 1  # before
+    assert [len(watcher.pulled) for watcher in watchers] == [1, 1, 1]  # where they start
+    await leave(*watchers)
+
+
 async def test_what_a_caller_may_read_changes_while_it_listens(platform: LogPlatform) -> None:
     watchers = [Watcher(platform), Watcher(platform)]
     await listening(*watchers)

@@ -229,12 +229,14 @@ class Audiences:
 async def _push(group: _Group, item: StreamItem, offset: int, pushed: int) -> int:
     """Send an item to every follower; who takes no more leaves before it.
 
-    Return how many were pushed since others had a turn.
+    So do all who are left once they may not be who they were: who they are was asked before the
+    item was written, and others have had turns since. Return how many were pushed since the last.
     """
+    sure = group.is_sure()
     for seat in [*group.seats]:
         if seat.offset >= offset or seat.left.done():
             continue
-        if seat.push(item):
+        if sure and seat.push(item):
             seat.offset = offset
         else:
             group.seats.pop(seat, None)
@@ -243,6 +245,7 @@ async def _push(group: _Group, item: StreamItem, offset: int, pushed: int) -> in
         if pushed == PUSHES_AT_ONCE:
             pushed = 0
             await asyncio.sleep(0)
+            sure = sure and group.is_sure()
     return pushed
 
 
