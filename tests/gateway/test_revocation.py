@@ -15,7 +15,7 @@ from mainspring.ports.database import ALL_WAKES
 from mainspring.runtime.events import publisher
 from mainspring.runtime.events.sequencer import Waiting
 from mainspring.runtime.events.tail import ASK_EVERY_S, Tail
-from mainspring.services.users.api import NewApiKey
+from mainspring.services.users.api.structs import NewApiKey
 from mainspring.testing import Client, Platform, PostgresServer
 from tests.runtime.events.memory_bus import MemoryBus
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from mainspring import PageQuery
 from mainspring.adapters.mail.sandbox import SandboxMail
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.call import ANONYMOUS, SYSTEM, Caller, Reader
@@ -14,7 +15,6 @@ from mainspring.kernel.table import Query, Rows, Statement
 from mainspring.ports.mail import MailMessage
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.services.users import service
-from mainspring.services.users.api import PageQuery
 from mainspring.services.users.api.structs import EmailProof, Login, NewUser, Removal, Tokens, User
 from mainspring.services.users.authenticate import UserAuthenticator
 from mainspring.services.users.passwords import Passwords

@@ -1,0 +1,142 @@
+"""What the users service tells of."""
+
+from typing import Annotated
+
+import msgspec
+
+from mainspring import Instant, Personal
+from mainspring.services.users.api.settings import API_KEYS_READ, ROLES_READ, service
+from mainspring.services.users.api.structs import User
+
+
+@service.event("users.user.created", person="id")
+class UserCreated(User, frozen=True):
+    """Somebody signed up."""
+
+
+@service.event("users.user.updated", person="id")
+class UserUpdated(User, frozen=True):
+    """Something about a user changed: the name, the address or its proof, the roles."""
+
+
+@service.event("users.user.deleted")
+class UserDeleted(msgspec.Struct, frozen=True):
+    """A user is gone, with all sessions and keys."""
+
+    id: str
+
+
+@service.event("users.user.erased", erases="id")
+class UserErased(msgspec.Struct, frozen=True):
+    """A person's key was destroyed: what events held of them can no longer be read."""
+
+    id: str
+
+
+@service.event("users.user.read")
+class UserRead(msgspec.Struct, frozen=True):
+    """An administrator looked at a user. Once an hour for each ``reader`` and user."""
+
+    id: str
+    reader: str
+
+
+@service.event("users.user.listed", subject="reader")
+class UsersListed(msgspec.Struct, frozen=True):
+    """An administrator listed users, or looked for an address that nobody has. Once an hour."""
+
+    reader: str
+
+
+@service.event("users.password.refused", subject="account")
+class PasswordRefused(msgspec.Struct, frozen=True):
+    """A wrong password. Of those in a row the 1st, 5th, 10th, 20th, 40th and so on leave it.
+
+    ``account`` is a keyed hash of the address, ``user_id`` is null where nobody has it.
+    """
+
+    account: str
+    user_id: str | None
+    failures: int
+
+
+@service.event("users.password.changed")
+class PasswordChanged(msgspec.Struct, frozen=True):
+    """A user has another password; ``how`` is ``change`` or ``reset``."""
+
+    id: str
+    how: str
+
+
+@service.event("users.session.created")
+class SessionCreated(msgspec.Struct, frozen=True):
+    """Somebody logged in."""
+
+    id: str
+    user_id: str
+    expires_at: Instant
+
+
+@service.event("users.session.revoked")
+class SessionRevoked(msgspec.Struct, frozen=True):
+    """A session ended before its time.
+
+    ``reason`` is ``logout``, ``password``, ``email``, ``too_many``, ``refresh_token_reused`` or
+    ``deleted``.
+    """
+
+    id: str
+    user_id: str
+    reason: str
+
+
+@service.event("users.api_key.created", person="owner_id", scope=API_KEYS_READ)
+class ApiKeyCreated(msgspec.Struct, frozen=True):
+    """A key was made. Its name is its owner's to give, and erased with the owner."""
+
+    id: str
+    name: Annotated[str, Personal]
+    prefix: str
+    scopes: list[str]
+    owner_id: str | None
+    expires_at: Instant | None
+    maker_id: str | None = None
+
+
+@service.event("users.api_key.revoked", scope=API_KEYS_READ)
+class ApiKeyRevoked(msgspec.Struct, frozen=True):
+    """A key holds no more."""
+
+    id: str
+    owner_id: str | None
+
+
+@service.event("users.api_key.recovered", scope=API_KEYS_READ)
+class ApiKeyRecovered(msgspec.Struct, frozen=True):
+    """An administrator's key was made on the machine itself (`mainspring admin key --recover`)."""
+
+    id: str
+    prefix: str
+
+
+@service.event("users.role.created", subject="name", scope=ROLES_READ)
+class RoleCreated(msgspec.Struct, frozen=True):
+    """A role was made."""
+
+    name: str
+    scopes: list[str]
+
+
+@service.event("users.role.updated", subject="name", scope=ROLES_READ)
+class RoleUpdated(msgspec.Struct, frozen=True):
+    """A role gives other scopes from now on."""
+
+    name: str
+    scopes: list[str]
+
+
+@service.event("users.role.deleted", subject="name", scope=ROLES_READ)
+class RoleDeleted(msgspec.Struct, frozen=True):
+    """A role is gone; nobody holds it."""
+
+    name: str

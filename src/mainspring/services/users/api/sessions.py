@@ -1,0 +1,70 @@
+"""Contracts of logging in, staying in and leaving."""
+
+from mainspring import CachePolicy, Call, Page, PageQuery, RateClass, Response
+from mainspring.services.users.api.errors import (
+    BadRefreshToken,
+    PasswordThrottled,
+    RefreshTokenReused,
+    SessionNeeded,
+    WrongCredentials,
+)
+from mainspring.services.users.api.settings import OWN, service
+from mainspring.services.users.api.structs import Jwks, Login, RefreshRequest, Session, Tokens
+
+
+@service.contract.operation(
+    "POST /v1/sessions",
+    scope=None,
+    status=201,
+    rate=RateClass.LOGIN,
+    secret=True,
+    raises=(WrongCredentials, PasswordThrottled),
+)
+async def create_session(call: Call, login: Login) -> Response[Tokens]:
+    """Log in. Emits users.session.created.
+
+    A wrong password and an unknown address are answered alike, and counted; after five in a row the
+    address waits, up to a quarter of an hour.
+    """
+
+
+@service.contract.operation(
+    "POST /v1/sessions/refresh",
+    scope=None,
+    secret=True,
+    raises=(BadRefreshToken, RefreshTokenReused),
+)
+async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
+    """Trade the newest refresh token for the next one and a new access token.
+
+    The one before it is answered with the newest again for 10 s, so an answer that was lost or two
+    refreshes at once do no harm. Any older one ends the session (users.session.revoked).
+    """
+
+
+@service.contract.operation("GET /v1/sessions", scope=OWN, raises=(SessionNeeded,))
+async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
+    """List your sessions, the oldest first."""
+
+
+@service.contract.operation("DELETE /v1/sessions", scope=OWN, raises=(SessionNeeded,))
+async def delete_sessions(call: Call) -> None:
+    """Log out everywhere, here too. Emits users.session.revoked for each session."""
+
+
+@service.contract.operation("DELETE /v1/sessions/{id}", scope=OWN)
+async def delete_session(call: Call, id: str) -> None:
+    """Log out; before this is answered the session's tokens hold no more.
+
+    Those with the scope users:write end the sessions of others. Emits users.session.revoked.
+    """
+
+
+@service.contract.operation(
+    "GET /.well-known/jwks.json",
+    scope=None,
+    rate=RateClass.UNLIMITED,
+    cache=CachePolicy(public=True, max_age_s=300),
+)
+async def get_jwks(call: Call) -> Jwks:
+    """Read the public keys that access tokens are signed with (RFC 7517)."""
