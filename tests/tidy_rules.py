@@ -242,6 +242,19 @@ def tests_do_not_sleep(source: Source) -> Iterator[Finding]:
 ASSERTING = re.compile(r"assert|raises|check|verify|expect|warns|approx|fail\(")
 
 
+def tests_wait_for_one_deadline(source: Source) -> Iterator[Finding]:
+    """A bound of a test's own is met by a busy machine one day; below a second is never waited for.
+
+    What fails by taking too long is told by tests/deadline.py alone.
+    """
+    if not source.path.startswith("tests/"):
+        return
+    for call, name in calls(source):
+        bound = call.args[0] if name == "asyncio.timeout" and call.args else None
+        if isinstance(bound, ast.Constant) and bound.value and bound.value >= 1:
+            yield Finding(source.path, call.lineno, "say DEADLINE_S (tests/deadline.py)")
+
+
 def tests_can_fail(source: Source) -> Iterator[Finding]:
     """A test asserts, expects an error, or hands its case to a function that says so by name."""
     if not source.path.startswith("tests/"):
@@ -743,6 +756,7 @@ RULES: tuple[Rule, ...] = (
     errors_are_not_swallowed,
     time_and_chance_are_injected,
     tests_do_not_sleep,
+    tests_wait_for_one_deadline,
     tests_can_fail,
     nothing_grows_without_bound,
     caches_are_lru_caches,

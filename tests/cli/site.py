@@ -13,9 +13,9 @@ import msgspec
 
 from mainspring.cli.demo.process import environment
 from mainspring.cli.instance_file import Running
+from tests.deadline import DEADLINE_S
 
 APP = Path(__file__).parent / "hostile_app.py"
-DEADLINE_S = 40.0
 
 
 class Site:

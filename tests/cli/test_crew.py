@@ -15,7 +15,8 @@ from mainspring.cli.demo.process import environment, run
 from mainspring.settings import PlatformSettings
 from mainspring.testing.servers import PostgresServer, embedded_postgres
 from tests.cli.test_shutdown import CLIENTS, Asker
-from tests.cli.test_up import DEADLINE_S, Up, children, up
+from tests.cli.test_up import Up, children, up
+from tests.deadline import DEADLINE_S
 
 PRIVATE_BYTES_MAX = 25 << 20  # of a process that has just begun to serve
 
@@ -24,6 +25,7 @@ KILLED_ONCE = """
 import os, signal
 from pathlib import Path
 from mainspring import App, Service
+from tests.deadline import DEADLINE_S
 
 tools = Service("tools", doc="What a process has.")
 

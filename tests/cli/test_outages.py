@@ -11,7 +11,8 @@ import pytest
 
 from mainspring.cli.demo.process import environment
 from mainspring.testing.servers import PostgresServer, embedded_postgres
-from tests.cli.site import APP, DEADLINE_S, Site, lines_of, site
+from tests.cli.site import APP, Site, lines_of, site
+from tests.deadline import DEADLINE_S
 
 TMPFS_BYTES = 64 << 20
 OUTAGE_S = 3.0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_up import DEADLINE_S, Up, up
+from tests.cli.test_up import Up, up
+from tests.deadline import DEADLINE_S
 
 CLIENTS = 32
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.cli.site import DEADLINE_S, lines_of, site
+from tests.cli.site import lines_of, site
+from tests.deadline import DEADLINE_S
 
 
 async def test_an_app_that_exits_everywhere_takes_nobody_with_it(tmp_path: Path) -> None:

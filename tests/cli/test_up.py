@@ -16,8 +16,7 @@ import pytest
 
 from mainspring.cli.demo.process import environment, run
 from mainspring.cli.instance_file import RUNNING_FILE, Running
-
-DEADLINE_S = 40.0
+from tests.deadline import DEADLINE_S
 
 
 class Up:

@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 from mainspring.cli import EXIT_START
 from tests.cli.test_up import children
 
-READY_DEADLINE_S = 30.0
+READY_DEADLINE_S = 60.0
 PAUSE_S = 0.02
 LEDGER = Path(__file__).parent / "ledger.py"
 

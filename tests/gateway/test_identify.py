@@ -10,6 +10,7 @@ from mainspring.kernel.authority import Identity
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import RateLimited, Unauthenticated, Unavailable
 from mainspring.testing.clock import FakeClock
+from tests.deadline import DEADLINE_S
 
 HEADER = b"Bearer msk_one"
 ADDRESS = "192.0.2.1"
@@ -33,7 +34,7 @@ class Slow:
         return await answer
 
     async def next(self) -> asyncio.Future[Identity]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             await self.came.wait()
         self.came.clear()
         return self.answers[-1]

@@ -17,9 +17,9 @@ from mainspring.runtime.events.sequencer import Waiting
 from mainspring.runtime.events.tail import ASK_EVERY_S, Tail
 from mainspring.services.users.api.structs import NewApiKey
 from mainspring.testing import Client, Platform, PostgresServer
+from tests.deadline import DEADLINE_S
 from tests.runtime.events.memory_bus import MemoryBus
 
-DEADLINE_S = 30.0
 ADDRESS = "192.0.2.1"
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from tests.deadline import DEADLINE_S
 from tests.interfaces.conftest import READER, Site, Start
 from tests.interfaces.notes import notes
 
@@ -71,7 +72,7 @@ async def test_authorisation_comes_before_replay(site: Site) -> None:
 
 async def test_while_the_first_call_runs_the_second_is_told_to_wait(site: Site) -> None:
     first = asyncio.create_task(make(site, "one", path="/v1/gated"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await site.gates.entered.wait()
     answer, problem = await make(site, "one", path="/v1/gated")
     assert (answer.status, problem["code"]) == (409, "idempotency_in_flight")

@@ -10,6 +10,7 @@ from mainspring.kernel.authority import authorise
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.errors import DeadlineExceeded, Forbidden, Invalid, KeyReused
 from mainspring.kernel.invocation import Invocation
+from tests.deadline import DEADLINE_S
 from tests.interfaces.conftest import READER, Site
 from tests.interfaces.notes import NewNote, NoteQuery
 
@@ -29,7 +30,7 @@ def call_of(operation: str, caller: Caller = WRITER, **parts: Any) -> Invocation
 async def test_a_raw_operation_that_lost_a_race_runs_again(site: Site) -> None:
     path = f"/v1/notes/{await new_note(site)}"
     stamping = asyncio.create_task(site.ask("POST", f"{path}:stamp", {"title": "seen"}))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         await site.gates.entered.wait()
         await site.ask("PATCH", path, {"title": "b"})
         site.gates.opened.set()

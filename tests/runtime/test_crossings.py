@@ -15,9 +15,10 @@ from mainspring.runtime.retention import Retention, RetentionSettings
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tables import ClaimedJob
 from mainspring.testing.clock import FakeClock
+from tests.deadline import DEADLINE_S
 from tests.runtime import links
 from tests.runtime.invoke.test_dispatcher import EVENT_COUNT, count, key, new_link, run
-from tests.runtime.jobs.test_workers import DEADLINE_S, HITS, enqueue, jobs_in, until
+from tests.runtime.jobs.test_workers import HITS, enqueue, jobs_in, until
 from tests.runtime.slow import ThingHappened, slow
 
 ADD_HIT = Statement("test.add_hit", "INSERT INTO links_hits (id, link) VALUES (:id, :link)")

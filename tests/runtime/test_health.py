@@ -31,7 +31,7 @@ from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.testing.clock import FakeClock
 from mainspring.testing.servers import PostgresServer
-from tests.runtime.jobs.test_workers import DEADLINE_S
+from tests.deadline import DEADLINE_S
 from tests.runtime.slow import Called, ThingHappened, slow
 
 Usage = namedtuple("Usage", "total used free")
@@ -128,7 +128,7 @@ async def test_a_loop_that_keeps_failing_is_named(monkeypatch: pytest.MonkeyPatc
 
     loops = Supervisor()
     loops.start("queue bulk", loop)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await failed.wait()
     assert loops.failing() == ["queue bulk: ValueError: no luck"]
     await loops.stop()
@@ -170,7 +170,7 @@ async def test_loops_say_nothing_of_a_part_that_is_away(monkeypatch: pytest.Monk
 
     loops = Supervisor()
     loops.start("queue bulk", loop)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await failed.wait()
     await loops.stop()
     structlog.reset_defaults()

@@ -21,9 +21,9 @@ from mainspring.testing import Client, Platform, PostgresServer
 from mainspring.testing.clock import FakeClock, SeededEntropy
 from mainspring.testing.servers import PgBouncer, embedded_postgres
 from tests.conftest import connect
+from tests.deadline import DEADLINE_S
 from tests.services.log_platform import Burnt, app
 
-DEADLINE_S = 30.0
 CLOCK = FakeClock()
 LOSE_IDENTITY = Statement("test.lose_identity", "DROP TABLE identity")
 CUT_OTHERS = (

@@ -17,8 +17,8 @@ from mainspring.app import Instance, build, sections, share
 from mainspring.kernel.process_role import Seat
 from mainspring.kernel.user_app import App
 from mainspring.settings import Flag, load
+from tests.deadline import DEADLINE_S
 
-DEADLINE_S = 40.0
 Said = tuple[int, Any]
 
 

@@ -14,8 +14,7 @@ from mainspring import App, Call, Input, Service
 from mainspring.app import Instance, build, sections
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.settings import Flag, SettingsError, load
-
-PATIENCE_S = 40.0
+from tests.deadline import DEADLINE_S
 
 errands = Service("errands", doc="Things to be done by another process.")
 app = App("errands", services=[errands])
@@ -28,7 +27,7 @@ class Ran:
         self.done: asyncio.Queue[str] = asyncio.Queue()
 
     async def next(self) -> str:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             return await self.done.get()
 
 
@@ -88,7 +87,7 @@ async def process(role: ProcessRole, url: str, folder: Path) -> AsyncIterator[Pr
     try:
         key = (folder / "admin.key").read_text().strip()
         async with aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {key}"}, timeout=aiohttp.ClientTimeout(PATIENCE_S)
+            headers={"Authorization": f"Bearer {key}"}, timeout=aiohttp.ClientTimeout(DEADLINE_S)
         ) as http:
             yield Process(instance, http, ran)
     finally:
@@ -113,7 +112,7 @@ async def feed(serving: Process) -> AsyncIterator[AsyncIterator[str]]:
 
 
 async def test_one_process_serves_and_another_works(postgres_url: str, tmp_path: Path) -> None:
-    async with AsyncExitStack() as stack, asyncio.timeout(2 * PATIENCE_S):
+    async with AsyncExitStack() as stack, asyncio.timeout(DEADLINE_S):
         serving = await stack.enter_async_context(
             process(ProcessRole.SERVE, postgres_url, tmp_path)
         )
@@ -174,7 +173,7 @@ async def test_each_revokes_for_the_other(postgres_url: str, tmp_path: Path) -> 
         async with working.http.get(url, headers=headers) as answer:
             assert answer.status == 200
         assert (await serving.ask("DELETE", f"/v1/api_keys/{made['id']}"))[0] == 204
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             while True:
                 async with working.http.get(url, headers=headers) as answer:
                     if answer.status == 401:

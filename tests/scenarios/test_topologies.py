@@ -9,16 +9,16 @@ import pytest
 from mainspring.adapters.mail.sandbox import SandboxMail
 from mainspring.ports.mail import MailMessage
 from tests.cli.site import Site, site
+from tests.deadline import DEADLINE_S
 from tests.services.webhooks.receiver import Receiver
 
-PATIENCE_S = 40.0
 EMAIL, PASSWORD = "ann@example.com", "a violet in the snow"
 
 
 async def mailed(folder: Path) -> MailMessage:
     """Wait until a mail was put where the processes of a folder put them."""
     sandbox = SandboxMail(folder / "mail")
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(DEADLINE_S):
         while not (sent := await sandbox.sent()):
             pass
     return sent[0]
@@ -65,7 +65,7 @@ async def test_from_sign_up_to_erasure_where_one_process_serves_and_others_work(
             async with site(tmp_path, log, platform__role="work", **settings) as working:
                 # The erasure was left to whoever works next; the mail goes with the person.
                 assert (await receiver.next()).event["type"] == "users.user.erased"
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(DEADLINE_S):
                     while await SandboxMail(tmp_path / "data" / "mail").sent():
                         pass
                 assert await working.end() == 0

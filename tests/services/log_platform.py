@@ -18,10 +18,10 @@ from mainspring.runtime.identity import FIND_IDENTITY, went_back
 from mainspring.runtime.notifier import wait
 from mainspring.services.audit.export import export
 from mainspring.testing import Platform
+from tests.deadline import DEADLINE_S
 from tests.tampering import LOSE_AFTER
 
 ORIGIN = "tests.example/log"
-PATIENCE_S = 10.0
 
 notes = Service("notes", doc="Something that happens.")
 
@@ -100,13 +100,13 @@ class LogPlatform:
 
     async def placed(self) -> None:
         """Wait until every event has its place in the log."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             with self.runtime.board.listen("events", "sequenced") as signal:
                 while True:
                     signal.clear()
                     if await Tree(self.database).size() == self.count:
                         return
-                    await wait(signal, PATIENCE_S)
+                    await wait(signal, DEADLINE_S)
 
     async def write(self, count: int, caller: Caller = SYSTEM) -> list[str]:
         """Emit this many notes."""

@@ -10,7 +10,6 @@ from mainspring.kernel.table import Query
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.runtime.tables import JobRow
 
-DEADLINE_S = 20.0
 ALL_JOBS = Query(
     "test.all_jobs", f"SELECT {', '.join(JobRow.__struct_fields__)} FROM jobs ORDER BY id", JobRow
 )

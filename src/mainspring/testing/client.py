@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mainspring.testing.platform import Platform
 
 ADDRESS = "127.0.0.1"
-ANSWER_S = 30.0  # an answer in process that has not ended by then is a stream without end
+ANSWER_S = 60.0  # an answer in process that has not ended by then is a stream without end
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):

@@ -53,7 +53,7 @@ P = ParamSpec("P")
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of people who exist for one test
 ROUNDS_MAX = 1_000  # of work that makes more work, before a drain gives up
-PATIENCE_S = 30.0  # with what moves by itself
+PATIENCE_S = 60.0  # with what moves by itself
 STOP_S = 1.0  # that jobs are given which run when the test ends
 EVENTS_PAGE = 500
 # Time stands still, so a limit would never be given back.

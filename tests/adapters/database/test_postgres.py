@@ -29,8 +29,8 @@ from mainspring.testing.conformance.database.fixtures import (
     outcomes_of,
 )
 from mainspring.testing.servers import PostgresServer, embedded_postgres
+from tests.deadline import DEADLINE_S
 
-TIMEOUT_S = 60
 KILL_OTHERS = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -61,7 +61,7 @@ async def operator(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def until(operator: asyncpg.Connection, sql: str, wanted: int) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         while True:
             if await operator.fetchval(sql) == wanted:
                 return
@@ -387,7 +387,7 @@ async def test_what_was_acknowledged_survives_a_killed_server() -> None:
             await database.read(THING_IDS, ())
         await asyncio.to_thread(server.start)
         found: list[str] = []
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(DEADLINE_S):
             while not found:
                 try:
                     found = await database.read(THING_IDS, ())
@@ -449,7 +449,7 @@ async def test_a_wake_is_heard_once_by_its_own_process(
     await other.open()
     try:
         await other.commit((), frozenset({"theirs"}))
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(DEADLINE_S):
             names = [await heard.get() for _ in range(3)]
     finally:
         await other.close()
@@ -462,8 +462,8 @@ async def test_everybody_is_woken_when_the_listener_comes_back(
     heard: asyncio.Queue[Wakes] = asyncio.Queue()
     database.on_wake(heard.put_nowait)
     await operator.fetchval(KILL_OTHERS)
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         assert await heard.get() == frozenset({"*"})
     await operator.execute("SELECT pg_notify('mainspring', 'events,jobs:default')")
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         assert await heard.get() == frozenset({"events", "jobs:default"})

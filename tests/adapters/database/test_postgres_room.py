@@ -11,9 +11,9 @@ from mainspring.adapters.database.postgres_room import EACH_MIN, divided
 from mainspring.kernel.process_role import Seat
 from mainspring.kernel.table import Query, Write
 from mainspring.ports.database import DatabaseTransaction, Wakes
+from tests.deadline import DEADLINE_S
 
 SIZE = 8
-DEADLINE_S = 30.0
 DEFAULT_MOST = 97  # of a server with default settings
 ONE = POOL_SIZE + BESIDE_READERS
 SLOW = Query("slow", "SELECT 1 FROM pg_sleep(0.01)", int)

@@ -21,8 +21,8 @@ from mainspring.testing.conformance.database.fixtures import (
     Thing,
     outcomes_of,
 )
+from tests.deadline import DEADLINE_S
 
-TIMEOUT_S = 60
 DEFERRED = """
 CREATE TABLE parents (id text NOT NULL PRIMARY KEY);
 CREATE TABLE children (parent text NOT NULL REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED);
@@ -55,7 +55,7 @@ async def test_a_writer_that_cannot_reopen_its_file_refuses_and_tries_again(
         raise apsw.CantOpenError
 
     commit = database.commit
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         with monkeypatch.context() as patched:
             patched.setattr(File, "connect", cannot_open)
             (writer,) = [
@@ -95,7 +95,7 @@ async def scanned(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
         while not stopping.is_set():
             assert await database.read(SLOW_COUNT, ()) == [20_001]
 
-    async with asyncio.timeout(TIMEOUT_S), asyncio.TaskGroup() as scans:
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as scans:
         for _ in range(3):
             scans.create_task(scan())
         yield database
@@ -137,7 +137,7 @@ async def test_a_foreign_reader_costs_no_commit_and_the_log_is_emptied_once_it_i
         foreign.execute("BEGIN")
         foreign.execute("SELECT count(*) FROM things").fetchall()
         n = 0
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(DEADLINE_S):
             while not log.exists() or log.stat().st_size < 4 * MIB:
                 await database.commit([THINGS.insert(Thing(f"t{n}", body=bytes(MIB // 4)))])
                 n += 1

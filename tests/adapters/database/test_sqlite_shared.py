@@ -23,8 +23,8 @@ from mainspring.kernel.table import Query
 from mainspring.ports.database import StartError
 from mainspring.testing.conformance.database.fixtures import NOTES, SCRIPT, THINGS, Note, Thing
 from tests.adapters.database.test_sqlite import MIB
+from tests.deadline import DEADLINE_S
 
-TIMEOUT_S = 60
 TURNS = 20
 # Reads the table first, and goes on for a few tenths of a second: it holds on to old pages.
 LONG_COUNT = Query(
@@ -133,7 +133,7 @@ async def test_a_full_inbox_loses_no_wake() -> None:
             all_heard.set()
 
     listener.start(hear)
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         await all_heard.wait()
     assert heard == told
     teller.stop()
@@ -181,7 +181,7 @@ async def test_pages_are_scrubbed_while_another_process_scans_and_commits(
                 return
             await other.commit([NOTES.insert(Note(f"other{n}", f"text {n}"))])
 
-    async with asyncio.timeout(TIMEOUT_S), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
         for body in (scan, scan, scan, commit):
             tasks.create_task(body())
         await one.commit([NOTES.insert(Note("n", "a secret"))])

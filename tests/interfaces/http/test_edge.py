@@ -23,6 +23,7 @@ from mainspring.kernel.pool import Pool
 from mainspring.ports.blobs import Blobs
 from mainspring.runtime.invoke.invoker import LARGE_BODIES_SHARE, LARGE_BODY_BYTES
 from mainspring.runtime.invoke.validate import Inputs
+from tests.deadline import DEADLINE_S
 from tests.interfaces.conftest import READER, WRITER, Site, Start
 from tests.interfaces.http.test_protocol import GET, KEY, POST, Wire
 from tests.interfaces.notes import put_file
@@ -266,7 +267,7 @@ async def test_one_caller_has_a_share_of_the_uploads(
         b"Expect: 100-continue\r\n\r\n"
     )
     slow = [await Wire.to(site) for _ in range(2)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         for wire in slow:
             await wire.say(head % KEY)
             assert b"100 Continue" in await wire.reader.readuntil(b"\r\n\r\n")
@@ -292,7 +293,7 @@ async def test_one_caller_has_a_share_of_the_streams(
     assert other.status == 200
     site.gates.opened.set()
     await first.read()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         while (await site.http.get("/v1/ticks", headers=READER)).status == 429:
             pass  # the place is free once the server has let go of the first
 
@@ -304,7 +305,7 @@ async def test_one_caller_has_a_share_of_the_memory_for_bodies(
     part = b"[" + b"1," * 500
     slow, other = await Wire.to(site), await Wire.to(site)
     await slow.say(POST + b"Content-Length: 1004\r\nExpect: 100-continue\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         assert b"100 Continue" in await slow.reader.readuntil(b"\r\n\r\n")
         await slow.say(part)
         while not site.rest.memory.taken:
@@ -317,7 +318,7 @@ async def test_one_caller_has_a_share_of_the_memory_for_bodies(
     assert whole.status == 200  # what comes at once waits for nobody
     await slow.say(b"11]")
     assert (await slow.answer())[0] == 200
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         while site.rest.memory.taken:
             await beat(site)
 
@@ -353,7 +354,7 @@ async def test_an_address_that_reads_nothing_is_answered_nothing_more(
     request = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
     deaf = [socket.create_connection(("127.0.0.1", int(second.url.rpartition(":")[2])))
             for _ in range(8)]  # fmt: skip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         for peer in deaf:
             peer.setblocking(False)
             await asyncio.get_running_loop().sock_sendall(peer, request * 6)
@@ -403,7 +404,7 @@ async def test_draining_ends_open_streams_at_once(start: Start) -> None:
     lines = await site.http.get(
         "/v1/ticks?wait=true", headers={**READER, "Accept": "application/x-ndjson"}
     )
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await events.content.readuntil(b'id: 2\nevent: tick\ndata: {"n": 2}\ndata: {}\n\n')
         await lines.content.readuntil(b'{"n": 2} {}\n')
         draining = asyncio.create_task(site.server.drain(60))
@@ -431,7 +432,7 @@ async def test_draining_does_not_wait_for_a_follower_that_reads_nothing(
     monkeypatch.setattr(site.runtime.owner, "open", endless)
     wire = await Wire.to(site)
     await wire.say(b"GET /v1/ticks HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await stuck.wait()
         await site.server.drain(60)
     with pytest.raises(ConnectionRefusedError):
@@ -463,7 +464,7 @@ async def test_a_stream_that_nobody_reads_makes_nothing_more(
     monkeypatch.setattr(site.runtime.owner, "open", endless)
     with socket.create_connection(("127.0.0.1", listener.getsockname()[1])) as deaf:
         deaf.sendall(b"GET /v1/ticks HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             while not second.shared.connections:
                 await beat(site)
             (taken,) = second.shared.connections
@@ -484,7 +485,7 @@ async def test_who_has_left_does_not_wait_for_the_garbage_collector(site: Site, 
     try:
         wire = await Wire.to(site)
         await wire.say(b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (path.encode(), KEY))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             assert (await wire.reader.readline()).startswith(b"HTTP/1.1 200 ")
             me = wire.writer.get_extra_info("sockname")
             (left,) = [weakref.ref(c) for c in site.server.shared.connections if c.peer == me]

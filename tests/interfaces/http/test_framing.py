@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mainspring.kernel.user_app import Asgi
+from tests.deadline import DEADLINE_S
 from tests.interfaces.conftest import Start
 from tests.interfaces.http.test_protocol import Wire
 
@@ -28,7 +29,7 @@ async def said(start: Start, app: Asgi, asked: bytes = b"GET /a HTTP/1.1\r\nHost
     """Ask once, and return all that came until the connection was closed."""
     wire = await Wire.to(await start(mounts={"/a": (app, None)}))
     await wire.say(asked + b"Connection: close\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         return await wire.reader.read()
 
 

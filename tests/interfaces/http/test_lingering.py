@@ -12,6 +12,7 @@ from mainspring.interfaces.http import lingering
 from mainspring.interfaces.http.lingering import LINGER_S, UNREAD_S, Lingering
 from mainspring.interfaces.http.server import Server
 from mainspring.interfaces.http.server_settings import ServerSettings
+from tests.deadline import DEADLINE_S
 from tests.interfaces.conftest import Site, Start
 
 GET = b"GET /v1/public HTTP/1.1\r\nHost: x\r\n"
@@ -76,7 +77,7 @@ async def test_who_does_not_close_is_closed_upon(
     peer = Peer(site.port)
     await peer.say(GET + b"Connection: close\r\n\r\n")
     await peer.until(select.POLLRDHUP)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         while True:  # until its place is free
             other = Peer(site.port)
             await other.say(GET + b"Connection: close\r\n\r\n")
@@ -120,7 +121,7 @@ async def test_who_connects_at_the_very_end_is_answered(site: Site) -> None:
     server = Server(site.rest, ServerSettings(), ids=site.runtime.ids, sockets=[listener])
     await server.start()
     draining = asyncio.create_task(server.drain(10))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         peer = await listener.peer
     await peer.say(GET + b"\r\n")
     said = await peer.rest()

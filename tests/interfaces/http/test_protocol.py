@@ -14,6 +14,7 @@ from mainspring.interfaces.http import exchange
 from mainspring.interfaces.http.server import Server, bind
 from mainspring.interfaces.http.server_settings import ServerSettings
 from mainspring.ports.database import StartError
+from tests.deadline import DEADLINE_S
 from tests.interfaces.conftest import Site, Start
 
 KEY = b"Authorization: Bearer msk_writer\r\n"
@@ -38,7 +39,7 @@ class Wire:
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
         """Read one answer with a Content-Length."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             head = await self.reader.readuntil(b"\r\n\r\n")
             first, *lines = head.decode().split("\r\n")
             headers = {
@@ -48,7 +49,7 @@ class Wire:
         return int(first.split(" ")[1]), headers, body
 
     async def closed(self) -> bool:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             try:
                 return await self.reader.read(1) == b""
             except ConnectionResetError:
@@ -179,7 +180,7 @@ async def test_a_chunked_body_is_read(site: Site) -> None:
 async def test_continue_is_said_once_the_body_is_wanted(site: Site) -> None:
     wire = await Wire.to(site)
     await wire.say(POST + b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         assert await wire.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     await wire.say(b"1")
     assert (await wire.answer())[0] == 200
@@ -209,7 +210,7 @@ async def test_draining_finishes_what_runs_and_takes_nothing_new(start: Start) -
         b"POST /v1/gated HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + KEY
         + b"Content-Length: %d\r\n\r\n" % len(body) + body
     )  # fmt: skip
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await site.gates.entered.wait()
     draining = asyncio.create_task(site.server.drain(5))
     assert await idle.closed()
@@ -229,9 +230,9 @@ async def test_draining_ends_in_time(start: Start) -> None:
         b"POST /v1/gated HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + KEY
         + b"Content-Length: %d\r\n\r\n" % len(body) + body
     )  # fmt: skip
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await site.gates.entered.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await site.server.drain(0.2)
     status, headers, problem = await busy.answer()
     assert (status, headers["retry-after"]) == (503, "1")

@@ -11,6 +11,7 @@ import pytest
 from mainspring.interfaces.http import exchange, streams
 from mainspring.kernel.errors import Timeout
 from mainspring.kernel.media import file_name
+from tests.deadline import DEADLINE_S
 from tests.interfaces.conftest import READER, WRITER, Site, Start
 
 TICKS = [b'id: %d\nevent: tick\ndata: {"n": %d}\ndata: {}\n\n' % (n, n) for n in (1, 2, 3)]
@@ -56,7 +57,7 @@ async def test_a_stream_ends_when_its_key_is_revoked(
 ) -> None:
     monkeypatch.setattr(streams, "CHECK_S", 0.02)
     answer = await site.http.get("/v1/ticks?wait=true", headers=READER)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await site.gates.entered.wait()
         seen = await answer.content.readuntil(TICKS[1])
         assert seen == TICKS[0] + TICKS[1]
@@ -69,7 +70,7 @@ async def test_a_stream_ends_when_its_key_is_revoked(
 async def test_a_silent_stream_is_kept_alive(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "CHECK_S", 0.02)
     answer = await site.http.get("/v1/ticks?wait=true", headers=READER)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         assert (await answer.content.readuntil(b": still here\n\n")).endswith(b"here\n\n")
         site.gates.opened.set()
         assert (await answer.content.read()).endswith(TICKS[2])
@@ -139,7 +140,7 @@ async def test_an_upload_that_may_not_come_is_refused_before_its_body(site: Site
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
     writer.write(head)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         assert (await reader.readline()).startswith(b"HTTP/1.1 403 ")
     writer.close()
     assert site.stored() == []

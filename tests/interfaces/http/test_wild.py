@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.deadline import DEADLINE_S
 from tests.interfaces.conftest import Site, Start
 from tests.interfaces.http.test_protocol import GET, KEY, Wire
 
@@ -75,7 +76,7 @@ async def test_wild_requests_are_answered_without_a_5xx(
         wire.writer.write(sent)
         wire.writer.write_eof()
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(DEADLINE_S):
                 answers = await wire.reader.read()
         wire.writer.close()
         for status in re.findall(rb"^HTTP/1\.1 (\d{3})", answers, re.MULTILINE):

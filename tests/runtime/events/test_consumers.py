@@ -17,6 +17,7 @@ from mainspring.ports.bus import Bus
 from mainspring.ports.database import Database
 from mainspring.runtime.events.cursors import LEASE_S, ClaimedCursor, CursorMoved, Cursors
 from mainspring.testing.clock import FakeClock
+from tests.deadline import DEADLINE_S
 from tests.runtime.bare_runtime import bare_runtime
 from tests.runtime.events.memory_bus import PARTITIONS, MemoryBus
 
@@ -242,7 +243,7 @@ async def test_an_event_that_ends_its_process_is_set_aside_after_three(
                 await platform.pay(order)
         running = asyncio.create_task(platform.runtime.run_due())
         ended = asyncio.create_task(sprung.wait())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
         if started < 3:
             assert not running.done()
@@ -307,7 +308,7 @@ async def test_a_process_takes_over_where_another_stopped(
 
 async def until(platform: Shop, expected: list[str]) -> None:
     with platform.runtime.board.listen("local:consumed", "events", "sequenced") as signal:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             while sorted(await platform.places("one")) != expected:
                 await signal.wait()
                 signal.clear()

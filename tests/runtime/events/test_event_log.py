@@ -13,6 +13,7 @@ from mainspring.runtime.events.sequencer import Sequencer
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier
 from mainspring.runtime.tables import EVENTS, EventRow
+from tests.deadline import DEADLINE_S
 from tests.tampering import LOSE_AFTER
 
 
@@ -73,7 +74,7 @@ async def test_who_wants_nothing_of_a_long_log_lets_others_run(log, how):
             await to_the_end(log.stored.follow(0), wanted)
 
     reading = asyncio.create_task(read())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_S):
         while not met or met[-1] < 3_000:
             await asyncio.sleep(0)
             turns += 1

@@ -25,8 +25,8 @@ from mainspring.runtime.tables import EVENTS, EVENTS_AFTER, LAST_SEQ, EventRow
 from mainspring.testing.conformance.bus import reading
 from mainspring.testing.servers import PostgresServer, embedded_postgres, system_postgres
 from tests.conftest import OLDEST_POSTGRES
+from tests.deadline import DEADLINE_S
 
-TIMEOUT_S = 30
 WAKE_EVENTS = frozenset({"events"})
 LOG = Query("log", "SELECT seq FROM event_places ORDER BY seq", int)
 UNNUMBERED = Query("unnumbered", "SELECT count(*) FROM logged_events WHERE seq IS NULL", int)
@@ -130,7 +130,7 @@ async def test_a_reader_meets_every_committed_event_once(
             if commits:
                 committed.add(key)
 
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         await asyncio.gather(*(write(caller) for caller in range(10)))
         while await processes[0].read(UNNUMBERED, ()) != [0]:
             await running[0].sequencer.sequence()
@@ -148,7 +148,7 @@ async def test_a_late_commit_comes_later(processes: list[PostgresDatabase]) -> N
     sequencer = Sequencer(database, Notifier())
     gate = asyncio.Event()
     late = asyncio.create_task(write_late(processes[1], "late", gate, commits=True))
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         while not await database.read(Query("open", OPEN_INSERTS, int), ()):
             continue
         await database.commit([event("early")], WAKE_EVENTS)
@@ -218,7 +218,7 @@ async def test_a_kill_at_any_moment_leaves_no_gap(
             )
 
     operator = await asyncpg.connect(postgres_url)
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         tasks = [asyncio.create_task(number(database)) for database in numbering]
         writing = asyncio.gather(*(write(caller) for caller in range(8)))
         kills = 0
@@ -248,7 +248,7 @@ async def test_the_log_is_followed_on_either_engine(database: Database) -> None:
     with process.board.listen("events", "sequenced") as signal:
         for i in range(20):
             await database.commit([event(f"{i:02}")], WAKE_EVENTS)
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(DEADLINE_S):
             while (await database.read(LAST_SEQ, ()))[0] < 20:
                 signal.clear()
                 await wait(signal, 1.0)
@@ -291,7 +291,7 @@ async def test_it_looks_again_only_at_what_may_still_commit(
     gate = asyncio.Event()
     late = asyncio.create_task(write_late(processes[1], "late", gate, commits=True))
     gone = asyncio.create_task(write_late(processes[2], "gone", gate, commits=False))
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         while len(await database.read(Query("open", OPEN_INSERTS, int), ())) < 2:
             continue
     await number(sequencer, database, 50, 90)  # nothing is settled past those two

@@ -32,6 +32,7 @@ from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.settings import LogSettings
 from tests.cli.test_logs import entries
+from tests.deadline import DEADLINE_S
 from tests.runtime import links
 from tests.runtime.invoke.test_dispatcher import count, new_link, run
 from tests.runtime.jobs.test_workers import enqueue, jobs_in, until
@@ -242,7 +243,7 @@ async def test_a_loop_that_fails_runs_again(how: str, monkeypatch: pytest.Monkey
 
     loops = Supervisor()
     loops.start("loop", loop)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await again.wait()
     await loops.stop()
     assert runs == [how, how]
@@ -363,7 +364,7 @@ async def test_it_tells_how_late_the_loop_came_to_what_was_due() -> None:
         ends_s = loop.time() + containment.BEAT_S + 0.05
         while loop.time() < ends_s:
             pass  # what was due after BEAT_S is late by then
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await told.wait()
     finally:
         watchdog.stop()

@@ -5,9 +5,9 @@ import asyncio
 from mainspring.kernel.errors import Conflict, Rerun
 from mainspring.kernel.table import Write
 from mainspring.runtime.invoke.keyed_locks import KeyedLocks, contested
+from tests.deadline import DEADLINE_S
 from tests.runtime.links import HITS, LINKS, TAKE_NUMBER, Hit, Link
 
-DEADLINE_S = 10.0
 LINK = Link("link_1", "a", 0)
 
 

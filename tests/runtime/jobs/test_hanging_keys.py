@@ -13,9 +13,9 @@ from mainspring.kernel.policy import PerKey
 from mainspring.ports.database import Database
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.clock import FakeClock
+from tests.deadline import DEADLINE_S
 from tests.runtime import links
 from tests.runtime.bare_runtime import bare_runtime
-from tests.runtime.jobs.test_workers import DEADLINE_S
 
 PLACES = 32
 PROVEN = 60  # jobs of each key that are done before it hangs

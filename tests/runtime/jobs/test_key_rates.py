@@ -18,6 +18,7 @@ from mainspring.runtime.jobs.key_limits import KeyLimit
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing import Platform
 from mainspring.testing.clock import FakeClock
+from tests.deadline import DEADLINE_S
 
 RATES = Query("test.rates", "SELECT COUNT(*) FROM job_rates", int)
 PARKED = Query("test.parked", "SELECT COUNT(*) FROM jobs WHERE parked", int)
@@ -128,7 +129,7 @@ async def test_what_waits_holds_no_worker(platform_server: str | None) -> None:
         await runtime.workers.start()
         try:
             with runtime.board.listen("local:finished") as signal:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(DEADLINE_S):
                     while len(STARTED) < 12:
                         await signal.wait()
                         signal.clear()

@@ -7,9 +7,10 @@ from mainspring.kernel.job import Job
 from mainspring.ports.database import Database
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.clock import FakeClock
+from tests.deadline import DEADLINE_S
 from tests.runtime import links
 from tests.runtime.bare_runtime import bare_runtime
-from tests.runtime.jobs.test_workers import DEADLINE_S, HITS, enqueue, jobs_in, until
+from tests.runtime.jobs.test_workers import HITS, enqueue, jobs_in, until
 
 LOOKS = 50
 

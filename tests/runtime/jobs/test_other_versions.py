@@ -15,6 +15,7 @@ from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.jobs.other_versions import mark_of
 from mainspring.runtime.retention import kept
 from mainspring.testing import Platform
+from tests.deadline import DEADLINE_S
 
 RAN: list[tuple[str, dict[str, Any]]] = []
 RENAME = Statement("test.rename", "UPDATE jobs SET name = 'shop.gone' WHERE name = 'shop.pack'")
@@ -219,7 +220,7 @@ async def test_two_versions_run_side_by_side_and_bury_nothing(
             with platform.app.runtime.board.listen("local:finished") as signal:
                 for number in range(60):
                     await enqueue(platform, order=f"n{number}", gift=True)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(DEADLINE_S):
                     while len(await platform.jobs("shop.pack", state="done")) < 60:
                         await signal.wait()
                         signal.clear()

@@ -11,9 +11,9 @@ from mainspring.app import services_of
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.job import PLATFORM_QUEUES, QUEUES
 from mainspring.testing import Platform
+from tests.deadline import DEADLINE_S
 
 BACKLOG = 3_000
-DEADLINE_S = 30.0
 NOTES: dict[str, Any] = {
     "name": "notes",
     "fields": [{"name": "title", "type": "text", "max": 100}],

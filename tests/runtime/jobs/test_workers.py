@@ -16,6 +16,7 @@ from mainspring.runtime.jobs.scheduler import next_ms
 from mainspring.runtime.jobs.workers import execute
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tables import JobRow
+from tests.deadline import DEADLINE_S
 from tests.runtime import links
 from tests.runtime.invoke.test_dispatcher import count, new_link
 
@@ -31,7 +32,6 @@ TWIN = Statement(
     f"{', '.join(_TWIN.get(name, name) for name in JobRow.__struct_fields__)} "
     "FROM jobs WHERE id = :id",
 )
-DEADLINE_S = 10.0
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from mainspring.runtime.metrics import measures as module
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing import Platform
 from mainspring.testing.clock import FakeClock
+from tests.deadline import DEADLINE_S
 from tests.runtime import links
 from tests.runtime.invoke.test_dispatcher import key, run
 
 HOUR_MS = 3_600_000
-DEADLINE_S = 10.0
 shop = Service("shop", doc="For these tests.")
 views = shop.measure("views", doc="How often a page was seen, by page.")
 short = shop.measure("short", doc="Kept for a day, by minute.", bucket_s=60, keep_days=1)

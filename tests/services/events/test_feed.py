@@ -19,7 +19,8 @@ from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.notifier import Notifier
 from mainspring.services.events.api import SCANNED_MAX, StreamQuery
 from mainspring.services.events.operations import stream_events
-from tests.services.log_platform import PATIENCE_S, Burnt, LogPlatform, Named, Written
+from tests.deadline import DEADLINE_S
+from tests.services.log_platform import Burnt, LogPlatform, Named, Written
 from tests.tampering import LOSE_AFTER
 
 OTHER = Caller("system", tenant="other", scopes=frozenset({"*"}))
@@ -240,7 +241,7 @@ async def tail_of(platform, heard, words):
 
 
 async def said(words, count):
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(DEADLINE_S):
         return [await words.get() for _ in range(count)]
 
 
@@ -390,7 +391,7 @@ async def test_readers_that_follow_while_others_write_miss_nothing(platform):
         await platform.placed()
         done.set()
 
-    async with asyncio.timeout(PATIENCE_S * 2):
+    async with asyncio.timeout(DEADLINE_S):
         *seen, _ = await asyncio.gather(*(reads(limit) for limit in (1, 7, 500)), all_writes())
     for each in seen:
         assert each == list(range(1, 201))
@@ -404,7 +405,7 @@ class Following:
         self.items = stream_events(call, query=msgspec.convert(query, StreamQuery))
 
     async def next(self):
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             return await anext(self.items)
 
     async def seqs(self, count):
@@ -473,7 +474,7 @@ async def test_a_closed_stream_leaves_no_listener(platform, monkeypatch):
     reader = Following(platform, after="0")
     assert await reader.seqs(2) == [0, 1]
     waiting = asyncio.create_task(reader.next())
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(DEADLINE_S):
         await listens.wait()
     waiting.cancel()
     await asyncio.wait({waiting})

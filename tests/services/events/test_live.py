@@ -12,7 +12,8 @@ from mainspring.kernel.operation import StreamItem
 from mainspring.runtime.events import audiences
 from mainspring.services.events import operations
 from mainspring.services.events.api import StreamQuery
-from tests.services.log_platform import PATIENCE_S, LogPlatform, Named, Written
+from tests.deadline import DEADLINE_S
+from tests.services.log_platform import LogPlatform, Named, Written
 
 FOLLOWERS = 20
 READER = Caller("key", "key_reader", scopes=frozenset({"events:read", "notes:read"}))
@@ -74,13 +75,13 @@ class Watcher:
 
     async def until(self, items: int = 0, *, asked: int = 0) -> None:
         """Wait until it has so many items, the first included, and was asked who it is."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             while len(self.pulled) + len(self.pushed) < items or self.asked < asked:
                 self.came.clear()
                 await self.came.wait()
 
     async def ended(self) -> None:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             await self.pulling
 
     async def leave(self) -> None:
@@ -95,7 +96,7 @@ async def leave(*watchers: Watcher) -> None:
 
 async def listening(*watchers: Watcher) -> None:
     """Wait until each has read what there is, and listens."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(DEADLINE_S):
         for watcher in watchers:
             await watcher.listens.wait()
 
@@ -171,7 +172,7 @@ async def test_who_is_revoked_while_others_of_it_are_told_is_sent_nothing_more(
     watchers += [LogsOut(platform) for _ in range(3)]
     await listening(*watchers)
     await platform.write(1)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(DEADLINE_S):
         await asyncio.wait([w.pulling for w in watchers], return_when=asyncio.FIRST_COMPLETED)
     assert sum(len(watcher.pushed) for watcher in watchers) == 1  # before
     assert [len(watcher.pulled) for watcher in watchers] == [1, 1, 1]  # where they start

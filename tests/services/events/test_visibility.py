@@ -11,9 +11,9 @@ import pytest
 
 from mainspring import app, settings
 from mainspring.services.audit.verify import verify
+from tests.deadline import DEADLINE_S
 from tests.services.webhooks.receiver import Receiver
 
-PATIENCE_S = 20.0
 PASSWORD = "a long enough password"
 
 
@@ -101,7 +101,7 @@ async def receivers() -> AsyncIterator[list[Receiver]]:
 
 async def placed(client: Client, event_subject: str) -> None:
     """Wait until an event about this has its place in the log."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(DEADLINE_S):
         while event_subject not in {e["subject"] for e in await client.events("*", client.key)}:
             pass
 
@@ -190,7 +190,7 @@ async def test_a_webhook_is_sent_what_its_maker_may_read(
     got = await plain.next()
     assert (got.path, got.event["subject"]) == ("/taken", shown)
     more = await client.note(text="secret", open=False)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(DEADLINE_S):
         while (await admins.next()).event["subject"] != more:
             pass
     assert (await client.first(plain, plain_hook))["type"] == "webhooks.endpoint.tested"
@@ -237,7 +237,7 @@ class Stream:
         self._content = response.content
 
     async def next(self) -> Any:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             while line := await self._content.readline():
                 if line.startswith(b"data: "):
                     return json.loads(line[6:])

@@ -13,6 +13,7 @@ from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.table import Statement
 from mainspring.runtime.jobs.workers import execute
 from mainspring.services.jobs.api import JobQuery, NewJob, NotInThatState
+from tests.deadline import DEADLINE_S
 from tests.services.jobs.chores import Doors, private
 from tests.services.running import Platform
 
@@ -142,7 +143,7 @@ class TestCancel:
         self, platform: Platform, doors: Doors
     ) -> None:
         made = await enqueue(platform, "chores.wait", args={"what": "attic"})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             await doors.started.wait()
         assert (await get(platform, made["id"]))["state"] == "running"
         await platform.run("jobs.cancel_job", id=made["id"])

@@ -8,6 +8,7 @@ import pytest
 from mainspring.kernel.errors import NotFound
 from mainspring.kernel.page import PageQuery
 from mainspring.services.jobs.api import Redrive
+from tests.deadline import DEADLINE_S
 from tests.services.jobs.chores import Doors
 from tests.services.jobs.test_jobs import enqueue, events, get
 from tests.services.running import Platform
@@ -47,7 +48,7 @@ async def test_throughput_counts_the_last_minute(platform: Platform) -> None:
 
 async def test_a_running_job_is_counted(platform: Platform, doors: Doors) -> None:
     await enqueue(platform, "chores.wait", args={"what": "attic"})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         await doors.started.wait()
     assert (await queue(platform, "attic"))["running"] == 1
 

@@ -12,9 +12,9 @@ from mainspring.kernel.errors import Failure
 from mainspring.kernel.table import Query
 from mainspring.services.records import reach
 from mainspring.testing.servers import PostgresServer
+from tests.deadline import DEADLINE_S
 from tests.services.records.platform import ANNA, BERT, Platform
 
-PROMPT_S = 10.0
 OWN_NAME = Query("test.own_name", "SELECT current_database()", str)
 WAITING = (
     "SELECT count(*) FROM pg_locks WHERE NOT granted "
@@ -90,7 +90,7 @@ async def test_a_change_under_way_is_waited_for(
     (name,) = await platform.database.read(OWN_NAME, ())
     somebody = await asyncpg.connect(postgres_server.url(name))
     change = "UPDATE records_records SET data = replace(data, 'user_anna', 'user_x') WHERE id = $1"
-    async with asyncio.timeout(PROMPT_S):
+    async with asyncio.timeout(DEADLINE_S):
         async with somebody.transaction():
             await somebody.execute(change, team)
             body = {"title": "new"}

@@ -15,7 +15,7 @@ from mainspring.testing.servers import PostgresServer
 from tests.services.records.platform import Platform, read
 
 TITLE = {"name": "title", "type": "text", "max": 50}
-PROMPT_S = 10.0  # far below the 30 s that PostgreSQL is given to answer
+PROMPT_S = 20.0  # far below the 30 s that PostgreSQL is given to answer
 OWN_NAME = Query("test.own_name", "SELECT current_database()", str)
 WAITING = (
     "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory' "

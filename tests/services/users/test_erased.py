@@ -9,9 +9,9 @@ import pytest
 
 from mainspring import app, settings
 from mainspring.kernel.table import Query
+from tests.deadline import DEADLINE_S
 
 NAME, EMAIL = "Ada Byron Lovelace", "ada.lovelace@example.com"
-PATIENCE_S = 20.0
 TABLES = Query(
     "test.tables",
     "SELECT name FROM sqlite_master WHERE type = 'table'",
@@ -95,7 +95,7 @@ async def test_nothing_that_was_stored_tells_of_an_erased_person(
             assert status in (404, 410), answer
         assert (await ask("POST", "/v1/users", other_new, "other")) == (200, other)
     with platform.runtime.board.listen("local:finished") as signal:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             while await platform.database.read(OPEN_JOBS, ()) != [0]:
                 await signal.wait()
                 signal.clear()

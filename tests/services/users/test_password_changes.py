@@ -21,6 +21,7 @@ from mainspring.services.users.api.structs import (
     PasswordReset,
     ResetRequest,
 )
+from tests.deadline import DEADLINE_S
 from tests.services.users.people import (
     ALL_JOB_ARGS,
     EMAIL,
@@ -256,7 +257,7 @@ async def test_workers_mail_what_a_sign_up_staged(people: People) -> None:
     await people.runtime.start()
     try:
         await people.sign_up()
-        message = await asyncio.wait_for(people.mail.arrived.get(), timeout=20)
+        message = await asyncio.wait_for(people.mail.arrived.get(), timeout=DEADLINE_S)
     finally:
         await people.runtime.stop(1.0)
     assert message.to == EMAIL

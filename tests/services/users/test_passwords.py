@@ -7,6 +7,7 @@ import pytest
 from mainspring.kernel.clock import SystemEntropy
 from mainspring.kernel.errors import RateLimited, Unavailable
 from mainspring.services.users.passwords import Passwords
+from tests.deadline import DEADLINE_S
 
 
 async def test_the_parameters_are_the_promised_ones() -> None:
@@ -71,7 +72,7 @@ async def test_one_share_is_refused_before_others_wait() -> None:
     with pytest.raises(RateLimited):
         await passwords.hash("x", share="greedy")
     others = await ask(passwords, *(f"other {i}" for i in range(50)))
-    done, _ = await asyncio.wait({*asked, *others}, timeout=20)
+    done, _ = await asyncio.wait({*asked, *others}, timeout=DEADLINE_S)
     assert all(isinstance(task.result(), str) for task in done)
     assert len(done) == 54
     passwords.close()

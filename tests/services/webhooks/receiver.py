@@ -13,7 +13,8 @@ from standardwebhooks import WebhookVerificationError
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.services.webhooks import service as webhooks
-from tests.services.running import DEADLINE_S, Platform
+from tests.deadline import DEADLINE_S
+from tests.services.running import Platform
 from tests.services.webhooks.shop import NewOrder
 
 

@@ -16,6 +16,7 @@ from mainspring.services.webhooks.api import (
     ReplayWindow,
     WebhookChanges,
 )
+from tests.deadline import DEADLINE_S
 from tests.services.webhooks.receiver import Receiver, Shop
 
 DELIVERIES_LEFT = Query("test.left", "SELECT COUNT(*) FROM webhooks_deliveries", int)
@@ -476,6 +477,6 @@ async def test_a_restart_loses_nothing(at_rest: Shop, receiver: Receiver) -> Non
     assert len(await at_rest.jobs("ready")) == 1
     assert await deliveries(at_rest, made["id"]) == []
     await at_rest.runtime.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         assert (await receiver.next()).event["id"] == event_id
     await at_rest.runtime.stop(1.0)

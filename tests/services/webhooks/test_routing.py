@@ -9,7 +9,7 @@ from mainspring.kernel.table import Query, Statement
 from mainspring.runtime.tables import LAST_SEQ
 from mainspring.services.webhooks.api import NewWebhook, WebhookChanges
 from mainspring.services.webhooks.consumers import HeldRoutes
-from tests.services.running import DEADLINE_S
+from tests.deadline import DEADLINE_S
 from tests.services.webhooks.receiver import Receiver, Shop
 
 

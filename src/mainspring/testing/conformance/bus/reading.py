@@ -8,7 +8,7 @@ import msgspec
 from mainspring.kernel.event import Envelope
 from mainspring.ports.bus import Bus, BusEvent
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 SUBJECTS = ("ann", "bob", "cid")
 CHUNK_BYTES = 1 << 20
 
