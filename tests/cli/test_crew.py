@@ -25,7 +25,6 @@ KILLED_ONCE = """
 import os, signal
 from pathlib import Path
 from mainspring import App, Service
-from tests.deadline import DEADLINE_S
 
 tools = Service("tools", doc="What a process has.")
 

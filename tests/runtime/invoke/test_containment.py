@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.dev import ConsoleRenderer
 
 from mainspring.cli.logs import set_up
 from mainspring.kernel.call import SYSTEM, Call
@@ -346,7 +347,8 @@ async def test_what_holds_the_loop_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         watchdog.stop()
     assert told[0]["event"] == "loop_blocked"
     assert told[0]["task"] == "job links.spin job_1 attempt 1"
-    assert any("spin" in frame for frame in told[0]["stack"])
+    assert any("spin" in frame for frame in told[0]["frames"])
+    assert "loop_blocked" in ConsoleRenderer(colors=False)(None, "error", told[0])  # a terminal's
 
 
 async def test_it_tells_how_late_the_loop_came_to_what_was_due() -> None:

@@ -161,13 +161,13 @@ class Watchdog:
                     "loop_blocked",
                     blocked_s=self._blocked_s,
                     task=task.get_name() if task is not None else None,
-                    stack=_stack_of(owner),
+                    frames=_frames_of(owner),  # "stack" is a text to a terminal
                 )
                 self._turned.wait()
                 log.warning("loop_turns_again")
 
 
-def _stack_of(thread_id: int) -> list[str]:
+def _frames_of(thread_id: int) -> list[str]:
     """Where a thread is now, the innermost frames last."""
     frame = sys._current_frames().get(thread_id)
     if frame is None:
