@@ -133,6 +133,8 @@ class OpenApiDocument:
         if operation.scope is not None:
             described["security"] = [{"bearer": []}]
             described["x-scope"] = operation.scope
+            if operation.recent_s is not None:
+                described["x-recent-s"] = operation.recent_s
         else:
             described["security"] = []
         if headers := _headers(operation):
@@ -317,6 +319,8 @@ def _possible(operation: Operation) -> list[type[Failure]]:
         ]
     if operation.method in {"PUT", "PATCH", "DELETE"}:
         found.append(errors.PreconditionFailed)
+    if operation.recent_s is not None:
+        found.append(errors.StepUpRequired)
     found.append(errors.Invalid)
     declared = [f for f in operation.raises if isinstance(f, type) and issubclass(f, Failure)]
     return list(dict.fromkeys([*found, *declared]))

@@ -5,7 +5,8 @@ from typing import Protocol
 import msgspec
 
 from mainspring.kernel.caller import Caller
-from mainspring.kernel.errors import Forbidden, Unauthenticated
+from mainspring.kernel.clock import elapsed_ms
+from mainspring.kernel.errors import Forbidden, StepUpRequired, Unauthenticated
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mainspring"'}
 
@@ -77,6 +78,28 @@ def authorise(scope: str | None, caller: Caller) -> None:
         headers={
             "WWW-Authenticate": (
                 f'Bearer realm="mainspring", error="insufficient_scope", scope="{scope}"'
+            )
+        },
+    )
+
+
+def require_recent(recent_s: int | None, caller: Caller, now_ms: int) -> None:
+    """Let a user pass who proved within ``recent_s`` to be there; None lets anyone pass.
+
+    Who is no user passes: nobody stands behind a key who could be asked. A user for whom something
+    acts later, in a job say, is not there. Raises StepUpRequired.
+    """
+    if recent_s is None or caller.kind != "user":
+        return
+    if caller.auth_ms is not None and elapsed_ms(caller.auth_ms, now_ms) <= recent_s * 1000:
+        return
+    raise StepUpRequired(
+        f"this needs a log-in or a step-up of the session within the last {recent_s} s",
+        extra={"max_age_s": recent_s},
+        headers={
+            "WWW-Authenticate": (
+                'Bearer realm="mainspring", error="insufficient_user_authentication", '
+                f'max_age="{recent_s}"'
             )
         },
     )

@@ -14,6 +14,7 @@ class Caller(msgspec.Struct, frozen=True, weakref=True):
     tenant: str = TENANT_DEFAULT
     scopes: frozenset[str] = frozenset()
     session_id: str | None = None
+    auth_ms: int | None = None  # when a user who logged in last proved who they are
 
     def allows(self, scope: str) -> bool:
         """Tell whether the scopes hold this one: itself, its ``service:*``, or ``*``."""

@@ -119,6 +119,15 @@ class Unauthenticated(Failure):
     status, code, title = 401, "unauthenticated", "Authentication required"
 
 
+class StepUpRequired(Unauthenticated):
+    """Known caller, who must prove again who they are: it is longer ago than this act allows.
+
+    ``max_age_s`` says how recent it has to be (RFC 9470).
+    """
+
+    code, title = "step_up_required", "Prove again who you are"
+
+
 class Forbidden(Failure):
     """Known caller, not allowed."""
 

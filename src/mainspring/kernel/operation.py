@@ -117,6 +117,7 @@ class Operation(Contract[P], Generic[P, R]):
         "query_param",
         "raises",
         "rate",
+        "recent_s",
         "response",
         "scope",
         "secret",
@@ -139,6 +140,7 @@ class Operation(Contract[P], Generic[P, R]):
         status: int | None = None,
         rate: RateClass = RateClass.DEFAULT,
         secret: bool = False,
+        recent_s: int | None = None,
         in_transaction: bool = False,
         raises: tuple[type, ...] = (),
         body_bytes_max: int = BODY_BYTES_MAX,
@@ -157,9 +159,15 @@ class Operation(Contract[P], Generic[P, R]):
             declaration.require_scope(name, scope)
         self.method, self.path = match[1], match[2]
         self.kind = kind
+        if recent_s is not None and (scope is None or recent_s <= 0):
+            raise Misdeclared(
+                f"{name}: recent_s is how many seconds ago the user proved who they are: more than "
+                "0, and of an operation with a scope"
+            )
         self.scope = scope
         self.rate = rate
         self.secret = secret
+        self.recent_s = recent_s
         self.in_transaction = in_transaction
         self.raises = raises
         self.body_bytes_max = body_bytes_max

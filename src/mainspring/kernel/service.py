@@ -118,6 +118,7 @@ class Contracts:
         status: int | None = None,
         rate: RateClass = RateClass.DEFAULT,
         secret: bool = False,
+        recent_s: int | None = None,
         raises: tuple[type, ...] = (),
         body_bytes_max: int = BODY_BYTES_MAX,
         timeout_s: float = TIMEOUT_S,
@@ -127,12 +128,15 @@ class Contracts:
         """Declare a unary operation. ``scope=None`` lets anyone call it.
 
         ``secret`` says the answer holds a secret: its idempotency record is sealed and kept 10 min.
+        With ``recent_s`` a user must have logged in, or proved again who they are, within so many
+        seconds, or hears ``step_up_required``; API keys pass.
         ``cache`` says who may keep the answer to a GET; without it whoever asked keeps it and asks
         again each time whether it still holds. ``shows`` as for ``handles``.
         """
         return self._operation(
-            shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret, raises=raises,
-            body_bytes_max=body_bytes_max, timeout_s=timeout_s, cache=cache, shows=shows,
+            shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret,
+            recent_s=recent_s, raises=raises, body_bytes_max=body_bytes_max, timeout_s=timeout_s,
+            cache=cache, shows=shows,
         )  # fmt: skip
 
     def transaction(

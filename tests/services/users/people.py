@@ -12,6 +12,7 @@ from mainspring.adapters.mail.sandbox import SandboxMail
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.call import ANONYMOUS, SYSTEM, Caller, Reader
 from mainspring.kernel.table import Query, Rows, Statement
+from mainspring.ports.keyring import Keyring
 from mainspring.ports.mail import MailMessage
 from mainspring.runtime.invoke.dispatcher import Outcome
 from mainspring.services.users import service
@@ -28,6 +29,9 @@ JOB_NAME = Query("test.job_name", "SELECT name FROM jobs WHERE id = :id", str)
 JOB_ARGS = Query("test.job_args", "SELECT args FROM jobs WHERE id = :id", str)
 ALL_JOB_ARGS = Query("test.all_job_args", "SELECT args FROM jobs", str)
 FINISH = Statement("test.finish", "DELETE FROM jobs WHERE id = :id")
+MOVE_SECRET = Statement(
+    "test.move_secret", "UPDATE users_totp SET secret = :secret WHERE user_id = :id"
+)
 KEYS = Query(  # but the platform's first
     "test.keys",
     "SELECT COUNT(*) FROM users_api_keys WHERE id NOT IN (SELECT key_id FROM users_first_key)",
@@ -185,6 +189,15 @@ class People:
     async def events(self) -> list[str]:
         """Types of the events since the platform started."""
         return (await self.all(EVENT_TYPES))[self._began :]
+
+    async def move_secret(self, secret: bytes, user_id: str) -> None:
+        """Write somebody's sealed secret into the row of another, as who writes the database."""
+        await self.run(MOVE_SECRET(secret=secret, id=user_id))
+
+    def claims(self, tokens: Tokens) -> dict[str, Any]:
+        """Return what an access token says."""
+        keyring = self.platform.use(Keyring)
+        return keyring.verify_token(tokens.access_token, now_s=self.clock.now_ms() / 1000)
 
     async def run(self, statement: Any) -> None:
         await self.runtime.database.commit([statement])

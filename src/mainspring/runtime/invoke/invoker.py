@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.kernel.authority import authorise
+from mainspring.kernel.authority import authorise, require_recent
 from mainspring.kernel.call import Call
 from mainspring.kernel.caller import ANONYMOUS, Caller
 from mainspring.kernel.clock import Clock
@@ -199,9 +199,10 @@ class LocalInvoker:
     # The stages
 
     def _admit(self, invocation: Invocation) -> _Owned:
-        """Find the operation and authorise. Raises Unauthenticated, Forbidden."""
+        """Find the operation and authorise. Raises Unauthenticated, Forbidden, StepUpRequired."""
         owned = self._owned[invocation.operation]
         authorise(owned.operation.scope, invocation.caller)
+        require_recent(owned.operation.recent_s, invocation.caller, self._clock.now_ms())
         return owned
 
     def _read(self, owned: _Owned, invocation: Invocation) -> tuple[Args, Idempotency | None]:

@@ -102,7 +102,8 @@ class UserAuthenticator:
         if bearer.user_id != claims["sub"]:
             raise _refused()
         scopes = frozenset(bearer.scopes.split())
-        caller = Caller("user", bearer.user_id, bearer.tenant, scopes, session_id)
+        auth_ms = int(claims.get("auth_time", 0)) * 1000
+        caller = Caller("user", bearer.user_id, bearer.tenant, scopes, session_id, auth_ms)
         expires_ms = min(expires_ms, bearer.expires_ms or expires_ms)
         tags = (session_id, bearer.user_id, *model.words(bearer.roles))
         return Identity(caller, expires_ms, tags)

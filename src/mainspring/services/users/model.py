@@ -205,6 +205,12 @@ def allows(scopes: Iterable[str], scope: str) -> bool:
     return bool(held & {scope, "*", scope.partition(":")[0] + ":*"})
 
 
+def is_wide(scope: str) -> bool:
+    """Tell whether a scope holds others, or lets one change who may do what."""
+    service, _, what = scope.partition(":")
+    return what in {"", "*"} or (service in {"users", "roles", "api_keys"} and what == "write")
+
+
 def both(one: Iterable[str], other: Iterable[str]) -> frozenset[str]:
     """Return the scopes that both sides hold, wildcards taken into account."""
     left, right = set(one), set(other)

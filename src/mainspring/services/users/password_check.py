@@ -5,7 +5,7 @@ Logging in, changing a password and changing an address check alike.
 
 import structlog
 
-from mainspring import Call, Invalid, Rerun, elapsed_ms
+from mainspring import Call, Invalid, RateLimited, Rerun, elapsed_ms
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
 from mainspring.services.users.api import PasswordRefused, service
@@ -41,36 +41,20 @@ async def password_is_right(
     """
     account = account_of(call, email_key)
     passwords = call.use(Passwords)
-    await _refuse_throttled(call, account)
+    await refuse_throttled(call, account, PasswordThrottled)
     typed = model.typed_password(password)
     hashed = None if user is None else user.password_hash
     right = await passwords.verify(hashed, typed, share=call.account)
-    failures = await _refuse_throttled(call, account)  # again: the hash took its time
+    # Again: the hash took its time.
+    failures = await refuse_throttled(call, account, PasswordThrottled)
     if user is None or not right:
-        call.write(
-            store.COUNT_FAILURE(
-                tenant=call.tenant,
-                account=account,
-                now_ms=call.now_ms,
-                forgotten_ms=call.now_ms - model.FAILURES_FORGOTTEN_MS,
-            )
-        )
+        count_failure(call, account)
         _tell_of_failure(call, account, user, failures + 1)
         return False
     fresh = user.password_hash
     if passwords.is_stale(fresh):
         fresh = await passwords.hash(typed, share=call.account)
-    keep = store.KEEP_PASSWORD(
-        id=user.id,
-        hashed=user.password_hash,
-        fresh=fresh,
-        tenant=call.tenant,
-        account=account,
-        failures=failures,
-    )
-    call.write(keep.expect(1, Rerun))
-    if failures:
-        call.write(store.FORGET_FAILURES(tenant=call.tenant, account=account))
+    forget_failures(call, account, failures, user, fresh)
     return True
 
 
@@ -107,18 +91,49 @@ def _tell_of_failure(call: Call, account: bytes, user: KnownUser | None, failure
         call.emit(PasswordRefused(account.hex(), user_id, failures))
 
 
-async def _refuse_throttled(call: Call, account: bytes) -> int:
-    """Return how many failures are counted. Raises PasswordThrottled while the account waits."""
+async def refuse_throttled(call: Call, account: bytes, refusal: type[RateLimited]) -> int:
+    """Return how many failures are counted. Raises ``refusal`` while the account waits."""
     row = await call.find(store.FAILURE, tenant=call.tenant, account=account)
     if row is None:
         return 0
     wait_ms = model.wait_ms(row.failures, row.failed_ms, call.now_ms)
     if wait_ms:
-        log.warning("password_throttled", account=account.hex(), request_id=call.request_id)
-        raise PasswordThrottled(
-            "too many wrong passwords for this address", retry_after_s=wait_ms / 1000
-        )
+        log.warning(refusal.code, account=account.hex(), request_id=call.request_id)
+        raise refusal(f"{refusal.title}: wait and try again", retry_after_s=wait_ms / 1000)
     return row.failures
+
+
+def count_failure(call: Call, account: bytes) -> None:
+    """Stage one more failure in a row."""
+    call.write(
+        store.COUNT_FAILURE(
+            tenant=call.tenant,
+            account=account,
+            now_ms=call.now_ms,
+            forgotten_ms=call.now_ms - model.FAILURES_FORGOTTEN_MS,
+        )
+    )
+
+
+def forget_failures(
+    call: Call, account: bytes, failures: int, user: KnownUser, fresh: str | None = None
+) -> None:
+    """Stage the end of the count, and ``fresh`` as the hash of the user's password.
+
+    Commits only while the password is still the one that was read, and nobody has failed since:
+    whoever resets a password, and a burst of guesses, go before.
+    """
+    keep = store.KEEP_PASSWORD(
+        id=user.id,
+        hashed=user.password_hash,
+        fresh=user.password_hash if fresh is None else fresh,
+        tenant=call.tenant,
+        account=account,
+        failures=failures,
+    )
+    call.write(keep.expect(1, Rerun))
+    if failures:
+        call.write(store.FORGET_FAILURES(tenant=call.tenant, account=account))
 
 
 async def new_password(call: Call, text: str, address: str, pointer: str = "/password") -> str:

@@ -11,7 +11,7 @@ from mainspring.services.users.api.errors import (
     SignUpClosed,
     WrongPassword,
 )
-from mainspring.services.users.api.settings import OWN, READ, WRITE, service
+from mainspring.services.users.api.settings import OWN, READ, RECENT_S, WRITE, service
 from mainspring.services.users.api.structs import (
     EmailChange,
     EmailProof,
@@ -49,7 +49,9 @@ async def update_me(call: Call, changes: OwnChanges) -> Response[User]:
     """Change your name. Emits users.user.updated."""
 
 
-@service.contract.operation("DELETE /v1/users/me", scope=OWN, raises=(SessionNeeded,))
+@service.contract.operation(
+    "DELETE /v1/users/me", scope=OWN, recent_s=RECENT_S, raises=(SessionNeeded,)
+)
 async def delete_me(call: Call, query: Removal) -> None:
     """Delete yourself, with all sessions and keys. Emits users.user.deleted, users.user.erased."""
 
@@ -59,6 +61,7 @@ async def delete_me(call: Call, query: Removal) -> None:
     scope=OWN,
     status=202,
     rate=RateClass.LOGIN,
+    recent_s=RECENT_S,
     raises=(WrongPassword, SessionNeeded, PasswordThrottled, MailThrottled),
 )
 async def change_email(call: Call, change: EmailChange) -> None:

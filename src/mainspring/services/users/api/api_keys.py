@@ -1,6 +1,7 @@
 """Contracts of what is done with API keys."""
 
 from mainspring import Call, Page, PageQuery, Response
+from mainspring.kernel.errors import StepUpRequired
 from mainspring.services.users.api.errors import ScopeNotHeld, TooManyApiKeys
 from mainspring.services.users.api.settings import API_KEYS_OWN, RECOVER, service
 from mainspring.services.users.api.structs import ApiKey, MadeApiKey, NewApiKey, Recovery
@@ -11,13 +12,15 @@ from mainspring.services.users.api.structs import ApiKey, MadeApiKey, NewApiKey,
     scope=API_KEYS_OWN,
     status=201,
     secret=True,
-    raises=(ScopeNotHeld, TooManyApiKeys),
+    raises=(ScopeNotHeld, TooManyApiKeys, StepUpRequired),
 )
 async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
     """Make an API key; the key itself is shown this once. Emits users.api_key.created.
 
     It never does more than its maker may, now or later, and ends with its maker: a key when that
     key expires or is revoked, and everything a user made when the user goes or resets the password.
+    A user who gives it a wide scope (``*``, ``service:*``, or to write users, roles or API keys)
+    must have logged in, or stepped up, within 15 minutes: step_up_required.
     """
 
 

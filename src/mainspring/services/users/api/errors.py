@@ -35,6 +35,44 @@ class PasswordThrottled(RateLimited):
     code, title = "password_throttled", "Too many wrong passwords"
 
 
+class FactorRequired(Unauthenticated):
+    """The first factor holds; ``challenge`` and one of ``factors`` complete the log-in."""
+
+    code, title = "factor_required", "A second factor is required"
+    commits_on_failure = True
+
+
+class WrongFactor(Forbidden):
+    """Not a code of this user, or one that was used. It is counted."""
+
+    code, title = "wrong_factor", "Wrong code"
+    commits_on_failure = True
+
+
+class FactorThrottled(RateLimited):
+    """Too many wrong codes for this user; it waits, whoever asks."""
+
+    code, title = "factor_throttled", "Too many wrong codes"
+
+
+class ChallengeInvalid(Unauthenticated):
+    """Not a challenge that was given out for this, or it was used or has expired."""
+
+    code, title = "challenge_invalid", "The challenge is not valid"
+
+
+class FactorEnrolled(Conflict):
+    """An authenticator app is in use; it must be disabled before another is enrolled."""
+
+    code, title = "factor_enrolled", "An authenticator app is in use"
+
+
+class FactorMissing(Conflict):
+    """No authenticator app is enrolled, or none is confirmed."""
+
+    code, title = "factor_missing", "No authenticator app is in use"
+
+
 class MailThrottled(RateLimited):
     """You had mails sent to too many addresses."""
 

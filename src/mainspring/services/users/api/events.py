@@ -68,6 +68,44 @@ class PasswordChanged(msgspec.Struct, frozen=True):
     how: str
 
 
+@service.event("users.totp.enabled")
+class TotpEnabled(msgspec.Struct, frozen=True):
+    """A user logs in with an authenticator app as well from now on."""
+
+    id: str
+
+
+@service.event("users.totp.disabled")
+class TotpDisabled(msgspec.Struct, frozen=True):
+    """A user's authenticator app counts no more; ``how`` is ``user`` or ``admin``."""
+
+    id: str
+    how: str
+
+
+@service.event("users.recovery_codes.created")
+class RecoveryCodesCreated(msgspec.Struct, frozen=True):
+    """A user has other recovery codes; the former hold no more."""
+
+    id: str
+
+
+@service.event("users.recovery_code.used")
+class RecoveryCodeUsed(msgspec.Struct, frozen=True):
+    """A recovery code stood in for the authenticator app; so many are ``left``."""
+
+    id: str
+    left: int
+
+
+@service.event("users.factor.refused")
+class FactorRefused(msgspec.Struct, frozen=True):
+    """A wrong code. Of those in a row the 1st, 5th, 10th, 20th, 40th and so on leave it."""
+
+    id: str
+    failures: int
+
+
 @service.event("users.session.created")
 class SessionCreated(msgspec.Struct, frozen=True):
     """Somebody logged in."""
@@ -75,6 +113,14 @@ class SessionCreated(msgspec.Struct, frozen=True):
     id: str
     user_id: str
     expires_at: Instant
+
+
+@service.event("users.session.stepped_up")
+class SessionSteppedUp(msgspec.Struct, frozen=True):
+    """Somebody proved once more, in a session, who they are."""
+
+    id: str
+    user_id: str
 
 
 @service.event("users.session.revoked")

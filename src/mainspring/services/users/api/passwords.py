@@ -7,13 +7,14 @@ from mainspring.services.users.api.errors import (
     SessionNeeded,
     WrongPassword,
 )
-from mainspring.services.users.api.settings import OWN, service
+from mainspring.services.users.api.settings import OWN, RECENT_S, service
 from mainspring.services.users.api.structs import PasswordChange, PasswordReset, ResetRequest
 
 
 @service.contract.operation(
     "POST /v1/users/me:change_password",
     scope=OWN,
+    recent_s=RECENT_S,
     raises=(WrongPassword, SessionNeeded, PasswordThrottled),
 )
 async def change_password(call: Call, change: PasswordChange) -> None:

@@ -3,13 +3,25 @@
 from mainspring import CachePolicy, Call, Page, PageQuery, RateClass, Response
 from mainspring.services.users.api.errors import (
     BadRefreshToken,
+    FactorRequired,
+    FactorThrottled,
     PasswordThrottled,
     RefreshTokenReused,
     SessionNeeded,
     WrongCredentials,
+    WrongFactor,
+    WrongPassword,
 )
 from mainspring.services.users.api.settings import OWN, service
-from mainspring.services.users.api.structs import Jwks, Login, RefreshRequest, Session, Tokens
+from mainspring.services.users.api.structs import (
+    FreshToken,
+    Jwks,
+    Login,
+    RefreshRequest,
+    Session,
+    StepUp,
+    Tokens,
+)
 
 
 @service.contract.operation(
@@ -18,10 +30,12 @@ from mainspring.services.users.api.structs import Jwks, Login, RefreshRequest, S
     status=201,
     rate=RateClass.LOGIN,
     secret=True,
-    raises=(WrongCredentials, PasswordThrottled),
+    raises=(WrongCredentials, PasswordThrottled, FactorRequired),
 )
 async def create_session(call: Call, login: Login) -> Response[Tokens]:
     """Log in. Emits users.session.created.
+
+    Who has a second factor hears factor_required, with a challenge for POST /v1/sessions:complete.
 
     A wrong password and an unknown address are answered alike, and counted; after five in a row the
     address waits, up to a quarter of an hour.
@@ -39,6 +53,23 @@ async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
 
     The one before it is answered with the newest again for 10 s, so an answer that was lost or two
     refreshes at once do no harm. Any older one ends the session (users.session.revoked).
+    """
+
+
+@service.contract.operation(
+    "POST /v1/sessions/{id}:step_up",
+    scope=OWN,
+    rate=RateClass.LOGIN,
+    secret=True,
+    raises=(
+        WrongFactor, FactorThrottled, WrongPassword, PasswordThrottled, SessionNeeded,
+    ),
+)  # fmt: skip
+async def step_up_session(call: Call, id: str, given: StepUp) -> FreshToken:
+    """Prove once more who you are, in the session that asks: dangerous acts want it to be recent.
+
+    Give a code where a second factor is on, else the password; who has neither logs in anew. The
+    session's refresh token stays as it is. Emits users.session.stepped_up.
     """
 
 

@@ -15,6 +15,7 @@ RECOVER = "machine:recover"
 DAY_S = 86_400
 SESSIONS_MAX = 100  # per user; one more login ends the oldest
 API_KEYS_MAX = 200  # per user
+RECENT_S = 900  # how long ago who does something dangerous may have proved who they are
 
 
 class UsersSettings(msgspec.Struct, frozen=True):

@@ -33,6 +33,7 @@ NewPassword = Annotated[
 Password = Annotated[str, msgspec.Meta(max_length=PASSWORD_CHARS_MAX)]
 DisplayName = Annotated[str, msgspec.Meta(max_length=200)]
 Token = Annotated[str, msgspec.Meta(max_length=200)]
+Code = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
 Scope = Annotated[
     str,
     msgspec.Meta(
@@ -130,6 +131,35 @@ class Jwks(msgspec.Struct, frozen=True):
     keys: list[Jwk]
 
 
+class TotpEnrolment(msgspec.Struct, frozen=True):
+    """An authenticator app to be: the secret, shown this once, and the URI of its QR code."""
+
+    secret: str
+    uri: str
+
+
+class RecoveryCodes(msgspec.Struct, frozen=True):
+    """Codes that stand in for the authenticator app, each once; shown this once."""
+
+    recovery_codes: list[str]
+
+
+class Factors(msgspec.Struct, frozen=True):
+    """How somebody can prove who they are. ``recovery_codes`` counts those that are left."""
+
+    totp: bool
+    totp_confirmed_at: Instant | None
+    recovery_codes: int
+
+
+class FreshToken(msgspec.Struct, frozen=True):
+    """An access token that says of the session that its user was there just now."""
+
+    access_token: str
+    expires_in: int
+    token_type: str = "Bearer"  # noqa: S105
+
+
 # What is taken
 
 
@@ -204,6 +234,31 @@ class Login(Input, frozen=True):
 
     email: Annotated[str, msgspec.Meta(max_length=EMAIL_CHARS_MAX)]
     password: Password
+
+
+class TotpCode(Input, frozen=True):
+    """A code that the authenticator app shows now."""
+
+    code: Code
+
+
+class FactorProof(Input, frozen=True):
+    """A code that the authenticator app shows now, or a recovery code."""
+
+    code: Code | None = None
+    recovery_code: Code | None = None
+
+
+class SecondStep(FactorProof, frozen=True, kw_only=True):
+    """The challenge of ``factor_required``, and the second factor."""
+
+    challenge: Token
+
+
+class StepUp(FactorProof, frozen=True, kw_only=True):
+    """Who you are once more: the second factor where there is one, else the password."""
+
+    password: Password | None = None
 
 
 class RefreshRequest(Input, frozen=True):

@@ -17,7 +17,7 @@ from mainspring import (
     handles,
     is_id,
 )
-from mainspring.services.users import access, api, model, password_check, store
+from mainspring.services.users import access, api, model, password_check, second_factor, store
 from mainspring.services.users.api.errors import (
     BadMailToken,
     EmailTaken,
@@ -293,6 +293,7 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
     call.write(USERS.delete(user))
     await end_sessions(call, user.id, "deleted")
     await end_api_keys(call, user.id)
+    second_factor.forget_factors(call, user.id)
     call.write(
         store.TAKE_ALL_ROLES(**of_user),
         store.END_MAIL_TOKENS(**of_user),

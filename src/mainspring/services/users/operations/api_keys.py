@@ -22,6 +22,7 @@ from mainspring import (
     read_at,
     rfc3339,
 )
+from mainspring.kernel.authority import require_recent
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import access, api, model, store
 from mainspring.services.users.api.errors import TooManyApiKeys
@@ -61,6 +62,8 @@ NOBODY = Maker()
 @handles(api.create_api_key)
 async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
     access.require_held(call, new.scopes)
+    if any(map(model.is_wide, new.scopes)):
+        require_recent(api.RECENT_S, call.caller, call.now_ms)
     maker = await _maker(call)
     if maker.owner_id is not None:
         held = await call.all(

@@ -1,21 +1,50 @@
 """Operations on sessions: logging in, staying in, leaving; and the keys tokens verify with."""
 
 import hmac
+from typing import ClassVar
 
 import msgspec
 
-from mainspring import Call, NotFound, Page, PageQuery, Response, handles, is_id, rfc3339
+from mainspring import Call, Invalid, NotFound, Page, PageQuery, Response, handles, is_id, rfc3339
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import access, api, model, password_check, store
+from mainspring.services.users import (
+    access,
+    api,
+    model,
+    password_check,
+    second_factor,
+    store,
+    tickets,
+)
 from mainspring.services.users.api.errors import (
     BadRefreshToken,
+    FactorRequired,
     RefreshTokenReused,
     WrongCredentials,
+    WrongFactor,
+    WrongPassword,
 )
-from mainspring.services.users.api.structs import Jwks, Login, RefreshRequest, Session, Tokens
+from mainspring.services.users.api.structs import (
+    FreshToken,
+    Jwks,
+    Login,
+    RefreshRequest,
+    Session,
+    StepUp,
+    Tokens,
+)
 from mainspring.services.users.model import RefreshDecision, RefreshToken
 from mainspring.services.users.presenter import present_session, present_user
 from mainspring.services.users.store import SESSIONS, KnownUser, SessionRow
+
+CHALLENGE_S = 300  # from the first factor to the second
+
+
+class FirstStep(msgspec.Struct, frozen=True):
+    """What is remembered of a log-in that waits for its second factor: by what it began."""
+
+    KIND: ClassVar[str] = "first_step"
+    amr: list[str]
 
 
 @handles(api.create_session)
@@ -30,24 +59,32 @@ async def create_session(call: Call, login: Login) -> Response[Tokens]:
         or user is None
     ):
         raise WrongCredentials()
-    session = SessionRow(
-        id=call.new_id("sess"),
-        tenant=call.tenant,
-        version=1,
-        user_id=user.id,
-        generation=1,
-        created_ms=call.now_ms,
-        rotated_ms=call.now_ms,
-        expires_ms=_expiry(settings, call.now_ms, call.now_ms),
-    )
-    call.write(SESSIONS.insert(session))
-    call.emit(api.SessionCreated(session.id, user.id, rfc3339(session.expires_ms)))
-    crowd = await call.all(
-        store.SESSIONS_OF, tenant=call.tenant, user_id=user.id, beyond=api.SESSIONS_MAX - 1
-    )
-    for oldest in crowd:
-        revoke(call, oldest, "too_many")
-    return Response(_tokens(call, user, session))
+    return await admit(call, user, ["pwd"])
+
+
+@handles(api.step_up_session)
+async def step_up_session(call: Call, id: str, given: StepUp) -> FreshToken:
+    user = await access.myself(call)
+    if id != call.caller.session_id:
+        raise NotFound()
+    session = await call.one(store.SESSION, id=id, tenant=call.tenant)
+    if await second_factor.factors_of(call, user.id):
+        if given.password is not None:
+            raise Invalid.at("/password", "is not enough: give a code of the second factor")
+        if not await second_factor.factor_is_right(call, user, given):
+            raise WrongFactor()
+        proved = {"otp", "mfa"}
+    else:
+        if given.password is None:
+            raise Invalid.at("/password", "is needed: there is no second factor")
+        if not await password_check.password_is_right(call, user.email_key, user, given.password):
+            raise WrongPassword()
+        proved = {"pwd"}
+    fresh = {"auth_ms": call.now_ms, "amr": model.stored({*model.words(session.amr), *proved})}
+    call.write(SESSIONS.update(session, **fresh))
+    call.emit(api.SessionSteppedUp(session.id, user.id))
+    session = msgspec.structs.replace(session, **fresh)
+    return FreshToken(_access_token(call, user, session), _life_s(call))
 
 
 @handles(api.refresh_session)
@@ -122,6 +159,50 @@ async def get_jwks(call: Call) -> Jwks:
     return msgspec.convert(call.use(Keyring).jwks(), Jwks)
 
 
+async def admit(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]:
+    """Begin a session for whoever passed the first factor, unless there is a second to ask for.
+
+    ``amr`` says what the first was (RFC 8176). Raises FactorRequired, which keeps what is staged.
+    """
+    factors = await second_factor.factors_of(call, user.id)
+    if not factors:
+        return await begin(call, user, amr)
+    challenge = tickets.issue(call, FirstStep.KIND, FirstStep(amr), CHALLENGE_S, user.id)
+    raise FactorRequired(
+        "complete the log-in with the challenge and a second factor",
+        extra={"challenge": challenge, "expires_in": CHALLENGE_S, "factors": factors},
+    )
+
+
+async def begin(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]:
+    """Begin a session for somebody who has proved to be this user by everything that is needed."""
+    session = SessionRow(
+        id=call.new_id("sess"),
+        tenant=call.tenant,
+        version=1,
+        user_id=user.id,
+        generation=1,
+        created_ms=call.now_ms,
+        rotated_ms=call.now_ms,
+        expires_ms=_expiry(call.use(api.UsersSettings), call.now_ms, call.now_ms),
+        auth_ms=call.now_ms,
+        amr=model.stored(amr),
+    )
+    call.write(SESSIONS.insert(session))
+    call.emit(api.SessionCreated(session.id, user.id, rfc3339(session.expires_ms)))
+    crowd = await call.all(
+        store.SESSIONS_OF, tenant=call.tenant, user_id=user.id, beyond=api.SESSIONS_MAX - 1
+    )
+    for oldest in crowd:
+        revoke(call, oldest, "too_many")
+    return Response(_tokens(call, user, session))
+
+
+def end_tickets(call: Call, user_id: str) -> None:
+    """Stage the end of whatever a user has begun and not ended."""
+    call.write(store.END_TICKETS(tenant=call.tenant, user_id=user_id))
+
+
 def revoke(call: Call, session: SessionRow, reason: str) -> None:
     """Stage the end of a session."""
     call.write(SESSIONS.delete(session))
@@ -133,6 +214,7 @@ async def end_sessions(call: Call, user_id: str, reason: str, kept: str = "") ->
     for session in await call.all(store.SESSIONS_OF, tenant=call.tenant, user_id=user_id, beyond=0):
         if session.id != kept:
             call.emit(api.SessionRevoked(session.id, user_id, reason))
+    end_tickets(call, user_id)
     call.write(store.END_SESSIONS(tenant=call.tenant, user_id=user_id, kept=kept))
 
 
@@ -143,20 +225,30 @@ def _expiry(settings: api.UsersSettings, created_ms: int, now_ms: int) -> int:
 
 
 def _tokens(call: Call, user: KnownUser, session: SessionRow) -> Tokens:
+    bare = RefreshToken(session.id, session.generation, b"")
+    newest = msgspec.structs.replace(bare, proof=_proof(call, bare))
+    access_token = _access_token(call, user, session)
+    return Tokens(access_token, newest.text(), _life_s(call), present_user(user), session.id)
+
+
+def _access_token(call: Call, user: KnownUser, session: SessionRow) -> str:
+    """Sign who is there; ``auth_time`` and ``amr`` say since when, and by what (OIDC Core, 2)."""
     now_s = call.now_ms // 1000
-    life_s = call.use(api.UsersSettings).access_token_s
-    access_token = call.use(Keyring).sign_token(
+    return call.use(Keyring).sign_token(
         {
             "sub": user.id,
             "sid": session.id,
             "tenant": user.tenant,
             "iat": now_s,
-            "exp": now_s + life_s,
+            "exp": now_s + _life_s(call),
+            "auth_time": session.auth_ms // 1000,
+            "amr": model.words(session.amr),
         }
     )
-    bare = RefreshToken(session.id, session.generation, b"")
-    newest = msgspec.structs.replace(bare, proof=_proof(call, bare))
-    return Tokens(access_token, newest.text(), life_s, present_user(user), session.id)
+
+
+def _life_s(call: Call) -> int:
+    return call.use(api.UsersSettings).access_token_s
 
 
 def _proof(call: Call, token: RefreshToken) -> bytes:

@@ -7,7 +7,10 @@ from mainspring.services.users.store.roles import held
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """A session: a family of refresh tokens of which ``generation`` is the newest."""
+    """A session: a family of refresh tokens of which ``generation`` is the newest.
+
+    Its user was last proved to be there at ``auth_ms``, by ``amr`` (RFC 8176, between spaces).
+    """
 
     id: str
     tenant: str
@@ -17,6 +20,8 @@ class SessionRow(msgspec.Struct, frozen=True):
     created_ms: int
     rotated_ms: int
     expires_ms: int
+    auth_ms: int
+    amr: str
 
 
 class Bearer(msgspec.Struct, frozen=True):

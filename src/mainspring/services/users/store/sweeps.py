@@ -15,6 +15,7 @@ KEYS_KEPT_MS = 30 * _DAY_MS  # after they expired: a list shows what has
 GONE_KEPT_MS = 400 * _DAY_MS  # then only who may do everything erases them
 SWEEPS = (
     sweep_of("sessions", "users_sessions", "id", "expires_ms"),
+    sweep_of("tickets", "users_tickets", "id", "expires_ms"),
     sweep_of("mailed tokens", "users_mail_tokens", "id", "expires_ms"),
     sweep_of(
         "counts of failed log-ins", "users_failures", "tenant, account", "failed_ms",

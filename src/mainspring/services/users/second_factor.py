@@ -1,0 +1,146 @@
+"""Checking a second factor: throttled, and each code once, however many processes are asked.
+
+Logging in, stepping up and changing factors check alike.
+"""
+
+import hmac
+
+import structlog
+
+from mainspring import Call, Entropy, Invalid, Rerun
+from mainspring.ports.keyring import Keyring
+from mainspring.services.users import one_time_codes, store
+from mainspring.services.users.api import FactorRefused, RecoveryCodeUsed
+from mainspring.services.users.api.errors import FactorThrottled
+from mainspring.services.users.api.structs import FactorProof
+from mainspring.services.users.model import tells_of_failure
+from mainspring.services.users.password_check import (
+    count_failure,
+    forget_failures,
+    refuse_throttled,
+)
+from mainspring.services.users.store import (
+    RECOVERY_CODES,
+    TOTPS,
+    KnownUser,
+    RecoveryCodeRow,
+    TotpRow,
+)
+
+log = structlog.get_logger()
+
+TOTP, RECOVERY_CODE = "totp", "recovery_code"
+SEALED = "users.totp"
+
+
+def account_of(call: Call, user_id: str) -> bytes:
+    """Name a user where wrong codes are counted, apart from wrong passwords."""
+    return call.use(Keyring).fingerprint(user_id.encode(), purpose="users.factor")
+
+
+async def totp_of(call: Call, user_id: str) -> TotpRow | None:
+    """Return a user's authenticator app, confirmed or not."""
+    return await call.find(store.TOTP, tenant=call.tenant, user_id=user_id)
+
+
+async def factors_of(call: Call, user_id: str) -> list[str]:
+    """Name what may be a user's second factor; none where the first is enough."""
+    totp = await totp_of(call, user_id)
+    if totp is None or totp.confirmed_ms is None:
+        return []
+    left = await call.all(store.RECOVERY_CODES_OF, tenant=call.tenant, user_id=user_id)
+    return [TOTP, RECOVERY_CODE] if left else [TOTP]
+
+
+def seal_secret(call: Call, user_id: str, secret: bytes) -> bytes:
+    """Seal a secret for this user: in the row of another it is nobody's."""
+    return call.use(Keyring).seal(f"{user_id}/".encode() + secret, purpose=SEALED)
+
+
+async def factor_is_right(call: Call, user: KnownUser, given: FactorProof) -> bool:
+    """Tell whether a confirmed second factor is the user's, and stage what that changes.
+
+    A wrong one is counted: raise a failure that keeps what is staged. A right one is used up, and
+    commits only while nobody has used it, or guessed wrong, or changed the password since. Raises
+    FactorThrottled, Invalid.
+    """
+    if (given.code is None) == (given.recovery_code is None):
+        raise Invalid.at("/code", "give one of code and recovery_code")
+    failures = await refuse_throttled(call, account_of(call, user.id), FactorThrottled)
+    totp = await totp_of(call, user.id)
+    right = False
+    if totp is not None and totp.confirmed_ms is not None:
+        if given.code is not None:
+            right = use_code(call, totp, given.code)
+        else:
+            right = await _use_recovery_code(call, user.id, given.recovery_code or "")
+    settle(call, user, failures, right)
+    return right
+
+
+def settle(call: Call, user: KnownUser, failures: int, right: bool) -> None:
+    """Stage what a right or wrong code does to the count of wrong ones."""
+    account = account_of(call, user.id)
+    if right:
+        forget_failures(call, account, failures, user)
+        return
+    count_failure(call, account)
+    log.warning(
+        "wrong_factor", user_id=user.id, failures=failures + 1,
+        caller=call.caller.actor, request_id=call.request_id,
+    )  # fmt: skip
+    if tells_of_failure(failures + 1):
+        call.emit(FactorRefused(user.id, failures + 1))
+
+
+def use_code(call: Call, totp: TotpRow, code: str, **changes: object) -> bool:
+    """Tell whether a code is of this app and was not used; stage that it is now."""
+    plain = call.use(Keyring).unseal(totp.secret, purpose=SEALED)
+    owner, _, secret = plain.partition(b"/")
+    if owner.decode() != totp.user_id:
+        return False
+    step = one_time_codes.step_of(secret, code, call.now_ms, totp.step)
+    if step is None:
+        return False
+    call.write(TOTPS.update(totp, step=step, **changes))
+    return True
+
+
+async def _use_recovery_code(call: Call, user_id: str, code: str) -> bool:
+    of_user = {"tenant": call.tenant, "user_id": user_id}
+    hashed = _recovery_hash(call, user_id, one_time_codes.typed_recovery_code(code))
+    left = await call.all(store.RECOVERY_CODES_OF, **of_user)
+    if not any(hmac.compare_digest(row.hash, hashed) for row in left):
+        return False
+    call.write(store.SPEND_RECOVERY_CODE(**of_user, hash=hashed).expect(1, Rerun))
+    call.emit(RecoveryCodeUsed(user_id, len(left) - 1))
+    return True
+
+
+def make_recovery_codes(call: Call, user_id: str) -> list[str]:
+    """Stage other recovery codes for a user, and return them."""
+    call.write(store.END_RECOVERY_CODES(tenant=call.tenant, user_id=user_id))
+    codes = []
+    for _ in range(one_time_codes.RECOVERY_CODES):
+        random = call.use(Entropy).token(one_time_codes.RECOVERY_CODE_BYTES)
+        code = one_time_codes.recovery_code(random)
+        hashed = _recovery_hash(call, user_id, one_time_codes.typed_recovery_code(code))
+        row = RecoveryCodeRow(call.tenant, user_id, hashed)
+        call.write(RECOVERY_CODES.insert(row, on_conflict=Rerun))
+        codes.append(code)
+    return codes
+
+
+def forget_factors(call: Call, user_id: str) -> None:
+    """Stage the end of a user's second factor, and of the count of wrong codes."""
+    of_user = {"tenant": call.tenant, "user_id": user_id}
+    call.write(
+        store.END_TOTP(**of_user),
+        store.END_RECOVERY_CODES(**of_user),
+        store.FORGET_FAILURES(tenant=call.tenant, account=account_of(call, user_id)),
+    )
+
+
+def _recovery_hash(call: Call, user_id: str, code: str) -> bytes:
+    said = f"{user_id}/{code}".encode()
+    return call.use(Keyring).fingerprint(said, purpose="users.recovery_code")
