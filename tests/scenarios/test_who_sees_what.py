@@ -67,6 +67,10 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "records.create_record": [(RECORDS, {"text": "hidden" + "record"}), (RECORDS, {"x": 1})],
     "records.update_record": [(RECORDS + "/{record}", {}), (RECORDS + "/{record}", {"text": 1})],
     "records.replace_record": [(RECORDS + "/{record}", {"text": "mine"})],
+    "records.upsert_record": [
+        (RECORDS + ":upsert?by=text", {"text": "hidden" + "record"}),
+        (RECORDS + ":upsert?by=text", {"text": "other", "amount": 1}),
+    ],
     "records.batch_records": [
         (RECORDS + ":batch", {"operations": [{"op": "update", "id": "{record}", "data": {}}]}),
     ],

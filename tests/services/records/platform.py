@@ -52,11 +52,17 @@ class Platform:
         **args: Any,
     ) -> Outcome:
         """Run an operation. ``body`` and dict arguments are sent as JSON would be."""
-        operation = service.operations[f"records.{operation_name}"]
         call = self.call(caller, if_match)
+        return await self.runtime.dispatcher.run(*self.prepared(call, operation_name, **args))
+
+    def prepared(
+        self, call: Call, operation_name: str, /, **args: Any
+    ) -> tuple[Operation, Call, dict[str, Any]]:
+        """What the dispatcher is given for an operation, ``args`` as for ``run``."""
+        operation = service.operations[f"records.{operation_name}"]
         if operation.query_param is not None:
             args.setdefault(operation.query_param, {})
-        return await self.runtime.dispatcher.run(operation, call, _typed(operation, args))
+        return operation, call, _typed(operation, args)
 
     async def make(self, name: str, *fields: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
         """Create a collection."""

@@ -37,6 +37,11 @@ def rule_for(call: Call, collection: CompiledCollection, action: Action) -> Acce
     return rule
 
 
+def has_way(call: Call, collection: CompiledCollection, action: Action) -> bool:
+    """Tell whether this caller may do this with any record, as far as that can be told."""
+    return call.caller.allows(scope_of(action)) or action in collection.rules
+
+
 async def context(
     call: Call,
     action: Action,

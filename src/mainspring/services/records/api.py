@@ -201,6 +201,12 @@ class RecordQuery(PageQuery, frozen=True):
     expand: FieldNames | None = None
 
 
+class UpsertBy(Input, frozen=True):
+    """By which unique field the record is found that may be there."""
+
+    by: Name
+
+
 class ViewRecord(Input, frozen=True):
     """What of the record to answer."""
 
@@ -237,10 +243,14 @@ class Groups(msgspec.Struct, frozen=True):
 
 
 class BatchItem(Input, frozen=True):
-    """One write of a batch. ``create`` takes ``data``; ``update`` and ``delete`` an ``id``."""
+    """One write of a batch. ``create`` takes ``data``; ``update`` and ``delete`` an ``id``.
 
-    action: Literal["create", "update", "delete"]
+    ``upsert`` takes ``data`` and the unique field ``by`` which it finds the record.
+    """
+
+    action: Literal["create", "update", "delete", "upsert"]
     id: str | None = None
+    by: str | None = None
     data: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
 
 
@@ -480,6 +490,9 @@ async def update_record(
 ) -> Response[msgspec.Raw]:
     """Change the fields that are sent (RFC 7396); null empties one that may be empty.
 
+    ``$add`` adds to numbers, ``$append`` to lists in json fields, ``$remove`` takes values out of
+    them: ``{"$add": {"stock": -1}}``. Each counts from what the record holds at the commit.
+
     An update rule must hold for the record as it is and as it becomes. Who may not view what it
     becomes is answered 204.
     """
@@ -492,6 +505,18 @@ async def replace_record(
     """Replace every field; one that is left out gets its default, or null. Judged as a PATCH is."""
 
 
+@service.contract.operation(f"POST {RECORDS_PATH}:upsert", scope=None, raises=(UniqueTaken,))
+async def upsert_record(
+    call: Call, collection: str, query: UpsertBy, body: msgspec.Raw
+) -> Response[msgspec.Raw]:
+    """Create a record, or change the one that has the same value in a unique field.
+
+    The create rule judges what is created (201), the update rule what is changed (200); fields that
+    are not sent stay as they are. A record that the caller may neither view nor change is taken for
+    one that is not there, as a create takes it: then the value is taken, or there is no create.
+    """
+
+
 @service.contract.operation(f"DELETE {RECORD_PATH}", scope=None)
 async def delete_record(call: Call, collection: str, id: str) -> None:
     """Delete a record. Refused while other records point at it."""
@@ -501,7 +526,7 @@ async def delete_record(call: Call, collection: str, id: str) -> None:
     f"POST {RECORDS_PATH}:batch", scope=None, raises=(UniqueTaken,), body_bytes_max=BATCH_BYTES_MAX
 )
 async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswer:
-    """Create, update and delete up to 1,000 records: all of them, or none.
+    """Create, update, upsert and delete up to 1,000 records: all of them, or none.
 
     The body has at most 8 MiB, and so have the records together that it changes. A unique value
     may go from one record to another: what counts is how they are after all of it. Each is judged

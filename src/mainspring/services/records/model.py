@@ -24,6 +24,7 @@ from mainspring.kernel.json_reader import unreadable
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
 from mainspring.services.records.api import UNIQUES_MAX, Field, Rules
+from mainspring.services.records.change_operators import ChangeOperators, renamed
 from mainspring.services.records.fields import (
     CEL_TYPES,
     NORMALISERS,
@@ -187,8 +188,9 @@ class CompiledCollection:
         ]
         self.unset = {f.name: _default(f) for f in definition.fields}
         self._required = frozenset(f.name for f in definition.fields if f.required)
-        self._new = msgspec.json.Decoder(_struct(definition.fields, partial=False))
-        self._change = msgspec.json.Decoder(_struct(definition.fields, partial=True))
+        self._new = msgspec.json.Decoder(_struct(definition.fields))
+        self.operators = ChangeOperators(definition.fields)
+        self._change = msgspec.json.Decoder(_struct(definition.fields, self.operators.members()))
         self.filter = lru_cache(FILTERS_CACHED)(self._compile_filter)
 
     def _compile_filter(self, source: str) -> Program | None:
@@ -206,9 +208,16 @@ class CompiledCollection:
         """Decode a whole record, defaults filled in. Raises Invalid with pointers, or Malformed."""
         return self._read(self._new, body, pointer)
 
-    def read_change(self, body: msgspec.Raw, pointer: str = "") -> dict[str, Any]:
-        """Decode the fields of a merge patch (RFC 7396, members of the record only)."""
-        return self._read(self._change, body, pointer)
+    def read_change(
+        self, body: msgspec.Raw, record: Mapping[str, Any], pointer: str = ""
+    ) -> dict[str, Any]:
+        """Decode a merge patch (RFC 7396), with what its operators make of a record."""
+        values = self._read(self._change, body, pointer)
+        return self.operators.apply(values, record, pointer)
+
+    def read_sent(self, body: msgspec.Raw, name: str, pointer: str = "") -> Any:
+        """The value of one field in what is sent to create or change a record; else null."""
+        return self._read(self._change, body, pointer).get(name)
 
     def _read(
         self, decoder: msgspec.json.Decoder[msgspec.Struct], body: msgspec.Raw, pointer: str
@@ -344,9 +353,10 @@ def created_ms(record_id: str) -> int:
     return int(record_id[4:14].translate(_DIGITS), 32)
 
 
-def _struct(fields: list[Field], *, partial: bool) -> type[msgspec.Struct]:
-    """The struct a body is decoded as: whole records, or patches whose members may be left out."""
-    members: list[Any] = []
+def _struct(fields: list[Field], change: list[Any] | None = None) -> type[msgspec.Struct]:
+    """The struct a body is decoded as: a whole record, or a patch with the operators ``change``."""
+    partial = change is not None
+    members: list[Any] = list(change or ())
     for field in fields:
         kind = annotation(field)
         if field.type == "file":
@@ -363,7 +373,7 @@ def _struct(fields: list[Field], *, partial: bool) -> type[msgspec.Struct]:
         else:
             members.append((field.name, kind, None))
     return msgspec.defstruct(
-        "Record", members, kw_only=True, forbid_unknown_fields=True, frozen=True
+        "Record", members, rename=renamed, kw_only=True, forbid_unknown_fields=True, frozen=True
     )
 
 

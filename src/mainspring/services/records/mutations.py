@@ -138,6 +138,16 @@ async def require_targets(
             raise _nothing(f"{pointer}/{field.name}")
 
 
+async def find_holder(
+    call: Call, collection: CompiledCollection, field: str, value: Any
+) -> str | None:
+    """Return the id of the record that has a value in a unique field, if one has."""
+    column = next(column for column, name in collection.unique_fields if name == field)
+    key = keys.unique_key(value, collection.types[field])
+    query = TAKEN[UNIQUE_COLUMNS.index(column)]
+    return await call.find(query, collection=collection.id, key=key)
+
+
 async def require_unique(
     call: Call,
     collection: CompiledCollection,
@@ -157,10 +167,7 @@ async def require_unique(
         if value is None or (old is not None and same_json(old.get(name), value)):
             continue
         key = keys.unique_key(value, collection.types[name])
-        found: str | None = None
-        if ask:
-            query = TAKEN[UNIQUE_COLUMNS.index(column)]
-            found = await call.find(query, collection=collection.id, key=key)
+        found = await find_holder(call, collection, name, value) if ask else None
         if found == new["id"]:
             found = None
         where = f"{pointer}/{name}"
@@ -184,10 +191,16 @@ class Handover:
     """
 
     def __init__(self, changing: Collection[str]) -> None:
-        self._changing = changing
+        self._changing = set(changing)
         self._taken: set[tuple[str, bytes]] = set()
         self._given: set[tuple[str, bytes]] = set()
         self._wanted: dict[tuple[str, bytes], tuple[str, str]] = {}  # from whom, and the pointer
+
+    def change(self, id: str, pointer: str) -> None:
+        """Note a record that the batch changes, found while it is read. Raises Invalid."""
+        if id in self._changing:
+            raise Invalid.at(pointer, "is the record of another item: put its changes into one")
+        self._changing.add(id)
 
     def take(self, value: tuple[str, bytes], holder: str | None, pointer: str) -> None:
         """Take a value that a record of the batch may still have. Raises UniqueTaken."""

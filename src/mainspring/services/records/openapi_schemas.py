@@ -17,6 +17,7 @@ DESCRIBED_MAX = 64  # lists kept: one for each tenant and each set of scopes tha
 _OPERATIONS: dict[str, Action] = {
     "create_record": "create", "get_record": "view", "list_records": "list",
     "update_record": "update", "replace_record": "update", "delete_record": "delete",
+    "upsert_record": "create",
 }  # fmt: skip
 
 
@@ -70,8 +71,13 @@ def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant
     properties = {f.name: json_schema(f) for f in collection.definition.fields}
     required = [f.name for f in collection.definition.fields if f.required and f.default is None]
     sent = {f.name: json_schema(f, sent=True) for f in collection.definition.fields}
-    change = {"type": "object", "properties": sent, "additionalProperties": False}
-    whole = {**change, "required": required}
+    whole = {
+        "type": "object", "properties": sent, "additionalProperties": False, "required": required,
+    }  # fmt: skip
+    operators = collection.operators.json_schema()
+    change = {
+        "type": "object", "properties": {**sent, **operators}, "additionalProperties": False,
+    }  # fmt: skip
     record = {
         "type": "object",
         "properties": {
@@ -94,6 +100,7 @@ def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant
     }
     bodies: dict[str, Any] = {
         "create_record": whole, "replace_record": whole, "update_record": change,
+        "upsert_record": change,
     }  # fmt: skip
     responses = {"delete_record": None, "list_records": page, "get_record": read}
     return [

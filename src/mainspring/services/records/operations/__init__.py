@@ -2,6 +2,7 @@
 
 from mainspring.services.records.operations import (
     aggregates,
+    batches,
     collections,
     explain,
     files,
@@ -9,4 +10,4 @@ from mainspring.services.records.operations import (
     records,
 )
 
-__all__ = ["aggregates", "collections", "explain", "files", "lists", "records"]
+__all__ = ["aggregates", "batches", "collections", "explain", "files", "lists", "records"]

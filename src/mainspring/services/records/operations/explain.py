@@ -79,7 +79,7 @@ async def _case(call: Call, collection: CompiledCollection, question: api.RuleQu
     if found is None or found.data is None:
         raise NotFound("no such record")
     record = collection.read(found.data, found.schema_version)
-    values = {} if body is None else collection.read_change(body, "/data")
+    values = {} if body is None else collection.read_change(body, record, "/data")
     changes = changed(record, values)
     then: list[tuple[Which, Mapping[str, Any]]] = (
         [("as_it_would_be", {**record, **values})] if changes else []

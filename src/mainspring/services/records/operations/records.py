@@ -1,23 +1,37 @@
 """Operations on single records. Scopes and rules are judged here, row by row."""
 
-import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from mainspring import Call, Failure, FieldErrors, Invalid, NotFound, Response, handles
+from mainspring import (
+    Call,
+    Failure,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    Rerun,
+    Response,
+    handles,
+)
 from mainspring.kernel.errors import Hidden
 from mainspring.kernel.etag import version_tag
 from mainspring.services.records import access, api, mutations, presenter
+from mainspring.services.records.api import UniqueTaken
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection, changed, created_ms
 from mainspring.services.records.projection import Projection
-from mainspring.services.records.schema_cache import compiled, confirm, expected, missing, named
+from mainspring.services.records.schema_cache import (
+    compiled,
+    confirm,
+    denied,
+    expected,
+    missing,
+    named,
+)
 from mainspring.services.records.store import RECORD
-
-BYTES_AT_ONCE = 64 << 10  # of a batch, without letting others be served: 50 small items
-ITEM_BYTES = 1_300  # what an item costs beside those of its data
 
 
 class Current(msgspec.Struct, frozen=True):
@@ -35,7 +49,7 @@ async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Respo
     found = await expected(call, collection, api.WRITE)
     try:
         access.rule_for(call, found, "create")
-        made, raw = await _create(call, found, body)
+        made, raw = await create(call, found, body)
     except Failure:
         await confirm(call, found)
         raise
@@ -80,7 +94,7 @@ async def update_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Response[msgspec.Raw]:
     current = await current_record(call, collection, id, "update")
-    values = await _may_change(call, current, body, current.collection.read_change)
+    values = await may_change(call, current, body)
     await presenter.require_match(call, current.collection, current.record, current.etag)
     return await change_record(call, current, values)
 
@@ -90,9 +104,17 @@ async def replace_record(
     call: Call, collection: str, id: str, body: msgspec.Raw
 ) -> Response[msgspec.Raw]:
     current = await current_record(call, collection, id, "update")
-    values = await _may_change(call, current, body, current.collection.read_new)
+    values = await may_change(call, current, body, whole=True)
     await presenter.require_match(call, current.collection, current.record, current.etag)
     return await change_record(call, current, values)
+
+
+@handles(api.upsert_record, shows=presenter.record_again)
+async def upsert_record(
+    call: Call, collection: str, query: api.UpsertBy, body: msgspec.Raw
+) -> Response[msgspec.Raw]:
+    found = await named(call, collection, api.WRITE)
+    return await upsert(call, found, query.by, body)
 
 
 @handles(api.delete_record)
@@ -103,95 +125,17 @@ async def delete_record(call: Call, collection: str, id: str) -> None:
     await mutations.delete(call, current.collection, current.record, current.version)
 
 
-@handles(api.batch_records, shows=presenter.batch_again)
-async def batch_records(call: Call, collection: str, batch: api.Batch) -> api.BatchAnswer:
-    found = await named(call, collection, api.WRITE)
-    seen = mutations.Handover(_changing(batch))
-    stored_bytes = taken_bytes = 0
-    answers: list[msgspec.Raw | None] = []
-    errors = FieldErrors()
-    for i, item in enumerate(batch.items):
-        pointer = f"/items/{i}"
-        taken_bytes += ITEM_BYTES + len(bytes(item.data))
-        if taken_bytes > BYTES_AT_ONCE:
-            taken_bytes = 0
-            await asyncio.sleep(0)  # others are served meanwhile, also where no read waits
-        try:
-            if item.id is None:
-                answers.append(await _create_item(call, found, item, pointer, seen))
-                continue
-            current = await current_record(call, collection, item.id, item.action, pointer)
-            answers.append(await _change_item(call, current, item, pointer, seen))
-        except Invalid as error:  # what is wrong with the others is told with it
-            errors.extend(error.errors, error.errors_more)
-            continue
-        stored_bytes += current.size_bytes
-        if stored_bytes > api.BATCH_BYTES_MAX:
-            errors.add(
-                pointer,
-                f"up to here records of more than {api.BATCH_BYTES_MAX} bytes change: send fewer",
-            )
-            break
-    if errors:
-        raise Invalid("the batch is not valid", errors=errors)
-    seen.settle(call, found)
-    return api.BatchAnswer(answers)
-
-
-async def _create_item(
-    call: Call,
-    collection: CompiledCollection,
-    item: api.BatchItem,
-    pointer: str,
-    seen: mutations.Handover,
-) -> msgspec.Raw | None:
-    access.rule_for(call, collection, "create")
-    made, raw = await _create(call, collection, item.data, f"{pointer}/data", seen)
-    return raw if await access.may_view(call, collection, made) else None
-
-
-async def _change_item(
-    call: Call, current: Current, item: api.BatchItem, pointer: str, seen: mutations.Handover
-) -> msgspec.Raw | None:
-    collection = current.collection
-    if item.action == "delete":
-        await access.require(call, collection, "delete", current.record, pointer=pointer, hold=True)
-        await mutations.delete(call, collection, current.record, current.version)
-        seen.give(collection, current.record)
-        return None
-    values = await _may_change(call, current, item.data, collection.read_change, pointer, "/data")
-    answer = await change_record(call, current, values, f"{pointer}/data", seen)
-    return answer.body or None
-
-
-def _changing(batch: api.Batch) -> set[str]:
-    """Return the ids that a batch updates or deletes. Raises Invalid where they cannot be."""
-    changing: set[str] = set()
-    errors = FieldErrors()
-    for i, item in enumerate(batch.items):
-        if (item.action == "create") != (item.id is None):
-            errors.add(
-                f"/items/{i}/id", "leave it out to create; name the record to update or delete it"
-            )
-        elif item.id is not None and item.id in changing:
-            errors.add(
-                f"/items/{i}/id", "is in the batch twice: put all changes of a record into one item"
-            )
-        elif item.id is not None:
-            changing.add(item.id)
-    if errors:
-        raise Invalid("the batch is not valid", errors=errors)
-    return changing
-
-
-async def _create(
+async def create(
     call: Call,
     collection: CompiledCollection,
     body: msgspec.Raw,
     pointer: str = "",
     seen: mutations.Handover | None = None,
+    *,
+    read: Callable[[msgspec.Raw, str], dict[str, Any]] | None = None,
 ) -> tuple[dict[str, Any], msgspec.Raw]:
-    values = collection.read_new(body, pointer)
+    """Stage a new record, once the caller may create it: of a body as ``read`` reads it."""
+    values = (read or collection.read_new)(body, pointer)
     record = collection.represent(call.new_id(RECORD_PREFIX), None, values)
     given = changed(collection.unset, values)
     await access.require(call, collection, "create", record, body=body, changes=given, hold=True)
@@ -202,23 +146,96 @@ async def _create(
     return record, mutations.insert(call, collection, record, pointer)
 
 
-async def _may_change(
+async def may_change(
     call: Call,
     current: Current,
     body: msgspec.Raw,
-    read: Callable[[msgspec.Raw, str], dict[str, Any]],
     pointer: str = "",
     part: str = "",
+    *,
+    whole: bool = False,
 ) -> dict[str, Any]:
-    """Read the values to change a record to, once the caller may change it so."""
+    """Read the values to change a record to, all or some, once the caller may change it so."""
     collection, record = current.collection, current.record
+    at = pointer + part
     try:
-        values = read(body, pointer + part)
+        if whole:
+            values = collection.read_new(body, at)
+        else:
+            values = collection.read_change(body, record, at)
     except Failure:  # what is wrong with a body is for those to know who may change the record
         await access.require(call, collection, "update", record, body=body, pointer=pointer)
         raise
     await access.require_change(call, collection, record, values, body=body, pointer=pointer)
     return values
+
+
+async def upsert(
+    call: Call,
+    collection: CompiledCollection,
+    by: str,
+    body: msgspec.Raw,
+    pointer: str = "",
+    part: str = "",
+    seen: mutations.Handover | None = None,
+) -> Response[msgspec.Raw]:
+    """Stage a change of the record that has what was sent in a unique field, or else a new one.
+
+    A record that the caller may neither change nor view is taken for one that is not there: the
+    create that follows tells no more of it than any create of theirs does.
+    """
+    if not any(access.has_way(call, collection, action) for action in ("create", "update")):
+        raise denied(call, api.WRITE)
+    if all(by != name for _, name in collection.unique_fields):
+        raise Invalid.at(f"{pointer}/by", f"there is no unique field {by!r}")
+    at = pointer + part
+    value = collection.read_sent(body, by, at)
+    if value is None:
+        raise Invalid.at(f"{at}/{by}", "required: the record is found by it")
+    found = await mutations.find_holder(call, collection, by, value)
+    if found is not None:
+        try:
+            current = await current_record(call, collection.name, found, "update", pointer)
+        except NotFound:  # it went away between the two reads
+            raise Rerun from None
+        values = await _upserted(call, current, body, pointer, part)
+        if values is not None:
+            if seen is not None:
+                seen.change(found, pointer)
+            await presenter.require_match(call, collection, current.record, current.etag)
+            return await change_record(call, current, values, at, seen)
+    access.rule_for(call, collection, "create")
+    if call.if_match is not None:
+        raise PreconditionFailed("there is no record to have this version")
+    try:
+        made, raw = await create(call, collection, body, at, seen, read=partial(_made, collection))
+    except UniqueTaken:
+        if found is None and await mutations.find_holder(call, collection, by, value) is not None:
+            raise Rerun from None  # somebody came in between: theirs is changed
+        raise
+    headers = (("Location", f"/v1/collections/{collection.name}/records/{made['id']}"),)
+    answer = await presenter.written(call, collection, made, raw, version_tag(1), headers)
+    return msgspec.structs.replace(answer, status=answer.status or 201)
+
+
+def _made(collection: CompiledCollection, body: msgspec.Raw, pointer: str) -> dict[str, Any]:
+    """Read what a change makes of nothing: a whole record, defaults filled in."""
+    values = collection.read_change(body, collection.unset, pointer)
+    return collection.read_new(msgspec.Raw(msgspec.json.encode(values)), pointer)
+
+
+async def _upserted(
+    call: Call, current: Current, body: msgspec.Raw, pointer: str, part: str
+) -> dict[str, Any] | None:
+    """What an upsert changes; None where the caller may neither do that nor know of the record."""
+    if not access.has_way(call, current.collection, "update"):
+        if await access.may_view(call, current.collection, current.record):
+            raise denied(call, api.WRITE)
+        return None
+    try:
+        return await may_change(call, current, body, pointer, part)
+    except Hidden:
+        return None
 
 
 async def change_record(
