@@ -63,6 +63,7 @@ from mainspring.settings import (
     Settings,
     SettingsError,
     database_url,
+    mail_url,
 )
 
 BUILT_IN: tuple[Service, ...] = (
@@ -86,7 +87,12 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "http_client": {"direct": "mainspring.adapters.http_client.lazy"},
     "keyring": {"file": "mainspring.adapters.keyring.file"},
     "limits": {"memory": "mainspring.adapters.limits.memory"},
-    "mail": {"sandbox": "mainspring.adapters.mail.sandbox"},
+    "mail": {
+        "sandbox": "mainspring.adapters.mail.sandbox",
+        "smtp+starttls": "mainspring.adapters.mail.smtp",
+        "smtps": "mainspring.adapters.mail.smtp",
+        "smtp+plain": "mainspring.adapters.mail.smtp",
+    },
     "telemetry": {"rollups": "mainspring.adapters.telemetry.rollups"},
 }
 IN_THE_RUNTIME: Mapping[str, str] = {"bus": "log"}  # what a port is without an adapter
@@ -197,7 +203,7 @@ def _urls(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
         Keyring: ("keyring", f"file:{data_dir / 'keyring.json'}"),
         HttpClient: ("http_client", f"direct:{private}"),
         RateLimits: ("limits", f"memory:{settings.of(LimitSettings).keys_max}"),
-        Mail: ("mail", f"sandbox:{data_dir / 'mail'}"),
+        Mail: ("mail", mail_url(settings)),
         Telemetry: ("telemetry", "rollups:"),
         Bus: ("bus", settings.of(BusSettings).url),
     }

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -26,6 +27,8 @@ from mainspring.ports.database import StartError
 S = TypeVar("S", bound=msgspec.Struct)
 Keys = tuple[str, ...]
 Sections = Mapping[str, type[msgspec.Struct]]
+
+_MAIL_SCHEMES = ("smtp+starttls://", "smtps://", "smtp+plain://", "sandbox:")
 
 FILE_NAME = "mainspring.toml"
 FILE_BYTES_MAX = 1 << 20
@@ -78,6 +81,22 @@ class BusSettings(msgspec.Struct, frozen=True):
     url: Annotated[str, Secret] = "log:"
 
 
+class MailSettings(msgspec.Struct, frozen=True):
+    """``[mail]``: who delivers mails. An empty URL is the sandbox in the data directory."""
+
+    url: Annotated[str, Secret] = ""
+    password: Annotated[str, Secret] = ""
+    sender: Annotated[str, msgspec.Meta(max_length=320)] = msgspec.field(default="", name="from")
+
+    def __post_init__(self) -> None:
+        if self.url and not self.url.startswith(_MAIL_SCHEMES):
+            raise ValueError(f"url starts with {' or '.join(_MAIL_SCHEMES)}, or is empty")
+        if self.url and (why := faulty_url(self.url)):
+            raise ValueError(f"url {why}")
+        if self.url.startswith("smtp") and not self.sender:
+            raise ValueError('from is missing: who are mails from? "Shop <shop@example.com>"')
+
+
 class LogSettings(msgspec.Struct, frozen=True):
     """``[log]``: what is written to standard error, and how."""
 
@@ -118,6 +137,7 @@ OWN_SECTIONS: Sections = {
     "platform": PlatformSettings,
     "database": DatabaseSettings,
     "bus": BusSettings,
+    "mail": MailSettings,
     "log": LogSettings,
     "queues": QueueSettings,
     "http_client": HttpClientSettings,
@@ -179,6 +199,21 @@ def database_url(settings: Settings) -> str:
     """Return the URL in force: the one that was set, or SQLite in the data directory."""
     folder = Path(settings.of(PlatformSettings).data_dir)
     return settings.of(DatabaseSettings).url or f"sqlite:{folder / 'mainspring.db'}"
+
+
+def mail_url(settings: Settings) -> str:
+    """Return the URL in force with what else is set of mail, or the sandbox's."""
+    mail = settings.of(MailSettings)
+    if not mail.url:
+        return f"sandbox:{Path(settings.of(PlatformSettings).data_dir) / 'mail'}"
+    if mail.url.startswith("sandbox:"):
+        return mail.url
+    parts = urlsplit(mail.url)
+    user, at, place = parts.netloc.rpartition("@")
+    if mail.password:
+        user = f"{user.partition(':')[0]}:{quote(mail.password, safe='')}"
+    query = [*parse_qsl(parts.query), ("from", mail.sender)]
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{place}", query=urlencode(query)))
 
 
 class _Set(msgspec.Struct, frozen=True):
@@ -350,7 +385,7 @@ def _near(word: str, known: Iterable[str]) -> str:
 def _meant(word: str, sections: Sections) -> str:
     """Guess which setting a name without ``__`` stands for: MAINSPRING_PORT, ..._SERVER_PORT."""
     for section, kind in sections.items():
-        for key in kind.__struct_fields__:
+        for key in fields_of(kind):
             if word in (key, f"{section}_{key}"):
                 return f"{ENV_PREFIX}{section.upper()}__{key.upper()}"
     return ""
@@ -365,18 +400,18 @@ def _checked(given: _Set, sections: Sections) -> Iterator[tuple[Keys, Any, str]]
     for depth, key in enumerate(given.keys[1:], 1):
         plain = _plain(kind)
         if is_struct(plain):
-            if key not in plain.__struct_fields__:
+            fields = fields_of(plain)
+            if key not in fields:
                 within = ".".join(given.keys[:depth])
                 if moved := MOVED.get(f"{within}.{key}"):
                     section, _, name = moved.rpartition(".")
                     raise SettingsError(
                         f"{given.source}: {key!r} of [{within}] is now {name!r} of [{section}]"
                     )
-                known = plain.__struct_fields__
                 raise SettingsError(
-                    f"{given.source}: [{within}] has no key {key!r}; {_near(key, known)}"
+                    f"{given.source}: [{within}] has no key {key!r}; {_near(key, fields)}"
                 )
-            kind = fields_of(plain)[key]
+            kind = fields[key]
         elif typing.get_origin(plain) is dict:
             kind = typing.get_args(plain)[1]
         else:
@@ -418,8 +453,9 @@ def _leaves(keys: Keys, value: Any, kind: Any) -> Iterator[tuple[Keys, Any, Any]
     """Walk a struct down to its plain values: where each is, what it is, how it is declared."""
     plain = _plain(kind)
     if is_struct(plain) and isinstance(value, plain):
-        for name in plain.__struct_fields__:
-            yield from _leaves((*keys, name), getattr(value, name), fields_of(plain)[name])
+        for field in msgspec.structs.fields(plain):
+            at = (*keys, field.encode_name)
+            yield from _leaves(at, getattr(value, field.name), field.type)
     elif typing.get_origin(plain) is dict and value:
         for name, inner in value.items():
             yield from _leaves((*keys, name), inner, typing.get_args(plain)[1])

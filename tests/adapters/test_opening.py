@@ -10,6 +10,7 @@ from mainspring.ports.database import StartError
 REST = {
     "sqlite": "{folder}/a.db", "file": "{folder}/a", "sandbox": "{folder}/mail",
     "postgresql": "//somebody@localhost/shop", "postgres": "//somebody@localhost/shop",
+    **dict.fromkeys(("smtp+starttls", "smtps", "smtp+plain"), "//localhost?from=a@example.com"),
 }  # fmt: skip
 EVERY = [(port, scheme) for port, schemes in ADAPTERS.items() for scheme in schemes]
 FILES = [(port, scheme) for port, scheme in EVERY if "{folder}" in REST.get(scheme, "")]

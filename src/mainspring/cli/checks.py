@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +29,7 @@ from mainspring.kernel.table import Write
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
 from mainspring.ports.listeners import described
+from mainspring.ports.mail import Mail, MailError
 from mainspring.runtime.health import PROCESS_CONNECTIONS, SERVER_ROOM, TRY_TO_WRITE
 from mainspring.runtime.retention import COUNTED_MAX, DAY_MS, kept
 from mainspring.services.audit.api import CheckpointRefused
@@ -44,6 +45,7 @@ DISK_FREE_BYTES_GOOD = 5 << 30
 OPEN_FILES_GOOD = 4_096
 OPEN_FILES_MIN = 256
 CONNECT_TIMEOUT_S = 5.0
+MAIL_TIMEOUT_S = 15.0
 STATUS_BYTES_MAX = 1 << 20
 COMPARE_TIMEOUT_S = 30.0  # of the log with what was signed
 BLOBS_MAX = 20_000  # that are looked at; their order is not that of their age
@@ -196,6 +198,18 @@ async def check_database(database: Database) -> Check:
     except (StartError, Unavailable) as error:
         found = str(error)
     return Check("database", Verdict.FAIL, found, "check [database] url: mainspring config")
+
+
+async def check_mail(open_mail: Callable[[], Mail]) -> Check:
+    """The mail server answers, and takes the login."""
+    try:
+        async with asyncio.timeout(MAIL_TIMEOUT_S):
+            return Check("mail", Verdict.OK, await open_mail().check())
+    except TimeoutError:
+        found = f"no answer within {MAIL_TIMEOUT_S:g} s"
+    except (StartError, MailError) as error:
+        found = str(error)
+    return Check("mail", Verdict.FAIL, found, "check [mail]: mainspring config")
 
 
 async def check_connections(database: Database) -> Check:

@@ -23,7 +23,7 @@ def doctor(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine: Python, SQLite, data directory, disk, port, database, keys, clock."""
+    """Check this machine: Python, SQLite, data directory, disk, port, database, mail, keys."""
     import asyncio
     from pathlib import Path
 
@@ -33,7 +33,7 @@ def doctor(
     from mainspring.cli.offline import compare_log
     from mainspring.cli.user_app import load_app
     from mainspring.interfaces.http.server_settings import ServerSettings
-    from mainspring.settings import PlatformSettings, database_url
+    from mainspring.settings import PlatformSettings, database_url, mail_url
 
     user_app = load_app(app) if app else None
     settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
@@ -43,6 +43,7 @@ def doctor(
     server = settings.of(ServerSettings)
     found = list(checks.local_checks(folder, server.host, server.port))
     url = database_url(settings)
+    found.append(asyncio.run(checks.check_mail(lambda: opened("mail", mail_url(settings)))))
     found.append(checks.check_role(settings.of(PlatformSettings).role, url))
     file = Path(url.removeprefix("sqlite:"))
     running = find_running(folder)

@@ -49,6 +49,10 @@ class SandboxMail:
         except (OSError, StartError) as error:
             raise MailError(str(error)) from None
 
+    async def check(self) -> str:
+        """Say where messages are kept."""
+        return f"the sandbox: nothing is sent, messages are kept in {self._directory}"
+
     async def sent(self) -> list[MailMessage]:
         """Return what is recorded, the oldest first."""
         return await asyncio.to_thread(self._recorded)

@@ -29,7 +29,7 @@ from mainspring.services.users.api.structs import (
     scope=None,
     status=201,
     rate=RateClass.LOGIN,
-    raises=(EmailTaken, SignUpClosed, ScopeNotHeld),
+    raises=(EmailTaken, SignUpClosed, ScopeNotHeld, MailThrottled),
 )
 async def create_user(call: Call, new: NewUser) -> Response[User]:
     """Sign up. A mail to prove the address is on its way. Emits users.user.created.

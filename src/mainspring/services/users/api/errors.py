@@ -74,7 +74,7 @@ class FactorMissing(Conflict):
 
 
 class MailThrottled(RateLimited):
-    """You had mails sent to too many addresses."""
+    """You had too many mails sent, or to too many addresses."""
 
     code, title = "mail_throttled", "Too many mails"
 

@@ -106,6 +106,18 @@ class FactorRefused(msgspec.Struct, frozen=True):
     failures: int
 
 
+@service.event("users.mail.bounced")
+class MailBounced(msgspec.Struct, frozen=True):
+    """A mail server refused a mail to a user for good; ``reason`` is what it said.
+
+    ``purpose`` is what the mail was for: ``verify_email``, ``reset_password`` and so on.
+    """
+
+    id: str
+    purpose: str
+    reason: str
+
+
 @service.event("users.session.created")
 class SessionCreated(msgspec.Struct, frozen=True):
     """Somebody logged in."""

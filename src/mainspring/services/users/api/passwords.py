@@ -3,6 +3,7 @@
 from mainspring import Call, RateClass
 from mainspring.services.users.api.errors import (
     BadMailToken,
+    MailThrottled,
     PasswordThrottled,
     SessionNeeded,
     WrongPassword,
@@ -25,7 +26,11 @@ async def change_password(call: Call, change: PasswordChange) -> None:
 
 
 @service.contract.operation(
-    "POST /v1/users:request_password_reset", scope=None, status=202, rate=RateClass.LOGIN
+    "POST /v1/users:request_password_reset",
+    scope=None,
+    status=202,
+    rate=RateClass.LOGIN,
+    raises=(MailThrottled,),
 )
 async def request_password_reset(call: Call, request: ResetRequest) -> None:
     """Mail a token to the address if somebody has signed up with it; the answer does not tell."""

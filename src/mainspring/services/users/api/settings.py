@@ -34,6 +34,8 @@ class UsersSettings(msgspec.Struct, frozen=True):
     verify_token_s: Annotated[int, msgspec.Meta(ge=60)] = 3 * DAY_S
     reset_token_s: Annotated[int, msgspec.Meta(ge=60)] = 3_600
     mail_every_s: Annotated[int, msgspec.Meta(ge=0)] = 60
+    mails_per_address_day: Annotated[int, msgspec.Meta(ge=1)] = 30
+    mails_per_caller_hour: Annotated[int, msgspec.Meta(ge=1)] = 300
     product: Annotated[str, msgspec.Meta(max_length=100)] = "Mainspring"
     verify_url: str = ""
     reset_url: str = ""

@@ -37,7 +37,14 @@ from mainspring.services.users.api.structs import (
     UserChanges,
     UserQuery,
 )
-from mainspring.services.users.jobs import Purpose, mail, mail_wait_ms, mailed
+from mainspring.services.users.mailing import (
+    Purpose,
+    count_for_caller,
+    mail,
+    mail_wait_ms,
+    mailed,
+    to_address,
+)
 from mainspring.services.users.operations.api_keys import end_api_keys
 from mainspring.services.users.operations.sessions import end_sessions
 from mainspring.services.users.presenter import present_user, user_tag
@@ -65,6 +72,7 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
         partial(model.email, new.email),
         partial(model.password, new.password, new.email),
     )
+    await count_for_caller(call)
     email = model.email(new.email)
     row = UserRow(
         id=call.new_id("user"),
@@ -307,6 +315,8 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
         for what in (model.email_key(user.email), user.id):
             account = mailed(call, what, purpose)
             call.write(store.FORGET_MAILS(tenant=call.tenant, account=account))
+    whole = to_address(call, model.email_key(user.email))
+    call.write(store.FORGET_MAILS(tenant=call.tenant, account=whole))
     call.emit(api.UserDeleted(user.id))
     if erases:
         _erase(call, user.id)

@@ -7,7 +7,7 @@ from mainspring.services.users.api.errors import (
     WrongPassword,
 )
 from mainspring.services.users.api.structs import PasswordChange, PasswordReset, ResetRequest
-from mainspring.services.users.jobs import Purpose
+from mainspring.services.users.mailing import Purpose, count_for_caller
 from mainspring.services.users.operations.api_keys import end_api_keys
 from mainspring.services.users.operations.sessions import end_sessions
 from mainspring.services.users.store import USERS, KnownUser
@@ -29,6 +29,7 @@ async def change_password(call: Call, change: PasswordChange) -> None:
 @handles(api.request_password_reset)
 async def request_password_reset(call: Call, request: ResetRequest) -> None:
     email_key = model.email_key(model.email(request.email))
+    await count_for_caller(call)
     user = await password_check.find_user(call, request.email)
     account = password_check.account_of(call, email_key).hex()
     once = api.start_reset.configure(unique_key=f"users.reset:{account}")

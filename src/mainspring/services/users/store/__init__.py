@@ -19,6 +19,7 @@ from mainspring.services.users.store.api_keys import (
     Link,
 )
 from mainspring.services.users.store.mails import (
+    COUNT_IN_WINDOW,
     COUNT_MAIL,
     END_MAIL_TOKENS,
     END_MAIL_TOKENS_FOR,
@@ -105,6 +106,7 @@ __all__ = [
     "API_KEY_PAGE",
     "API_KEY_PAGE_OF",
     "COUNT_FAILURE",
+    "COUNT_IN_WINDOW",
     "COUNT_MAIL",
     "DESCENDANTS",
     "END_API_KEYS",

@@ -64,6 +64,17 @@ COUNT_MAIL = Statement(
     ON CONFLICT (tenant, account) DO UPDATE SET mails = :mails, mailed_ms = excluded.mailed_ms
         WHERE users_mails.mailed_ms = :mailed_ms""",
 )
+# Touches no row when the window is full by now.
+COUNT_IN_WINDOW = Statement(
+    "users.count_in_window",
+    """INSERT INTO users_mails (tenant, account, mails, mailed_ms)
+    VALUES (:tenant, :account, 1, :now_ms)
+    ON CONFLICT (tenant, account) DO UPDATE SET
+        mails = CASE WHEN users_mails.mailed_ms <= :ended_ms THEN 1 ELSE users_mails.mails + 1 END,
+        mailed_ms = CASE WHEN users_mails.mailed_ms <= :ended_ms THEN excluded.mailed_ms
+            ELSE users_mails.mailed_ms END
+        WHERE users_mails.mailed_ms <= :ended_ms OR users_mails.mails < :most""",
+)
 FORGET_MAILS = Statement(
     "users.forget_mails", "DELETE FROM users_mails WHERE tenant = :tenant AND account = :account"
 )

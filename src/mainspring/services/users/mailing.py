@@ -1,0 +1,150 @@
+"""Mails to users: what they are for, how many there may be, and the tokens they carry.
+
+Not a job of its own: operations stage mails with what they decide, and jobs send them.
+"""
+
+import base64
+from enum import StrEnum
+
+from mainspring import Call, Rerun, elapsed_ms
+from mainspring.ports.keyring import Keyring
+from mainspring.services.users import api, model, store
+from mainspring.services.users.api import UsersSettings
+from mainspring.services.users.api.errors import MailThrottled
+from mainspring.services.users.store import MAIL_TOKENS, MailTokenRow, UserRow
+
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+
+
+class Purpose(StrEnum):
+    """What a mail is for. All but ``ADDRESS_TAKEN`` carry a token."""
+
+    VERIFY_EMAIL = "verify_email"
+    CHANGE_EMAIL = "change_email"
+    RESET_PASSWORD = "reset_password"  # noqa: S105
+    ADDRESS_TAKEN = "address_taken"
+
+
+def mailed(call: Call, what: str, purpose: Purpose) -> bytes:
+    """Name an address, or whoever has mails sent, where mails are counted, without keeping it."""
+    said = f"{purpose.value}/{what}".encode()
+    return call.use(Keyring).fingerprint(said, purpose="users.mail")
+
+
+async def mail_wait_ms(call: Call, account: bytes, *, freely: bool = False) -> int:
+    """Count a mail for an account; where it is too soon, count none and return for how long.
+
+    ``mail_every_s`` lies between the first ones too, unless these go ``freely``.
+    """
+    every_ms = call.use(UsersSettings).mail_every_s * 1000
+    row = await call.find(store.MAILS, tenant=call.tenant, account=account)
+    mails, mailed_ms = (0, 0) if row is None else (row.mails, row.mailed_ms)
+    first_ms = 0 if freely else every_ms
+    wait_ms = model.mail_wait_ms(mails, mailed_ms, call.now_ms, first_ms, every_ms)
+    if not wait_ms:
+        if elapsed_ms(mailed_ms, call.now_ms) >= model.MAILS_FORGOTTEN_MS:
+            mails = 0
+        count = store.COUNT_MAIL(
+            tenant=call.tenant, account=account, now_ms=call.now_ms,
+            mails=mails + 1, mailed_ms=mailed_ms,
+        )  # fmt: skip
+        call.write(count.expect(1, Rerun))
+    return wait_ms
+
+
+def to_address(call: Call, email_key: str) -> bytes:
+    """Name an address where all mails to it are counted, of whatever kind."""
+    return call.use(Keyring).fingerprint(f"address/{email_key}".encode(), purpose="users.mail")
+
+
+async def count_for_caller(call: Call) -> None:
+    """Count that a caller has a mail sent to whatever address. Raises MailThrottled.
+
+    Asked before it is known whether the address has an account: the answer tells nothing of that.
+    Those who may write users are not counted.
+    """
+    if call.caller.allows(api.WRITE):
+        return
+    said = f"caller/{call.account}".encode()
+    account = call.use(Keyring).fingerprint(said, purpose="users.mail")
+    most = call.use(UsersSettings).mails_per_caller_hour
+    if ends_ms := await _is_full(call, account, HOUR_MS, most):
+        raise MailThrottled(
+            f"you had {most:,} mails sent within an hour: try again later",
+            retry_after_s=ends_ms / 1000,
+        )
+
+
+async def _is_full(call: Call, account: bytes, window_ms: int, most: int) -> int:
+    """Count one more within a window; where it is full, count none and return when it ends."""
+    row = await call.find(store.MAILS, tenant=call.tenant, account=account)
+    if row is not None and row.mails >= most:
+        left_ms = window_ms - elapsed_ms(row.mailed_ms, call.now_ms)
+        if left_ms > 0:
+            return left_ms
+    count = store.COUNT_IN_WINDOW(
+        tenant=call.tenant, account=account, now_ms=call.now_ms,
+        ended_ms=call.now_ms - window_ms, most=most,
+    )  # fmt: skip
+    call.write(count.expect(1, Rerun))
+    return 0
+
+
+async def mail(call: Call, user: UserRow, purpose: Purpose, email: str | None = None) -> None:
+    """Stage a mail to the user's address, or another one of theirs, and the token it carries.
+
+    Nothing is staged when one of its kind went there just now: ``mail_every_s`` lies between the
+    first ones, and ever more between further ones; nor after all that an address gets in a day.
+    What was mailed before still holds then.
+    """
+    settings = call.use(UsersSettings)
+    address = email or user.email
+    key = model.email_key(address)
+    if await mail_wait_ms(call, mailed(call, key, purpose)):
+        return
+    if await _is_full(call, to_address(call, key), DAY_MS, settings.mails_per_address_day):
+        return
+    reset = purpose is Purpose.RESET_PASSWORD
+    life_s = settings.reset_token_s if reset else settings.verify_token_s
+    token_id = call.new_id("mtok")
+    row = MailTokenRow(
+        id=token_id,
+        tenant=call.tenant,
+        user_id=user.id,
+        purpose=purpose.value,
+        email=address,
+        hash=model.secret_hash(token_text(call, token_id)),
+        created_ms=call.now_ms,
+        expires_ms=call.now_ms + life_s * 1000,
+    )
+    call.write(MAIL_TOKENS.insert(row))
+    call.enqueue(api.send_token, token_id=token_id)
+
+
+def token_text(call: Call, token_id: str) -> str:
+    """Derive a token from its id: it is stored nowhere."""
+    proof = call.use(Keyring).fingerprint(token_id.encode(), purpose="users.mail_token")
+    return base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
+
+
+def words(settings: UsersSettings, purpose: Purpose, token: str) -> tuple[str, str]:
+    """Subject and text of a mail."""
+    product = settings.product
+    if purpose is Purpose.ADDRESS_TAKEN:
+        return f"{product}: you have an account already", (
+            "Somebody, perhaps you, gave this address for an account. It has one already: log in"
+            " with it, or ask for another password. If it was not you, ignore this mail.\n"
+        )
+    if purpose is Purpose.RESET_PASSWORD:
+        subject, url = f"{product}: reset your password", settings.reset_url
+        ask, life_s = "Choose a new password", settings.reset_token_s
+    else:
+        subject, url = f"{product}: confirm your e-mail address", settings.verify_url
+        ask, life_s = "Confirm that this address is yours", settings.verify_token_s
+    what = url.replace("{token}", token) if url else token
+    how = "with this link" if url else "with this token"
+    hours = max(1, round(life_s / 3600))
+    return subject, (
+        f"{ask} {how}:\n\n{what}\n\nIt holds for {hours} h and can be used once. If you did not ask"
+        " for this, ignore this mail.\n"
+    )
