@@ -202,6 +202,10 @@ class EventLog(Protocol):
         """Return an event that has its place in the log."""
         ...
 
+    async def before(self, event: BusEvent, prefix: str) -> BusEvent | None:
+        """Return the event before this one with its subject, of a type that begins so."""
+        ...
+
     async def events_made(self, after: str, before: str, limit: int) -> Rows[BusEvent]:
         """Return placed events with ids between two, in the order of their ids.
 

@@ -11,7 +11,8 @@ ALLOWED_HEADERS = (
 )  # fmt: skip
 EXPOSED_HEADERS = (
     "content-disposition", "etag", "idempotency-replayed", "link", "location", "ratelimit",
-    "ratelimit-policy", "request-id", "retry-after", "traceparent", "www-authenticate",
+    "ratelimit-policy", "request-id", "retry-after", "stream-position", "traceparent",
+    "www-authenticate",
 )  # fmt: skip
 _VARY = (b"vary", b"Origin")
 

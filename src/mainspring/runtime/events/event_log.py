@@ -39,6 +39,19 @@ EVENT = Query(
     tuple,
     long=_EVENT_COLUMNS,
 )
+_EVENT_BEFORE = Query(
+    "runtime.event_before",
+    "SELECT seq, id, tenant, type, subject, body FROM events WHERE subject = :subject "
+    "AND tenant = :tenant AND seq < :seq AND substr(type, 1, :length) = :prefix "
+    "ORDER BY seq DESC LIMIT 1",
+    tuple,
+    long=_EVENT_COLUMNS,
+    postgres="SELECT places.seq, e.id, e.tenant, e.type, e.subject, e.body FROM events AS e "
+    "JOIN event_places AS places ON places.ordinal = e.ordinal WHERE e.subject = :subject "
+    "AND e.tenant = :tenant "
+    "AND e.ordinal < (SELECT at.ordinal FROM event_places AS at WHERE at.seq = :seq) "
+    "AND substr(e.type, 1, :length) = :prefix ORDER BY e.ordinal DESC LIMIT 1",
+)
 _EVENTS_MADE = Query(
     "runtime.events_made",
     "SELECT seq, id, tenant, type, subject, body FROM logged_events "
@@ -90,6 +103,17 @@ class StoredLog:
     async def event(self, event_id: str) -> BusEvent | None:
         """Return an event that has its place in the log."""
         rows = await self._database.read(EVENT, (event_id,))
+        return bus_event(*rows[0]) if rows else None
+
+    async def before(self, event: BusEvent, prefix: str) -> BusEvent | None:
+        """Return the event before this one with its subject, of a type that begins so."""
+        values = _EVENT_BEFORE.sql.bind(
+            {
+                "subject": event.subject, "tenant": event.tenant, "seq": event.offset,
+                "prefix": prefix, "length": len(prefix),
+            }
+        )  # fmt: skip
+        rows = await self._database.read(_EVENT_BEFORE, values)
         return bus_event(*rows[0]) if rows else None
 
     async def events_made(self, after: str, before: str, limit: int) -> Rows[BusEvent]:

@@ -299,20 +299,16 @@ async def judge(
     condition = reached.program.residual(known)
     if isinstance(condition, ast.Const):
         return [condition is ast.TRUE] * len(records)
-    hops = ast.hops(condition)
     rows = {
         row: home if hop.collection == home.id else reached.others[hop.collection]
-        for row, hop in hops.items()
+        for row, hop in ast.hops(condition).items()
     }
     condition = ast.with_fields(
         condition, lambda field: rows[field.row].stored_field(field) if field.row else field
     )
-    asked = ast.record_fields(condition)
-    data = [{name: record.get(name) for name in asked} for record in records]
-    test = sql.fragment(condition, "record.data", related=RELATED)
-    query = judging((test.sqlite, test.postgres), scans=any(hop.back for hop in hops.values()))
+    data = [_asked_of(record, condition) for record in records]
     try:
-        found = set(await call.all(query, records=_encode(data).decode(), **test.params))
+        found = await meeting(call, condition, data)
     except NeedsIndex:
         raise NeedsIndex(
             f"the {action} rule of {home.name!r} goes over too many related records"
@@ -327,3 +323,22 @@ async def judge(
                 )
             )
     return [i in found for i in range(len(records))]
+
+
+async def meeting(
+    call: Call, condition: ast.Node, records: Sequence[Mapping[str, Any]]
+) -> set[int]:
+    """Return the places of those among some records that meet a condition: in one read.
+
+    Related records are those of now. Raises NeedsIndex where there are too many.
+    """
+    data = [_asked_of(record, condition) for record in records]
+    test = sql.fragment(condition, "record.data", related=RELATED)
+    scans = any(hop.back for hop in ast.hops(condition).values())
+    query = judging((test.sqlite, test.postgres), scans=scans)
+    return set(await call.all(query, records=_encode(data).decode(), **test.params))
+
+
+def _asked_of(record: Mapping[str, Any], condition: ast.Node) -> dict[str, Any]:
+    """What of a record a condition asks for."""
+    return {name: record.get(name) for name in ast.record_fields(condition)}

@@ -26,7 +26,7 @@ async def shows(call: Call, event: Envelope) -> bool:
         return False
     record = msgspec.json.decode(event.data)
     head = await call.find(HEAD, tenant=call.tenant, name=record["collection"])
-    if head is None or _time_of(event.id) < _time_of(head.id):
+    if head is None or time_of(event.id) < time_of(head.id):
         return False  # of a collection that is gone, whoever has its name now
     collection = await compiled(call, head.id, head.version)
     rule = collection.rules.get("view")
@@ -38,5 +38,6 @@ async def shows(call: Call, event: Envelope) -> bool:
     return await access.may_view(call, collection, collection.upgrade(record))
 
 
-def _time_of(id: str) -> str:
+def time_of(id: str) -> str:
+    """Return what of an id is its time: it sorts as that does."""
     return id.rpartition("_")[2][:ID_TIME_CHARS]

@@ -1,4 +1,4 @@
-"""Every operation of the service: on collections, on records and files, on lists and groups."""
+"""Every operation of the service: collections, records and files, lists, groups and streams."""
 
 from mainspring.services.records.operations import (
     aggregates,
@@ -8,6 +8,9 @@ from mainspring.services.records.operations import (
     files,
     lists,
     records,
+    streams,
 )
 
-__all__ = ["aggregates", "batches", "collections", "explain", "files", "lists", "records"]
+__all__ = [
+    "aggregates", "batches", "collections", "explain", "files", "lists", "records", "streams",
+]  # fmt: skip

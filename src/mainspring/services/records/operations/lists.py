@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from mainspring.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import tag_of
 from mainspring.services.records import access, api, reach
+from mainspring.services.records.changes import place
 from mainspring.services.records.far_end import FOUND_MAX, REMEMBERED_MS, FarEnd, Search
 from mainspring.services.records.model import AccessRule, CompiledCollection, decode
 from mainspring.services.records.projection import Projection
@@ -35,6 +36,8 @@ async def list_records(
     call: Call, collection: str, query: api.RecordQuery
 ) -> Response[Page[msgspec.Raw]]:
     found = await named(call, collection, api.READ)
+    # Before anything is read: what happens meanwhile may be told twice, and is not missed.
+    headers = (("Stream-Position", await place(call)),)
     try:
         asked = await visible(call, found, query.filter)
         sort = read_sort(found, query.sort)
@@ -45,7 +48,7 @@ async def list_records(
         _require_readable(found, query)
         raise
     if asked.condition is ast.FALSE:
-        return Response(Page([]))
+        return Response(Page([]), headers=headers)
     plan = choose(found, asked.condition, sort)
     try:
         far = await few_at_the_far_end(call, found, asked, plan)
@@ -55,14 +58,14 @@ async def list_records(
         raise NeedsIndex(advised(call, found, asked, sort)) from None
     rows, more = page.items, page.more
     if wanted is None and min([r.schema_version for r in rows], default=0) >= found.layout:
-        return _as_stored(found, rows, _next_cursor(found, plan, sort, rows[-1]) if more else None)
+        cursor = _next_cursor(found, plan, sort, rows[-1]) if more else None
+        return _as_stored(found, rows, cursor, headers)
     items = await (wanted or Projection(found)).present(
         call, [_current(found, row) for row in rows]
     )
     more = more or len(items) < len(rows)
-    if not more:
-        return Response(Page(items))
-    return Response(Page(items, _next_cursor(found, plan, sort, rows[len(items) - 1])))
+    cursor = _next_cursor(found, plan, sort, rows[len(items) - 1]) if more else None
+    return Response(Page(items, cursor), headers=headers)
 
 
 def _require_readable(collection: CompiledCollection, query: api.RecordQuery) -> None:
@@ -77,7 +80,10 @@ def _require_readable(collection: CompiledCollection, query: api.RecordQuery) ->
 
 
 def _as_stored(
-    collection: CompiledCollection, rows: list[StoredRecord], cursor: str | None
+    collection: CompiledCollection,
+    rows: list[StoredRecord],
+    cursor: str | None,
+    headers: tuple[tuple[str, str], ...],
 ) -> Response[Any]:
     """A page of records as they are stored: their text is joined, not read and written again.
 
@@ -88,14 +94,18 @@ def _as_stored(
     body = f'{{"items":[{items}],"next_cursor":{following}}}'
     told = "".join([f"{row.id}{row.version}," for row in rows])
     seen = f"{collection.id}{collection.version},{told}{following}"
-    return Response(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()))
+    return Response(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()), headers=headers)
 
 
 class ListCondition(msgspec.Struct, frozen=True):
-    """The condition of a list, and the other collections that it reaches, by id."""
+    """The condition of a list, and the other collections that it reaches, by id.
+
+    ``caller`` is what it was told of the caller, as far as it asks for that.
+    """
 
     condition: ast.Node
     others: Mapping[str, CompiledCollection] = {}
+    caller: Mapping[str, Any] = {}
 
 
 async def few_at_the_far_end(
@@ -134,26 +144,35 @@ def advised(call: Call, collection: CompiledCollection, asked: ListCondition, so
     return advice(collection, asked.condition, sort)
 
 
-async def visible(call: Call, collection: CompiledCollection, source: str | None) -> ListCondition:
+async def visible(
+    call: Call,
+    collection: CompiledCollection,
+    source: str | None,
+    action: Literal["list", "view"] = "list",
+) -> ListCondition:
     """The condition of a list: its filter, and the rule where the caller has no scope.
 
     It holds for records as they are stored, which may wait for the layout they are shown in.
     """
-    rule = access.rule_for(call, collection, "list")
+    rule = access.rule_for(call, collection, action)
     program = None if source is None else collection.filter(source)
     if (source is not None and program is None) or (rule is not None and rule.program is None):
-        return await _visible_far(call, collection, source, rule)
+        return await _visible_far(call, collection, source, rule, action)
     own = None if rule is None else rule.program
     asked = [p for p in (program, own) if p is not None]
     names = frozenset[str]().union(*(p.asks_context for p in asked))
-    known = await access.context(call, "list", names)
+    known = await access.context(call, action, names)
     parts = tuple(p.residual(known) for p in asked)
     seen = parts[0] if len(parts) == 1 else evaluate.fold(ast.All(parts), known)
-    return ListCondition(collection.on_stored(seen))
+    return ListCondition(collection.on_stored(seen), caller=known.get("caller", {}))
 
 
 async def _visible_far(
-    call: Call, collection: CompiledCollection, source: str | None, rule: AccessRule | None
+    call: Call,
+    collection: CompiledCollection,
+    source: str | None,
+    rule: AccessRule | None,
+    action: Literal["list", "view"],
 ) -> ListCondition:
     """As ``visible``, where the filter or the rule reaches other collections."""
     trees: list[ast.Node] = []
@@ -173,10 +192,11 @@ async def _visible_far(
         trees.append(reached.program.tree)
         others = {**others, **reached.others}
     names = frozenset[str]().union(*(evaluate.context_names(tree) for tree in trees))
-    known = await access.context(call, "list", names)
+    known = await access.context(call, action, names)
     seen = evaluate.fold(ast.All(tuple(trees)), known)
     others = {collection.id: collection, **others}
-    return ListCondition(reach.as_stored(collection, seen, others), others)
+    condition = reach.as_stored(collection, seen, others)
+    return ListCondition(condition, others, known.get("caller", {}))
 
 
 def _current(collection: CompiledCollection, row: StoredRecord) -> dict[str, Any]:
