@@ -22,7 +22,7 @@ from mainspring.interfaces.http.server import Server
 from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
 from mainspring.interfaces.rest.asgi import RestApp
 from mainspring.interfaces.rest.pages import Pages
-from mainspring.kernel.authority import Authenticator
+from mainspring.kernel.authority import Authenticator, StreamTokens
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.declaration import Misdeclared, place
 from mainspring.kernel.errors import Failure
@@ -354,6 +354,7 @@ class Instance:
             limits=Limits(settings, limits, runtime.registry.rate_classes),
             silence_max_s=SILENCE_MAX_S if isinstance(elsewhere, Tail) else None,
             elsewhere=elsewhere if isinstance(elsewhere, CatchUp) else None,
+            stream_tokens=runtime.resources.get(StreamTokens),
         )
         runtime.dispatcher.on_commit(gateway.on_commit)
         if isinstance(elsewhere, CatchUp):

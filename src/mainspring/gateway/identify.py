@@ -27,13 +27,20 @@ _BAD_TOKEN = {"WWW-Authenticate": 'Bearer realm="mainspring", error="invalid_tok
 class CachedIdentity:
     """A remembered identity. Once it is ``dropped`` it must be looked up again.
 
-    ``size_bytes`` is about what remembering it takes.
+    ``size_bytes`` is about what remembering it takes, ``expires_ms`` when the credential ends.
     """
 
-    __slots__ = ("caller", "dropped", "limit_key", "size_bytes", "tags", "until_ms")
+    __slots__ = ("caller", "dropped", "expires_ms", "limit_key", "size_bytes", "tags", "until_ms")
 
-    def __init__(self, caller: Caller, until_ms: int, tags: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        until_ms: int,
+        tags: tuple[str, ...],
+        expires_ms: int | None = None,
+    ) -> None:
         self.caller = caller
+        self.expires_ms = expires_ms
         self.until_ms = until_ms
         self.tags = tags
         self.dropped = False
@@ -149,7 +156,7 @@ class Identities:
             if until_ms <= now_ms:
                 raise Unauthenticated("this key or token has expired")
         self._known.pop(key)
-        known = CachedIdentity(identity.caller, until_ms, identity.tags)
+        known = CachedIdentity(identity.caller, until_ms, identity.tags, identity.expires_ms)
         own = self._by_caller.get(known.limit_key)
         if own is not None and len(own) >= CREDENTIALS_SHARE:
             self._known.pop(next(iter(own)))

@@ -9,7 +9,7 @@ from mainspring.gateway.identify import (
     Identities,
 )
 from mainspring.gateway.limit import Limits, Refused, awaited
-from mainspring.kernel.authority import Authenticator
+from mainspring.kernel.authority import Authenticator, StreamTokens
 from mainspring.kernel.call import Call
 from mainspring.kernel.caller import ADDRESS_ACCOUNT, Caller
 from mainspring.kernel.clock import Clock
@@ -48,6 +48,11 @@ class Admission:
         return self._authorization
 
     @property
+    def until_ms(self) -> int | None:
+        """When what it came with ends; None where it does not, or it came with nothing."""
+        return self._known.expires_ms
+
+    @property
     def account(self) -> str:
         """Whose share of what callers share this call takes: the caller's, or its address's."""
         return self.caller.id or ADDRESS_ACCOUNT + self.network
@@ -59,7 +64,10 @@ class Gateway:
     ``elsewhere`` hears of what other processes revoked, where they give word of it at once.
     """
 
-    __slots__ = ("_clock", "_elsewhere", "_metrics", "_revoking", "identities", "limits")
+    __slots__ = (
+        "_clock", "_elsewhere", "_metrics", "_revoking", "_stream_tokens", "identities",
+        "limits",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -70,6 +78,7 @@ class Gateway:
         limits: Limits,
         silence_max_s: float | None = None,
         elsewhere: CatchUp | None = None,
+        stream_tokens: StreamTokens | None = None,
     ) -> None:
         self._elsewhere = elsewhere
         self._clock = clock
@@ -77,6 +86,16 @@ class Gateway:
         self._revoking = authenticator.revoking
         self.identities = Identities(authenticator, clock, silence_max_s=silence_max_s)
         self.limits = limits
+        self._stream_tokens = stream_tokens
+
+    def redeem(self, stream_token: str) -> bytes:
+        """Return what stands for the ``Authorization`` of a stream opened with a token.
+
+        Raises Unauthenticated.
+        """
+        if self._stream_tokens is None:
+            raise Unauthenticated("this platform gives no stream tokens")
+        return b"Bearer " + self._stream_tokens.redeem(stream_token, self._clock.now_ms()).encode()
 
     def admit(
         self, authorization: bytes | None, network: str, rate: RateClass = RateClass.DEFAULT

@@ -108,7 +108,13 @@ class OpenApiDocument:
                         "type": "http",
                         "scheme": "bearer",
                         "description": "An access token (JWT) or an API key (`msk_…`).",
-                    }
+                    },
+                    "stream_token": {
+                        "type": "apiKey",
+                        "in": "query",
+                        "name": "stream_token",
+                        "description": "What `POST /v1/stream_tokens` answers: for `EventSource`.",
+                    },
                 },
             },
             "x-errors": [
@@ -137,6 +143,8 @@ class OpenApiDocument:
                 described["x-recent-s"] = operation.recent_s
         else:
             described["security"] = []
+        if operation.kind is Kind.STREAM:
+            described["security"] = [*(described["security"] or [{}]), {"stream_token": []}]
         if headers := _headers(operation):
             described["x-headers"] = [{"$ref": f"#/components/parameters/{h}"} for h in headers]
         body = self._body(operation, shape)

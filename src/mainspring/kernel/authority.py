@@ -32,6 +32,17 @@ class Authenticator(Protocol):
         ...
 
 
+class StreamTokens(Protocol):
+    """Knows tokens that open a stream where a browser cannot send its credential."""
+
+    def redeem(self, token: str, now_ms: int) -> str:
+        """Return the credential that a stream lives by which is opened with this token.
+
+        It is for ``Authenticator`` alone, and told nobody. Raises Unauthenticated.
+        """
+        ...
+
+
 class Person(msgspec.Struct, frozen=True):
     """The user that a caller is, or that made the key it is, as the user is now."""
 

@@ -111,14 +111,15 @@ class Call:
     whose share of what all calls use together (readers, stored answers) this one draws on: the
     caller, the address of one that is anonymous, or the job. ``deadline_s`` is when its time is up,
     on the monotonic clock. ``path`` ends with the name of what is called: the operation, the job or
-    the consumer; before it are the operations whose handlers wait for it.
+    the consumer; before it are the operations whose handlers wait for it. ``until_ms`` is when the
+    credential ends that its caller came with, None where it does not or there is none.
     """
 
     __slots__ = (
         "_asks", "_context", "_ids", "_ids_at", "_stages_in", "_updated", "account", "attempt",
         "caller", "causation_id", "correlation_id", "deadline_s", "events", "if_match", "jobs",
         "measures", "now_ms", "path", "progress", "reader", "recipient", "request_id", "reruns",
-        "wakes", "writes",
+        "until_ms", "wakes", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -147,6 +148,7 @@ class Call:
         self.deadline_s = deadline_s
         self.progress: float | None = None
         self.reruns = 0
+        self.until_ms: int | None = None
         self.caller = caller
         self.now_ms = now_ms
         self.request_id = request_id

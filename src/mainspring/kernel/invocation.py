@@ -23,7 +23,8 @@ class Invocation(msgspec.Struct, frozen=True):
     values for a body, a ``FileHead`` for an upload. ``account`` is whose share of what all calls
     use together this one draws on. ``deadline_s`` is a moment on this process's monotonic clock:
     on a wire stands what remains. ``resume_after`` is the last item of a stream that arrived;
-    ``path`` names the handlers that wait for this call, the outermost first.
+    ``path`` names the handlers that wait for this call, the outermost first. ``until_ms`` is when
+    the credential ends that the caller came with, None where it does not or there is none.
     """
 
     operation: str
@@ -38,6 +39,7 @@ class Invocation(msgspec.Struct, frozen=True):
     deadline_s: float | None = None
     resume_after: str | None = None
     path: tuple[str, ...] = ()
+    until_ms: int | None = None
 
 
 class FileHead(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ class _SentCall(msgspec.Struct, frozen=True):
     if_match: str | None
     left_s: float | None
     resume_after: str | None
+    until_ms: int | None
 
 
 class _SentOutcome(msgspec.Struct, frozen=True):
@@ -116,6 +117,7 @@ class EncodingInvoker:
                 invocation.if_match,
                 None if deadline_s is None else deadline_s - self._clock.monotonic_s(),
                 invocation.resume_after,
+                invocation.until_ms,
             ),
             _SentCall,
         )

@@ -9,7 +9,7 @@ import pytest
 
 from mainspring import Forbidden, Invalid, NotFound, Unauthenticated, testing
 from mainspring.testing.client import Client
-from tests.services.log_platform import PATIENCE_S
+from tests.deadline import DEADLINE_S
 
 OWN = {"list": "record.owner == caller.id", "view": "record.owner == caller.id"}
 FIELDS = [{"name": "title", "type": "text"}, {"name": "owner", "type": "text"}]
@@ -33,7 +33,7 @@ class Reader:
         return reader
 
     async def next(self) -> dict[str, Any]:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             item = await anext(self._items)
         told: dict[str, Any] = msgspec.json.decode(item.data)
         self.position = told.get("position", self.position)

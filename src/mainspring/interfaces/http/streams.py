@@ -32,6 +32,12 @@ NDJSON = b"application/x-ndjson"
 
 FAREWELL = b": the server stops\nretry: %d\n\n" % RETRY_MS
 
+REFUSED = StreamItem(
+    b'{"end":"unauthenticated","detail":"this key or token is not good for this any more: open the '
+    b'stream with another one, after the last item"}',
+    event="end",
+)
+
 _OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-disposition"})
 _LINES = re.compile(rb"\r\n|\r|\n")
 
@@ -211,7 +217,7 @@ class StreamAnswer(Lasting):
             close = getattr(items, "aclose", None)
             if close is not None:
                 await close()
-        await self._say_the_end(farewell=FAREWELL if media_type is SSE else b"")
+        await self._say_the_end(encode, farewell=FAREWELL if media_type is SSE else b"")
 
     async def _send_all(
         self, items: AsyncIterator[StreamItem], encode: Callable[[StreamItem], bytes]
@@ -223,17 +229,24 @@ class StreamAnswer(Lasting):
                 self._begun = True
                 await exchange.start(200, self._headers)
                 self._now_pushed()
-            if item is None or not (self.holds() or await self._still_allowed()):
+            if not (self.holds() or await self._still_allowed()):
+                self._over = self._over or Over.REFUSED
+            if item is None or self._over is not None:
                 break
             await exchange.write(encode(item))
             self._silent = 0
 
-    async def _say_the_end(self, farewell: bytes) -> None:
+    async def _say_the_end(self, encode: Callable[[StreamItem], bytes], *, farewell: bytes) -> None:
         if self._over is Over.GONE or self._exchange.gone:
             return
         if not self._exchange.started:
             await self._exchange.start(200, self._headers)
-        await self._exchange.write(farewell if self._over is Over.DRAINED else b"", more=False)
+        said = b""
+        if self._over is Over.DRAINED:
+            said = farewell
+        elif self._over is Over.REFUSED:
+            said = encode(REFUSED)
+        await self._exchange.write(said, more=False)
 
     # What happens meanwhile
 

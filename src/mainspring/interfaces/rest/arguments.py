@@ -17,6 +17,7 @@ from mainspring.kernel.operation import Operation
 QUERY_BYTES_MAX = 16_384
 QUERY_FIELDS_MAX = 128
 KEY_CHARS_MAX = 255
+STREAM_TOKEN = b"stream_token="
 
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9.!#$&^_-]+\+json)")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
@@ -74,6 +75,18 @@ def query_fields(query: bytes) -> dict[str, str | list[str]]:
         else:
             fields[key] = [earlier, text]
     return fields
+
+
+def without_stream_token(query: bytes) -> tuple[str | None, bytes]:
+    """Take ``stream_token`` out of a query, so that nothing behind it sees the token."""
+    parts = query.split(b"&")
+    tokens = [part for part in parts if part.startswith(STREAM_TOKEN)]
+    if not tokens:
+        return None, query
+    if len(tokens) > 1:
+        raise Invalid.at("/stream_token", "is there twice")
+    rest = b"&".join(part for part in parts if part is not tokens[0])
+    return _query_text(tokens[0].removeprefix(STREAM_TOKEN)), rest
 
 
 def _query_text(raw: bytes) -> str:

@@ -21,7 +21,7 @@ from mainspring.interfaces.http.responses import answer_json
 from mainspring.interfaces.http.router import Router
 from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
 from mainspring.interfaces.http.streams import Encoders, Lasting, StreamAnswer, answer_raw
-from mainspring.interfaces.rest.arguments import ArgumentReader, parse_key
+from mainspring.interfaces.rest.arguments import ArgumentReader, parse_key, without_stream_token
 from mainspring.interfaces.rest.uploads import file_head
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.clock import Clock
@@ -378,6 +378,10 @@ class RestApp:
         invoker, reader, scope = self._invoker, ArgumentReader(operation), operation.scope
 
         async def serve(exchange: Exchange) -> None:
+            if exchange.authorization is None and exchange.query:
+                token, exchange.query = without_stream_token(exchange.query)
+                if token is not None:
+                    exchange.authorization = self.gateway.redeem(token)
             await self.admit(exchange, scope, operation.rate)
             invocation = _invocation(exchange, operation, _arguments(reader, exchange))
             answer = StreamAnswer(exchange, self.gateway, scope, self._encoders)
@@ -425,4 +429,5 @@ def _invocation(
         idempotency_key=None if key is None or not operation.writes else parse_key(key),
         if_match=exchange.if_match,
         resume_after=exchange.text(b"last-event-id") if operation.kind is Kind.STREAM else None,
+        until_ms=admission.until_ms,
     )

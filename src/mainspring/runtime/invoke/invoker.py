@@ -241,7 +241,7 @@ class LocalInvoker:
         caller = invocation.caller
         if owned.public:
             caller = msgspec.structs.replace(ANONYMOUS, tenant=caller.tenant)
-        return self._dispatcher.call(
+        call = self._dispatcher.call(
             caller,
             request_id=invocation.request_id,
             correlation_id=invocation.correlation_id,
@@ -252,6 +252,8 @@ class LocalInvoker:
             reads=owned.operation.kind is Kind.STREAM,
             path=invocation.path + owned.path,
         )
+        call.until_ms = invocation.until_ms
+        return call
 
     async def _run(
         self,

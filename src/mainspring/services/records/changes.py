@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring import Call, Clock, EventLog, Gone, Invalid, LruCache, PersonalFields
+from mainspring import Call, Clock, EventLog, Invalid, LruCache, PersonalFields
 from mainspring.kernel.errors import PositionGone
 from mainspring.kernel.event_log import BusEvent
 from mainspring.ports.keyring import Keyring
@@ -109,7 +109,7 @@ async def place(call: Call) -> str:
 
 
 async def offset_of(call: Call, told: str, pointer: str) -> int:
-    """Read a position. Raises Invalid; Gone where the log does not go on from there."""
+    """Read a position. Raises Invalid; PositionGone where the log does not go on from there."""
     log = call.use(EventLog)
     try:
         sealed = base64.b64decode(told + "=" * (-len(told) % 4), b"-_", validate=True)
@@ -128,15 +128,11 @@ async def offset_of(call: Call, told: str, pointer: str) -> int:
     return offset
 
 
-def gone() -> Gone:
-    """Say that there is no going on from a place, and nothing of the log."""
-    return StreamGone("what happened since then is not told any more: read the list again")
+def gone() -> PositionGone:
+    """Say that there is no going on from a place, and nothing of the log: few may know of that."""
+    return PositionGone("what happened since then is not told any more: read the list again")
 
 
 def now_ms(call: Call) -> int:
     """The time by now, for a call that lasts."""
     return call.use(Clock).now_ms()
-
-
-class StreamGone(PositionGone):
-    """As its kind, without a word about the log: its reader may see little of that."""

@@ -6,11 +6,13 @@ kernel's ``Authority`` for whatever acts after its call.
 
 from collections.abc import Sequence
 
+import msgspec
+
 from mainspring import Authority, Caller, Query, Unauthenticated, is_id
-from mainspring.kernel.authority import Authenticator, Identity, Person
+from mainspring.kernel.authority import Authenticator, Identity, Person, StreamTokens
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import model, store
+from mainspring.services.users import model, store, streams
 from mainspring.services.users.api import RECOVER, service
 from mainspring.services.users.store import Bearer, Link
 
@@ -45,7 +47,14 @@ class UserAuthenticator:
         """Return whose credential this is. Raises Unauthenticated."""
         if credential.startswith(model.KEY_PREFIX):
             return await self._by_key(credential, now_ms)
+        if credential.startswith(model.OPEN_STREAM_PREFIX):
+            return await self._by_stream(credential, now_ms)
         return await self._by_token(credential, now_ms)
+
+    def redeem(self, token: str, now_ms: int) -> str:
+        """Return what a stream lives by that is opened with a token. Raises Unauthenticated."""
+        stream = streams.read(self._keyring, token, now_ms)
+        return streams.write(self._keyring, stream, opened=True)
 
     async def current(self, actor_id: str, tenant: str, now_ms: int) -> Caller | None:
         """Return what a user or API key of this id may do now; None when there is none."""
@@ -101,12 +110,24 @@ class UserAuthenticator:
         bearer = await self._bearer(store.SESSION_BEARER, session_id, now_ms)
         if bearer.user_id != claims["sub"]:
             raise _refused()
-        scopes = frozenset(bearer.scopes.split())
         auth_ms = int(claims.get("auth_time", 0)) * 1000
-        caller = Caller("user", bearer.user_id, bearer.tenant, scopes, session_id, auth_ms)
-        expires_ms = min(expires_ms, bearer.expires_ms or expires_ms)
-        tags = (session_id, bearer.user_id, *model.words(bearer.roles))
-        return Identity(caller, expires_ms, tags)
+        identity = _of_session(session_id, bearer, auth_ms)
+        ends_ms = min(expires_ms, identity.expires_ms or expires_ms)
+        return msgspec.structs.replace(identity, expires_ms=ends_ms)
+
+    async def _by_stream(self, credential: str, now_ms: int) -> Identity:
+        """Whoever opened a stream is who they were by now, and until their credential ends."""
+        stream = streams.read(self._keyring, credential, now_ms, opened=True)
+        if stream.session_id is None:
+            line = await self._database.read(store.KEY_LINE_BY_ID, (stream.caller_id,))
+            identity = identity_of(line, now_ms)
+        else:
+            bearer = await self._bearer(store.SESSION_BEARER, stream.session_id, now_ms)
+            if bearer.user_id != stream.caller_id:
+                raise _refused()
+            identity = _of_session(stream.session_id, bearer)
+        ends = [end for end in (identity.expires_ms, stream.until_ms) if end is not None]
+        return msgspec.structs.replace(identity, expires_ms=min(ends, default=None))
 
     async def _by_key(self, key: str, now_ms: int) -> Identity:
         line = await self._database.read(store.KEY_LINE, (model.secret_hash(key),))
@@ -122,6 +143,7 @@ class UserAuthenticator:
 # Whoever fills Authenticator by other means leaves it to users what theirs may do later.
 service.provide(UserAuthenticator, needs=(Database, Keyring))
 service.provide(Authenticator, lambda users: users, needs=(UserAuthenticator,))
+service.provide(StreamTokens, lambda users: users, needs=(UserAuthenticator,))
 service.provide(Authority, lambda users: users, needs=(UserAuthenticator,))
 
 
@@ -148,6 +170,14 @@ def identity_of(line: Sequence[Link], now_ms: int) -> Identity:
         raise _refused()
     caller = Caller("key", first.id, first.tenant, scopes)
     return Identity(caller, min(ends, default=None), tuple(tags))
+
+
+def _of_session(session_id: str, bearer: Bearer, auth_ms: int = 0) -> Identity:
+    """Return what a session is good for now, and until when; each of its tags can end it."""
+    scopes = frozenset(bearer.scopes.split())
+    caller = Caller("user", bearer.user_id, bearer.tenant, scopes, session_id, auth_ms)
+    tags = (session_id, bearer.user_id, *model.words(bearer.roles))
+    return Identity(caller, bearer.expires_ms, tags)
 
 
 def _refused() -> Unauthenticated:

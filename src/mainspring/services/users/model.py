@@ -37,6 +37,8 @@ SCOPE_PATTERN = r"^(\*|[a-z][a-z0-9_]{0,62}:(\*|[a-z0-9][a-z0-9_.:-]{0,126}))$"
 EVERYTHING = "*"  # held by those of whom nobody wrote down what they held
 
 KEY_PREFIX = "msk_"
+STREAM_TOKEN_PREFIX = "mst_"  # noqa: S105 - opens a stream
+OPEN_STREAM_PREFIX = "mso_"  # what an open stream lives by; it never leaves the process
 KEY_SECRET_BYTES = 32
 KEY_SHOWN_CHARS = 12
 

@@ -96,6 +96,7 @@ from mainspring.services.users.api.settings import (
     UsersSettings,
     service,
 )
+from mainspring.services.users.api.stream_tokens import create_stream_token
 
 __all__ = [
     "API_KEYS_MAX",
@@ -144,6 +145,7 @@ __all__ = [
     "create_recovery_codes",
     "create_role",
     "create_session",
+    "create_stream_token",
     "create_totp",
     "create_user",
     "delete_api_key",

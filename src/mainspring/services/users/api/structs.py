@@ -83,6 +83,13 @@ class Tokens(msgspec.Struct, frozen=True):
     token_type: str = "Bearer"  # noqa: S105
 
 
+class StreamToken(msgspec.Struct, frozen=True):
+    """What opens a stream as ``?stream_token=…``, within ``expires_in`` seconds."""
+
+    token: str
+    expires_in: int
+
+
 class ApiKey(msgspec.Struct, frozen=True):
     """An API key without the key itself; ``prefix`` is how it begins.
 

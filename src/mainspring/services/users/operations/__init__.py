@@ -7,6 +7,9 @@ from mainspring.services.users.operations import (
     roles,
     second_factor,
     sessions,
+    stream_tokens,
 )
 
-__all__ = ["accounts", "api_keys", "passwords", "roles", "second_factor", "sessions"]
+__all__ = [
+    "accounts", "api_keys", "passwords", "roles", "second_factor", "sessions", "stream_tokens",
+]  # fmt: skip
