@@ -116,7 +116,7 @@ async def offset_of(call: Call, told: str, pointer: str) -> int:
         text = call.use(Keyring).unseal(sealed, purpose=_PURPOSE).decode()
     except ValueError:
         raise Invalid.at(
-            pointer, "is no position that a list or a stream of records gave"
+            pointer, "is not the position of a list or of a stream: read the list again"
         ) from None
     try:
         offset = await log.positions.read(text, pointer)

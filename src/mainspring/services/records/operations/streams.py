@@ -15,7 +15,8 @@ from mainspring.cel import ast, evaluate
 from mainspring.cel.matters import matters
 from mainspring.kernel.errors import Hidden, NeedsIndex, PositionGone
 from mainspring.kernel.event_log import BusEvent
-from mainspring.services.records import access, api, changes, reach, streams_api
+from mainspring.services.records import access, api, changes, reach
+from mainspring.services.records.api import streams as streams_api
 from mainspring.services.records.changes import Change, Changes
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.lists import ListCondition, visible

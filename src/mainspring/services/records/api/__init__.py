@@ -1,4 +1,7 @@
-"""The public face of records: operations and jobs, what they take and answer, events, errors."""
+"""The public face of records: operations and jobs, what they take and answer, events, errors.
+
+``streams`` has the operations that last: only callers ask for those, no handler does.
+"""
 
 from collections.abc import Sequence
 from importlib.resources import files
