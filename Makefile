@@ -32,7 +32,7 @@ RUN    := $(UV) run --frozen --no-sync
 PYTEST := $(RUN) pytest -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check test-all demo crash bench format lint types docs clean
+.PHONY: help up test check test-all again demo crash bench format lint types docs clean
 
 help:  ## Explain the targets
 	@echo 'Mainspring. Start with: make up'
@@ -55,6 +55,9 @@ check: lint types  ## All that must hold before a change lands: style, types, la
 
 test-all: $(READY)  ## Every test, those with more servers and more minutes included
 	$(PYTEST) -m 'more or not more' $(ARGS)
+
+again: $(READY)  ## Run the tests that failed last once more, one after the other
+	$(RUN) pytest -n 0 -m 'more or not more' --last-failed --last-failed-no-failures=none $(ARGS)
 
 demo: $(READY)  ## Load 69,659 real orders through the public API and check every figure
 	$(RUN) mainspring demo $(if $(ORDERS),--orders $(ORDERS)) $(if $(DATABASE),--database '$(DATABASE)') $(ARGS)

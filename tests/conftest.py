@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 import hypothesis
 import pytest
+import structlog
 
 from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.adapters.database.sqlite import SqliteDatabase
@@ -99,6 +100,22 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.fixture(autouse=True)
+def _log_lines() -> Iterator[None]:
+    """Show what is logged plainly: structlog's own way shows all locals, and takes seconds."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(
+                colors=False, exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+    )
+    yield
+    structlog.reset_defaults()
+
+
 @pytest.fixture
 def seed() -> int:
     """The seed of this run, for tests that make random input."""
@@ -130,7 +147,15 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def database_url(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+def database_url(empty_database_url: str) -> str:
+    """The URL of a fresh database of each engine in turn: empty, where no folder says otherwise."""
+    return empty_database_url
+
+
+@pytest.fixture
+def empty_database_url(
+    engine: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
     """The URL of a fresh, empty database of each engine in turn."""
     if engine == "sqlite":
         yield f"sqlite:///{tmp_path / 'mainspring.db'}"
@@ -151,7 +176,7 @@ def platform_server(engine: str, request: pytest.FixtureRequest) -> str | None:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """A fresh database of each engine in turn: open, without tables."""
+    """A fresh database of each engine in turn, open."""
     database = connect(database_url)
     await database.open()
     yield database
@@ -160,8 +185,8 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 def connect(url: str) -> Database:
     """Make, but do not open, the adapter for a URL."""
-    if url.startswith("sqlite:///"):
-        return SqliteDatabase(Path(url.removeprefix("sqlite:///")))
+    if url.startswith("sqlite:"):
+        return SqliteDatabase(Path(url.removeprefix("sqlite:")))
     return PostgresDatabase(url)
 
 

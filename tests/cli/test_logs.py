@@ -26,7 +26,6 @@ def stream() -> Iterator[io.StringIO]:
     before = root.handlers[:], root.level
     yield io.StringIO()
     root.handlers[:], root.level = before
-    structlog.reset_defaults()
 
 
 def entries(stream: io.StringIO) -> list[dict[str, object]]:

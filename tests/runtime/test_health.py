@@ -173,7 +173,6 @@ async def test_loops_say_nothing_of_a_part_that_is_away(monkeypatch: pytest.Monk
     async with asyncio.timeout(DEADLINE_S):
         await failed.wait()
     await loops.stop()
-    structlog.reset_defaults()
     assert set(lines) == {"debug loop_restarts"}
 
 

@@ -39,8 +39,10 @@ async def establish(database: Database, keyring: FileKeyring, seed: int = 9) -> 
 
 
 async def test_the_first_start_gives_it_and_later_ones_keep_it(
-    database: Database, keyring_of: Open
+    empty_database_url: str, keyring_of: Open
 ) -> None:
+    database = connect(empty_database_url)
+    await database.open()
     assert await database.applied() == {}
     assert await identity.find(database, await database.applied()) is None
     await migrate(database, [])
@@ -51,6 +53,7 @@ async def test_the_first_start_gives_it_and_later_ones_keep_it(
     assert (row.epoch, row.keys.split()) == (1, keyring.key_ids())
     assert await establish(database, keyring, 10) is False
     assert await identity.find(database, await database.applied()) == row
+    await database.close()
 
 
 async def test_a_database_that_went_back_refuses_positions_from_before(

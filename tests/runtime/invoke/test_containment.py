@@ -101,7 +101,6 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     set_up(LogSettings(), stream)
     yield stream
     root.handlers[:], root.level = before
-    structlog.reset_defaults()
 
 
 HOWS = pytest.mark.parametrize("how", HOSTILE)
