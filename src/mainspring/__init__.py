@@ -40,7 +40,15 @@ from mainspring.kernel.money import (
     MoneyInvalid,
     Rounding,
 )
-from mainspring.kernel.operation import Input, Operation, Raw, Response, StreamItem, Upload
+from mainspring.kernel.operation import (
+    Input,
+    Operation,
+    Raw,
+    Response,
+    StreamItem,
+    Upload,
+    UploadTerms,
+)
 from mainspring.kernel.page import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page, PageQuery
 from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.policy import CachePolicy, PerKey, RateClass, RatePerKey, RetryPolicy
@@ -121,6 +129,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Upload",
+    "UploadTerms",
     "check_all",
     "elapsed_ms",
     "epoch_ms",

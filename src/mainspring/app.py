@@ -49,6 +49,7 @@ from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.health import warn_of_little_room
+from mainspring.runtime.invoke.file_intake import UploadSettings
 from mainspring.runtime.retention import RetentionSettings
 from mainspring.runtime.runtime import Runtime, Through
 from mainspring.services import audit, events, jobs, records, users, webhooks
@@ -103,6 +104,7 @@ PLATFORM_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "limits": LimitSettings,
     "cors": CorsSettings,
     "retention": RetentionSettings,
+    "uploads": UploadSettings,
 }
 # How long at most a credential is taken for good in other processes after it was revoked, where
 # they are told of it: what they remember is used only while all until then was heard.

@@ -9,7 +9,7 @@ import msgspec
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Conflict, Forbidden, NotFound
-from mainspring.kernel.operation import Input, Raw, Response, StreamItem, Upload
+from mainspring.kernel.operation import Input, Raw, Response, StreamItem, Upload, UploadTerms
 from mainspring.kernel.page import Cursor, Limit, Page
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.service import Service
@@ -216,11 +216,11 @@ async def ticks(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
         yield StreamItem(b'{"n": %d}\n{}' % number, id=str(number), event="tick")
 
 
-async def may_put(call: Call, name: str) -> str:
+async def may_put(call: Call, name: str) -> UploadTerms:
     """Refuse one name."""
     if name == "forbidden":
         raise Forbidden()
-    return "notes/"
+    return UploadTerms("notes/")
 
 
 @notes.upload("PUT /v1/files/{name}", scope="notes:write", body_bytes_max=100_000, prepare=may_put)

@@ -43,10 +43,14 @@ class Invocation(msgspec.Struct, frozen=True):
 
 
 class FileHead(msgspec.Struct, frozen=True):
-    """What is known of an upload before its bytes come."""
+    """What is known of an upload before its bytes come: what its sender claims.
+
+    ``size_bytes`` is None where the sender does not say.
+    """
 
     media_type: str
     filename: str | None = None
+    size_bytes: int | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -27,8 +27,7 @@ else:
     P = typing.ParamSpec("P")
     R = TypeVar("R")
 
-BODY_BYTES_MAX = 1 << 20
-UPLOAD_BYTES_MAX = 64 << 20
+UPLOAD_HEAD_BYTES = 8_192  # of a file: what its media type is judged from
 TIMEOUT_S = 30.0
 WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -87,6 +86,21 @@ class Upload(msgspec.Struct, frozen=True):
     filename: str | None
 
 
+class UploadTerms(msgspec.Struct, frozen=True):
+    """What an upload may be: told by ``prepare``, asked while its bytes come.
+
+    Its blob's key begins with ``prefix``. ``what`` names it in refusals: ``'photo'``. With
+    ``size_bytes_max`` it is smaller than the platform's settings and its operation let it be.
+    ``judge`` is given its first bytes (``UPLOAD_HEAD_BYTES``, or all there are) and the media type
+    that was claimed. It returns the media type that counts, or raises a Failure.
+    """
+
+    prefix: str = ""
+    what: str = "the file"
+    size_bytes_max: int | None = None
+    judge: Callable[[bytes, str], str] | None = None
+
+
 class StreamItem(msgspec.Struct, frozen=True):
     """One item of a stream: on SSE ``id`` resumes and ``event`` names the kind."""
 
@@ -97,6 +111,8 @@ class StreamItem(msgspec.Struct, frozen=True):
 
 class Operation(Contract[P], Generic[P, R]):
     """A declared operation: what it takes beside its call, and what its handler returns.
+
+    ``body_bytes_max`` is None where the settings say how large a body or a file may be.
 
     Calling it calls its handler, so tests need no database.
     """
@@ -143,10 +159,10 @@ class Operation(Contract[P], Generic[P, R]):
         recent_s: int | None = None,
         in_transaction: bool = False,
         raises: tuple[type, ...] = (),
-        body_bytes_max: int = BODY_BYTES_MAX,
+        body_bytes_max: int | None = None,
         timeout_s: float = TIMEOUT_S,
         cache: CachePolicy | None = None,
-        prepare: Callable[..., Awaitable[str]] | None = None,
+        prepare: Callable[..., Awaitable[UploadTerms]] | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> None:
         super().__init__(name, declared)
@@ -267,7 +283,7 @@ class Operation(Contract[P], Generic[P, R]):
         self,
         handler: Callable[..., Any],
         *,
-        prepare: Callable[..., Awaitable[str]] | None = None,
+        prepare: Callable[..., Awaitable[UploadTerms]] | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> None:
         """Have this function do it. Raises Misdeclared where it does not fit, or one does it."""

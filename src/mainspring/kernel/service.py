@@ -20,14 +20,13 @@ from mainspring.kernel.job import PLATFORM_QUEUES, QUEUES, Job, JobHandler, Sche
 from mainspring.kernel.measure import HOUR_S, KEEP_DAYS, Measure
 from mainspring.kernel.metric import Metric
 from mainspring.kernel.operation import (
-    BODY_BYTES_MAX,
     TIMEOUT_S,
-    UPLOAD_BYTES_MAX,
     Describe,
     Kind,
     Operation,
     Raw,
     StreamItem,
+    UploadTerms,
 )  # fmt: skip
 from mainspring.kernel.policy import (
     ATTEMPTS_DEFAULT,
@@ -120,7 +119,7 @@ class Contracts:
         secret: bool = False,
         recent_s: int | None = None,
         raises: tuple[type, ...] = (),
-        body_bytes_max: int = BODY_BYTES_MAX,
+        body_bytes_max: int | None = None,
         timeout_s: float = TIMEOUT_S,
         cache: CachePolicy | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
@@ -167,13 +166,14 @@ class Contracts:
         *,
         scope: str | None,
         status: int | None = 201,
-        body_bytes_max: int = UPLOAD_BYTES_MAX,
+        body_bytes_max: int | None = None,
         raises: tuple[type, ...] = (),
-        prepare: Callable[..., Awaitable[str]] | None = None,
+        prepare: Callable[..., Awaitable[UploadTerms]] | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare an upload: the blob is durable before the handler runs with its ``Upload``.
 
+        Without ``body_bytes_max`` the settings say how large it may be: ``[uploads]``.
         ``prepare`` and ``shows`` as for ``handles``.
         """
         return self._operation(
@@ -262,7 +262,7 @@ def handles(
     contract: Operation[P, R],
     /,
     *,
-    prepare: Callable[..., Awaitable[str]] | None = None,
+    prepare: Callable[..., Awaitable[UploadTerms]] | None = None,
     shows: Callable[..., Awaitable[bytes]] | None = None,
 ) -> Callable[[UnaryHandler[P, R]], UnaryHandler[P, R]]: ...
 @overload
@@ -273,10 +273,10 @@ def handles(contract: Contract[...], /, **options: Any) -> Any:
     It takes what the contract takes, by the same names, and returns what it returns.
 
     ``prepare`` is for uploads: given what the handler is before the body is read, it raises for
-    whoever may not upload here, and returns what the blob's key begins with. The handler asks
-    again. ``shows`` is for answers that not everybody who may make the call may see: given the
-    call, the body of a stored answer and what the handler is given, it returns the body to show
-    now, empty for 204. What is answered the first time is the handler's to decide.
+    whoever may not upload here, and returns the ``UploadTerms``. The handler asks again.
+    ``shows`` is for answers that not everybody who may make the call may see: given the call, the
+    body of a stored answer and what the handler is given, it returns the body to show now, empty
+    for 204. What is answered the first time is the handler's to decide.
     """
 
     def attach(handler: Handler) -> Handler:

@@ -41,6 +41,7 @@ from mainspring.runtime.events.sequencer import BATCH_EVENTS, Sequencer
 from mainspring.runtime.health import Health
 from mainspring.runtime.invoke.containment import Watchdog
 from mainspring.runtime.invoke.dispatcher import Dispatcher
+from mainspring.runtime.invoke.file_intake import FileIntake, UploadSettings
 from mainspring.runtime.invoke.idempotency import IdempotencyKeys
 from mainspring.runtime.invoke.invoker import LocalInvoker
 from mainspring.runtime.invoke.requests import Requests
@@ -216,6 +217,8 @@ class Runtime:
                 raise StartError(f"job {name}: its rate by the settings: {error}") from None
 
     def _local(self, keyring: Keyring, metrics: Metrics, key_required: bool) -> LocalInvoker:
+        blobs: Blobs | None = self.resources.get(Blobs)
+        settings = self.resources.get(UploadSettings, UploadSettings())
         return LocalInvoker(
             self.registry.operations.values(),
             self.dispatcher,
@@ -223,7 +226,7 @@ class Runtime:
             clock=self.clock,
             ids=self.ids,
             metrics=metrics,
-            blobs=self.resources.get(Blobs),
+            intake=None if blobs is None else FileIntake(blobs, self.ids, settings),
             cache=self.resources.get(Cache),
         )
 

@@ -33,9 +33,8 @@ async def _upload(platform: Platform, id: str, data: bytes, caller: Any = KEY) -
     call = platform.call(caller)
     prepare = service.operations["records.upload_file"].prepare
     assert prepare is not None
-    key = await prepare(call, collection="people", record_id=id, field="photo") + call.new_id(
-        "blob"
-    )
+    terms = await prepare(call, collection="people", record_id=id, field="photo")
+    key = terms.prefix + call.new_id("blob")
     blob = await _blobs(platform).put(key, chunks(), size_bytes_max=1000)
     upload = Upload(blob.key, blob.size_bytes, blob.sha256, "image/png", "a b.png")
     outcome = await platform.run(

@@ -116,7 +116,8 @@ class Exchange(Request):
         """
         if not self.body_unread:
             return b""
-        self._check_length(size_max)
+        if (self.declared_bytes() or 0) > size_max:
+            raise _too_large(size_max)
         body = self.take_body()
         if body is not None:
             self.body_unread = False
@@ -151,34 +152,32 @@ class Exchange(Request):
             self._memory.give_back(holder, held)
             self._held = ("", 0)
 
-    async def body_chunks(self, size_max: int, idle_s: float) -> AsyncIterator[bytes]:
+    async def body_chunks(self, idle_s: float) -> AsyncIterator[bytes]:
         """Stream the body; ``idle_s`` bounds the silence between two chunks.
 
-        A body that trickles is cut off too: Timeout below ``BODY_BYTES_PER_S_MIN`` on the whole.
+        How much of it to take is for whoever pulls. A body that trickles is cut off: Timeout below
+        ``BODY_BYTES_PER_S_MIN`` on the whole.
         """
-        self._check_length(size_max)
         size, more = 0, self.body_unread
         now_s = asyncio.get_running_loop().time
         begun_s = now_s()
         while more:
             chunk, more = await self._receive(idle_s)
             size += len(chunk)
-            if size > size_max:
-                raise _too_large(size_max)
             if now_s() - begun_s > idle_s + size / BODY_BYTES_PER_S_MIN:
                 raise Timeout(f"the body came slower than {BODY_BYTES_PER_S_MIN} bytes/s")
             if chunk:
                 yield chunk
         self.body_unread = False
 
-    def _check_length(self, size_max: int) -> None:
+    def declared_bytes(self) -> int | None:
+        """Return how large the body is said to be. Raises Malformed."""
         length = self.headers.get(b"content-length")
         if length is None:
-            return
+            return None
         if not length.isdigit():
             raise Malformed("Content-Length must be a number of bytes")
-        if int(length) > size_max:
-            raise _too_large(size_max)
+        return int(length)
 
     async def _receive(self, timeout_s: float) -> tuple[bytes, bool]:
         try:

@@ -22,6 +22,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     streams_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
     streams_per_caller_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
     header_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=1 << 20)] = 32 * 1024
+    body_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=64 << 20)] = 1 << 20
     header_timeout_s: Seconds = 10.0
     body_timeout_s: Seconds = 30.0
     keep_alive_s: Seconds = 75.0

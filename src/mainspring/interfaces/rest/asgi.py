@@ -347,7 +347,7 @@ class RestApp:
     def _upload(self, operation: Operation) -> Handle:
         invoker, reader, file = self._invoker, ArgumentReader(operation), operation.upload_param
         assert file is not None  # Kind.UPLOAD binds one
-        size_max, idle_s = operation.body_bytes_max, self.settings.body_timeout_s
+        idle_s = self.settings.body_timeout_s
 
         async def serve(exchange: Exchange) -> None:
             await self.admit(exchange, operation.scope, operation.rate)
@@ -355,7 +355,7 @@ class RestApp:
             arguments[file] = file_head(exchange)
             outcome = await invoker.upload(
                 _invocation(exchange, operation, arguments),
-                exchange.body_chunks(size_max, idle_s),
+                exchange.body_chunks(idle_s),
             )
             await answer_json(exchange, outcome)
 
@@ -392,8 +392,9 @@ class RestApp:
 
     async def _read_body(self, exchange: Exchange, operation: Operation) -> None:
         exchange.check_coding()
+        size_max = operation.body_bytes_max or self.settings.body_bytes_max
         exchange.body = await exchange.read_body(
-            operation.body_bytes_max, self.settings.body_timeout_s, self.memory
+            size_max, self.settings.body_timeout_s, self.memory
         )
 
 

@@ -18,4 +18,5 @@ def file_head(exchange: Exchange) -> FileHead:
         raise Malformed(str(error)) from None
     if kind.startswith("multipart/"):
         raise UnsupportedMedia("send the file itself as the body, with its own Content-Type")
-    return FileHead(kind, file_name(exchange.text(b"content-disposition") or ""))
+    name = file_name(exchange.text(b"content-disposition") or "")
+    return FileHead(kind, name, exchange.declared_bytes())

@@ -21,15 +21,15 @@ from mainspring.kernel.errors import (
 )
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import FileHead, Invocation, Opened, Outcome
-from mainspring.kernel.operation import Kind, Operation, Raw, Upload
+from mainspring.kernel.operation import Kind, Operation, Raw, UploadTerms
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.recipient import Recipient
-from mainspring.ports.blobs import Blobs
 from mainspring.ports.cache import Cache
 from mainspring.runtime.invoke.answer_cache import AnswerCache
 from mainspring.runtime.invoke.containment import contained, contained_items
 from mainspring.runtime.invoke.deadline import TimeLimit
 from mainspring.runtime.invoke.dispatcher import Dispatcher
+from mainspring.runtime.invoke.file_intake import FileIntake
 from mainspring.runtime.invoke.idempotency import Idempotency, IdempotencyKeys
 from mainspring.runtime.invoke.validate import Args, Inputs
 from mainspring.runtime.metrics.telemetry import Metrics
@@ -37,8 +37,6 @@ from mainspring.runtime.metrics.telemetry import Metrics
 LARGE_BODY_BYTES = 256 << 10  # read off the loop, one such body at a time
 LARGE_BODIES_MAX = 64  # that wait to be read
 LARGE_BODIES_SHARE = 4  # of them by one account
-UPLOADS_MAX = 256  # files on their way into the blob store at once
-UPLOADS_SHARE = 32
 
 
 class _Owned:
@@ -66,7 +64,7 @@ class LocalInvoker:
     """Runs the operations of this process. An ``Invoker``.
 
     Each stage asks nobody but what came with the invocation: it may have been sent by another
-    process. ``blobs`` is where uploads go; without it there can be none. ``cache`` keeps public
+    process. ``intake`` is where uploads go; without it there can be none. ``cache`` keeps public
     answers for as long as they say.
     """
 
@@ -79,7 +77,7 @@ class LocalInvoker:
         clock: Clock,
         ids: IdMaker,
         metrics: Metrics,
-        blobs: Blobs | None = None,
+        intake: FileIntake | None = None,
         cache: Cache | None = None,
     ) -> None:
         self._owned = {operation.name: _Owned(operation) for operation in operations}
@@ -88,9 +86,8 @@ class LocalInvoker:
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
-        self._blobs = blobs
+        self.intake = intake
         self._answers = None if cache is None else AnswerCache(cache, clock)
-        self.uploads = Pool("uploads", UPLOADS_MAX, UPLOADS_SHARE)
         self._large_bodies = Pool("large bodies", LARGE_BODIES_MAX, LARGE_BODIES_SHARE)
         self._reading = asyncio.Semaphore(1)
 
@@ -140,24 +137,22 @@ class LocalInvoker:
         the commit went through the blob stays: the sweep decides about it.
         """
         owned = self._admit(invocation)
-        operation, blobs = owned.operation, self._blobs
+        operation, intake = owned.operation, self.intake
         assert operation.upload_param is not None  # Kind.UPLOAD binds one
-        if blobs is None:
+        if intake is None:
             raise RuntimeError(f"{operation.name} uploads, and the app has no blobs")
         args = owned.inputs.read(invocation.arguments)
         head = _file_head(invocation.arguments[operation.upload_param])
-        prefix = ""
+        terms = UploadTerms()
         if operation.prepare is not None:
             limit = self._limit(operation, invocation)
             asking = self._call(owned, invocation, limit)
-            prefix = await limit.run(contained(operation.prepare(asking, **args)))
-        with self.uploads.place(_account(invocation)):
-            blob = await blobs.put(
-                prefix + self._ids.new("blob"), chunks, size_bytes_max=operation.body_bytes_max
-            )
-        file = Upload(blob.key, blob.size_bytes, blob.sha256, head.media_type, head.filename)
+            terms = await limit.run(contained(operation.prepare(asking, **args)))
+        with intake.places.place(_account(invocation)):
+            file = await intake.take(head, chunks, terms, operation.body_bytes_max)
         try:
-            same = {**args, operation.upload_param: (blob.sha256, head)}
+            told = (file.sha256, head.media_type, head.filename)
+            same = {**args, operation.upload_param: told}
             idempotency = self._identify(operation, invocation, same)
             args[operation.upload_param] = file
             limit = self._limit(operation, invocation)
@@ -166,10 +161,10 @@ class LocalInvoker:
         except OutcomeUnknown:
             raise
         except Failure:
-            await blobs.delete(blob.key)
+            await intake.blobs.delete(file.key)
             raise
         if outcome.replayed:
-            await blobs.delete(blob.key)
+            await intake.blobs.delete(file.key)
         return outcome
 
     async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:

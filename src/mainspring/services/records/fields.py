@@ -14,6 +14,7 @@ from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX
 from mainspring.kernel.clock import as_utc
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX, email_address
 from mainspring.services.records.api import Field
+from mainspring.services.records.file_types import pattern_of
 
 RECORD_PREFIX = "rec"
 TEXT_CHARS_DEFAULT = 5_000  # the max that a text field gets which says none
@@ -101,9 +102,25 @@ def bounds(field: Field) -> tuple[float, float]:
 
 def complete(field: Field) -> Field:
     """Write down what holds where a field says nothing."""
+    if field.types:
+        return msgspec.structs.replace(field, types=[pattern_of(text) for text in field.types])
     if field.type == "text" and field.max is None:
         return msgspec.structs.replace(field, max=float(TEXT_CHARS_DEFAULT))
     return field
+
+
+def wrong_files(field: Field) -> list[tuple[str, str]]:
+    """What is wrong with what a field says of files, and where."""
+    if field.type != "file":
+        given = {"types": bool(field.types), "max_bytes": field.max_bytes is not None}
+        return [(part, f"a {field.type} field takes no {part}") for part in given if given[part]]
+    wrong: list[tuple[str, str]] = []
+    for i, text in enumerate(field.types):
+        try:
+            pattern_of(text)
+        except ValueError as error:
+            wrong.append((f"types/{i}", str(error)))
+    return wrong
 
 
 def read_value(field: Field, value: Any) -> Any:

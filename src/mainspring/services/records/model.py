@@ -33,6 +33,7 @@ from mainspring.services.records.fields import (
     complete,
     read_value,
     text_chars,
+    wrong_files,
 )
 from mainspring.services.records.store import KEY_COLUMNS, UNIQUE_COLUMNS
 
@@ -490,6 +491,7 @@ def _wrong(field: Field) -> list[tuple[str, str]]:
                 "a relation field needs a collection, and no other type of field takes one",
             )
         )
+    found.extend(wrong_files(field))
     if field.type == "file" and (field.required or field.default is not None):
         found.append(
             (

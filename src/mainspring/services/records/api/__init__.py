@@ -37,6 +37,8 @@ INDEXES_MAX = 8  # of one collection: the columns k1 to k8
 INDEX_FIELDS_MAX = 4
 UNIQUES_MAX = 4  # of one collection: the columns u1 to u4
 VALUES_MAX = 200  # of one select field
+TYPES_MAX = 50  # of one file field
+FILE_BYTES_MAX = 1 << 40  # whatever the settings allow
 RULE_CHARS_MAX = 2_000
 BATCH_MAX = 1_000
 BATCH_BYTES_MAX = 8 << 20  # of one batch's body, and of the stored records that it changes
@@ -93,7 +95,8 @@ class Field(Input, frozen=True):
 
     ``values`` are those of a select, ``collection`` the one a relation points into. A ``default``
     is stored when a new record leaves the field out. A ``file`` is uploaded to its own address, and
-    emptied with null.
+    emptied with null; it is one of ``types`` (``image/*``, ``application/pdf``; none is any), and
+    has at most ``max_bytes``.
     """
 
     name: Name
@@ -108,6 +111,10 @@ class Field(Input, frozen=True):
     )
     collection: str | None = None
     default: Any = None
+    types: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=TYPES_MAX)] = (
+        msgspec.field(default_factory=list)
+    )
+    max_bytes: Annotated[int, Meta(ge=1, le=FILE_BYTES_MAX)] | None = None
 
 
 FieldNames = Annotated[
@@ -569,7 +576,8 @@ async def upload_file(
     """Put a file into a file field, in the place of the one that was there.
 
     The body is the file itself; ``Content-Disposition`` may name it. It takes what an update takes,
-    and ``request.changes`` holds the field's name.
+    and ``request.changes`` holds the field's name. Its media type is read from its first bytes; the
+    ``Content-Type`` counts where they do not tell.
     """
 
 

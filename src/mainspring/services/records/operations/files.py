@@ -2,11 +2,12 @@
 
 import msgspec
 
-from mainspring import Call, NotFound, Raw, Response, Upload, handles
+from mainspring import Call, NotFound, Raw, Response, Upload, UploadTerms, handles
+from mainspring.kernel.errors import UnsupportedMedia
 from mainspring.kernel.etag import version_tag
 from mainspring.kernel.media import attachment
 from mainspring.ports.blobs import Blobs
-from mainspring.services.records import access, api, presenter
+from mainspring.services.records import access, api, file_types, presenter
 from mainspring.services.records.fields import StoredFile
 from mainspring.services.records.jobs import files_of
 from mainspring.services.records.model import CompiledCollection
@@ -17,10 +18,28 @@ from mainspring.services.records.operations.records import (
 )
 
 
-async def may_upload(call: Call, collection: str, record_id: str, field: str) -> str:
+async def may_upload(call: Call, collection: str, record_id: str, field: str) -> UploadTerms:
     """Refuse before the body is read; its blob will be named after the record."""
     current = await _changeable(call, collection, record_id, field)
-    return files_of(current.collection.id, record_id)
+    return terms_of(current.collection, record_id, current.collection.fields[field])
+
+
+def terms_of(collection: CompiledCollection, record_id: str, field: api.Field) -> UploadTerms:
+    """What a file may be that is uploaded to a field."""
+
+    def judged(head: bytes, claimed: str) -> str:
+        media_type = file_types.judge(head, claimed)
+        if field.types and not file_types.fits(media_type, field.types):
+            wanted = ", ".join(field.types)
+            raise UnsupportedMedia.at(
+                f"/{field.name}",
+                f"this is {media_type}, by what is in it: send one of {wanted}",
+                f"{field.name!r} takes {wanted}, and this is {media_type}, by what is in it",
+            )
+        return media_type
+
+    prefix, what = files_of(collection.id, record_id), f"the file of {field.name!r}"
+    return UploadTerms(prefix, what, field.max_bytes, judged)
 
 
 @handles(api.upload_file, prepare=may_upload, shows=presenter.record_again)

@@ -1,0 +1,88 @@
+"""Files on their way into the blob store: bounded, judged by their first bytes, then durable."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+
+from mainspring.kernel.errors import TooLarge
+from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.invocation import FileHead
+from mainspring.kernel.operation import UPLOAD_HEAD_BYTES, Upload, UploadTerms
+from mainspring.kernel.pool import Pool
+from mainspring.ports.blobs import Blobs
+
+
+class UploadSettings(msgspec.Struct, frozen=True):
+    """``[uploads]``: how large a file may be, and how many are on their way at a time."""
+
+    file_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=1 << 40)] = 64 << 20
+    at_once_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
+    at_once_per_caller_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 32
+
+
+class FileIntake:
+    """Takes files within the settings, and within what each upload's terms say."""
+
+    def __init__(self, blobs: Blobs, ids: IdMaker, settings: UploadSettings) -> None:
+        self.blobs = blobs
+        self.places = Pool("uploads", settings.at_once_max, settings.at_once_per_caller_max)
+        self._ids = ids
+        self._bytes_max = settings.file_bytes_max
+
+    async def take(
+        self,
+        head: FileHead,
+        chunks: AsyncIterator[bytes],
+        terms: UploadTerms,
+        size_bytes_max: int | None = None,
+    ) -> Upload:
+        """Store a file durably. Raises TooLarge, unread where its sender says how large it is.
+
+        ``size_bytes_max`` stands before the settings. A file that is refused is not stored.
+        """
+        most = size_bytes_max or self._bytes_max
+        if terms.size_bytes_max is not None:
+            most = min(most, terms.size_bytes_max)
+        if head.size_bytes is not None and head.size_bytes > most:
+            raise _too_large(terms, most, f"{head.size_bytes} were announced")
+        incoming = _Incoming(head, chunks, terms, most)
+        blob = await self.blobs.put(
+            terms.prefix + self._ids.new("blob"), incoming.judged(), size_bytes_max=most
+        )
+        return Upload(blob.key, blob.size_bytes, blob.sha256, incoming.media_type, head.filename)
+
+
+class _Incoming:
+    """A file as it comes; once its first bytes are there its media type is known."""
+
+    def __init__(
+        self, head: FileHead, chunks: AsyncIterator[bytes], terms: UploadTerms, most: int
+    ) -> None:
+        self.media_type = head.media_type
+        self._chunks = chunks
+        self._terms = terms
+        self._most = most
+
+    async def judged(self) -> AsyncIterator[bytes]:
+        """Pass on what comes, nothing of it before it is judged."""
+        size, held, judge = 0, bytearray(), self._terms.judge
+        async for chunk in self._chunks:
+            size += len(chunk)
+            if size > self._most:
+                raise _too_large(self._terms, self._most, "more came")
+            if judge is None:
+                yield chunk
+                continue
+            held += chunk
+            if len(held) >= UPLOAD_HEAD_BYTES:
+                self.media_type = judge(bytes(held[:UPLOAD_HEAD_BYTES]), self.media_type)
+                judge = None
+                yield bytes(held)
+        if judge is not None:
+            self.media_type = judge(bytes(held), self.media_type)
+            yield bytes(held)
+
+
+def _too_large(terms: UploadTerms, most: int, came: str) -> TooLarge:
+    return TooLarge(f"{terms.what} has at most {most} bytes: {came}")
