@@ -2,12 +2,12 @@
 
 import pytest
 
-from mainspring.kernel.media import NAME_CHARS_MAX, attachment, file_name, media_type
+from mainspring.kernel.media import NAME_CHARS_MAX, disposition, file_name, media_type
 
 
-def sent(disposition: str) -> str:
+def sent(header: str) -> str:
     """A header as it arrives: its bytes as latin-1."""
-    return disposition.encode().decode("latin-1")
+    return header.encode().decode("latin-1")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_name_in_latin_1_is_read_too() -> None:
     "name", ["plain.txt", "résumé.pdf", "文件.txt", 'a"b\\c;d%20.txt', "it's, €.txt", "x" * 255]
 )
 def test_a_name_survives_an_answer(name: str) -> None:
-    written = attachment(name)
+    written = disposition(name)
     assert written.isascii()
     assert written.isprintable()
     expected = name.replace("\\", "/").rpartition("/")[2]
@@ -60,7 +60,7 @@ def test_a_name_survives_an_answer(name: str) -> None:
 
 
 def test_old_readers_get_a_name_too() -> None:
-    assert attachment("résumé €.pdf").startswith('attachment; filename="resume _.pdf"; ')
+    assert disposition("résumé €.pdf").startswith('attachment; filename="resume _.pdf"; ')
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     ],
     "records.get_record": [(RECORDS + "/{record}", None), (RECORDS + "/{record}?expand=x", None)],
     "records.get_file": [(RECORDS + "/{record}/files/scan", None)],
+    "records.link_file": [(RECORDS + "/{record}/files/scan:link", {})],
+    "records.get_linked_file": [("/v1/linked_files/x", None)],
     "records.create_record": [(RECORDS, {"text": "hidden" + "record"}), (RECORDS, {"x": 1})],
     "records.update_record": [(RECORDS + "/{record}", {}), (RECORDS + "/{record}", {"text": 1})],
     "records.replace_record": [(RECORDS + "/{record}", {"text": "mine"})],

@@ -317,6 +317,8 @@ def _possible(operation: Operation) -> list[type[Failure]]:
                                   errors.Unavailable, errors.DeadlineExceeded]  # fmt: skip
     if operation.kind is Kind.STREAM:
         found.append(errors.NotAcceptable)
+    if operation.kind is Kind.RAW and operation.method == "GET":
+        found.append(errors.RangeNotSatisfiable)
     if operation.writes:
         found += [
             errors.OutcomeUnknown,

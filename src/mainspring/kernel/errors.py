@@ -216,6 +216,12 @@ class UnsupportedMedia(Failure):
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
 
 
+class RangeNotSatisfiable(Failure):
+    """Nothing of what ``Range`` asks for is there; ``Content-Range`` says how much is."""
+
+    status, code, title = 416, "range_not_satisfiable", "Range not satisfiable"
+
+
 class Misdirected(Failure):
     """The request names a host that this server does not answer for."""
 

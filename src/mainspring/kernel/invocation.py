@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mainspring.kernel.byte_range import WantedRange
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.recipient import Recipient
 
@@ -23,8 +24,9 @@ class Invocation(msgspec.Struct, frozen=True):
     values for a body, a ``FileHead`` for an upload. ``account`` is whose share of what all calls
     use together this one draws on. ``deadline_s`` is a moment on this process's monotonic clock:
     on a wire stands what remains. ``resume_after`` is the last item of a stream that arrived;
-    ``path`` names the handlers that wait for this call, the outermost first. ``until_ms`` is when
-    the credential ends that the caller came with, None where it does not or there is none.
+    ``wanted`` the part of a raw answer that is asked for; ``path`` names the handlers that wait for
+    this call, the outermost first. ``until_ms`` is when the credential ends that the caller came
+    with, None where it does not or there is none.
     """
 
     operation: str
@@ -38,6 +40,7 @@ class Invocation(msgspec.Struct, frozen=True):
     if_match: str | None = None
     deadline_s: float | None = None
     resume_after: str | None = None
+    wanted: WantedRange | None = None
     path: tuple[str, ...] = ()
     until_ms: int | None = None
 
@@ -72,7 +75,8 @@ class Opened(msgspec.Struct, frozen=True):
     """What a raw operation or a stream answers: its head, and what follows.
 
     ``body`` is whole, or what is pulled piece by piece: bytes of a raw operation, ``StreamItem`` of
-    a stream. Whoever pulls closes it.
+    a stream. Whoever pulls closes it. With the status 416 there is no body: the part that was
+    wanted is not there.
     """
 
     body: bytes | AsyncIterator[Any]

@@ -60,12 +60,13 @@ def file_name(disposition: str) -> str | None:
     return None if named is None else _cleaned(named)
 
 
-def attachment(name: str) -> str:
+def disposition(name: str, *, inline: bool = False) -> str:
     """Write the Content-Disposition of a download: once for old readers, once in full."""
+    kind = "inline" if inline else "attachment"
     plain = unicodedata.normalize("NFKD", name)
     plain = "".join(char for char in plain if not unicodedata.combining(char))
     plain = "".join(char if " " <= char < "\x7f" and char not in '"\\%' else "_" for char in plain)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe=_ATTRIBUTE)}"
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe=_ATTRIBUTE)}"
 
 
 def parameters(text: str) -> Iterator[tuple[str, str]]:

@@ -67,10 +67,20 @@ class Response(msgspec.Struct, Generic[T], frozen=True):
         return Response(body, status, etag) if allowed else Response(None, status=204)
 
 
-class Raw(msgspec.Struct, frozen=True):
-    """What a raw operation answers: bytes, or a stream of them, and their own headers."""
+class Seekable(msgspec.Struct, frozen=True):
+    """A body of known size of which a part can be read: from an offset, so many bytes."""
 
-    body: bytes | AsyncIterator[bytes] = b""
+    size_bytes: int
+    read: Callable[[int, int], AsyncIterator[bytes]]
+
+
+class Raw(msgspec.Struct, frozen=True):
+    """What a raw operation answers: bytes, or a stream of them, and their own headers.
+
+    Of a ``Seekable`` body callers may ask for a part (RFC 9110, 14), by its ``ETag``.
+    """
+
+    body: bytes | AsyncIterator[bytes] | Seekable = b""
     status: int = 200
     media_type: str = "application/octet-stream"
     headers: tuple[tuple[str, str], ...] = ()

@@ -35,8 +35,8 @@ class Blobs(Protocol):
         """Store durably; replaces nothing half-way. Raises TooLarge past ``size_bytes_max``."""
         ...
 
-    def get(self, key: str) -> AsyncIterator[bytes]:
-        """Stream the bytes. Raises NotFound."""
+    def get(self, key: str, offset: int = 0, size_bytes: int | None = None) -> AsyncIterator[bytes]:
+        """Stream the bytes, or so many from an offset, as far as there are any. Raises NotFound."""
         ...
 
     async def delete(self, key: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mainspring.kernel.byte_range import WantedRange
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, FieldError
@@ -36,6 +37,7 @@ class _SentCall(msgspec.Struct, frozen=True):
     left_s: float | None
     resume_after: str | None
     until_ms: int | None
+    wanted: WantedRange | None
 
 
 class _SentOutcome(msgspec.Struct, frozen=True):
@@ -118,6 +120,7 @@ class EncodingInvoker:
                 None if deadline_s is None else deadline_s - self._clock.monotonic_s(),
                 invocation.resume_after,
                 invocation.until_ms,
+                invocation.wanted,
             ),
             _SentCall,
         )
@@ -133,6 +136,8 @@ class EncodingInvoker:
             call.if_match,
             None if call.left_s is None else call.left_s + self._clock.monotonic_s(),
             call.resume_after,
+            call.wanted,
+            until_ms=call.until_ms,
         )
 
 

@@ -11,9 +11,10 @@ import pytest
 from mainspring.cli.checks import DAY_MS, Verdict, say_uploads
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound
-from mainspring.kernel.operation import Raw, Upload
+from mainspring.kernel.operation import Raw, Seekable, Upload
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import jobs, service
+from mainspring.services.records.api import FileView
 from mainspring.services.records.store import DATA, DELETE
 from mainspring.services.records.uploads import count_uploads
 from tests.services.records.platform import ANNA, KEY, NOBODY, Platform, read
@@ -46,12 +47,15 @@ async def _upload(platform: Platform, id: str, data: bytes, caller: Any = KEY) -
 
 async def _download(platform: Platform, id: str, caller: Any = KEY, field: str = "photo") -> Raw:
     handler = service.operations["records.get_file"].handler
-    raw: Raw = await handler(platform.call(caller), collection="people", record_id=id, field=field)
+    raw: Raw = await handler(
+        platform.call(caller), collection="people", record_id=id, field=field, query=FileView()
+    )
     return raw
 
 
 async def _bytes(body: Any) -> bytes:
-    return b"".join([chunk async for chunk in body])
+    chunks = body.read(0, body.size_bytes) if isinstance(body, Seekable) else body
+    return b"".join([chunk async for chunk in chunks])
 
 
 async def test_a_file_comes_and_goes_with_its_record(platform: Platform) -> None:

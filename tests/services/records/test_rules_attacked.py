@@ -107,7 +107,7 @@ async def _upload(platform: Platform, collection: str, id: str, caller: Caller) 
     call, blobs = platform.call(caller), platform.runtime.resources[Blobs]
     prepare = service.operations["records.upload_file"].prepare
     assert prepare is not None
-    key = await prepare(call, **place) + call.new_id("blob")
+    key = (await prepare(call, **place)).prefix + call.new_id("blob")
     blob = await blobs.put(key, chunks(), size_bytes_max=1000)
     upload = Upload(blob.key, blob.size_bytes, blob.sha256, "image/png", "a.png")
     return await platform.run("upload_file", caller, **place, upload=upload)

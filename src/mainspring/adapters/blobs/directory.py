@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
@@ -77,14 +78,19 @@ class DirectoryBlobs:
             await asyncio.to_thread(aside.close)
         return Blob(key, size_bytes, digest.hexdigest())
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
-        """Stream the bytes. Raises NotFound."""
+    async def get(
+        self, key: str, offset: int = 0, size_bytes: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Stream the bytes, or so many from an offset, as far as there are any. Raises NotFound."""
         try:
             file = await asyncio.to_thread(self._path(key).open, "rb")
         except FileNotFoundError:
             raise NotFound("no such blob") from None
+        left = sys.maxsize if size_bytes is None else size_bytes
         try:
-            while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            file.seek(offset)
+            while chunk := await asyncio.to_thread(file.read, min(CHUNK_BYTES, left)):
+                left -= len(chunk)
                 yield chunk
         finally:
             file.close()

@@ -18,7 +18,7 @@ from mainspring.interfaces.http.conditional import not_modified
 from mainspring.interfaces.http.exchange import SEND_IDLE_S, Exchange, field
 from mainspring.interfaces.http.request import Headers, chunk
 from mainspring.kernel.caller import Caller
-from mainspring.kernel.errors import Failure, NotAcceptable
+from mainspring.kernel.errors import Failure, NotAcceptable, RangeNotSatisfiable
 from mainspring.kernel.invocation import Opened
 from mainspring.kernel.operation import StreamItem
 
@@ -38,7 +38,10 @@ REFUSED = StreamItem(
     event="end",
 )
 
-_OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-disposition"})
+_OF_THE_BODY = frozenset({
+    b"content-type", b"content-length", b"content-disposition", b"content-range",
+})  # fmt: skip
+_HELD_ALREADY = frozenset({200, 206, 416})  # RFC 9110, 13.2.2: asked before Range is
 _LINES = re.compile(rb"\r\n|\r|\n")
 
 
@@ -59,9 +62,12 @@ async def answer_raw(
     if b"cache-control" not in named:
         headers.extend(caching)
     headers.extend(header for header in security_headers.API if header[0] not in named)
-    if raw.status == 200 and _has_already(exchange, headers):
+    if raw.status in _HELD_ALREADY and _has_already(exchange, headers):
         await exchange.answer(304, [h for h in headers if h[0] not in _OF_THE_BODY], b"")
         return
+    if raw.status == RangeNotSatisfiable.status:
+        said = {n: v for n, v in raw.headers if n.lower() in {"accept-ranges", "content-range"}}
+        raise RangeNotSatisfiable("the range is beyond the end", headers=said)
     if isinstance(raw.body, bytes):
         body = raw.body
         if not named & {b"content-encoding", b"etag"} and shrinks(exchange, body, raw.media_type):
@@ -75,11 +81,16 @@ async def answer_raw(
         await exchange.start(raw.status, headers)
     else:
         chunks = aiter(raw.body)
-        first = await anext(chunks, b"")  # a failure before the first byte has its own status
-        await exchange.start(raw.status, headers)
-        await exchange.write(first)
-        async for chunk in chunks:
-            await exchange.write(chunk)
+        try:
+            first = await anext(chunks, b"")  # a failure before the first byte has its own status
+            await exchange.start(raw.status, headers)
+            await exchange.write(first)
+            async for chunk in chunks:
+                await exchange.write(chunk)
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
     await exchange.write(b"", more=False)
 
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
 import structlog
 
 from mainspring.gateway.pipeline import Admission, Gateway
@@ -24,6 +25,7 @@ from mainspring.interfaces.http.streams import Encoders, Lasting, StreamAnswer, 
 from mainspring.interfaces.rest.arguments import ArgumentReader, parse_key, without_stream_token
 from mainspring.interfaces.rest.uploads import file_head
 from mainspring.kernel.authority import authorise
+from mainspring.kernel.byte_range import WantedRange
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import (
     Failure,
@@ -369,6 +371,10 @@ class RestApp:
             if exchange.body_unread and operation.writes:
                 await self._read_body(exchange, operation)
             invocation = _invocation(exchange, operation, _arguments(reader, exchange))
+            wanted = exchange.text(b"range") if exchange.method == "GET" else None
+            if wanted is not None:  # RFC 9110, 14.2: of GET only
+                part = WantedRange(wanted, exchange.text(b"if-range"))
+                invocation = msgspec.structs.replace(invocation, wanted=part)
             recipient = Lasting(exchange, self.gateway)
             await answer_raw(exchange, await invoker.open(invocation, recipient), kept)
 

@@ -27,7 +27,7 @@ from mainspring.kernel.event import StagedEvent
 from mainspring.kernel.invocation import Outcome
 from mainspring.kernel.job import JobState, StagedJob
 from mainspring.kernel.lru_cache import LruCache
-from mainspring.kernel.operation import Operation, Raw, Response
+from mainspring.kernel.operation import Operation, Raw, Response, Seekable
 from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
 from mainspring.ports.keyring import Keyring
@@ -460,6 +460,8 @@ def _raw_outcome(raw: Raw) -> Outcome:
         headers = (("Content-Type", raw.media_type), *headers)
     if isinstance(raw.body, bytes):
         return Outcome(raw.status, raw.body, headers=headers, value=raw)
+    if isinstance(raw.body, Seekable):  # which part of it is read is yet to be seen
+        return Outcome(raw.status, b"", headers=headers, value=raw)
     streamed = msgspec.structs.replace(raw, body=contained_items(aiter(raw.body)))
     return Outcome(raw.status, b"", headers=headers, value=streamed)
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from mainspring.kernel.authority import authorise, require_recent
+from mainspring.kernel.byte_range import BytePart, WantedRange
 from mainspring.kernel.call import Call
 from mainspring.kernel.caller import ANONYMOUS, Caller
 from mainspring.kernel.clock import Clock
@@ -21,7 +22,7 @@ from mainspring.kernel.errors import (
 )
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import FileHead, Invocation, Opened, Outcome
-from mainspring.kernel.operation import Kind, Operation, Raw, UploadTerms
+from mainspring.kernel.operation import Kind, Operation, Raw, Seekable, UploadTerms
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.recipient import Recipient
 from mainspring.ports.cache import Cache
@@ -33,6 +34,8 @@ from mainspring.runtime.invoke.file_intake import FileIntake
 from mainspring.runtime.invoke.idempotency import Idempotency, IdempotencyKeys
 from mainspring.runtime.invoke.validate import Args, Inputs
 from mainspring.runtime.metrics.telemetry import Metrics
+
+_RANGES = ("Accept-Ranges", "bytes")
 
 LARGE_BODY_BYTES = 256 << 10  # read off the loop, one such body at a time
 LARGE_BODIES_MAX = 64  # that wait to be read
@@ -188,7 +191,7 @@ class LocalInvoker:
         outcome = await self._run(operation, call, args, idempotency, limit)
         raw = outcome.value
         if isinstance(raw, Raw):
-            return Opened(raw.body, raw.status, raw.media_type, raw.headers)
+            return _opened(raw, invocation.wanted)
         return Opened(outcome.body, outcome.status, headers=outcome.headers, replayed=True)
 
     # The stages
@@ -267,6 +270,27 @@ class LocalInvoker:
         if outcome.replayed:
             self._metrics.replays.add()
         return outcome
+
+
+def _opened(raw: Raw, wanted: WantedRange | None) -> Opened:
+    """Open a raw answer; of a body that is seekable, the part that is wanted."""
+    if not isinstance(raw.body, Seekable):
+        return Opened(raw.body, raw.status, raw.media_type, raw.headers)
+    whole, headers, status = raw.body.size_bytes, (*raw.headers, _RANGES), raw.status
+    part = None
+    if wanted is not None and status == 200:
+        etag = next((value for name, value in raw.headers if name.lower() == "etag"), None)
+        part = wanted.of(whole, etag)
+    if part is None:
+        part = BytePart(0, whole)
+    elif not part.size_bytes:
+        return Opened(b"", 416, headers=(*headers, ("Content-Range", f"bytes */{whole}")))
+    else:
+        status, last = 206, part.offset + part.size_bytes - 1
+        headers += (("Content-Range", f"bytes {part.offset}-{last}/{whole}"),)
+    headers += (("Content-Length", str(part.size_bytes)),)
+    body = contained_items(raw.body.read(part.offset, part.size_bytes))
+    return Opened(body, status, raw.media_type, headers)
 
 
 def _account(invocation: Invocation) -> str:

@@ -112,7 +112,10 @@ def complete(field: Field) -> Field:
 def wrong_files(field: Field) -> list[tuple[str, str]]:
     """What is wrong with what a field says of files, and where."""
     if field.type != "file":
-        given = {"types": bool(field.types), "max_bytes": field.max_bytes is not None}
+        given = {
+            "types": bool(field.types), "max_bytes": field.max_bytes is not None,
+            "inline": field.inline,
+        }  # fmt: skip
         return [(part, f"a {field.type} field takes no {part}") for part in given if given[part]]
     wrong: list[tuple[str, str]] = []
     for i, text in enumerate(field.types):

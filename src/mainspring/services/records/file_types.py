@@ -50,6 +50,7 @@ _ZIPPED = re.compile(
 )
 # Signatures that are plain characters: text that happens to begin so is still text, but of these.
 _WRITTEN = frozenset({"application/pdf", "application/postscript", "application/rtf"})
+_PLAIN = frozenset({"application/pdf", "text/plain"})
 # A file is none of these unless its bytes say so.
 _SHOWN = frozenset({
     "image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/tiff", "image/avif",
@@ -57,6 +58,13 @@ _SHOWN = frozenset({
     "application/zip", "application/gzip", "application/rtf", "video/mp4", "video/quicktime",
     "video/webm", "video/ogg", "audio/mp4", "audio/ogg", "audio/wav", "audio/flac",
 })  # fmt: skip
+
+
+def is_harmless(media_type: str) -> bool:
+    """Tell whether a browser may show it by itself: nothing in it can run or ask for anything."""
+    essence = media_type.partition(";")[0]
+    kind = essence.partition("/")[0]
+    return essence in _PLAIN or (kind in {"image", "audio", "video"} and "+" not in essence)
 
 
 def pattern_of(text: str) -> str:

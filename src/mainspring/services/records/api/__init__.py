@@ -31,6 +31,7 @@ COLLECTIONS_PATH = "/v1/collections"
 RECORDS_PATH = COLLECTIONS_PATH + "/{collection}/records"
 RECORD_PATH = RECORDS_PATH + "/{id}"
 FILE_PATH = RECORDS_PATH + "/{record_id}/files/{field}"
+LINKED_FILES_PATH = "/v1/linked_files"
 
 FIELDS_MAX = 100
 INDEXES_MAX = 8  # of one collection: the columns k1 to k8
@@ -38,6 +39,7 @@ INDEX_FIELDS_MAX = 4
 UNIQUES_MAX = 4  # of one collection: the columns u1 to u4
 VALUES_MAX = 200  # of one select field
 TYPES_MAX = 50  # of one file field
+LINK_S_MAX = 3_600
 FILE_BYTES_MAX = 1 << 40  # whatever the settings allow
 RULE_CHARS_MAX = 2_000
 BATCH_MAX = 1_000
@@ -96,7 +98,7 @@ class Field(Input, frozen=True):
     ``values`` are those of a select, ``collection`` the one a relation points into. A ``default``
     is stored when a new record leaves the field out. A ``file`` is uploaded to its own address, and
     emptied with null; it is one of ``types`` (``image/*``, ``application/pdf``; none is any), and
-    has at most ``max_bytes``.
+    has at most ``max_bytes``. Where it is ``inline`` browsers show it.
     """
 
     name: Name
@@ -115,6 +117,7 @@ class Field(Input, frozen=True):
         msgspec.field(default_factory=list)
     )
     max_bytes: Annotated[int, Meta(ge=1, le=FILE_BYTES_MAX)] | None = None
+    inline: bool = False
 
 
 FieldNames = Annotated[
@@ -274,6 +277,26 @@ class BatchAnswer(msgspec.Struct, frozen=True):
     """The records as they are now, in the order of the request; null for one that was deleted."""
 
     items: list[msgspec.Raw | None]
+
+
+class FileView(Input, frozen=True):
+    """How to answer with a file: with ``download`` it is an attachment, whatever its field says."""
+
+    download: bool = False
+
+
+class NewFileLink(Input, frozen=True):
+    """For how long a link holds, and whether it is an attachment whatever its field says."""
+
+    expires_in_s: Annotated[int, Meta(ge=1, le=LINK_S_MAX)] = 300
+    download: bool = False
+
+
+class FileLink(msgspec.Struct, frozen=True):
+    """A link to a file: ``url`` stands behind the platform's own address."""
+
+    url: str
+    expires_at: Instant
 
 
 Action = Literal["list", "view", "create", "update", "delete"]
@@ -582,5 +605,24 @@ async def upload_file(
 
 
 @service.contract.raw(f"GET {FILE_PATH}", scope=None, cache=CachePolicy())
-async def get_file(call: Call, collection: str, record_id: str, field: str) -> Raw:
-    """Download the file of a record, as an attachment, to whoever may view the record."""
+async def get_file(call: Call, collection: str, record_id: str, field: str, query: FileView) -> Raw:
+    """Download the file of a record, or a range of it, to whoever may view the record.
+
+    It is an attachment, or shown where its field is ``inline`` and a browser can show it safely.
+    """
+
+
+@service.contract.operation(f"POST {FILE_PATH}:link", scope=None, secret=True)
+async def link_file(
+    call: Call, collection: str, record_id: str, field: str, new: NewFileLink
+) -> FileLink:
+    """Make a link to a file that needs no credentials, and holds for a while.
+
+    Whoever follows it sees what its maker may see then. It ends with the file, and with its
+    maker's rights.
+    """
+
+
+@service.contract.raw(f"GET {LINKED_FILES_PATH}/{{token}}", scope=None, cache=CachePolicy())
+async def get_linked_file(call: Call, token: str) -> Raw:
+    """Download the file that a link stands for, or a range of it."""

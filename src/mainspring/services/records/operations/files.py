@@ -1,12 +1,30 @@
 """Files of records: uploaded to a field's own address, and downloaded from it."""
 
+import base64
+from functools import partial
+
 import msgspec
 
-from mainspring import Call, NotFound, Raw, Response, Upload, UploadTerms, handles
+from mainspring import (
+    Call,
+    Forbidden,
+    Gone,
+    NotFound,
+    Raw,
+    Response,
+    Unauthenticated,
+    Upload,
+    UploadTerms,
+    handles,
+    rfc3339,
+)
 from mainspring.kernel.errors import UnsupportedMedia
 from mainspring.kernel.etag import version_tag
-from mainspring.kernel.media import attachment
+from mainspring.kernel.media import disposition
+from mainspring.kernel.operation import Seekable
+from mainspring.kernel.visibility import acting_for
 from mainspring.ports.blobs import Blobs
+from mainspring.ports.keyring import Keyring
 from mainspring.services.records import access, api, file_types, presenter
 from mainspring.services.records.fields import StoredFile
 from mainspring.services.records.jobs import files_of
@@ -16,6 +34,13 @@ from mainspring.services.records.operations.records import (
     change_record,
     current_record,
 )
+
+_LINKS = "records.file_link"  # what links are sealed for
+# Whatever is in a file, it runs nowhere and asks for nothing.
+_INERT = "default-src 'none'; frame-ancestors 'none'; sandbox"
+# What a browser makes a page of by itself has its own style, and shows the file in it.
+_SHOWN = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+_DOCUMENT = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'"  # no viewer in a box
 
 
 async def may_upload(call: Call, collection: str, record_id: str, field: str) -> UploadTerms:
@@ -58,22 +83,98 @@ async def upload_file(
 
 
 @handles(api.get_file)
-async def get_file(call: Call, collection: str, record_id: str, field: str) -> Raw:
+async def get_file(
+    call: Call, collection: str, record_id: str, field: str, query: api.FileView
+) -> Raw:
+    found, file = await _viewable_file(call, collection, record_id, field)
+    return _download(call, found, file, download=query.download)
+
+
+@handles(api.link_file)
+async def link_file(
+    call: Call, collection: str, record_id: str, field: str, new: api.NewFileLink
+) -> api.FileLink:
+    _, file = await _viewable_file(call, collection, record_id, field)
+    expires_ms = call.now_ms + new.expires_in_s * 1000
+    link = _Link(
+        call.tenant, call.caller.actor, collection, record_id, field, file.blob, expires_ms,
+        new.download,
+    )  # fmt: skip
+    sealed = call.use(Keyring).seal(msgspec.json.encode(link), purpose=_LINKS)
+    token = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+    return api.FileLink(f"{api.LINKED_FILES_PATH}/{token}", rfc3339(expires_ms))
+
+
+@handles(api.get_linked_file)
+async def get_linked_file(call: Call, token: str) -> Raw:
+    link = _read_link(call, token)
+    if link is None or link.tenant != call.tenant:
+        raise NotFound("there is no such link")
+    if link.expires_ms <= call.now_ms:
+        raise Gone("the link has expired: ask for another one")
+    maker = await acting_for(call, link.maker)
+    if maker is None:
+        raise NotFound("whoever made the link may not do so any more")
+    try:
+        found, file = await _viewable_file(maker, link.collection, link.record, link.field)
+    except (Unauthenticated, Forbidden):  # of the maker's rights, not of whoever follows it
+        raise NotFound("whoever made the link may not see this any more") from None
+    if file.blob != link.blob:
+        raise NotFound("the record has another file by now: ask for another link")
+    raw = _download(call, found, file, download=link.download)
+    return msgspec.structs.replace(raw, headers=(*raw.headers, ("Referrer-Policy", "no-referrer")))
+
+
+class _Link(msgspec.Struct, frozen=True, array_like=True):
+    """What a link stands for: one file, shown while its maker may see it."""
+
+    tenant: str
+    maker: str
+    collection: str
+    record: str
+    field: str
+    blob: str
+    expires_ms: int
+    download: bool
+
+
+def _read_link(call: Call, token: str) -> _Link | None:
+    try:
+        sealed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        opened = call.use(Keyring).unseal(sealed, purpose=_LINKS)
+    except ValueError:
+        return None
+    return msgspec.json.decode(opened, type=_Link)
+
+
+async def _viewable_file(
+    call: Call, collection: str, record_id: str, field: str
+) -> tuple[api.Field, StoredFile]:
+    """Return a file that the caller may see. Raises NotFound, Unauthenticated, Forbidden."""
     current = await current_record(call, collection, record_id, "view")
     await access.require(call, current.collection, "view", current.record)
     _require_file_field(current.collection, field)
     value = current.record[field]
     if value is None:
         raise NotFound("the record has no file in this field")
-    file = msgspec.convert(value, StoredFile)
-    blobs = call.use(Blobs)
+    return current.collection.fields[field], msgspec.convert(value, StoredFile)
+
+
+def _download(call: Call, field: api.Field, file: StoredFile, *, download: bool) -> Raw:
+    """Answer with a file: shown by a browser where its field lets it and nothing in it can run."""
+    etag, blobs = version_tag(file.sha256), call.use(Blobs)
+    call.require_match(etag)
+    inline = field.inline and not download and file_types.is_harmless(file.media_type)
+    policy = _INERT
+    if inline:
+        policy = _DOCUMENT if file.media_type == "application/pdf" else _SHOWN
     return Raw(
-        blobs.get(file.blob),
+        Seekable(file.size_bytes, partial(blobs.get, file.blob)),
         media_type=file.media_type,
         headers=(
-            ("Content-Length", str(file.size_bytes)),
-            ("Content-Disposition", attachment(file.name or field)),
-            ("ETag", version_tag(file.sha256)),
+            ("Content-Disposition", disposition(file.name or field.name, inline=inline)),
+            ("Content-Security-Policy", policy),
+            ("ETag", etag),
         ),
     )
 

@@ -55,6 +55,23 @@ async def check_what_was_put_comes_back(blobs: Blobs) -> None:
     assert await _read(blobs, "large") == large
 
 
+async def check_a_part_comes_by_itself(blobs: Blobs) -> None:
+    """From any offset, as many as are wanted and there; past the end there is nothing."""
+    whole = bytes(range(256)) * 4_096
+    await blobs.put("k", _chunks(whole), size_bytes_max=len(whole))
+    for offset, size in (
+        (0, 1),
+        (1, 300_000),
+        (len(whole) - 1, 5),
+        (5, None),
+        (0, 0),
+        (1 << 40, 1),
+    ):
+        end = len(whole) if size is None else offset + size
+        part = b"".join([chunk async for chunk in blobs.get("k", offset, size)])
+        assert part == whole[offset:end], (offset, size)
+
+
 async def check_keys_are_apart(blobs: Blobs) -> None:
     """One that looks like a folder of another is a key by itself; the longest is taken."""
     keys = ("a", "a/b", "a/b/c", "A", "a_b", "a-b", "k" * KEY_CHARS_MAX)
