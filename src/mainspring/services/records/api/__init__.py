@@ -23,6 +23,15 @@ from mainspring import (
     Service,
     Upload,
 )
+from mainspring.services.records.api.downloads import FileLink as FileLink
+from mainspring.services.records.api.downloads import FileView as FileView
+from mainspring.services.records.api.downloads import NewFileLink as NewFileLink
+from mainspring.services.records.api.explanations import NOBODY as NOBODY
+from mainspring.services.records.api.explanations import Action as Action
+from mainspring.services.records.api.explanations import JudgedPart as JudgedPart
+from mainspring.services.records.api.explanations import Judgement as Judgement
+from mainspring.services.records.api.explanations import RuleExplanation as RuleExplanation
+from mainspring.services.records.api.explanations import RuleQuestion as RuleQuestion
 
 READ, WRITE = "records:read", "records:write"
 COLLECTIONS_READ, COLLECTIONS_WRITE = "collections:read", "collections:write"
@@ -39,7 +48,6 @@ INDEX_FIELDS_MAX = 4
 UNIQUES_MAX = 4  # of one collection: the columns u1 to u4
 VALUES_MAX = 200  # of one select field
 TYPES_MAX = 50  # of one file field
-LINK_S_MAX = 3_600
 FILE_BYTES_MAX = 1 << 40  # whatever the settings allow
 RULE_CHARS_MAX = 2_000
 BATCH_MAX = 1_000
@@ -277,72 +285,6 @@ class BatchAnswer(msgspec.Struct, frozen=True):
     """The records as they are now, in the order of the request; null for one that was deleted."""
 
     items: list[msgspec.Raw | None]
-
-
-class FileView(Input, frozen=True):
-    """How to answer with a file: with ``download`` it is an attachment, whatever its field says."""
-
-    download: bool = False
-
-
-class NewFileLink(Input, frozen=True):
-    """For how long a link holds, and whether it is an attachment whatever its field says."""
-
-    expires_in_s: Annotated[int, Meta(ge=1, le=LINK_S_MAX)] = 300
-    download: bool = False
-
-
-class FileLink(msgspec.Struct, frozen=True):
-    """A link to a file: ``url`` stands behind the platform's own address."""
-
-    url: str
-    expires_at: Instant
-
-
-Action = Literal["list", "view", "create", "update", "delete"]
-NOBODY = "nobody"
-
-
-class RuleQuestion(Input, frozen=True):
-    """May ``caller`` do this? The id of a user or an API key, or ``"nobody"``; absent, oneself.
-
-    ``record`` names the record; a new one has none. ``data`` is the body of the create or update.
-    """
-
-    action: Action
-    caller: Annotated[str, Meta(max_length=64)] | None = None
-    record: Annotated[str, Meta(max_length=64)] | None = None
-    data: msgspec.Raw | UnsetType = UNSET
-
-
-class JudgedPart(msgspec.Struct, frozen=True):
-    """A part of a rule that ``&&`` or ``||`` joins: where it begins (1 is the first character)."""
-
-    source: str
-    character: int
-    holds: bool
-
-
-class Judgement(msgspec.Struct, frozen=True):
-    """What a rule says of the record as it is, or as it would be after the change."""
-
-    record: Literal["as_it_is", "as_it_would_be"]
-    holds: bool
-    parts: list[JudgedPart]
-
-
-class RuleExplanation(msgspec.Struct, frozen=True):
-    """Whether the caller may, and why. All judgements of the rule have to hold.
-
-    ``by`` is what decided: a scope, for who holds it is asked no rule; the rule; or that there is
-    no rule.
-    """
-
-    allowed: bool
-    by: Literal["scope", "rule", "no_rule"]
-    scope: str
-    rule: str | None
-    judgements: list[Judgement]
 
 
 # Events
