@@ -13,6 +13,7 @@ from mainspring.cel import Type
 from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX
 from mainspring.kernel.clock import as_utc
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX, email_address
+from mainspring.services.records import thumbnails
 from mainspring.services.records.api import Field
 from mainspring.services.records.file_types import pattern_of
 
@@ -114,7 +115,7 @@ def wrong_files(field: Field) -> list[tuple[str, str]]:
     if field.type != "file":
         given = {
             "types": bool(field.types), "max_bytes": field.max_bytes is not None,
-            "inline": field.inline,
+            "inline": field.inline, "thumbs": bool(field.thumbs),
         }  # fmt: skip
         return [(part, f"a {field.type} field takes no {part}") for part in given if given[part]]
     wrong: list[tuple[str, str]] = []
@@ -123,6 +124,13 @@ def wrong_files(field: Field) -> list[tuple[str, str]]:
             pattern_of(text)
         except ValueError as error:
             wrong.append((f"types/{i}", str(error)))
+    for i, size in enumerate(field.thumbs):
+        try:
+            thumbnails.box_of(size)
+        except ValueError as error:
+            wrong.append((f"thumbs/{i}", str(error)))
+    if field.thumbs and not thumbnails.can_be_made():
+        wrong.append(("thumbs", thumbnails.MISSING))
     return wrong
 
 

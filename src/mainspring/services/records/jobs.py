@@ -35,6 +35,7 @@ from mainspring.services.records.store import (
     CollectionRow,
     StoredRecord,
 )
+from mainspring.services.records.thumbnails import key_of
 from mainspring.services.records.uploads import FILES, LEFT_MS, has_file
 
 PAGE_ROWS = 500  # rewritten or purged in one commit
@@ -102,9 +103,13 @@ def files_of(collection: str, record: str) -> str:
     return f"{FILES}{collection}/{record}/"
 
 
-def drop_files(call: Call, files: Iterable[Any]) -> None:
-    """Enqueue the deletion of what file fields held."""
-    blobs = [file["blob"] for file in files if file is not None]
+def drop_files(call: Call, files: Iterable[Any], thumbs: Sequence[str] = ()) -> None:
+    """Enqueue the deletion of what file fields held, and of thumbnails of it in these sizes.
+
+    Those of other sizes, which the fields had before, are left to the sweep.
+    """
+    dropped = [file["blob"] for file in files if file is not None]
+    blobs = [*dropped, *(key_of(blob, size) for blob in dropped for size in thumbs)]
     if blobs:
         call.enqueue(api.delete_blobs, blobs=blobs)
 

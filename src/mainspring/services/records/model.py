@@ -183,6 +183,7 @@ class CompiledCollection:
         self.indexes_ready = [(c, parts) for c, parts in self.indexes if c not in late]
         self.indexes_building = [(c, parts) for c, parts in self.indexes if c in late]
         self.files = [f.name for f in definition.fields if f.type == "file"]
+        self.thumbs = sorted({size for f in definition.fields for size in f.thumbs})
         self.relations = [f for f in definition.fields if f.type == "relation"]
         self._normalisers = [
             (f.name, NORMALISERS[f.type]) for f in definition.fields if f.type in NORMALISERS

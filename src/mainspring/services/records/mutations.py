@@ -81,7 +81,8 @@ def update(
                 unlink = UNLINK_FIELD(collection=collection.id, record=record_id, field=field.name)
                 call.write(unlink)
             _link(call, collection, record_id, field.name, after, pointer)
-    drop_files(call, [old.get(f) for f in collection.files if not same_json(old.get(f), new[f])])
+    gone = [old.get(f) for f in collection.files if not same_json(old.get(f), new[f])]
+    drop_files(call, gone, collection.thumbs)
     raw = msgspec.Raw(data.encode())
     call.emit_json(RecordUpdated, raw, subject=record_id)
     return raw
@@ -97,7 +98,7 @@ async def delete(call: Call, collection: CompiledCollection, record: Record, ver
         UNLINK(collection=collection.id, record=record_id),
         DELETE(**key).expect(1, Rerun),
     )
-    drop_files(call, [record.get(f) for f in collection.files])
+    drop_files(call, [record.get(f) for f in collection.files], collection.thumbs)
     call.emit(RecordDeleted(record_id, collection.name))
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from mainspring.ports.blobs import Blobs, StoredBlob
 from mainspring.services.records.model import decode
+from mainspring.services.records.thumbnails import original_of
 
 FILES = "records/"  # what the keys of our blobs begin with
 LEFT_MS = 24 * 3600 * 1000  # an upload that no commit refers to by then never will be
@@ -35,7 +36,8 @@ class Uploads(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def has_file(find_data: FindData, blob: str) -> bool:
-    """Whether the record that a blob was uploaded for refers to it."""
+    """Whether the record that a blob was uploaded for refers to it, or to what it was made of."""
+    blob = original_of(blob)
     collection, _, rest = blob.removeprefix(FILES).partition("/")
     data = await find_data(collection, rest.partition("/")[0])
     values = [] if data is None else decode(data).values()

@@ -26,6 +26,7 @@ from mainspring import (
 from mainspring.services.records.api.downloads import FileLink as FileLink
 from mainspring.services.records.api.downloads import FileView as FileView
 from mainspring.services.records.api.downloads import NewFileLink as NewFileLink
+from mainspring.services.records.api.downloads import ThumbSize
 from mainspring.services.records.api.explanations import NOBODY as NOBODY
 from mainspring.services.records.api.explanations import Action as Action
 from mainspring.services.records.api.explanations import JudgedPart as JudgedPart
@@ -48,6 +49,7 @@ INDEX_FIELDS_MAX = 4
 UNIQUES_MAX = 4  # of one collection: the columns u1 to u4
 VALUES_MAX = 200  # of one select field
 TYPES_MAX = 50  # of one file field
+THUMBS_MAX = 10  # of one file field
 FILE_BYTES_MAX = 1 << 40  # whatever the settings allow
 RULE_CHARS_MAX = 2_000
 BATCH_MAX = 1_000
@@ -106,7 +108,8 @@ class Field(Input, frozen=True):
     ``values`` are those of a select, ``collection`` the one a relation points into. A ``default``
     is stored when a new record leaves the field out. A ``file`` is uploaded to its own address, and
     emptied with null; it is one of ``types`` (``image/*``, ``application/pdf``; none is any), and
-    has at most ``max_bytes``. Where it is ``inline`` browsers show it.
+    has at most ``max_bytes``. Where it is ``inline`` browsers show it;
+    ``thumbs`` are the sizes that smaller pictures of it come in (``200x200``, ``400x0``).
     """
 
     name: Name
@@ -126,6 +129,9 @@ class Field(Input, frozen=True):
     )
     max_bytes: Annotated[int, Meta(ge=1, le=FILE_BYTES_MAX)] | None = None
     inline: bool = False
+    thumbs: Annotated[list[ThumbSize], Meta(max_length=THUMBS_MAX)] = msgspec.field(
+        default_factory=list
+    )
 
 
 FieldNames = Annotated[

@@ -9,6 +9,7 @@ from mainspring import (
     Call,
     Forbidden,
     Gone,
+    Invalid,
     NotFound,
     Raw,
     Response,
@@ -25,7 +26,7 @@ from mainspring.kernel.operation import Seekable
 from mainspring.kernel.visibility import acting_for
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.keyring import Keyring
-from mainspring.services.records import access, api, file_types, presenter
+from mainspring.services.records import access, api, file_types, presenter, thumbnails
 from mainspring.services.records.fields import StoredFile
 from mainspring.services.records.jobs import files_of
 from mainspring.services.records.model import CompiledCollection
@@ -34,6 +35,7 @@ from mainspring.services.records.operations.records import (
     change_record,
     current_record,
 )
+from mainspring.services.records.thumbnails import Thumbnails
 
 _LINKS = "records.file_link"  # what links are sealed for
 # Whatever is in a file, it runs nowhere and asks for nothing.
@@ -41,6 +43,8 @@ _INERT = "default-src 'none'; frame-ancestors 'none'; sandbox"
 # What a browser makes a page of by itself has its own style, and shows the file in it.
 _SHOWN = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 _DOCUMENT = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'"  # no viewer in a box
+
+api.service.provide(Thumbnails)
 
 
 async def may_upload(call: Call, collection: str, record_id: str, field: str) -> UploadTerms:
@@ -87,18 +91,19 @@ async def get_file(
     call: Call, collection: str, record_id: str, field: str, query: api.FileView
 ) -> Raw:
     found, file = await _viewable_file(call, collection, record_id, field)
-    return _download(call, found, file, download=query.download)
+    return await _download(call, found, file, query)
 
 
 @handles(api.link_file)
 async def link_file(
     call: Call, collection: str, record_id: str, field: str, new: api.NewFileLink
 ) -> api.FileLink:
-    _, file = await _viewable_file(call, collection, record_id, field)
+    found, file = await _viewable_file(call, collection, record_id, field)
+    _require_thumbnail(found, file, new.thumb)
     expires_ms = call.now_ms + new.expires_in_s * 1000
     link = _Link(
         call.tenant, call.caller.actor, collection, record_id, field, file.blob, expires_ms,
-        new.download,
+        new.download, new.thumb,
     )  # fmt: skip
     sealed = call.use(Keyring).seal(msgspec.json.encode(link), purpose=_LINKS)
     token = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
@@ -121,7 +126,8 @@ async def get_linked_file(call: Call, token: str) -> Raw:
         raise NotFound("whoever made the link may not see this any more") from None
     if file.blob != link.blob:
         raise NotFound("the record has another file by now: ask for another link")
-    raw = _download(call, found, file, download=link.download)
+    view = api.FileView(download=link.download, thumb=link.thumb)
+    raw = await _download(call, found, file, view)
     return msgspec.structs.replace(raw, headers=(*raw.headers, ("Referrer-Policy", "no-referrer")))
 
 
@@ -136,6 +142,7 @@ class _Link(msgspec.Struct, frozen=True, array_like=True):
     blob: str
     expires_ms: int
     download: bool
+    thumb: str | None
 
 
 def _read_link(call: Call, token: str) -> _Link | None:
@@ -160,17 +167,33 @@ async def _viewable_file(
     return current.collection.fields[field], msgspec.convert(value, StoredFile)
 
 
-def _download(call: Call, field: api.Field, file: StoredFile, *, download: bool) -> Raw:
+def _require_thumbnail(field: api.Field, file: StoredFile, size: str | None) -> None:
+    """Raise Invalid for a size that the field has not, NotFound where there is none of the file."""
+    if size is None:
+        return
+    if size not in field.thumbs:
+        there = ", ".join(field.thumbs) or "no thumbnails"
+        raise Invalid.at("/thumb", f"{field.name!r} has {there}")
+    thumbnails.media_type_of(file.media_type)
+
+
+async def _download(call: Call, field: api.Field, file: StoredFile, view: api.FileView) -> Raw:
     """Answer with a file: shown by a browser where its field lets it and nothing in it can run."""
-    etag, blobs = version_tag(file.sha256), call.use(Blobs)
+    _require_thumbnail(field, file, view.thumb)
+    etag, blobs, media_type = version_tag(file.sha256), call.use(Blobs), file.media_type
+    body: bytes | Seekable = Seekable(file.size_bytes, partial(blobs.get, file.blob))
+    if view.thumb is not None:
+        etag = version_tag(file.sha256, view.thumb)
+        maker = call.use(Thumbnails)
+        media_type, body = await maker.of(blobs, file.blob, media_type, view.thumb, call.account)
     call.require_match(etag)
-    inline = field.inline and not download and file_types.is_harmless(file.media_type)
+    inline = field.inline and not view.download and file_types.is_harmless(media_type)
     policy = _INERT
     if inline:
-        policy = _DOCUMENT if file.media_type == "application/pdf" else _SHOWN
+        policy = _DOCUMENT if media_type == "application/pdf" else _SHOWN
     return Raw(
-        Seekable(file.size_bytes, partial(blobs.get, file.blob)),
-        media_type=file.media_type,
+        body,
+        media_type=media_type,
         headers=(
             ("Content-Disposition", disposition(file.name or field.name, inline=inline)),
             ("Content-Security-Policy", policy),
