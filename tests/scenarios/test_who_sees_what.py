@@ -99,6 +99,8 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "users.refresh_session": [("/v1/sessions/refresh", {"refresh_token": "x"})],
     "users.step_up_session": [("/v1/sessions/{session}:step_up", {"password": "wrong, is it"})],
     "users.complete_session": [("/v1/sessions:complete", {"challenge": "x", "code": "123456"})],
+    "users.magic_session": [("/v1/sessions/magic", {"email": "nobody@example.com"})],
+    "users.redeem_log_in": [("/v1/sessions/magic:redeem", {"token": "x"})],
     "users.get_factors": [("/v1/users/me/factors", None)],
     "users.create_totp": [("/v1/users/me/totp", None)],
     "users.confirm_totp": [("/v1/users/me/totp:confirm", {"code": "123456"})],

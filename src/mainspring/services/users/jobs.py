@@ -16,7 +16,8 @@ async def send_token(call: Call, token_id: str) -> None:
     if row is None or row.expires_ms <= call.now_ms:
         return  # used, replaced or too late
     token = mailing.token_text(call, token_id)
-    subject, text = mailing.words(call.use(UsersSettings), Purpose(row.purpose), token)
+    code = mailing.code_text(call, token_id)
+    subject, text = mailing.words(call.use(UsersSettings), Purpose(row.purpose), token, code)
     try:
         await call.use(Mail).send(MailMessage(token_id, row.email, subject, text, row.user_id))
     except MailRefused as refusal:
@@ -31,6 +32,13 @@ async def start_reset(call: Call, user_id: str | None) -> None:
     user = await call.find(store.USER, id=user_id, tenant=call.tenant)
     if user is not None:
         await mailing.mail(call, user, Purpose.RESET_PASSWORD)
+
+
+@handles(api.start_log_in)
+async def start_log_in(call: Call, user_id: str | None, token_id: str) -> None:
+    user = await call.find(store.USER, id=user_id or "", tenant=call.tenant)
+    if user is not None:
+        await mailing.mail(call, user, Purpose.LOG_IN, token_id=token_id)
 
 
 @handles(api.forget_mail)

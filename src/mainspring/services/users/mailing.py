@@ -13,6 +13,7 @@ from mainspring.services.users.api import UsersSettings
 from mainspring.services.users.api.errors import MailThrottled
 from mainspring.services.users.store import MAIL_TOKENS, MailTokenRow, UserRow
 
+CODE_DIGITS = 6
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
 
@@ -22,6 +23,7 @@ class Purpose(StrEnum):
     VERIFY_EMAIL = "verify_email"
     CHANGE_EMAIL = "change_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105
+    LOG_IN = "log_in"
     ADDRESS_TAKEN = "address_taken"
 
 
@@ -90,7 +92,13 @@ async def _is_full(call: Call, account: bytes, window_ms: int, most: int) -> int
     return 0
 
 
-async def mail(call: Call, user: UserRow, purpose: Purpose, email: str | None = None) -> None:
+async def mail(
+    call: Call,
+    user: UserRow,
+    purpose: Purpose,
+    email: str | None = None,
+    token_id: str | None = None,
+) -> None:
     """Stage a mail to the user's address, or another one of theirs, and the token it carries.
 
     Nothing is staged when one of its kind went there just now: ``mail_every_s`` lies between the
@@ -104,9 +112,7 @@ async def mail(call: Call, user: UserRow, purpose: Purpose, email: str | None = 
         return
     if await _is_full(call, to_address(call, key), DAY_MS, settings.mails_per_address_day):
         return
-    reset = purpose is Purpose.RESET_PASSWORD
-    life_s = settings.reset_token_s if reset else settings.verify_token_s
-    token_id = call.new_id("mtok")
+    token_id = token_id or call.new_id("mtok")
     row = MailTokenRow(
         id=token_id,
         tenant=call.tenant,
@@ -115,10 +121,23 @@ async def mail(call: Call, user: UserRow, purpose: Purpose, email: str | None = 
         email=address,
         hash=model.secret_hash(token_text(call, token_id)),
         created_ms=call.now_ms,
-        expires_ms=call.now_ms + life_s * 1000,
+        expires_ms=call.now_ms + life_s(settings, purpose) * 1000,
     )
     call.write(MAIL_TOKENS.insert(row))
     call.enqueue(api.send_token, token_id=token_id)
+
+
+def life_s(settings: UsersSettings, purpose: Purpose) -> int:
+    """How long the token of a mail holds."""
+    if purpose is Purpose.RESET_PASSWORD:
+        return settings.reset_token_s
+    return settings.log_in_token_s if purpose is Purpose.LOG_IN else settings.verify_token_s
+
+
+def code_text(call: Call, token_id: str) -> str:
+    """Derive the six digits that stand for a token where the browser that asked is known."""
+    proof = call.use(Keyring).fingerprint(token_id.encode(), purpose="users.mail_code")
+    return f"{int.from_bytes(proof[:16]) % 10**CODE_DIGITS:0{CODE_DIGITS}}"
 
 
 def token_text(call: Call, token_id: str) -> str:
@@ -127,7 +146,7 @@ def token_text(call: Call, token_id: str) -> str:
     return base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
 
 
-def words(settings: UsersSettings, purpose: Purpose, token: str) -> tuple[str, str]:
+def words(settings: UsersSettings, purpose: Purpose, token: str, code: str) -> tuple[str, str]:
     """Subject and text of a mail."""
     product = settings.product
     if purpose is Purpose.ADDRESS_TAKEN:
@@ -137,14 +156,18 @@ def words(settings: UsersSettings, purpose: Purpose, token: str) -> tuple[str, s
         )
     if purpose is Purpose.RESET_PASSWORD:
         subject, url = f"{product}: reset your password", settings.reset_url
-        ask, life_s = "Choose a new password", settings.reset_token_s
+        ask = "Choose a new password"
+    elif purpose is Purpose.LOG_IN:
+        subject, url = f"{product}: log in with {code}", settings.log_in_url
+        ask = f"Type the code {code} where you asked for it, or log in"
     else:
         subject, url = f"{product}: confirm your e-mail address", settings.verify_url
-        ask, life_s = "Confirm that this address is yours", settings.verify_token_s
+        ask = "Confirm that this address is yours"
     what = url.replace("{token}", token) if url else token
     how = "with this link" if url else "with this token"
-    hours = max(1, round(life_s / 3600))
+    holds_s = life_s(settings, purpose)
+    holds = f"{round(holds_s / 3600)} h" if holds_s >= 3_600 else f"{holds_s // 60} min"
     return subject, (
-        f"{ask} {how}:\n\n{what}\n\nIt holds for {hours} h and can be used once. If you did not ask"
+        f"{ask} {how}:\n\n{what}\n\nIt holds for {holds} and can be used once. If you did not ask"
         " for this, ignore this mail.\n"
     )

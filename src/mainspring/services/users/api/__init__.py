@@ -48,7 +48,15 @@ from mainspring.services.users.api.events import (
     UsersListed,
     UserUpdated,
 )
-from mainspring.services.users.api.jobs import MAILS, forget_mail, scrub, send_token, start_reset
+from mainspring.services.users.api.jobs import (
+    MAILS,
+    forget_mail,
+    scrub,
+    send_token,
+    start_log_in,
+    start_reset,
+)
+from mainspring.services.users.api.magic_links import magic_session, redeem_log_in
 from mainspring.services.users.api.passwords import (
     change_password,
     request_password_reset,
@@ -166,7 +174,9 @@ __all__ = [
     "list_roles",
     "list_sessions",
     "list_users",
+    "magic_session",
     "recover_api_key",
+    "redeem_log_in",
     "refresh_session",
     "request_password_reset",
     "reset_password",
@@ -175,6 +185,7 @@ __all__ = [
     "send_token",
     "send_verification",
     "service",
+    "start_log_in",
     "start_reset",
     "step_up_session",
     "update_me",

@@ -79,6 +79,25 @@ class MailThrottled(RateLimited):
     code, title = "mail_throttled", "Too many mails"
 
 
+class LogInLinksOff(Forbidden):
+    """Settings do not let anyone log in by mail."""
+
+    code, title = "log_in_links_off", "Nobody logs in by mail here"
+
+
+class WrongLogInCode(Unauthenticated):
+    """Not the code that was mailed for this request, or it holds no more. It is counted."""
+
+    code, title = "wrong_log_in_code", "Wrong code"
+    commits_on_failure = True
+
+
+class LogInThrottled(RateLimited):
+    """Too many wrong codes for this address; it waits, whoever asks. The link still works."""
+
+    code, title = "log_in_throttled", "Too many wrong codes"
+
+
 class BadRefreshToken(Unauthenticated):
     """Not a refresh token of a live session."""
 

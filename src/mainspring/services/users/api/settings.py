@@ -21,9 +21,9 @@ RECENT_S = 900  # how long ago who does something dangerous may have proved who 
 class UsersSettings(msgspec.Struct, frozen=True):
     """``[users]``: who may sign up, how long logins last, what mails say.
 
-    ``verify_url`` and ``reset_url`` are pages of the product; ``{token}`` in them is replaced.
-    Where they are empty, mails show the token itself. With ``verify_before_log_in`` an address that
-    was not proved yet logs in like one that has no account.
+    ``verify_url``, ``reset_url`` and ``log_in_url`` are pages of the product; ``{token}`` in them
+    is replaced. Where they are empty, mails show the token itself. With ``verify_before_log_in`` an
+    address that was not proved yet logs in like one that has no account.
     """
 
     sign_up: bool = True
@@ -39,12 +39,16 @@ class UsersSettings(msgspec.Struct, frozen=True):
     product: Annotated[str, msgspec.Meta(max_length=100)] = "Mainspring"
     verify_url: str = ""
     reset_url: str = ""
+    log_in_links: bool = False
+    log_in_token_s: Annotated[int, msgspec.Meta(ge=60, le=3_600)] = 900
+    log_in_url: str = ""
 
     def __post_init__(self) -> None:
-        for url in (self.verify_url, self.reset_url):
+        for url in (self.verify_url, self.reset_url, self.log_in_url):
             if url and (not url.startswith(("https://", "http://")) or "{token}" not in url):
                 raise ValueError(
-                    "verify_url and reset_url must begin with http:// or https:// and hold {token}"
+                    "verify_url, reset_url and log_in_url must begin with http:// or https:// and "
+                    "hold {token}"
                 )
 
 

@@ -90,6 +90,13 @@ class StreamToken(msgspec.Struct, frozen=True):
     expires_in: int
 
 
+class LogInAsked(msgspec.Struct, frozen=True):
+    """What the browser that asked keeps: the mailed code counts only together with it."""
+
+    request: str
+    expires_in: int
+
+
 class ApiKey(msgspec.Struct, frozen=True):
     """An API key without the key itself; ``prefix`` is how it begins.
 
@@ -266,6 +273,20 @@ class StepUp(FactorProof, frozen=True, kw_only=True):
     """Who you are once more: the second factor where there is one, else the password."""
 
     password: Password | None = None
+
+
+class LogInWish(Input, frozen=True):
+    """The address of somebody who logs in by mail."""
+
+    email: Email
+
+
+class LogInProof(Input, frozen=True):
+    """Either the ``token`` of the mailed link, or the mailed ``code`` with its ``request``."""
+
+    token: Token | None = None
+    request: Token | None = None
+    code: Annotated[str, msgspec.Meta(pattern="^[0-9]{6}$", max_length=6)] | None = None
 
 
 class RefreshRequest(Input, frozen=True):
