@@ -1,8 +1,8 @@
 """The typed tree: what ``check`` makes of an expression and what is evaluated or written as SQL.
 
 Conditions (``All``, ``Any``, ``Not``, ``Same``, ``Ordering``, ``Among``, ``Within``,
-``Affix``, ``Present``, ``Reaching``) are true or false, never null. Other nodes are null where a
-field is absent or arithmetic has no result.
+``Affix``, ``Present``, ``Reaching``, ``Some``) are true or false, never null. Other nodes are null
+where a field is absent or arithmetic has no result.
 """
 
 from collections.abc import Callable
@@ -109,6 +109,21 @@ class Reaching(msgspec.Struct, frozen=True):
     condition: "Node"
 
 
+class Item(msgspec.Struct, frozen=True):
+    """The item of a list that the ``Some`` with this row goes over."""
+
+    type: Type
+    row: int
+
+
+class Some(msgspec.Struct, frozen=True):
+    """True when an item of a list, as ``row``, meets the condition; a null list is empty."""
+
+    row: int
+    items: "Node"
+    condition: "Node"
+
+
 class Size(msgspec.Struct, frozen=True):
     """How many characters (code points) or items; null of null, and of other JSON."""
 
@@ -157,12 +172,14 @@ class Pick(msgspec.Struct, frozen=True):
     no: "Node"
 
 
-Condition = All | Any | Not | Same | Ordering | Among | Within | Affix | Present | Reaching
-Node = (
-    Const | FieldValue | ContextValue | Condition | Size | Cased | TimePart | Shifted | Arithmetic
-    | Pick
+Condition = (
+    All | Any | Not | Same | Ordering | Among | Within | Affix | Present | Reaching | Some
 )  # fmt: skip
-CONDITIONS = (All, Any, Not, Same, Ordering, Among, Within, Affix, Present, Reaching)
+Node = (
+    Const | FieldValue | ContextValue | Item | Condition | Size | Cased | TimePart | Shifted
+    | Arithmetic | Pick
+)  # fmt: skip
+CONDITIONS = (All, Any, Not, Same, Ordering, Among, Within, Affix, Present, Reaching, Some)
 TRUE = Const(Type.BOOL, True)
 FALSE = Const(Type.BOOL, False)
 
@@ -212,6 +229,8 @@ def children(node: Node) -> "tuple[Node, ...]":
             return (value, *items) if isinstance(items, tuple) else (value, items)
         case Reaching(_, _, condition):
             return (condition,)
+        case Some(_, items, condition):
+            return (items, condition)
         case Size(of) | Present(of) | Cased(_, of) | TimePart(_, of) | Shifted(of):
             return (of,)
         case Pick(_, test, yes, no):
@@ -231,9 +250,10 @@ def hops(node: Node) -> dict[int, Hop]:
 
 
 def rows(node: Node) -> set[int]:
-    """The rows whose fields a node asks for."""
-    own = {node.row} if isinstance(node, FieldValue) else set[int]()
-    return own.union(*(rows(inner) for inner in children(node)))
+    """The rows whose fields a node asks for, and the items that something around it goes over."""
+    own = {node.row} if isinstance(node, FieldValue | Item) else set[int]()
+    found = own.union(*(rows(inner) for inner in children(node)))
+    return found - {node.row} if isinstance(node, Some) else found
 
 
 def record_fields(node: Node) -> set[str]:
@@ -252,7 +272,15 @@ def renumbered(node: "Node", number: "Callable[[int], int]") -> "Node":
         through, row=number(through.row),
         hop=msgspec.structs.replace(through.hop, source=number(through.hop.source)),
     ))  # fmt: skip
-    return with_fields(made, lambda field: msgspec.structs.replace(field, row=number(field.row)))
+    made = with_fields(made, lambda field: msgspec.structs.replace(field, row=number(field.row)))
+    return _with_items(made, number)
+
+
+def _with_items(node: "Node", number: "Callable[[int], int]") -> "Node":
+    made = _rebuilt(node, lambda part: _with_items(part, number))
+    if isinstance(made, Some | Item):
+        return msgspec.structs.replace(made, row=number(made.row))
+    return made
 
 
 def with_rows(node: "Node", make: "Callable[[Reaching], Node]") -> "Node":

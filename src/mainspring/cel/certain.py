@@ -43,6 +43,11 @@ class _Certainty:
                 found: ast.Node = ast.Reaching(row, hop, inner if wanted else ast.Not(inner))
                 found = found if wanted else ast.Not(found)
                 return self._where_known(self._way(hop.source, bound), found)
+            case ast.Some(row, items, condition):
+                inner = self.of(condition, wanted, bound)
+                some: ast.Node = ast.Some(row, items, inner if wanted else ast.Not(inner))
+                some = some if wanted else ast.Not(some)
+                return self._where_known(self._unsure(items, bound), some)
             case ast.Not(part):
                 return self.of(part, not wanted, bound)
             case ast.All(parts) | ast.Any(parts):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mainspring.cel import ast, syntax
 from mainspring.cel.certain import certain
 from mainspring.cel.evaluate import uses_record
-from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX, NUMBERS, Hop, Lead, Names, Type
+from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX, ITEMS, NUMBERS, Hop, Lead, Names, Type
 from mainspring.kernel.clock import as_utc
 from mainspring.kernel.errors import Invalid
 
@@ -38,6 +38,7 @@ class Checker:
         self._rows = {0: names}
         self._links: dict[tuple[int, str], int] = {}
         self._variables: dict[str, int] = {}
+        self._items: dict[str, Type] = {}  # of the variables that stand for items of a list
 
     def _fail(self, detail: str, at: int) -> Invalid:
         return syntax.refusal(self.pointer, detail, at)
@@ -113,7 +114,7 @@ class Checker:
             return ast.Const(Type.INT, value)
         return ast.Const(Type.TEXT if isinstance(value, str) else Type.FLOAT, value)
 
-    def name(self, path: tuple[str, ...], at: int) -> ast.FieldValue | ast.ContextValue:
+    def name(self, path: tuple[str, ...], at: int) -> ast.FieldValue | ast.ContextValue | ast.Item:
         """Find what a dotted name stands for."""
         if path[0] not in self._variables:
             found = _typed(self.names.context, path)
@@ -125,8 +126,10 @@ class Checker:
         found = _typed(self._rows[row].record, own)
         if found is not None:
             return ast.FieldValue(found, own, row=row)
-        if link is not None and link.back:
-            what = ".".join(path)
+        if path[0] in self._items and len(path) == 1:
+            return ast.Item(self._items[path[0]], self._variables[path[0]])
+        if link is not None and (link.back or link.many):
+            what = ".".join(path if link.back else path[: len(path) - len(own) + 1])
             raise self._fail(f"{what!r} are many: ask {what}.exists(x, x.id != '')", at)
         raise self._missing(path, at)
 
@@ -143,7 +146,7 @@ class Checker:
         if own is path and not self.names.bare:
             raise self._missing(path, at)
         while own and (link := self._rows[row].follow(own[0])) is not None:
-            if link.back or len(own) == 1:
+            if link.back or link.many or len(own) == 1:
                 return row, own, link
             row, own = self.row(row, own[0], link, at), own[1:]
         return row, own, None
@@ -163,12 +166,17 @@ class Checker:
             hops, before = hops + 1, self.hops[before].source
         if hops > HOPS_MAX:
             raise self._fail(f"more than {HOPS_MAX} relations one after the other", at)
-        row = len(self._rows)
-        if row > ROWS_MAX:
+        if len(self.hops) == ROWS_MAX:
             raise self._fail(f"more than {ROWS_MAX} related records are asked for", at)
-        self.hops[row] = Hop(source, link.start, link.field, link.collection, link.back)
+        row = self._new_number()
+        self.hops[row] = Hop(
+            source, link.start, link.field, link.collection, link.back, link.many
+        )  # fmt: skip
         self._rows[row] = link.names
         return row
+
+    def _new_number(self) -> int:
+        return len(self._rows)
 
     def quantifier(
         self, function: str, target: syntax.Node | None, args: tuple[syntax.Node, ...], at: int
@@ -181,21 +189,54 @@ class Checker:
         if not isinstance(variable, syntax.Identifier) or len(variable.path) > 1:
             raise self._fail(f"a name for each record is expected here: {form}", variable.at)
         row, own, link = self.way(target.path, target.at)
-        if link is None or not link.back or len(own) > 2:
+        if (link is None or not link.back) and (link is None or not link.many or len(own) > 1):
+            listed = self.listed(target)
+            if listed is not None:
+                return self.items(function, listed, variable.path[0], condition)
+        if link is None or not (link.back or link.many) or len(own) > 1 + link.back:
             raise self._fail(
-                f"{'.'.join(target.path)!r} is not a collection with a relation to this one: "
-                f"{function}() goes over the records that point here, as in {form}",
+                f"{'.'.join(target.path)!r} is not a collection with a relation to this one, nor a "
+                f"list: {function}() goes over the records that point here, as in {form}",
                 target.at,
             )
         found = self.new_row(row, self._meant(link, target.path, own[1:], at), at)
-        outer = self._variables
-        self._variables = {**outer, variable.path[0]: found}
-        asked = self.condition(condition)
-        self._variables = outer
+        asked = self.within_scope(variable.path[0], found, None, condition)
         hop = self.hops[found]
         if function == "exists":
             return ast.Reaching(found, hop, asked)
         return ast.Not(ast.Reaching(found, hop, ast.Not(asked)))
+
+    def listed(self, node: syntax.Identifier) -> ast.FieldValue | None:
+        """Type a list of a row, if that is what a name stands for."""
+        if node.path[0] not in self._variables and _typed(self.names.context, node.path):
+            return None
+        row, own, _ = self.way(node.path, node.at)
+        kind = _typed(self._rows[row].record, own)
+        return ast.FieldValue(kind, own, row=row) if kind in ITEMS else None
+
+    def items(
+        self, function: str, listed: ast.FieldValue, variable: str, condition: syntax.Node
+    ) -> ast.Node:
+        """Type what is asked of the items of a list."""
+        row = self._new_number()
+        self._rows[row] = Names({}, bare=False)
+        asked = self.within_scope(variable, row, ITEMS[listed.type], condition)
+        if function == "exists":
+            return ast.Some(row, listed, asked)
+        return ast.Not(ast.Some(row, listed, ast.Not(asked)))
+
+    def within_scope(
+        self, variable: str, row: int, item: Type | None, condition: syntax.Node
+    ) -> ast.Node:
+        """Type a condition in which a name stands for a row, or for an item."""
+        outer = self._variables, self._items
+        self._variables = {**self._variables, variable: row}
+        self._items = {name: kind for name, kind in self._items.items() if name != variable}
+        if item is not None:
+            self._items[variable] = item
+        asked = self.condition(condition)
+        self._variables, self._items = outer
+        return asked
 
     def _meant(self, link: Lead, path: tuple[str, ...], field: tuple[str, ...], at: int) -> Lead:
         """Which relation leads back: the one that is named, or the only one."""
@@ -237,8 +278,8 @@ class Checker:
     def alike(self, a: ast.Node, b: ast.Node, at: int) -> tuple[ast.Node, ast.Node]:
         """Bring two operands to types that compare."""
         kind_a, kind_b = ast.type_of(a), ast.type_of(b)
-        if kind_a is Type.TEXTS or kind_b is Type.TEXTS:
-            raise self._fail("a list stands only after 'in'", at)
+        if kind_a in ITEMS or kind_b in ITEMS:
+            raise self._fail("a list stands only after 'in', in size() and before exists()", at)
         if Type.NULL in (kind_a, kind_b):
             return a, b
         if Type.CALLER in (kind_a, kind_b):
@@ -271,6 +312,8 @@ class Checker:
             found = self.node(right)
             if isinstance(found, ast.ContextValue) and found.type is Type.TEXTS:
                 return ast.Among(self.as_type(left, Type.TEXT), found)
+            if isinstance(found, ast.FieldValue) and found.type in ITEMS:
+                return self.item_of(left, value, found)
             return self.within(value, found, left.at, right.at)
         items = [(self.alone(self.node(item), item.at), item.at) for item in right.items]
         for item, at in items:  # each may settle what the value is read as, for those before it too
@@ -280,6 +323,15 @@ class Checker:
         if ast.type_of(value) in (Type.JSON, Type.CALLER):  # then every item is null
             return ast.Same(value, ast.Const(Type.NULL, None))
         return ast.Among(value, tuple(self.alike(value, item, at)[1] for item, at in items))
+
+    def item_of(self, left: syntax.Node, value: ast.Node, items: ast.FieldValue) -> ast.Node:
+        """Type ``x in record.tags``: a list holds no null."""
+        kind = ITEMS[items.type]
+        if ast.type_of(value) is Type.NULL:
+            return ast.FALSE
+        if kind is Type.TIME and isinstance(value, ast.Const) and value.type is Type.TEXT:
+            return ast.Within(self.time(value, left.at), items)
+        return ast.Within(self.as_type(left, kind), items)
 
     def within(self, value: ast.Node, items: ast.Node, at: int, items_at: int) -> ast.Node:
         """Type ``x in record.members``: a list in JSON has no null that could be asked for."""
@@ -355,7 +407,7 @@ class Checker:
             return ast.Affix(function, text, part)  # type: ignore[arg-type]
         if function == "size" and len(operands) == 1:
             of = self.node(operands[0])
-            if ast.type_of(of) not in (Type.TEXTS, Type.JSON):
+            if ast.type_of(of) not in ITEMS and ast.type_of(of) is not Type.JSON:
                 of = self.as_type(operands[0], Type.TEXT)
             return ast.Size(of)
         if function in ("lowerAscii", "upperAscii") and target is not None and not args:
@@ -372,8 +424,10 @@ class Checker:
             named = self.name(args[0].path, args[0].at)
             if isinstance(named, ast.ContextValue):
                 return ast.Present(named)
+            if named.type in ITEMS:
+                raise self._fail(f"a list is always there: ask size({args[0].path[-1]}) > 0", at)
             known: ast.Node = ast.Not(ast.Same(named, ast.Const(Type.NULL, None)))
-            row = named.row
+            row = 0 if isinstance(named, ast.Item) else named.row
             while row and row not in self._variables.values():
                 known = ast.Reaching(row, self.hops[row], known)
                 row = self.hops[row].source
@@ -449,8 +503,8 @@ def span(node: ast.Node) -> Range:
             if kind is Type.INT:
                 return (a if sign == "/" else min(a, b)), 1.0
             return a / b_small, a_small / b if b else math.inf
-        case ast.FieldValue(Type.FLOAT) | ast.ContextValue(Type.FLOAT):
+        case ast.FieldValue(Type.FLOAT) | ast.ContextValue(Type.FLOAT) | ast.Item(Type.FLOAT):
             return FLOAT_MAX, 1 / FLOAT_MAX
-        case ast.FieldValue(Type.INT) | ast.ContextValue(Type.INT):
+        case ast.FieldValue(Type.INT) | ast.ContextValue(Type.INT) | ast.Item(Type.INT):
             return INTEGER_MAX, 1.0
     return 0.0, math.inf

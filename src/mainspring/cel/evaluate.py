@@ -9,7 +9,7 @@ from math import fmod
 from typing import Any
 
 from mainspring.cel import ast
-from mainspring.cel.types import NUMBERS, Type
+from mainspring.cel.types import ITEMS, NUMBERS, Type
 from mainspring.kernel.clock import as_utc
 
 Document = Mapping[str, Any]
@@ -40,6 +40,11 @@ def closure(node: ast.Node) -> Evaluate:
             return _path(kind, path, json, 0)
         case ast.ContextValue(kind, path, json):
             return _path(kind, path, json, 1)
+        case ast.Item(_, row):
+            place = _place(row)
+            return lambda record, context: record[place]
+        case ast.Some(row, items, condition):
+            return _some(_place(row), closure(items), closure(condition))
         case ast.All(parts):
             return _all([closure(p) for p in parts])
         case ast.Any(parts):
@@ -66,6 +71,9 @@ def closure(node: ast.Node) -> Evaluate:
         case ast.Present(of):
             known = closure(of)
             return lambda record, context: known(record, context) is not None
+        case ast.Size(of) if ast.type_of(of) in ITEMS:
+            listed = closure(of)
+            return lambda r, c: len(listed(r, c) or ())
         case ast.Size(of):
             return _of_value(_size, closure(of))
         case ast.Reaching():
@@ -211,6 +219,18 @@ def _within(kind: Type, value: Evaluate, items: Evaluate) -> Evaluate:
     return found
 
 
+def _place(row: int) -> str:
+    return f"{row}"  # no field is named so
+
+
+def _some(place: str, items: Evaluate, condition: Evaluate) -> Evaluate:
+    def found(record: Document, context: Document) -> bool:
+        scope = dict(record)
+        return any(condition(scope, context) for scope[place] in items(record, context) or ())
+
+    return found
+
+
 def _of_value(apply: Callable[[Any], Any], of: Evaluate) -> Evaluate:
     def applied(record: Document, context: Document) -> Any:
         value = of(record, context)
@@ -267,7 +287,7 @@ _DOUBLE: dict[str, Callable[[Any, Any], Any]] = {
 
 def uses_record(node: ast.Node) -> bool:
     """Tell whether a node's value depends on the record."""
-    own = isinstance(node, (ast.FieldValue, ast.Reaching))
+    own = isinstance(node, (ast.FieldValue, ast.Reaching, ast.Item))
     return own or any(uses_record(n) for n in ast.children(node))
 
 
@@ -280,7 +300,7 @@ def context_names(node: ast.Node) -> frozenset[str]:
 
 def fold(node: ast.Node, context: Document) -> ast.Node:
     """Work out everything that does not depend on the record; short-circuit what that decides."""
-    if isinstance(node, (ast.Const, ast.FieldValue)):
+    if isinstance(node, (ast.Const, ast.FieldValue, ast.Item)):
         return node
     if not uses_record(node):
         value = closure(node)({}, context)
@@ -309,6 +329,9 @@ def fold(node: ast.Node, context: Document) -> ast.Node:
         case ast.Reaching(row, hop, condition):
             asked = fold(condition, context)
             return asked if asked is ast.FALSE else ast.Reaching(row, hop, asked)
+        case ast.Some(row, items, condition):
+            asked = fold(condition, context)
+            return asked if asked is ast.FALSE else ast.Some(row, items, asked)
         case ast.Arithmetic(kind, sign, left, right):
             return ast.Arithmetic(kind, sign, fold(left, context), fold(right, context))
         case ast.Within(value, items):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mainspring.cel import ast
-from mainspring.cel.types import NUMBERS, Hop, Type
+from mainspring.cel.types import ITEMS, NUMBERS, Hop, Type
 
 TEXT_CHARS_MAX = 50_000  # of the SQL of one expression
 _RELATED_MEASURED = 400  # characters that reaching another row takes
@@ -19,8 +19,8 @@ _LIST_MEASURED = 100  # items a list of the context counts for in that
 
 _POSTGRES_TYPES = {
     Type.BOOL: "boolean", Type.INT: "bigint", Type.FLOAT: "float8", Type.TEXT: "text",
-    Type.TIME: "text", Type.NULL: "text", Type.JSON: "text", Type.TEXTS: "text[]",
-    Type.CALLER: "boolean",
+    Type.TIME: "text", Type.NULL: "text", Type.JSON: "text",
+    Type.CALLER: "boolean", **dict.fromkeys(ITEMS, "text"),
 }  # fmt: skip
 
 
@@ -133,6 +133,12 @@ class _Writer:
     def size(self, of: ast.Node) -> str:
         raise AssertionError
 
+    def some(self, row: int, items: ast.Node, condition: str) -> str:
+        raise AssertionError
+
+    def item(self, value: str, kind: Type) -> str:
+        raise AssertionError
+
     def cased(self, kind: str, text: str) -> str:
         return f"{'lower' if kind == 'lowerAscii' else 'upper'}({text})"
 
@@ -185,6 +191,8 @@ class _Writer:
                 return _constant(True)  # of no consequence: folding has made it a constant
             case ast.Reaching(row, hop, inner):
                 return self.through(row, hop, inner)
+            case ast.Some(row, items, inner):
+                return self.some(row, items, self.condition(inner, wherever_true=True))
             case ast.Same(left, right):
                 return self.equal(left, right, wherever_true)
             case ast.Among(value, items):
@@ -248,6 +256,8 @@ class _Writer:
                 return self.const(node)
             case ast.FieldValue():
                 return self.field(node)
+            case ast.Item(kind, row):
+                return self.item(f"r{row}.value", kind)
             case ast.ContextValue(kind):  # only to be measured: folding makes it a constant
                 return self.parameter(self.prefix + "000", kind)
             case ast.Size(of):
@@ -314,7 +324,15 @@ class _Sqlite(_Writer):
             f"AND item.type IN ({kinds}) AND {item} = {self.value(value)})"
         )
 
+    def some(self, row: int, items: ast.Node, condition: str) -> str:
+        return f"EXISTS (SELECT 1 FROM json_each({self.value(items)}) AS r{row} WHERE {condition})"
+
+    def item(self, value: str, kind: Type) -> str:
+        return f"CAST({value} AS REAL)" if kind is Type.FLOAT else value
+
     def size(self, of: ast.Node) -> str:
+        if ast.type_of(of) in ITEMS:
+            return f"coalesce(json_array_length({self.value(of)}), 0)"
         if not (isinstance(of, ast.FieldValue) and of.type is Type.JSON):
             return f"length({self.value(of)})"
         column, path = self.column_of(of), _sqlite_path(of)
@@ -347,7 +365,7 @@ class _Postgres(_Writer):
     def field(self, field: ast.FieldValue) -> str:
         path = _postgres_path(field)
         text = f"({self.column_of(field)}::jsonb #>> '{{{path}}}')"
-        if field.type is Type.JSON:
+        if field.type is Type.JSON or field.type in ITEMS:
             return text
         if not field.json:
             return text if field.type in (Type.TEXT, Type.TIME) else self.cast(text, field.type)
@@ -363,7 +381,16 @@ class _Postgres(_Writer):
         found = self.json(items)
         return f"(jsonb_typeof({found}) = 'array' AND {found} @> to_jsonb({self.value(value)}))"
 
+    def some(self, row: int, items: ast.Node, condition: str) -> str:
+        listed = f"jsonb_array_elements_text({self.value(items)}::jsonb)"
+        return f"EXISTS (SELECT 1 FROM {listed} AS r{row} (value) WHERE {condition})"
+
+    def item(self, value: str, kind: Type) -> str:
+        return value if kind in (Type.TEXT, Type.TIME) else self.cast(value, kind)
+
     def size(self, of: ast.Node) -> str:
+        if ast.type_of(of) in ITEMS:
+            return f"coalesce(jsonb_array_length({self.value(of)}::jsonb), 0)"
         if not (isinstance(of, ast.FieldValue) and of.type is Type.JSON):
             return f"length({self.value(of)})"
         found = self.json(of)

@@ -15,12 +15,20 @@ class Type(Enum):
     TEXT = "text"
     TIME = "a time"  # RFC 3339 in UTC with milliseconds, so that text order is time order
     TEXTS = "a list of text"
+    TIMES = "a list of times"
+    INTS = "a list of integers"
+    FLOATS = "a list of numbers"
+    BOOLS = "a list of booleans"
     JSON = "JSON"  # of any type: the operator it meets decides what it is read as
     CALLER = "a caller"  # somebody or nobody: it compares with null and nothing else
     NULL = "null"
 
 
 NUMBERS = (Type.INT, Type.FLOAT)
+ITEMS = {
+    Type.TEXTS: Type.TEXT, Type.TIMES: Type.TIME, Type.INTS: Type.INT, Type.FLOATS: Type.FLOAT,
+    Type.BOOLS: Type.BOOL,
+}  # fmt: skip
 
 # Bounds on stored numbers, so that arithmetic can be shown not to overflow before it runs.
 INTEGER_MAX = 2**53 - 1  # what JSON readers agree on (RFC 8259, section 6)
@@ -30,8 +38,9 @@ FLOAT_MAX = 1e100  # and not zero below 1e-100
 class Hop(msgspec.Struct, frozen=True):
     """A step from a row to what it is related to: rows of ``collection``, by its id.
 
-    Forward to the one whose id the row has in ``field``; ``back`` to those that have the row's id
-    in theirs. ``source`` numbers the row it starts at (0 is the record), of collection ``start``.
+    Forward to the one whose id the row has in ``field``, or to those whose ids it has where that is
+    a list (``many``); ``back`` to those that have the row's id in theirs. ``source`` numbers the
+    row it starts at (0 is the record), of collection ``start``.
     """
 
     source: int
@@ -39,6 +48,7 @@ class Hop(msgspec.Struct, frozen=True):
     field: str
     collection: str
     back: bool
+    many: bool = False
 
 
 class Lead(msgspec.Struct, frozen=True):
@@ -52,6 +62,7 @@ class Lead(msgspec.Struct, frozen=True):
     collection: str
     names: "Names"
     back: bool = False
+    many: bool = False
     several: "tuple[Lead, ...]" = ()
 
 

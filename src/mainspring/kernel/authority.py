@@ -7,6 +7,7 @@ import msgspec
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.clock import elapsed_ms
 from mainspring.kernel.errors import Forbidden, StepUpRequired, Unauthenticated
+from mainspring.kernel.table import Command
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mainspring"'}
 
@@ -72,6 +73,10 @@ class Authority(Protocol):
 
         None where there is no such user, or where the key is good for nothing any more.
         """
+        ...
+
+    def hold_user(self, user_id: str, tenant: str) -> Command:
+        """Return what finds one row while there is this user, who then stays until the commit."""
         ...
 
 

@@ -17,7 +17,7 @@ from mainspring.kernel.errors import (
     Unauthenticated,
 )
 from mainspring.kernel.table import Query
-from mainspring.services.records import mutations, service
+from mainspring.services.records import ending, service
 from mainspring.services.records.api import (
     NameTaken,
     SchemaChangeRefused,
@@ -241,10 +241,10 @@ async def test_a_record_is_deleted_by_the_rule_of_the_commit(
     """The rule is changed between the look at it and the commit."""
     await platform.make("posts", TITLE, rules={"view": "true", "delete": "true"})
     made = await platform.add("posts", title="a")
-    unreferenced = mutations.require_unreferenced
+    looked = ending.Ending.add
 
     async def and_change(*of: Any) -> None:
-        await unreferenced(*of)
+        await looked(*of)
         monkeypatch.undo()
         await _change(other, "posts", rules={"view": "true", "delete": 'title != "a"'})
 
@@ -254,7 +254,7 @@ async def test_a_record_is_deleted_by_the_rule_of_the_commit(
     }
     for operation, args in calls.items():
         await _change(platform, "posts", rules={"view": "true", "delete": "true"})
-        monkeypatch.setattr(mutations, "require_unreferenced", and_change)
+        monkeypatch.setattr(ending.Ending, "add", and_change)
         with pytest.raises(Failure):
             await platform.run(operation, ANNA, collection="posts", **args)
     assert (await platform.get("posts", made["id"]))["title"] == "a"

@@ -20,7 +20,7 @@ from mainspring.services.records.store import RELATED, judging
 from tests.services.records.platform import ANNA, BERT, NOBODY, Platform
 
 ROWS = 14
-EXPRESSIONS = 150
+EXPRESSIONS = 200
 PEOPLE = ("user_anna", "user_bert", "x")
 
 COLLECTIONS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -30,9 +30,11 @@ COLLECTIONS: dict[str, tuple[dict[str, Any], ...]] = {
         {"name": "open", "type": "boolean"},
         {"name": "seats", "type": "integer"},
         {"name": "meta", "type": "json"},
+        {"name": "tags", "type": "text", "many": True},
     ),
     "projects": (
         {"name": "team", "type": "relation", "collection": "teams"},
+        {"name": "others", "type": "relation", "collection": "teams", "many": True},
         {"name": "lead", "type": "text"},
     ),
     "memberships": (
@@ -46,6 +48,13 @@ COLLECTIONS: dict[str, tuple[dict[str, Any], ...]] = {
         {"name": "parent", "type": "relation", "collection": "tasks"},
         {"name": "title", "type": "text"},
         {"name": "hours", "type": "number"},
+        {"name": "labels", "type": "text", "many": True},
+        {"name": "scores", "type": "number", "many": True},
+        {"name": "counts", "type": "integer", "many": True},
+        {"name": "marks", "type": "boolean", "many": True},
+        {"name": "days", "type": "datetime", "many": True},
+        {"name": "teams", "type": "relation", "collection": "teams", "many": True},
+        {"name": "after", "type": "relation", "collection": "tasks", "many": True},
     ),
 }
 TEXTS = (
@@ -58,13 +67,28 @@ FLAGS = (
     "team.meta.a == 1", "parent.parent.hours > 1", "size(team.name) == 1", "true",
     "caller.id in team.meta", "title in project.team.meta", "size(team.meta) == 2",
     "team.name.upperAscii() == 'X'",
+    "caller.id in labels", "title in labels", "'x' in team.tags", "team.name in project.team.tags",
+    "2 in scores", "2.0 in counts", "hours in scores", "true in marks", "size(labels) == 2",
+    "size(project.team.tags) > 0", "size(scores) == 0", "team.id in teams", "parent.id in after",
+    "scores.exists(s, s > hours)", "counts.all(c, c * 2 < 5)", "marks.exists(m, m)",
+    "labels.exists(l, l == caller.id)", "labels.all(l, l != team.owner)", "null in labels",
+    "team.tags.exists(t, t.startsWith('user') || t in labels)",
+    "labels.exists(a, team.tags.exists(b, a == b))", "labels.exists(l, size(l) > hours)",
+    "days.exists(d, d.getFullYear() == 2030)", "'2030-01-02T00:00:00Z' in days",
+    "labels.exists(l, (l == caller.id) == (l == 'x'))",
 )  # fmt: skip
-MANY = ("team.memberships", "project.team.memberships", "record.tasks", "team.projects",
-        "parent.tasks", "team.tasks")  # fmt: skip
+MANY = {
+    "team.memberships": "memberships", "project.team.memberships": "memberships",
+    "record.tasks.parent": "tasks", "parent.tasks.parent": "tasks", "team.tasks.team": "tasks",
+    "tasks.after": "tasks", "team.tasks.teams": "tasks", "record.after": "tasks",
+    "parent.after": "tasks", "team.projects.team": "projects", "team.projects.others": "projects",
+    "project.others": "teams", "teams": "teams",
+}  # fmt: skip
 EACH = {
     "memberships": ("m.user", "m.role", "m.team.owner", "m.team.name"),
     "tasks": ("m.title", "m.project.lead", "m.team.owner", "m.parent.title"),
     "projects": ("m.lead", "m.team.owner", "m.team.name"),
+    "teams": ("m.name", "m.owner"),
 }
 
 
@@ -99,11 +123,15 @@ class Expressions:
             return f"({rng.choice(texts)} in [{items}])"
         if form == 6:
             return rng.choice(FLAGS)
-        many = rng.choice(MANY)
-        own = EACH[many.rpartition(".")[2]]
+        many = rng.choice(list(MANY))
+        own = EACH[MANY[many]]
         function = rng.choice(["exists", "exists", "all"])
         body = self.condition(depth - 1, (*own, "caller.id", "record.team.owner", "title"))
         return f"{many}.{function}(m, {body})"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 class Oracle:
@@ -117,7 +145,7 @@ class Oracle:
         if number in rows:
             return rows[number]
         hop = self.hops[number]
-        source = None if hop.back else self.row(hop.source, rows)
+        source = None if hop.back or hop.many else self.row(hop.source, rows)
         return source and self.stored[hop.collection].get(source[hop.field])
 
     def reached(self, hop: Any, rows: dict[int, Any]) -> list[Any] | None:
@@ -126,7 +154,9 @@ class Oracle:
             return None
         found = self.stored[hop.collection]
         if hop.back:
-            return [r for r in found.values() if r[hop.field] == source["id"]]
+            return [r for r in found.values() if source["id"] in _listed(r[hop.field])]
+        if hop.many:
+            return [found[id] for id in source[hop.field]]
         return [found[source[hop.field]]] if source[hop.field] in found else []
 
     def judge(self, node: ast.Node, rows: dict[int, Any], context: Any) -> bool | None:
@@ -143,8 +173,17 @@ class Oracle:
             case ast.Reaching(number, hop, condition):
                 found = self.reached(hop, rows)
                 if found is None:
-                    return None if hop.back else False
+                    return None if hop.back or hop.many else False
                 answers = [self.judge(condition, {**rows, number: r}, context) for r in found]
+                if True in answers:
+                    return True
+                return None if None in answers else False
+            case ast.Some(number, ast.FieldValue(_, (name,), _, row), condition):
+                source = self.row(row, rows)
+                if source is None:
+                    return None
+                each = [{**rows, number: {"item": item}} for item in source[name]]
+                answers = [self.judge(condition, those, context) for those in each]
                 if True in answers:
                     return True
                 return None if None in answers else False
@@ -165,6 +204,7 @@ class Oracle:
             lambda f: ast.FieldValue(f.type, (str(f.row), *f.path), f.json),
         )
         known = {str(n): self.row(n, rows) for n in (0, *self.hops)}
+        known |= {str(n): row["item"] for n, row in rows.items() if "item" in row}
         return bool(evaluate.closure(flat)(known, context))
 
     def unknown(self, node: ast.Node, rows: dict[int, Any], context: Any) -> bool:
@@ -193,6 +233,12 @@ async def _fill(platform: Platform, rng: random.Random) -> dict[str, dict[str, A
                     "boolean": (True, False), "integer": (1, 2, 3), "number": (1.0, 2.0, 2.5),
                     "json": ({"a": 1}, {"a": "1"}, ["x", "user_anna"], [1]),
                 }.get(field["type"], PEOPLE)  # fmt: skip
+                if field["type"] == "datetime":
+                    pool = ("2030-01-02T00:00:00.000Z", "2031-01-02T00:00:00.000Z")
+                if field.get("many"):
+                    picked = rng.sample(list(pool), min(len(pool), rng.randrange(3)))
+                    made[field["name"]] = picked
+                    continue
                 made[field["name"]] = some(pool)
             record = await platform.add(name, **made)
             stored[name][record["id"]] = record
@@ -238,6 +284,9 @@ async def test_both_engines_agree_with_three_valued_logic(platform: Platform, se
         data = msgspec.json.encode(tasks).decode()
         found = await call.all(query, records=data, **test.params)
         assert [i in found for i in range(len(tasks))] == expected, (source, caller)
+        if not reached.program.reaches:
+            here = [reached.program.test(task, context) for task in tasks]
+            assert here == expected, (source, caller)
         reaching += reached.program.reaches
         matched += sum(expected)
     assert reaching > EXPRESSIONS / 2

@@ -21,12 +21,14 @@ async def test_each_example_lets_in_whom_it_says(platform: Platform) -> None:
     await platform.make(
         "projects", team, {"name": "title", **text}, {"name": "members", "type": "json"},
         {"name": "due", "type": "datetime"}, {"name": "public", "type": "boolean"},
+        {"name": "tags", "many": True, **text},
     )  # fmt: skip
     red = await platform.add("teams", owner=ANNA.id, open=False)
     await platform.add("memberships", team=red["id"], user=BERT.id, role="editor")
     project = await platform.add(
         "projects", team=red["id"], title="Bridge", members=[BERT.id, "user_other"],
         due="2030-01-02T00:00:00Z", public=False,
+        tags=["bridge", "north"],
     )  # fmt: skip
     examples = ROW.findall(PAGE.read_text())
     assert len(examples) >= EXAMPLES_MIN

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from mainspring.kernel.errors import Failure
 from mainspring.services.records.api import Field, Rules
+from mainspring.services.records.definition import check_fields
 from mainspring.services.records.fields import json_schema
-from mainspring.services.records.model import CompiledCollection, Definition, check_fields
+from mainspring.services.records.model import CompiledCollection, Definition
 
 FIELDS = check_fields(
     [

@@ -2,7 +2,7 @@
 
 Owns ``records_collections``, ``records_records`` and ``records_links``. Emits
 ``records.collection.created``, ``.updated``, ``.deleted`` and ``records.record.created``,
-``.updated``, ``.deleted``. Takes no events.
+``.updated``, ``.deleted``. Takes ``users.user.deleted``.
 """
 
 from mainspring.services.records.api import service

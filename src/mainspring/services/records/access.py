@@ -56,7 +56,7 @@ async def context(
         caller = caller or call.caller
         known["caller"] = _who(caller)
         if not _PERSONAL.isdisjoint(asks):
-            known["caller"] |= await _person(call, caller)
+            known["caller"] |= await person(call, caller)
     if "request" in asks:
         known["request"] = {
             "method": _METHODS[action], "data": _decoded(body), "changes": sorted(changes)
@@ -66,7 +66,7 @@ async def context(
     return known
 
 
-async def _person(call: Call, caller: Caller) -> dict[str, Any]:
+async def person(call: Call, caller: Caller) -> dict[str, Any]:
     """The user behind a caller, as far as there is one: else nothing is known of them."""
     id, authority = caller.id, call.use(Authority)
     person = None if id is None else await authority.person(id, call.tenant, call.now_ms)
@@ -162,16 +162,18 @@ async def require_change(
     *,
     body: msgspec.Raw | None = None,
     pointer: str = "",
+    stamps: Record | None = None,
 ) -> None:
     """Raise unless the caller may change this record, and may make of it what these values do.
 
-    ``updated_at`` is in both as it is: what the platform sets is no change of the caller's.
+    ``updated_at`` is in both as it is: what the platform sets is no change of the caller's, nor are
+    ``stamps``, which the rule sees.
     """
     rule = rule_for(call, collection, "update")
     if rule is None:
         return
     changes = changed(record, values)
-    judged = [record, {**record, **values}] if changes else [record]
+    judged = [record, {**record, **values, **(stamps or {})}] if changes else [record]
     passed = await passing(
         call, collection, rule, "update", judged, body=body, changes=changes, hold=True
     )

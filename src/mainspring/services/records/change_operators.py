@@ -41,7 +41,8 @@ def _remove(field: Field, value: Any, items: Sequence[Any]) -> Any:
     if value is None:
         return None
     gone = {_encode(item) for item in items}
-    return [each for each in _listed(value) if _encode(each) not in gone]
+    left = [each for each in _listed(value) if _encode(each) not in gone]
+    return read_value(field, left) if field.many else left
 
 
 def _listed(value: Any) -> Sequence[Any]:
@@ -50,11 +51,18 @@ def _listed(value: Any) -> Sequence[Any]:
     return value or ()
 
 
-_NUMBERS, _LISTS = ("integer", "number"), ("json",)
+def _is_number(field: Field) -> bool:
+    return field.type in ("integer", "number") and not field.many
+
+
+def _is_list(field: Field) -> bool:
+    return field.type == "json" or field.many
+
+
 _ITEMS = Annotated[list[Any], Meta(min_length=1, max_length=LISTED_MAX)]
-# By the name of each operator: the types of fields that take it, and what it makes.
-_OPERATORS: dict[str, tuple[Sequence[str], Combine]] = {
-    "$add": (_NUMBERS, _add), "$append": (_LISTS, _append), "$remove": (_LISTS, _remove),
+# By the name of each operator: which fields take it, and what it makes.
+_OPERATORS: dict[str, tuple[Callable[[Field], bool], Combine]] = {
+    "$add": (_is_number, _add), "$append": (_is_list, _append), "$remove": (_is_list, _remove),
 }  # fmt: skip
 
 
@@ -64,8 +72,8 @@ class ChangeOperators:
     def __init__(self, fields: Sequence[Field]) -> None:
         self._fields = {field.name: field for field in fields}
         taken = {
-            name: [field for field in fields if field.type in kinds]
-            for name, (kinds, _) in _OPERATORS.items()
+            name: [field for field in fields if takes(field)]
+            for name, (takes, _) in _OPERATORS.items()
         }
         self._taken = {name: those for name, those in taken.items() if those}
 
@@ -133,10 +141,10 @@ def _unbounded(field: Field) -> Field:
 
 
 def _operand(field: Field) -> Any:
-    return annotation(_unbounded(field)) if field.type in _NUMBERS else _ITEMS
+    return annotation(_unbounded(field)) if _is_number(field) else _ITEMS
 
 
 def _operand_schema(field: Field) -> dict[str, Any]:
-    if field.type in _NUMBERS:
+    if _is_number(field):
         return json_schema(_unbounded(field), sent=True)
     return {"type": "array", "items": {}, "minItems": 1, "maxItems": LISTED_MAX}

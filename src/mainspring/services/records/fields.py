@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from mainspring import is_id
 from mainspring.cel import Type
-from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX
+from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX, ITEMS
 from mainspring.kernel.clock import as_utc
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX, email_address
 from mainspring.services.records import thumbnails
@@ -18,6 +18,9 @@ from mainspring.services.records.api import Field
 from mainspring.services.records.file_types import pattern_of
 
 RECORD_PREFIX = "rec"
+USER_PREFIX = "user"
+USERS = "users"  # what a relation points into that is no collection
+ITEMS_DEFAULT = 100  # the max_items of a list that says none
 TEXT_CHARS_DEFAULT = 5_000  # the max that a text field gets which says none
 TEXT_CHARS_MAX = 200_000
 URL_CHARS_MAX = 2_000
@@ -34,7 +37,7 @@ URL_PATTERN = (
     rf"(\[[0-9A-Fa-f:.]+\]|[^{_BLANK}/?#@:\[\]\\<>\"`{{|}}^]+)"
     rf"(:(?:{_PORT})?)?([/?#][^{_BLANK}]*)?$"
 )
-RELATION_PATTERN = rf"^{RECORD_PREFIX}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"
+_ID_PATTERN = "^{}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"
 _URL = re.compile(URL_PATTERN)
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
 _LOWER = {ord(c): c.lower() for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -58,8 +61,29 @@ CEL_TYPES = {
 }  # fmt: skip
 
 
+LISTS = {kind: listed for listed, kind in ITEMS.items()}
+
+
+def cel_type(field: Field) -> Type:
+    """What a field's value is in filters and rules."""
+    kind = CEL_TYPES[field.type]
+    return LISTS.get(kind, kind) if field.many else kind
+
+
 def annotation(field: Field) -> Any:
     """The type that msgspec decodes a value as, null left out."""
+    if field.many:
+        items = Meta(min_length=1 if field.required else 0, max_length=items_max(field))
+        return Annotated[list[_item_annotation(field)], items]  # type: ignore[misc]
+    return _item_annotation(field)
+
+
+def items_max(field: Field) -> int:
+    """The most items of a list."""
+    return ITEMS_DEFAULT if field.max_items is None else field.max_items
+
+
+def _item_annotation(field: Field) -> Any:
     match field.type:
         case "text":
             return Annotated[str, Meta(min_length=_chars(field.min), max_length=text_chars(field))]
@@ -103,11 +127,14 @@ def bounds(field: Field) -> tuple[float, float]:
 
 def complete(field: Field) -> Field:
     """Write down what holds where a field says nothing."""
+    known: dict[str, Any] = {}
     if field.types:
-        return msgspec.structs.replace(field, types=[pattern_of(text) for text in field.types])
+        known["types"] = [pattern_of(text) for text in field.types]
     if field.type == "text" and field.max is None:
-        return msgspec.structs.replace(field, max=float(TEXT_CHARS_DEFAULT))
-    return field
+        known["max"] = float(TEXT_CHARS_DEFAULT)
+    if field.many and field.max_items is None:
+        known["max_items"] = ITEMS_DEFAULT
+    return msgspec.structs.replace(field, **known) if known else field
 
 
 def wrong_files(field: Field) -> list[tuple[str, str]]:
@@ -135,10 +162,33 @@ def wrong_files(field: Field) -> list[tuple[str, str]]:
 
 
 def read_value(field: Field, value: Any) -> Any:
-    """Read one value that is not null as it is stored. Raises ValueError (msgspec's, too)."""
+    """Read one value that is not null as it is stored, or a list whose items are still to be.
+
+    Raises ValueError (msgspec's, too).
+    """
     read = msgspec.convert(value, annotation(field))
-    normalise = NORMALISERS.get(field.type)
+    normalise = None if field.many else NORMALISERS.get(field.type)
     return read if normalise is None else normalise(read)
+
+
+def normaliser(field: Field, targets: Mapping[str, str]) -> Callable[[Any], Any] | None:
+    """What makes of one value, or item, of a field that which is kept; it raises ValueError."""
+    if targets.get(field.name) == USERS:
+        return _user
+    return NORMALISERS.get(field.type)
+
+
+def targets_of(field: Field, record: Mapping[str, Any]) -> list[str]:
+    """The ids that a relation of a record points at."""
+    value = record.get(field.name)
+    if value is None:
+        return []
+    return list(value) if field.many else [value]
+
+
+def is_set(field: Field) -> bool:
+    """Whether a list holds nothing twice."""
+    return field.many and field.type in ("relation", "select")
 
 
 def text_chars(field: Field) -> int:
@@ -179,6 +229,12 @@ def _relation(value: str) -> str:
     return value
 
 
+def _user(value: str) -> str:
+    if not is_id(value, USER_PREFIX):
+        raise ValueError("not the id of a user")
+    return value
+
+
 def _number(value: float) -> float:
     if value != 0 and abs(value) < NUMBER_MIN:
         raise ValueError("is too close to zero: numbers are kept down to 1e-100")
@@ -211,11 +267,12 @@ _DESCRIBED: dict[str, dict[str, Any]] = {
     "email": {"format": "idn-email"},
     "datetime": {"format": "date-time"},
     "url": {"pattern": URL_PATTERN},
-    "relation": {"pattern": RELATION_PATTERN},
 }
 
 
-def json_schema(field: Field, *, sent: bool = False) -> dict[str, Any]:
+def json_schema(
+    field: Field, targets: Mapping[str, str] | None = None, *, sent: bool = False
+) -> dict[str, Any]:
     """The field as JSON Schema: what is answered, or what is taken where it is ``sent``.
 
     What fits it is taken, and what does not is refused. It cannot say what a domain or a day is
@@ -229,11 +286,23 @@ def json_schema(field: Field, *, sent: bool = False) -> dict[str, Any]:
     if field.type == "json":
         text = f"JSON of at most {JSON_BYTES_MAX} bytes and {JSON_DEPTH_MAX} levels"
         return {"description": text, **({"not": {"type": "null"}} if field.required else {})}
+    schema = _item_schema(field, targets or {})
+    if field.many:
+        schema = {"type": "array", "items": schema, "maxItems": items_max(field)}
+        schema |= {"minItems": 1} if field.required else {}
+        schema |= {"uniqueItems": True} if is_set(field) else {}
+    nullable = not field.required and (sent or not field.many)
+    return {"anyOf": [schema, {"type": "null"}]} if nullable else schema
+
+
+def _item_schema(field: Field, targets: Mapping[str, str]) -> dict[str, Any]:
     if field.type == "integer":
         least, most = integer_bounds(field)
-        schema = {"type": "integer", "minimum": least, "maximum": most}
-    else:
-        schema = {**msgspec.json.schema(annotation(field)), **_DESCRIBED.get(field.type, {})}
+        return {"type": "integer", "minimum": least, "maximum": most}
+    schema = {**msgspec.json.schema(_item_annotation(field)), **_DESCRIBED.get(field.type, {})}
+    if field.type == "relation":
+        prefix = USER_PREFIX if targets.get(field.name) == USERS else RECORD_PREFIX
+        schema["pattern"] = _ID_PATTERN.format(prefix)
     if field.type == "number":
         schema["anyOf"] = [{"const": 0}, {"minimum": NUMBER_MIN}, {"maximum": -NUMBER_MIN}]
-    return schema if field.required else {"anyOf": [schema, {"type": "null"}]}
+    return schema

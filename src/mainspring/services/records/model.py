@@ -9,33 +9,27 @@ from msgspec import UNSET, UnsetType
 
 from mainspring import (
     Failure,
-    FieldError,
     FieldErrors,
     Invalid,
     LruCache,
     check_all,
-    read_at,
     rfc3339,
 )
-from mainspring.cel import RESERVED_WORDS, Lead, Names, Program, Type, ast, compile_cel
+from mainspring.cel import Lead, Names, Program, Type, ast, compile_cel
 from mainspring.kernel.field_errors import collect
 from mainspring.kernel.ids import ALPHABET
 from mainspring.kernel.json_reader import unreadable
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
-from mainspring.services.records.api import UNIQUES_MAX, Field, Rules
+from mainspring.services.records.api import Field, Rules
 from mainspring.services.records.change_operators import ChangeOperators, renamed
 from mainspring.services.records.fields import (
-    CEL_TYPES,
-    NORMALISERS,
-    TEXT_CHARS_MAX,
+    USERS,
     annotation,
-    complete,
-    read_value,
-    text_chars,
-    wrong_files,
+    cel_type,
+    is_set,
+    normaliser,
 )
-from mainspring.services.records.store import KEY_COLUMNS, UNIQUE_COLUMNS
 
 UNFIT = "the record does not fit its collection"
 KEY_BYTES_MAX = 2_400  # of one index key; PostgreSQL takes about 2,700 in an index entry
@@ -57,7 +51,7 @@ CONTEXT = {
 }  # fmt: skip
 RESERVED = frozenset({*SYSTEM, "caller", "request", "record", "now", "expand", "data", "true",
                       "false", "null", "in", "has", "size", "timestamp"})  # fmt: skip
-RESERVED_COLLECTIONS = frozenset({"records", "collections", "system"})
+RESERVED_COLLECTIONS = frozenset({"records", "collections", "system", USERS})
 
 _DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _encode = msgspec.json.Encoder().encode
@@ -159,7 +153,7 @@ class CompiledCollection:
         self.fields = {f.name: f for f in definition.fields}
         self.types: dict[str, Type] = {
             **SYSTEM,
-            **{f.name: CEL_TYPES[f.type] for f in definition.fields},
+            **{f.name: cel_type(f) for f in definition.fields},
         }
         self.shape = Shape(id, name, self.types, definition.targets)
         self.names = Names(self.types, CONTEXT, follow=partial(_elsewhere, self.shape))
@@ -178,15 +172,19 @@ class CompiledCollection:
         self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]
         # What stored records that wait for the layout of now have no value in, and are shown with.
         waiting = ready_version < definition.layout
-        self._filled = {f.name: f.default for f in definition.fields if waiting and _fills(f)}
+        self._filled = {f.name: f.default for f in definition.fields if waiting and fills(f)}
         late = {i.column for i in definition.indexes if i.since > ready_version}
         self.indexes_ready = [(c, parts) for c, parts in self.indexes if c not in late]
         self.indexes_building = [(c, parts) for c, parts in self.indexes if c in late]
         self.files = [f.name for f in definition.fields if f.type == "file"]
         self.thumbs = sorted({size for f in definition.fields for size in f.thumbs})
         self.relations = [f for f in definition.fields if f.type == "relation"]
+        self.stamped = [f for f in definition.fields if f.stamp is not None]
+        self._many = frozenset(f.name for f in definition.fields if f.many)
         self._normalisers = [
-            (f.name, NORMALISERS[f.type]) for f in definition.fields if f.type in NORMALISERS
+            (f, normalise)
+            for f in definition.fields
+            if (normalise := normaliser(f, definition.targets)) is not None or f.many
         ]
         self.unset = {f.name: _default(f) for f in definition.fields}
         self._required = frozenset(f.name for f in definition.fields if f.required)
@@ -215,7 +213,10 @@ class CompiledCollection:
     ) -> dict[str, Any]:
         """Decode a merge patch (RFC 7396), with what its operators make of a record."""
         values = self._read(self._change, body, pointer)
-        return self.operators.apply(values, record, pointer)
+        sent = set(values)
+        made = self.operators.apply(values, record, pointer)
+        self._keep(made, [n for n in made if n not in sent and n in self._many], pointer)
+        return made
 
     def read_sent(self, body: msgspec.Raw, name: str, pointer: str = "") -> Any:
         """The value of one field in what is sent to create or change a record; else null."""
@@ -231,20 +232,25 @@ class CompiledCollection:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unreadable(bytes(body), error) from None
         values = {name: value for name, value in read.items() if value is not UNSET}
+        self._keep(values, values, pointer)
+        return values
+
+    def _keep(self, values: dict[str, Any], names: Collection[str], pointer: str) -> None:
+        """Make of values, of the right types, those that are kept. Raises Invalid."""
         errors = FieldErrors()
         for name in self._required:
             if name in values and values[name] is None:
                 errors.add(f"{pointer}/{name}", "required")
-        for name, normalise in self._normalisers:
-            value = values.get(name)
+        for field, normalise in self._normalisers:
+            value = values.get(field.name) if field.name in names else None
             if value is not None:
-                try:
-                    values[name] = normalise(value)
-                except ValueError as error:
-                    errors.add(f"{pointer}/{name}", str(error))
+                at = f"{pointer}/{field.name}"
+                values[field.name] = _normalised(field, normalise, value, at, errors)
+        for name in self._many:
+            if name in values and values[name] is None:
+                values[name] = []
         if errors:
             raise Invalid(UNFIT, errors=errors)
-        return values
 
     def _unfit(
         self, kind: Any, body: msgspec.Raw, pointer: str, error: msgspec.ValidationError
@@ -257,16 +263,13 @@ class CompiledCollection:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as worse:
             return unreadable(bytes(body), worse)
         errors = collect(error, kind, sent, at=pointer)
-        for name, normalise in self._normalisers if isinstance(sent, dict) else ():
-            if sent.get(name) is not None:
+        for field, normalise in self._normalisers if isinstance(sent, dict) else ():
+            if sent.get(field.name) is not None:
                 try:
-                    value = msgspec.convert(sent[name], annotation(self.fields[name]))
+                    value = msgspec.convert(sent[field.name], annotation(field))
                 except msgspec.ValidationError:
                     continue  # that is told already
-                try:
-                    normalise(value)
-                except ValueError as wrong:
-                    errors.add(f"{pointer}/{name}", str(wrong))
+                _normalised(field, normalise, value, f"{pointer}/{field.name}", errors)
         return Invalid(UNFIT, errors=errors)
 
     def represent(
@@ -283,8 +286,9 @@ class CompiledCollection:
             "created_at": created_at,
             "updated_at": created_at if updated_ms is None else rfc3339(updated_ms),
         }
-        for name in self.fields:
-            made[name] = values.get(name)
+        for name, field in self.fields.items():
+            value = values.get(name)
+            made[name] = [] if value is None and field.many else value
         return made
 
     def read(self, data: str, schema_version: int | None) -> dict[str, Any]:
@@ -313,8 +317,8 @@ class CompiledCollection:
         made = {name: record[name] for name in SYSTEM}
         for field in self.definition.fields:
             value = record.get(field.name)
-            if value is None and _fills(field):
-                value = field.default
+            if value is None and (fills(field) or field.many):
+                value = [] if field.many else field.default
             if field.type == "number" and isinstance(value, int):
                 value = float(value)
             made[field.name] = value
@@ -366,6 +370,9 @@ def _struct(fields: list[Field], change: list[Any] | None = None) -> type[msgspe
             continue
         if not field.required:
             kind = kind | None if kind is not Any else kind
+        if field.stamp is not None:
+            members.append((field.name, kind | UnsetType, UNSET))
+            continue
         if partial:
             members.append((field.name, kind | UnsetType if kind is not Any else kind, UNSET))
         elif field.default is not None:
@@ -379,8 +386,37 @@ def _struct(fields: list[Field], change: list[Any] | None = None) -> type[msgspe
     )
 
 
+def _normalised(
+    field: Field,
+    normalise: Callable[[Any], Any] | None,
+    value: Any,
+    pointer: str,
+    errors: FieldErrors,
+) -> Any:
+    """A value as it is kept; what is wrong with it is added to the errors."""
+    if not field.many:
+        assert normalise is not None  # a field that needs none is not asked
+        try:
+            return normalise(value)
+        except ValueError as error:
+            errors.add(pointer, str(error))
+            return value
+    kept: list[Any] = []
+    for i, item in enumerate(value):
+        try:
+            kept.append(item if normalise is None else normalise(item))
+        except ValueError as error:
+            errors.add(f"{pointer}/{i}", str(error))
+            continue
+        if is_set(field) and kept[-1] in kept[:-1]:
+            errors.add(f"{pointer}/{i}", "is listed twice: list each once")
+    return kept
+
+
 def _default(field: Field) -> Any:
     """What a new record has in a field that is left out."""
+    if field.many:
+        return []
     whole = field.type == "number" and field.default is not None
     return float(field.default) if whole else field.default
 
@@ -410,7 +446,7 @@ def compile_rules(rules: Rules, names: Names) -> list[Program]:
 
 def _elsewhere(shape: Shape, name: str) -> Lead | None:
     """Where a name leads that is no field: to where this collection alone cannot tell."""
-    if name in shape.targets:
+    if name in shape.targets and shape.targets[name] != USERS:
         raise Unloaded(shape.targets[name], by_name=False)
     if name in shape.types or name in ("caller", "request"):
         return None
@@ -425,174 +461,6 @@ def _alone(compile_it: Callable[[], Program]) -> Program | None:
         return None
 
 
-# Definitions
-
-
-def check_fields(fields: list[Field], before: Collection[str] = ()) -> list[Field]:
-    """Return fields as they are kept: complete, with defaults as they would be stored.
-
-    Raises Invalid for those that cannot be, pointing at each; ``before`` are those there are.
-    """
-    errors: list[FieldError] = []
-    seen: set[str] = set()
-    for i, field in enumerate(fields):
-        where = f"/fields/{i}"
-        if field.name in RESERVED:
-            detail = f"{field.name!r} is reserved: choose another name"
-            errors.append(FieldError(f"{where}/name", detail))
-        if field.name in RESERVED_WORDS and field.name not in before:
-            detail = f"{field.name!r} is reserved in CEL, which filters and rules are written in"
-            errors.append(FieldError(f"{where}/name", detail))
-        if field.name in seen:
-            errors.append(FieldError(f"{where}/name", f"another field is named {field.name!r} too"))
-        seen.add(field.name)
-        errors.extend(FieldError(f"{where}/{part}", detail) for part, detail in _wrong(field))
-    if sum(f.unique for f in fields) > UNIQUES_MAX:
-        errors.append(FieldError("/fields", f"at most {UNIQUES_MAX} fields can be unique"))
-    if errors:
-        raise Invalid("the collection's fields are not valid", errors=tuple(errors))
-    kept: list[Field] = []
-    check_all(
-        "the collection's fields are not valid",
-        *(partial(_keep, kept, field, f"/fields/{i}/default") for i, field in enumerate(fields)),
-    )
-    return kept
-
-
-def _wrong(field: Field) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    if field.personal:
-        found.append(("personal", "personal fields in records are not supported yet"))
-    if field.type not in ("text", "number", "integer"):
-        found.extend((part, f"a {field.type} field takes no {part}") for part in ("min", "max")
-                     if getattr(field, part) is not None)  # fmt: skip
-    elif field.min is not None and field.max is not None and field.min > field.max:
-        found.append(("max", "is smaller than min"))
-    if field.type == "text":
-        found.extend(
-            (part, f"must be a whole number of characters from 0 to {TEXT_CHARS_MAX}")
-            for part in ("min", "max")
-            if (bound := getattr(field, part)) is not None
-            and not (0 <= bound <= TEXT_CHARS_MAX and bound == int(bound))
-        )
-    if field.type in ("number", "integer"):
-        bound = 1e100 if field.type == "number" else 2.0**53 - 1
-        found.extend((part, f"must be from {-bound:g} to {bound:g}") for part in ("min", "max")
-                     if abs(getattr(field, part) or 0) > bound)  # fmt: skip
-    if (field.type == "select") != bool(field.values):
-        found.append(
-            ("values", "a select field needs values, and no other type of field takes them")
-        )
-    if len(set(field.values)) != len(field.values):
-        found.append(("values", "a value is listed twice: list each once"))
-    if (field.type == "relation") != (field.collection is not None):
-        found.append(
-            (
-                "collection",
-                "a relation field needs a collection, and no other type of field takes one",
-            )
-        )
-    found.extend(wrong_files(field))
-    if field.type == "file" and (field.required or field.default is not None):
-        found.append(
-            (
-                "required" if field.required else "default",
-                "a file field has no default and is not required: its file is uploaded afterwards",
-            )
-        )
-    if field.unique and field.type in ("json", "boolean", "file"):
-        found.append(("unique", f"a {field.type} field cannot be unique"))
-    return found
-
-
-def _keep(kept: list[Field], field: Field, pointer: str) -> None:
-    field = complete(field)
-    if field.default is None:
-        kept.append(field)
-        return
-    if field.type in ("relation", "json") or field.unique:
-        raise Invalid.at(pointer, "a relation, JSON or unique field cannot have a default")
-    # msgspec's own error is a ValueError too.
-    default = read_at(pointer, partial(read_value, field), field.default)
-    kept.append(msgspec.structs.replace(field, default=default))
-
-
-def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
-    """Raise Invalid for indexes over what cannot be indexed, pointing at each."""
-    known = {f.name: f for f in fields}
-    errors: list[FieldError] = []
-    for i, index in enumerate(indexes):
-        names = [name.removeprefix("-") for name in index]
-        size = 0
-        for j, name in enumerate(names):
-            field = known.get(name)
-            if name == "updated_at":
-                size += 64
-            elif field is None or CEL_TYPES[field.type] is Type.JSON:
-                errors.append(
-                    FieldError(
-                        f"/indexes/{i}/{j}",
-                        f"{name!r} cannot be indexed: name a field that is not JSON",
-                    )
-                )
-            elif CEL_TYPES[field.type] in (Type.TEXT, Type.TIME):
-                size += keys.text_bytes_max(text_chars(field))
-            else:
-                size += keys.NUMBER_BYTES
-        if len(set(names)) != len(names) or index in indexes[:i]:
-            detail = "a field or an index is listed twice: list each once"
-            errors.append(FieldError(f"/indexes/{i}", detail))
-        if size > KEY_BYTES_MAX:
-            detail = "its keys may be too long: give its text fields a smaller max (255, say)"
-            errors.append(FieldError(f"/indexes/{i}", detail))
-    if errors:
-        raise Invalid("the collection's indexes are not valid", errors=tuple(errors))
-
-
-def index_slots(
-    wanted: list[list[str]], fields: list[Field], schema: int, before: Definition
-) -> list[IndexSlot]:
-    """Give each index a column: the one it has, or one that no stored record uses.
-
-    One that is new, or of a field that stored records get a value in, has its keys from ``schema``
-    on. The others stay as they are: what a field may be widened to has the key that it had.
-    """
-    kept = {tuple(s.fields): s for s in before.indexes}
-    free = [c for c in KEY_COLUMNS if c not in {s.column for s in before.indexes}]
-    optional = {f.name for f in before.fields if not f.required}
-    filled = {f.name for f in fields if _fills(f) and f.name in optional}
-    slots = []
-    for names in wanted:
-        slot = kept.get(tuple(names))
-        if slot is None and not free:
-            raise Invalid.at(
-                "/indexes", "no room for another index: first remove one, then add this"
-            )
-        if slot is None:
-            slot = IndexSlot(free.pop(0), names, schema)
-        elif filled.intersection(name.removeprefix("-") for name in names):
-            slot = msgspec.structs.replace(slot, since=schema)
-        slots.append(slot)
-    return slots
-
-
-def _fills(field: Field) -> bool:
+def fills(field: Field) -> bool:
     """Whether a stored record that has no value in a field is read as if it had the default."""
     return field.required and field.default is not None
-
-
-def unique_slots(fields: list[Field], before: list[UniqueSlot]) -> list[UniqueSlot]:
-    """Give each unique field a column, as ``index_slots`` does."""
-    kept = {s.field: s.column for s in before}
-    free = [c for c in UNIQUE_COLUMNS if c not in kept.values()]
-    slots = []
-    for field in fields:
-        if field.unique:
-            column = kept.get(field.name) or (free.pop(0) if free else None)
-            if column is None:
-                raise Invalid.at(
-                    "/fields",
-                    "no room for another unique field: first make one not unique",
-                )
-            slots.append(UniqueSlot(column, field.name))
-    return slots

@@ -5,31 +5,27 @@ from typing import Any
 
 import msgspec
 
-from mainspring import Call, Invalid, Rerun
+from mainspring import Authority, Call, Invalid, Rerun
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
 from mainspring.services.records.api import (
     READ,
+    Field,
     RecordCreated,
-    RecordDeleted,
     RecordUpdated,
-    StillReferenced,
     UniqueTaken,
 )
+from mainspring.services.records.fields import USERS, targets_of
 from mainspring.services.records.jobs import drop_files
 from mainspring.services.records.model import CompiledCollection, encode
 from mainspring.services.records.presenter import viewable
 from mainspring.services.records.store import (
-    DELETE,
-    HOLD_RECORD,
     LINKS,
     RECORDS,
-    REFERENCED,
     RELEASE,
     TAKEN,
     UNIQUE_COLUMNS,
-    UNLINK,
-    UNLINK_FIELD,
+    UNLINK_TARGET,
     LinkRow,
     RecordRow,
 )
@@ -53,7 +49,7 @@ def insert(
     )
     call.write(RECORDS.insert(row, on_conflict=Rerun))
     for field in collection.relations:
-        _link(call, collection, record_id, field.name, record[field.name], pointer)
+        _link(call, collection, field, record, pointer)
     raw = msgspec.Raw(data.encode())
     call.emit_json(RecordCreated, raw, subject=record_id)
     return raw
@@ -75,45 +71,17 @@ def update(
     schema = collection.schema_version
     call.write(RECORDS.update(row, data=data, schema_version=schema, **columns))
     for field in collection.relations:
-        before, after = old.get(field.name), new[field.name]
-        if before != after:
-            if before is not None:
-                unlink = UNLINK_FIELD(collection=collection.id, record=record_id, field=field.name)
-                call.write(unlink)
-            _link(call, collection, record_id, field.name, after, pointer)
+        before, after = targets_of(field, old), targets_of(field, new)
+        for target in before:
+            if target not in after:
+                where = {"collection": collection.id, "record": record_id, "field": field.name}
+                call.write(UNLINK_TARGET(**where, target=target))
+        _link(call, collection, field, new, pointer, known=before)
     gone = [old.get(f) for f in collection.files if not same_json(old.get(f), new[f])]
     drop_files(call, gone, collection.thumbs)
     raw = msgspec.Raw(data.encode())
     call.emit_json(RecordUpdated, raw, subject=record_id)
     return raw
-
-
-async def delete(call: Call, collection: CompiledCollection, record: Record, version: int) -> None:
-    """Stage the end of a record. Raises StillReferenced."""
-    record_id = record["id"]
-    await require_unreferenced(call, collection.id, record_id)
-    key = {"collection": collection.id, "id": record_id, "version": version}
-    call.write(
-        HOLD_RECORD(**key, schema_version=collection.schema_version).expect(1, Rerun),
-        UNLINK(collection=collection.id, record=record_id),
-        DELETE(**key).expect(1, Rerun),
-    )
-    drop_files(call, [record.get(f) for f in collection.files], collection.thumbs)
-    call.emit(RecordDeleted(record_id, collection.name))
-
-
-async def require_unreferenced(call: Call, collection: str, record_id: str) -> None:
-    """Raise StillReferenced while another record points at this one."""
-    link = await call.find(REFERENCED, collection=collection, id=record_id)
-    if link is None:
-        return
-    if call.caller.allows(READ):
-        raise StillReferenced(
-            f"record {link.record} refers to this one in its field {link.field!r}: "
-            "change or delete that one first"
-        )
-    # Who may delete this one may still know nothing of the other, or of its collection.
-    raise StillReferenced("another record refers to this one: change or delete that one first")
 
 
 async def require_targets(
@@ -132,11 +100,17 @@ async def require_targets(
     if call.caller.allows(READ):
         return
     for field in collection.relations:
-        target = new[field.name]
-        if target is None or (old is not None and old.get(field.name) == target):
+        at = collection.definition.targets[field.name]
+        known = [] if old is None else targets_of(field, old)
+        added = {
+            target: i for i, target in enumerate(targets_of(field, new)) if target not in known
+        }
+        if not added or at == USERS:  # whose ids tell nothing: see _link
             continue
-        if target not in await viewable(call, collection.definition.targets[field.name], [target]):
-            raise _nothing(f"{pointer}/{field.name}")
+        seen = await viewable(call, at, list(added))
+        for target, i in added.items():
+            if target not in seen:
+                raise _nothing(f"{pointer}/{field.name}" + (f"/{i}" if field.many else ""))
 
 
 async def find_holder(
@@ -192,20 +166,20 @@ class Handover:
     """
 
     def __init__(self, changing: Collection[str]) -> None:
-        self._changing = set(changing)
+        self.changing = set(changing)
         self._taken: set[tuple[str, bytes]] = set()
         self._given: set[tuple[str, bytes]] = set()
         self._wanted: dict[tuple[str, bytes], tuple[str, str]] = {}  # from whom, and the pointer
 
     def change(self, id: str, pointer: str) -> None:
         """Note a record that the batch changes, found while it is read. Raises Invalid."""
-        if id in self._changing:
+        if id in self.changing:
             raise Invalid.at(pointer, "is the record of another item: put its changes into one")
-        self._changing.add(id)
+        self.changing.add(id)
 
     def take(self, value: tuple[str, bytes], holder: str | None, pointer: str) -> None:
         """Take a value that a record of the batch may still have. Raises UniqueTaken."""
-        if value in self._taken or (holder is not None and holder not in self._changing):
+        if value in self._taken or (holder is not None and holder not in self.changing):
             raise _taken(pointer)
         self._taken.add(value)
         if holder is not None:
@@ -235,18 +209,25 @@ class Handover:
 def _link(
     call: Call,
     collection: CompiledCollection,
-    record_id: str,
-    field: str,
-    target: Any,
+    field: Field,
+    record: Record,
     pointer: str,
+    known: Collection[str] = (),
 ) -> None:
-    """Stage a link that fails the call when its target is not there at the commit."""
-    if target is None:
-        return
-    link = LinkRow(collection.id, record_id, field, collection.definition.targets[field], target)
-    # No row is written while the target is not there: see migrations/0003.
-    call.write(LINKS.insert(link, on_conflict=_nothing(f"{pointer}/{field}")))
+    """Stage links that fail the call where their target is not there at the commit."""
+    at = collection.definition.targets[field.name]
+    for i, target in enumerate(targets_of(field, record)):
+        if target in known:
+            continue
+        where = f"{pointer}/{field.name}/{i}" if field.many else f"{pointer}/{field.name}"
+        nothing = _nothing(where, "user" if at == USERS else "record")
+        if at == USERS:
+            held = call.use(Authority).hold_user(target, call.tenant)
+            call.write(held.expect(1, nothing))
+        link = LinkRow(collection.id, record["id"], field.name, at, target)
+        # No row is written while a target that is a record is not there: see migrations/0006.
+        call.write(LINKS.insert(link, on_conflict=nothing))
 
 
-def _nothing(pointer: str) -> Invalid:
-    return Invalid.at(pointer, "there is no record with this id")
+def _nothing(pointer: str, what: str = "record") -> Invalid:
+    return Invalid.at(pointer, f"there is no {what} with this id")

@@ -68,9 +68,14 @@ async def describe(call: Call) -> list[OperationVariant]:
 
 def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant]:
     everything = call.caller.allows(COLLECTIONS_READ)
-    properties = {f.name: json_schema(f) for f in collection.definition.fields}
-    required = [f.name for f in collection.definition.fields if f.required and f.default is None]
-    sent = {f.name: json_schema(f, sent=True) for f in collection.definition.fields}
+    targets = collection.definition.targets
+    properties = {f.name: json_schema(f, targets) for f in collection.definition.fields}
+    required = [
+        f.name
+        for f in collection.definition.fields
+        if f.required and f.default is None and f.stamp is None
+    ]
+    sent = {f.name: json_schema(f, targets, sent=True) for f in collection.definition.fields}
     whole = {
         "type": "object", "properties": sent, "additionalProperties": False, "required": required,
     }  # fmt: skip

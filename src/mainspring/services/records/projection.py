@@ -8,6 +8,7 @@ from mainspring import Call, FieldError, Invalid
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.services.records import access
 from mainspring.services.records.api import EXPANDED_MAX
+from mainspring.services.records.fields import USERS, targets_of
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compiled
 from mainspring.services.records.store import COLLECTION_BY_ID, RECORDS_BY_ID
@@ -23,7 +24,8 @@ class Projection:
     ) -> None:
         self._collection = collection
         self._fields = None if fields is None else _names(fields, "/fields", set(collection.types))
-        relations = {f.name for f in collection.relations}
+        targets = collection.definition.targets  # of a user nothing is told but the id
+        relations = {name for name, target in targets.items() if target != USERS}
         self._expand = [] if expand is None else _names(expand, "/expand", relations)
         if len(self._expand) > EXPANDED_MAX:
             raise Invalid.at("/expand", f"at most {EXPANDED_MAX} relations can be expanded at once")
@@ -42,10 +44,13 @@ class Projection:
             if self._fields is not None:
                 shown = {name: record[name] for name in self._fields}
             if self._expand:
-                if any(record[name] in related[name].unread for name in self._expand):
+                ids = {name: self._ids(record, name) for name in self._expand}
+                if any(related[name].unread.intersection(ids[name]) for name in self._expand):
                     break
-                pointed = {name: related[name].records.get(record[name]) for name in self._expand}
-                shown = {**shown, "expand": pointed}
+                shown = {
+                    **shown,
+                    "expand": {name: self._pointed(name, ids[name], related) for name in ids},
+                }
             text = msgspec.json.encode(shown)
             size += len(text)
             if written and size > PAGE_BYTES_MAX:
@@ -53,9 +58,19 @@ class Projection:
             written.append(msgspec.Raw(text))
         return written
 
+    def _ids(self, record: Record, name: str) -> list[str]:
+        return targets_of(self._collection.fields[name], record)
+
+    def _pointed(self, name: str, ids: list[str], related: dict[str, "_Related"]) -> Any:
+        """What a relation points at: a record or null; of a list those that may be viewed."""
+        found = [related[name].records[id] for id in ids if id in related[name].records]
+        if self._collection.fields[name].many:
+            return found
+        return found[0] if found else None
+
     async def _related(self, call: Call, name: str, records: list[Record]) -> "_Related":
         """Read what a relation points at, of the first records first, as far as a page holds it."""
-        ids = list(dict.fromkeys(r[name] for r in records if r[name] is not None))
+        ids = list(dict.fromkeys(id for record in records for id in self._ids(record, name)))
         target = self._collection.definition.targets[name]
         row = await call.find(COLLECTION_BY_ID, id=target)
         if row is None or not ids:

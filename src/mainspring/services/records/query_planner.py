@@ -12,6 +12,7 @@ import msgspec
 
 from mainspring import Invalid
 from mainspring.cel import Type, ast
+from mainspring.cel.types import ITEMS
 from mainspring.kernel.ids import first_id_at
 from mainspring.ports.database import SCAN_DEADLINE_S
 from mainspring.services.records import keys
@@ -66,10 +67,10 @@ def read_sort(collection: CompiledCollection, text: str | None) -> Sort:
         name = name.strip()
         plain, descending = name.removeprefix("-"), name.startswith("-")
         kind = collection.types.get(plain)
-        if kind is None or kind is Type.JSON or len(parts) == SORT_KEYS_MAX:
+        if kind is None or kind is Type.JSON or kind in ITEMS or len(parts) == SORT_KEYS_MAX:
             what = f"at most {SORT_KEYS_MAX} fields can be sorted by"
             if len(parts) < SORT_KEYS_MAX:
-                what = f"{plain!r} cannot be sorted by: name a field that is not JSON"
+                what = f"{plain!r} cannot be sorted by: name a field of one value that is not JSON"
             raise Invalid.at("/sort", what)
         if plain in ("id", "created_at"):
             return Sort(parts, descending)

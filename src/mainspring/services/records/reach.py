@@ -12,8 +12,10 @@ import msgspec
 
 from mainspring import Call, Command, Invalid, Rerun
 from mainspring.cel import Lead, Names, Program, ast, compile_cel, sql
+from mainspring.cel.types import ITEMS
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.services.records.api import READ, Rules, StillReferenced
+from mainspring.services.records.fields import USERS
 from mainspring.services.records.model import (
     CONTEXT,
     AccessRule,
@@ -78,11 +80,16 @@ class Surroundings:
 
     def _follow(self, shape: Shape, name: str) -> Lead | None:
         target = shape.targets.get(name)
+        if target == USERS:
+            return None  # of a user nothing is told but the id, which the field is
         if target is not None:
             if target not in self._by_id:
                 raise Unloaded(target, by_name=False)
             other = self._by_id[target]
-            return None if other is None else Lead(shape.id, name, target, self.names(other))
+            if other is None:
+                return None
+            many = shape.types[name] in ITEMS
+            return Lead(shape.id, name, target, self.names(other), many=many)
         if name in shape.types or name in ("caller", "request"):
             return None
         if name not in self._by_name:

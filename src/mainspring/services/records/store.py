@@ -68,7 +68,7 @@ class RecordRow(msgspec.Struct, frozen=True):
 
 
 class LinkRow(msgspec.Struct, frozen=True):
-    """A relation field's value."""
+    """A relation field's value, or one of several. A user is in the target collection ``users``."""
 
     collection: str
     record: str
@@ -112,7 +112,7 @@ class Head(msgspec.Struct, frozen=True):
 
 COLLECTIONS = Table("records_collections", CollectionRow, key=("tenant", "name"))
 RECORDS = Table("records_records", RecordRow, key=("collection", "id"))
-LINKS = Table("records_links", LinkRow, key=("collection", "record", "field"))
+LINKS = Table("records_links", LinkRow, key=("collection", "record", "field", "target"))
 
 COLLECTION = Query(
     "records.collection",
@@ -180,11 +180,11 @@ RECORDS_AFTER = Query(
     "WHERE collection = :collection AND id > :after ORDER BY id LIMIT :limit",
     StoredRecord,
 )
-REFERENCED = Query(
-    "records.referenced",
+REFERRING = Query(
+    "records.referring",
     "SELECT collection, record, field, target_collection, target FROM records_links "
     "WHERE target_collection = :collection AND target = :id "
-    "AND NOT (collection = :collection AND record = :id) LIMIT 1",
+    "ORDER BY collection, field, record LIMIT :limit",
     LinkRow,
 )
 
@@ -238,6 +238,11 @@ UNLINK = Statement(
     "records.unlink",
     "DELETE FROM records_links WHERE collection = :collection AND record = :record",
 )
+UNLINK_TARGET = Statement(
+    "records.unlink_target",
+    "DELETE FROM records_links WHERE collection = :collection AND record = :record "
+    "AND field = :field AND target = :target",
+)
 UNLINK_FIELD = Statement(
     "records.unlink_field",
     "DELETE FROM records_links "
@@ -285,6 +290,18 @@ _FORWARD = Template(
     "EXISTS (SELECT 1 FROM records_records AS $rows WHERE $rows.collection = $collection "
     "AND $rows.id = $source AND $condition$hold)"
 )
+# By the list of the row itself, which need not be stored yet; the links are for what is stored.
+_MANY = tuple(
+    Template(
+        f"EXISTS (SELECT 1 FROM {listed} CROSS JOIN records_records AS $rows "
+        "WHERE $rows.collection = $collection AND $rows.id = ${rows}_id.value "
+        "AND $condition$hold)"
+    )
+    for listed in (
+        "json_each($source) AS ${rows}_id",
+        "jsonb_array_elements_text(($source)::jsonb) AS ${rows}_id (value)",
+    )
+)
 _BACK = Template(
     "EXISTS (SELECT 1 FROM records_links AS ${rows}_link CROSS JOIN records_records AS $rows "
     "WHERE ${rows}_link.target_collection = $start AND ${rows}_link.target = $source "
@@ -294,6 +311,7 @@ _BACK = Template(
 
 
 def _related(
+    many: Template,
     hop: Hop,
     rows: str,
     source: str,
@@ -305,13 +323,14 @@ def _related(
     parts = {"rows": rows, "source": source, "condition": condition, "hold": hold.format(rows=rows)}
     parts["collection"] = bind(hop.collection)
     if not hop.back:
-        return _FORWARD.substitute(parts)
+        return (many if hop.many else _FORWARD).substitute(parts)
     return _BACK.substitute(parts, start=bind(hop.start), field=bind(hop.field))
 
 
-RELATED = (_related, _related)
+_in_sqlite, _in_postgres = (partial(_related, many) for many in _MANY)
+RELATED = (_in_sqlite, _in_postgres)
 # What was found is as it was found until the commit: SQLite has one writer anyway.
-RELATED_HELD = (_related, partial(_related, hold=" FOR SHARE OF {rows}"))
+RELATED_HELD = (_in_sqlite, partial(_in_postgres, hold=" FOR SHARE OF {rows}"))
 
 # Records found from what they are related to: each returns a text that selects ids. They take names
 # of parameters: ``at`` is the collection that a hop leads to, ``start`` the one that it comes from.
@@ -457,6 +476,11 @@ def groups_query(
         for column, test, grouping in zip(columns, tests, groupings, strict=True)
     )
     return Query("records.groups", sqlite, tuple, postgres=postgres, scans=True, long=texts)
+
+
+def empty_is_null(value: Texts) -> Texts:
+    """Read an empty list as null."""
+    return f"NULLIF({value[0]}, '[]')", f"NULLIF({value[1]}, '[]')"
 
 
 def missing_query(value: Texts) -> Query[str]:

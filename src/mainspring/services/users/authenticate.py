@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mainspring import Authority, Caller, Query, Unauthenticated, is_id
+from mainspring import Authority, Caller, Command, Query, Unauthenticated, is_id
 from mainspring.kernel.authority import Authenticator, Identity, Person, StreamTokens
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
@@ -97,6 +97,10 @@ class UserAuthenticator:
             if users
             else None
         )
+
+    def hold_user(self, user_id: str, tenant: str) -> Command:
+        """Return what finds one row while there is this user, who then stays until the commit."""
+        return store.HOLD_USER(id=user_id, tenant=tenant)
 
     async def _by_token(self, token: str, now_ms: int) -> Identity:
         try:

@@ -51,6 +51,8 @@ VALUES_MAX = 200  # of one select field
 TYPES_MAX = 50  # of one file field
 THUMBS_MAX = 10  # of one file field
 FILE_BYTES_MAX = 1 << 40  # whatever the settings allow
+ITEMS_MAX = 1_000  # of one list in a record
+ENDED_MAX = 1_000  # records that end or change because one does
 RULE_CHARS_MAX = 2_000
 BATCH_MAX = 1_000
 BATCH_BYTES_MAX = 8 << 20  # of one batch's body, and of the stored records that it changes
@@ -81,6 +83,9 @@ FieldType = Literal[
     "file",
 ]
 
+Stamp = Literal["caller.id", "caller.user", "now"]
+OnDelete = Literal["restrict", "cascade", "set_null"]
+
 
 class RecordsSettings(msgspec.Struct, frozen=True):
     """``[records]``: how much of it there may be."""
@@ -94,6 +99,7 @@ service = Service(
     migrations=files("mainspring.services.records") / "migrations",
     settings=RecordsSettings,
     handlers=(
+        "mainspring.services.records.consumers",
         "mainspring.services.records.jobs",
         "mainspring.services.records.openapi_schemas",
         "mainspring.services.records.operations",
@@ -105,11 +111,15 @@ service = Service(
 class Field(Input, frozen=True):
     """A field of a collection. ``min`` and ``max`` bound the characters of text, or the number.
 
-    ``values`` are those of a select, ``collection`` the one a relation points into. A ``default``
-    is stored when a new record leaves the field out. A ``file`` is uploaded to its own address, and
-    emptied with null; it is one of ``types`` (``image/*``, ``application/pdf``; none is any), and
-    has at most ``max_bytes``. Where it is ``inline`` browsers show it;
+    ``values`` are those of a select, ``collection`` the one a relation points into, or ``users``. A
+    ``default`` is stored when a new record leaves the field out. A ``file`` is uploaded to its own
+    address, and emptied with null; it is one of ``types`` (``image/*``, ``application/pdf``; none
+    is any), and has at most ``max_bytes``. Where it is ``inline`` browsers show it;
     ``thumbs`` are the sizes that smaller pictures of it come in (``200x200``, ``400x0``).
+
+    ``many`` makes it a list of up to ``max_items``, which is never null. ``on_delete`` says what
+    becomes of a record when what its relation points at goes. A ``stamp`` is set by the platform
+    when a record is made, or with each change (``stamp_on``).
     """
 
     name: Name
@@ -132,6 +142,11 @@ class Field(Input, frozen=True):
     thumbs: Annotated[list[ThumbSize], Meta(max_length=THUMBS_MAX)] = msgspec.field(
         default_factory=list
     )
+    many: bool = False
+    max_items: Annotated[int, Meta(ge=1, le=ITEMS_MAX)] | None = None
+    on_delete: OnDelete | None = None
+    stamp: Stamp | None = None
+    stamp_on: Literal["create", "write"] = "create"
 
 
 FieldNames = Annotated[
@@ -403,6 +418,14 @@ async def purge_collection(call: Call, collection: str, files: list[str]) -> Non
     """Remove a page of the records of a deleted collection, then enqueue the next."""
 
 
+@service.contract.job(queue="platform", max_attempts=20)
+async def part_with_user(call: Call, user: str, at_once: int = 100) -> None:
+    """Do what the relations of records ask for that point at a user who is gone, a page at a time.
+
+    A record that something keeps, or that takes too many with it, stays and names nobody.
+    """
+
+
 service.every("41 3 * * *", sweep_files)
 
 
@@ -498,9 +521,13 @@ async def upsert_record(
     """
 
 
-@service.contract.operation(f"DELETE {RECORD_PATH}", scope=None)
+@service.contract.operation(f"DELETE {RECORD_PATH}", scope=None, raises=(StillReferenced,))
 async def delete_record(call: Call, collection: str, id: str) -> None:
-    """Delete a record. Refused while other records point at it."""
+    """Delete a record.
+
+    What points at it goes with it, lets go of it, or keeps it, as its relation's ``on_delete`` says
+    (``restrict`` where it says nothing): all in one commit, of up to 1,000 records.
+    """
 
 
 @service.contract.operation(

@@ -16,6 +16,7 @@ from mainspring.services.records.schema_cache import named
 from mainspring.services.records.store import DATA_COLUMN, RELATED, among_found, groups_query
 
 COLUMNS_MAX = 20  # values computed by one call
+_OTHERS = (Type.TEXT, Type.TIME, Type.BOOL)  # what groups are made of, beside numbers
 _HALF = 2**26  # integers are summed in two halves, so that neither engine overflows
 
 
@@ -65,8 +66,8 @@ class _Wanted:
 
     def __init__(self, collection: CompiledCollection, query: api.Aggregation) -> None:
         self._types = collection.types
-        self.groups = self._names(query.group, "/group", None)
         numbers = (Type.INT, Type.FLOAT)
+        self.groups = self._names(query.group, "/group", (*numbers, *_OTHERS))
         self.sums = self._names(query.sum, "/sum", numbers)
         self.averages = self._names(query.avg, "/avg", numbers)
         ordered = (*numbers, Type.TIME, Type.TEXT)
@@ -90,11 +91,10 @@ class _Wanted:
     def _is_long(self, name: str) -> bool:
         return self._types[name] in (Type.TEXT, Type.TIME)
 
-    def _names(self, listed: str | None, pointer: str, kinds: tuple[Type, ...] | None) -> list[str]:
+    def _names(self, listed: str | None, pointer: str, kinds: tuple[Type, ...]) -> list[str]:
         names = [n.strip() for n in (listed or "").split(",") if n.strip()]
         for name in names:
-            kind = self._types.get(name)
-            if kind is None or kind is Type.JSON or (kinds is not None and kind not in kinds):
+            if self._types.get(name) not in kinds:
                 raise Invalid.at(pointer, f"there is no field {name!r} that fits here")
         return list(dict.fromkeys(names))
 

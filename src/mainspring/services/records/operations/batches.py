@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from mainspring import Call, FieldErrors, Invalid, handles
-from mainspring.services.records import access, api, mutations, presenter
+from mainspring.services.records import access, api, ending, mutations, presenter
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.records import (
     Current,
@@ -24,7 +24,8 @@ ITEM_BYTES = 1_300  # what an item costs beside those of its data
 @handles(api.batch_records, shows=presenter.batch_again)
 async def batch_records(call: Call, collection: str, batch: api.Batch) -> api.BatchAnswer:
     found = await named(call, collection, api.WRITE)
-    seen = mutations.Handover(_changing(batch))
+    changing = _changing(batch)
+    seen, ended = mutations.Handover(changing), ending.Ending(call)
     stored_bytes = taken_bytes = 0
     answers: list[msgspec.Raw | None] = []
     errors = FieldErrors()
@@ -42,7 +43,7 @@ async def batch_records(call: Call, collection: str, batch: api.Batch) -> api.Ba
                 answers.append(await _create_item(call, found, item, pointer, seen))
                 continue
             current = await current_record(call, collection, item.id, item.action, pointer)
-            answers.append(await _change_item(call, current, item, pointer, seen))
+            answers.append(await _change_item(call, current, item, pointer, seen, ended))
         except Invalid as error:  # what is wrong with the others is told with it
             errors.extend(error.errors, error.errors_more)
             continue
@@ -55,6 +56,7 @@ async def batch_records(call: Call, collection: str, batch: api.Batch) -> api.Ba
             break
     if errors:
         raise Invalid("the batch is not valid", errors=errors)
+    ended.stage(seen.changing)
     seen.settle(call, found)
     return api.BatchAnswer(answers)
 
@@ -84,12 +86,17 @@ async def _upsert_item(
 
 
 async def _change_item(
-    call: Call, current: Current, item: api.BatchItem, pointer: str, seen: mutations.Handover
+    call: Call,
+    current: Current,
+    item: api.BatchItem,
+    pointer: str,
+    seen: mutations.Handover,
+    ended: ending.Ending,
 ) -> msgspec.Raw | None:
     collection = current.collection
     if item.action == "delete":
         await access.require(call, collection, "delete", current.record, pointer=pointer, hold=True)
-        await mutations.delete(call, collection, current.record, current.version)
+        await ended.add(collection, current.record, current.version)
         seen.give(collection, current.record)
         return None
     values = await may_change(call, current, item.data, pointer, "/data")

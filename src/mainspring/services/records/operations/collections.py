@@ -20,17 +20,19 @@ from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import version_tag
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import api
-from mainspring.services.records.fields import CEL_TYPES, bounds
+from mainspring.services.records.definition import (
+    check_fields,
+    check_indexes,
+    index_slots,
+    unique_slots,
+)
+from mainspring.services.records.fields import USERS, bounds, cel_type, items_max
 from mainspring.services.records.model import (
     RESERVED_COLLECTIONS,
     SYSTEM,
     Definition,
     Shape,
-    check_fields,
-    check_indexes,
     compile_rules,
-    index_slots,
-    unique_slots,
 )
 from mainspring.services.records.presenter import present_collection
 from mainspring.services.records.reach import reached_by, require_unused
@@ -49,6 +51,7 @@ from mainspring.services.records.store import (
     RECORDS_AFTER,
     CollectionRow,
     double_query,
+    empty_is_null,
     filled_query,
     missing_query,
     still_empty,
@@ -171,7 +174,7 @@ async def delete_collection(call: Call, name: str) -> None:
 
 
 def _shape(id: str, name: str, fields: list[api.Field], targets: dict[str, str]) -> Shape:
-    return Shape(id, name, {**SYSTEM, **{f.name: CEL_TYPES[f.type] for f in fields}}, targets)
+    return Shape(id, name, {**SYSTEM, **{f.name: cel_type(f) for f in fields}}, targets)
 
 
 async def _define(
@@ -215,12 +218,21 @@ async def _targets(call: Call, fields: list[api.Field], known: dict[str, str]) -
             continue
         if field.collection not in known:
             row = await call.find(COLLECTION, tenant=call.tenant, name=field.collection)
-            if row is None:
+            if row is None and field.collection != USERS:
                 problem = f"there is no collection {field.collection!r}"
                 raise Invalid.at(f"/fields/{i}/collection", problem)
-            known[field.collection] = row.id
+            known[field.collection] = USERS if row is None else row.id
         found[field.name] = known[field.collection]
+        if found[field.name] == USERS:
+            _require_leaving(field, f"/fields/{i}/on_delete")
     return found
+
+
+def _require_leaving(field: api.Field, pointer: str) -> None:
+    """Raise Invalid for a relation that would keep a user from being deleted."""
+    if field.on_delete == "restrict" or (field.required and field.on_delete is None):
+        fits = "cascade" if field.required else "cascade, or set_null"
+        raise Invalid.at(pointer, f"nothing keeps a user from being deleted: say {fits}")
 
 
 async def _require_possible(
@@ -284,8 +296,9 @@ async def _has_values(call: Call, collection: str, field: api.Field) -> bool:
 
 
 def _as_text(field: api.Field) -> tuple[str, str]:
-    """A field read as text whatever it is: nothing but null is null then."""
-    return sql.column(ast.FieldValue(Type.TEXT, (field.name,)), "data")
+    """A field read as text whatever it is: nothing but null, or an empty list, is null then."""
+    value = sql.column(ast.FieldValue(Type.TEXT, (field.name,)), "data")
+    return empty_is_null(value) if field.many else value
 
 
 def _require_wider(was: api.Field, field: api.Field) -> None:
@@ -293,6 +306,15 @@ def _require_wider(was: api.Field, field: api.Field) -> None:
     if field.type != was.type and field.type not in _WIDER.get(was.type, ()):
         raise api.SchemaChangeRefused(
             f"{field.name!r} cannot become {field.type}: remove it, then add it under another name"
+        )
+    if field.many != was.many:
+        raise api.SchemaChangeRefused(
+            f"{field.name!r} cannot become {'a list' if field.many else 'one value'}: "
+            "add another field, copy what is there, then remove this one"
+        )
+    if field.many and items_max(field) < items_max(was):
+        raise api.SchemaChangeRefused(
+            f"{field.name!r} cannot take fewer items than before: let it take {items_max(was)}"
         )
     if field.type == was.type == "relation" and field.collection != was.collection:
         raise api.SchemaChangeRefused(
@@ -311,7 +333,7 @@ def _require_wider(was: api.Field, field: api.Field) -> None:
 
 
 async def _require_none(call: Call, collection: str, field: api.Field) -> Command:
-    value = sql.column(ast.FieldValue(CEL_TYPES[field.type], (field.name,)), "data")
+    value = _as_text(field)
     if await call.all(missing_query(value), collection=collection):
         raise api.SchemaChangeRefused(
             f"{field.name!r} cannot be required: stored records have no value in it: fill them"
@@ -320,7 +342,7 @@ async def _require_none(call: Call, collection: str, field: api.Field) -> Comman
 
 
 async def _require_distinct(call: Call, collection: str, field: api.Field) -> None:
-    value = sql.column(ast.FieldValue(CEL_TYPES[field.type], (field.name,)), "data")
+    value = sql.column(ast.FieldValue(cel_type(field), (field.name,)), "data")
     if await call.all(double_query(value), collection=collection):
         raise api.SchemaChangeRefused(
             f"{field.name!r} cannot be unique: stored records share a value in it: change them"

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from mainspring import Authority, Call, Caller, Invalid, NotFound, handles
 from mainspring.cel import parts
 from mainspring.kernel.caller import ANONYMOUS
-from mainspring.services.records import access, api, reach
+from mainspring.services.records import access, api, reach, stamps
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection, changed
 from mainspring.services.records.schema_cache import named
@@ -32,7 +32,7 @@ async def explain_rule(
 ) -> api.RuleExplanation:
     found = await named(call, collection, api.EXPLAIN)
     caller = await _caller(call, question.caller)
-    case = await _case(call, found, question)
+    case = await _case(call, found, question, caller)
     scope, rule = access.scope_of(question.action), found.rules.get(question.action)
     source = None if rule is None else rule.source
     if caller.allows(scope):
@@ -62,7 +62,9 @@ async def _caller(call: Call, id: str | None) -> Caller:
     return found
 
 
-async def _case(call: Call, collection: CompiledCollection, question: api.RuleQuestion) -> _Case:
+async def _case(
+    call: Call, collection: CompiledCollection, question: api.RuleQuestion, caller: Caller
+) -> _Case:
     """Work out what the rule would be asked. Raises Invalid, NotFound."""
     action = question.action
     body = None if question.data is UNSET else question.data
@@ -73,7 +75,8 @@ async def _case(call: Call, collection: CompiledCollection, question: api.RuleQu
         raise Invalid.at("/data", f"leave it out: a {action} brings none")
     if question.record is None:
         values = collection.read_new(body or msgspec.Raw(b"{}"), "/data")
-        made = collection.represent(call.new_id(RECORD_PREFIX), None, values)
+        stamped = await stamps.of_new(call, collection, values, "/data", caller)
+        made = collection.represent(call.new_id(RECORD_PREFIX), None, {**values, **stamped})
         return _Case([("as_it_would_be", made)], body, changed(collection.unset, values))
     found = await call.find(RECORD, tenant=call.tenant, name=collection.name, id=question.record)
     if found is None or found.data is None:
@@ -81,8 +84,9 @@ async def _case(call: Call, collection: CompiledCollection, question: api.RuleQu
     record = collection.read(found.data, found.schema_version)
     values = {} if body is None else collection.read_change(body, record, "/data")
     changes = changed(record, values)
+    stamped = await stamps.of_change(call, collection, record, values, "/data", caller)
     then: list[tuple[Which, Mapping[str, Any]]] = (
-        [("as_it_would_be", {**record, **values})] if changes else []
+        [("as_it_would_be", {**record, **values, **stamped})] if changes else []
     )
     return _Case([("as_it_is", record), *then], body, changes)
 

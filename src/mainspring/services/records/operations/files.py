@@ -26,7 +26,7 @@ from mainspring.kernel.operation import Seekable
 from mainspring.kernel.visibility import acting_for
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.keyring import Keyring
-from mainspring.services.records import access, api, file_types, presenter, thumbnails
+from mainspring.services.records import access, api, file_types, presenter, stamps, thumbnails
 from mainspring.services.records.fields import StoredFile
 from mainspring.services.records.jobs import files_of
 from mainspring.services.records.model import CompiledCollection
@@ -81,8 +81,9 @@ async def upload_file(
         upload.key, upload.filename, upload.media_type, upload.size_bytes, upload.sha256
     )
     values = {field: msgspec.structs.asdict(file)}
-    await access.require_change(call, current.collection, current.record, values)
-    answer = await change_record(call, current, values)
+    stamped = await stamps.of_change(call, current.collection, current.record, values)
+    await access.require_change(call, current.collection, current.record, values, stamps=stamped)
+    answer = await change_record(call, current, {**values, **stamped})
     return msgspec.structs.replace(answer, status=answer.status or 201)
 
 

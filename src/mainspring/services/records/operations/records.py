@@ -18,7 +18,7 @@ from mainspring import (
 )
 from mainspring.kernel.errors import Hidden
 from mainspring.kernel.etag import version_tag
-from mainspring.services.records import access, api, mutations, presenter
+from mainspring.services.records import access, api, ending, mutations, presenter, stamps
 from mainspring.services.records.api import UniqueTaken
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection, changed, created_ms
@@ -122,7 +122,7 @@ async def delete_record(call: Call, collection: str, id: str) -> None:
     current = await current_record(call, collection, id, "delete")
     await access.require(call, current.collection, "delete", current.record, hold=True)
     await presenter.require_match(call, current.collection, current.record, current.etag)
-    await mutations.delete(call, current.collection, current.record, current.version)
+    await ending.end(call, current.collection, current.record, current.version)
 
 
 async def create(
@@ -136,7 +136,8 @@ async def create(
 ) -> tuple[dict[str, Any], msgspec.Raw]:
     """Stage a new record, once the caller may create it: of a body as ``read`` reads it."""
     values = (read or collection.read_new)(body, pointer)
-    record = collection.represent(call.new_id(RECORD_PREFIX), None, values)
+    stamped = await stamps.of_new(call, collection, values, pointer)
+    record = collection.represent(call.new_id(RECORD_PREFIX), None, {**values, **stamped})
     given = changed(collection.unset, values)
     await access.require(call, collection, "create", record, body=body, changes=given, hold=True)
     await mutations.require_targets(call, collection, record, pointer=pointer)
@@ -163,11 +164,14 @@ async def may_change(
             values = collection.read_new(body, at)
         else:
             values = collection.read_change(body, record, at)
+        stamped = await stamps.of_change(call, collection, record, values, at)
     except Failure:  # what is wrong with a body is for those to know who may change the record
         await access.require(call, collection, "update", record, body=body, pointer=pointer)
         raise
-    await access.require_change(call, collection, record, values, body=body, pointer=pointer)
-    return values
+    await access.require_change(
+        call, collection, record, values, body=body, pointer=pointer, stamps=stamped
+    )
+    return {**values, **stamped}
 
 
 async def upsert(

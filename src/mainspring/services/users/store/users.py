@@ -86,6 +86,12 @@ RESPELL = Statement(
     "UPDATE users_users SET email = :email, email_key = :email_key, version = version + 1"
     " WHERE id = :id AND email_key = :was",
 )
+# Whoever refers to a user keeps them until the commit: SQLite has one writer anyway.
+HOLD_USER = Statement(
+    "users.hold_user",
+    "UPDATE users_users SET version = version WHERE id = :id AND tenant = :tenant",
+    postgres="SELECT 1 FROM users_users WHERE id = :id AND tenant = :tenant FOR SHARE",
+)
 READ = Query(
     "users.read",
     f"SELECT {READS.columns} FROM users_reads"
