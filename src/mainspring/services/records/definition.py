@@ -227,18 +227,38 @@ def index_slots(
     return slots
 
 
-def unique_slots(fields: list[Field], before: list[UniqueSlot]) -> list[UniqueSlot]:
-    """Give each unique field a column, as ``index_slots`` does."""
-    kept = {s.field: s.column for s in before}
+def check_uniques(fields: list[Field], uniques: list[list[str]]) -> None:
+    """Raise Invalid for what cannot be unique together, pointing at each."""
+    known = {f.name: f for f in fields}
+    errors: list[FieldError] = []
+    for i, names in enumerate(uniques):
+        for j, name in enumerate(names):
+            field = known.get(name)
+            if field is None or field.many or field.type in ("json", "file"):
+                detail = f"{name!r} cannot be unique: name a field that is no JSON, list or file"
+                errors.append(FieldError(f"/uniques/{i}/{j}", detail))
+        if len(set(names)) != len(names) or sorted(names) in [sorted(u) for u in uniques[:i]]:
+            detail = "a field, or the same fields, are listed twice: list each once"
+            errors.append(FieldError(f"/uniques/{i}", detail))
+    if errors:
+        raise Invalid("what is to be unique is not valid", errors=tuple(errors))
+
+
+def unique_slots(
+    fields: list[Field], uniques: list[list[str]], before: list[UniqueSlot]
+) -> list[UniqueSlot]:
+    """Give what is unique a column, as ``index_slots`` does."""
+    wanted = [(f.name,) for f in fields if f.unique] + [tuple(names) for names in uniques]
+    kept = {s.names: s.column for s in before}
     free = [c for c in UNIQUE_COLUMNS if c not in kept.values()]
     slots = []
-    for field in fields:
-        if field.unique:
-            column = kept.get(field.name) or (free.pop(0) if free else None)
-            if column is None:
-                raise Invalid.at(
-                    "/fields",
-                    "no room for another unique field: first make one not unique",
-                )
-            slots.append(UniqueSlot(column, field.name))
+    for names in wanted:
+        column = kept.get(names) or (free.pop(0) if free else None)
+        if column is None:
+            raise Invalid.at(
+                "/uniques" if len(names) > 1 else "/fields",
+                f"at most {UNIQUES_MAX} are unique, those together: first let another go",
+            )
+        one = len(names) == 1
+        slots.append(UniqueSlot(column, names[0]) if one else UniqueSlot(column, "", list(names)))
     return slots

@@ -7,7 +7,7 @@ import msgspec
 
 from mainspring import Call, Rerun, handles
 from mainspring.ports.blobs import Blobs
-from mainspring.services.records import api, keys
+from mainspring.services.records import api
 from mainspring.services.records.api import CollectionUpdated
 from mainspring.services.records.model import (
     CompiledCollection,
@@ -58,9 +58,9 @@ async def migrate_records(
     call.write(HOLD_SCHEMA(id=row.id, schema_version=row.schema_version).expect(1, Rerun))
     for stored in stale:
         record = collection.upgrade(decode(stored.data))
-        field = await _taken(call, collection, record, seen)
-        if field is not None:
-            _take_back(call, row, collection.definition, field, files)
+        taken = await _taken(call, collection, record, seen)
+        if taken is not None:
+            _take_back(call, row, collection.definition, taken, files)
             return
         _rewrite(call, collection, stored, record)
         _drop_removed(call, collection, stored, files)
@@ -129,38 +129,47 @@ async def purge_collection(call: Call, collection: str, files: list[str]) -> Non
     call.enqueue(api.purge_collection, collection=collection, files=files)
 
 
+class _Taken(msgspec.Struct, frozen=True):
+    """Fields that two records have the same values in."""
+
+    names: tuple[str, ...]
+    first: str
+    second: str
+
+
 async def _taken(
     call: Call,
     collection: CompiledCollection,
     record: dict[str, object],
     seen: dict[tuple[str, bytes], str],
-) -> str | None:
-    """The field that is to be unique, and of which another record has this record's value."""
-    for column, name in collection.unique_fields:
-        value = record[name]
-        if value is None:
+) -> _Taken | None:
+    """What is to be unique, and of which another record has what this record has."""
+    for column, names in collection.uniques:
+        key = collection.unique_key(names, record)
+        if key is None:
             continue
-        key = keys.unique_key(value, collection.types[name])
         query = TAKEN[UNIQUE_COLUMNS.index(column)]
         found = await call.find(query, collection=collection.id, key=key)
-        if found not in (None, record["id"]) or (column, key) in seen:
-            return name
+        holder = seen.get((column, key)) if found in (None, record["id"]) else found
+        if holder is not None:
+            return _Taken(names, holder, str(record["id"]))
         seen[(column, key)] = str(record["id"])
     return None
 
 
 def _take_back(
-    call: Call, row: CollectionRow, definition: Definition, field: str, files: Sequence[str]
+    call: Call, row: CollectionRow, definition: Definition, taken: _Taken, files: Sequence[str]
 ) -> None:
-    """Two records got one value while their field was becoming unique: it cannot be."""
+    """Two records got one value while their fields were becoming unique: they cannot be."""
     fields = [
-        msgspec.structs.replace(f, unique=False) if f.name == field else f
+        msgspec.structs.replace(f, unique=False) if (f.name,) == taken.names else f
         for f in definition.fields
     ]
-    uniques: list[UniqueSlot] = [u for u in definition.uniques if u.field != field]
+    uniques: list[UniqueSlot] = [u for u in definition.uniques if u.names != taken.names]
     schema = row.schema_version + 1
     changed = msgspec.structs.replace(definition, fields=fields, uniques=uniques, layout=schema)
-    problem = f"{field!r} is not unique: two records have one value"
+    told = " and ".join(map(repr, taken.names))
+    problem = f"{told}: not unique, {taken.first} and {taken.second} have the same"
     text = msgspec.json.encode(changed).decode()
     call.write(
         hold_writers(call, row.id),

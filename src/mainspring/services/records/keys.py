@@ -8,6 +8,7 @@ several components are these one after the other. Null is the smallest.
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from mainspring.cel import Type
@@ -51,6 +52,12 @@ def after(prefix: bytes) -> bytes:
 def text_bytes_max(chars: int) -> int:
     """The most bytes a text of so many characters takes in a key."""
     return 2 + 4 * chars
+
+
+def together(values: Sequence[tuple[Any, Type]]) -> bytes:
+    """A key for equality of several values: 16 bytes of SHA-256. Each component says its end."""
+    made = b"".join(component(value, kind, descending=False) for value, kind in values)
+    return hashlib.sha256(made).digest()[:16]
 
 
 def unique_key(value: Any, kind: Type) -> bytes:

@@ -69,10 +69,16 @@ class IndexSlot(msgspec.Struct, frozen=True):
 
 
 class UniqueSlot(msgspec.Struct, frozen=True):
-    """A unique field and the column its keys are in."""
+    """What is unique, and the column its keys are in: one ``field``, or several ``together``."""
 
     column: str
-    field: str
+    field: str = ""
+    together: list[str] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields, one or several."""
+        return (self.field,) if self.field else tuple(self.together)
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -168,7 +174,8 @@ class CompiledCollection:
             FILTERS_CACHED
         )
         self.reached: LruCache[str, Reached] = LruCache(FILTERS_CACHED)
-        self.unique_fields = [(u.column, u.field) for u in definition.uniques]
+        self.unique_fields = {u.field: u.column for u in definition.uniques if u.field}
+        self.uniques = [(u.column, u.names) for u in definition.uniques]
         self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]
         # What stored records that wait for the layout of now have no value in, and are shown with.
         waiting = ready_version < definition.layout
@@ -331,10 +338,16 @@ class CompiledCollection:
             made[column] = b"".join(
                 [keys.component(record[p.name], p.type, p.descending) for p in parts]
             )
-        for column, name in self.unique_fields:
-            value = record[name]
-            made[column] = None if value is None else keys.unique_key(value, self.types[name])
+        for column, names in self.uniques:
+            made[column] = self.unique_key(names, record)
         return made
+
+    def unique_key(self, names: tuple[str, ...], record: Mapping[str, Any]) -> bytes | None:
+        """The key of the values that are to be unique; none where one of them is null."""
+        values = [(record.get(name), self.types[name]) for name in names]
+        if any(value is None for value, _ in values):
+            return None
+        return keys.unique_key(*values[0]) if len(values) == 1 else keys.together(values)
 
 
 def encode(record: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring import Authority, Call, Invalid, Rerun
+from mainspring import Authority, Call, FieldError, Invalid, Rerun
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
 from mainspring.services.records.api import (
@@ -117,8 +117,13 @@ async def find_holder(
     call: Call, collection: CompiledCollection, field: str, value: Any
 ) -> str | None:
     """Return the id of the record that has a value in a unique field, if one has."""
-    column = next(column for column, name in collection.unique_fields if name == field)
     key = keys.unique_key(value, collection.types[field])
+    return await _holder(call, collection, collection.unique_fields[field], key)
+
+
+async def _holder(
+    call: Call, collection: CompiledCollection, column: str, key: bytes
+) -> str | None:
     query = TAKEN[UNIQUE_COLUMNS.index(column)]
     return await call.find(query, collection=collection.id, key=key)
 
@@ -137,25 +142,40 @@ async def require_unique(
 
     The stored records are not asked where an insert will find a taken value for nothing.
     """
-    for column, name in collection.unique_fields:
-        value = new[name]
-        if value is None or (old is not None and same_json(old.get(name), value)):
+    for column, names in collection.uniques:
+        key = collection.unique_key(names, new)
+        if key is None or (old is not None and collection.unique_key(names, old) == key):
             continue
-        key = keys.unique_key(value, collection.types[name])
-        found = await find_holder(call, collection, name, value) if ask else None
+        found = await _holder(call, collection, column, key) if ask else None
         if found == new["id"]:
             found = None
-        where = f"{pointer}/{name}"
+        where = _Where(pointer, names)
         if seen is not None:
             seen.take((column, key), found, where)
         elif found is not None:
             raise _taken(where)
 
 
-def _taken(pointer: str) -> UniqueTaken:
-    name = pointer.rpartition("/")[2]
-    detail = f"the value of {name!r} is taken"
-    return UniqueTaken.at(pointer, "another record has this value", detail)
+class _Where(msgspec.Struct, frozen=True):
+    """The fields of a record, sent at a pointer, that are unique (together)."""
+
+    pointer: str
+    names: tuple[str, ...]
+
+
+def _taken(where: _Where) -> UniqueTaken:
+    if len(where.names) == 1:
+        name = where.names[0]
+        detail = f"the value of {name!r} is taken"
+        return UniqueTaken.at(f"{where.pointer}/{name}", "another record has this value", detail)
+    told = " and ".join(map(repr, where.names))
+    return UniqueTaken(
+        f"the values of {told} together are taken",
+        errors=tuple(
+            FieldError(f"{where.pointer}/{name}", f"another record has these values of {told}")
+            for name in where.names
+        ),
+    )
 
 
 class Handover:
@@ -169,7 +189,7 @@ class Handover:
         self.changing = set(changing)
         self._taken: set[tuple[str, bytes]] = set()
         self._given: set[tuple[str, bytes]] = set()
-        self._wanted: dict[tuple[str, bytes], tuple[str, str]] = {}  # from whom, and the pointer
+        self._wanted: dict[tuple[str, bytes], tuple[str, _Where]] = {}  # from whom, and where
 
     def change(self, id: str, pointer: str) -> None:
         """Note a record that the batch changes, found while it is read. Raises Invalid."""
@@ -177,29 +197,29 @@ class Handover:
             raise Invalid.at(pointer, "is the record of another item: put its changes into one")
         self.changing.add(id)
 
-    def take(self, value: tuple[str, bytes], holder: str | None, pointer: str) -> None:
+    def take(self, value: tuple[str, bytes], holder: str | None, where: _Where) -> None:
         """Take a value that a record of the batch may still have. Raises UniqueTaken."""
         if value in self._taken or (holder is not None and holder not in self.changing):
-            raise _taken(pointer)
+            raise _taken(where)
         self._taken.add(value)
         if holder is not None:
-            self._wanted[value] = holder, pointer
+            self._wanted[value] = holder, where
 
     def give(self, collection: CompiledCollection, old: Record, new: Record | None = None) -> None:
         """Give up what a record had and has no longer; all of it where it is deleted."""
-        for column, name in collection.unique_fields:
-            value = old.get(name)
-            if value is not None and (new is None or not same_json(value, new[name])):
-                self._given.add((column, keys.unique_key(value, collection.types[name])))
+        for column, names in collection.uniques:
+            key = collection.unique_key(names, old)
+            if key is not None and (new is None or collection.unique_key(names, new) != key):
+                self._given.add((column, key))
 
     def settle(self, call: Call, collection: CompiledCollection) -> None:
         """Stage, before everything else, that what is handed on is free.
 
         Raises UniqueTaken for what its holder keeps.
         """
-        for value, (_, pointer) in self._wanted.items():
+        for value, (_, where) in self._wanted.items():
             if value not in self._given:
-                raise _taken(pointer)
+                raise _taken(where)
         holders = sorted({holder for holder, _ in self._wanted.values()})
         if holders:
             ids = msgspec.json.encode(holders).decode()

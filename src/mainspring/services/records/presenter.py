@@ -35,6 +35,7 @@ def present_collection(row: CollectionRow) -> Collection:
     return Collection(
         row.id, row.name, definition.fields, definition.rules,
         [slot.fields for slot in definition.indexes],
+        [list(slot.names) for slot in definition.uniques if not slot.field],
         row.ready_version >= definition.layout, row.problem,
         rfc3339(row.created_ms), rfc3339(row.updated_ms),
     )  # fmt: skip

@@ -4,7 +4,7 @@ The parts of a list's text are names of columns, and fragments that ``cel.sql`` 
 checked tree; what callers send is in the parameters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from string import Template
 from typing import Any
@@ -421,8 +421,8 @@ _STILL = Template(
     "(SELECT 1 FROM records_records WHERE collection = :collection AND $value $fault)"
 )
 _DOUBLE = Template(
-    "SELECT count(*) FROM records_records WHERE collection = :collection AND $value IS NOT NULL "
-    "GROUP BY $value HAVING count(*) > 1 LIMIT 1"
+    "SELECT min(id), max(id) FROM records_records WHERE collection = :collection AND $tests "
+    "GROUP BY $values HAVING count(*) > 1 LIMIT 1"
 )
 
 
@@ -513,7 +513,12 @@ def _still(value: Texts, fault: str) -> Statement:
     return Statement("records.still", sqlite, postgres=postgres)
 
 
-def double_query(value: Texts) -> Query[int]:
-    """A value that two records share. Takes ``collection``."""
-    sqlite, postgres = (_DOUBLE.substitute(value=text) for text in value)
-    return Query("records.double", sqlite, int, postgres=postgres, scans=True)
+def double_query(values: Sequence[Texts]) -> Query[tuple[str, str]]:
+    """Two records that share values, none of them null. Takes ``collection``."""
+    sqlite, postgres = (
+        _DOUBLE.substitute(
+            tests=" AND ".join(f"{text} IS NOT NULL" for text in texts), values=", ".join(texts)
+        )
+        for texts in zip(*values, strict=True)
+    )
+    return Query("records.double", sqlite, tuple, postgres=postgres, scans=True)

@@ -26,13 +26,23 @@ from mainspring import (
 from mainspring.services.records.api.downloads import FileLink as FileLink
 from mainspring.services.records.api.downloads import FileView as FileView
 from mainspring.services.records.api.downloads import NewFileLink as NewFileLink
-from mainspring.services.records.api.downloads import ThumbSize
 from mainspring.services.records.api.explanations import NOBODY as NOBODY
 from mainspring.services.records.api.explanations import Action as Action
 from mainspring.services.records.api.explanations import JudgedPart as JudgedPart
 from mainspring.services.records.api.explanations import Judgement as Judgement
 from mainspring.services.records.api.explanations import RuleExplanation as RuleExplanation
 from mainspring.services.records.api.explanations import RuleQuestion as RuleQuestion
+from mainspring.services.records.api.fields import FILE_BYTES_MAX as FILE_BYTES_MAX
+from mainspring.services.records.api.fields import ITEMS_MAX as ITEMS_MAX
+from mainspring.services.records.api.fields import NAME as NAME
+from mainspring.services.records.api.fields import THUMBS_MAX as THUMBS_MAX
+from mainspring.services.records.api.fields import TYPES_MAX as TYPES_MAX
+from mainspring.services.records.api.fields import VALUES_MAX as VALUES_MAX
+from mainspring.services.records.api.fields import Field as Field
+from mainspring.services.records.api.fields import FieldType as FieldType
+from mainspring.services.records.api.fields import Name as Name
+from mainspring.services.records.api.fields import OnDelete as OnDelete
+from mainspring.services.records.api.fields import Stamp as Stamp
 
 READ, WRITE = "records:read", "records:write"
 COLLECTIONS_READ, COLLECTIONS_WRITE = "collections:read", "collections:write"
@@ -47,11 +57,6 @@ FIELDS_MAX = 100
 INDEXES_MAX = 8  # of one collection: the columns k1 to k8
 INDEX_FIELDS_MAX = 4
 UNIQUES_MAX = 4  # of one collection: the columns u1 to u4
-VALUES_MAX = 200  # of one select field
-TYPES_MAX = 50  # of one file field
-THUMBS_MAX = 10  # of one file field
-FILE_BYTES_MAX = 1 << 40  # whatever the settings allow
-ITEMS_MAX = 1_000  # of one list in a record
 ENDED_MAX = 1_000  # records that end or change because one does
 RULE_CHARS_MAX = 2_000
 BATCH_MAX = 1_000
@@ -59,32 +64,6 @@ BATCH_BYTES_MAX = 8 << 20  # of one batch's body, and of the stored records that
 GROUPS_MAX = 1_000
 CURSOR_CHARS_MAX = 4_096  # it may hold the longest index key
 EXPANDED_MAX = 3  # relations followed by one list
-
-NAME = r"^[a-z](?:_?[a-z0-9])*_?$(?!\n)"
-Name = Annotated[
-    str,
-    Meta(
-        pattern=NAME,
-        max_length=63,
-        description="lower case letters, digits and '_', first a letter, no '__'",
-    ),
-]
-FieldType = Literal[
-    "text",
-    "number",
-    "integer",
-    "boolean",
-    "datetime",
-    "email",
-    "url",
-    "select",
-    "json",
-    "relation",
-    "file",
-]
-
-Stamp = Literal["caller.id", "caller.user", "now"]
-OnDelete = Literal["restrict", "cascade", "set_null"]
 
 
 class RecordsSettings(msgspec.Struct, frozen=True):
@@ -106,47 +85,6 @@ service = Service(
         "mainspring.services.records.visibility",
     ),
 )
-
-
-class Field(Input, frozen=True):
-    """A field of a collection. ``min`` and ``max`` bound the characters of text, or the number.
-
-    ``values`` are those of a select, ``collection`` the one a relation points into, or ``users``. A
-    ``default`` is stored when a new record leaves the field out. A ``file`` is uploaded to its own
-    address, and emptied with null; it is one of ``types`` (``image/*``, ``application/pdf``; none
-    is any), and has at most ``max_bytes``. Where it is ``inline`` browsers show it;
-    ``thumbs`` are the sizes that smaller pictures of it come in (``200x200``, ``400x0``).
-
-    ``many`` makes it a list of up to ``max_items``, which is never null. ``on_delete`` says what
-    becomes of a record when what its relation points at goes. A ``stamp`` is set by the platform
-    when a record is made, or with each change (``stamp_on``).
-    """
-
-    name: Name
-    type: FieldType
-    required: bool = False
-    unique: bool = False
-    personal: bool = False
-    min: float | None = None
-    max: float | None = None
-    values: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=VALUES_MAX)] = (
-        msgspec.field(default_factory=list)
-    )
-    collection: str | None = None
-    default: Any = None
-    types: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=TYPES_MAX)] = (
-        msgspec.field(default_factory=list)
-    )
-    max_bytes: Annotated[int, Meta(ge=1, le=FILE_BYTES_MAX)] | None = None
-    inline: bool = False
-    thumbs: Annotated[list[ThumbSize], Meta(max_length=THUMBS_MAX)] = msgspec.field(
-        default_factory=list
-    )
-    many: bool = False
-    max_items: Annotated[int, Meta(ge=1, le=ITEMS_MAX)] | None = None
-    on_delete: OnDelete | None = None
-    stamp: Stamp | None = None
-    stamp_on: Literal["create", "write"] = "create"
 
 
 FieldNames = Annotated[
@@ -177,6 +115,17 @@ Indexes = Annotated[
 ]
 
 
+UniqueField = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+Unique = Annotated[list[UniqueField], Meta(min_length=2, max_length=INDEX_FIELDS_MAX)]
+Uniques = Annotated[
+    list[Unique],
+    Meta(
+        max_length=UNIQUES_MAX,
+        description="fields whose values together no two records have, unless one of them is null",
+    ),
+]
+
+
 class NewCollection(Input, frozen=True):
     """A collection to be."""
 
@@ -184,6 +133,7 @@ class NewCollection(Input, frozen=True):
     fields: Fields = msgspec.field(default_factory=list)
     rules: Rules = Rules()
     indexes: Indexes = msgspec.field(default_factory=list)
+    uniques: Uniques = msgspec.field(default_factory=list)
 
 
 class CollectionChange(Input, frozen=True):
@@ -192,6 +142,7 @@ class CollectionChange(Input, frozen=True):
     fields: Fields | UnsetType = UNSET
     rules: Rules | UnsetType = UNSET
     indexes: Indexes | UnsetType = UNSET
+    uniques: Uniques | UnsetType = UNSET
 
 
 Removed = Annotated[
@@ -218,6 +169,7 @@ class Collection(msgspec.Struct, frozen=True):
     fields: list[Field]
     rules: Rules
     indexes: list[list[str]]
+    uniques: list[list[str]]
     ready: bool
     problem: str | None
     created_at: Instant
@@ -367,7 +319,7 @@ class NameTaken(Conflict):
 
 
 class UniqueTaken(Conflict):
-    """Another record has the value of a unique field; the error points at it."""
+    """Another record has the value of a unique field, or of several together: see the errors."""
 
     code, title = "unique", "A unique value is taken"
 

@@ -1,5 +1,7 @@
 """Operations on collections, and what a change of schema asks of the records that are stored."""
 
+from typing import Any
+
 import msgspec
 from msgspec import UNSET
 
@@ -23,6 +25,7 @@ from mainspring.services.records import api
 from mainspring.services.records.definition import (
     check_fields,
     check_indexes,
+    check_uniques,
     index_slots,
     unique_slots,
 )
@@ -80,7 +83,7 @@ async def create_collection(call: Call, new: api.NewCollection) -> Response[api.
     targets = await _targets(call, new.fields, {new.name: collection_id})
     before = Definition([], api.Rules(), [], [], {}, 1)
     shape = _shape(collection_id, new.name, new.fields, targets)
-    definition, reached = await _define(call, shape, new.fields, new.rules, new.indexes, 1, before)
+    definition, reached = await _define(call, shape, new, 1, before)
     row = CollectionRow(
         call.tenant, new.name, collection_id, msgspec.json.encode(definition).decode(),
         1, 1, None, call.now_ms, call.now_ms,
@@ -114,17 +117,15 @@ async def update_collection(
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
     call.require_match(version_tag(row.version))
     old = compile_row(row).definition
-    fields = old.fields if change.fields is UNSET else change.fields
-    rules = old.rules if change.rules is UNSET else change.rules
-    indexes = [s.fields for s in old.indexes] if change.indexes is UNSET else change.indexes
-    targets = await _targets(call, fields, {name: row.id})
+    wanted = _changed(name, old, change)
+    targets = await _targets(call, wanted.fields, {name: row.id})
     schema = row.schema_version + 1
-    shape = _shape(row.id, name, fields, targets)
-    new, reached = await _define(call, shape, fields, rules, indexes, schema, old)
+    shape = _shape(row.id, name, wanted.fields, targets)
+    new, reached = await _define(call, shape, wanted, schema, old)
     if not same_json(new.fields, old.fields):
         reached.append(await require_unused(call, row.id, shape))
     checks: list[Command] = []
-    if not same_json((new.fields, new.indexes), (old.fields, old.indexes)):
+    if not same_json(_layout(new), _layout(old)):
         if row.ready_version < old.layout:
             raise api.SchemaChangeRefused(
                 "stored records are still being converted for the last change: "
@@ -177,24 +178,38 @@ def _shape(id: str, name: str, fields: list[api.Field], targets: dict[str, str])
     return Shape(id, name, {**SYSTEM, **{f.name: cel_type(f) for f in fields}}, targets)
 
 
+def _layout(definition: Definition) -> tuple[Any, ...]:
+    """What says how records are stored."""
+    return definition.fields, definition.indexes, definition.uniques
+
+
+def _changed(name: str, old: Definition, change: api.CollectionChange) -> api.NewCollection:
+    """What a collection is to be after a change."""
+    return api.NewCollection(
+        name,
+        old.fields if change.fields is UNSET else change.fields,
+        old.rules if change.rules is UNSET else change.rules,
+        [s.fields for s in old.indexes] if change.indexes is UNSET else change.indexes,
+        [s.together for s in old.uniques if not s.field]
+        if change.uniques is UNSET
+        else change.uniques,
+    )
+
+
 async def _define(
-    call: Call,
-    shape: Shape,
-    fields: list[api.Field],
-    rules: api.Rules,
-    indexes: list[list[str]],
-    schema: int,
-    before: Definition,
+    call: Call, shape: Shape, wanted: api.NewCollection, schema: int, before: Definition
 ) -> tuple[Definition, list[Command]]:
     """Check a definition as a whole. Raises Invalid with pointers.
 
     Returns what holds the collections that its rules reach as they are, until the commit.
     """
+    fields, rules = wanted.fields, wanted.rules
     around = await reached_by(call, rules, shape)
     check_all(
         "the collection is not valid",
         lambda: check_fields(fields, {f.name for f in before.fields}),
-        lambda: check_indexes(fields, indexes),
+        lambda: check_indexes(fields, wanted.indexes),
+        lambda: check_uniques(fields, wanted.uniques),
         lambda: compile_rules(rules, around.names(shape)),
     )
     fields = check_fields(fields, {f.name for f in before.fields})
@@ -204,8 +219,8 @@ async def _define(
         for other in others
     ]
     return Definition(
-        fields, rules, index_slots(indexes, fields, schema, before),
-        unique_slots(fields, before.uniques), dict(shape.targets), before.layout,
+        fields, rules, index_slots(wanted.indexes, fields, schema, before),
+        unique_slots(fields, wanted.uniques, before.uniques), dict(shape.targets), before.layout,
         [other.id for other in others],
     ), held  # fmt: skip
 
@@ -257,8 +272,10 @@ async def _require_possible(
         _require_wider(was, field)
         if field.required and not was.required and field.default is None:
             checks.append(await _require_none(call, collection, field))
-        if field.unique and not was.unique:
-            await _require_distinct(call, collection, field)
+    held = {slot.names for slot in old.uniques}
+    for slot in new.uniques:
+        if slot.names not in held and all(name in before for name in slot.names):
+            await _require_distinct(call, collection, [before[name] for name in slot.names])
     return checks
 
 
@@ -341,9 +358,11 @@ async def _require_none(call: Call, collection: str, field: api.Field) -> Comman
     return still_filled(value)(collection=collection).expect(1, Rerun)
 
 
-async def _require_distinct(call: Call, collection: str, field: api.Field) -> None:
-    value = sql.column(ast.FieldValue(cel_type(field), (field.name,)), "data")
-    if await call.all(double_query(value), collection=collection):
+async def _require_distinct(call: Call, collection: str, fields: list[api.Field]) -> None:
+    values = [sql.column(ast.FieldValue(cel_type(f), (f.name,)), "data") for f in fields]
+    found = await call.all(double_query(values), collection=collection)
+    if found:
+        told, (first, second) = " and ".join(repr(f.name) for f in fields), found[0]
         raise api.SchemaChangeRefused(
-            f"{field.name!r} cannot be unique: stored records share a value in it: change them"
+            f"{told} cannot be unique: the records {first} and {second} have the same: change one"
         )

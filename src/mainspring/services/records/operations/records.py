@@ -190,7 +190,7 @@ async def upsert(
     """
     if not any(access.has_way(call, collection, action) for action in ("create", "update")):
         raise denied(call, api.WRITE)
-    if all(by != name for _, name in collection.unique_fields):
+    if by not in collection.unique_fields:
         raise Invalid.at(f"{pointer}/by", f"there is no unique field {by!r}")
     at = pointer + part
     value = collection.read_sent(body, by, at)

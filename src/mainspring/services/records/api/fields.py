@@ -1,0 +1,82 @@
+"""What a field of a collection is."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mainspring import Input
+from mainspring.services.records.api.downloads import ThumbSize
+
+VALUES_MAX = 200  # of one select field
+TYPES_MAX = 50  # of one file field
+THUMBS_MAX = 10  # of one file field
+FILE_BYTES_MAX = 1 << 40  # whatever the settings allow
+ITEMS_MAX = 1_000  # of one list in a record
+
+NAME = r"^[a-z](?:_?[a-z0-9])*_?$(?!\n)"
+Name = Annotated[
+    str,
+    Meta(
+        pattern=NAME,
+        max_length=63,
+        description="lower case letters, digits and '_', first a letter, no '__'",
+    ),
+]
+FieldType = Literal[
+    "text",
+    "number",
+    "integer",
+    "boolean",
+    "datetime",
+    "email",
+    "url",
+    "select",
+    "json",
+    "relation",
+    "file",
+]
+
+Stamp = Literal["caller.id", "caller.user", "now"]
+OnDelete = Literal["restrict", "cascade", "set_null"]
+
+
+class Field(Input, frozen=True):
+    """A field of a collection. ``min`` and ``max`` bound the characters of text, or the number.
+
+    ``values`` are those of a select, ``collection`` the one a relation points into, or ``users``. A
+    ``default`` is stored when a new record leaves the field out. A ``file`` is uploaded to its own
+    address, and emptied with null; it is one of ``types`` (``image/*``, ``application/pdf``; none
+    is any), and has at most ``max_bytes``. Where it is ``inline`` browsers show it;
+    ``thumbs`` are the sizes that smaller pictures of it come in (``200x200``, ``400x0``).
+
+    ``many`` makes it a list of up to ``max_items``, which is never null. ``on_delete`` says what
+    becomes of a record when what its relation points at goes. A ``stamp`` is set by the platform
+    when a record is made, or with each change (``stamp_on``).
+    """
+
+    name: Name
+    type: FieldType
+    required: bool = False
+    unique: bool = False
+    personal: bool = False
+    min: float | None = None
+    max: float | None = None
+    values: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=VALUES_MAX)] = (
+        msgspec.field(default_factory=list)
+    )
+    collection: str | None = None
+    default: Any = None
+    types: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=TYPES_MAX)] = (
+        msgspec.field(default_factory=list)
+    )
+    max_bytes: Annotated[int, Meta(ge=1, le=FILE_BYTES_MAX)] | None = None
+    inline: bool = False
+    thumbs: Annotated[list[ThumbSize], Meta(max_length=THUMBS_MAX)] = msgspec.field(
+        default_factory=list
+    )
+    many: bool = False
+    max_items: Annotated[int, Meta(ge=1, le=ITEMS_MAX)] | None = None
+    on_delete: OnDelete | None = None
+    stamp: Stamp | None = None
+    stamp_on: Literal["create", "write"] = "create"
