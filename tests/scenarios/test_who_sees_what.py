@@ -99,6 +99,9 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "users.refresh_session": [("/v1/sessions/refresh", {"refresh_token": "x"})],
     "users.step_up_session": [("/v1/sessions/{session}:step_up", {"password": "wrong, is it"})],
     "users.complete_session": [("/v1/sessions:complete", {"challenge": "x", "code": "123456"})],
+    "users.undo_email_change": [
+        ("/v1/users:undo_email_change", {"token": "x", "password": "correct horse battery"})
+    ],
     "users.magic_session": [("/v1/sessions/magic", {"email": "nobody@example.com"})],
     "users.redeem_log_in": [("/v1/sessions/magic:redeem", {"token": "x"})],
     "users.get_factors": [("/v1/users/me/factors", None)],

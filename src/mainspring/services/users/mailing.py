@@ -18,13 +18,37 @@ HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
 
 class Purpose(StrEnum):
-    """What a mail is for. All but ``ADDRESS_TAKEN`` carry a token."""
+    """What a mail is for. ``ADDRESS_TAKEN`` and notices but ``ADDRESS_CHANGED`` show no token."""
 
     VERIFY_EMAIL = "verify_email"
     CHANGE_EMAIL = "change_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105
     LOG_IN = "log_in"
+    ADDRESS_CHANGED = "address_changed"
+    ADDRESS_REPLACED = "address_replaced"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    API_KEY_CREATED = "api_key_created"
+    SESSIONS_ENDED = "sessions_ended"
     ADDRESS_TAKEN = "address_taken"
+
+
+# What tells somebody what was done to their account, by whoever it was.
+NOTICES = {
+    Purpose.ADDRESS_CHANGED: "the address of your account was changed",
+    Purpose.ADDRESS_REPLACED: "an administrator changed the address of your account",
+    Purpose.PASSWORD_CHANGED: "your password was changed",
+    Purpose.API_KEY_CREATED: "an API key was made for your account",
+    Purpose.SESSIONS_ENDED: "you were logged out everywhere",
+}
+
+
+async def notify(call: Call, user: UserRow, notice: Purpose) -> None:
+    """Stage a notice of what was done to an account, to the address that it has had until now.
+
+    An address that was never proved may be a stranger's: nothing goes there.
+    """
+    if user.email_verified and notice not in call.use(UsersSettings).quiet_notices:
+        await mail(call, user, notice)
 
 
 def mailed(call: Call, what: str, purpose: Purpose) -> bytes:
@@ -110,7 +134,10 @@ async def mail(
     key = model.email_key(address)
     if await mail_wait_ms(call, mailed(call, key, purpose)):
         return
-    if await _is_full(call, to_address(call, key), DAY_MS, settings.mails_per_address_day):
+    # Otherwise mails that anyone can ask for would keep the notice of a theft away.
+    if purpose not in NOTICES and await _is_full(
+        call, to_address(call, key), DAY_MS, settings.mails_per_address_day
+    ):
         return
     token_id = token_id or call.new_id("mtok")
     row = MailTokenRow(
@@ -131,6 +158,8 @@ def life_s(settings: UsersSettings, purpose: Purpose) -> int:
     """How long the token of a mail holds."""
     if purpose is Purpose.RESET_PASSWORD:
         return settings.reset_token_s
+    if purpose is Purpose.ADDRESS_CHANGED:
+        return settings.undo_token_s
     return settings.log_in_token_s if purpose is Purpose.LOG_IN else settings.verify_token_s
 
 
@@ -154,7 +183,15 @@ def words(settings: UsersSettings, purpose: Purpose, token: str, code: str) -> t
             "Somebody, perhaps you, gave this address for an account. It has one already: log in"
             " with it, or ask for another password. If it was not you, ignore this mail.\n"
         )
-    if purpose is Purpose.RESET_PASSWORD:
+    if purpose in NOTICES and purpose is not Purpose.ADDRESS_CHANGED:
+        return f"{product}: {NOTICES[purpose]}", (
+            f"{NOTICES[purpose].capitalize()}. If it was not you, ask for another password at once:"
+            " that ends every session and API key.\n"
+        )
+    if purpose is Purpose.ADDRESS_CHANGED:
+        subject, url = f"{product}: {NOTICES[purpose]}", settings.undo_url
+        ask = "Mails go to another address from now on. If it was not you, take your account back"
+    elif purpose is Purpose.RESET_PASSWORD:
         subject, url = f"{product}: reset your password", settings.reset_url
         ask = "Choose a new password"
     elif purpose is Purpose.LOG_IN:
@@ -167,7 +204,9 @@ def words(settings: UsersSettings, purpose: Purpose, token: str, code: str) -> t
     how = "with this link" if url else "with this token"
     holds_s = life_s(settings, purpose)
     holds = f"{round(holds_s / 3600)} h" if holds_s >= 3_600 else f"{holds_s // 60} min"
+    ignore = "If you did not ask for this, ignore this mail."
+    if purpose in NOTICES:
+        ignore = "If it was you, ignore this mail."
     return subject, (
-        f"{ask} {how}:\n\n{what}\n\nIt holds for {holds} and can be used once. If you did not ask"
-        " for this, ignore this mail.\n"
+        f"{ask} {how}:\n\n{what}\n\nIt holds for {holds} and can be used once. {ignore}\n"
     )

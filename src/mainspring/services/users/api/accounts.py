@@ -15,6 +15,7 @@ from mainspring.services.users.api.settings import OWN, READ, RECENT_S, WRITE, s
 from mainspring.services.users.api.structs import (
     EmailChange,
     EmailProof,
+    EmailUndo,
     NewUser,
     OwnChanges,
     Removal,
@@ -86,8 +87,23 @@ async def send_verification(call: Call) -> None:
 async def verify_email(call: Call, given: EmailProof) -> None:
     """Prove an address with the token that was mailed to it. Emits users.user.updated.
 
-    One that was asked for takes the place of the former; every session and API key of the user
-    ends then.
+    One that was asked for takes the place of the former, which is told and can undo it for a week;
+    every session and API key of the user ends then.
+    """
+
+
+@service.contract.operation(
+    "POST /v1/users:undo_email_change",
+    scope=None,
+    status=204,
+    rate=RateClass.LOGIN,
+    raises=(BadMailToken,),
+)
+async def undo_email_change(call: Call, undo: EmailUndo) -> None:
+    """Take back a change of address, with the token that was mailed to the former one.
+
+    The former address counts again, with the password given here; every session and API key of the
+    user ends, and so does what was mailed since. Emits users.user.updated, users.password.changed.
     """
 
 

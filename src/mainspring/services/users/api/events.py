@@ -62,7 +62,10 @@ class PasswordRefused(msgspec.Struct, frozen=True):
 
 @service.event("users.password.changed")
 class PasswordChanged(msgspec.Struct, frozen=True):
-    """A user has another password; ``how`` is ``change`` or ``reset``."""
+    """A user has another password; ``how`` is ``change``, ``reset``, ``log_in`` or ``undo``.
+
+    By mail somebody logged in whose address nobody had proved, or took a change of address back.
+    """
 
     id: str
     how: str

@@ -1,7 +1,7 @@
 """The service itself: its settings, the scopes it knows and its bounds."""
 
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -21,9 +21,10 @@ RECENT_S = 900  # how long ago who does something dangerous may have proved who 
 class UsersSettings(msgspec.Struct, frozen=True):
     """``[users]``: who may sign up, how long logins last, what mails say.
 
-    ``verify_url``, ``reset_url`` and ``log_in_url`` are pages of the product; ``{token}`` in them
-    is replaced. Where they are empty, mails show the token itself. With ``verify_before_log_in`` an
-    address that was not proved yet logs in like one that has no account.
+    ``verify_url``, ``reset_url``, ``log_in_url`` and ``undo_url`` are pages of the product;
+    ``{token}`` in them is replaced. Where they are empty, mails show the token itself. With
+    ``verify_before_log_in`` an address that was not proved yet logs in like one that has no
+    account.
     """
 
     sign_up: bool = True
@@ -42,13 +43,16 @@ class UsersSettings(msgspec.Struct, frozen=True):
     log_in_links: bool = False
     log_in_token_s: Annotated[int, msgspec.Meta(ge=60, le=3_600)] = 900
     log_in_url: str = ""
+    undo_token_s: Annotated[int, msgspec.Meta(ge=60)] = 7 * DAY_S
+    undo_url: str = ""
+    quiet_notices: tuple[Literal["api_key_created", "sessions_ended"], ...] = ()
 
     def __post_init__(self) -> None:
-        for url in (self.verify_url, self.reset_url, self.log_in_url):
+        for url in (self.verify_url, self.reset_url, self.log_in_url, self.undo_url):
             if url and (not url.startswith(("https://", "http://")) or "{token}" not in url):
                 raise ValueError(
-                    "verify_url, reset_url and log_in_url must begin with http:// or https:// and "
-                    "hold {token}"
+                    "verify_url, reset_url, log_in_url and undo_url must begin with http:// or "
+                    "https:// and hold {token}"
                 )
 
 

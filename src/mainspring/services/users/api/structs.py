@@ -230,6 +230,13 @@ class EmailProof(Input, frozen=True):
     token: Token
 
 
+class EmailUndo(Input, frozen=True):
+    """The token out of the mail to the former address, and a new password."""
+
+    token: Token
+    password: NewPassword
+
+
 class ResetRequest(Input, frozen=True):
     """The address of somebody who forgot the password."""
 

@@ -30,6 +30,7 @@ from mainspring.services.users.api.errors import (
 from mainspring.services.users.api.structs import (
     EmailChange,
     EmailProof,
+    EmailUndo,
     NewUser,
     OwnChanges,
     Removal,
@@ -43,6 +44,7 @@ from mainspring.services.users.mailing import (
     mail,
     mail_wait_ms,
     mailed,
+    notify,
     to_address,
 )
 from mainspring.services.users.operations.api_keys import end_api_keys
@@ -171,6 +173,30 @@ async def verify_email(call: Call, given: EmailProof) -> None:
         raise refusal
     call.write(store.SPEND_MAIL_TOKEN(id=token.id).expect(1, refusal))
     await _store(call, user, {"email_verified": True, **_addressed(token.email)})
+    if model.email_key(token.email) != user.email_key:
+        await notify(call, user, Purpose.ADDRESS_CHANGED)
+
+
+@handles(api.undo_email_change)
+async def undo_email_change(call: Call, undo: EmailUndo) -> None:
+    refusal = BadMailToken.at("/token", "is unknown, used or expired: ask an administrator")
+    hashed = model.secret_hash(undo.token)
+    token = await call.find(store.MAIL_TOKEN_BY_HASH, tenant=call.tenant, hash=hashed)
+    if token is None or token.expires_ms <= call.now_ms or token.purpose != Purpose.ADDRESS_CHANGED:
+        raise refusal
+    user = await call.find(store.USER, id=token.user_id, tenant=call.tenant)
+    holder = await password_check.find_user(call, token.email)
+    if user is None or (holder is not None and holder.id != user.id):
+        raise refusal
+    password = await password_check.new_password(call, undo.password, token.email)
+    call.write(store.SPEND_MAIL_TOKEN(id=token.id).expect(1, refusal))
+    of_user = {"tenant": call.tenant, "user_id": user.id}
+    call.write(store.END_MAIL_TOKENS_FROM(**of_user, id=token.id))
+    fields = {"email_verified": True, "password_hash": password, **_addressed(token.email)}
+    await _store(call, user, fields)
+    await end_sessions(call, user.id, "email")
+    await end_api_keys(call, user.id)
+    call.emit(api.PasswordChanged(user.id, "undo"))
 
 
 @handles(api.list_users)
@@ -248,7 +274,10 @@ async def _change(call: Call, user: KnownUser, changes: UserChanges) -> KnownUse
         for role in sorted(held - wanted):
             call.write(GRANTS.delete_unguarded(GrantRow(call.tenant, user.id, role)))
         roles = model.stored(wanted)
-    return await _store(call, user, fields, roles)
+    changed = await _store(call, user, fields, roles)
+    if changed.email_key != user.email_key:
+        await notify(call, user, Purpose.ADDRESS_REPLACED)
+    return changed
 
 
 def _addressed(email: str) -> dict[str, object]:
@@ -271,7 +300,8 @@ async def _store(
     if changed.email != user.email:
         await end_sessions(call, user.id, "email")
         await end_api_keys(call, user.id)
-        call.write(store.END_MAIL_TOKENS(tenant=call.tenant, user_id=user.id))
+        of_user = {"tenant": call.tenant, "user_id": user.id}
+        call.write(store.END_MAIL_TOKENS_FOR_OTHER_ADDRESS(**of_user))
     if changed.email != user.email and not changed.email_verified:
         await mail(call, changed, Purpose.VERIFY_EMAIL)
     return changed

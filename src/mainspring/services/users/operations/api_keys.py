@@ -28,6 +28,7 @@ from mainspring.services.users import access, api, model, store
 from mainspring.services.users.api.errors import TooManyApiKeys
 from mainspring.services.users.api.structs import ApiKey, MadeApiKey, NewApiKey, Recovery
 from mainspring.services.users.authenticate import MACHINE, identity_of
+from mainspring.services.users.mailing import Purpose, notify
 from mainspring.services.users.presenter import present_api_key
 from mainspring.services.users.store import API_KEYS, FIRST_KEYS, ApiKeyRow, FirstKeyRow, Link
 
@@ -75,6 +76,8 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
     text = model.key_text(call.use(Entropy).token(model.KEY_SECRET_BYTES))
     expires_ms = _expiry(call, new.expires_at, maker)
     row = stage_api_key(call, StoredSecret.of(text), new.name, new.scopes, maker, expires_ms)
+    if call.caller.kind == "user":
+        await notify(call, await access.myself(call), Purpose.API_KEY_CREATED)
     made = MadeApiKey(**msgspec.structs.asdict(present_api_key(row)), key=text)
     return Response(made, etag=version_tag(row.version))
 

@@ -7,7 +7,7 @@ from mainspring.services.users.api.errors import (
     WrongPassword,
 )
 from mainspring.services.users.api.structs import PasswordChange, PasswordReset, ResetRequest
-from mainspring.services.users.mailing import Purpose, count_for_caller
+from mainspring.services.users.mailing import Purpose, count_for_caller, notify
 from mainspring.services.users.operations.api_keys import end_api_keys
 from mainspring.services.users.operations.sessions import end_sessions
 from mainspring.services.users.store import USERS, KnownUser
@@ -70,3 +70,4 @@ async def _set(call: Call, user: KnownUser, hashed: str, how: str, kept: str) ->
             store.END_MAIL_TOKENS_FOR(tenant=call.tenant, user_id=user.id, purpose=purpose.value)
         )
     call.emit(api.PasswordChanged(user.id, how))
+    await notify(call, user, Purpose.PASSWORD_CHANGED)

@@ -33,6 +33,7 @@ from mainspring.services.users.api.structs import (
     StepUp,
     Tokens,
 )
+from mainspring.services.users.mailing import Purpose, notify
 from mainspring.services.users.model import RefreshDecision, RefreshToken
 from mainspring.services.users.presenter import present_session, present_user
 from mainspring.services.users.store import SESSIONS, KnownUser, SessionRow
@@ -139,6 +140,7 @@ async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
 async def delete_sessions(call: Call) -> None:
     user = await access.myself(call)
     await end_sessions(call, user.id, "logout")
+    await notify(call, user, Purpose.SESSIONS_ENDED)
 
 
 @handles(api.delete_session)

@@ -43,6 +43,17 @@ END_MAIL_TOKENS = Statement(
     "users.end_mail_tokens",
     "DELETE FROM users_mail_tokens WHERE tenant = :tenant AND user_id = :user_id",
 )
+# What tells of a change, and can undo it, outlives the next one: a thief may make two.
+END_MAIL_TOKENS_FOR_OTHER_ADDRESS = Statement(
+    "users.end_mail_tokens_for_other_address",
+    "DELETE FROM users_mail_tokens WHERE tenant = :tenant AND user_id = :user_id"
+    " AND purpose IN ('verify_email', 'change_email', 'reset_password', 'log_in')",
+)
+END_MAIL_TOKENS_FROM = Statement(
+    "users.end_mail_tokens_from",
+    "DELETE FROM users_mail_tokens WHERE tenant = :tenant AND user_id = :user_id"
+    " AND (id >= :id OR purpose <> 'address_changed')",
+)
 SPEND_MAIL_TOKEN = Statement(
     "users.spend_mail_token", "DELETE FROM users_mail_tokens WHERE id = :id"
 )
