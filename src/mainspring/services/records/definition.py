@@ -235,7 +235,9 @@ def check_uniques(fields: list[Field], uniques: list[list[str]]) -> None:
         for j, name in enumerate(names):
             field = known.get(name)
             if field is None or field.many or field.type in ("json", "file"):
-                detail = f"{name!r} cannot be unique: name a field that is no JSON, list or file"
+                detail = (
+                    f"{name!r} cannot be unique: name a field other than JSON, a list or a file"
+                )
                 errors.append(FieldError(f"/uniques/{i}/{j}", detail))
         if len(set(names)) != len(names) or sorted(names) in [sorted(u) for u in uniques[:i]]:
             detail = "a field, or the same fields, are listed twice: list each once"
