@@ -5,6 +5,7 @@ This is what an app is written with, built-in services included. See ``docs/howt
 
 from mainspring.kernel.authority import Authority
 from mainspring.kernel.call import Call, Caller, Transaction
+from mainspring.kernel.channel import Channel, Signals
 from mainspring.kernel.clock import Clock, Entropy, Instant, elapsed_ms, epoch_ms, rfc3339
 from mainspring.kernel.errors import (
     AskFailed,
@@ -25,7 +26,7 @@ from mainspring.kernel.errors import (
     read_at,
 )
 from mainspring.kernel.event import Envelope, Personal
-from mainspring.kernel.event_log import EventLog, LogEntry
+from mainspring.kernel.event_log import EventLog, Followed, LogEntry, follow_events
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.job import Job, JobFailed, RetryAfter, Snooze
 from mainspring.kernel.job_admin import JobAdmin
@@ -69,6 +70,7 @@ __all__ = [
     "CachePolicy",
     "Call",
     "Caller",
+    "Channel",
     "Clock",
     "Command",
     "Conflict",
@@ -81,6 +83,7 @@ __all__ = [
     "Failure",
     "FieldError",
     "FieldErrors",
+    "Followed",
     "Forbidden",
     "Gauge",
     "Gone",
@@ -120,6 +123,7 @@ __all__ = [
     "Rounding",
     "Rows",
     "Service",
+    "Signals",
     "Snooze",
     "Statement",
     "StreamItem",
@@ -133,6 +137,7 @@ __all__ = [
     "check_all",
     "elapsed_ms",
     "epoch_ms",
+    "follow_events",
     "handles",
     "is_id",
     "read_at",

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from mainspring import testing
+from mainspring.testing.client import Client
 from tests.deadline import DEADLINE_S
 
 PAGE = "https://shop.example"
@@ -68,6 +69,11 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 async def offer(whole: testing.Platform, title: str, **values: Any) -> str:
     made: str = (await whole.admin.post(RECORDS, {"title": title, **values})).expect(201)["id"]
+    return made
+
+
+async def token(client: Client) -> str:
+    made: str = (await client.post("/v1/stream_tokens")).expect(201)["token"]
     return made
 
 
@@ -144,3 +150,46 @@ async def test_an_open_stream_ends_with_what_its_token_was_made_with(
         kind, _, told = await source.next()
         assert (kind, told["end"]) == ("end", "unauthenticated")
         assert await source.rest() == b""
+
+
+async def test_a_page_that_keeps_losing_its_connection_holds_what_a_list_holds(
+    whole: testing.Platform, session: aiohttp.ClientSession
+) -> None:
+    anna = await whole.as_user("anna@example.com")
+    ids = [await offer(whole, f"{n}", owner=anna.id) for n in range(4)]
+
+    async def write(writer: int) -> None:
+        for turn in range(6):
+            path = f"{RECORDS}/{ids[(writer + turn) % len(ids)]}"
+            owner = anna.id if (writer + turn) % 3 else "user_x"
+            change = {"title": f"{writer}.{turn}", "owner": owner}
+            (await whole.admin.patch(path, change)).expect(200)
+        await offer(whole, f"of {writer}", owner=anna.id)
+
+    async def write_all() -> None:
+        await asyncio.gather(*(write(n) for n in range(4)))
+        await offer(whole, "the last", owner=anna.id)
+
+    writing = asyncio.create_task(write_all())
+    page = await anna.get(RECORDS)
+    held = {record["id"]: record for record in page.expect(200)["items"]}
+    place, seen, title = page.headers["stream-position"], set[tuple[str, str]](), ""
+    while title != "the last":
+        url = f"{whole.url}{RECORDS}:stream?after={place}&stream_token={await token(anna)}"
+        async with EventSource(session, url) as source:
+            assert (await source.next())[0] == "ready"
+            for _ in range(3):  # and then it is gone, in the middle of whatever comes
+                _, place, told = await source.next()
+                if told["change"] == "removed":
+                    assert "record" not in told
+                    held.pop(told["id"], None)
+                    continue
+                held[told["id"]], title = told["record"], told["record"]["title"]
+                assert told["record"]["owner"] == anna.id
+                assert (told["id"], title) not in seen
+                seen.add((told["id"], title))
+                if title == "the last":
+                    break
+    await writing
+    listed = (await anna.get(RECORDS)).expect(200)["items"]
+    assert held == {record["id"]: record for record in listed}

@@ -337,6 +337,10 @@ class Call:
         found: T = self._context.resources[resource]
         return found
 
+    def event_type(self, data: type) -> EventType[Any]:
+        """Return the type of the events with this data. Raises Misdeclared when there is none."""
+        return self._context.event_type(data)
+
     def new_id(self, prefix: str) -> str:
         """Return a TypeID; a re-run of the handler gets the same ones in the same order."""
         if self._ids_at == len(self._ids):

@@ -1,6 +1,10 @@
-"""Notification channels: what a commit tells the tasks that wait for it, each named here alone."""
+"""Notification channels: what a commit tells the tasks that wait for it.
 
-from typing import NewType
+Those of the platform are named here alone; an app's begin with its service: ``parcels.moved``.
+"""
+
+from contextlib import AbstractContextManager
+from typing import NewType, Protocol
 
 Channel = NewType("Channel", str)
 
@@ -13,6 +17,32 @@ PARKED = Channel("local:parked")  # a job waits for its turn by the rate of its 
 FINISHED = Channel("local:finished")  # a run of a job ended
 CONSUMED = Channel("local:consumed")  # a consumer moved on
 MEASURED = Channel("local:measured")  # counts were written down
+
+
+class Woken(Protocol):
+    """Set by wakes, until it is cleared."""
+
+    def clear(self) -> None:
+        """Wait for the next wake from now on."""
+        ...
+
+    async def wait(self) -> object:
+        """Return once it is set."""
+        ...
+
+
+class Signals(Protocol):
+    """Wakes, to wait for. Handlers of streams reach it with ``call.use``.
+
+    ``call.wake(channel)`` of a call that has committed, in whatever process, wakes who listens.
+    """
+
+    def listen(self, *names: Channel) -> AbstractContextManager[Woken]:
+        """Yield an event that is set whenever one of these channels is woken; set at first.
+
+        Clear it, look at the database, then wait, and no wake falls between.
+        """
+        ...
 
 
 def ready(queue: str) -> Channel:

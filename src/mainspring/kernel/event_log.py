@@ -2,7 +2,15 @@
 
 import base64
 import difflib
-from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+    Mapping,
+    Sequence,
+)
 from hashlib import blake2b
 from typing import Generic, Protocol, TypeVar
 
@@ -157,6 +165,10 @@ class LogFollower(Protocol):
         """Return the next wanted events, a few at a time; none are left where it is ``at_end``."""
         ...
 
+    async def more(self) -> None:
+        """Return once there is more to be read."""
+        ...
+
     async def listen(self, audience: Audience) -> None:
         """Have what comes pushed to the recipient of the audience's call, until it takes no more.
 
@@ -306,6 +318,43 @@ async def scan(
         scanned_max -= len(entries.items)
         count = min(CHUNK_EVENTS, count * 2)
     return Slice(found, position, at_end=False, last=last)
+
+
+class Followed(msgspec.Struct, frozen=True):
+    """An event as it came, and the position to go on from after it."""
+
+    event: Envelope
+    position: str
+
+
+async def follow_events(
+    call: Call, *kinds: type, subject: str | None = None, after: str | None = None
+) -> AsyncIterator[Followed]:
+    """Yield events of these kinds, each when it has its place in the log: for an app's own streams.
+
+    ``kinds`` are the structs of their data; none means all. ``after`` is the position of one that
+    came before, else only what is still to come is told. It waits without asking again and
+    again, and holds a few events at most, whoever is slow. It shows everything: what the caller
+    of a stream may see is for the stream to say. Raises Invalid, and PositionGone.
+    """
+    log, tenant = call.use(EventLog), call.tenant
+    types = {call.event_type(kind).name for kind in kinds}
+
+    def wanted(event: BusEvent) -> bool:
+        return (
+            event.tenant == tenant
+            and (not types or event.type in types)
+            and subject in (None, event.subject)
+        )
+
+    offset = await log.end() if after is None else await log.positions.read(after, "/after")
+    follower = log.follow(offset)
+    while True:
+        found = await follower.read(wanted)
+        for event in found.entries:
+            yield Followed(event.envelope, await log.positions.write(event.offset, event))
+        if found.at_end:
+            await follower.more()
 
 
 def require_known(patterns: Sequence[str], known: Collection[str], pointer: str) -> None:

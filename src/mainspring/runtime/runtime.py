@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mainspring.kernel.call import Context
+from mainspring.kernel.channel import Signals
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.event_log import EventLog
 from mainspring.kernel.ids import IdMaker
@@ -125,6 +126,7 @@ class Runtime:
             Registry: self.registry,
             PersonalFields: sealer,
             Notifier: self.board,
+            Signals: self.board,
             EventLog: self.event_log,
             Measures: StoredMeasures(self.registry.measures()),
             Database: database,

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import httptools
 import msgspec
@@ -16,7 +16,7 @@ from mainspring.interfaces.http.server import Server
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.errors import Failure, Unavailable
 from mainspring.kernel.invocation import Invocation
-from mainspring.kernel.operation import Kind, Operation, Raw
+from mainspring.kernel.operation import Kind, Operation, Raw, StreamItem
 from mainspring.services.users.api.structs import RefreshRequest, Tokens
 
 if TYPE_CHECKING:
@@ -108,6 +108,10 @@ class Client:
         with contextlib.suppress(Unavailable):  # the database is away: the next call has it done
             await self._platform.place_events()
         return answer
+
+    async def stream(self, operation: Operation | str, /, *args: Any, **named: Any) -> "Following":
+        """Open a stream, to read item by item: ``async with await client.stream(...) as items``."""
+        return Following(self._platform, await self.call(operation, *args, **named))
 
     async def _call(
         self,
@@ -218,6 +222,31 @@ class Client:
 
     def _end_of(self, tokens: Tokens) -> int:
         return self._platform.clock.now_ms() + tokens.expires_in * 1000
+
+
+class Following:
+    """An open stream of a platform under test. What is read of it is awaited, for half a minute."""
+
+    def __init__(self, platform: "Platform", items: AsyncGenerator[StreamItem, None]) -> None:
+        self._platform = platform
+        self._items = items
+
+    async def next(self) -> StreamItem:
+        """Return the next item. Raises StopAsyncIteration when the stream has ended."""
+        waiting = asyncio.ensure_future(anext(self._items))
+        await self._platform.place_events()  # what has happened by now is there to be told
+        async with asyncio.timeout(ANSWER_S):
+            return await waiting
+
+    async def json(self) -> Any:
+        """Return what the next item holds."""
+        return msgspec.json.decode((await self.next()).data)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._items.aclose()  # as when its reader leaves
 
 
 def _arguments(

@@ -10,11 +10,12 @@ from mainspring.kernel.recipient import Pulling
 from mainspring.kernel.table import Query, Rows
 from mainspring.ports.database import Database
 from mainspring.runtime.audit.merkle_store import Tree
-from mainspring.runtime.events.audiences import Audiences
+from mainspring.runtime.events.audiences import POLL_S, Audiences
 from mainspring.runtime.events.cursors import PARTITION
 from mainspring.runtime.events.log_bus import bus_event
 from mainspring.runtime.events.positions import Positions
 from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader, Window
+from mainspring.runtime.notifier import wait
 from mainspring.runtime.tables import LAST_SEQ, both_engines
 
 FOLLOW_EVENTS = 100  # held in memory for one who follows
@@ -186,6 +187,15 @@ class _Follower:
         if self._window.losses != self._losses:
             raise await self._positions.fell_back()
         return rows
+
+    async def more(self) -> None:
+        """Return once there is more to be read."""
+        with self._window.listen() as signal:
+            signal.clear()
+            while not (await self._after(self._offset, 1)).items:
+                if not await wait(signal, POLL_S):
+                    self._window.look_again()
+                signal.clear()
 
     async def listen(self, audience: Audience) -> None:
         """Have what comes pushed to the recipient of the call, until it takes no more."""
