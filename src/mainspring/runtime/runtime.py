@@ -125,7 +125,6 @@ class Runtime:
             **(resources or {}),
             Registry: self.registry,
             PersonalFields: sealer,
-            Notifier: self.board,
             Signals: self.board,
             EventLog: self.event_log,
             Measures: StoredMeasures(self.registry.measures()),
