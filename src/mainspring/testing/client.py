@@ -109,9 +109,9 @@ class Client:
             await self._platform.place_events()
         return answer
 
-    async def stream(self, operation: Operation | str, /, *args: Any, **named: Any) -> "Following":
+    async def stream(self, operation: Operation | str, /, *args: Any, **named: Any) -> "OpenStream":
         """Open a stream, to read item by item: ``async with await client.stream(...) as items``."""
-        return Following(self._platform, await self.call(operation, *args, **named))
+        return OpenStream(self._platform, await self.call(operation, *args, **named))
 
     async def _call(
         self,
@@ -224,7 +224,7 @@ class Client:
         return self._platform.clock.now_ms() + tokens.expires_in * 1000
 
 
-class Following:
+class OpenStream:
     """An open stream of a platform under test. What is read of it is awaited, for half a minute."""
 
     def __init__(self, platform: "Platform", items: AsyncGenerator[StreamItem, None]) -> None:

@@ -114,6 +114,7 @@ async def test_a_stream_is_closed_when_its_reader_leaves(platform: Platform) -> 
         answer.close()
     async with asyncio.timeout(DEADLINE_S):
         await closings[0].wait()
+    assert state["closed"] == 1
 
 
 async def test_a_stream_ends_when_the_server_drains(platform: Platform) -> None:
