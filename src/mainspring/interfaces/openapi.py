@@ -162,7 +162,10 @@ class OpenApiDocument:
         if shape is not None and shape.body is not None:
             schema = _plain(dict(shape.body))
         required = absent_body(operation) is msgspec.UNSET
-        return {"required": required, "content": {"application/json": {"schema": schema}}}
+        content: Json = {"application/json": {"schema": schema}}
+        if operation.files_param is not None and (shape is None or shape.files):
+            content["multipart/form-data"] = _form(schema, shape)
+        return {"required": required, "content": content}
 
     def _responses(self, operation: Operation, shape: OperationVariant | None) -> Json:
         answers: Json = {}
@@ -197,6 +200,18 @@ class OpenApiDocument:
         for status, failures in sorted(by_status.items()):
             answers[str(status)] = {"$ref": f"#/components/responses/{failures[0].__name__}"}
         return answers
+
+
+def _form(schema: Json, shape: OperationVariant | None) -> Json:
+    """The JSON in its part, which comes first, and each file in the part named like its field."""
+    file = {"type": "string", "format": "binary"}
+    files = {} if shape is None else shape.files
+    form = {
+        "type": "object", "properties": {"record": schema, **dict.fromkeys(files, file)},
+        "required": ["record"], "additionalProperties": file if shape is None else False,
+    }  # fmt: skip
+    typed = {name: {"contentType": ", ".join(kinds)} for name, kinds in files.items() if kinds}
+    return {"schema": form, "encoding": {"record": {"contentType": "application/json"}, **typed}}
 
 
 def _success(operation: Operation, schema: Json | None, note: str) -> Json:

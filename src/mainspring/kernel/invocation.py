@@ -56,6 +56,14 @@ class FileHead(msgspec.Struct, frozen=True):
     size_bytes: int | None = None
 
 
+class FilePart(msgspec.Struct, frozen=True):
+    """A file that comes beside JSON: its name, what is known of it, and its bytes."""
+
+    name: str
+    head: FileHead
+    chunks: AsyncIterator[bytes]
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What a call is answered with.
 
@@ -100,6 +108,10 @@ class Invoker(Protocol):
 
     async def upload(self, invocation: Invocation, chunks: AsyncIterator[bytes]) -> Outcome:
         """Call an upload. Nothing of ``chunks`` is pulled before the owner lets the file come."""
+        ...
+
+    async def receive(self, invocation: Invocation, files: AsyncIterator[FilePart]) -> Outcome:
+        """Call a unary operation that takes files, with those that come: pulled one by one."""
         ...
 
     async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:

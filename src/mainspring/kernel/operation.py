@@ -3,7 +3,7 @@
 import re
 import types
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -111,6 +111,14 @@ class UploadTerms(msgspec.Struct, frozen=True):
     judge: Callable[[bytes, str], str] | None = None
 
 
+Files = Mapping[str, Upload]  # what came in one request beside its JSON, by the name of its part
+NO_FILES: Files = types.MappingProxyType({})
+
+
+# Of an upload its terms; of files that come beside JSON those of each part, by its name.
+Prepare = Callable[..., Awaitable[UploadTerms | Mapping[str, UploadTerms]]]
+
+
 class StreamItem(msgspec.Struct, frozen=True):
     """One item of a stream: on SSE ``id`` resumes and ``event`` names the kind."""
 
@@ -132,6 +140,7 @@ class Operation(Contract[P], Generic[P, R]):
         "body_bytes_max",
         "body_param",
         "cache",
+        "files_param",
         "in_transaction",
         "kind",
         "may_be_silent",
@@ -172,7 +181,7 @@ class Operation(Contract[P], Generic[P, R]):
         body_bytes_max: int | None = None,
         timeout_s: float = TIMEOUT_S,
         cache: CachePolicy | None = None,
-        prepare: Callable[..., Awaitable[UploadTerms]] | None = None,
+        prepare: Prepare | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> None:
         super().__init__(name, declared)
@@ -244,12 +253,15 @@ class Operation(Contract[P], Generic[P, R]):
         self.body: Any = None
         self.body_param: str | None = None
         self.upload_param: str | None = None
+        self.files_param: str | None = None
         for parameter in parameters:
             annotation = hints[parameter]
             if parameter in placeholders:
                 self.path_params[parameter] = annotation
             elif annotation is Upload:
                 self.upload_param = parameter
+            elif annotation == Files:
+                self.files_param = parameter
             elif parameter == "query":
                 self.query, self.query_param = annotation, parameter
             elif self.body_param is None and self.method in WRITING_METHODS:
@@ -293,7 +305,7 @@ class Operation(Contract[P], Generic[P, R]):
         self,
         handler: Callable[..., Any],
         *,
-        prepare: Callable[..., Awaitable[UploadTerms]] | None = None,
+        prepare: Prepare | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> None:
         """Have this function do it. Raises Misdeclared where it does not fit, or one does it."""
@@ -330,6 +342,7 @@ class OperationVariant(msgspec.Struct, frozen=True):
 
     Interfaces that describe operations (OpenAPI, GraphQL) show it instead of the general form.
     ``values`` are the path parameters it stands for; ``body``, ``response`` are JSON Schemas.
+    ``files`` are the files it takes beside its body by their names, with the media types that fit.
     """
 
     operation: str
@@ -338,6 +351,7 @@ class OperationVariant(msgspec.Struct, frozen=True):
     body: Mapping[str, Any] | None
     response: Mapping[str, Any] | None
     public: bool
+    files: Mapping[str, Sequence[str]] = types.MappingProxyType({})
 
 
 # Given a call; it answers the same list for as long as nothing in it has changed.

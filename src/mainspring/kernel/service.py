@@ -24,9 +24,9 @@ from mainspring.kernel.operation import (
     Describe,
     Kind,
     Operation,
+    Prepare,
     Raw,
     StreamItem,
-    UploadTerms,
 )  # fmt: skip
 from mainspring.kernel.policy import (
     ATTEMPTS_DEFAULT,
@@ -168,7 +168,7 @@ class Contracts:
         status: int | None = 201,
         body_bytes_max: int | None = None,
         raises: tuple[type, ...] = (),
-        prepare: Callable[..., Awaitable[UploadTerms]] | None = None,
+        prepare: Prepare | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
     ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare an upload: the blob is durable before the handler runs with its ``Upload``.
@@ -262,7 +262,7 @@ def handles(
     contract: Operation[P, R],
     /,
     *,
-    prepare: Callable[..., Awaitable[UploadTerms]] | None = None,
+    prepare: Prepare | None = None,
     shows: Callable[..., Awaitable[bytes]] | None = None,
 ) -> Callable[[UnaryHandler[P, R]], UnaryHandler[P, R]]: ...
 @overload
@@ -273,7 +273,8 @@ def handles(contract: Contract[...], /, **options: Any) -> Any:
     It takes what the contract takes, by the same names, and returns what it returns.
 
     ``prepare`` is for uploads: given what the handler is before the body is read, it raises for
-    whoever may not upload here, and returns the ``UploadTerms``. The handler asks again.
+    whoever may not upload here, and returns the ``UploadTerms``. The handler asks again. An
+    operation that takes ``Files`` beside its JSON is given that, and returns terms by their names.
     ``shows`` is for answers that not everybody who may make the call may see: given the call, the
     body of a stored answer and what the handler is given, it returns the body to show now, empty
     for 204. What is answered the first time is the handler's to decide.

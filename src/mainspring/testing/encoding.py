@@ -13,7 +13,15 @@ from mainspring.kernel.byte_range import WantedRange
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import Failure, FieldError
-from mainspring.kernel.invocation import Headers, Invocation, Invoker, Opened, Outcome
+from mainspring.kernel.invocation import (
+    FileHead,
+    FilePart,
+    Headers,
+    Invocation,
+    Invoker,
+    Opened,
+    Outcome,
+)
 from mainspring.kernel.operation import StreamItem
 from mainspring.kernel.recipient import Recipient
 
@@ -85,6 +93,16 @@ class EncodingInvoker:
         """Call an upload."""
         sent = _pieces(chunks, lambda chunk: _through(chunk, bytes))
         return _outcome(await _answered(self._inner.upload(self._sent(invocation), sent)))
+
+    async def receive(self, invocation: Invocation, files: AsyncIterator[FilePart]) -> Outcome:
+        """Call a unary operation that takes files."""
+
+        def sent(part: FilePart) -> FilePart:
+            chunks = _pieces(part.chunks, lambda chunk: _through(chunk, bytes))
+            return FilePart(_through(part.name, str), _through(part.head, FileHead), chunks)
+
+        received = self._inner.receive(self._sent(invocation), _pieces(files, sent))
+        return _outcome(await _answered(received))
 
     async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:
         """Call a raw operation or open a stream."""

@@ -23,6 +23,7 @@ from mainspring.interfaces.http.router import Router
 from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
 from mainspring.interfaces.http.streams import Encoders, Lasting, StreamAnswer, answer_raw
 from mainspring.interfaces.rest.arguments import ArgumentReader, parse_key, without_stream_token
+from mainspring.interfaces.rest.multipart import Form, is_form
 from mainspring.interfaces.rest.uploads import file_head
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.byte_range import WantedRange
@@ -36,7 +37,7 @@ from mainspring.kernel.errors import (
     Unavailable,
 )
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.invocation import Invocation, Invoker
+from mainspring.kernel.invocation import Invocation, Invoker, Outcome
 from mainspring.kernel.operation import Kind, Operation
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.pool import Pool
@@ -338,6 +339,10 @@ class RestApp:
 
         async def serve(exchange: Exchange) -> None:
             await self.admit(exchange, operation.scope, operation.rate)
+            if operation.files_param is not None and is_form(exchange.content_type):
+                outcome = await self._with_files(exchange, operation, reader)
+                await answer_json(exchange, outcome, kept=kept, secret=operation.secret)
+                return
             if exchange.body_unread and operation.writes:
                 await self._read_body(exchange, operation)
             arguments = _arguments(reader, exchange)
@@ -395,6 +400,20 @@ class RestApp:
                 await answer.send(await invoker.open(invocation, answer))
 
         return serve
+
+    async def _with_files(
+        self, exchange: Exchange, operation: Operation, reader: ArgumentReader
+    ) -> Outcome:
+        """Call an operation with the JSON and the files of a form."""
+        exchange.check_coding()
+        assert exchange.content_type is not None  # it is a form's
+        form = Form(exchange.content_type, exchange.body_chunks(self.settings.body_timeout_s))
+        size_max = operation.body_bytes_max or self.settings.body_bytes_max
+        body = await form.json(size_max)
+        arguments = reader.read(exchange.path_values, exchange.query, body, "application/json")
+        return await self._invoker.receive(
+            _invocation(exchange, operation, arguments), form.files()
+        )
 
     async def _read_body(self, exchange: Exchange, operation: Operation) -> None:
         exchange.check_coding()

@@ -1,13 +1,14 @@
 """Files on their way into the blob store: bounded, judged by their first bytes, then durable."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Annotated
 
 import msgspec
 
-from mainspring.kernel.errors import TooLarge
+from mainspring.kernel.errors import Invalid, TooLarge
+from mainspring.kernel.field_errors import escape
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.invocation import FileHead
+from mainspring.kernel.invocation import FileHead, FilePart
 from mainspring.kernel.operation import UPLOAD_HEAD_BYTES, Upload, UploadTerms
 from mainspring.kernel.pool import Pool
 from mainspring.ports.blobs import Blobs
@@ -17,6 +18,7 @@ class UploadSettings(msgspec.Struct, frozen=True):
     """``[uploads]``: how large a file may be, and how many are on their way at a time."""
 
     file_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=1 << 40)] = 64 << 20
+    form_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=1 << 40)] = 256 << 20
     at_once_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
     at_once_per_caller_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 32
 
@@ -29,6 +31,7 @@ class FileIntake:
         self.places = Pool("uploads", settings.at_once_max, settings.at_once_per_caller_max)
         self._ids = ids
         self._bytes_max = settings.file_bytes_max
+        self._form_bytes_max = settings.form_bytes_max
 
     async def take(
         self,
@@ -51,6 +54,37 @@ class FileIntake:
             terms.prefix + self._ids.new("blob"), incoming.judged(), size_bytes_max=most
         )
         return Upload(blob.key, blob.size_bytes, blob.sha256, incoming.media_type, head.filename)
+
+    async def take_all(
+        self, parts: AsyncIterator[FilePart], terms: Mapping[str, UploadTerms]
+    ) -> dict[str, tuple[Upload, FileHead]]:
+        """Store the files of one request, by their names; none of them stays where one is refused.
+
+        Raises Invalid for a name that takes no file, TooLarge for all of them together too.
+        """
+        taken: dict[str, tuple[Upload, FileHead]] = {}
+        left = self._form_bytes_max
+        try:
+            async for part in parts:
+                where = "/" + escape(part.name)
+                if part.name in taken:
+                    raise Invalid.at(where, "came twice: send one file for each field")
+                if part.name not in terms:
+                    known = ", ".join(sorted(terms)) or "nothing"
+                    raise Invalid.at(where, f"this takes files as {known}")
+                most = min(self._bytes_max, left)
+                upload = await self.take(part.head, part.chunks, terms[part.name], most)
+                taken[part.name] = upload, part.head
+                left = max(1, left - upload.size_bytes)
+        except BaseException:
+            await self.drop(upload for upload, _ in taken.values())
+            raise
+        return taken
+
+    async def drop(self, uploads: Iterable[Upload]) -> None:
+        """Delete files that nothing refers to."""
+        for upload in uploads:
+            await self.blobs.delete(upload.key)
 
 
 class _Incoming:

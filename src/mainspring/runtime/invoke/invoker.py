@@ -21,7 +21,7 @@ from mainspring.kernel.errors import (
     Unauthenticated,
 )
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.invocation import FileHead, Invocation, Opened, Outcome
+from mainspring.kernel.invocation import FileHead, FilePart, Invocation, Opened, Outcome
 from mainspring.kernel.operation import Kind, Operation, Raw, Seekable, UploadTerms
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.recipient import Recipient
@@ -150,7 +150,9 @@ class LocalInvoker:
         if operation.prepare is not None:
             limit = self._limit(operation, invocation)
             asking = self._call(owned, invocation, limit)
-            terms = await limit.run(contained(operation.prepare(asking, **args)))
+            told_terms = await limit.run(contained(operation.prepare(asking, **args)))
+            assert isinstance(told_terms, UploadTerms)  # it takes one file
+            terms = told_terms
         with intake.places.place(_account(invocation)):
             file = await intake.take(head, chunks, terms, operation.body_bytes_max)
         try:
@@ -168,6 +170,40 @@ class LocalInvoker:
             raise
         if outcome.replayed:
             await intake.blobs.delete(file.key)
+        return outcome
+
+    async def receive(self, invocation: Invocation, files: AsyncIterator[FilePart]) -> Outcome:
+        """Call a unary operation with files: all are durable before its handler runs.
+
+        They are gone again as that of an upload is.
+        """
+        owned = self._admit(invocation)
+        operation, intake = owned.operation, self.intake
+        if intake is None or operation.files_param is None or operation.prepare is None:
+            raise RuntimeError(f"{operation.name} takes no files, or the app has no blobs")
+        args = owned.inputs.read(invocation.arguments)
+        limit = self._limit(operation, invocation)
+        asking = self._call(owned, invocation, limit)
+        terms = await limit.run(contained(operation.prepare(asking, **args)))
+        assert not isinstance(terms, UploadTerms)  # those are an upload's
+        with intake.places.place(_account(invocation)):
+            taken = await intake.take_all(files, terms)
+        uploads = {name: upload for name, (upload, _) in taken.items()}
+        try:
+            told = {n: (u.sha256, h.media_type, h.filename) for n, (u, h) in taken.items()}
+            same = {**args, operation.files_param: told}
+            idempotency = self._identify(operation, invocation, same)
+            args[operation.files_param] = uploads
+            limit = self._limit(operation, invocation)
+            call = self._call(owned, invocation, limit)
+            outcome = await self._run(operation, call, args, idempotency, limit)
+        except OutcomeUnknown:
+            raise
+        except Failure:
+            await intake.drop(uploads.values())
+            raise
+        if outcome.replayed:
+            await intake.drop(uploads.values())
         return outcome
 
     async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:

@@ -116,6 +116,7 @@ def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant
             body=bodies.get(operation),
             response=responses.get(operation, record),
             public=collection.definition.rules.__getattribute__(action) == "true",
+            files={name: collection.fields[name].types for name in collection.files},
         )
         for operation, action in _OPERATIONS.items()
         if everything or action in collection.rules or call.caller.allows(scope_of(action))

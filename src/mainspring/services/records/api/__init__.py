@@ -23,6 +23,7 @@ from mainspring import (
     Service,
     Upload,
 )
+from mainspring.kernel.operation import NO_FILES, Files
 from mainspring.services.records.api.downloads import FileLink as FileLink
 from mainspring.services.records.api.downloads import FileView as FileView
 from mainspring.services.records.api.downloads import NewFileLink as NewFileLink
@@ -425,8 +426,10 @@ async def delete_collection(call: Call, name: str) -> None:
 
 
 @service.contract.operation(f"POST {RECORDS_PATH}", scope=None, status=201, raises=(UniqueTaken,))
-async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Response[msgspec.Raw]:
-    """Create a record.
+async def create_record(
+    call: Call, collection: str, body: msgspec.Raw, files: Files = NO_FILES
+) -> Response[msgspec.Raw]:
+    """Create a record, with its files where it is sent as a form.
 
     The collection's schema says what it holds. Callers without the scope ``records:write`` need a
     create rule that lets this record in. ``Location`` names it, and who may view it is shown it.
@@ -442,7 +445,7 @@ async def get_record(
 
 @service.contract.operation(f"PATCH {RECORD_PATH}", scope=None, raises=(UniqueTaken,))
 async def update_record(
-    call: Call, collection: str, id: str, body: msgspec.Raw
+    call: Call, collection: str, id: str, body: msgspec.Raw, files: Files = NO_FILES
 ) -> Response[msgspec.Raw]:
     """Change the fields that are sent (RFC 7396); null empties one that may be empty.
 

@@ -19,7 +19,6 @@ from mainspring import (
     handles,
     rfc3339,
 )
-from mainspring.kernel.errors import UnsupportedMedia
 from mainspring.kernel.etag import version_tag
 from mainspring.kernel.media import disposition
 from mainspring.kernel.operation import Seekable
@@ -28,7 +27,7 @@ from mainspring.ports.blobs import Blobs
 from mainspring.ports.keyring import Keyring
 from mainspring.services.records import access, api, file_types, presenter, stamps, thumbnails
 from mainspring.services.records.fields import StoredFile
-from mainspring.services.records.jobs import files_of
+from mainspring.services.records.file_terms import terms_of, values_of
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.records import (
     Current,
@@ -53,34 +52,13 @@ async def may_upload(call: Call, collection: str, record_id: str, field: str) ->
     return terms_of(current.collection, record_id, current.collection.fields[field])
 
 
-def terms_of(collection: CompiledCollection, record_id: str, field: api.Field) -> UploadTerms:
-    """What a file may be that is uploaded to a field."""
-
-    def judged(head: bytes, claimed: str) -> str:
-        media_type = file_types.judge(head, claimed)
-        if field.types and not file_types.fits(media_type, field.types):
-            wanted = ", ".join(field.types)
-            raise UnsupportedMedia.at(
-                f"/{field.name}",
-                f"this is {media_type}, by what is in it: send one of {wanted}",
-                f"{field.name!r} takes {wanted}, and this is {media_type}, by what is in it",
-            )
-        return media_type
-
-    prefix, what = files_of(collection.id, record_id), f"the file of {field.name!r}"
-    return UploadTerms(prefix, what, field.max_bytes, judged)
-
-
 @handles(api.upload_file, prepare=may_upload, shows=presenter.record_again)
 async def upload_file(
     call: Call, collection: str, record_id: str, field: str, upload: Upload
 ) -> Response[msgspec.Raw]:
     current = await _changeable(call, collection, record_id, field)
     await presenter.require_match(call, current.collection, current.record, current.etag)
-    file = StoredFile(
-        upload.key, upload.filename, upload.media_type, upload.size_bytes, upload.sha256
-    )
-    values = {field: msgspec.structs.asdict(file)}
+    values = values_of({field: upload})
     stamped = await stamps.of_change(call, current.collection, current.record, values)
     await access.require_change(call, current.collection, current.record, values, stamps=stamped)
     answer = await change_record(call, current, {**values, **stamped})

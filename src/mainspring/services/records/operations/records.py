@@ -1,6 +1,6 @@
 """Operations on single records. Scopes and rules are judged here, row by row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,16 @@ from mainspring import (
     PreconditionFailed,
     Rerun,
     Response,
+    UploadTerms,
     handles,
 )
 from mainspring.kernel.errors import Hidden
 from mainspring.kernel.etag import version_tag
+from mainspring.kernel.operation import NO_FILES, Files
 from mainspring.services.records import access, api, ending, mutations, presenter, stamps
 from mainspring.services.records.api import UniqueTaken
 from mainspring.services.records.fields import RECORD_PREFIX
+from mainspring.services.records.file_terms import record_of, terms_of, values_of
 from mainspring.services.records.model import CompiledCollection, changed, created_ms
 from mainspring.services.records.projection import Projection
 from mainspring.services.records.schema_cache import (
@@ -44,12 +47,25 @@ class Current(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-@handles(api.create_record, shows=presenter.record_again)
-async def create_record(call: Call, collection: str, body: msgspec.Raw) -> Response[msgspec.Raw]:
+async def may_create_with_files(
+    call: Call, collection: str, body: msgspec.Raw
+) -> Mapping[str, UploadTerms]:
+    """Refuse before files come; their blobs are named after the record that is to be."""
+    found = await named(call, collection, api.WRITE)
+    access.rule_for(call, found, "create")
+    found.read_new(body)
+    record_id = call.new_id(RECORD_PREFIX)
+    return {name: terms_of(found, record_id, found.fields[name]) for name in found.files}
+
+
+@handles(api.create_record, prepare=may_create_with_files, shows=presenter.record_again)
+async def create_record(
+    call: Call, collection: str, body: msgspec.Raw, files: Files = NO_FILES
+) -> Response[msgspec.Raw]:
     found = await expected(call, collection, api.WRITE)
     try:
         access.rule_for(call, found, "create")
-        made, raw = await create(call, found, body)
+        made, raw = await create(call, found, body, files=files)
     except Failure:
         await confirm(call, found)
         raise
@@ -89,12 +105,25 @@ async def get_record(
     return Response((await wanted.present(call, [record]))[0], etag=tag)
 
 
-@handles(api.update_record, shows=presenter.record_again)
-async def update_record(
+async def may_update_with_files(
     call: Call, collection: str, id: str, body: msgspec.Raw
+) -> Mapping[str, UploadTerms]:
+    """Refuse before files come, as far as the rule does not ask what the request brings."""
+    current = await current_record(call, collection, id, "update")
+    own = current.collection
+    rule = access.rule_for(call, own, "update")
+    program = None if rule is None else rule.program
+    if program is not None and "request" not in program.asks_context:
+        await access.require(call, own, "update", current.record)
+    return {name: terms_of(own, id, own.fields[name]) for name in own.files}
+
+
+@handles(api.update_record, prepare=may_update_with_files, shows=presenter.record_again)
+async def update_record(
+    call: Call, collection: str, id: str, body: msgspec.Raw, files: Files = NO_FILES
 ) -> Response[msgspec.Raw]:
     current = await current_record(call, collection, id, "update")
-    values = await may_change(call, current, body)
+    values = await may_change(call, current, body, files=files)
     await presenter.require_match(call, current.collection, current.record, current.etag)
     return await change_record(call, current, values)
 
@@ -133,11 +162,17 @@ async def create(
     seen: mutations.Handover | None = None,
     *,
     read: Callable[[msgspec.Raw, str], dict[str, Any]] | None = None,
+    files: Files = NO_FILES,
 ) -> tuple[dict[str, Any], msgspec.Raw]:
-    """Stage a new record, once the caller may create it: of a body as ``read`` reads it."""
-    values = (read or collection.read_new)(body, pointer)
+    """Stage a new record, once the caller may create it: of a body as ``read`` reads it.
+
+    ``files`` that came with it are stored under the id that it was to have.
+    """
+    values = (read or collection.read_new)(body, pointer) | values_of(files)
     stamped = await stamps.of_new(call, collection, values, pointer)
-    record = collection.represent(call.new_id(RECORD_PREFIX), None, {**values, **stamped})
+    first = next(iter(files.values()), None)
+    record_id = call.new_id(RECORD_PREFIX) if first is None else record_of(first.key)
+    record = collection.represent(record_id, None, {**values, **stamped})
     given = changed(collection.unset, values)
     await access.require(call, collection, "create", record, body=body, changes=given, hold=True)
     await mutations.require_targets(call, collection, record, pointer=pointer)
@@ -155,6 +190,7 @@ async def may_change(
     part: str = "",
     *,
     whole: bool = False,
+    files: Files = NO_FILES,
 ) -> dict[str, Any]:
     """Read the values to change a record to, all or some, once the caller may change it so."""
     collection, record = current.collection, current.record
@@ -164,6 +200,7 @@ async def may_change(
             values = collection.read_new(body, at)
         else:
             values = collection.read_change(body, record, at)
+        values |= values_of(files)
         stamped = await stamps.of_change(call, collection, record, values, at)
     except Failure:  # what is wrong with a body is for those to know who may change the record
         await access.require(call, collection, "update", record, body=body, pointer=pointer)

@@ -1,0 +1,46 @@
+"""What a file may be that is sent to a field, and what is kept of one that was stored."""
+
+from typing import Any
+
+import msgspec
+
+from mainspring import UploadTerms
+from mainspring.kernel.errors import UnsupportedMedia
+from mainspring.kernel.operation import Files
+from mainspring.services.records import api, file_types
+from mainspring.services.records.fields import StoredFile
+from mainspring.services.records.jobs import files_of
+from mainspring.services.records.model import CompiledCollection
+
+
+def terms_of(collection: CompiledCollection, record_id: str, field: api.Field) -> UploadTerms:
+    """What a file may be that is uploaded to a field."""
+
+    def judged(head: bytes, claimed: str) -> str:
+        media_type = file_types.judge(head, claimed)
+        if field.types and not file_types.fits(media_type, field.types):
+            wanted = ", ".join(field.types)
+            raise UnsupportedMedia.at(
+                f"/{field.name}",
+                f"this is {media_type}, by what is in it: send one of {wanted}",
+                f"{field.name!r} takes {wanted}, and this is {media_type}, by what is in it",
+            )
+        return media_type
+
+    prefix, what = files_of(collection.id, record_id), f"the file of {field.name!r}"
+    return UploadTerms(prefix, what, field.max_bytes, judged)
+
+
+def values_of(files: Files) -> dict[str, Any]:
+    """The values of file fields, by their names."""
+    return {
+        name: msgspec.structs.asdict(
+            StoredFile(file.key, file.filename, file.media_type, file.size_bytes, file.sha256)
+        )
+        for name, file in files.items()
+    }
+
+
+def record_of(blob: str) -> str:
+    """The id of the record that a blob was stored for."""
+    return blob.split("/")[-2]
