@@ -76,6 +76,34 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "records.batch_records": [
         (RECORDS + ":batch", {"operations": [{"op": "update", "id": "{record}", "data": {}}]}),
     ],
+    "records.batch_steps": [
+        (
+            "/v1/records:batch",
+            {
+                "steps": [
+                    {
+                        "collection": "vault",
+                        "action": "update",
+                        "id": "{record}",
+                        "data": {"amount": 1},
+                    },
+                ]
+            },
+        ),
+        (
+            "/v1/records:batch",
+            {
+                "steps": [
+                    {
+                        "collection": "vault",
+                        "action": "upsert",
+                        "by": "text",
+                        "data": {"text": "other"},
+                    },
+                ]
+            },
+        ),
+    ],
     "records.upload_file": [(RECORDS + "/{record}/files/scan", b"other")],
     "records.list_collections": [("/v1/collections", None)],
     "records.get_collection": [("/v1/collections/vault", None)],

@@ -7,6 +7,7 @@ import msgspec
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.clock import elapsed_ms
 from mainspring.kernel.errors import Forbidden, StepUpRequired, Unauthenticated
+from mainspring.kernel.reader import Reader
 from mainspring.kernel.table import Command
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mainspring"'}
@@ -68,10 +69,13 @@ class Authority(Protocol):
         """
         ...
 
-    async def person(self, actor_id: str, tenant: str, now_ms: int) -> Person | None:
+    async def person(
+        self, reader: Reader, actor_id: str, tenant: str, now_ms: int
+    ) -> Person | None:
         """Return the user of this id, or the one that the line of an API key of it goes back to.
 
-        None where there is no such user, or where the key is good for nothing any more.
+        None where there is no such user, or where the key is good for nothing any more. It is read
+        through the ``reader`` of the call that asks, which may be a transaction.
         """
         ...
 

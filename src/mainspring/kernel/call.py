@@ -1,7 +1,7 @@
 """A call: who asks, when, and what its handler has staged so far."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -24,6 +24,7 @@ from mainspring.kernel.measure import (
 )
 from mainspring.kernel.operation import ConfiguredRequest, Kind, Operation, Response
 from mainspring.kernel.page import PAGE_BYTES_MAX
+from mainspring.kernel.reader import Reader
 from mainspring.kernel.recipient import Recipient
 from mainspring.kernel.request import StoredRequest
 from mainspring.kernel.table import Command, Query, Rows, Update, Write
@@ -46,18 +47,6 @@ _READS = (
     "the handler's own; in a stream write, emit, enqueue and measure in an operation of another "
     "kind, which the caller calls beside the stream"
 )
-
-
-class Reader(Protocol):
-    """What a call reads through: the database, or the transaction it runs inside."""
-
-    async def read(self, query: Query[Any], values: tuple[Any, ...]) -> list[Any]:
-        """Return the rows of a query."""
-        ...
-
-    async def page(self, query: Query[Any], values: tuple[Any, ...], bytes_max: int) -> Rows[Any]:
-        """Return the first rows of a query, as far as their text fits."""
-        ...
 
 
 class Context:
@@ -524,6 +513,11 @@ class Transaction(Call):
     async def execute(self, command: Command) -> list[tuple[Any, ...]]:
         """Run a statement now and return the rows of its ``RETURNING``."""
         return await self.reader.execute(command)  # type: ignore[attr-defined, no-any-return]
+
+    async def apply(self) -> None:
+        """Run what is staged now, so that what this call reads from here on has it."""
+        writes, self.writes, self._updated = self.writes, [], {}
+        await self.reader.apply(writes)  # type: ignore[attr-defined]
 
 
 def _join(first: Update, second: Update) -> Update:

@@ -145,11 +145,13 @@ class Contracts:
         scope: str | None,
         status: int | None = None,
         raises: tuple[type, ...] = (),
+        body_bytes_max: int | None = None,
     ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare a unary operation whose handler runs inside the database's transaction."""
         return self._operation(
-            shape, Kind.UNARY, scope=scope, status=status, raises=raises, in_transaction=True
-        )
+            shape, Kind.UNARY, scope=scope, status=status, raises=raises,
+            body_bytes_max=body_bytes_max, in_transaction=True,
+        )  # fmt: skip
 
     def stream(
         self, shape: str, *, scope: str | None

@@ -32,6 +32,10 @@ class DatabaseTransaction(Protocol):
         """Run a statement now; return what it ``RETURNING``s. Raises as ``commit`` does."""
         ...
 
+    async def apply(self, writes: Sequence[Write]) -> None:
+        """Apply writes now, in their order. Raises as ``commit`` does."""
+        ...
+
 
 class Database(Protocol):
     """One database: the unit of commit. Safe for concurrent use by the tasks of one event loop."""

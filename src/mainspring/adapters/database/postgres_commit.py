@@ -24,9 +24,9 @@ from mainspring.adapters.database.postgres_pool import (
     transaction,
     translated,
 )
-from mainspring.kernel.errors import Rerun, Unavailable
+from mainspring.kernel.errors import NeedsIndex, Rerun, Unavailable
 from mainspring.kernel.table import Command, Insert, Query, Rows, Update, Write
-from mainspring.ports.database import Wakes
+from mainspring.ports.database import SCAN_DEADLINE_S, Wakes
 
 R = TypeVar("R")
 
@@ -269,15 +269,20 @@ class Inside:
 
     async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
         """Return the rows of a query, this transaction's own writes included."""
-        return [query.make(row) for row in await self._fetch(query.sql.postgres, values)]
+        return [query.make(row) for row in await self._fetch(query, query.sql.postgres, values)]
 
     async def page(self, query: Query[R], values: tuple[Any, ...], bytes_max: int) -> Rows[R]:
         """Return the first rows of a query, as far as they fit."""
-        return page_of(query, await self._fetch(query.postgres_page, (*values, bytes_max)))
+        rows = await self._fetch(query, query.postgres_page, (*values, bytes_max))
+        return page_of(query, rows)
 
-    async def _fetch(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
+    async def _fetch(self, query: Query[Any], sql: str, values: tuple[Any, ...]) -> list[Any]:
+        timeout_s = SCAN_DEADLINE_S if query.scans else None
         try:
-            rows: list[Any] = await self._connection.fetch(sql, *values)
+            rows: list[Any] = await self._connection.fetch(sql, *values, timeout=timeout_s)
+        except TimeoutError as error:
+            self.failure = NeedsIndex(f"{query.sql.name} went over its budget")
+            raise self.failure from error
         except BaseException as error:
             self.failure = error
             raise
@@ -287,6 +292,14 @@ class Inside:
         """Run a statement now and return the rows of its RETURNING."""
         try:
             return await run_command(self._connection, command)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    async def apply(self, writes: Sequence[Write]) -> None:
+        """Apply writes now, in their order."""
+        try:
+            await apply(self._connection, writes)
         except BaseException as error:
             self.failure = error
             raise

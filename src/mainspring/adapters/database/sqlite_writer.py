@@ -5,7 +5,7 @@ import contextlib
 import contextvars
 import queue
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import apsw
@@ -21,9 +21,15 @@ from mainspring.adapters.database.sqlite_file import (
     translated,
 )
 from mainspring.adapters.outage import Outage
-from mainspring.kernel.errors import OutcomeUnknown, Unavailable
+from mainspring.kernel.errors import NeedsIndex, OutcomeUnknown, Unavailable
 from mainspring.kernel.table import Command, Query, Rows, Write
-from mainspring.ports.database import COMMIT_QUEUE_MAX, NO_WAKES, DatabaseTransaction, Wakes
+from mainspring.ports.database import (
+    COMMIT_QUEUE_MAX,
+    NO_WAKES,
+    SCAN_STEPS_MAX,
+    DatabaseTransaction,
+    Wakes,
+)
 from mainspring.ports.listeners import described, tell
 
 R = TypeVar("R")
@@ -31,6 +37,8 @@ log = structlog.get_logger()
 Body = Callable[[DatabaseTransaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 
 GROUP_MAX = 256  # calls in one commit
+STEPS_BETWEEN_CHECKS = 10_000
+INSIDE_STEPS_MAX = SCAN_STEPS_MAX // 10  # of a scan inside of a transaction
 EMPTYING_BUSY_MS = 100  # that commits wait for a reader which keeps the log in use
 
 Between = Callable[[], bool]  # done by the thread between two groups; it ends when that is False
@@ -76,7 +84,30 @@ class _Inside:
 
     async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
         """Return the rows of a query, this transaction's own writes included."""
-        return [query.make(row) for row in self._connection.execute(query.sql.sqlite, values)]
+        with self._budget(query):
+            rows = self._connection.execute(query.sql.sqlite, values).fetchall()
+        return [query.make(row) for row in rows]
+
+    @contextlib.contextmanager
+    def _budget(self, query: Query[Any]) -> Iterator[None]:
+        """Refuse a scan that goes on for long: everybody who writes waits for it."""
+        if not query.scans:
+            yield
+            return
+        steps = 0
+
+        def over_budget() -> bool:
+            nonlocal steps
+            steps += STEPS_BETWEEN_CHECKS
+            return steps > INSIDE_STEPS_MAX
+
+        self._connection.set_progress_handler(over_budget, STEPS_BETWEEN_CHECKS)
+        try:
+            yield
+        except apsw.InterruptError as error:
+            raise NeedsIndex(f"{query.sql.name} went over its budget") from error
+        finally:
+            self._connection.set_progress_handler(None)
 
     async def page(self, query: Query[R], values: tuple[Any, ...], bytes_max: int) -> Rows[R]:
         """Return the first rows of a query, as far as they fit."""
@@ -86,6 +117,15 @@ class _Inside:
         """Run a statement now and return the rows of its RETURNING."""
         try:
             return run(self._connection, command)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    async def apply(self, writes: Sequence[Write]) -> None:
+        """Apply writes now, in their order."""
+        try:
+            for write in writes:
+                apply_write(self._connection, write)
         except Exception as error:
             self.failure = error
             raise

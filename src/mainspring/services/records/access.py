@@ -69,7 +69,9 @@ async def context(
 async def person(call: Call, caller: Caller) -> dict[str, Any]:
     """The user behind a caller, as far as there is one: else nothing is known of them."""
     id, authority = caller.id, call.use(Authority)
-    person = None if id is None else await authority.person(id, call.tenant, call.now_ms)
+    person = (
+        None if id is None else await authority.person(call.reader, id, call.tenant, call.now_ms)
+    )
     if person is None:
         return {}
     return {

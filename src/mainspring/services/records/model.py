@@ -30,6 +30,7 @@ from mainspring.services.records.fields import (
     is_set,
     normaliser,
 )
+from mainspring.services.records.shared_cache import SharedLruCache
 
 UNFIT = "the record does not fit its collection"
 KEY_BYTES_MAX = 2_400  # of one index key; PostgreSQL takes about 2,700 in an index entry
@@ -173,7 +174,7 @@ class CompiledCollection:
         self.found_few: LruCache[tuple[str, tuple[Any, ...]], tuple[int, bool]] = LruCache(
             FILTERS_CACHED
         )
-        self.reached: LruCache[str, Reached] = LruCache(FILTERS_CACHED)
+        self.reached: SharedLruCache[str, Reached] = SharedLruCache(FILTERS_CACHED)
         self.unique_fields = {u.field: u.column for u in definition.uniques if u.field}
         self.uniques = [(u.column, u.names) for u in definition.uniques]
         self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]

@@ -23,6 +23,7 @@ _NULL = msgspec.Raw(b"null")
 
 class _Named(msgspec.Struct, frozen=True):
     id: str
+    collection: str
 
 
 _decode_id = msgspec.json.Decoder(_Named).decode
@@ -95,6 +96,21 @@ async def batch_again(call: Call, body: bytes, /, *, collection: str, **args: An
     items = _decode_batch(body)["items"]
     ids = [_id(item) for item in items if item != _NULL]
     seen = await _still_viewable(call, collection, ids)
+    kept = [item if item != _NULL and _id(item) in seen else _NULL for item in items]
+    return msgspec.json.encode({"items": kept})
+
+
+async def steps_again(call: Call, body: bytes, /, **args: Any) -> bytes:
+    """What of a stored answer over several collections its caller may see now: null for others."""
+    if call.caller.allows(READ):
+        return body
+    items = _decode_batch(body)["items"]
+    of: dict[str, list[str]] = {}
+    for item in items:
+        if item != _NULL:
+            named = _decode_id(item)
+            of.setdefault(named.collection, []).append(named.id)
+    seen = {id for name, ids in of.items() for id in await _still_viewable(call, name, ids)}
     kept = [item if item != _NULL and _id(item) in seen else _NULL for item in items]
     return msgspec.json.encode({"items": kept})
 

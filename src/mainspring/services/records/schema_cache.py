@@ -13,7 +13,6 @@ from mainspring import (
     Command,
     Failure,
     Forbidden,
-    LruCache,
     NotFound,
     Rerun,
     Unauthenticated,
@@ -22,6 +21,7 @@ from mainspring import (
 from mainspring.services.records.api import service
 from mainspring.services.records.fields import complete
 from mainspring.services.records.model import CompiledCollection, Definition
+from mainspring.services.records.shared_cache import SharedLruCache
 from mainspring.services.records.store import (
     COLLECTION_BY_ID,
     COLLECTIONS_PAGE,
@@ -41,8 +41,9 @@ class SchemaCache:
     """The collections that this process has compiled, and which version it saw last."""
 
     def __init__(self) -> None:
-        self._compiled: LruCache[tuple[str, int], CompiledCollection] = LruCache(CACHED_MAX)
-        self._heads: LruCache[tuple[str, str], Head] = LruCache(CACHED_MAX)
+        self._compiled: SharedLruCache[tuple[str, int], CompiledCollection]
+        self._compiled = SharedLruCache(CACHED_MAX)
+        self._heads: SharedLruCache[tuple[str, str], Head] = SharedLruCache(CACHED_MAX)
 
     def compiled(self, collection: str, version: int) -> CompiledCollection | None:
         """Return this version of a collection, by its id."""

@@ -10,6 +10,7 @@ import msgspec
 
 from mainspring import Authority, Caller, Command, Query, Unauthenticated, is_id
 from mainspring.kernel.authority import Authenticator, Identity, Person, StreamTokens
+from mainspring.kernel.reader import Reader
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store, streams
@@ -72,11 +73,13 @@ class UserAuthenticator:
             return None
         return caller if caller.tenant == tenant else None
 
-    async def person(self, actor_id: str, tenant: str, now_ms: int) -> Person | None:
+    async def person(
+        self, reader: Reader, actor_id: str, tenant: str, now_ms: int
+    ) -> Person | None:
         """Return the user that an actor is or acts for; None when there is none."""
         user_id: str | None = actor_id
         if is_id(actor_id, "key"):
-            line = await self._database.read(store.KEY_LINE_BY_ID, (actor_id,))
+            line = await reader.read(store.KEY_LINE_BY_ID, (actor_id,))
             try:
                 identity_of(line, now_ms)
             except Unauthenticated:
@@ -84,7 +87,7 @@ class UserAuthenticator:
             user_id = line[-1].user_id
         if user_id is None or not is_id(user_id, "user"):
             return None
-        users = await self._database.read(
+        users = await reader.read(
             store.USER, store.USER.sql.bind({"id": user_id, "tenant": tenant})
         )
         return (

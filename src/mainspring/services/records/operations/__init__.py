@@ -8,9 +8,11 @@ from mainspring.services.records.operations import (
     files,
     lists,
     records,
+    steps,
     streams,
 )
 
 __all__ = [
-    "aggregates", "batches", "collections", "explain", "files", "lists", "records", "streams",
+    "aggregates", "batches", "collections", "explain", "files", "lists", "records", "steps",
+    "streams",
 ]  # fmt: skip

@@ -220,10 +220,12 @@ async def check_a_transaction_reads_what_it_did(fresh: Opener) -> None:
         seen[:] = await transaction.execute(GROW(id="t"))
         seen.extend(await transaction.read(SIZE, ("t",)))
         seen.extend(await transaction.execute(CLOSE(id="nobody")))
+        await transaction.apply([THINGS.insert(Thing("u", size=7)), GROW(id="u")])
+        seen.extend(await transaction.read(SIZE, ("u",)))
         return [NOTES.insert(Note("n", "text"))], channels("noted")
 
     await database.transact(body)
-    assert seen == [(2,), 2]
+    assert seen == [(2,), 2, 8]
     assert await database.read(NOTE_COUNT, ()) == [1]
 
 
@@ -249,12 +251,16 @@ async def check_a_transaction_that_fails_leaves_nothing(fresh: Opener) -> None:
         await transaction.execute(GROW(id="t"))
         return [THINGS.insert(Thing("v")), THINGS.insert(Thing("t"), Taken)], channels("lost")
 
+    async def applies(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
+        await transaction.apply([THINGS.insert(Thing("v")), THINGS.insert(Thing("t"), Taken)])
+        return (), frozenset()
+
     async def swallows(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
         await transaction.execute(GROW(id="t"))
         await fails(Taken, transaction.execute(TAKE(id="u").expect(1, Taken)))
         return [NOTES.insert(Note("n", "text"))], channels("lost")
 
-    for body in raises, expects, breaks, returns, swallows:
+    for body in raises, expects, breaks, returns, applies, swallows:
         await fails(Taken, database.transact(body))
     assert await database.read(SIZE, ("t",)) == [0]
     assert await database.read(THING_IDS, ()) == ["t", "u"]
