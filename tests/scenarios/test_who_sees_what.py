@@ -54,7 +54,7 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "records.list_records": [
         (RECORDS, None),
         (RECORDS + "?sort=-text", None),
-        (RECORDS + "?count=true", None),
+        (RECORDS + "?total=exact", None),
         (RECORDS + "?filter=text.startsWith('hidden')", None),
     ],
     "records.aggregate_records": [(RECORDS + ":aggregate?max=text&count=true&group=text", None)],

@@ -100,6 +100,8 @@ def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant
         "properties": {
             "items": {"type": "array", "items": read},
             "next_cursor": {"type": ["string", "null"]},
+            "total": {"type": "integer"},
+            "total_is": {"enum": ["exact", "at_least"]},
         },
         "required": ["items", "next_cursor"],
     }

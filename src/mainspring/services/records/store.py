@@ -408,6 +408,9 @@ _SORTED_PAGE = Template(
     "FROM records_records WHERE $tests ORDER BY $order LIMIT :limit) AS page "
     "CROSS JOIN records_records AS r WHERE r.collection = :collection AND r.id = page.at"
 )
+_COUNT = Template(
+    "SELECT count(*) FROM (SELECT 1 AS one FROM records_records WHERE $tests LIMIT :most) AS found"
+)
 _GROUPS = Template("SELECT $columns FROM records_records WHERE $tests$grouping LIMIT :limit")
 _MISSING = Template(
     "SELECT id FROM records_records WHERE collection = :collection AND $value IS NULL LIMIT 1"
@@ -461,6 +464,13 @@ def page_query(
         for text, test, order in zip(texts, tests, orders, strict=True)
     )
     return Query("records.list", sqlite, row, postgres=postgres, scans=scans)
+
+
+@lru_cache(QUERIES_CACHED)
+def count_query(tests: Texts) -> Query[int]:
+    """How many records a list has, up to ``most``. Takes that and what the tests name."""
+    sqlite, postgres = (_COUNT.substitute(tests=test) for test in tests)
+    return Query("records.count", sqlite, int, postgres=postgres, scans=True)
 
 
 @lru_cache(QUERIES_CACHED)

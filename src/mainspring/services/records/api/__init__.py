@@ -63,6 +63,7 @@ RULE_CHARS_MAX = 2_000
 BATCH_MAX = 1_000
 BATCH_BYTES_MAX = 8 << 20  # of one batch's body, and of the stored records that it changes
 GROUPS_MAX = 1_000
+ESTIMATED_MAX = 10_000  # records that an estimate of a total counts
 CURSOR_CHARS_MAX = 4_096  # it may hold the longest index key
 EXPANDED_MAX = 3  # relations followed by one list
 
@@ -194,6 +195,19 @@ class RecordQuery(PageQuery, frozen=True):
     sort: FieldNames | None = None
     fields: FieldNames | None = None
     expand: FieldNames | None = None
+    total: Literal["exact", "estimate"] | None = None
+
+
+class RecordPage(msgspec.Struct, frozen=True):
+    """A page of records. ``total`` is of all pages, where it was asked for.
+
+    It is ``exact``, or there are ``at_least`` so many: more than an estimate counts.
+    """
+
+    items: list[msgspec.Raw]
+    next_cursor: str | None = None
+    total: int | UnsetType = UNSET
+    total_is: Literal["exact", "at_least"] | UnsetType = UNSET
 
 
 class UpsertBy(Input, frozen=True):
@@ -210,7 +224,11 @@ class ViewRecord(Input, frozen=True):
 
 
 class Aggregation(Input, frozen=True):
-    """What to compute over the records that pass the filter, for each group of them."""
+    """What to compute over the records that pass the filter, for each group of them.
+
+    Among what to ``group`` by are periods: ``day(created_at, 'Europe/Berlin')``, also ``hour``,
+    ``week`` and ``month``, of UTC where no time zone is named.
+    """
 
     filter: Expression | None = None
     group: FieldNames | None = None
@@ -498,10 +516,10 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
 
 
 @service.contract.operation(f"GET {RECORDS_PATH}", scope=None)
-async def list_records(
-    call: Call, collection: str, query: RecordQuery
-) -> Response[Page[msgspec.Raw]]:
+async def list_records(call: Call, collection: str, query: RecordQuery) -> Response[RecordPage]:
     """List the records that pass the filter and that the caller may see.
+
+    ``total=exact`` counts all of them under the budget of a scan, ``estimate`` up to 10,000.
 
     A filter or order that no index covers is scanned for under a budget, and refused with
     ``filter_needs_index`` and what would help when it goes over: an index, or a smaller range.

@@ -1,5 +1,6 @@
 """Counts, sums and groups over the records that pass a filter and that the caller may see."""
 
+import re
 from typing import Any
 
 from msgspec import UNSET
@@ -10,13 +11,20 @@ from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.services.records import api
 from mainspring.services.records.model import CompiledCollection
-from mainspring.services.records.operations.lists import advised, few_at_the_far_end, visible
+from mainspring.services.records.operations.lists import (
+    ListCondition,
+    advised,
+    few_at_the_far_end,
+    visible,
+)
+from mainspring.services.records.periods import Period, period_texts, read_period
 from mainspring.services.records.query_planner import Sort, choose
 from mainspring.services.records.schema_cache import named
 from mainspring.services.records.store import DATA_COLUMN, RELATED, among_found, groups_query
 
 COLUMNS_MAX = 20  # values computed by one call
 _OTHERS = (Type.TEXT, Type.TIME, Type.BOOL)  # what groups are made of, beside numbers
+_PARTS = re.compile(r"[^,(]+(?:\([^)]*\)?[^,]*)?")  # a comma within brackets parts nothing
 _HALF = 2**26  # integers are summed in two halves, so that neither engine overflows
 
 
@@ -26,9 +34,20 @@ async def aggregate_records(call: Call, collection: str, query: api.Aggregation)
     asked = await visible(call, found, query.filter)
     condition = asked.condition
     wanted = _Wanted(found, query)
+    if condition is not ast.FALSE and wanted.periods:
+        moments = ",".join({period.field for period in wanted.periods})
+        ends = _Wanted(found, api.Aggregation(min=moments, max=moments))
+        (row,) = await _rows(call, found, asked, ends)
+        wanted.place(ends.group(row))
     if condition is ast.FALSE:
         return api.Groups([] if wanted.groups else [wanted.group((0, *[None] * wanted.columns))])
-    plan = choose(found, condition, Sort([], None))
+    return api.Groups([wanted.group(row) for row in await _rows(call, found, asked, wanted)])
+
+
+async def _rows(
+    call: Call, found: CompiledCollection, asked: ListCondition, wanted: "_Wanted"
+) -> list[tuple[Any, ...]]:
+    plan = choose(found, asked.condition, Sort([], None))
     tests = ["collection = :collection"]
     params: dict[str, Any] = {"collection": found.id}
     for name, value, sign in (("low", plan.low, ">="), ("high", plan.high, "<")):
@@ -58,7 +77,7 @@ async def aggregate_records(call: Call, collection: str, query: api.Aggregation)
             f"makes more than {api.GROUPS_MAX} groups, or {PAGE_BYTES_MAX} bytes of text: "
             "group by fewer fields, or filter",
         )
-    return api.Groups([wanted.group(row) for row in rows.items])
+    return rows.items
 
 
 class _Wanted:
@@ -66,8 +85,9 @@ class _Wanted:
 
     def __init__(self, collection: CompiledCollection, query: api.Aggregation) -> None:
         self._types = collection.types
+        self.periods: list[Period] = []
+        self.groups = self._grouping(query.group)
         numbers = (Type.INT, Type.FLOAT)
-        self.groups = self._names(query.group, "/group", (*numbers, *_OTHERS))
         self.sums = self._names(query.sum, "/sum", numbers)
         self.averages = self._names(query.avg, "/avg", numbers)
         ordered = (*numbers, Type.TIME, Type.TEXT)
@@ -81,15 +101,47 @@ class _Wanted:
         )
         if len(self.groups) + self.columns > COLUMNS_MAX:
             raise Invalid(f"at most {COLUMNS_MAX} values are computed at once")
-        named = [*self.groups, *self.sums, *self.averages, *self.smallest, *self.largest]
-        self._values = {
+        plain = [name for name in self.groups if name in self._types]
+        moments = [period.field for period in self.periods]
+        named = [*plain, *moments, *self.sums, *self.averages, *self.smallest, *self.largest]
+        shown = {
             name: sql.shown(collection.stored(name), "data", f"v{at}_")
             for at, name in enumerate(dict.fromkeys(named))
         }
-        self.params = {k: v for shown in self._values.values() for k, v in shown.params.items()}
+        self._values = {name: (text.sqlite, text.postgres) for name, text in shown.items()}
+        self.params = {k: v for text in shown.values() for k, v in text.params.items()}
+
+    def place(self, ends: api.Group) -> None:
+        """Turn periods into texts, of moments that lie between these ends. Raises Invalid."""
+        assert isinstance(ends.min, dict)  # they were asked for
+        assert isinstance(ends.max, dict)
+        for period in self.periods:
+            first, last = ends.min[period.field], ends.max[period.field]
+            values = self._values[period.field]
+            if first is None:  # no record has a moment
+                self._values[period.name] = values
+            else:
+                self._values[period.name] = period_texts(period, values, first, last)
 
     def _is_long(self, name: str) -> bool:
-        return self._types[name] in (Type.TEXT, Type.TIME)
+        return self._types.get(name, Type.TEXT) in (Type.TEXT, Type.TIME)
+
+    def _grouping(self, listed: str | None) -> list[str]:
+        """Read what to group by: fields, and periods of fields that hold moments."""
+        names: list[str] = []
+        for part in _PARTS.findall(listed or ""):
+            period = read_period(part.strip())
+            if period is None:
+                names += self._names(part, "/group", (Type.INT, Type.FLOAT, *_OTHERS))
+                continue
+            self._names(period.field, "/group", (Type.TIME,))
+            if period.name in names:
+                raise Invalid.at(
+                    "/group", f"{period.name} is there twice: ask for one zone at once"
+                )
+            self.periods.append(period)
+            names.append(period.name)
+        return list(dict.fromkeys(names))
 
     def _names(self, listed: str | None, pointer: str, kinds: tuple[Type, ...]) -> list[str]:
         names = [n.strip() for n in (listed or "").split(",") if n.strip()]
@@ -102,8 +154,7 @@ class _Wanted:
         """The columns and the grouping, for SQLite (0) or PostgreSQL (1)."""
 
         def value(name: str) -> str:
-            shown = self._values[name]
-            return shown.postgres if engine else shown.sqlite
+            return self._values[name][engine]
 
         columns = [value(name) for name in self.groups]
         order = ", ".join(f"{text}{' ASC NULLS FIRST' if engine else ''}" for text in columns)
@@ -129,7 +180,7 @@ class _Wanted:
         named: dict[str, Any] = {}
         for name in self.groups:
             value = values.pop(0)
-            if self._types[name] is Type.BOOL and value is not None:
+            if self._types.get(name) is Type.BOOL and value is not None:
                 value = bool(value)
             named[name] = value
         count = values.pop(0)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mainspring import Call, Invalid, Page, Query, Response, check_all, handles
+from mainspring import Call, Invalid, Query, Response, check_all, handles
 from mainspring.cel import Type, ast, evaluate, sql
 from mainspring.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import NeedsIndex
@@ -23,8 +23,10 @@ from mainspring.services.records.store import (
     RELATED,
     IndexedRecord,
     StoredRecord,
+    Texts,
     among_found,
     count_found,
+    count_query,
     page_query,
 )
 
@@ -34,7 +36,7 @@ _decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
 @handles(api.list_records)
 async def list_records(
     call: Call, collection: str, query: api.RecordQuery
-) -> Response[Page[msgspec.Raw]]:
+) -> Response[api.RecordPage]:
     found = await named(call, collection, api.READ)
     # Before anything is read: what happens meanwhile may be told twice, and is not missed.
     headers = (("Stream-Position", await place(call)),)
@@ -47,8 +49,22 @@ async def list_records(
     except Invalid:
         _require_readable(found, query)
         raise
+    page = await _page(call, found, query, asked, sort, wanted)
+    page = msgspec.structs.replace(page, headers=headers)
+    return await _with_total(call, found, asked, query, page)
+
+
+async def _page(
+    call: Call,
+    found: CompiledCollection,
+    query: api.RecordQuery,
+    asked: "ListCondition",
+    sort: Sort,
+    wanted: Projection | None,
+) -> Response[Any]:
+    """Read one page of a list."""
     if asked.condition is ast.FALSE:
-        return Response(Page([]), headers=headers)
+        return Response(api.RecordPage([]))
     plan = choose(found, asked.condition, sort)
     try:
         far = await few_at_the_far_end(call, found, asked, plan)
@@ -59,13 +75,13 @@ async def list_records(
     rows, more = page.items, page.more
     if wanted is None and min([r.schema_version for r in rows], default=0) >= found.layout:
         cursor = _next_cursor(found, plan, sort, rows[-1]) if more else None
-        return _as_stored(found, rows, cursor, headers)
+        return _as_stored(found, rows, cursor)
     items = await (wanted or Projection(found)).present(
         call, [_current(found, row) for row in rows]
     )
     more = more or len(items) < len(rows)
     cursor = _next_cursor(found, plan, sort, rows[len(items) - 1]) if more else None
-    return Response(Page(items, cursor), headers=headers)
+    return Response(api.RecordPage(items, cursor))
 
 
 def _require_readable(collection: CompiledCollection, query: api.RecordQuery) -> None:
@@ -80,10 +96,7 @@ def _require_readable(collection: CompiledCollection, query: api.RecordQuery) ->
 
 
 def _as_stored(
-    collection: CompiledCollection,
-    rows: list[StoredRecord],
-    cursor: str | None,
-    headers: tuple[tuple[str, str], ...],
+    collection: CompiledCollection, rows: list[StoredRecord], cursor: str | None
 ) -> Response[Any]:
     """A page of records as they are stored: their text is joined, not read and written again.
 
@@ -94,7 +107,7 @@ def _as_stored(
     body = f'{{"items":[{items}],"next_cursor":{following}}}'
     told = "".join([f"{row.id}{row.version}," for row in rows])
     seen = f"{collection.id}{collection.version},{told}{following}"
-    return Response(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()), headers=headers)
+    return Response(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()))
 
 
 class ListCondition(msgspec.Struct, frozen=True):
@@ -213,15 +226,31 @@ def page_statement(
 ) -> tuple[Query[StoredRecord], dict[str, Any]]:
     """Return the query of one page by its plan, and its parameters."""
     params: dict[str, Any] = {"collection": collection.id}
+    texts = _tests(collection, plan, sort, query.cursor, far, params)
+    column = plan.column if plan.ordered and plan.column != "id" else None
+    orders = _orders(collection, plan, sort, params)
+    statement = page_query(column, texts, orders, sorts=not plan.ordered, scans=not plan.covered)
+    return statement, params
+
+
+def _tests(
+    collection: CompiledCollection,
+    plan: Plan,
+    sort: Sort,
+    cursor: str | None,
+    far: FarEnd | None,
+    params: dict[str, Any],
+) -> Texts:
+    """The condition of a list from a cursor on, of which it fills in the parameters."""
     tests = ["collection = :collection"]
     rest = ast.TRUE if far is not None and far.exact else plan.rest
-    if query.cursor is None or not plan.ordered:
+    if cursor is None or not plan.ordered:
         tests += _range(plan, params)
-        if query.cursor is not None:
-            after = collection.on_stored(_read_sort_cursor(query.cursor, sort))
+        if cursor is not None:
+            after = collection.on_stored(_read_sort_cursor(cursor, sort))
             rest = evaluate.fold(ast.All((rest, after)), {})
     else:
-        tests += _range_after(plan, _read_key_cursor(query.cursor, plan), params)
+        tests += _range_after(plan, _read_key_cursor(cursor, plan), params)
     sqlite = postgres = " AND ".join(tests)
     if far is not None:
         found = among_found(far.text)
@@ -231,11 +260,45 @@ def page_statement(
         extra = sql.fragment(rest, DATA_COLUMN, related=RELATED)
         sqlite, postgres = f"{sqlite} AND {extra.sqlite}", f"{postgres} AND {extra.postgres}"
         params.update(extra.params)
-    column = plan.column if plan.ordered and plan.column != "id" else None
-    orders = _orders(collection, plan, sort, params)
-    texts = (sqlite, postgres)
-    statement = page_query(column, texts, orders, sorts=not plan.ordered, scans=not plan.covered)
-    return statement, params
+    return sqlite, postgres
+
+
+async def _with_total(
+    call: Call,
+    collection: CompiledCollection,
+    asked: ListCondition,
+    query: api.RecordQuery,
+    page: Response[Any],
+) -> Response[Any]:
+    """Put into a page how many records its list has, where that is asked."""
+    if query.total is None:
+        return page
+    most = INTEGER_MAX if query.total == "exact" else api.ESTIMATED_MAX + 1
+    count = await _count(call, collection, asked, most)
+    exact = count < most
+    told = {"total": count if exact else most - 1, "total_is": "exact" if exact else "at_least"}
+    tag = None if page.etag is None else tag_of(f"{page.etag}{told}".encode())
+    if isinstance(page.body, msgspec.Raw):  # its text is joined, not read and written again
+        text = b"%b,%b" % (bytes(page.body).removesuffix(b"}"), msgspec.json.encode(told)[1:])
+        return msgspec.structs.replace(page, body=msgspec.Raw(text), etag=tag)
+    return msgspec.structs.replace(page, body=msgspec.structs.replace(page.body, **told), etag=tag)
+
+
+async def _count(
+    call: Call, collection: CompiledCollection, asked: ListCondition, most: int
+) -> int:
+    if asked.condition is ast.FALSE:
+        return 0
+    sort = Sort([], None)
+    plan = choose(collection, asked.condition, sort)
+    params: dict[str, Any] = {"collection": collection.id}
+    try:
+        far = await few_at_the_far_end(call, collection, asked, plan)
+        texts = _tests(collection, plan, sort, None, far, params)
+        return await call.one(count_query(texts), most=most, **params)
+    except NeedsIndex:
+        helps = advised(call, collection, asked, sort)
+        raise NeedsIndex(f"there are too many to count: take total=estimate ({helps})") from None
 
 
 def _range(plan: Plan, params: dict[str, Any], *, low: bool = True, high: bool = True) -> list[str]:
