@@ -42,6 +42,7 @@ from mainspring.kernel.money import (
     Rounding,
 )
 from mainspring.kernel.operation import (
+    Form,
     Input,
     Operation,
     Raw,
@@ -85,6 +86,7 @@ __all__ = [
     "FieldErrors",
     "Followed",
     "Forbidden",
+    "Form",
     "Gauge",
     "Gone",
     "Histogram",

@@ -132,6 +132,20 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     ],
     "users.magic_session": [("/v1/sessions/magic", {"email": "nobody@example.com"})],
     "users.redeem_log_in": [("/v1/sessions/magic:redeem", {"token": "x"})],
+    "users.create_login": [
+        ("/v1/logins", {"provider": "x", "redirect_uri": "x", "code_challenge": "x" * 43})
+    ],
+    "users.create_link": [
+        ("/v1/users/me/logins", {"provider": "x", "redirect_uri": "x", "code_challenge": "x" * 43})
+    ],
+    "users.get_callback": [("/v1/logins/x/callback?state=x&code=x", None)],
+    "users.create_callback": [("/v1/logins/x/callback?state=x&code=x", None)],
+    "users.complete_login": [("/v1/logins:complete", {"code": "x", "code_verifier": "x" * 43})],
+    "users.create_identity": [
+        ("/v1/users/me/identities", {"code": "x", "code_verifier": "x" * 43})
+    ],
+    "users.list_identities": [("/v1/users/me/identities", None)],
+    "users.delete_identity": [("/v1/users/me/identities/{key}", None)],
     "users.get_factors": [("/v1/users/me/factors", None)],
     "users.create_totp": [("/v1/users/me/totp", None)],
     "users.confirm_totp": [("/v1/users/me/totp:confirm", {"code": "123456"})],

@@ -156,6 +156,8 @@ class OpenApiDocument:
         if operation.kind is Kind.UPLOAD:
             # Without a body it is an empty file.
             return {"required": False, "content": {"application/octet-stream": {}}}
+        if operation.takes_form and operation.writes:
+            return {"required": False, "content": {"application/x-www-form-urlencoded": {}}}
         if operation.body_param is None:
             return None
         schema = self._typed.parts.get((operation.name, "body"), _ANY)

@@ -48,6 +48,13 @@ class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What a request body or query is made of: unknown fields are refused."""
 
 
+class Form(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody else's page sends on: in a query, or posted as a form.
+
+    What is not known of it is ignored, as RFC 6749, 4.1.2 demands of a client: a ``query``.
+    """
+
+
 class Response(msgspec.Struct, Generic[T], frozen=True):
     """A response with more than its body: status, entity tag, headers.
 
@@ -159,6 +166,7 @@ class Operation(Contract[P], Generic[P, R]):
         "shows",
         "status",
         "summary",
+        "takes_form",
         "timeout_s",
         "upload_param",
         "writes",
@@ -278,9 +286,12 @@ class Operation(Contract[P], Generic[P, R]):
             )
         if self.query is not None and not declaration.is_struct(self.query):
             raise Misdeclared(f"{self.name}: query must be a struct of the parameters (Input)")
+        self.takes_form = isinstance(self.query, type) and issubclass(self.query, Form)
         if self.body_param is not None:
             declaration.require_json(self.name, self.body, self.body_param)
         for part in (self.body, self.query):
+            if part is self.query and self.takes_form:
+                continue
             if declaration.is_struct(part) and not part.__struct_config__.forbid_unknown_fields:
                 raise Misdeclared(
                     f"{self.name}: {part.__name__} must refuse unknown fields (Input)"

@@ -72,3 +72,7 @@ class HttpClient(Protocol):
         checked address. Private ranges are refused unless settings allow them.
         """
         ...
+
+    async def get(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> WebAnswer:
+        """GET once, under the rules of ``post``. Raises WebError."""
+        ...

@@ -87,6 +87,13 @@ class Outgoing(Sequence[Sent]):
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float
     ) -> WebAnswer:
         """Record the request and answer it. Raises WebError where the test says so."""
+        return self._answer(url, body, headers)
+
+    async def get(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> WebAnswer:
+        """Record the request and answer it, as ``post`` does."""
+        return self._answer(url, b"", headers)
+
+    def _answer(self, url: str, body: bytes, headers: Mapping[str, str]) -> WebAnswer:
         url = self.check(url)
         lower = {name.lower(): value for name, value in headers.items()}
         self._sent.append(Sent(url, lower, body))

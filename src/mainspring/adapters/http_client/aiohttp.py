@@ -79,7 +79,7 @@ class CheckedResolver(AbstractResolver):
 
 
 class AiohttpWeb:
-    """Sends POSTs from one event loop. ``look_up`` and ``tls`` are there for tests to replace."""
+    """Asks from one event loop. ``look_up`` and ``tls`` are there for tests to replace."""
 
     __slots__ = ("_allow_private", "_look_up", "_session", "_tls")
 
@@ -132,14 +132,28 @@ class AiohttpWeb:
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float
     ) -> WebAnswer:
         """POST once and read a bounded answer. Raises WebError."""
+        return await self._request("POST", url, body, headers, timeout_s)
+
+    async def get(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> WebAnswer:
+        """GET once and read a bounded answer. Raises WebError."""
+        return await self._request("GET", url, None, headers, timeout_s)
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+    ) -> WebAnswer:
         assert self._session is not None, "open() comes first"
         checked = _checked(url, self._allow_private)
         timeout = aiohttp.ClientTimeout(
             total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s), ceil_threshold=60
         )
         try:
-            async with self._session.post(
-                checked, data=body, timeout=timeout, allow_redirects=False,
+            async with self._session.request(
+                method, checked, data=body, timeout=timeout, allow_redirects=False,
                 headers={**headers, "Accept-Encoding": "identity"},
             ) as response:  # fmt: skip
                 assert isinstance(response, _Response)  # the session's

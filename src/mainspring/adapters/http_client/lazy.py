@@ -58,6 +58,11 @@ class LazyHttpClient:
         web = self._web or await self._load()
         return await web.post(url, body, headers, timeout_s=timeout_s)
 
+    async def get(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> WebAnswer:
+        """GET once and read a bounded answer. Raises WebError."""
+        web = self._web or await self._load()
+        return await web.get(url, headers, timeout_s=timeout_s)
+
     async def _load(self) -> "AiohttpWeb":
         async with self._loading:
             if self._web is None:

@@ -18,6 +18,7 @@ QUERY_BYTES_MAX = 16_384
 QUERY_FIELDS_MAX = 128
 KEY_CHARS_MAX = 255
 STREAM_TOKEN = b"stream_token="
+FORM = "application/x-www-form-urlencoded"
 
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9.!#$&^_-]+\+json)")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
@@ -29,18 +30,22 @@ Arguments = dict[str, Any]
 class ArgumentReader:
     """Reads the requests of one operation."""
 
-    __slots__ = ("_body", "_path", "_query")
+    __slots__ = ("_body", "_form", "_path", "_query")
 
     def __init__(self, operation: Operation) -> None:
         self._path = re.findall(r"\{([a-z_]+)\}", operation.path)
         self._query = operation.query_param
         self._body = operation.body_param
+        self._form = operation.takes_form and operation.writes
 
     def read(
         self, path: Sequence[str], query: bytes, body: bytes, media_type: str | None
     ) -> Arguments:
         """Return the arguments. Raises Invalid, UnsupportedMedia."""
         arguments: Arguments = dict(zip(self._path, path, strict=True))
+        if body and self._form:
+            _require_form(media_type)
+            query, body = b"&".join(part for part in (query, body) if part), b""
         if query:
             fields = query_fields(query)
             if self._query is not None:
@@ -114,6 +119,14 @@ def require_json(media_type: str | None) -> None:
         raise UnsupportedMedia(
             "JSON must be sent as UTF-8: leave the charset out",
             headers={"Accept": "application/json"},
+        )
+
+
+def _require_form(media_type: str | None) -> None:
+    kind = (media_type or "").partition(";")[0].strip().lower()
+    if kind != FORM:
+        raise UnsupportedMedia(
+            f"send Content-Type: {FORM}, not {kind[:80] or 'none'}", headers={"Accept": FORM}
         )
 
 

@@ -108,7 +108,7 @@ class Passwords:
             right = self._hasher.verify(hashed or self._nobodys(), password)
         except (VerificationError, InvalidHashError):
             return False
-        return right and hashed is not None
+        return right and bool(hashed)  # empty: somebody who has no password
 
     async def _run(self, share: str, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()

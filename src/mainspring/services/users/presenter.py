@@ -5,8 +5,14 @@ import zlib
 from mainspring import rfc3339
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import model
-from mainspring.services.users.api.structs import ApiKey, Role, Session, User
-from mainspring.services.users.store import ApiKeyRow, KnownUser, RoleRow, SessionRow
+from mainspring.services.users.api.structs import ApiKey, LinkedIdentity, Role, Session, User
+from mainspring.services.users.store import (
+    ApiKeyRow,
+    KnownUser,
+    LinkedIdentityRow,
+    RoleRow,
+    SessionRow,
+)
 
 
 def present_user(user: KnownUser) -> User:
@@ -56,3 +62,8 @@ def present_api_key(row: ApiKeyRow) -> ApiKey:
 def present_role(row: RoleRow) -> Role:
     """Write a role as callers see one."""
     return Role(row.name, model.words(row.scopes), rfc3339(row.created_ms), rfc3339(row.updated_ms))
+
+
+def present_identity(row: LinkedIdentityRow) -> LinkedIdentity:
+    """Write an identity as its user sees it."""
+    return LinkedIdentity(row.id, row.provider, row.issuer, row.subject, rfc3339(row.created_ms))

@@ -1,6 +1,6 @@
 """What the users service refuses, and why."""
 
-from mainspring import Conflict, Forbidden, Invalid, RateLimited, Unauthenticated
+from mainspring import Conflict, Forbidden, Invalid, RateLimited, Unauthenticated, Unavailable
 
 
 class EmailTaken(Conflict):
@@ -71,6 +71,42 @@ class FactorMissing(Conflict):
     """No authenticator app is enrolled, or none is confirmed."""
 
     code, title = "factor_missing", "No authenticator app is in use"
+
+
+class LoginRefused(Unauthenticated):
+    """The log-in was not begun here, or has expired, or the issuer's word does not hold."""
+
+    code, title = "login_refused", "The log-in is refused"
+
+
+class IssuerUnavailable(Unavailable):
+    """The issuer cannot be reached, or answers with an error."""
+
+    code, title = "issuer_unavailable", "The issuer is not available"
+
+
+class LinkRequired(Conflict):
+    """Somebody has an account of this address: log in there and link the issuer to it."""
+
+    code, title = "link_required", "Log in and link this issuer to your account"
+
+
+class AddressMissing(Conflict):
+    """The issuer does not tell an address, or one that must be proved before it logs in."""
+
+    code, title = "address_missing", "The issuer tells no address that counts"
+
+
+class IdentityTaken(Conflict):
+    """Who you are at the issuer is linked to another account."""
+
+    code, title = "identity_taken", "Linked to another account"
+
+
+class LastWayIn(Conflict):
+    """Nothing else would let you in: set a password or link another issuer first."""
+
+    code, title = "last_way_in", "This is the last way in"
 
 
 class MailThrottled(RateLimited):

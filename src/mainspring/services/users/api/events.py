@@ -121,6 +121,24 @@ class MailBounced(msgspec.Struct, frozen=True):
     reason: str
 
 
+@service.event("users.identity.linked")
+class IdentityLinked(msgspec.Struct, frozen=True):
+    """A user logs in with an issuer from now on."""
+
+    id: str
+    identity_id: str
+    provider: str
+
+
+@service.event("users.identity.unlinked")
+class IdentityUnlinked(msgspec.Struct, frozen=True):
+    """A user logs in with this issuer no more."""
+
+    id: str
+    identity_id: str
+    provider: str
+
+
 @service.event("users.session.created")
 class SessionCreated(msgspec.Struct, frozen=True):
     """Somebody logged in."""

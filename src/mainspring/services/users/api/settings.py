@@ -1,11 +1,13 @@
 """The service itself: its settings, the scopes it knows and its bounds."""
 
+import re
 from importlib.resources import files
 from typing import Annotated, Literal
 
 import msgspec
 
 from mainspring import Service
+from mainspring.services.users.providers import LoginProvider, is_origin, provider
 
 OWN, READ, WRITE = "users:own", "users:read", "users:write"
 API_KEYS_OWN = "api_keys:own"
@@ -24,7 +26,8 @@ class UsersSettings(msgspec.Struct, frozen=True):
     ``verify_url``, ``reset_url``, ``log_in_url`` and ``undo_url`` are pages of the product;
     ``{token}`` in them is replaced. Where they are empty, mails show the token itself. With
     ``verify_before_log_in`` an address that was not proved yet logs in like one that has no
-    account.
+    account. ``login`` names the issuers that people may log in with, ``url`` where these reach the
+    platform, and ``login_redirects`` the pages of the product that a browser may come back to.
     """
 
     sign_up: bool = True
@@ -46,8 +49,20 @@ class UsersSettings(msgspec.Struct, frozen=True):
     undo_token_s: Annotated[int, msgspec.Meta(ge=60)] = 7 * DAY_S
     undo_url: str = ""
     quiet_notices: tuple[Literal["api_key_created", "sessions_ended"], ...] = ()
+    url: str = ""
+    login_redirects: tuple[str, ...] = ()
+    login: dict[str, LoginProvider] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for redirect in self.login_redirects:
+            if not _is_redirect(redirect):
+                raise ValueError("login_redirects are whole URLs of https://, without a #")
+        if self.login and not is_origin(self.url):
+            raise ValueError("login needs url: where the platform is reached, https://…")
+        for name, settings in self.login.items():
+            if _NAME.fullmatch(name) is None:
+                raise ValueError(f"login.{name} is not a name: lower case letters, digits and '_'")
+            provider(name, settings)
         for url in (self.verify_url, self.reset_url, self.log_in_url, self.undo_url):
             if url and (not url.startswith(("https://", "http://")) or "{token}" not in url):
                 raise ValueError(
@@ -56,6 +71,19 @@ class UsersSettings(msgspec.Struct, frozen=True):
                 )
 
 
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def _is_redirect(url: str) -> bool:
+    """Tell whether a browser may be sent there: a page of the web, or an app by its own scheme."""
+    scheme, colon, rest = url.partition(":")
+    if "#" in url or "*" in url or not colon or not rest:
+        return False
+    return is_origin(url) or ("." in scheme and _SCHEME.fullmatch(scheme) is not None)
+
+
+_SCHEME = re.compile(r"[a-z][a-z0-9.+-]*")  # RFC 8252, 7.1: the app's domain, turned round
+
 service = Service(
     "users",
     doc="Users, their sessions, API keys and roles.",
@@ -63,6 +91,7 @@ service = Service(
     settings=UsersSettings,
     handlers=(
         "mainspring.services.users.authenticate",
+        "mainspring.services.users.issuers",
         "mainspring.services.users.jobs",
         "mainspring.services.users.operations",
         "mainspring.services.users.visibility",

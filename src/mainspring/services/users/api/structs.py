@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mainspring import Input, Instant, PageQuery, Personal
+from mainspring import Form, Input, Instant, PageQuery, Personal
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX
 from mainspring.services.users.model import (
     PASSWORD_CHARS_MAX,
@@ -166,6 +166,23 @@ class Factors(msgspec.Struct, frozen=True):
     recovery_codes: int
 
 
+class BegunLogin(msgspec.Struct, frozen=True):
+    """Where to send the browser, and for how many seconds the issuer's answer is waited for."""
+
+    url: str
+    expires_in: int
+
+
+class LinkedIdentity(msgspec.Struct, frozen=True):
+    """Somebody at an issuer: ``provider`` is its name in the settings."""
+
+    id: str
+    provider: str
+    issuer: str
+    subject: str
+    created_at: Instant
+
+
 class FreshToken(msgspec.Struct, frozen=True):
     """An access token that says of the session that its user was there just now."""
 
@@ -255,6 +272,35 @@ class Login(Input, frozen=True):
 
     email: Annotated[str, msgspec.Meta(max_length=EMAIL_CHARS_MAX)]
     password: Password
+
+
+class NewLogin(Input, frozen=True):
+    """Which issuer, and where the browser comes back to: one of ``login_redirects``.
+
+    ``code_challenge`` is the S256 of a secret that the app keeps (RFC 7636): only who has that
+    ends the log-in. ``state`` comes back as it is.
+    """
+
+    provider: Annotated[str, msgspec.Meta(max_length=63)]
+    redirect_uri: Annotated[str, msgspec.Meta(max_length=2_000)]
+    code_challenge: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{43}$", max_length=43)]
+    state: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+
+class LoginCode(Input, frozen=True):
+    """The code that the browser brought back, and the secret of ``code_challenge``."""
+
+    code: Token
+    code_verifier: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._~-]{43,128}$", max_length=128)]
+
+
+class IssuerAnswer(Form, frozen=True):
+    """What an issuer sends back with the browser (RFC 6749, 4.1.2; RFC 9207)."""
+
+    state: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    code: Annotated[str, msgspec.Meta(max_length=4_096)] = ""
+    error: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    iss: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
 
 
 class TotpCode(Input, frozen=True):

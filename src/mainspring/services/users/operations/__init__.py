@@ -3,6 +3,7 @@
 from mainspring.services.users.operations import (
     accounts,
     api_keys,
+    logins,
     magic_links,
     passwords,
     roles,
@@ -12,6 +13,6 @@ from mainspring.services.users.operations import (
 )
 
 __all__ = [
-    "accounts", "api_keys", "magic_links", "passwords", "roles", "second_factor", "sessions",
-    "stream_tokens",
+    "accounts", "api_keys", "logins", "magic_links", "passwords", "roles", "second_factor",
+    "sessions", "stream_tokens",
 ]  # fmt: skip

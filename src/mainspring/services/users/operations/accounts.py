@@ -75,31 +75,16 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
         partial(model.password, new.password, new.email),
     )
     await count_for_caller(call)
-    email = model.email(new.email)
-    row = UserRow(
-        id=call.new_id("user"),
-        tenant=call.tenant,
-        version=1,
-        email=email,
-        email_key=model.email_key(email),
-        email_verified=False,
-        display_name=new.display_name.strip(),
-        password_hash=await password_check.new_password(call, new.password, new.email),
-        created_ms=call.now_ms,
-        updated_ms=call.now_ms,
-    )
-    roles = set(new.roles)
-    user = KnownUser(**msgspec.structs.asdict(row), roles=" ".join(roles), scopes="")
+    hashed = await password_check.new_password(call, new.password, new.email)
+    email, name, roles = model.email(new.email), new.display_name.strip(), set(new.roles)
+    user = _new_user(call, email, name, roles, hashed)
     holder = await password_check.find_user(call, new.email)
     if holder is not None and administers:
         raise EmailTaken("another user has this address: change that user, or give another address")
     if holder is not None:
         await mail(call, holder, Purpose.ADDRESS_TAKEN)
         return _answer(user)
-    call.write(USERS.insert(row, on_conflict=Rerun))
-    await _grant(call, user.id, roles, free={model.USER_ROLE})
-    call.emit(api.UserCreated(**msgspec.structs.asdict(present_user(user))))
-    await mail(call, user, Purpose.VERIFY_EMAIL)
+    await _stage(call, user, roles)
     return _answer(user)
 
 
@@ -247,6 +232,46 @@ async def delete_user(call: Call, id: str, query: Removal) -> None:
     _erase(call, id)
 
 
+async def stage_user(
+    call: Call, email: str, *, display_name: str, verified: bool, password_hash: str = ""
+) -> KnownUser:
+    """Stage somebody who signs up by other means than a password, and the mail if it needs one."""
+    if not verified:
+        await count_for_caller(call)
+    roles = {model.USER_ROLE}
+    user = _new_user(call, email, display_name.strip(), roles, password_hash, verified=verified)
+    await _stage(call, user, roles)
+    return user
+
+
+def _new_user(
+    call: Call, email: str, name: str, roles: set[str], hashed: str, *, verified: bool = False
+) -> KnownUser:
+    return KnownUser(
+        id=call.new_id("user"),
+        tenant=call.tenant,
+        version=1,
+        email=email,
+        email_key=model.email_key(email),
+        email_verified=verified,
+        display_name=name,
+        password_hash=hashed,
+        created_ms=call.now_ms,
+        updated_ms=call.now_ms,
+        roles=" ".join(roles),
+        scopes="",
+    )
+
+
+async def _stage(call: Call, user: KnownUser, roles: set[str]) -> None:
+    stored = {name: getattr(user, name) for name in UserRow.__struct_fields__}
+    call.write(USERS.insert(UserRow(**stored), on_conflict=Rerun))
+    await _grant(call, user.id, roles, free={model.USER_ROLE})
+    call.emit(api.UserCreated(**msgspec.structs.asdict(present_user(user))))
+    if not user.email_verified:
+        await mail(call, user, Purpose.VERIFY_EMAIL)
+
+
 def _answer(user: KnownUser) -> Response[User]:
     return Response(present_user(user), etag=user_tag(user))
 
@@ -335,6 +360,7 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
     call.write(
         store.TAKE_ALL_ROLES(**of_user),
         store.END_MAIL_TOKENS(**of_user),
+        store.END_IDENTITIES(**of_user),
         store.FORGET_FAILURES(
             tenant=call.tenant, account=password_check.account_of(call, user.email_key)
         ),

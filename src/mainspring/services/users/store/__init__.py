@@ -18,6 +18,14 @@ from mainspring.services.users.store.api_keys import (
     FirstKeyRow,
     Link,
 )
+from mainspring.services.users.store.identities import (
+    END_IDENTITIES,
+    IDENTITIES,
+    IDENTITIES_OF,
+    IDENTITY,
+    IDENTITY_OF_SUBJECT,
+    LinkedIdentityRow,
+)
 from mainspring.services.users.store.mails import (
     COUNT_IN_WINDOW,
     COUNT_MAIL,
@@ -114,6 +122,7 @@ __all__ = [
     "DESCENDANTS",
     "END_API_KEYS",
     "END_DESCENDANTS",
+    "END_IDENTITIES",
     "END_MAIL_TOKENS",
     "END_MAIL_TOKENS_FOR",
     "END_MAIL_TOKENS_FOR_OTHER_ADDRESS",
@@ -137,6 +146,10 @@ __all__ = [
     "HOLD_API_KEY",
     "HOLD_SESSION",
     "HOLD_USER",
+    "IDENTITIES",
+    "IDENTITIES_OF",
+    "IDENTITY",
+    "IDENTITY_OF_SUBJECT",
     "KEEP_PASSWORD",
     "KEYS_KEPT_MS",
     "KEY_LINE",
@@ -185,6 +198,7 @@ __all__ = [
     "GrantRow",
     "KnownUser",
     "Link",
+    "LinkedIdentityRow",
     "MailTokenRow",
     "MailedRow",
     "ReadRow",

@@ -60,6 +60,11 @@ USER_PAGE = Query(
     _USER + "WHERE tenant = :tenant AND id > :after ORDER BY id LIMIT :limit",
     KnownUser,
 )
+# For what is made for somebody who may be changed or going just now.
+HOLD_USER = Statement(
+    "users.hold_user",
+    "UPDATE users_users SET email = email WHERE id = :id AND version = :version",
+)
 USER_BEARER = Query(
     "users.user_bearer",
     f"""SELECT u.id, u.tenant, NULL, {held("u.tenant", "u.id")}

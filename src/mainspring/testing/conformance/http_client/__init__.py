@@ -62,6 +62,21 @@ async def check_a_post_arrives_as_it_was_given(make: MakeClient, server: EchoSer
     assert not answer.public, "loopback is not public"
 
 
+async def check_a_get_is_under_the_same_rules(make: MakeClient, server: EchoServer) -> None:
+    """It brings no body, is cut at the same length, and goes to no private address."""
+    async with _opened(make) as client:
+        answer = await client.get(server.url + "/echo", {"X-Test": "v"}, timeout_s=10)
+        assert (answer.status, answer.body, answer.headers["x-sent"]) == (200, b"", "v"), answer
+        answer = await client.get(server.url + "/moved", {}, timeout_s=10)
+        assert answer.status == 302, answer
+        answer = await client.get(server.url + "/long", {}, timeout_s=10)
+        assert len(answer.body) == ANSWER_BYTES_MAX, len(answer.body)
+        assert await _failure(client.get(server.url + "/never", {}, timeout_s=0.2)) == "timed_out"
+    async with _opened(make, private=False) as client:
+        code = await _failure(client.get(server.url + "/echo", {}, timeout_s=10))
+    assert code == "address_refused", code
+
+
 async def check_a_redirect_is_an_answer(make: MakeClient, server: EchoServer) -> None:
     """It is not followed: where it leads was not checked."""
     async with _opened(make) as client:
