@@ -379,7 +379,8 @@ def test_only_these_are_open_to_everybody() -> None:
     assert open_to_all == {
         "users.create_user", "users.create_session", "users.refresh_session", "users.get_jwks",
         "users.verify_email", "users.request_password_reset", "users.reset_password",
-        "users.complete_session", "users.create_login", "users.complete_login",
+        "users.create_stream_token", "users.complete_session", "users.create_login",
+        "users.complete_login",
         "users.get_callback", "users.create_callback",
     }  # fmt: skip
 
