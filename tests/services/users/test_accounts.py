@@ -381,7 +381,8 @@ def test_only_these_are_open_to_everybody() -> None:
         "users.verify_email", "users.request_password_reset", "users.reset_password",
         "users.create_stream_token", "users.complete_session", "users.create_login",
         "users.complete_login",
-        "users.get_callback", "users.create_callback",
+        "users.get_callback", "users.create_callback", "users.magic_session",
+        "users.redeem_log_in",
     }  # fmt: skip
 
 
