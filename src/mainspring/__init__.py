@@ -42,7 +42,7 @@ from mainspring.kernel.money import (
     Rounding,
 )
 from mainspring.kernel.operation import (
-    Form,
+    ForeignForm,
     Input,
     Operation,
     Raw,
@@ -86,7 +86,7 @@ __all__ = [
     "FieldErrors",
     "Followed",
     "Forbidden",
-    "Form",
+    "ForeignForm",
     "Gauge",
     "Gone",
     "Histogram",

@@ -48,7 +48,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What a request body or query is made of: unknown fields are refused."""
 
 
-class Form(msgspec.Struct, frozen=True, kw_only=True):
+class ForeignForm(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody else's page sends on: in a query, or posted as a form.
 
     What is not known of it is ignored, as RFC 6749, 4.1.2 demands of a client: a ``query``.
@@ -286,7 +286,7 @@ class Operation(Contract[P], Generic[P, R]):
             )
         if self.query is not None and not declaration.is_struct(self.query):
             raise Misdeclared(f"{self.name}: query must be a struct of the parameters (Input)")
-        self.takes_form = isinstance(self.query, type) and issubclass(self.query, Form)
+        self.takes_form = isinstance(self.query, type) and issubclass(self.query, ForeignForm)
         if self.body_param is not None:
             declaration.require_json(self.name, self.body, self.body_param)
         for part in (self.body, self.query):

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mainspring import Form, Input, Instant, PageQuery, Personal
+from mainspring import ForeignForm, Input, Instant, PageQuery, Personal
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX
 from mainspring.services.users.model import (
     PASSWORD_CHARS_MAX,
@@ -294,7 +294,7 @@ class LoginCode(Input, frozen=True):
     code_verifier: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._~-]{43,128}$", max_length=128)]
 
 
-class IssuerAnswer(Form, frozen=True):
+class IssuerAnswer(ForeignForm, frozen=True):
     """What an issuer sends back with the browser (RFC 6749, 4.1.2; RFC 9207)."""
 
     state: Annotated[str, msgspec.Meta(max_length=200)] = ""
