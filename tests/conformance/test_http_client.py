@@ -32,7 +32,7 @@ class Echo:
             answer = web.Response(text=request.headers.get("Cookie", ""))
             answer.set_cookie("seen", "yes")
             return answer
-        sent = {"X-Sent": request.headers["X-Test"]}
+        sent = {"X-Sent": request.headers.get("X-Test", "")}
         return web.Response(body=await request.read(), headers=sent)
 
 
@@ -40,7 +40,7 @@ class Echo:
 async def receiver() -> AsyncIterator[Echo]:
     echo = Echo()
     app = web.Application()
-    app.router.add_post("/{path:.*}", echo.handle)
+    app.router.add_route("*", "/{path:.*}", echo.handle)
     async with TestServer(app, host="127.0.0.1") as server:
         echo.url = str(server.make_url("")).rstrip("/")
         yield echo

@@ -277,7 +277,7 @@ async def _user_of(call: Call, provider: str, who: Attested) -> KnownUser:
 
 def _hold(call: Call, user: KnownUser) -> None:
     """Commit only while the user is there as it was read."""
-    call.write(store.HOLD_USER(id=user.id, version=user.version).expect(1, Rerun))
+    call.write(store.HOLD_VERSION(id=user.id, version=user.version).expect(1, Rerun))
 
 
 async def _identity_of(call: Call, who: Attested) -> LinkedIdentityRow | None:

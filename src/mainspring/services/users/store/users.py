@@ -61,8 +61,8 @@ USER_PAGE = Query(
     KnownUser,
 )
 # For what is made for somebody who may be changed or going just now.
-HOLD_USER = Statement(
-    "users.hold_user",
+HOLD_VERSION = Statement(
+    "users.hold_version",
     "UPDATE users_users SET email = email WHERE id = :id AND version = :version",
 )
 USER_BEARER = Query(
