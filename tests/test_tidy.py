@@ -20,6 +20,7 @@ from tests.tree_rules import (
     nothing_is_dead,
     nothing_private_is_tested,
     one_class_has_a_name,
+    one_statement_has_a_name,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -553,6 +554,8 @@ TREE_EXAMPLES: list[tuple[TreeRule, dict[str, str], bool]] = [
     (one_class_has_a_name, {SRC: "class _Lane: ...", STORE: "class _Lane: ..."}, True),
     (one_class_has_a_name, {SRC: "class Lane: ...", TEST: "class Lane: ..."}, True),
     (one_class_has_a_name, {SRC: "Lane = str", STORE: "Lane = str"}, True),
+    (one_statement_has_a_name, {SRC: 'Query("a.b", "")', STORE: 'Query("a.c", "")'}, True),
+    (one_statement_has_a_name, {SRC: 'Query("a.b", "")', STORE: 'Statement("a.b", "")'}, False),
     (
         nothing_private_is_tested,
         {SRC: "class A:\n def __init__(self): self._b = 1", TEST: "A()._replace(b=1)\nA().b"},

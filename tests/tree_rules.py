@@ -98,6 +98,26 @@ def one_class_has_a_name(sources: Sequence[Source]) -> Iterator[Finding]:
                 yield Finding(source.path, node.lineno, f"{name} is a class of {where} already")
 
 
+def one_statement_has_a_name(sources: Sequence[Source]) -> Iterator[Finding]:
+    """A statement's name finds it in a log, and where a file has it twice, one hides the other.
+
+    Adapters ask the same of each engine.
+    """
+    seen: dict[str, str] = {}
+    for source in sources:
+        if not source.shipped or "adapters" in source.parts:
+            continue
+        for node in ast.walk(source.tree):
+            if not (isinstance(node, ast.Call) and dotted(node.func) in ("Statement", "Query")):
+                continue
+            name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else 0
+            if not isinstance(name, str):
+                continue
+            if name in seen:
+                yield Finding(source.path, node.lineno, f"{name} is a statement of {seen[name]}")
+            seen.setdefault(name, f"{source.path}:{node.lineno}")
+
+
 def nothing_private_is_tested(sources: Sequence[Source]) -> Iterator[Finding]:
     """A test looks at what ``src`` makes public: what can be observed, or a seam that is right.
 
@@ -141,5 +161,6 @@ def _touched(node: ast.AST) -> set[str]:
 TREE_RULES: tuple[TreeRule, ...] = (
     nothing_is_dead,
     one_class_has_a_name,
+    one_statement_has_a_name,
     nothing_private_is_tested,
 )
