@@ -54,7 +54,7 @@ class Keyring(Protocol):
         ...
 
     def seal(self, plain: bytes, *, purpose: str) -> bytes:
-        """Encrypt with AES-256-GCM under the current key of this purpose and a random nonce."""
+        """Encrypt under the current key of this purpose; no two texts are the same."""
         ...
 
     def unseal(self, sealed: bytes, *, purpose: str) -> bytes:

@@ -11,13 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, OKPKey
 
-from mainspring.adapters.keyring import file as keyring_file
-from mainspring.adapters.keyring.file import (
-    ROTATE_AT_SEALS,
-    SEALS_MAX,
-    SEALS_STEP,
-    FileKeyring,
-)
+from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.kernel.clock import SystemEntropy
 from mainspring.ports.database import StartError
 from mainspring.ports.keyring import NoKeyring
@@ -26,6 +20,9 @@ from mainspring.testing.clock import FakeClock, SeededEntropy
 pytestmark = pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # what tests sign themselves
 
 NOW_S = 1_800_000_000
+SEALED_BY_0_1 = bytes.fromhex(
+    "017bd5d47e446fcec2a3d811736110e578140f2acd3c2dcb2f3ed965a0a259759efc554732cab4"
+)
 CLAIMS = {"sub": "user_1", "sid": "sess_1", "iat": NOW_S, "exp": NOW_S + 900}
 
 
@@ -202,48 +199,18 @@ async def test_tokens_signed_elsewhere_or_otherwise_are_refused(
             pytest.fail(name + ": " + str(keyring.verify_token(token, now_s=NOW_S)))
 
 
-async def test_seals_are_counted_in_the_file_before_they_are_made(tmp_path: Path) -> None:
+async def test_what_0_1_sealed_and_counted_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
-    keyring = FileKeyring(path, FakeClock(), SeededEntropy(1))
+    await FileKeyring(path, FakeClock(), SeededEntropy(1)).open()
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "seals": {"7bd5d47e": 65_536}}))
+    keyring = FileKeyring(path, FakeClock(), SeededEntropy(2))
     await keyring.open()
-    key = keyring.key_ids()[0]
-    for _ in range(3):
-        keyring.seal(b"x", purpose="test")
-    assert json.loads(path.read_bytes())["seals"] == {key: SEALS_STEP}
-    again = FileKeyring(path, FakeClock(), SeededEntropy(2))
-    await again.open()
-    again.seal(b"x", purpose="test")
-    assert json.loads(path.read_bytes())["seals"] == {key: 2 * SEALS_STEP}
-
-
-async def test_a_key_that_sealed_often_is_followed_by_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "keyring.json"
-    keyring = FileKeyring(path, FakeClock(), SeededEntropy(1))
-    await keyring.open()
-    key = keyring.key_ids()[0]
-    sealed = keyring.seal(b"x", purpose="test")
-    _with_seals(path, {key: ROTATE_AT_SEALS})
-    again = FileKeyring(path, FakeClock(), SeededEntropy(2))
-    await again.open()
-    assert len(again.key_ids()) == 2
-    assert again.unseal(sealed, purpose="test") == b"x"
-    assert again.seal(b"x", purpose="test")[1:5].hex() == again.key_ids()[1] != key
-    # One that runs goes on until no key may seal more.
-    _with_seals(path, {again.key_ids()[1]: SEALS_MAX})
-    last = FileKeyring(path, FakeClock(), SeededEntropy(3))
-    monkeypatch.setattr(keyring_file, "ROTATE_AT_SEALS", SEALS_MAX + 1)
-    await last.open()
-    with pytest.raises(RuntimeError, match="rotate it"):
-        last.seal(b"x", purpose="test")
+    assert keyring.unseal(SEALED_BY_0_1, purpose="test") == b"of 0.1"
+    with pytest.raises(ValueError, match="not sealed for other"):
+        keyring.unseal(SEALED_BY_0_1, purpose="other")
 
 
 async def test_no_keyring_is_made_unasked(tmp_path: Path) -> None:
     with pytest.raises(NoKeyring, match="is missing"):
         await FileKeyring(tmp_path / "k", FakeClock(), SeededEntropy(1)).open(create=False)
     assert not list(tmp_path.iterdir())
-
-
-def _with_seals(path: Path, seals: dict[str, int]) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), "seals": seals}))

@@ -10,14 +10,12 @@ of its own, ``signed_trees.py``.
 import asyncio
 import base64
 import hmac
-import threading
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,26 +27,25 @@ from joserfc.jwk import KeySet, OKPKey
 from joserfc.jws import JWSRegistry
 
 from mainspring.adapters import private_file
+from mainspring.adapters.keyring import xaes
 from mainspring.adapters.keyring.signed_trees import SignedTrees
+from mainspring.adapters.keyring.xaes import XAesGcm
 from mainspring.kernel.clock import Clock, Entropy, rfc3339
 from mainspring.ports.database import StartError
 from mainspring.ports.keyring import NoKeyring, SignedTree
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
-log = structlog.get_logger()
-
 KEYS_MAX = 64  # root keys one file may hold
 TOKEN_CHARS_MAX = 4_096
-SEALS_MAX = 1 << 32  # of one key under random nonces: NIST SP 800-38D, section 8.3
-ROTATE_AT_SEALS = 1 << 31  # the next start adds a key; until then there is a warning in the log
-SEALS_STEP = 1 << 16
 
 ALGORITHM = "EdDSA"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
 
-_FORMAT = b"\x01"  # first byte of everything sealed: key id, nonce, then AES-256-GCM
+# The first byte of everything sealed, before the id of its key and a random nonce.
+_XAES_GCM = b"\x02"
+_AES_GCM = b"\x01"  # until 0.1: it is opened and made no more
+_AES_GCM_NONCE_BYTES = 12
 _ID_BYTES = 4
-_NONCE_BYTES = 12
 _HEAD_BYTES = 1 + _ID_BYTES
 _ROOT_BYTES = 32
 
@@ -64,7 +61,7 @@ class _Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file. ``keys`` is in the order they were made, ``seals`` what each sealed at most."""
+    """The file. ``keys`` is in the order they were made; ``seals`` is 0.1's, which counted them."""
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
     current: KeyId
@@ -93,12 +90,16 @@ _ALGORITHMS = _OnlyOurs()
 class _Keys:
     """What is derived from one root key (HKDF-SHA256, RFC 5869)."""
 
-    __slots__ = ("_secret", "checkpoint_key", "checkpoints", "cipher", "id", "mac", "tokens")
+    __slots__ = (
+        "_secret", "checkpoint_key", "checkpoints", "cipher", "former_cipher", "id", "mac",
+        "tokens",
+    )  # fmt: skip
 
     def __init__(self, key_id: str, secret: bytes) -> None:
         self.id = bytes.fromhex(key_id)
         self._secret = secret
-        self.cipher = cache(lambda purpose: AESGCM(self._derive(f"seal/{purpose}")))
+        self.cipher = cache(lambda purpose: XAesGcm(self._derive(f"xaes/{purpose}")))
+        self.former_cipher = cache(lambda purpose: AESGCM(self._derive(f"seal/{purpose}")))
         self.mac = cache(
             lambda purpose: hmac.new(self._derive(f"fingerprint/{purpose}"), digestmod="sha256")
         )
@@ -129,7 +130,7 @@ def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "FileKeyring":
 
 
 class FileKeyring:
-    """Fills the keyring port from a file. Seals are counted, since one key makes 2**32 at most."""
+    """Fills the keyring port from a file."""
 
     def __init__(
         self,
@@ -146,17 +147,11 @@ class FileKeyring:
         self._issuer = issuer
         self._audience = audience
         self._keys: dict[bytes, _Keys] = {}
-        self._counting = threading.Lock()
-        self._seals_left = 0
-        self._sealed_before = 0
         self._trees_since: bytes | None = None
         self._signed = SignedTrees(path.with_suffix(".signed.json"))
 
     async def open(self, *, create: bool = True) -> None:
-        """Load the keys, making them on the first start. Raises NoKeyring, StartError.
-
-        A key that has sealed often enough is followed by a new one.
-        """
+        """Load the keys, making them on the first start. Raises NoKeyring, StartError."""
         await asyncio.to_thread(self._open, create)
 
     def _open(self, create: bool) -> None:
@@ -166,9 +161,6 @@ class FileKeyring:
             self._load(private_file.read(self._path))
         except FileNotFoundError:
             raise NoKeyring(f"{self._path} is missing") from None
-        if self._sealed_before >= ROTATE_AT_SEALS:
-            self._load(private_file.change(self._path, self._rotated))
-            log.warning("keyring_rotated", key=self._current.id.hex(), seals=self._sealed_before)
 
     async def rotate(self, *, for_new_log: bool = False) -> str:
         """Add a root key, make it current and return its id. Raises StartError.
@@ -182,51 +174,23 @@ class FileKeyring:
         return self._current.id.hex()
 
     def seal(self, plain: bytes, *, purpose: str) -> bytes:
-        """Encrypt with AES-256-GCM under the current key of this purpose and a random nonce."""
+        """Encrypt with XAES-256-GCM under the current key of this purpose and a random nonce."""
         keys = self._current
-        self._count_seal()
-        head = _FORMAT + keys.id
-        nonce = self._entropy.token(_NONCE_BYTES)
+        head = _XAES_GCM + keys.id
+        nonce = self._entropy.token(xaes.NONCE_BYTES)
         return head + nonce + keys.cipher(purpose).encrypt(nonce, plain, head)
-
-    def _count_seal(self) -> None:
-        """Count under a lock, in the file ``SEALS_STEP`` at a time and ahead of their use.
-
-        So a crash loses none of the count, and one seal in ``SEALS_STEP`` waits for the disk.
-        """
-        with self._counting:
-            if self._seals_left == 0:
-                self._reserve()
-            self._seals_left -= 1
-
-    def _reserve(self) -> None:
-        current = self._current.id.hex()
-
-        def add(data: bytes | None) -> bytes:
-            file = self._read(data or b"")
-            total = file.seals.get(current, 0) + SEALS_STEP
-            if total > SEALS_MAX:
-                raise RuntimeError(f"the key {current} has sealed {SEALS_MAX} times: rotate it")
-            return _write(msgspec.structs.replace(file, seals={**file.seals, current: total}))
-
-        self._seals_left = SEALS_STEP
-        try:
-            file = self._read(private_file.change(self._path, add))
-        except StartError as error:  # a keyring that is mounted to be read, say
-            log.warning("seals_not_counted", error=str(error))
-            return
-        if file.seals[current] >= ROTATE_AT_SEALS:
-            log.warning("keyring_wants_rotation", key=current, seals=file.seals[current])
 
     def unseal(self, sealed: bytes, *, purpose: str) -> bytes:
         """Decrypt, under whichever key sealed it. Raises ValueError when none of ours did."""
         head, rest = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:]
         keys = self._keys.get(head[1:])
-        if keys is None or not head.startswith(_FORMAT) or len(rest) < _NONCE_BYTES:
+        former = head.startswith(_AES_GCM)
+        nonce_bytes = _AES_GCM_NONCE_BYTES if former else xaes.NONCE_BYTES
+        if keys is None or not (former or head.startswith(_XAES_GCM)) or len(rest) < nonce_bytes:
             raise ValueError("not sealed with a key of this keyring")
+        cipher = keys.former_cipher(purpose) if former else keys.cipher(purpose)
         try:
-            cipher = keys.cipher(purpose)
-            return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], head)
+            return cipher.decrypt(rest[:nonce_bytes], rest[nonce_bytes:], head)
         except InvalidTag:
             raise ValueError(f"not sealed for {purpose}, or changed since") from None
 
@@ -351,8 +315,6 @@ class FileKeyring:
             made = [_Keys(root.id, _secret(root.secret)) for root in file.keys]
         except ValueError:
             raise StartError(f"{self._path}: a secret is not base64 of 32 bytes") from None
-        self._sealed_before = file.seals.get(file.current, 0)
-        self._seals_left = 0
         self._keys = {keys.id: keys for keys in made}
         self._current = self._keys[bytes.fromhex(file.current)]
         self._fingerprints = self._keys[bytes.fromhex(file.fingerprints)]
