@@ -57,6 +57,8 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
         (RECORDS + "?total=exact", None),
         (RECORDS + "?filter=text.startsWith('hidden')", None),
     ],
+    "records.stream_records": [(RECORDS + ":stream", None)],
+    "records.stream_record": [(RECORDS + "/{record}:stream", None)],
     "records.aggregate_records": [(RECORDS + ":aggregate?max=text&count=true&group=text", None)],
     "records.explain_rule": [
         (RECORDS + ":explain", {"action": "view", "record": "{record}", "caller": "nobody"}),
@@ -153,6 +155,7 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "users.create_recovery_codes": [("/v1/users/me/recovery_codes", {"code": "123456"})],
     "users.reset_totp": [("/v1/users/{user}:reset_totp", None)],
     "users.list_sessions": [("/v1/sessions", None)],
+    "users.create_stream_token": [("/v1/stream_tokens", None)],
     "users.delete_session": [("/v1/sessions/{session}", None)],
     "users.get_jwks": [("/.well-known/jwks.json", None)],
     "users.create_api_key": [("/v1/api_keys", {"name": "n", "scopes": ["users:read"]})],

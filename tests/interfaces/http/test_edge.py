@@ -261,7 +261,8 @@ async def test_open_files_are_raised_and_connections_stay_below(
 async def test_one_caller_has_a_share_of_the_uploads(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(site.runtime.owner.uploads, "share", 2)
+    assert site.runtime.owner.intake is not None
+    monkeypatch.setattr(site.runtime.owner.intake.places, "share", 2)
     head = (
         b"PUT /v1/files/a HTTP/1.1\r\nHost: x\r\n%bContent-Length: 2\r\n"
         b"Expect: 100-continue\r\n\r\n"

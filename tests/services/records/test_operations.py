@@ -273,7 +273,10 @@ async def test_reading_takes_one_query_and_creating_none(
     await platform.add("posts", title="b")
     assert queries == ["records.record"]
     await platform.page("posts", limit=1)
-    assert queries == ["records.record", "records.head", "records.list"]
+    # Where events are followed it is known how far the log has come, and which log it is.
+    log = {"runtime.identity", "runtime.last_seq"}
+    listed = [query for query in queries if query not in log]
+    assert listed == ["records.record", "records.head", "records.list"]
 
 
 async def test_patches_that_change_nothing_store_one_answer(platform: Platform) -> None:
