@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mainspring import Call, elapsed_ms
+from mainspring import Call, Unauthenticated, elapsed_ms
 from mainspring.services.users import model, store
 from mainspring.services.users.api import UserRead, UsersListed
 from mainspring.services.users.api.errors import ScopeNotHeld, SessionNeeded
@@ -27,10 +27,17 @@ async def note_read(call: Call, person: str | None) -> None:
 
 
 async def myself(call: Call) -> KnownUser:
-    """Return the user who asks. Raises SessionNeeded for callers that are not persons."""
+    """Return the user who asks.
+
+    Raises SessionNeeded for callers that are not persons, Unauthenticated where the account was
+    deleted meanwhile.
+    """
     if call.caller.kind != "user":
         raise SessionNeeded("this is for users about themselves: log in as a user")
-    return await call.one(store.USER, id=call.caller.id, tenant=call.tenant)
+    user = await call.find(store.USER, id=call.caller.id, tenant=call.tenant)
+    if user is None:
+        raise Unauthenticated("the account is gone")
+    return user
 
 
 async def owner_id(call: Call) -> str | None:

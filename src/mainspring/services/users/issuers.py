@@ -18,7 +18,7 @@ from mainspring import ExpiringCache
 from mainspring.ports.http_client import HttpClient, WebAnswer, WebError
 from mainspring.services.users.api import service
 from mainspring.services.users.api.errors import IssuerUnavailable, LoginRefused
-from mainspring.services.users.providers import APPLE, GITHUB, Provider
+from mainspring.services.users.api.providers import APPLE, GITHUB, Provider
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from mainspring import Service
-from mainspring.services.users.providers import LoginProvider, is_origin, provider
+from mainspring.services.users.api.providers import LoginProvider, is_origin, provider
 
 OWN, READ, WRITE = "users:own", "users:read", "users:write"
 API_KEYS_OWN = "api_keys:own"

@@ -36,6 +36,7 @@ from mainspring.services.users.api.errors import (
     LoginRefused,
     SignUpClosed,
 )
+from mainspring.services.users.api.providers import Provider, provider
 from mainspring.services.users.api.structs import (
     BegunLogin,
     IssuerAnswer,
@@ -48,7 +49,6 @@ from mainspring.services.users.issuers import AskedLogin, Attested, Issuers, aut
 from mainspring.services.users.operations.accounts import stage_user
 from mainspring.services.users.operations.sessions import admit
 from mainspring.services.users.presenter import present_identity
-from mainspring.services.users.providers import Provider, provider
 from mainspring.services.users.store import (
     IDENTITIES,
     USERS,
