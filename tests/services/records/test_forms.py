@@ -67,6 +67,19 @@ async def test_a_record_comes_with_its_files(whole: testing.Platform) -> None:
     assert _stored(whole) == 2
 
 
+async def test_the_json_of_a_form_takes_of_the_share_of_its_caller(
+    whole: testing.Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await _people(whole)
+    memory = whole.app.rest.memory
+    monkeypatch.setattr(memory, "share", len(RECORD[2]))
+    await _send(key, RECORD, PHOTO)
+    long = ("record", None, b'{"name": "Ann Fitzgerald"}')
+    answer = await _send(key, long, PHOTO)
+    assert (answer.status, "bytes of bodies" in answer.text) == (429, True)
+    assert memory.taken == 0  # what a call held it has given back
+
+
 async def test_what_is_refused_leaves_neither_record_nor_file(whole: testing.Platform) -> None:
     key = await _people(whole)
     (await _send(key, RECORD)).expect(201)

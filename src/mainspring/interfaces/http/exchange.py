@@ -125,12 +125,11 @@ class Exchange(Request):
                 raise _too_large(size_max)
             return body
         chunks, more = bytearray(), True
-        self._memory = memory
         try:
             async with asyncio.timeout(timeout_s):
                 while more:
                     chunk, more = await self._receive(timeout_s)
-                    self._hold(len(chunk))
+                    self.hold(len(chunk), memory)
                     chunks += chunk
                     if len(chunks) > size_max:
                         raise _too_large(size_max)
@@ -139,11 +138,11 @@ class Exchange(Request):
         self.body_unread = False
         return bytes(chunks)
 
-    def _hold(self, size: int) -> None:
-        assert self._memory is not None  # whoever reads a body sets it
+    def hold(self, size: int, memory: Pool) -> None:
+        """Hold ``memory`` for so many bytes more, until the call ends. Raises what that does."""
         holder, held = self._held if self._held[1] else (self.admission.account, 0)
-        self._memory.take(holder, size)
-        self._held = (holder, held + size)
+        memory.take(holder, size)
+        self._memory, self._held = memory, (holder, held + size)
 
     def let_go(self) -> None:
         """Give back the memory that the body held: the call is over."""

@@ -409,7 +409,7 @@ class RestApp:
         assert exchange.content_type is not None  # it is a form's
         form = Form(exchange.content_type, exchange.body_chunks(self.settings.body_timeout_s))
         size_max = operation.body_bytes_max or self.settings.body_bytes_max
-        body = await form.json(size_max)
+        body = await form.json(size_max, lambda size: exchange.hold(size, self.memory))
         arguments = reader.read(exchange.path_values, exchange.query, body, "application/json")
         return await self._invoker.receive(
             _invocation(exchange, operation, arguments), form.files()

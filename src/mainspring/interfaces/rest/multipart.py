@@ -1,6 +1,6 @@
 """Forms (RFC 7578): JSON, and the files that belong to it, in one body, read as it comes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import multipart
 from multipart import MultipartSegment, PushMultipartParser
@@ -30,8 +30,11 @@ class Form:
         self._events = _events(boundary, chunks)
         self._begun: MultipartSegment | None = None
 
-    async def json(self, bytes_max: int) -> bytes:
-        """Return the JSON, which comes before the files; ``{}`` where there is none."""
+    async def json(self, bytes_max: int, hold: Callable[[int], None]) -> bytes:
+        """Return the JSON, which comes before the files; ``{}`` where there is none.
+
+        ``hold`` is told of each piece that is kept.
+        """
         segment = await self._next()
         if segment is None or segment.name != JSON_PART:
             self._begun = segment
@@ -41,6 +44,7 @@ class Form:
             require_json(kind)
         body = bytearray()
         async for chunk in self._payload():
+            hold(len(chunk))
             body += chunk
             if len(body) > bytes_max:
                 raise TooLarge(f"the part {JSON_PART!r} has at most {bytes_max} bytes here")

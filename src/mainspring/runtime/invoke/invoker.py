@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -22,7 +22,15 @@ from mainspring.kernel.errors import (
 )
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import FileHead, FilePart, Invocation, Opened, Outcome
-from mainspring.kernel.operation import Kind, Operation, Raw, Seekable, UploadTerms
+from mainspring.kernel.operation import (
+    Files,
+    Kind,
+    Operation,
+    Raw,
+    Seekable,
+    Upload,
+    UploadTerms,
+)
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.recipient import Recipient
 from mainspring.ports.cache import Cache
@@ -155,22 +163,8 @@ class LocalInvoker:
             terms = told_terms
         with intake.places.place(_account(invocation)):
             file = await intake.take(head, chunks, terms, operation.body_bytes_max)
-        try:
-            told = (file.sha256, head.media_type, head.filename)
-            same = {**args, operation.upload_param: told}
-            idempotency = self._identify(operation, invocation, same)
-            args[operation.upload_param] = file
-            limit = self._limit(operation, invocation)
-            call = self._call(owned, invocation, limit)
-            outcome = await self._run(operation, call, args, idempotency, limit)
-        except OutcomeUnknown:
-            raise
-        except Failure:
-            await intake.blobs.delete(file.key)
-            raise
-        if outcome.replayed:
-            await intake.blobs.delete(file.key)
-        return outcome
+        taken = {operation.upload_param: (file, head)}
+        return await self._run_with(owned, invocation, args, file, taken, operation.upload_param)
 
     async def receive(self, invocation: Invocation, files: AsyncIterator[FilePart]) -> Outcome:
         """Call a unary operation with files: all are durable before its handler runs.
@@ -189,21 +183,39 @@ class LocalInvoker:
         with intake.places.place(_account(invocation)):
             taken = await intake.take_all(files, terms)
         uploads = {name: upload for name, (upload, _) in taken.items()}
+        return await self._run_with(owned, invocation, args, uploads, taken, operation.files_param)
+
+    async def _run_with(
+        self,
+        owned: _Owned,
+        invocation: Invocation,
+        args: Args,
+        given: Upload | Files,
+        taken: Mapping[str, tuple[Upload, FileHead]],
+        parameter: str,
+    ) -> Outcome:
+        """Run with what was ``taken``, and keep it only where this call commits it.
+
+        A repeat is known by what the files hold and are said to be, and not by where they are.
+        """
+        operation, intake = owned.operation, self.intake
+        assert intake is not None  # it took them
+        uploads = [upload for upload, _ in taken.values()]
         try:
             told = {n: (u.sha256, h.media_type, h.filename) for n, (u, h) in taken.items()}
-            same = {**args, operation.files_param: told}
-            idempotency = self._identify(operation, invocation, same)
-            args[operation.files_param] = uploads
+            same = told[parameter] if isinstance(given, Upload) else told
+            idempotency = self._identify(operation, invocation, {**args, parameter: same})
+            args[parameter] = given
             limit = self._limit(operation, invocation)
             call = self._call(owned, invocation, limit)
             outcome = await self._run(operation, call, args, idempotency, limit)
         except OutcomeUnknown:
             raise
         except Failure:
-            await intake.drop(uploads.values())
+            await intake.drop(uploads)
             raise
         if outcome.replayed:
-            await intake.drop(uploads.values())
+            await intake.drop(uploads)
         return outcome
 
     async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:

@@ -33,7 +33,6 @@ from mainspring.services.records.fields import (
 from mainspring.services.records.shared_cache import SharedLruCache
 
 UNFIT = "the record does not fit its collection"
-KEY_BYTES_MAX = 2_400  # of one index key; PostgreSQL takes about 2,700 in an index entry
 FILTERS_CACHED = 256  # compiled filters per collection
 
 SYSTEM = {
@@ -416,14 +415,17 @@ def _normalised(
             errors.add(pointer, str(error))
             return value
     kept: list[Any] = []
+    seen: set[str] | None = set() if is_set(field) else None
     for i, item in enumerate(value):
         try:
             kept.append(item if normalise is None else normalise(item))
         except ValueError as error:
             errors.add(f"{pointer}/{i}", str(error))
             continue
-        if is_set(field) and kept[-1] in kept[:-1]:
-            errors.add(f"{pointer}/{i}", "is listed twice: list each once")
+        if seen is not None:
+            if kept[-1] in seen:
+                errors.add(f"{pointer}/{i}", "is listed twice: list each once")
+            seen.add(kept[-1])
     return kept
 
 

@@ -71,12 +71,12 @@ def update(
     schema = collection.schema_version
     call.write(RECORDS.update(row, data=data, schema_version=schema, **columns))
     for field in collection.relations:
-        before, after = targets_of(field, old), targets_of(field, new)
+        before, after = targets_of(field, old), set(targets_of(field, new))
         for target in before:
             if target not in after:
                 where = {"collection": collection.id, "record": record_id, "field": field.name}
                 call.write(UNLINK_TARGET(**where, target=target))
-        _link(call, collection, field, new, pointer, known=before)
+        _link(call, collection, field, new, pointer, known=frozenset(before))
     gone = [old.get(f) for f in collection.files if not same_json(old.get(f), new[f])]
     drop_files(call, gone, collection.thumbs)
     raw = msgspec.Raw(data.encode())
@@ -101,7 +101,7 @@ async def require_targets(
         return
     for field in collection.relations:
         at = collection.definition.targets[field.name]
-        known = [] if old is None else targets_of(field, old)
+        known = set[str]() if old is None else set(targets_of(field, old))
         added = {
             target: i for i, target in enumerate(targets_of(field, new)) if target not in known
         }
@@ -232,7 +232,7 @@ def _link(
     field: Field,
     record: Record,
     pointer: str,
-    known: Collection[str] = (),
+    known: frozenset[str] = frozenset(),
 ) -> None:
     """Stage links that fail the call where their target is not there at the commit."""
     at = collection.definition.targets[field.name]

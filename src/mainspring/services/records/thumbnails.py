@@ -54,22 +54,20 @@ class Thumbnails:
 
     async def of(
         self, blobs: Blobs, blob: str, media_type: str, size: str, account: str
-    ) -> tuple[str, bytes]:
-        """Return a thumbnail's media type and bytes. Raises NoThumbnail, RateLimited, Unavailable.
+    ) -> tuple[str, AsyncIterator[bytes]]:
+        """Return a thumbnail's media type and bytes, of which a few are in memory at a time.
 
-        ``account`` is whose share of the waiting it is.
+        ``account`` is whose share of the waiting it is. Raises NoThumbnail, RateLimited,
+        Unavailable.
         """
         made_type, key = media_type_of(media_type), key_of(blob, size)
-        try:
-            return made_type, await _read(blobs, key)
-        except NotFound:
-            pass
-        with self._waiting.place(account):
-            async with self._making:
-                data = await _read(blobs, blob)
-                made = await asyncio.to_thread(make, data, media_type, box_of(size))
-            await blobs.put(key, _once(made), size_bytes_max=len(made))
-        return made_type, made
+        if not await _is_there(blobs, key):
+            with self._waiting.place(account):
+                async with self._making:
+                    data = await _read(blobs, blob)
+                    made = await asyncio.to_thread(make, data, media_type, box_of(size))
+                    await blobs.put(key, _once(made), size_bytes_max=len(made))
+        return made_type, blobs.get(key)
 
 
 def key_of(blob: str, size: str) -> str:
@@ -80,6 +78,15 @@ def key_of(blob: str, size: str) -> str:
 def original_of(key: str) -> str:
     """The key of what a thumbnail was made of; of everything else its own."""
     return key.partition("-")[0]
+
+
+async def _is_there(blobs: Blobs, key: str) -> bool:
+    try:
+        async for _ in blobs.get(key, 0, 1):
+            pass
+    except NotFound:
+        return False
+    return True
 
 
 async def _read(blobs: Blobs, key: str) -> bytes:

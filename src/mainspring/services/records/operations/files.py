@@ -1,6 +1,7 @@
 """Files of records: uploaded to a field's own address, and downloaded from it."""
 
 import base64
+from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
@@ -160,7 +161,7 @@ async def _download(call: Call, field: api.Field, file: StoredFile, view: api.Fi
     """Answer with a file: shown by a browser where its field lets it and nothing in it can run."""
     _require_thumbnail(field, file, view.thumb)
     etag, blobs, media_type = version_tag(file.sha256), call.use(Blobs), file.media_type
-    body: bytes | Seekable = Seekable(file.size_bytes, partial(blobs.get, file.blob))
+    body: AsyncIterator[bytes] | Seekable = Seekable(file.size_bytes, partial(blobs.get, file.blob))
     if view.thumb is not None:
         etag = version_tag(file.sha256, view.thumb)
         maker = call.use(Thumbnails)

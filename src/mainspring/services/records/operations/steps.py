@@ -27,13 +27,16 @@ async def batch_steps(call: Call, batch: contract.Steps) -> api.BatchAnswer:
     assert isinstance(call, Transaction)  # as it is declared
     known: dict[str, Answered] = {}
     answers: list[msgspec.Raw | None] = []
+    counted = changed_bytes = 0
     for i, step in enumerate(batch.steps):
         pointer = f"/steps/{i}"
         try:
             _require_whole(step, known, pointer)
             told, answer = await _take(call, step, known, pointer)
             await call.apply()
-            if sum(len(event.json) for event in call.events) > api.BATCH_BYTES_MAX:
+            changed_bytes += sum(len(event.json) for event in call.events[counted:])
+            counted = len(call.events)
+            if changed_bytes > api.BATCH_BYTES_MAX:
                 most = api.BATCH_BYTES_MAX
                 raise Invalid.at(
                     pointer, f"up to here more than {most} bytes of records change: send fewer"
