@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from mainspring.kernel.call import Caller
+from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.kernel.errors import Failure, Invalid
 from mainspring.kernel.ids import is_id
 from mainspring.kernel.table import Query
 from mainspring.services.records.api import StillReferenced
+from mainspring.services.records.consumers import part_with_user
 from mainspring.services.users import service as users
 from mainspring.services.users.api.structs import NewUser, Removal
 from tests.services.records.platform import KEY, NOBODY, Platform, read
@@ -93,6 +94,20 @@ async def test_what_a_deleted_user_leaves(platform: Platform) -> None:
     # It is asked of the user in the commit, not of what was read before.
     failure = await refused(platform.add("posts", owner=ann.id), Invalid)
     assert failure.errors[0].detail == "there is no user with this id"
+
+
+async def test_what_is_left_of_a_collection_that_is_gone_holds_nobody_up(
+    platform: Platform,
+) -> None:
+    """Until it is purged its links are there, and no record of them is changed."""
+    ann = await person(platform, "ann")
+    await platform.make("posts", OWNER, TITLE)
+    await platform.add("posts", owner=ann.id)
+    await platform.run("delete_collection", name="posts")
+    call = platform.call(SYSTEM)
+    await part_with_user(call, str(ann.id))
+    await platform.runtime.dispatcher.commit(call)
+    assert await platform.database.read(LINKS, ()) == [0]
 
 
 async def test_nothing_keeps_a_user_from_being_deleted(platform: Platform) -> None:
