@@ -5,6 +5,7 @@ A run names its random seed and the real servers it ran against.
 
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,30 @@ from mainspring.ports.database import Database
 from mainspring.testing import servers
 from mainspring.testing.servers import PostgresServer, embedded_postgres, system_postgres
 
+_MEMORY = Path("/dev/shm")  # what tests write lies here where there is room: it halves their time
+_MEMORY_FREE_BYTES_MIN = 4 << 30  # servers, their logs, and what failed tests leave
+
 SEED_VARIABLE = "MAINSPRING_TEST_SEED"  # set it to repeat a run
 OLDEST_POSTGRES = 15  # the oldest major version supported: ``pytest -m more`` runs against it
 _SERVERS = pytest.StashKey[set[str]]()
 _BROKEN = pytest.StashKey[set[BaseException]]()
+
+
+def _write_to_memory() -> None:
+    """Have this process and those it starts make temporary files in memory, unless TMPDIR is set.
+
+    Nothing is proven less by it: what a test kills is a process, which a file outlives there too.
+    """
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
+        return
+    space = os.statvfs(_MEMORY)
+    runs = not space.f_flag & os.ST_NOEXEC  # a server's programs may be copied beside its data
+    if runs and space.f_bavail * space.f_frsize >= _MEMORY_FREE_BYTES_MIN:
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None  # asked again
+
+
+_write_to_memory()
 
 
 class ServerBroken(Exception):

@@ -16,6 +16,7 @@ import structlog
 from mainspring.adapters.database.postgres_batch import TAKE_TURN
 from mainspring.adapters.database.postgres_trust import Trust
 from mainspring.adapters.database.postgres_turns import Turns
+from mainspring.adapters.database.postgres_types import TypedConnection
 from mainspring.adapters.database.shares import Line
 from mainspring.adapters.outage import Outage
 from mainspring.kernel.current_call import current_account
@@ -120,6 +121,7 @@ class PostgresTarget:
             settings["transaction_timeout"] = f"{TRANSACTION_S}s"
         return await asyncpg.connect(
             self.dsn,
+            connection_class=TypedConnection,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
             statement_cache_size=STATEMENTS_CACHED if self.prepared else 0,
