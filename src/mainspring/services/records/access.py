@@ -165,16 +165,17 @@ async def require_change(
     body: msgspec.Raw | None = None,
     pointer: str = "",
     stamps: Record | None = None,
+    touched: Collection[str] = (),
 ) -> None:
     """Raise unless the caller may change this record, and may make of it what these values do.
 
     ``updated_at`` is in both as it is: what the platform sets is no change of the caller's, nor are
-    ``stamps``, which the rule sees.
+    ``stamps``, which the rule sees. ``touched`` fields count as changed whatever they become.
     """
     rule = rule_for(call, collection, "update")
     if rule is None:
         return
-    changes = changed(record, values)
+    changes = list(dict.fromkeys([*changed(record, values), *touched]))
     judged = [record, {**record, **values, **(stamps or {})}] if changes else [record]
     passed = await passing(
         call, collection, rule, "update", judged, body=body, changes=changes, hold=True

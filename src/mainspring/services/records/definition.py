@@ -11,7 +11,7 @@ import msgspec
 from mainspring import FieldError, Invalid, check_all, read_at
 from mainspring.cel import RESERVED_WORDS, Type
 from mainspring.services.records import keys
-from mainspring.services.records.api import UNIQUES_MAX, Field
+from mainspring.services.records.api import GUARDED_MAX, UNIQUES_MAX, Field
 from mainspring.services.records.fields import (
     CEL_TYPES,
     TEXT_CHARS_MAX,
@@ -20,6 +20,13 @@ from mainspring.services.records.fields import (
     read_value,
     text_chars,
     wrong_files,
+)
+from mainspring.services.records.guards import (
+    TELLS,
+    TOO_MANY,
+    is_guarded,
+    is_withheld,
+    wrong_guards,
 )
 from mainspring.services.records.model import (
     RESERVED,
@@ -55,6 +62,8 @@ def check_fields(fields: list[Field], before: Collection[str] = ()) -> list[Fiel
         errors.extend(FieldError(f"{where}/{part}", detail) for part, detail in _wrong(field))
     if sum(f.unique for f in fields) > UNIQUES_MAX:
         errors.append(FieldError("/fields", f"at most {UNIQUES_MAX} fields can be unique"))
+    if sum(map(is_guarded, fields)) > GUARDED_MAX:
+        errors.append(FieldError("/fields", TOO_MANY))
     if errors:
         raise Invalid("the collection's fields are not valid", errors=tuple(errors))
     kept: list[Field] = []
@@ -108,6 +117,7 @@ def _wrong(field: Field) -> list[tuple[str, str]]:
         )
     if field.unique and field.type in ("json", "boolean", "file"):
         found.append(("unique", f"a {field.type} field cannot be unique"))
+    found.extend(wrong_guards(field))
     return [*found, *_wrong_list(field), *_wrong_end(field), *_wrong_stamp(field)]
 
 
@@ -239,6 +249,8 @@ def check_uniques(fields: list[Field], uniques: list[list[str]]) -> None:
                     f"{name!r} cannot be unique: name a field other than JSON, a list or a file"
                 )
                 errors.append(FieldError(f"/uniques/{i}/{j}", detail))
+            elif is_withheld(field):
+                errors.append(FieldError(f"/uniques/{i}/{j}", TELLS))
         if len(set(names)) != len(names) or sorted(names) in [sorted(u) for u in uniques[:i]]:
             detail = "a field, or the same fields, are listed twice: list each once"
             errors.append(FieldError(f"/uniques/{i}", detail))

@@ -30,6 +30,7 @@ from mainspring.services.records.fields import (
     is_set,
     normaliser,
 )
+from mainspring.services.records.guards import compile_guards, is_guarded
 from mainspring.services.records.shared_cache import SharedLruCache
 
 UNFIT = "the record does not fit its collection"
@@ -85,7 +86,8 @@ class Definition(msgspec.Struct, frozen=True):
     """What is stored of a collection. ``targets`` are the collections relations point into.
 
     ``layout`` is the schema version that last changed how records are stored: those written at an
-    earlier one are brought along. ``reaches`` are the ids of other collections that rules ask.
+    earlier one are brought along. ``reaches`` are the ids of other collections that rules ask;
+    ``withheld`` names fields that are gone and were not for everybody: events still have them.
     """
 
     fields: list[Field]
@@ -95,6 +97,7 @@ class Definition(msgspec.Struct, frozen=True):
     targets: dict[str, str]
     layout: int
     reaches: list[str] = []
+    withheld: list[str] = []
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -169,6 +172,8 @@ class CompiledCollection:
             )
             for action, source in rule_sources(definition.rules).items()
         }
+        self.guards = compile_guards(definition.fields, Names(self.types, CONTEXT))
+        self.withholding = [guard for guard in self.guards if guard.withholds]
         # By what is looked for at the far end of a condition: until when it is taken for few.
         self.found_few: LruCache[tuple[str, tuple[Any, ...]], tuple[int, bool]] = LruCache(
             FILTERS_CACHED
@@ -196,6 +201,12 @@ class CompiledCollection:
         self.unset = {f.name: _default(f) for f in definition.fields}
         self._required = frozenset(f.name for f in definition.fields if f.required)
         self._new = msgspec.json.Decoder(_struct(definition.fields))
+        guarded = frozenset(f.name for f in definition.fields if is_guarded(f))
+        self._put = (
+            msgspec.json.Decoder(_struct(definition.fields, keeping=guarded))
+            if guarded
+            else self._new
+        )
         self.operators = ChangeOperators(definition.fields)
         self._change = msgspec.json.Decoder(_struct(definition.fields, self.operators.members()))
         self.filter = lru_cache(FILTERS_CACHED)(self._compile_filter)
@@ -214,6 +225,24 @@ class CompiledCollection:
     def read_new(self, body: msgspec.Raw, pointer: str = "") -> dict[str, Any]:
         """Decode a whole record, defaults filled in. Raises Invalid with pointers, or Malformed."""
         return self._read(self._new, body, pointer)
+
+    def read_whole(
+        self, body: msgspec.Raw, filled: Collection[str], pointer: str = ""
+    ) -> dict[str, Any]:
+        """As ``read_new``, but what is guarded may be left out, and is, unless it is ``filled``."""
+        values = self._read(self._put, body, pointer)
+        errors = FieldErrors()
+        for guard in self.guards:
+            field = self.fields[guard.field]
+            if field.name in values or field.name not in filled or field.type == "file":
+                continue
+            if field.stamp is None:
+                values[field.name] = self.unset[field.name]
+            if field.required and values.get(field.name, "") in (None, []):
+                errors.add(f"{pointer}/{field.name}", "required")
+        if errors:
+            raise Invalid(UNFIT, errors=errors)
+        return values
 
     def read_change(
         self, body: msgspec.Raw, record: Mapping[str, Any], pointer: str = ""
@@ -372,8 +401,13 @@ def created_ms(record_id: str) -> int:
     return int(record_id[4:14].translate(_DIGITS), 32)
 
 
-def _struct(fields: list[Field], change: list[Any] | None = None) -> type[msgspec.Struct]:
-    """The struct a body is decoded as: a whole record, or a patch with the operators ``change``."""
+def _struct(
+    fields: list[Field], change: list[Any] | None = None, keeping: Collection[str] = ()
+) -> type[msgspec.Struct]:
+    """The struct a body is decoded as: a whole record, or a patch with the operators ``change``.
+
+    Fields that are ``keeping`` what they have may be left out of a whole one.
+    """
     partial = change is not None
     members: list[Any] = list(change or ())
     for field in fields:
@@ -386,7 +420,7 @@ def _struct(fields: list[Field], change: list[Any] | None = None) -> type[msgspe
         if field.stamp is not None:
             members.append((field.name, kind | UnsetType, UNSET))
             continue
-        if partial:
+        if partial or field.name in keeping:
             members.append((field.name, kind | UnsetType if kind is not Any else kind, UNSET))
         elif field.default is not None:
             members.append((field.name, kind, _default(field)))

@@ -5,7 +5,7 @@ from typing import Any
 from mainspring import Call, LruCache
 from mainspring.kernel.operation import OperationVariant
 from mainspring.services.records.access import scope_of
-from mainspring.services.records.api import COLLECTIONS_READ, Action, RecordsSettings, service
+from mainspring.services.records.api import COLLECTIONS_READ, READ, Action, RecordsSettings, service
 from mainspring.services.records.fields import json_schema
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compile_row
@@ -75,6 +75,10 @@ def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant
         for f in collection.definition.fields
         if f.required and f.default is None and f.stamp is None
     ]
+    hidden = {f.name for f in collection.definition.fields if f.hidden}
+    if not call.caller.allows(READ):
+        properties = {name: part for name, part in properties.items() if name not in hidden}
+    shown = [name for name in properties if name not in {g.field for g in collection.withholding}]
     sent = {f.name: json_schema(f, targets, sent=True) for f in collection.definition.fields}
     whole = {
         "type": "object", "properties": sent, "additionalProperties": False, "required": required,
@@ -92,7 +96,7 @@ def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant
             "updated_at": {"type": "string", "format": "date-time"},
             **properties,
         },
-        "required": ["id", "collection", "created_at", "updated_at", *properties],
+        "required": ["id", "collection", "created_at", "updated_at", *shown],
     }
     read = {name: part for name, part in record.items() if name != "required"}  # see ``?fields=``
     page = {

@@ -4,14 +4,14 @@ Who may write is not thereby one who may read: the view rule or ``records:read``
 and without the right a write answers 204.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from mainspring import Call, PreconditionFailed, Response, rfc3339
 from mainspring.kernel.etag import version_tag
-from mainspring.services.records import access
+from mainspring.services.records import access, field_rights
 from mainspring.services.records.api import READ, Collection
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compiled, read_definition
@@ -54,9 +54,21 @@ async def written(
 
     Those get no tag either: it would tell of changes that are not theirs.
     """
-    if await access.may_view(call, collection, record):
-        return Response(raw, etag=etag, headers=headers)
-    return Response(NOTHING, status=204, headers=headers)
+    shown = await seen(call, collection, record, raw)
+    if shown is None:
+        return Response(NOTHING, status=204, headers=headers)
+    withheld = (await field_rights.sight(call, collection)).withheld(record)
+    return Response(shown, etag=field_rights.tag_of_shown(etag, withheld), headers=headers)
+
+
+async def seen(
+    call: Call, collection: CompiledCollection, record: dict[str, Any], raw: msgspec.Raw
+) -> msgspec.Raw | None:
+    """What the caller may see of a record whose text is ``raw``; None where that is nothing."""
+    if not await access.may_view(call, collection, record):
+        return None
+    sight = await field_rights.sight(call, collection)
+    return raw if sight.whole else msgspec.Raw(msgspec.json.encode(sight.shown(record)))
 
 
 def tag_as_shown(collection: CompiledCollection, version: int, schema_version: int | None) -> str:
@@ -74,8 +86,9 @@ async def require_match(
     call: Call, collection: CompiledCollection, record: dict[str, Any], etag: str
 ) -> None:
     """Compare ``If-Match`` with a record's tag, which only who may view the record is told."""
+    withheld = (await field_rights.sight(call, collection)).withheld(record)
     try:
-        call.require_match(etag)
+        call.require_match(field_rights.tag_of_shown(etag, withheld))
     except PreconditionFailed:
         if await access.may_view(call, collection, record):
             raise
@@ -86,7 +99,8 @@ async def record_again(call: Call, body: bytes, /, *, collection: str, **args: A
     """What of a stored answer its caller may see now: all of it, or nothing."""
     if call.caller.allows(READ):
         return body
-    return body if await _still_viewable(call, collection, [_id(body)]) else b""
+    now = await _still_viewable(call, collection, [_id(body)])
+    return bytes(_as_seen(msgspec.Raw(body), now)) if _id(body) in now else b""
 
 
 async def batch_again(call: Call, body: bytes, /, *, collection: str, **args: Any) -> bytes:
@@ -95,8 +109,8 @@ async def batch_again(call: Call, body: bytes, /, *, collection: str, **args: An
         return body
     items = _decode_batch(body)["items"]
     ids = [_id(item) for item in items if item != _NULL]
-    seen = await _still_viewable(call, collection, ids)
-    kept = [item if item != _NULL and _id(item) in seen else _NULL for item in items]
+    now = await _still_viewable(call, collection, ids)
+    kept = [_as_seen(item, now) for item in items]
     return msgspec.json.encode({"items": kept})
 
 
@@ -110,33 +124,48 @@ async def steps_again(call: Call, body: bytes, /, **args: Any) -> bytes:
         if item != _NULL:
             named = _decode_id(item)
             of.setdefault(named.collection, []).append(named.id)
-    seen = {id for name, ids in of.items() for id in await _still_viewable(call, name, ids)}
-    kept = [item if item != _NULL and _id(item) in seen else _NULL for item in items]
+    now: dict[str, tuple[str, ...]] = {}
+    for name, ids in of.items():
+        now |= await _still_viewable(call, name, ids)
+    kept = [_as_seen(item, now) for item in items]
     return msgspec.json.encode({"items": kept})
 
 
-async def _still_viewable(call: Call, name: str, ids: Sequence[str]) -> set[str]:
+def _as_seen(item: msgspec.Raw, now: Mapping[str, Sequence[str]]) -> msgspec.Raw:
+    """What of a record in a stored answer is seen now: nothing, or what is not withheld."""
+    if item == _NULL or (id := _id(item)) not in now:
+        return _NULL
+    return field_rights.without(item, now[id]) if now[id] else item
+
+
+async def _still_viewable(call: Call, name: str, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """As ``viewable``: of what is gone, nobody is shown what it was."""
     head = await call.find(HEAD, tenant=call.tenant, name=name)
-    return set() if head is None else await viewable(call, head.id, ids)
+    return {} if head is None else await viewable(call, head.id, ids)
 
 
 def _id(record: bytes | msgspec.Raw) -> str:
     return _decode_id(record).id
 
 
-async def viewable(call: Call, collection: str, ids: Sequence[str]) -> set[str]:
-    """Which of the records with these ids, of the collection with this one, the caller may view."""
+async def viewable(call: Call, collection: str, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Which of the records with these ids, of the collection with this one, the caller may view.
+
+    Each with the fields of it that are withheld.
+    """
     row = await call.find(COLLECTION_BY_ID, id=collection)
     if row is None or not ids:
-        return set()
+        return {}
     own = await compiled(call, row.id, row.version)
-    left, seen = list(dict.fromkeys(ids)), set[str]()
+    sight = await field_rights.sight(call, own)
+    left, found_now = list(dict.fromkeys(ids)), dict[str, tuple[str, ...]]()
     while left:  # as many at a time as a page holds
         wanted = msgspec.json.encode(left).decode()
         found = await call.page(RECORDS_BY_ID, collection=own.id, ids=wanted, limit=len(left))
         records = [own.read(stored.data, stored.schema_version) for stored in found.items]
         may = await access.viewable(call, own, records)
-        seen.update(stored.id for stored, shown in zip(found.items, may, strict=True) if shown)
+        for record, shown in zip(records, may, strict=True):
+            if shown:
+                found_now[record["id"]] = sight.withheld(record)
         left = left[left.index(found.items[-1].id) + 1 :] if found.more else []
-    return seen
+    return found_now

@@ -6,7 +6,7 @@ import msgspec
 
 from mainspring import Call, FieldError, Invalid
 from mainspring.kernel.page import PAGE_BYTES_MAX
-from mainspring.services.records import access
+from mainspring.services.records import access, field_rights
 from mainspring.services.records.api import EXPANDED_MAX
 from mainspring.services.records.fields import USERS, targets_of
 from mainspring.services.records.model import CompiledCollection
@@ -33,16 +33,21 @@ class Projection:
     async def present(self, call: Call, records: list[Record]) -> list[msgspec.Raw]:
         """Write records as they are answered. Related ones the caller may not view are null.
 
+        Fields that the caller may not read are left out.
+
         As many of the first records are written as one page may hold, with what they point at, and
         one of them however long it gets.
         """
+        seen = await field_rights.sight(call, self._collection)
+        if not seen.whole:
+            records = [seen.shown(record) for record in records]
         related = {name: await self._related(call, name, records) for name in self._expand}
         written: list[msgspec.Raw] = []
         size = 0
         for record in records:
             shown = record
             if self._fields is not None:
-                shown = {name: record[name] for name in self._fields}
+                shown = {name: record[name] for name in self._fields if name in record}
             if self._expand:
                 ids = {name: self._ids(record, name) for name in self._expand}
                 if any(related[name].unread.intersection(ids[name]) for name in self._expand):
@@ -81,7 +86,10 @@ class Projection:
         unread = ids[ids.index(found.items[-1].id) + 1 :] if found.more else []
         read = [other.read(stored.data, stored.schema_version) for stored in found.items]
         seen = await access.viewable(call, other, read)
-        made = {record["id"]: record for record, may in zip(read, seen, strict=True) if may}
+        sight = await field_rights.sight(call, other)
+        made = {
+            record["id"]: sight.shown(record) for record, may in zip(read, seen, strict=True) if may
+        }
         return _Related(made, frozenset(unread))
 
 

@@ -4,7 +4,7 @@ A value that somebody sends is refused, but from who holds ``records:write``: a 
 forged would be worth nothing to a rule.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mainspring import Call, Caller, FieldErrors, Invalid, rfc3339
@@ -50,8 +50,11 @@ async def of_change(
     values: Mapping[str, Any],
     pointer: str = "",
     caller: Caller | None = None,
+    touched: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The stamps of a changed record, where something else changes. Raises Invalid as above.
+    """The stamps of a changed record, where something else changes, or is ``touched``.
+
+    Raises Invalid as above.
 
     A stamp that is sent as it is stored is no forgery: it comes back with the rest of the record.
     """
@@ -62,14 +65,14 @@ async def of_change(
     given = {
         name: value
         for name, value in values.items()
-        if name in names and not same_json(record.get(name), value)
+        if name in names and (name in touched or not same_json(record.get(name), value))
     }
     if given and not caller.allows(WRITE):
         errors = FieldErrors()
         for name in given:
             errors.add(f"{pointer}/{name}", _OWN)
         raise Invalid(UNFIT, errors=errors)
-    if all(same_json(record.get(name), value) for name, value in values.items()):
+    if not touched and all(same_json(record.get(name), value) for name, value in values.items()):
         return {}
     return {
         field.name: value

@@ -34,12 +34,14 @@ from mainspring.services.records.api.explanations import Judgement as Judgement
 from mainspring.services.records.api.explanations import RuleExplanation as RuleExplanation
 from mainspring.services.records.api.explanations import RuleQuestion as RuleQuestion
 from mainspring.services.records.api.fields import FILE_BYTES_MAX as FILE_BYTES_MAX
+from mainspring.services.records.api.fields import GUARDED_MAX as GUARDED_MAX
 from mainspring.services.records.api.fields import ITEMS_MAX as ITEMS_MAX
 from mainspring.services.records.api.fields import NAME as NAME
 from mainspring.services.records.api.fields import THUMBS_MAX as THUMBS_MAX
 from mainspring.services.records.api.fields import TYPES_MAX as TYPES_MAX
 from mainspring.services.records.api.fields import VALUES_MAX as VALUES_MAX
 from mainspring.services.records.api.fields import Field as Field
+from mainspring.services.records.api.fields import FieldRules as FieldRules
 from mainspring.services.records.api.fields import FieldType as FieldType
 from mainspring.services.records.api.fields import Name as Name
 from mainspring.services.records.api.fields import OnDelete as OnDelete

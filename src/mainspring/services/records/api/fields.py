@@ -13,6 +13,8 @@ TYPES_MAX = 50  # of one file field
 THUMBS_MAX = 10  # of one file field
 FILE_BYTES_MAX = 1 << 40  # whatever the settings allow
 ITEMS_MAX = 1_000  # of one list in a record
+FIELD_RULE_CHARS_MAX = 2_000
+GUARDED_MAX = 20  # fields of one collection that have rules of their own, or are hidden
 
 NAME = r"^[a-z](?:_?[a-z0-9])*_?$(?!\n)"
 Name = Annotated[
@@ -41,6 +43,20 @@ Stamp = Literal["caller.id", "caller.user", "now"]
 OnDelete = Literal["restrict", "cascade", "set_null"]
 
 
+FieldRule = Annotated[str, Meta(max_length=FIELD_RULE_CHARS_MAX, description="CEL")]
+
+
+class FieldRules(Input, frozen=True):
+    """Who may ``read`` and who may ``write`` a field, beside what the collection's rules say.
+
+    Each is CEL over the record, ``caller`` and ``request``, and reaches no other collection.
+    Absent means whoever may view, or create and update, the record.
+    """
+
+    read: FieldRule | None = None
+    write: FieldRule | None = None
+
+
 class Field(Input, frozen=True):
     """A field of a collection. ``min`` and ``max`` bound the characters of text, or the number.
 
@@ -53,6 +69,9 @@ class Field(Input, frozen=True):
     ``many`` makes it a list of up to ``max_items``, which is never null. ``on_delete`` says what
     becomes of a record when what its relation points at goes. A ``stamp`` is set by the platform
     when a record is made, or with each change (``stamp_on``).
+
+    A ``hidden`` field is shown to nobody without ``records:read``; ``rules`` say who else may read
+    or write one.
     """
 
     name: Name
@@ -80,3 +99,5 @@ class Field(Input, frozen=True):
     on_delete: OnDelete | None = None
     stamp: Stamp | None = None
     stamp_on: Literal["create", "write"] = "create"
+    hidden: bool = False
+    rules: FieldRules | None = None

@@ -9,7 +9,7 @@ from mainspring import Call, Invalid, handles
 from mainspring.cel import Type, ast, sql
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
-from mainspring.services.records import api
+from mainspring.services.records import api, field_rights
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.lists import (
     ListCondition,
@@ -34,6 +34,8 @@ async def aggregate_records(call: Call, collection: str, query: api.Aggregation)
     asked = await visible(call, found, query.filter)
     condition = asked.condition
     wanted = _Wanted(found, query)
+    for pointer, names in wanted.asked.items():
+        await field_rights.require_askable(call, found, names, pointer)
     if condition is not ast.FALSE and wanted.periods:
         moments = ",".join({period.field for period in wanted.periods})
         ends = _Wanted(found, api.Aggregation(min=moments, max=moments))
@@ -93,6 +95,11 @@ class _Wanted:
         ordered = (*numbers, Type.TIME, Type.TEXT)
         self.smallest = self._names(query.min, "/min", ordered)
         self.largest = self._names(query.max, "/max", ordered)
+        self.asked = {
+            "/group": [n for n in self.groups if n in self._types]
+            + [period.field for period in self.periods],
+            "/sum": self.sums, "/avg": self.averages, "/min": self.smallest, "/max": self.largest,
+        }  # fmt: skip
         self.columns = 2 * len(self.sums) + len(self.averages + self.smallest + self.largest)
         self.long = (
             *map(self._is_long, self.groups),

@@ -70,7 +70,7 @@ async def _create_item(
 ) -> msgspec.Raw | None:
     access.rule_for(call, collection, "create")
     made, raw = await create(call, collection, item.data, f"{pointer}/data", seen)
-    return raw if await access.may_view(call, collection, made) else None
+    return await presenter.seen(call, collection, made, raw)
 
 
 async def _upsert_item(

@@ -17,7 +17,7 @@ from mainspring import (
     check_all,
     handles,
 )
-from mainspring.cel import Type, ast, sql
+from mainspring.cel import Names, Type, ast, sql
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import version_tag
 from mainspring.kernel.same_json import same_json
@@ -30,7 +30,9 @@ from mainspring.services.records.definition import (
     unique_slots,
 )
 from mainspring.services.records.fields import USERS, bounds, cel_type, items_max
+from mainspring.services.records.guards import compile_guards, is_withheld
 from mainspring.services.records.model import (
+    CONTEXT,
     RESERVED_COLLECTIONS,
     SYSTEM,
     Definition,
@@ -211,6 +213,7 @@ async def _define(
         lambda: check_indexes(fields, wanted.indexes),
         lambda: check_uniques(fields, wanted.uniques),
         lambda: compile_rules(rules, around.names(shape)),
+        lambda: compile_guards(fields, Names(shape.types, CONTEXT)),
     )
     fields = check_fields(fields, {f.name for f in before.fields})
     others = [other for other in around.loaded if other.id != shape.id]
@@ -221,8 +224,22 @@ async def _define(
     return Definition(
         fields, rules, index_slots(wanted.indexes, fields, schema, before),
         unique_slots(fields, wanted.uniques, before.uniques), dict(shape.targets), before.layout,
-        [other.id for other in others],
+        [other.id for other in others], _withheld(fields, before),
     ), held  # fmt: skip
+
+
+def _withheld(fields: list[api.Field], before: Definition) -> list[str]:
+    """The fields that are gone and that not everybody was shown: events still have their values.
+
+    Raises Invalid for a field that would show them under its name to everybody.
+    """
+    kept = {f.name: f for f in fields}
+    for i, field in enumerate(fields):
+        if field.name in before.withheld and not is_withheld(field):
+            detail = "a field of this name was not for everybody, and events still have its values"
+            raise Invalid.at(f"/fields/{i}/name", f"{detail}: choose another name, or hide it")
+    gone = [f.name for f in before.fields if is_withheld(f) and f.name not in kept]
+    return [*before.withheld, *(name for name in gone if name not in before.withheld)]
 
 
 async def _targets(call: Call, fields: list[api.Field], known: dict[str, str]) -> dict[str, str]:

@@ -26,7 +26,15 @@ from mainspring.kernel.operation import Seekable
 from mainspring.kernel.visibility import acting_for
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.keyring import Keyring
-from mainspring.services.records import access, api, file_types, presenter, stamps, thumbnails
+from mainspring.services.records import (
+    access,
+    api,
+    field_rights,
+    file_types,
+    presenter,
+    stamps,
+    thumbnails,
+)
 from mainspring.services.records.fields import StoredFile
 from mainspring.services.records.file_terms import terms_of, values_of
 from mainspring.services.records.model import CompiledCollection
@@ -62,6 +70,10 @@ async def upload_file(
     values = values_of({field: upload})
     stamped = await stamps.of_change(call, current.collection, current.record, values)
     await access.require_change(call, current.collection, current.record, values, stamps=stamped)
+    becomes = {**current.record, **values, **stamped}
+    await field_rights.require_writable(
+        call, current.collection, [field], [current.record, becomes]
+    )
     answer = await change_record(call, current, {**values, **stamped})
     return msgspec.structs.replace(answer, status=answer.status or 201)
 
@@ -141,7 +153,8 @@ async def _viewable_file(
     current = await current_record(call, collection, record_id, "view")
     await access.require(call, current.collection, "view", current.record)
     _require_file_field(current.collection, field)
-    value = current.record[field]
+    seen = await field_rights.sight(call, current.collection)
+    value = seen.shown(current.record).get(field)
     if value is None:
         raise NotFound("the record has no file in this field")
     return current.collection.fields[field], msgspec.convert(value, StoredFile)
@@ -186,6 +199,7 @@ async def _changeable(call: Call, collection: str, id: str, field: str) -> Curre
     current = await current_record(call, collection, id, "update")
     await access.require(call, current.collection, "update", current.record, changes=[field])
     _require_file_field(current.collection, field)
+    await field_rights.require_writable(call, current.collection, [field], [current.record])
     return current
 
 

@@ -11,7 +11,7 @@ from mainspring.cel import Type, ast, evaluate, sql
 from mainspring.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import tag_of
-from mainspring.services.records import access, api, reach
+from mainspring.services.records import access, api, field_rights, reach
 from mainspring.services.records.changes import place
 from mainspring.services.records.far_end import FOUND_MAX, REMEMBERED_MS, FarEnd, Search
 from mainspring.services.records.model import AccessRule, CompiledCollection, decode
@@ -49,6 +49,8 @@ async def list_records(
     except Invalid:
         _require_readable(found, query)
         raise
+    names = [part.name for part in sort.parts]
+    await field_rights.require_askable(call, found, names, "/sort")
     page = await _page(call, found, query, asked, sort, wanted)
     page = msgspec.structs.replace(page, headers=headers)
     return await _with_total(call, found, asked, query, page)
@@ -73,7 +75,12 @@ async def _page(
     except NeedsIndex:
         raise NeedsIndex(advised(call, found, asked, sort)) from None
     rows, more = page.items, page.more
-    if wanted is None and min([r.schema_version for r in rows], default=0) >= found.layout:
+    seen = await field_rights.sight(call, found)
+    if (
+        wanted is None
+        and seen.whole
+        and min([r.schema_version for r in rows], default=0) >= found.layout
+    ):
         cursor = _next_cursor(found, plan, sort, rows[-1]) if more else None
         return _as_stored(found, rows, cursor)
     items = await (wanted or Projection(found)).present(
@@ -171,6 +178,8 @@ async def visible(
     program = None if source is None else collection.filter(source)
     if (source is not None and program is None) or (rule is not None and rule.program is None):
         return await _visible_far(call, collection, source, rule, action)
+    if program is not None:
+        await field_rights.require_filter(call, collection, program.tree, {})
     own = None if rule is None else rule.program
     asked = [p for p in (program, own) if p is not None]
     names = frozenset[str]().union(*(p.asks_context for p in asked))
@@ -191,9 +200,13 @@ async def _visible_far(
     trees: list[ast.Node] = []
     others: dict[str, CompiledCollection] = {}
     if source is not None and (program := collection.filter(source)) is not None:
+        await field_rights.require_filter(call, collection, program.tree, {})
         trees.append(program.tree)
     elif source is not None:
         reached = await reach.filter_of(call, collection, source)
+        await field_rights.require_filter(
+            call, collection, reached.program.tree, {collection.id: collection, **reached.others}
+        )
         tree, others = await reach.restricted(
             call, collection, reached, lambda p: access.context(call, "view", p.asks_context)
         )

@@ -20,7 +20,15 @@ from mainspring import (
 from mainspring.kernel.errors import Hidden
 from mainspring.kernel.etag import version_tag
 from mainspring.kernel.operation import NO_FILES, Files
-from mainspring.services.records import access, api, ending, mutations, presenter, stamps
+from mainspring.services.records import (
+    access,
+    api,
+    ending,
+    field_rights,
+    mutations,
+    presenter,
+    stamps,
+)
 from mainspring.services.records.api import UniqueTaken
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.file_terms import record_of, terms_of, values_of
@@ -87,8 +95,12 @@ async def get_record(
     if found.data is None or found.version is None:
         raise NotFound("no such record")
     etag = presenter.tag_as_shown(own, found.version, found.schema_version)
+    seen = await field_rights.sight(call, own)
     as_stored = (
-        query.fields is None and query.expand is None and (found.schema_version or 0) >= own.layout
+        query.fields is None
+        and query.expand is None
+        and (found.schema_version or 0) >= own.layout
+        and seen.whole
     )
     program = None if rule is None else rule.program
     judged = rule is None or (program is not None and not program.asks_record)
@@ -97,8 +109,9 @@ async def get_record(
         raise Hidden(access.nowhere())
     if as_stored:
         return Response(msgspec.Raw(found.data.encode()), etag=etag)
+    etag = field_rights.tag_of_shown(etag, seen.withheld(record))
     if query.fields is None and query.expand is None:
-        return Response(_raw(record), etag=etag)
+        return Response(_raw(seen.shown(record)), etag=etag)
     wanted = Projection(own, query.fields, query.expand)
     # What is expanded changes without this record's version: then the tag is made of the answer.
     tag = etag if query.expand is None else None
@@ -175,6 +188,9 @@ async def create(
     record = collection.represent(record_id, None, {**values, **stamped})
     given = changed(collection.unset, values)
     await access.require(call, collection, "create", record, body=body, changes=given, hold=True)
+    await field_rights.require_writable(
+        call, collection, given, [record], body=body, pointer=pointer
+    )
     await mutations.require_targets(call, collection, record, pointer=pointer)
     # The insert finds a taken value for nothing; only a re-run has to ask which one it was.
     ask = call.reruns > 0
@@ -197,17 +213,25 @@ async def may_change(
     at = pointer + part
     try:
         if whole:
-            values = collection.read_new(body, at)
+            known = await field_rights.open_to(call, collection, record)
+            values = collection.read_whole(body, known, at)
         else:
+            await field_rights.require_no_blind_operator(call, collection, record, body, at)
             values = collection.read_change(body, record, at)
         values |= values_of(files)
-        stamped = await stamps.of_change(call, collection, record, values, at)
+        touched = await field_rights.blind(call, collection, record, values)
+        stamped = await stamps.of_change(call, collection, record, values, at, touched=touched)
     except Failure:  # what is wrong with a body is for those to know who may change the record
         await access.require(call, collection, "update", record, body=body, pointer=pointer)
         raise
     await access.require_change(
-        call, collection, record, values, body=body, pointer=pointer, stamps=stamped
-    )
+        call, collection, record, values, body=body, pointer=pointer, stamps=stamped,
+        touched=touched,
+    )  # fmt: skip
+    await field_rights.require_writable(
+        call, collection, field_rights.changes_of(record, values, touched),
+        [record, {**record, **values, **stamped}], body=body, pointer=at,
+    )  # fmt: skip
     return {**values, **stamped}
 
 
@@ -288,7 +312,8 @@ async def change_record(
 ) -> Response[msgspec.Raw]:
     """Stage new values of a record's fields, unless they are the old ones."""
     old, collection = current.record, current.collection
-    if not changed(old, values):
+    touched = await field_rights.blind(call, collection, old, values)
+    if not changed(old, values) and not touched:
         return await presenter.written(call, collection, old, _raw(old), current.etag)
     merged = {**old, **values}
     updated_ms = max(call.now_ms, created_ms(old["id"]))

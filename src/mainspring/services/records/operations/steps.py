@@ -83,7 +83,7 @@ async def _take(
         return _told(response.body or None, made_id), response.body or None
     access.rule_for(call, collection, "create")
     made, raw = await create(call, collection, data, f"{pointer}/data")
-    shown = raw if await access.may_view(call, collection, made) else None
+    shown = await presenter.seen(call, collection, made, raw)
     return _told(shown, {"id": made["id"]}), shown
 
 

@@ -15,7 +15,7 @@ from mainspring.cel import ast, evaluate
 from mainspring.cel.matters import matters
 from mainspring.kernel.errors import Hidden, NeedsIndex, PositionGone
 from mainspring.kernel.event_log import BusEvent
-from mainspring.services.records import access, api, changes, reach
+from mainspring.services.records import access, api, changes, field_rights, reach
 from mainspring.services.records.api import streams as streams_api
 from mainspring.services.records.changes import Change, Changes
 from mainspring.services.records.model import CompiledCollection
@@ -229,7 +229,7 @@ class Following:
             collection.version,
             self.call.caller.allows(api.READ),
             tuple(sorted((other.id, other.version) for other in asked.others.values())),
-            _encode(asked.caller),
+            _encode([asked.caller, (await field_rights.sight(self.call, collection)).caller]),
         )
         self._reached = {other.name: other for other in asked.others.values()}
         return asked
