@@ -167,7 +167,7 @@ def _wrong_end(field: Field) -> list[tuple[str, str]]:
 
 
 def _keep(kept: list[Field], field: Field, pointer: str) -> None:
-    field = complete(field)
+    field = msgspec.structs.replace(complete(field), renamed_from=None)
     if field.default is None:
         kept.append(field)
         return

@@ -35,6 +35,11 @@ from mainspring.services.records.shared_cache import SharedLruCache
 
 UNFIT = "the record does not fit its collection"
 FILTERS_CACHED = 256  # compiled filters per collection
+_FILLING = (
+    "stored records are still getting their default in this field: send a value, or wait until the "
+    "collection is ready"
+)
+_replaced = msgspec.structs.replace
 
 SYSTEM = {
     "id": Type.TEXT,
@@ -88,6 +93,10 @@ class Definition(msgspec.Struct, frozen=True):
     ``layout`` is the schema version that last changed how records are stored: those written at an
     earlier one are brought along. ``reaches`` are the ids of other collections that rules ask;
     ``withheld`` names fields that are gone and were not for everybody: events still have them.
+
+    Of the change that made this layout, ``renames`` has the names that fields had until then, and
+    ``filled`` those that are new and have a default. ``former`` has all names that fields once had,
+    the last one first: old events tell of them by those.
     """
 
     fields: list[Field]
@@ -98,6 +107,9 @@ class Definition(msgspec.Struct, frozen=True):
     layout: int
     reaches: list[str] = []
     withheld: list[str] = []
+    renames: dict[str, str] = {}
+    filled: list[str] = []
+    former: dict[str, list[str]] = {}
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -184,7 +196,12 @@ class CompiledCollection:
         self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]
         # What stored records that wait for the layout of now have no value in, and are shown with.
         waiting = ready_version < definition.layout
-        self._filled = {f.name: f.default for f in definition.fields if waiting and fills(f)}
+        new = frozenset(definition.filled)
+        self._filled = {
+            f.name: f.default for f in definition.fields if waiting and (fills(f) or f.name in new)
+        }
+        self._filling = new if waiting else frozenset[str]()
+        self._renames = definition.renames if waiting else {}
         late = {i.column for i in definition.indexes if i.since > ready_version}
         self.indexes_ready = [(c, parts) for c, parts in self.indexes if c not in late]
         self.indexes_building = [(c, parts) for c, parts in self.indexes if c in late]
@@ -277,6 +294,9 @@ class CompiledCollection:
         for name in self._required:
             if name in values and values[name] is None:
                 errors.add(f"{pointer}/{name}", "required")
+        for name in self._filling:
+            if name in values and values[name] is None:
+                errors.add(f"{pointer}/{name}", _FILLING)
         for field, normalise in self._normalisers:
             value = values.get(field.name) if field.name in names else None
             if value is not None:
@@ -334,11 +354,41 @@ class CompiledCollection:
 
     def on_stored(self, condition: ast.Node) -> ast.Node:
         """Turn a condition on records as they are shown into one on them as they are stored."""
-        return ast.with_fields(condition, self.stored_field) if self._filled else condition
+        made = ast.with_fields(condition, self.stored_field) if self._filled else condition
+        return self.by_stored_names(made)
+
+    def by_stored_names(self, condition: ast.Node, row: int = 0) -> ast.Node:
+        """Ask of records that may still have renamed fields under the names of before.
+
+        One that has the new names has none of the old ones, and the other way round: where all new
+        ones are null, the old ones tell.
+        """
+
+        def renamed(field: ast.FieldValue) -> ast.FieldValue:
+            old = self._renames.get(field.path[0]) if field.row == row else None
+            return field if old is None else _replaced(field, path=(old, *field.path[1:]))
+
+        by_old = ast.with_fields(condition, renamed) if self._renames else condition
+        if by_old == condition:
+            return condition
+        null = ast.Const(Type.NULL, None)
+        news = [ast.FieldValue(Type.TEXT, (name,), row=row) for name in self._renames]
+        absent = tuple(ast.Same(field, null) for field in news)
+        present = tuple(ast.Not(part) for part in absent)
+        return ast.Any((ast.All((ast.Any(present), condition)), ast.All((*absent, by_old))))
 
     def stored(self, name: str) -> ast.FieldValue | ast.Pick:
         """Read a field as it is shown, by its name, of a record as it is stored."""
-        return self.stored_field(ast.FieldValue(self.types[name], (name,)))
+        field = ast.FieldValue(self.types[name], (name,))
+        if name not in self._renames:
+            return self.stored_field(field)
+        null = ast.Const(Type.NULL, None)
+        was = _replaced(field, path=(self._renames[name],))
+        made = ast.Pick(field.type, ast.Same(field, null), was, field)
+        if name not in self._filled:
+            return made
+        default = ast.Const(field.type, self._filled[name])
+        return ast.Pick(field.type, ast.Same(made, null), default, made)
 
     def stored_field(self, field: ast.FieldValue) -> ast.FieldValue | ast.Pick:
         """Read a field as it is shown of a record as it is stored."""
@@ -353,6 +403,10 @@ class CompiledCollection:
         made = {name: record[name] for name in SYSTEM}
         for field in self.definition.fields:
             value = record.get(field.name)
+            if field.name not in record:
+                former = self.definition.former.get(field.name, ())
+                added = field.default if field.name in self.definition.filled else None
+                value = next((record[was] for was in former if was in record), added)
             if value is None and (fills(field) or field.many):
                 value = [] if field.many else field.default
             if field.type == "number" and isinstance(value, int):

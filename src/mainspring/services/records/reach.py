@@ -286,7 +286,19 @@ def as_stored(
     rows = {0: home}
     for row, hop in ast.hops(condition).items():
         rows[row] = home if hop.collection == home.id else others[hop.collection]
-    return ast.with_fields(condition, lambda field: rows[field.row].stored_field(field))
+    made = ast.with_fields(condition, lambda field: rows[field.row].stored_field(field))
+    return home.by_stored_names(_by_stored_names(made, rows))
+
+
+def _by_stored_names(condition: ast.Node, rows: Mapping[int, CompiledCollection]) -> ast.Node:
+    """Ask of related records by the names that they are stored under."""
+    return ast.with_rows(
+        condition,
+        lambda through: msgspec.structs.replace(
+            through,
+            condition=rows[through.row].by_stored_names(through.condition, through.row),
+        ),
+    )
 
 
 async def judge(
@@ -313,6 +325,7 @@ async def judge(
     condition = ast.with_fields(
         condition, lambda field: rows[field.row].stored_field(field) if field.row else field
     )
+    condition = _by_stored_names(condition, rows)
     data = [_asked_of(record, condition) for record in records]
     try:
         found = await meeting(call, condition, data)

@@ -71,7 +71,7 @@ class Field(Input, frozen=True):
     when a record is made, or with each change (``stamp_on``).
 
     A ``hidden`` field is shown to nobody without ``records:read``; ``rules`` say who else may read
-    or write one.
+    or write one. ``renamed_from`` is the name that a field had until now: its values stay.
     """
 
     name: Name
@@ -101,3 +101,4 @@ class Field(Input, frozen=True):
     stamp_on: Literal["create", "write"] = "create"
     hidden: bool = False
     rules: FieldRules | None = None
+    renamed_from: Name | None = None

@@ -1,5 +1,6 @@
 """Operations on collections, and what a change of schema asks of the records that are stored."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ from mainspring.services.records.definition import (
     unique_slots,
 )
 from mainspring.services.records.fields import USERS, bounds, cel_type, items_max
-from mainspring.services.records.guards import compile_guards, is_withheld
+from mainspring.services.records.guards import compile_guards
 from mainspring.services.records.model import (
     CONTEXT,
     RESERVED_COLLECTIONS,
@@ -41,6 +42,7 @@ from mainspring.services.records.model import (
 )
 from mainspring.services.records.presenter import present_collection
 from mainspring.services.records.reach import reached_by, require_unused
+from mainspring.services.records.renaming import laid_out, noted, renamed, renames_of
 from mainspring.services.records.schema_cache import (
     compile_row,
     every,
@@ -119,11 +121,14 @@ async def update_collection(
     row = await call.one(COLLECTION, tenant=call.tenant, name=name)
     call.require_match(version_tag(row.version))
     old = compile_row(row).definition
-    wanted = _changed(name, old, change)
+    renames = {} if change.fields is UNSET else renames_of(old.fields, change.fields)
+    before = renamed(old, renames)
+    wanted = _changed(name, before, change)
     targets = await _targets(call, wanted.fields, {name: row.id})
     schema = row.schema_version + 1
     shape = _shape(row.id, name, wanted.fields, targets)
-    new, reached = await _define(call, shape, wanted, schema, old)
+    new, reached = await _define(call, shape, wanted, schema, before)
+    new = noted(new, old, renames)
     if not same_json(new.fields, old.fields):
         reached.append(await require_unused(call, row.id, shape))
     checks: list[Command] = []
@@ -134,11 +139,11 @@ async def update_collection(
                 "try again when that is done"
             )
         checks = [
-            *await _require_possible(call, row.id, old, new),
-            *await _require_confirmed(call, row.id, old, new, query.confirm),
+            *await _require_possible(call, row.id, old, new, renames),
+            *await _require_confirmed(call, row.id, old, new, query.confirm, renames),
         ]
-        new = msgspec.structs.replace(new, layout=schema)
-        kept = {f.name for f in new.fields}
+        new = laid_out(new, old, schema, renames)
+        kept = {f.name for f in new.fields}.union(renames.values())
         files = [f.name for f in old.fields if f.type == "file" and f.name not in kept]
         call.enqueue(api.migrate_records, tenant=call.tenant, name=name, layout=schema, files=files)
     definition = msgspec.json.encode(new).decode()
@@ -224,22 +229,8 @@ async def _define(
     return Definition(
         fields, rules, index_slots(wanted.indexes, fields, schema, before),
         unique_slots(fields, wanted.uniques, before.uniques), dict(shape.targets), before.layout,
-        [other.id for other in others], _withheld(fields, before),
+        [other.id for other in others],
     ), held  # fmt: skip
-
-
-def _withheld(fields: list[api.Field], before: Definition) -> list[str]:
-    """The fields that are gone and that not everybody was shown: events still have their values.
-
-    Raises Invalid for a field that would show them under its name to everybody.
-    """
-    kept = {f.name: f for f in fields}
-    for i, field in enumerate(fields):
-        if field.name in before.withheld and not is_withheld(field):
-            detail = "a field of this name was not for everybody, and events still have its values"
-            raise Invalid.at(f"/fields/{i}/name", f"{detail}: choose another name, or hide it")
-    gone = [f.name for f in before.fields if is_withheld(f) and f.name not in kept]
-    return [*before.withheld, *(name for name in gone if name not in before.withheld)]
 
 
 async def _targets(call: Call, fields: list[api.Field], known: dict[str, str]) -> dict[str, str]:
@@ -268,13 +259,15 @@ def _require_leaving(field: api.Field, pointer: str) -> None:
 
 
 async def _require_possible(
-    call: Call, collection: str, old: Definition, new: Definition
+    call: Call, collection: str, old: Definition, new: Definition, renames: Mapping[str, str]
 ) -> list[Command]:
     """Raise SchemaChangeRefused when the stored records do not allow the change.
 
     Returns what asks again in the commit, when no record can come between.
     """
+    # As they are stored, by the names of now.
     before = {f.name: f for f in old.fields}
+    before |= {name: before[was] for name, was in renames.items()}
     checks: list[Command] = []
     if not await call.all(RECORDS_AFTER, collection=collection, after="", limit=1):
         return checks
@@ -288,8 +281,9 @@ async def _require_possible(
             continue
         _require_wider(was, field)
         if field.required and not was.required and field.default is None:
-            checks.append(await _require_none(call, collection, field))
-    held = {slot.names for slot in old.uniques}
+            stored = msgspec.structs.replace(field, name=was.name)
+            checks.append(await _require_none(call, collection, stored))
+    held = {slot.names for slot in renamed(old, renames).uniques}
     for slot in new.uniques:
         if slot.names not in held and all(name in before for name in slot.names):
             await _require_distinct(call, collection, [before[name] for name in slot.names])
@@ -297,13 +291,18 @@ async def _require_possible(
 
 
 async def _require_confirmed(
-    call: Call, collection: str, old: Definition, new: Definition, confirm: str | None
+    call: Call,
+    collection: str,
+    old: Definition,
+    new: Definition,
+    confirm: str | None,
+    renames: Mapping[str, str],
 ) -> list[Command]:
     """Raise SchemaChangeRefused for removed fields that lose values and are not confirmed.
 
     Returns what asks again in the commit, when no value can come between.
     """
-    kept = {f.name for f in new.fields}
+    kept = {f.name for f in new.fields}.union(renames.values())
     removed = [f for f in old.fields if f.name not in kept]
     named = {name.strip() for name in (confirm or "").split(",") if name.strip()}
     if others := sorted(named - {f.name for f in removed}):
@@ -314,7 +313,7 @@ async def _require_confirmed(
         names = ",".join(f.name for f in losing)
         raise api.SchemaChangeRefused(
             f"stored records would lose what they have in {names}: to keep it under another name, "
-            f"add that field and copy it first; to lose it, repeat with ?confirm={names}"
+            f"say renamed_from at that; to lose it, repeat with ?confirm={names}"
         )
     return [
         still_empty(_as_text(field))(collection=collection).expect(1, Rerun) for field in unnamed
