@@ -126,6 +126,8 @@ class Checker:
         found = _typed(self._rows[row].record, own)
         if found is not None:
             return ast.FieldValue(found, own, row=row)
+        if own and (why := self._rows[row].closed.get(own[0])) is not None:
+            raise self._fail(f"{own[0]!r} {why}", at)
         if path[0] in self._items and len(path) == 1:
             return ast.Item(self._items[path[0]], self._variables[path[0]])
         if link is not None and (link.back or link.many):

@@ -75,9 +75,11 @@ class Names(msgspec.Struct, frozen=True):
     expected to be there: where it is not, what is asked of it decides nothing (see ``certain``).
     A ``CALLER`` is null unless the context knows something under ``known`` beside its parts.
     ``follow`` tells what a field, or another collection's name, leads to from the record.
+    ``closed`` says of names that are there why they cannot be asked for.
     """
 
     record: Mapping[str, Type]
     context: Mapping[str, Type] = {}
     bare: bool = True
     follow: "Callable[[str], Lead | None]" = lambda name: None
+    closed: Mapping[str, str] = {}

@@ -1,7 +1,7 @@
 """Personal fields of events, as services handle them: shown again, and erased."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from mainspring.kernel.call import Call
 from mainspring.kernel.table import Write
@@ -31,4 +31,18 @@ class PersonalFields(Protocol):
 
         Staged with the event whose type ``erases`` that person, so that every process hears of it.
         """
+        ...
+
+    async def seal(
+        self, call: Call, person: str, about: str, values: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], Sequence[Write]]:
+        """Seal values of a thing of a service's own under a person's key, as they are to be kept.
+
+        Null stays null, and of somebody who was erased nothing is kept. An event whose subject is
+        ``about`` may hold them as they are. Returns them, and what is to be written along.
+        """
+        ...
+
+    async def open(self, call: Call, about: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values as they were before they were sealed; null whose person was erased."""
         ...

@@ -2,7 +2,8 @@
 
 A sealed value stands where the field's value stood: ``{"sealed": BASE64, "person": ID}``, the text
 being a random nonce and AES-256-GCM of the value's JSON, bound to the tenant, the person, the event
-and the field. It is sealed before the event is hashed, so erasure changes no byte of the log.
+(or what of a service's own it was sealed for) and the field. It is sealed before the event is
+hashed, so erasure changes no byte of the log.
 
 A destroyed key leaves its row as a tombstone. Later events about that person keep nothing in their
 personal fields (``"sealed": null``): nobody comes back into the log by a late job.
@@ -10,7 +11,7 @@ personal fields (``"sealed": null``): nobody comes back into the log by a late j
 
 import base64
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -106,17 +107,51 @@ class FieldEncryption:
             return event.json, []
         held = await self._key_for(person, call)
         for name in present:
-            value = None
-            if held is not None:
-                bound = _bound(call.tenant, person, event.id, name)
-                nonce = self._entropy.token(_NONCE_BYTES)
-                sealed = nonce + AESGCM(held.key).encrypt(nonce, _encode(data[name]), bound)
-                value = base64.b64encode(sealed).decode()
-            data[name] = {"sealed": value, "person": person}
-        if held is None or held.sealed is None:
-            return _encode(data), []
-        keep = _KEEP_KEY(tenant=call.tenant, person=person, sealed=held.sealed)
-        return _encode(data), [keep.expect(1, Rerun)]
+            data[name] = self._sealed(held, call.tenant, person, event.id, name, data[name])
+        return _encode(data), _keeping(call, person, held)
+
+    async def seal(
+        self, call: Call, person: str, about: str, values: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], list[Write]]:
+        """Seal values of a thing of a service's own, as ``encode`` seals those of an event."""
+        held = await self._key_for(person, call)
+        made = {
+            name: None
+            if value is None
+            else self._sealed(held, call.tenant, person, about, name, value)
+            for name, value in values.items()
+        }
+        return made, _keeping(call, person, held)
+
+    async def open(self, call: Call, about: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values as they were before they were sealed; null whose person was erased."""
+        made = dict(values)
+        for name, value in values.items():
+            if not _is_sealed(value):
+                continue
+            person = value["person"]
+            if (held := self._fresh(call.tenant, person)) is None:
+                drops = self._drops
+                row = await call.find(SUBJECT_KEY, tenant=call.tenant, person=person)
+                if row is not None and row.sealed != _DESTROYED:
+                    held = self._hold(call.tenant, person, row.sealed, drops)
+            key = None if held is None else held.key
+            try:
+                made[name] = _opened(key, call.tenant, (about,), name, value)
+            except (ValueError, InvalidTag):
+                continue  # somebody's own data that looks like ours
+        return made
+
+    def _sealed(
+        self, held: _Held | None, tenant: str, person: str, about: str, name: str, value: Any
+    ) -> dict[str, Any]:
+        """What stands in the place of a value; without a key nothing is kept of it."""
+        if held is None:
+            return {"sealed": None, "person": person}
+        nonce = self._entropy.token(_NONCE_BYTES)
+        bound = _bound(tenant, person, about, name)
+        sealed = nonce + AESGCM(held.key).encrypt(nonce, _encode(value), bound)
+        return {"sealed": base64.b64encode(sealed).decode(), "person": person}
 
     async def reveal(self, body: str, *, allowed: bool = True) -> str:
         """Return an event with its personal fields readable again.
@@ -130,7 +165,8 @@ class FieldEncryption:
         data = event.get("data")
         if not isinstance(data, dict):
             return body
-        withheld = await self._open_all(data, event["tenant"], event["id"], allowed=allowed)
+        abouts = event["id"], event["subject"]
+        withheld = await self._open_all(data, event["tenant"], abouts, allowed=allowed)
         if withheld:
             seq = event.pop("seq", None)
             del event["data"]
@@ -151,7 +187,8 @@ class FieldEncryption:
         if _MARK.encode() not in bytes(event.data):
             return event.read(data)
         values: dict[str, Any] = _decode(event.data)
-        erased = await self._open_all(values, event.tenant, event.id, allowed=True)
+        abouts = event.id, event.subject
+        erased = await self._open_all(values, event.tenant, abouts, allowed=True)
         try:
             return msgspec.convert(values, data)
         except msgspec.ValidationError:
@@ -190,31 +227,25 @@ class FieldEncryption:
                 self.forget(call.tenant, getattr(event.data, event.type.erases))
 
     async def _open_all(
-        self, data: dict[str, Any], tenant: str, event_id: str, *, allowed: bool
+        self, data: dict[str, Any], tenant: str, abouts: Sequence[str], *, allowed: bool
     ) -> list[str]:
-        """Put values in the place of sealed ones, null where that cannot be; name the nulls."""
+        """Put values in the place of sealed ones, null where that cannot be; name the nulls.
+
+        They were sealed for the event, or for what it is about: that is in ``abouts``.
+        """
         withheld = []
         for name, value in data.items():
             if not _is_sealed(value):
                 continue
             try:
-                plain = await self._open(tenant, event_id, name, value) if allowed else None
+                key = await self._key(tenant, value["person"]) if allowed else None
+                plain = _opened(key, tenant, abouts, name, value)
             except (ValueError, InvalidTag):
                 continue  # somebody's own data that looks like ours
             data[name] = plain
             if plain is None:
                 withheld.append(name)
         return withheld
-
-    async def _open(self, tenant: str, event_id: str, name: str, value: dict[str, Any]) -> Any:
-        """Unseal one value; None when its key is gone. Raises when it was not sealed for here."""
-        person = value["person"]
-        if value["sealed"] is None or (key := await self._key(tenant, person)) is None:
-            return None
-        sealed = base64.b64decode(value["sealed"], validate=True)
-        nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-        bound = _bound(tenant, person, event_id, name)
-        return _decode(AESGCM(key).decrypt(nonce, rest, bound))
 
     async def _key(self, tenant: str, person: str) -> bytes | None:
         if (held := self._fresh(tenant, person)) is not None:
@@ -256,6 +287,31 @@ class FieldEncryption:
             if drops == self._drops:  # else the row may have been read before somebody's erasure
                 self._held.put((tenant, person), held, now_s, now_s + KEY_HELD_S)
         return held
+
+
+def _keeping(call: Call, person: str, held: _Held | None) -> list[Write]:
+    """The writes that keep a key which is new."""
+    if held is None or held.sealed is None:
+        return []
+    keep = _KEEP_KEY(tenant=call.tenant, person=person, sealed=held.sealed)
+    return [keep.expect(1, Rerun)]
+
+
+def _opened(
+    key: bytes | None, tenant: str, abouts: Sequence[str], name: str, value: Mapping[str, Any]
+) -> Any:
+    """Unseal one value; None without its key. Raises when it was sealed for none of ``abouts``."""
+    if key is None or value["sealed"] is None:
+        return None
+    sealed = base64.b64decode(value["sealed"], validate=True)
+    nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+    *others, last = (_bound(tenant, value["person"], about, name) for about in abouts)
+    for bound in others:
+        try:
+            return _decode(AESGCM(key).decrypt(nonce, rest, bound))
+        except InvalidTag:
+            continue
+    return _decode(AESGCM(key).decrypt(nonce, rest, last))
 
 
 def _is_sealed(value: object) -> bool:

@@ -115,6 +115,7 @@ class KeyTaken(Exception):
 
 
 _USER_ID = re.compile(rb"\buser_[0-9a-z]{26}\b")
+SEALED_MARK = b'{"sealed":'  # of what a service sealed itself: see ``field_encryption``
 _OF_PERSON = "FROM idempotency WHERE person IN (:person, '*')"
 _FORGET_BODIES = Statement(
     "runtime.forget_answer_bodies_of",
@@ -166,7 +167,9 @@ class Answers:
             expires_ms=call.now_ms + kept_ms,
             digest=None,
         )
-        personal = any(event.type.personal for event in call.events)
+        personal = any(event.type.personal for event in call.events) or any(
+            SEALED_MARK in data for _, data in slices
+        )
         also: list[Write] = []
         if (found := _slice(outcome.body, slices)) and not idempotency.secret and not personal:
             event_id, body_from = found

@@ -35,6 +35,7 @@ from mainspring.services.records.model import (
     UniqueSlot,
     fills,
 )
+from mainspring.services.records.personal_rules import SEALED, wrong_owner, wrong_personal
 from mainspring.services.records.store import KEY_COLUMNS, UNIQUE_COLUMNS
 
 ID_CHARS, ID_CHARS_MIN = 64, 1  # of whoever calls
@@ -60,6 +61,8 @@ def check_fields(fields: list[Field], before: Collection[str] = ()) -> list[Fiel
             errors.append(FieldError(f"{where}/name", f"another field is named {field.name!r} too"))
         seen.add(field.name)
         errors.extend(FieldError(f"{where}/{part}", detail) for part, detail in _wrong(field))
+        if (problem := wrong_owner(field, fields)) is not None:
+            errors.append(FieldError(f"{where}/personal_of", problem))
     if sum(f.unique for f in fields) > UNIQUES_MAX:
         errors.append(FieldError("/fields", f"at most {UNIQUES_MAX} fields can be unique"))
     if sum(map(is_guarded, fields)) > GUARDED_MAX:
@@ -76,8 +79,7 @@ def check_fields(fields: list[Field], before: Collection[str] = ()) -> list[Fiel
 
 def _wrong(field: Field) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
-    if field.personal:
-        found.append(("personal", "personal fields in records are not supported yet"))
+    found.extend(wrong_personal(field))
     if field.type not in ("text", "number", "integer"):
         found.extend((part, f"a {field.type} field takes no {part}") for part in ("min", "max")
                      if getattr(field, part) is not None)  # fmt: skip
@@ -189,6 +191,8 @@ def check_indexes(fields: list[Field], indexes: list[list[str]]) -> None:
             field = known.get(name)
             if name == "updated_at":
                 size += 64
+            elif field is not None and field.personal:
+                errors.append(FieldError(f"/indexes/{i}/{j}", f"{name!r} {SEALED}"))
             elif field is None or CEL_TYPES[field.type] is Type.JSON or field.many:
                 errors.append(
                     FieldError(
@@ -249,6 +253,8 @@ def check_uniques(fields: list[Field], uniques: list[list[str]]) -> None:
                     f"{name!r} cannot be unique: name a field other than JSON, a list or a file"
                 )
                 errors.append(FieldError(f"/uniques/{i}/{j}", detail))
+            elif field.personal:
+                errors.append(FieldError(f"/uniques/{i}/{j}", f"{name!r} {SEALED}"))
             elif is_withheld(field):
                 errors.append(FieldError(f"/uniques/{i}/{j}", TELLS))
         if len(set(names)) != len(names) or sorted(names) in [sorted(u) for u in uniques[:i]]:

@@ -13,7 +13,7 @@ import msgspec
 
 from mainspring import Call, FieldErrors, Forbidden
 from mainspring.cel import ast
-from mainspring.services.records import access
+from mainspring.services.records import access, personal
 from mainspring.services.records.api import READ, WRITE
 from mainspring.services.records.guards import Guard
 from mainspring.services.records.model import CompiledCollection, changed
@@ -24,19 +24,24 @@ Record = Mapping[str, Any]
 class Sight:
     """Which fields of a collection's records one caller is shown, as of now."""
 
-    __slots__ = ("_guards", "_known", "caller")
+    __slots__ = ("_guards", "_known", "_seals", "caller")
 
     def __init__(
-        self, guards: Sequence[Guard] = (), known: Mapping[str, Any] | None = None
+        self,
+        guards: Sequence[Guard] = (),
+        known: Mapping[str, Any] | None = None,
+        *,
+        seals: bool = False,
     ) -> None:
         self._guards = guards
+        self._seals = seals
         self._known = known or {}
         self.caller: Mapping[str, Any] = self._known.get("caller", {})  # what was asked of it
 
     @property
     def whole(self) -> bool:
-        """Whether every field of every record is shown."""
-        return not self._guards
+        """Whether every field of every record is shown, and as it is stored."""
+        return not self._guards and not self._seals
 
     def withheld(self, record: Record) -> tuple[str, ...]:
         """Name the fields of a record that are not shown."""
@@ -44,8 +49,6 @@ class Sight:
 
     def shown(self, record: Record) -> dict[str, Any]:
         """What is shown of a record."""
-        if self.whole:
-            return dict(record)
         withheld = self.withheld(record)
         return {name: value for name, value in record.items() if name not in withheld}
 
@@ -60,16 +63,35 @@ class Sight:
         return guard.read is not None and guard.read.test(record, self._known)
 
 
-WHOLE = Sight()
+WHOLE, SEALED = Sight(), Sight(seals=True)
+
+
+async def shown(
+    call: Call, collection: CompiledCollection, records: Sequence[Record]
+) -> list[dict[str, Any]]:
+    """What the caller is shown of records that it may view."""
+    seen = await sight(call, collection)
+    return await personal.opened(call, collection, [seen.shown(record) for record in records])
 
 
 async def sight(call: Call, collection: CompiledCollection) -> Sight:
     """What this caller is shown of a collection's records, once it may view them."""
     if not collection.withholding or call.caller.allows(READ):
-        return WHOLE
+        return SEALED if collection.personal else WHOLE
     guards = collection.withholding
     asks = frozenset[str]().union(*(g.read.asks_context for g in guards if g.read is not None))
-    return Sight(guards, await access.context(call, "view", asks))
+    known = await access.context(call, "view", asks)
+    return Sight(guards, known, seals=bool(collection.personal))
+
+
+async def unseen(call: Call, collection: CompiledCollection, record: Record) -> Sequence[str]:
+    """Name the fields that have a value which is not shown: withheld, or of who was erased."""
+    withheld = (await sight(call, collection)).withheld(record)
+    (opened,) = await personal.opened(call, collection, [record])
+    return [
+        *withheld,
+        *(n for n in collection.personal if record.get(n) is not None and opened[n] is None),
+    ]
 
 
 def tag_of_shown(etag: str, withheld: Collection[str]) -> str:

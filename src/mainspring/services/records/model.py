@@ -31,6 +31,7 @@ from mainspring.services.records.fields import (
     normaliser,
 )
 from mainspring.services.records.guards import compile_guards, is_guarded
+from mainspring.services.records.personal_rules import SEALED
 from mainspring.services.records.shared_cache import SharedLruCache
 
 UNFIT = "the record does not fit its collection"
@@ -113,12 +114,26 @@ class Definition(msgspec.Struct, frozen=True):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What the expressions of other collections ask of one. ``targets`` are by relation field."""
+    """What expressions ask of a collection. ``targets`` are by relation field.
+
+    ``closed`` are fields that nothing can be asked of, and why.
+    """
 
     id: str
     name: str
     types: Mapping[str, Type]
     targets: Mapping[str, str]
+    closed: Mapping[str, str]
+
+    def names(self, follow: Callable[[str], Lead | None] = lambda name: None) -> Names:
+        """What an expression about its records may name."""
+        return Names(self.types, CONTEXT, follow=follow, closed=self.closed)
+
+
+def shape_of(id: str, name: str, fields: Collection[Field], targets: Mapping[str, str]) -> Shape:
+    """What expressions may ask of a collection with these fields."""
+    types = {**SYSTEM, **{f.name: cel_type(f) for f in fields if not f.personal}}
+    return Shape(id, name, types, targets, {f.name: SEALED for f in fields if f.personal})
 
 
 class Unloaded(Exception):
@@ -176,15 +191,18 @@ class CompiledCollection:
             **SYSTEM,
             **{f.name: cel_type(f) for f in definition.fields},
         }
-        self.shape = Shape(id, name, self.types, definition.targets)
-        self.names = Names(self.types, CONTEXT, follow=partial(_elsewhere, self.shape))
+        self.shape = shape_of(id, name, definition.fields, definition.targets)
+        self.askable = self.shape.types
+        self.names = self.shape.names(partial(_elsewhere, self.shape))
+        # By personal fields, the field that says whose they are.
+        self.personal = {f.name: f.personal_of for f in definition.fields if f.personal_of}
         self.rules = {
             action: AccessRule(
                 action, source, _alone(partial(compile_rule, action, source, self.names))
             )
             for action, source in rule_sources(definition.rules).items()
         }
-        self.guards = compile_guards(definition.fields, Names(self.types, CONTEXT))
+        self.guards = compile_guards(definition.fields, self.shape.names())
         self.withholding = [guard for guard in self.guards if guard.withholds]
         # By what is looked for at the far end of a condition: until when it is taken for few.
         self.found_few: LruCache[tuple[str, tuple[Any, ...]], tuple[int, bool]] = LruCache(
@@ -224,7 +242,7 @@ class CompiledCollection:
             if guarded
             else self._new
         )
-        self.operators = ChangeOperators(definition.fields)
+        self.operators = ChangeOperators([f for f in definition.fields if not f.personal])
         self._change = msgspec.json.Decoder(_struct(definition.fields, self.operators.members()))
         self.filter = lru_cache(FILTERS_CACHED)(self._compile_filter)
 
@@ -552,7 +570,7 @@ def _elsewhere(shape: Shape, name: str) -> Lead | None:
     """Where a name leads that is no field: to where this collection alone cannot tell."""
     if name in shape.targets and shape.targets[name] != USERS:
         raise Unloaded(shape.targets[name], by_name=False)
-    if name in shape.types or name in ("caller", "request"):
+    if name in shape.types or name in shape.closed or name in ("caller", "request"):
         return None
     raise Unloaded(name, by_name=True)
 

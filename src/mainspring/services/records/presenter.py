@@ -57,8 +57,8 @@ async def written(
     shown = await seen(call, collection, record, raw)
     if shown is None:
         return Response(NOTHING, status=204, headers=headers)
-    withheld = (await field_rights.sight(call, collection)).withheld(record)
-    return Response(shown, etag=field_rights.tag_of_shown(etag, withheld), headers=headers)
+    unseen = await field_rights.unseen(call, collection, record)
+    return Response(shown, etag=field_rights.tag_of_shown(etag, unseen), headers=headers)
 
 
 async def seen(
@@ -68,7 +68,10 @@ async def seen(
     if not await access.may_view(call, collection, record):
         return None
     sight = await field_rights.sight(call, collection)
-    return raw if sight.whole else msgspec.Raw(msgspec.json.encode(sight.shown(record)))
+    if sight.whole:
+        return raw
+    (shown,) = await field_rights.shown(call, collection, [record])
+    return msgspec.Raw(msgspec.json.encode(shown))
 
 
 def tag_as_shown(collection: CompiledCollection, version: int, schema_version: int | None) -> str:
@@ -86,9 +89,9 @@ async def require_match(
     call: Call, collection: CompiledCollection, record: dict[str, Any], etag: str
 ) -> None:
     """Compare ``If-Match`` with a record's tag, which only who may view the record is told."""
-    withheld = (await field_rights.sight(call, collection)).withheld(record)
+    unseen = await field_rights.unseen(call, collection, record)
     try:
-        call.require_match(field_rights.tag_of_shown(etag, withheld))
+        call.require_match(field_rights.tag_of_shown(etag, unseen))
     except PreconditionFailed:
         if await access.may_view(call, collection, record):
             raise

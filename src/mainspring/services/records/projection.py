@@ -40,7 +40,7 @@ class Projection:
         """
         seen = await field_rights.sight(call, self._collection)
         if not seen.whole:
-            records = [seen.shown(record) for record in records]
+            records = await field_rights.shown(call, self._collection, records)
         related = {name: await self._related(call, name, records) for name in self._expand}
         written: list[msgspec.Raw] = []
         size = 0
@@ -86,10 +86,8 @@ class Projection:
         unread = ids[ids.index(found.items[-1].id) + 1 :] if found.more else []
         read = [other.read(stored.data, stored.schema_version) for stored in found.items]
         seen = await access.viewable(call, other, read)
-        sight = await field_rights.sight(call, other)
-        made = {
-            record["id"]: sight.shown(record) for record, may in zip(read, seen, strict=True) if may
-        }
+        viewed = [record for record, may in zip(read, seen, strict=True) if may]
+        made = {record["id"]: record for record in await field_rights.shown(call, other, viewed)}
         return _Related(made, frozenset(unread))
 
 

@@ -18,6 +18,7 @@ from mainspring.ports.database import SCAN_DEADLINE_S
 from mainspring.services.records import keys
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection, KeyPart
+from mainspring.services.records.personal_rules import SEALED
 
 SORT_KEYS_MAX = 4
 
@@ -66,11 +67,13 @@ def read_sort(collection: CompiledCollection, text: str | None) -> Sort:
     for name in (text or "id").split(","):
         name = name.strip()
         plain, descending = name.removeprefix("-"), name.startswith("-")
-        kind = collection.types.get(plain)
+        kind = collection.askable.get(plain)
         if kind is None or kind is Type.JSON or kind in ITEMS or len(parts) == SORT_KEYS_MAX:
             what = f"at most {SORT_KEYS_MAX} fields can be sorted by"
             if len(parts) < SORT_KEYS_MAX:
                 what = f"{plain!r} cannot be sorted by: name a field of one value that is not JSON"
+            if plain in collection.personal:
+                what = f"{plain!r} {SEALED}"
             raise Invalid.at("/sort", what)
         if plain in ("id", "created_at"):
             return Sort(parts, descending)

@@ -17,7 +17,6 @@ from mainspring.kernel.errors import NeedsIndex
 from mainspring.services.records.api import READ, Rules, StillReferenced
 from mainspring.services.records.fields import USERS
 from mainspring.services.records.model import (
-    CONTEXT,
     AccessRule,
     CompiledCollection,
     Reached,
@@ -76,7 +75,7 @@ class Surroundings:
 
     def names(self, shape: Shape) -> Names:
         """What an expression about records of a collection may name."""
-        return Names(shape.types, CONTEXT, follow=partial(self._follow, shape))
+        return shape.names(partial(self._follow, shape))
 
     def _follow(self, shape: Shape, name: str) -> Lead | None:
         target = shape.targets.get(name)
@@ -90,7 +89,7 @@ class Surroundings:
                 return None
             many = shape.types[name] in ITEMS
             return Lead(shape.id, name, target, self.names(other), many=many)
-        if name in shape.types or name in ("caller", "request"):
+        if name in shape.types or name in shape.closed or name in ("caller", "request"):
             return None
         if name not in self._by_name:
             raise Unloaded(name, by_name=True)

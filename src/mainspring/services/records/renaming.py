@@ -37,6 +37,8 @@ def renames_of(before: Sequence[Field], fields: Sequence[Field]) -> dict[str, st
             problem = f"there is a field {field.name!r} already: choose a name that is free"
         elif was in kept or was in made.values():
             problem = f"{was!r} is the name of another field here: one of them keeps the values"
+        elif there[was].personal:
+            problem = "a personal field keeps its name: it is sealed under that"
         elif "relation" in (field.type, there[was].type):
             problem = (
                 "a relation keeps its name, which the links of stored records have: add another "

@@ -70,6 +70,9 @@ class Field(Input, frozen=True):
     becomes of a record when what its relation points at goes. A ``stamp`` is set by the platform
     when a record is made, or with each change (``stamp_on``).
 
+    A ``personal`` field is sealed under the key of the user that the field ``personal_of`` names,
+    and ends when that user is erased.
+
     A ``hidden`` field is shown to nobody without ``records:read``; ``rules`` say who else may read
     or write one. ``renamed_from`` is the name that a field had until now: its values stay.
     """
@@ -79,6 +82,7 @@ class Field(Input, frozen=True):
     required: bool = False
     unique: bool = False
     personal: bool = False
+    personal_of: Name | None = None
     min: float | None = None
     max: float | None = None
     values: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=VALUES_MAX)] = (

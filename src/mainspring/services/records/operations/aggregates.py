@@ -18,6 +18,7 @@ from mainspring.services.records.operations.lists import (
     visible,
 )
 from mainspring.services.records.periods import Period, period_texts, read_period
+from mainspring.services.records.personal_rules import SEALED
 from mainspring.services.records.query_planner import Sort, choose
 from mainspring.services.records.schema_cache import named
 from mainspring.services.records.store import DATA_COLUMN, RELATED, among_found, groups_query
@@ -86,7 +87,8 @@ class _Wanted:
     """What one call computes: group columns, then a count, then each value."""
 
     def __init__(self, collection: CompiledCollection, query: api.Aggregation) -> None:
-        self._types = collection.types
+        self._types = collection.askable
+        self._personal = collection.personal
         self.periods: list[Period] = []
         self.groups = self._grouping(query.group)
         numbers = (Type.INT, Type.FLOAT)
@@ -153,6 +155,8 @@ class _Wanted:
     def _names(self, listed: str | None, pointer: str, kinds: tuple[Type, ...]) -> list[str]:
         names = [n.strip() for n in (listed or "").split(",") if n.strip()]
         for name in names:
+            if name in self._personal:
+                raise Invalid.at(pointer, f"{name!r} {SEALED}")
             if self._types.get(name) not in kinds:
                 raise Invalid.at(pointer, f"there is no field {name!r} that fits here")
         return list(dict.fromkeys(names))

@@ -18,7 +18,7 @@ from mainspring import (
     check_all,
     handles,
 )
-from mainspring.cel import Names, Type, ast, sql
+from mainspring.cel import Type, ast, sql
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import version_tag
 from mainspring.kernel.same_json import same_json
@@ -33,12 +33,11 @@ from mainspring.services.records.definition import (
 from mainspring.services.records.fields import USERS, bounds, cel_type, items_max
 from mainspring.services.records.guards import compile_guards
 from mainspring.services.records.model import (
-    CONTEXT,
     RESERVED_COLLECTIONS,
-    SYSTEM,
     Definition,
     Shape,
     compile_rules,
+    shape_of,
 )
 from mainspring.services.records.presenter import present_collection
 from mainspring.services.records.reach import reached_by, require_unused
@@ -86,7 +85,7 @@ async def create_collection(call: Call, new: api.NewCollection) -> Response[api.
     collection_id = call.new_id(PREFIX)
     targets = await _targets(call, new.fields, {new.name: collection_id})
     before = Definition([], api.Rules(), [], [], {}, 1)
-    shape = _shape(collection_id, new.name, new.fields, targets)
+    shape = shape_of(collection_id, new.name, new.fields, targets)
     definition, reached = await _define(call, shape, new, 1, before)
     row = CollectionRow(
         call.tenant, new.name, collection_id, msgspec.json.encode(definition).decode(),
@@ -126,7 +125,7 @@ async def update_collection(
     wanted = _changed(name, before, change)
     targets = await _targets(call, wanted.fields, {name: row.id})
     schema = row.schema_version + 1
-    shape = _shape(row.id, name, wanted.fields, targets)
+    shape = shape_of(row.id, name, wanted.fields, targets)
     new, reached = await _define(call, shape, wanted, schema, before)
     new = noted(new, old, renames)
     if not same_json(new.fields, old.fields):
@@ -181,10 +180,6 @@ async def delete_collection(call: Call, name: str) -> None:
     call.emit(api.CollectionDeleted(row.id, name))
 
 
-def _shape(id: str, name: str, fields: list[api.Field], targets: dict[str, str]) -> Shape:
-    return Shape(id, name, {**SYSTEM, **{f.name: cel_type(f) for f in fields}}, targets)
-
-
 def _layout(definition: Definition) -> tuple[Any, ...]:
     """What says how records are stored."""
     return definition.fields, definition.indexes, definition.uniques
@@ -218,7 +213,7 @@ async def _define(
         lambda: check_indexes(fields, wanted.indexes),
         lambda: check_uniques(fields, wanted.uniques),
         lambda: compile_rules(rules, around.names(shape)),
-        lambda: compile_guards(fields, Names(shape.types, CONTEXT)),
+        lambda: compile_guards(fields, shape.names()),
     )
     fields = check_fields(fields, {f.name for f in before.fields})
     others = [other for other in around.loaded if other.id != shape.id]
@@ -267,6 +262,11 @@ async def _require_possible(
     """
     # As they are stored, by the names of now.
     before = {f.name: f for f in old.fields}
+    now = {was: name for name, was in renames.items()}
+    before = {
+        name: msgspec.structs.replace(f, personal_of=now.get(f.personal_of or "", f.personal_of))
+        for name, f in before.items()
+    }
     before |= {name: before[was] for name, was in renames.items()}
     checks: list[Command] = []
     if not await call.all(RECORDS_AFTER, collection=collection, after="", limit=1):
@@ -339,6 +339,11 @@ def _require_wider(was: api.Field, field: api.Field) -> None:
     if field.type != was.type and field.type not in _WIDER.get(was.type, ()):
         raise api.SchemaChangeRefused(
             f"{field.name!r} cannot become {field.type}: remove it, then add it under another name"
+        )
+    if (field.personal, field.personal_of) != (was.personal, was.personal_of):
+        raise api.SchemaChangeRefused(
+            f"{field.name!r} cannot change whether or of whom it is personal: what is stored and "
+            "told already stays as it is: add another field, copy, then remove this one"
         )
     if field.many != was.many:
         raise api.SchemaChangeRefused(

@@ -26,6 +26,7 @@ from mainspring.services.records import (
     ending,
     field_rights,
     mutations,
+    personal,
     presenter,
     stamps,
 )
@@ -109,9 +110,10 @@ async def get_record(
         raise Hidden(access.nowhere())
     if as_stored:
         return Response(msgspec.Raw(found.data.encode()), etag=etag)
-    etag = field_rights.tag_of_shown(etag, seen.withheld(record))
+    etag = field_rights.tag_of_shown(etag, await field_rights.unseen(call, own, record))
     if query.fields is None and query.expand is None:
-        return Response(_raw(seen.shown(record)), etag=etag)
+        (shown,) = await field_rights.shown(call, own, [record])
+        return Response(_raw(shown), etag=etag)
     wanted = Projection(own, query.fields, query.expand)
     # What is expanded changes without this record's version: then the tag is made of the answer.
     tag = etag if query.expand is None else None
@@ -186,6 +188,7 @@ async def create(
     first = next(iter(files.values()), None)
     record_id = call.new_id(RECORD_PREFIX) if first is None else record_of(first.key)
     record = collection.represent(record_id, None, {**values, **stamped})
+    record |= await personal.sealed(call, collection, record, values, pointer)
     given = changed(collection.unset, values)
     await access.require(call, collection, "create", record, body=body, changes=given, hold=True)
     await field_rights.require_writable(
@@ -219,8 +222,11 @@ async def may_change(
             await field_rights.require_no_blind_operator(call, collection, record, body, at)
             values = collection.read_change(body, record, at)
         values |= values_of(files)
+        values = await personal.as_stored_where_same(call, collection, record, values)
         touched = await field_rights.blind(call, collection, record, values)
         stamped = await stamps.of_change(call, collection, record, values, at, touched=touched)
+        becomes = {**record, **values, **stamped}
+        values = await personal.sealed(call, collection, becomes, values, at, record)
     except Failure:  # what is wrong with a body is for those to know who may change the record
         await access.require(call, collection, "update", record, body=body, pointer=pointer)
         raise
