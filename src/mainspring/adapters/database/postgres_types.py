@@ -9,7 +9,7 @@ import asyncpg
 # keeps it (PostgreSQL documentation, "System Catalog Initial Data", OID Assignment).
 _FIRST_UNPINNED_OID = 12_000
 
-_known: dict[frozenset[int], Any] = {}  # by the numbers asked for: as many as statements differ
+known: dict[frozenset[int], Any] = {}  # by the numbers asked for: as many as statements differ
 
 
 class _NoStatement(NamedTuple):
@@ -32,9 +32,9 @@ class TypedConnection(asyncpg.Connection):
         timeout: float | None,  # noqa: ASYNC109 -- the driver's
     ) -> tuple[Any, Any]:
         asked = frozenset(typeoids)
-        if (types := _known.get(asked)) is not None:
+        if (types := known.get(asked)) is not None:
             return types, _NoStatement()
         types, statement = await super()._introspect_types(typeoids, timeout)  # type: ignore[misc]
         if max(asked) < _FIRST_UNPINNED_OID:
-            _known[asked] = types
+            known[asked] = types
         return types, statement

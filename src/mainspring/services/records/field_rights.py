@@ -66,7 +66,7 @@ class Sight:
 WHOLE, SEALED = Sight(), Sight(seals=True)
 
 
-async def shown(
+async def readable(
     call: Call, collection: CompiledCollection, records: Sequence[Record]
 ) -> list[dict[str, Any]]:
     """What the caller is shown of records that it may view."""

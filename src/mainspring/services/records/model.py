@@ -235,15 +235,8 @@ class CompiledCollection:
         ]
         self.unset = {f.name: _default(f) for f in definition.fields}
         self._required = frozenset(f.name for f in definition.fields if f.required)
-        self._new = msgspec.json.Decoder(_struct(definition.fields))
-        guarded = frozenset(f.name for f in definition.fields if is_guarded(f))
-        self._put = (
-            msgspec.json.Decoder(_struct(definition.fields, keeping=guarded))
-            if guarded
-            else self._new
-        )
         self.operators = ChangeOperators([f for f in definition.fields if not f.personal])
-        self._change = msgspec.json.Decoder(_struct(definition.fields, self.operators.members()))
+        self._new, self._put, self._change = _decoders(definition.fields, self.operators)
         self.filter = lru_cache(FILTERS_CACHED)(self._compile_filter)
 
     def _compile_filter(self, source: str) -> Program | None:
@@ -471,6 +464,19 @@ def created_ms(record_id: str) -> int:
     """The moment in an id (RFC 9562): so order by id is order by ``created_at``."""
     # Ten characters are 50 bits, of which a UUID leaves the first two empty.
     return int(record_id[4:14].translate(_DIGITS), 32)
+
+
+_Decoder = msgspec.json.Decoder[msgspec.Struct]
+
+
+def _decoders(
+    fields: list[Field], operators: ChangeOperators
+) -> tuple[_Decoder, _Decoder, _Decoder]:
+    """What reads a new record, one that replaces another, and a change."""
+    new = msgspec.json.Decoder(_struct(fields))
+    guarded = frozenset(f.name for f in fields if is_guarded(f))
+    put = msgspec.json.Decoder(_struct(fields, keeping=guarded)) if guarded else new
+    return new, put, msgspec.json.Decoder(_struct(fields, operators.members()))
 
 
 def _struct(

@@ -70,7 +70,7 @@ async def seen(
     sight = await field_rights.sight(call, collection)
     if sight.whole:
         return raw
-    (shown,) = await field_rights.shown(call, collection, [record])
+    (shown,) = await field_rights.readable(call, collection, [record])
     return msgspec.Raw(msgspec.json.encode(shown))
 
 

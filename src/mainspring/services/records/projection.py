@@ -40,7 +40,7 @@ class Projection:
         """
         seen = await field_rights.sight(call, self._collection)
         if not seen.whole:
-            records = await field_rights.shown(call, self._collection, records)
+            records = await field_rights.readable(call, self._collection, records)
         related = {name: await self._related(call, name, records) for name in self._expand}
         written: list[msgspec.Raw] = []
         size = 0
@@ -87,7 +87,7 @@ class Projection:
         read = [other.read(stored.data, stored.schema_version) for stored in found.items]
         seen = await access.viewable(call, other, read)
         viewed = [record for record, may in zip(read, seen, strict=True) if may]
-        made = {record["id"]: record for record in await field_rights.shown(call, other, viewed)}
+        made = {record["id"]: record for record in await field_rights.readable(call, other, viewed)}
         return _Related(made, frozenset(unread))
 
 

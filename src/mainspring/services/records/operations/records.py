@@ -112,7 +112,7 @@ async def get_record(
         return Response(msgspec.Raw(found.data.encode()), etag=etag)
     etag = field_rights.tag_of_shown(etag, await field_rights.unseen(call, own, record))
     if query.fields is None and query.expand is None:
-        (shown,) = await field_rights.shown(call, own, [record])
+        (shown,) = await field_rights.readable(call, own, [record])
         return Response(_raw(shown), etag=etag)
     wanted = Projection(own, query.fields, query.expand)
     # What is expanded changes without this record's version: then the tag is made of the answer.
