@@ -157,7 +157,11 @@ class OpenApiDocument:
             # Without a body it is an empty file.
             return {"required": False, "content": {"application/octet-stream": {}}}
         if operation.takes_form and operation.writes:
-            return {"required": False, "content": {"application/x-www-form-urlencoded": {}}}
+            fields = {"type": "object", "properties": _fields(operation.query)}
+            return {
+                "required": False,
+                "content": {"application/x-www-form-urlencoded": {"schema": fields}},
+            }
         if operation.body_param is None:
             return None
         schema = self._typed.parts.get((operation.name, "body"), _ANY)
@@ -248,7 +252,7 @@ def _parameters(operation: Operation, shape: OperationVariant | None) -> list[Js
         if name not in fixed:
             schema = {"minLength": 1, **_inline(kind)}
             found.append({"name": name, "in": "path", "required": True, "schema": schema})
-    if operation.query is not None:
+    if operation.query is not None and not (operation.takes_form and operation.writes):
         for field in msgspec.structs.fields(operation.query):
             schema = _without_null(_inline(field.type))
             parameter: Json = {"name": field.encode_name, "in": "query", "required": field.required}
@@ -258,6 +262,14 @@ def _parameters(operation: Operation, shape: OperationVariant | None) -> list[Js
                 schema["default"] = field.default
             found.append({**parameter, "schema": schema})
     return found
+
+
+def _fields(form: Any) -> Json:
+    """The fields of a form that is posted. Text, whatever else is in them."""
+    return {
+        field.encode_name: _without_null(_inline(field.type))
+        for field in msgspec.structs.fields(form)
+    }
 
 
 def _headers(operation: Operation) -> list[str]:

@@ -12,6 +12,7 @@ import msgspec
 from mainspring.kernel import declaration
 from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
+from mainspring.kernel.errors import Failure
 from mainspring.kernel.job import Job
 from mainspring.kernel.policy import CACHED_S_MAX, CachePolicy, RateClass
 from mainspring.kernel.request import RequestOutcome
@@ -53,6 +54,16 @@ class ForeignForm(msgspec.Struct, frozen=True, kw_only=True):
 
     What is not known of it is ignored, as RFC 6749, 4.1.2 demands of a client: a ``query``.
     """
+
+
+class OwnCredentials(msgspec.Struct, frozen=True):
+    """What a request says of who sent it, for a raw operation that judges that by itself.
+
+    One that takes it is called by nobody in particular: the gateway looks at none of this.
+    """
+
+    authorization: str | None = None
+    cookie: str | None = None
 
 
 class Response(msgspec.Struct, Generic[T], frozen=True):
@@ -124,6 +135,8 @@ NO_FILES: Files = types.MappingProxyType({})
 
 # Of an upload its terms; of files that come beside JSON those of each part, by its name.
 Prepare = Callable[..., Awaitable[UploadTerms | Mapping[str, UploadTerms]]]
+# How a raw operation tells a failure in the words of its own protocol.
+Tells = Callable[[Failure], Raw]
 
 
 class StreamItem(msgspec.Struct, frozen=True):
@@ -147,6 +160,7 @@ class Operation(Contract[P], Generic[P, R]):
         "body_bytes_max",
         "body_param",
         "cache",
+        "credentials_param",
         "files_param",
         "in_transaction",
         "kind",
@@ -167,6 +181,7 @@ class Operation(Contract[P], Generic[P, R]):
         "status",
         "summary",
         "takes_form",
+        "tells",
         "timeout_s",
         "upload_param",
         "writes",
@@ -217,6 +232,7 @@ class Operation(Contract[P], Generic[P, R]):
         self.timeout_s = timeout_s
         self.prepare = prepare
         self.shows = shows
+        self.tells: Tells | None = None
         self.writes = self.method in WRITING_METHODS
         self.cache = self._cached(cache)
         self.summary = self.doc.partition("\n")[0]
@@ -262,6 +278,7 @@ class Operation(Contract[P], Generic[P, R]):
         self.body_param: str | None = None
         self.upload_param: str | None = None
         self.files_param: str | None = None
+        self.credentials_param: str | None = None
         for parameter in parameters:
             annotation = hints[parameter]
             if parameter in placeholders:
@@ -270,6 +287,8 @@ class Operation(Contract[P], Generic[P, R]):
                 self.upload_param = parameter
             elif annotation == Files:
                 self.files_param = parameter
+            elif annotation is OwnCredentials:
+                self.credentials_param = parameter
             elif parameter == "query":
                 self.query, self.query_param = annotation, parameter
             elif self.body_param is None and self.method in WRITING_METHODS:
@@ -299,8 +318,7 @@ class Operation(Contract[P], Generic[P, R]):
         if "return" not in hints:
             raise Misdeclared(f"{self.name} does not say what it answers: write -> None, say")
         response = hints["return"]
-        if self.kind is Kind.RAW and response is not Raw:
-            raise Misdeclared(f"{self.name}: a raw operation answers Raw: write -> Raw")
+        self._check_raw(response)
         if typing.get_origin(response) is Response:
             response = typing.get_args(response)[0]
         # ``Response[User | None]``: those who may not read what they wrote are answered 204.
@@ -312,17 +330,27 @@ class Operation(Contract[P], Generic[P, R]):
             declaration.require_json(self.name, response, "what it answers")
         self.response: Any = response
 
+    def _check_raw(self, response: object) -> None:
+        if self.kind is Kind.RAW and response is not Raw:
+            raise Misdeclared(f"{self.name}: a raw operation answers Raw: write -> Raw")
+        if self.credentials_param is not None and (self.kind, self.scope) != (Kind.RAW, None):
+            raise Misdeclared(
+                f"{self.name}: only a raw operation without a scope judges credentials by itself"
+            )
+
     def attach(
         self,
         handler: Callable[..., Any],
         *,
         prepare: Prepare | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
+        tells: Tells | None = None,
     ) -> None:
         """Have this function do it. Raises Misdeclared where it does not fit, or one does it."""
         declaration.require_async(self.name, handler, generator=self.kind is Kind.STREAM)
         super().attach(handler)
         self.prepare, self.shows = prepare or self.prepare, shows or self.shows
+        self.tells = tells or self.tells
 
     def then(self, told: Job[[RequestOutcome]] | None) -> "ConfiguredRequest[P]":
         """Say which job is told how a request ended: ``call.request(take.then(taken), thing=…)``.

@@ -27,6 +27,7 @@ from mainspring.kernel.operation import (
     Prepare,
     Raw,
     StreamItem,
+    Tells,
 )  # fmt: skip
 from mainspring.kernel.policy import (
     ATTEMPTS_DEFAULT,
@@ -266,6 +267,7 @@ def handles(
     *,
     prepare: Prepare | None = None,
     shows: Callable[..., Awaitable[bytes]] | None = None,
+    tells: Tells | None = None,
 ) -> Callable[[UnaryHandler[P, R]], UnaryHandler[P, R]]: ...
 @overload
 def handles(contract: Job[P], /) -> Callable[[JobHandler[P]], JobHandler[P]]: ...
@@ -280,6 +282,8 @@ def handles(contract: Contract[...], /, **options: Any) -> Any:
     ``shows`` is for answers that not everybody who may make the call may see: given the call, the
     body of a stored answer and what the handler is given, it returns the body to show now, empty
     for 204. What is answered the first time is the handler's to decide.
+    ``tells`` is for raw operations of a protocol with errors of its own: given a Failure, of the
+    handler or from before it was called, it returns what is answered.
     """
 
     def attach(handler: Handler) -> Handler:

@@ -10,6 +10,14 @@ from mainspring.services.users.passwords import Passwords
 from mainspring.testing import Platform
 from mainspring.testing.clock import SeededEntropy
 from tests.services.users.people import CountingPasswords, Mailbox, People
+from tests.services.users.relying_party import (
+    BASE,
+    EMAIL,
+    PASSWORD,
+    Browser,
+    RelyingParty,
+    register,
+)
 
 
 @pytest.fixture
@@ -29,3 +37,22 @@ async def people(
         people = People(platform, mail)
         await people.begin()
         yield people
+
+
+@pytest.fixture
+async def provider(platform_server: str | None) -> AsyncIterator[Platform]:
+    settings = {"users.url": BASE}
+    async with Platform(database=platform_server, settings=settings) as platform:
+        given = {"email": EMAIL, "password": PASSWORD, "display_name": "Ann"}
+        (await platform.anonymous.post("/v1/users", given)).expect(201)
+        yield platform
+
+
+@pytest.fixture
+async def wiki(provider: Platform) -> RelyingParty:
+    return await register(provider)
+
+
+@pytest.fixture
+def browser(provider: Platform) -> Browser:
+    return Browser(provider)

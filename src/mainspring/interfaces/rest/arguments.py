@@ -45,7 +45,9 @@ class ArgumentReader:
         arguments: Arguments = dict(zip(self._path, path, strict=True))
         if body and self._form:
             _require_form(media_type)
-            query, body = b"&".join(part for part in (query, body) if part), b""
+            if query:  # a secret in an address is in everybody's logs
+                raise Invalid.at("", "query parameter: send it in the form", "the form is the body")
+            query, body = body, b""
         if query:
             fields = query_fields(query)
             if self._query is not None:

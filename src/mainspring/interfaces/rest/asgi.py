@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -37,8 +38,8 @@ from mainspring.kernel.errors import (
     Unavailable,
 )
 from mainspring.kernel.ids import IdMaker
-from mainspring.kernel.invocation import Invocation, Invoker, Outcome
-from mainspring.kernel.operation import Kind, Operation
+from mainspring.kernel.invocation import Invocation, Invoker, Opened, Outcome
+from mainspring.kernel.operation import Kind, Operation, OwnCredentials, Tells
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.user_app import Asgi
@@ -372,10 +373,17 @@ class RestApp:
         invoker, reader, kept = self._invoker, ArgumentReader(operation), _kept(operation)
 
         async def serve(exchange: Exchange) -> None:
+            own, param = None, operation.credentials_param
+            if param is not None:
+                own = OwnCredentials(exchange.text(b"authorization"), exchange.text(b"cookie"))
+                exchange.authorization = None
             await self.admit(exchange, operation.scope, operation.rate)
             if exchange.body_unread and operation.writes:
                 await self._read_body(exchange, operation)
-            invocation = _invocation(exchange, operation, _arguments(reader, exchange))
+            arguments = _arguments(reader, exchange)
+            if param is not None:
+                arguments[param] = own
+            invocation = _invocation(exchange, operation, arguments)
             wanted = exchange.text(b"range") if exchange.method == "GET" else None
             if wanted is not None:  # RFC 9110, 14.2: of GET only
                 part = WantedRange(wanted, exchange.text(b"if-range"))
@@ -383,7 +391,7 @@ class RestApp:
             recipient = Lasting(exchange, self.gateway)
             await answer_raw(exchange, await invoker.open(invocation, recipient), kept)
 
-        return serve
+        return serve if operation.tells is None else _telling(serve, operation.tells)
 
     def _stream(self, operation: Operation) -> Handle:
         invoker, reader, scope = self._invoker, ArgumentReader(operation), operation.scope
@@ -421,6 +429,25 @@ class RestApp:
         exchange.body = await exchange.read_body(
             size_max, self.settings.body_timeout_s, self.memory
         )
+
+
+def _telling(serve: Handle, tells: Tells) -> Handle:
+    """Answer a failure in the words of the operation's own protocol."""
+
+    async def serve_or_tell(exchange: Exchange) -> None:
+        try:
+            await serve(exchange)
+        except Failure as failure:
+            if exchange.started:
+                raise
+            told = tells(failure)
+            assert isinstance(told.body, bytes)  # a failure is short
+            headers = (*told.headers, *failure.headers.items())
+            if failure.retry_after_s is not None:
+                headers += (("Retry-After", str(math.ceil(failure.retry_after_s))),)
+            await answer_raw(exchange, Opened(told.body, told.status, told.media_type, headers))
+
+    return serve_or_tell
 
 
 def _kept(operation: Operation) -> security_headers.Headers | None:

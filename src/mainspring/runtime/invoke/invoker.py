@@ -254,7 +254,8 @@ class LocalInvoker:
     def _read(self, owned: _Owned, invocation: Invocation) -> tuple[Args, Idempotency | None]:
         """Validate, and identify a repetition. Raises what either does."""
         args = owned.inputs.read(invocation.arguments, invocation.resume_after)
-        if not owned.operation.writes:
+        # What a foreign page or client posts has no key: its protocol says what a repeat is.
+        if not owned.operation.writes or owned.operation.takes_form:
             return args, None
         return args, self._identify(owned.operation, invocation, args)
 

@@ -21,7 +21,7 @@ from mainspring.kernel.errors import (
 )
 from mainspring.kernel.field_errors import collect, escape
 from mainspring.kernel.json_reader import JsonReader, fields_of, holds
-from mainspring.kernel.operation import Kind, Operation
+from mainspring.kernel.operation import Kind, Operation, OwnCredentials
 
 Args = dict[str, Any]
 
@@ -30,18 +30,25 @@ class Inputs:
     """The readers of one operation, made once when the platform starts."""
 
     __slots__ = (
-        "_body_absent", "_body_param", "_body_reader", "_body_type", "_floats", "_lists", "_name",
-        "_names", "_no_query", "_path", "_query_param", "_query_type", "_texts", "resumes",
+        "_body_absent", "_body_param", "_body_reader", "_body_type", "_credentials", "_floats",
+        "_foreign", "_lists", "_name", "_names", "_no_query", "_path", "_query_param",
+        "_query_type", "_texts", "resumes",
     )  # fmt: skip
 
     def __init__(self, operation: Operation) -> None:
         self._name = operation.name
         self._path = tuple(operation.path_params.items())
-        others = operation.query_param, operation.body_param, operation.upload_param
+        self._credentials = operation.credentials_param
+        others = (
+            operation.query_param, operation.body_param, operation.upload_param,
+            operation.credentials_param,
+        )  # fmt: skip
         self._names = {*operation.path_params, *(name for name in others if name is not None)}
         self._query_param = operation.query_param
         self._query_type = operation.query
         fields = fields_of(operation.query)
+        # Of somebody else's form only what is known of it is looked at.
+        self._foreign = frozenset(fields) if operation.takes_form else None
         self._lists = frozenset(name for name, kind in fields.items() if holds(kind, _is_list))
         self._floats = tuple(name for name, kind in fields.items() if holds(kind, _is_float))
         self._texts = frozenset(name for name, kind in fields.items() if holds(kind, _is_text))
@@ -83,6 +90,11 @@ class Inputs:
                 args[self._query_param] = self._read_query(query, resume_after)
         if self._body_param is not None:
             args[self._body_param] = self._read_body(arguments.get(self._body_param, msgspec.UNSET))
+        if self._credentials is not None:
+            own = arguments.get(self._credentials) or OwnCredentials()
+            if type(own) is msgspec.Raw:
+                own = msgspec.json.decode(own, type=OwnCredentials)
+            args[self._credentials] = own
         return args
 
     def _refuse(self, unknown: Collection[str]) -> None:
@@ -102,6 +114,8 @@ class Inputs:
     def _read_query(self, query: Any, resume_after: str | None) -> Any:
         """Read text, or plain values; a name that came more than once has a list of them."""
         given = query if type(query) is dict else _plain(query or {})
+        if self._foreign is not None:
+            given = {name: value for name, value in given.items() if name in self._foreign}
         fields: dict[str, Any] = {}
         wrong: dict[str, str] = {}
         for name, value in given.items():

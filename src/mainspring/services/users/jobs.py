@@ -7,7 +7,7 @@ from mainspring.services.users import api, mailing, store
 from mainspring.services.users.api import UsersSettings
 from mainspring.services.users.mailing import Purpose
 
-api.service.keeps(*store.SWEEPS)
+api.service.keeps(*store.SWEEPS, *store.OAUTH_SWEEPS)
 
 
 @handles(api.send_token)

@@ -5,11 +5,14 @@ import zlib
 from mainspring import rfc3339
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import model
+from mainspring.services.users.api.oauth_structs import Authorization, OAuthClient
 from mainspring.services.users.api.structs import ApiKey, LinkedIdentity, Role, Session, User
 from mainspring.services.users.store import (
     ApiKeyRow,
     KnownUser,
     LinkedIdentityRow,
+    NamedConsent,
+    OAuthClientRow,
     RoleRow,
     SessionRow,
 )
@@ -67,3 +70,31 @@ def present_role(row: RoleRow) -> Role:
 def present_identity(row: LinkedIdentityRow) -> LinkedIdentity:
     """Write an identity as its user sees it."""
     return LinkedIdentity(row.id, row.provider, row.issuer, row.subject, rfc3339(row.created_ms))
+
+
+def present_oauth_client(row: OAuthClientRow) -> OAuthClient:
+    """Write an application as those who may read it see it."""
+    return OAuthClient(
+        id=row.id,
+        name=row.name,
+        public=row.secret_hash is None,
+        redirect_uris=row.redirect_uris.split(),
+        post_logout_redirect_uris=row.post_logout_redirect_uris.split(),
+        scopes=model.words(row.scopes),
+        skips_consent=row.skips_consent,
+        introspects=row.introspects,
+        created_at=rfc3339(row.created_ms),
+        updated_at=rfc3339(row.updated_ms),
+    )
+
+
+def present_authorization(row: NamedConsent) -> Authorization:
+    """Write what a user lets an application have."""
+    return Authorization(
+        id=row.id,
+        client_id=row.client_id,
+        client_name=row.client_name,
+        scopes=model.words(row.scopes),
+        created_at=rfc3339(row.created_ms),
+        updated_at=rfc3339(row.updated_ms),
+    )

@@ -1,6 +1,14 @@
 """What the users service refuses, and why."""
 
-from mainspring import Conflict, Forbidden, Invalid, RateLimited, Unauthenticated, Unavailable
+from mainspring import (
+    Conflict,
+    Failure,
+    Forbidden,
+    Invalid,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class EmailTaken(Conflict):
@@ -181,3 +189,39 @@ class TooManyApiKeys(Conflict):
     """A user holds as many keys as one may."""
 
     code, title = "too_many_api_keys", "Too many API keys"
+
+
+class OAuthRefused(Failure):
+    """A client's request that does not fit; ``error`` says why, in the words of RFC 6749, 5.2."""
+
+    status, code, title = 400, "oauth_refused", "The request of the client does not fit"
+
+    @classmethod
+    def of(cls, error: str, detail: str) -> "OAuthRefused":
+        """Make one with a word of the protocol."""
+        return cls(detail, extra={"error": error})
+
+
+class GrantReplayed(OAuthRefused):
+    """A code or refresh token came twice: two parties hold it, so all that came of it is ended."""
+
+    code, title = "oauth_grant_replayed", "The code or refresh token was used before"
+    commits_on_failure = True
+
+
+class ClientRefused(OAuthRefused):
+    """Not a client that is registered, or not its secret (RFC 6749, 5.2: invalid_client)."""
+
+    status, code, title = 401, "oauth_client_refused", "The client is unknown"
+
+
+class AccessTokenRefused(Unauthenticated):
+    """Not an access token of another application, or it holds no more (RFC 6750, 3.1)."""
+
+    code, title = "oauth_token_refused", "The access token does not hold"
+
+
+class PageRefused(Failure):
+    """A browser came with what does not fit, and nobody is known to whom it could be sent back."""
+
+    status, code, title = 400, "oauth_page_refused", "This log-in cannot go on"

@@ -5,7 +5,12 @@ from typing import Annotated
 import msgspec
 
 from mainspring import Instant, Personal
-from mainspring.services.users.api.settings import API_KEYS_READ, ROLES_READ, service
+from mainspring.services.users.api.settings import (
+    API_KEYS_READ,
+    OAUTH_CLIENTS_READ,
+    ROLES_READ,
+    service,
+)
 from mainspring.services.users.api.structs import User
 
 
@@ -219,3 +224,72 @@ class RoleDeleted(msgspec.Struct, frozen=True):
     """A role is gone; nobody holds it."""
 
     name: str
+
+
+@service.event("users.oauth_client.created", scope=OAUTH_CLIENTS_READ)
+class OAuthClientCreated(msgspec.Struct, frozen=True):
+    """Another application was registered, which logs people in from here."""
+
+    id: str
+    name: str
+    public: bool
+    redirect_uris: list[str]
+    scopes: list[str]
+    skips_consent: bool
+    introspects: bool
+
+
+@service.event("users.oauth_client.updated", scope=OAUTH_CLIENTS_READ)
+class OAuthClientUpdated(OAuthClientCreated, frozen=True):
+    """Something about an application changed; ``secret_rotated`` says whether its secret did."""
+
+    secret_rotated: bool = False
+
+
+@service.event("users.oauth_client.deleted", scope=OAUTH_CLIENTS_READ)
+class OAuthClientDeleted(msgspec.Struct, frozen=True):
+    """An application is gone, with all its tokens."""
+
+    id: str
+
+
+@service.event("users.oauth_consent.granted")
+class OAuthConsentGranted(msgspec.Struct, frozen=True):
+    """A user lets an application have these scopes from now on."""
+
+    id: str
+    user_id: str
+    client_id: str
+    scopes: list[str]
+
+
+@service.event("users.oauth_consent.revoked")
+class OAuthConsentRevoked(msgspec.Struct, frozen=True):
+    """A user took back what an application was let have."""
+
+    id: str
+    user_id: str
+    client_id: str
+
+
+@service.event("users.oauth_grant.created")
+class OAuthGrantCreated(msgspec.Struct, frozen=True):
+    """An application has tokens: of a user who logged in there, or its own (``user_id`` null)."""
+
+    id: str
+    user_id: str | None
+    client_id: str
+    scopes: list[str]
+
+
+@service.event("users.oauth_grant.revoked")
+class OAuthGrantRevoked(msgspec.Struct, frozen=True):
+    """Tokens of an application ended before their time.
+
+    ``reason`` is ``client``, ``consent``, ``replay``, or what ended the user's sessions.
+    """
+
+    id: str
+    user_id: str | None
+    client_id: str
+    reason: str

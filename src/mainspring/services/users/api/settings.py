@@ -13,6 +13,7 @@ OWN, READ, WRITE = "users:own", "users:read", "users:write"
 API_KEYS_OWN = "api_keys:own"
 API_KEYS_READ, API_KEYS_WRITE = "api_keys:read", "api_keys:write"
 ROLES_READ, ROLES_WRITE = "roles:read", "roles:write"
+OAUTH_CLIENTS_READ, OAUTH_CLIENTS_WRITE = "oauth_clients:read", "oauth_clients:write"
 RECOVER = "machine:recover"
 DAY_S = 86_400
 SESSIONS_MAX = 100  # per user; one more login ends the oldest
@@ -28,6 +29,7 @@ class UsersSettings(msgspec.Struct, frozen=True):
     ``verify_before_log_in`` an address that was not proved yet logs in like one that has no
     account. ``login`` names the issuers that people may log in with, ``url`` where these reach the
     platform, and ``login_redirects`` the pages of the product that a browser may come back to.
+    With ``url`` the platform is an issuer itself, for other applications.
     """
 
     sign_up: bool = True
@@ -52,13 +54,18 @@ class UsersSettings(msgspec.Struct, frozen=True):
     url: str = ""
     login_redirects: tuple[str, ...] = ()
     login: dict[str, LoginProvider] = msgspec.field(default_factory=dict)
+    oauth_access_token_s: Annotated[int, msgspec.Meta(ge=60, le=DAY_S)] = 900
+    oauth_refresh_idle_s: Annotated[int, msgspec.Meta(ge=60)] = 30 * DAY_S
+    signing_key_days: Annotated[int, msgspec.Meta(ge=2, le=3_650)] = 90
 
     def __post_init__(self) -> None:
         for redirect in self.login_redirects:
             if not _is_redirect(redirect):
                 raise ValueError("login_redirects are whole URLs of https://, without a #")
-        if self.login and not is_origin(self.url):
-            raise ValueError("login needs url: where the platform is reached, https://…")
+        if (self.login or self.url) and not is_origin(self.url):
+            raise ValueError("url is where the platform is reached, https://…; login needs it")
+        if "?" in self.url or "#" in self.url:
+            raise ValueError("url has neither ? nor #: other applications know the platform by it")
         for name, settings in self.login.items():
             if _NAME.fullmatch(name) is None:
                 raise ValueError(f"login.{name} is not a name: lower case letters, digits and '_'")

@@ -5,6 +5,9 @@ from mainspring.services.users.operations import (
     api_keys,
     logins,
     magic_links,
+    oauth_clients,
+    oauth_pages,
+    oauth_tokens,
     passwords,
     roles,
     second_factor,
@@ -13,6 +16,6 @@ from mainspring.services.users.operations import (
 )
 
 __all__ = [
-    "accounts", "api_keys", "logins", "magic_links", "passwords", "roles", "second_factor",
-    "sessions", "stream_tokens",
+    "accounts", "api_keys", "logins", "magic_links", "oauth_clients", "oauth_pages",
+    "oauth_tokens", "passwords", "roles", "second_factor", "sessions", "stream_tokens",
 ]  # fmt: skip

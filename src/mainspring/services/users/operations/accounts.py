@@ -361,6 +361,7 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
         store.TAKE_ALL_ROLES(**of_user),
         store.END_MAIL_TOKENS(**of_user),
         store.END_IDENTITIES(**of_user),
+        store.END_OAUTH_CONSENTS(**of_user),
         store.FORGET_FAILURES(
             tenant=call.tenant, account=password_check.account_of(call, user.email_key)
         ),

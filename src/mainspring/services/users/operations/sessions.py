@@ -10,6 +10,7 @@ from mainspring.ports.keyring import Keyring
 from mainspring.services.users import (
     access,
     api,
+    grants,
     model,
     password_check,
     second_factor,
@@ -217,6 +218,7 @@ async def end_sessions(call: Call, user_id: str, reason: str, kept: str = "") ->
         if session.id != kept:
             call.emit(api.SessionRevoked(session.id, user_id, reason))
     end_tickets(call, user_id)
+    await grants.end_grants(call, user_id, reason)
     call.write(store.END_SESSIONS(tenant=call.tenant, user_id=user_id, kept=kept))
 
 

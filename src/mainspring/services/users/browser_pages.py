@@ -1,0 +1,104 @@
+"""The platform's own pages for a browser: log in, allow, log out, and what went wrong.
+
+Their own room because they are HTML. They work without JavaScript, load nothing, and are framed by
+nobody; every value is escaped.
+"""
+
+import base64
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from mainspring import Call, Failure, Raw
+from mainspring.services.users.api import UsersSettings
+from mainspring.services.users.authorization_requests import Cookie
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_CSS = (files("mainspring.services.users") / "templates" / "page.css").read_text("utf-8")
+_CSS_HASH = base64.b64encode(sha256(_CSS.encode()).digest()).decode()
+
+LOGIN, FACTOR, CONSENT, LOGOUT = "login.html", "factor.html", "consent.html", "logout.html"
+# What people are told a scope is; one of the platform is told by its name.
+SCOPES = {
+    "openid": "to know which account is yours",
+    "profile": "your name",
+    "email": "your e-mail address",
+    "offline_access": "access that goes on after you have logged out",
+}
+
+
+def page(
+    call: Call,
+    template: str,
+    *,
+    status: int = 200,
+    leads_to: str = "",
+    cookies: tuple[Cookie, ...] = (),
+    headers: tuple[tuple[str, str], ...] = (),
+    **values: Any,
+) -> Raw:
+    """Write a page. ``leads_to`` is the origin that its form may be sent on to.
+
+    Browsers hold a form's redirects to the same rule as the form itself.
+    """
+    product = call.use(UsersSettings).product
+    return _page(template, status, leads_to, (*cookies, *headers), product=product, **values)
+
+
+def message(call: Call, heading: str, detail: str, cookies: tuple[Cookie, ...] = ()) -> Raw:
+    """Write a page that only says something."""
+    product = call.use(UsersSettings).product
+    return _page(
+        "message.html", 200, "", cookies, product=product, heading=heading, detail=detail
+    )  # fmt: skip
+
+
+def tell_in_a_page(failure: Failure) -> Raw:
+    """Tell a failure to who looks at a browser."""
+    status = 400 if failure.status == 422 else failure.status
+    return _page(
+        "message.html", status, "", (), product="", heading=failure.title,
+        detail=failure.detail,
+    )  # fmt: skip
+
+
+def redirect(location: str, cookies: tuple[Cookie, ...] = ()) -> Raw:
+    """Send a browser on with GET, and keep nothing of it."""
+    headers = (
+        ("Location", location), ("Cache-Control", "no-store"), ("Referrer-Policy", "no-referrer"),
+    )  # fmt: skip
+    return Raw(b"", 303, "text/plain", (*headers, *cookies))
+
+
+def _page(
+    template: str, status: int, leads_to: str, headers: tuple[tuple[str, str], ...], **values: Any
+) -> Raw:
+    text = _environment().get_template(template).render(css=_CSS, **values)
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{_CSS_HASH}'; base-uri 'none'; "
+        f"form-action 'self' {leads_to}; frame-ancestors 'none'"
+    )
+    always = (
+        ("Content-Security-Policy", policy),
+        ("X-Frame-Options", "DENY"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Cache-Control", "no-store"),
+    )
+    return Raw(text.encode(), status, "text/html; charset=utf-8", (*always, *headers))
+
+
+@cache
+def _environment() -> "Environment":
+    """Return what reads templates; most processes never show a page, and do without it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("mainspring.services.users"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+    )
