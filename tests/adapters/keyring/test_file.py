@@ -199,6 +199,16 @@ async def test_tokens_signed_elsewhere_or_otherwise_are_refused(
             pytest.fail(name + ": " + str(keyring.verify_token(token, now_s=NOW_S)))
 
 
+async def test_a_header_of_other_types_is_refused(tmp_path: Path) -> None:
+    keyring = await ring(tmp_path)
+    kid = keyring.jwks()["keys"][0]["kid"]
+    for odd in ({"crit": 1}, {"crit": [1]}, {"kid": {}}, {"typ": []}, {"crit": ["b64"], "b64": 1}):
+        said = json.dumps({"alg": "EdDSA", "typ": "at+jwt", "kid": kid, **odd}).encode()
+        header = base64.urlsafe_b64encode(said).rstrip(b"=").decode()
+        with pytest.raises(ValueError, match="token"):
+            keyring.verify_token(f"{header}.e30.AA", now_s=NOW_S)
+
+
 async def test_what_0_1_sealed_and_counted_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     await FileKeyring(path, FakeClock(), SeededEntropy(1)).open()

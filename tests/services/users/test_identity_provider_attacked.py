@@ -433,7 +433,8 @@ async def test_the_token_endpoint_speaks_its_protocol(
     unknown = await wiki.ask("/oauth/token", grant_type="password", username="a", password="b")
     assert unknown.json["error"] == "unsupported_grant_type"
     pair = base64.b64encode(f"{wiki.id}:{wiki.client['secret']}".encode()).decode()
-    for header in (f"Bearer {pair}", "Basic !", "Basic", "Basic " + "A" * 4_000):
+    nul = base64.b64encode(b"client%00:x").decode()
+    for header in (f"Bearer {pair}", "Basic !", "Basic", "Basic " + "A" * 4_000, f"Basic {nul}"):
         refused = await provider.anonymous.post(
             "/oauth/token", content=b"grant_type=x", content_type=FORM,
             headers={"authorization": header},
@@ -462,6 +463,11 @@ async def test_logging_out_is_the_users_word(
         {"client_id": wiki.id, "post_logout_redirect_uri": AFTER + "x"},
         {"post_logout_redirect_uri": AFTER},
         {"id_token_hint": found["id_token"][:-4] + "AAAA"},
+        {"id_token_hint": "W10.W10.W10"},
+        {"id_token_hint": "bnVsbA.e30."},
+        {"id_token_hint": "é.é.é"},
+        {"id_token_hint": "eyJhbGciOiJSUzI1NiIsImNyaXQiOjF9.e30.AA"},  # crit is a number
+        {"id_token_hint": "eyJhbGciOiJub25lIn0.e30."},
         {**hint, "client_id": "client_other"},
     ):
         answer = await browser.get(logout(**fields))

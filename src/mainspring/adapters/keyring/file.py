@@ -228,6 +228,8 @@ class FileKeyring:
             rules.validate({name: value for name, value in claims.items() if name != "iat"})
         except JoseError as error:
             raise ValueError(f"the token does not hold: {error.error}") from None
+        except TypeError:  # the library's, of a header whose crit is a number, say
+            raise ValueError("the token does not hold: its header is of other types") from None
         return claims
 
     def jwks(self) -> dict[str, Any]:

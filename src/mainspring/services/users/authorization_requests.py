@@ -249,6 +249,6 @@ def _unsealed(call: Call, text: str, purpose: str, shape: type[S]) -> S | None:
     try:
         sealed = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
         plain = call.use(Keyring).unseal(sealed, purpose=purpose)
-    except ValueError:
+        return msgspec.json.decode(plain, type=shape)
+    except (ValueError, msgspec.DecodeError):  # the latter: of another version of the program
         return None
-    return msgspec.json.decode(plain, type=shape)

@@ -219,7 +219,7 @@ class Issuers:
             keys = await self._keys_of(provider, metadata, now_ms, fresh=fresh)
             try:
                 found = jwt.decode(token, keys, algorithms=list(ALGORITHMS))
-            except (JoseError, ValueError) as error:
+            except (JoseError, ValueError, TypeError) as error:
                 reason = type(error).__name__
                 continue  # the issuer may have another key by now
             return dict(found.claims)

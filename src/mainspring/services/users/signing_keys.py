@@ -74,7 +74,7 @@ async def read_signed(call: Call, token: str) -> dict[str, Any] | None:
     keys = KeySet([held.key(row, keyring) for row in rows])
     try:
         return dict(jwt.decode(token, keys, algorithms=[ALGORITHM]).claims)
-    except (JoseError, ValueError):
+    except (JoseError, ValueError, TypeError):  # the last for a header of other types
         return None
 
 

@@ -381,9 +381,10 @@ def _basic(header: str) -> tuple[str, str]:
         name, colon, secret = base64.b64decode(text.strip(), validate=True).decode().partition(":")
     except ValueError:
         raise _client_refused("Authorization is: Basic, and base64 of id:secret") from None
+    name, secret = unquote_plus(name), unquote_plus(secret)
     if not colon or "\0" in name:
         raise _client_refused("Authorization is: Basic, and base64 of id:secret")
-    return unquote_plus(name), unquote_plus(secret)
+    return name, secret
 
 
 def _bearer(own: OwnCredentials) -> str:
