@@ -30,13 +30,13 @@ async def myself(call: Call) -> KnownUser:
     """Return the user who asks.
 
     Raises SessionNeeded for callers that are not persons, Unauthenticated where the account was
-    deleted meanwhile.
+    deleted or disabled meanwhile.
     """
     if call.caller.kind != "user":
         raise SessionNeeded("this is for users about themselves: log in as a user")
     user = await call.find(store.USER, id=call.caller.id, tenant=call.tenant)
-    if user is None:
-        raise Unauthenticated("the account is gone")
+    if user is None or user.disabled_ms is not None:
+        raise Unauthenticated("the account is gone or disabled")
     return user
 
 

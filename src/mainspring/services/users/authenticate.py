@@ -24,6 +24,7 @@ REVOKING = frozenset(
         "users.password.changed",
         "users.user.updated",
         "users.user.deleted",
+        "users.user.disabled",
         "users.user.erased",
         "users.role.updated",
         "users.role.deleted",
@@ -90,16 +91,10 @@ class UserAuthenticator:
         users = await reader.read(
             store.USER, store.USER.sql.bind({"id": user_id, "tenant": tenant})
         )
-        return (
-            Person(
-                users[0].id,
-                users[0].email,
-                users[0].email_verified,
-                tuple(model.words(users[0].roles)),
-            )
-            if users
-            else None
-        )
+        if not users or users[0].disabled_ms is not None:
+            return None
+        user = users[0]
+        return Person(user.id, user.email, user.email_verified, tuple(model.words(user.roles)))
 
     def hold_user(self, user_id: str, tenant: str) -> Command:
         """Return what finds one row while there is this user, who then stays until the commit."""
@@ -154,11 +149,12 @@ service.provide(StreamTokens, lambda users: users, needs=(UserAuthenticator,))
 service.provide(Authority, lambda users: users, needs=(UserAuthenticator,))
 
 
-def identity_of(line: Sequence[Link], now_ms: int) -> Identity:
+def identity_of(line: Sequence[Link], now_ms: int, *, disabled_too: bool = False) -> Identity:
     """Return what the first key of a line of makers is good for now. Raises Unauthenticated.
 
     It holds while everyone in the line does, and never does more than any of them may now; each of
-    them is a tag, so what ends one of them ends it at once.
+    them is a tag, so what ends one of them ends it at once. With ``disabled_too`` it is what it
+    holds again once its user is enabled.
     """
     if not line:
         raise _refused()
@@ -168,7 +164,7 @@ def identity_of(line: Sequence[Link], now_ms: int) -> Identity:
         scopes = model.both(scopes, maker.scopes.split())
     tags = [link.id for link in line]
     if last.maker_id is not None:
-        if last.user_id is None:
+        if last.user_id is None or (last.user_disabled and not disabled_too):
             raise _refused()
         scopes = model.both(scopes, last.user_scopes.split())
         tags += [last.user_id, *model.words(last.user_roles)]

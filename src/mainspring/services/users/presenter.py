@@ -28,6 +28,8 @@ def present_user(user: KnownUser) -> User:
         roles=model.words(user.roles),
         created_at=rfc3339(user.created_ms),
         updated_at=rfc3339(user.updated_ms),
+        disabled_at=None if user.disabled_ms is None else rfc3339(user.disabled_ms),
+        disabled_reason=user.disabled_reason,
     )
 
 

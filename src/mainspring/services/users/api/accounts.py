@@ -13,6 +13,7 @@ from mainspring.services.users.api.errors import (
 )
 from mainspring.services.users.api.settings import OWN, READ, RECENT_S, WRITE, service
 from mainspring.services.users.api.structs import (
+    Disabling,
     EmailChange,
     EmailProof,
     EmailUndo,
@@ -127,6 +128,21 @@ async def update_user(call: Call, id: str, changes: UserChanges) -> Response[Use
     Another address must be proved anew. Roles are given and taken only by those who hold every
     scope the role gives. The user is answered to those who may read users, others hear 204.
     """
+
+
+@service.contract.operation("POST /v1/users/{id}:disable", scope=WRITE, raises=(ScopeNotHeld,))
+async def disable_user(call: Call, id: str, given: Disabling) -> Response[User | None]:
+    """Let a user who may do no more than you do nothing until you enable it again.
+
+    Before this is answered no session, token, API key, stream or job of theirs holds. Sessions end;
+    API keys hold again with their user, and records stay. Log-in says so (account_disabled) to who
+    proves to be the user, and to nobody else. Emits users.user.disabled, users.session.revoked.
+    """
+
+
+@service.contract.operation("POST /v1/users/{id}:enable", scope=WRITE, raises=(ScopeNotHeld,))
+async def enable_user(call: Call, id: str) -> Response[User | None]:
+    """Let a user log in again who was disabled. Emits users.user.enabled."""
 
 
 @service.contract.operation("DELETE /v1/users/{id}", scope=WRITE, raises=(ScopeNotHeld,))

@@ -30,6 +30,12 @@ class WrongCredentials(Unauthenticated):
     commits_on_failure = True
 
 
+class AccountDisabled(Forbidden):
+    """An administrator has disabled the account. Said only to who has proved to be its user."""
+
+    code, title = "account_disabled", "The account is disabled"
+
+
 class WrongPassword(Forbidden):
     """Not the caller's password. It is counted."""
 

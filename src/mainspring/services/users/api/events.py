@@ -24,6 +24,21 @@ class UserUpdated(User, frozen=True):
     """Something about a user changed: the name, the address or its proof, the roles."""
 
 
+@service.event("users.user.disabled", person="id")
+class UserDisabled(msgspec.Struct, frozen=True):
+    """Nothing that stands for this user holds until an administrator enables it again."""
+
+    id: str
+    reason: Annotated[str, Personal]
+
+
+@service.event("users.user.enabled")
+class UserEnabled(msgspec.Struct, frozen=True):
+    """A user who was disabled may log in again; API keys of theirs hold again."""
+
+    id: str
+
+
 @service.event("users.user.deleted")
 class UserDeleted(msgspec.Struct, frozen=True):
     """A user is gone, with all sessions and keys."""
@@ -165,8 +180,8 @@ class SessionSteppedUp(msgspec.Struct, frozen=True):
 class SessionRevoked(msgspec.Struct, frozen=True):
     """A session ended before its time.
 
-    ``reason`` is ``logout``, ``password``, ``email``, ``too_many``, ``refresh_token_reused`` or
-    ``deleted``.
+    ``reason`` is ``logout``, ``password``, ``email``, ``too_many``, ``refresh_token_reused``,
+    ``disabled`` or ``deleted``.
     """
 
     id: str

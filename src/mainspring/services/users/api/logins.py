@@ -2,6 +2,7 @@
 
 from mainspring import Call, Page, PageQuery, RateClass, Raw, Response
 from mainspring.services.users.api.errors import (
+    AccountDisabled,
     AddressMissing,
     FactorRequired,
     IdentityTaken,
@@ -74,6 +75,7 @@ async def create_callback(call: Call, provider: str, query: IssuerAnswer) -> Raw
         AddressMissing,
         SignUpClosed,
         FactorRequired,
+        AccountDisabled,
     ),
 )
 async def complete_login(call: Call, given: LoginCode) -> Response[Tokens]:

@@ -2,6 +2,7 @@
 
 from mainspring import Call, RateClass, Response
 from mainspring.services.users.api.errors import (
+    AccountDisabled,
     BadMailToken,
     FactorRequired,
     LogInLinksOff,
@@ -35,7 +36,14 @@ async def magic_session(call: Call, wish: LogInWish) -> LogInAsked:
     status=201,
     rate=RateClass.LOGIN,
     secret=True,
-    raises=(LogInLinksOff, BadMailToken, WrongLogInCode, LogInThrottled, FactorRequired),
+    raises=(
+        LogInLinksOff,
+        BadMailToken,
+        WrongLogInCode,
+        LogInThrottled,
+        FactorRequired,
+        AccountDisabled,
+    ),
 )
 async def redeem_log_in(call: Call, proof: LogInProof) -> Response[Tokens]:
     """Log in with the token of the link, or the request and its code; either ends both.

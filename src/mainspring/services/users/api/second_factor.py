@@ -2,6 +2,7 @@
 
 from mainspring import Call, RateClass, Response
 from mainspring.services.users.api.errors import (
+    AccountDisabled,
     ChallengeInvalid,
     FactorEnrolled,
     FactorMissing,
@@ -105,7 +106,7 @@ async def reset_totp(call: Call, id: str) -> None:
     status=201,
     rate=RateClass.LOGIN,
     secret=True,
-    raises=(ChallengeInvalid, WrongFactor, FactorThrottled),
+    raises=(ChallengeInvalid, WrongFactor, FactorThrottled, AccountDisabled),
 )
 async def complete_session(call: Call, given: SecondStep) -> Response[Tokens]:
     """Log in with the second factor, after factor_required. Emits users.session.created.

@@ -2,6 +2,7 @@
 
 from mainspring import CachePolicy, Call, Page, PageQuery, RateClass, Response
 from mainspring.services.users.api.errors import (
+    AccountDisabled,
     BadRefreshToken,
     FactorRequired,
     FactorThrottled,
@@ -30,7 +31,7 @@ from mainspring.services.users.api.structs import (
     status=201,
     rate=RateClass.LOGIN,
     secret=True,
-    raises=(WrongCredentials, PasswordThrottled, FactorRequired),
+    raises=(WrongCredentials, PasswordThrottled, FactorRequired, AccountDisabled),
 )
 async def create_session(call: Call, login: Login) -> Response[Tokens]:
     """Log in. Emits users.session.created.

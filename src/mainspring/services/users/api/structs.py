@@ -51,7 +51,7 @@ RoleNames = Annotated[list[RoleName], msgspec.Meta(max_length=ROLES_MAX)]
 
 
 class User(msgspec.Struct, frozen=True):
-    """A person who can log in."""
+    """A person who can log in, unless disabled by an administrator, who gave a reason."""
 
     id: str
     email: Annotated[str, Personal]
@@ -60,6 +60,8 @@ class User(msgspec.Struct, frozen=True):
     roles: list[str]
     created_at: Instant
     updated_at: Instant
+    disabled_at: Instant | None = None
+    disabled_reason: Annotated[str, Personal] = ""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -215,6 +217,12 @@ class UserChanges(Input, frozen=True):
     email: Email | UnsetType = UNSET
     display_name: DisplayName | UnsetType = UNSET
     roles: RoleNames | UnsetType = UNSET
+
+
+class Disabling(Input, frozen=True):
+    """Why somebody may do nothing for now; those who may read users read it."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
 
 
 class Removal(Input, frozen=True):

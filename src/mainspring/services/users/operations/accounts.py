@@ -1,6 +1,7 @@
 """Operations on users: sign-up, oneself, and what administrators do."""
 
 from functools import partial
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -28,6 +29,7 @@ from mainspring.services.users.api.errors import (
     WrongPassword,
 )
 from mainspring.services.users.api.structs import (
+    Disabling,
     EmailChange,
     EmailProof,
     EmailUndo,
@@ -213,6 +215,43 @@ async def update_user(call: Call, id: str, changes: UserChanges) -> Response[Use
     return Response.shown_if(readable, present_user(changed), etag=user_tag(changed))
 
 
+@handles(api.disable_user)
+async def disable_user(call: Call, id: str, given: Disabling) -> Response[User | None]:
+    reason = given.reason.strip()
+    if not reason:
+        raise Invalid.at("/reason", "says nothing: tell whoever enables the user why")
+    return await _set_disabled(call, id, reason)
+
+
+@handles(api.enable_user)
+async def enable_user(call: Call, id: str) -> Response[User | None]:
+    return await _set_disabled(call, id, "")
+
+
+async def _set_disabled(call: Call, id: str, reason: str) -> Response[User | None]:
+    """Stage that a user is disabled for a reason, or without one enabled.
+
+    The row goes first: a log-in that waits for it finds the user as it is then.
+    """
+    user = await _user(call, id)
+    call.require_match(user_tag(user))
+    access.require_over(call, user.scopes)
+    readable = user.id == call.caller.id or call.caller.allows(api.READ)
+    if user.disabled_reason != reason:
+        was_ms = call.now_ms if user.disabled_ms is None else user.disabled_ms
+        fields: dict[str, Any] = {
+            "disabled_ms": was_ms if reason else None,
+            "disabled_reason": reason,
+            "updated_ms": call.now_ms,
+        }
+        call.write(USERS.update(user, **fields))
+        user = msgspec.structs.replace(user, version=user.version + 1, **fields)
+        if reason:
+            await end_sessions(call, user.id, "disabled")
+        call.emit(api.UserDisabled(user.id, reason) if reason else api.UserEnabled(user.id))
+    return Response.shown_if(readable, present_user(user), etag=user_tag(user))
+
+
 @handles(api.delete_user)
 async def delete_user(call: Call, id: str, query: Removal) -> None:
     if not is_id(id, "user"):
@@ -258,6 +297,8 @@ def _new_user(
         password_hash=hashed,
         created_ms=call.now_ms,
         updated_ms=call.now_ms,
+        disabled_ms=None,
+        disabled_reason="",
         roles=" ".join(roles),
         scopes="",
     )

@@ -112,7 +112,7 @@ async def delete_api_key(call: Call, id: str) -> None:
     line = await call.all(store.KEY_LINE_BY_ID, id=row.id)
     if not _is_of(call.caller, row, line):
         try:
-            held = identity_of(line, call.now_ms).caller.scopes
+            held = identity_of(line, call.now_ms, disabled_too=True).caller.scopes
         except Unauthenticated:
             held = frozenset()  # it holds no more
         access.require_over(call, " ".join(held))

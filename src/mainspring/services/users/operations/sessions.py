@@ -5,7 +5,18 @@ from typing import ClassVar
 
 import msgspec
 
-from mainspring import Call, Invalid, NotFound, Page, PageQuery, Response, handles, is_id, rfc3339
+from mainspring import (
+    Call,
+    Invalid,
+    NotFound,
+    Page,
+    PageQuery,
+    Rerun,
+    Response,
+    handles,
+    is_id,
+    rfc3339,
+)
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import (
     access,
@@ -18,6 +29,7 @@ from mainspring.services.users import (
     tickets,
 )
 from mainspring.services.users.api.errors import (
+    AccountDisabled,
     BadRefreshToken,
     FactorRequired,
     RefreshTokenReused,
@@ -165,8 +177,10 @@ async def get_jwks(call: Call) -> Jwks:
 async def admit(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]:
     """Begin a session for whoever passed the first factor, unless there is a second to ask for.
 
-    ``amr`` says what the first was (RFC 8176). Raises FactorRequired, which keeps what is staged.
+    ``amr`` says what the first was (RFC 8176). Raises AccountDisabled, and FactorRequired, which
+    keeps what is staged.
     """
+    _require_enabled(user)
     factors = await second_factor.factors_of(call, user.id)
     if not factors:
         return await begin(call, user, amr)
@@ -178,7 +192,13 @@ async def admit(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]
 
 
 async def begin(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]:
-    """Begin a session for somebody who has proved to be this user by everything that is needed."""
+    """Begin a session for somebody who has proved to be this user by everything that is needed.
+
+    The row of the user goes first: whoever disables it meanwhile ends the session or keeps it from
+    beginning. Raises AccountDisabled.
+    """
+    _require_enabled(user)
+    call.write(store.HOLD_ENABLED(id=user.id).expect(1, Rerun))
     session = SessionRow(
         id=call.new_id("sess"),
         tenant=call.tenant,
@@ -199,6 +219,11 @@ async def begin(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]
     for oldest in crowd:
         revoke(call, oldest, "too_many")
     return Response(_tokens(call, user, session))
+
+
+def _require_enabled(user: KnownUser) -> None:
+    if user.disabled_ms is not None:
+        raise AccountDisabled("ask whoever runs this why")
 
 
 def end_tickets(call: Call, user_id: str) -> None:

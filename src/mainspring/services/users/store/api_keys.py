@@ -42,6 +42,7 @@ class Link(msgspec.Struct, frozen=True):
     expires_ms: int | None
     scopes: str
     user_id: str | None
+    user_disabled: bool
     user_roles: str
     user_scopes: str
 
@@ -86,6 +87,7 @@ def _line(first: str) -> str:
         WHERE line.depth < {LINE_MAX}
     )
     SELECT line.id, line.tenant, line.maker_id, line.expires_ms, line.scopes, u.id,
+        u.disabled_ms IS NOT NULL,
         {held("line.tenant", "u.id")}
     FROM line LEFT JOIN users_users u ON u.id = line.maker_id AND u.tenant = line.tenant
     ORDER BY line.depth"""

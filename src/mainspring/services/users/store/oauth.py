@@ -131,7 +131,7 @@ OAUTH_GRANT = Query(
     "users.oauth_grant",
     f"""SELECT {_GRANT_COLUMNS}, c.scopes, u.id, s.expires_ms
     FROM users_oauth_grants g JOIN users_oauth_clients c ON c.id = g.client_id
-    LEFT JOIN users_users u ON u.id = g.user_id
+    LEFT JOIN users_users u ON u.id = g.user_id AND u.disabled_ms IS NULL
     LEFT JOIN users_sessions s ON s.id = g.session_id
     WHERE g.id = :id AND g.tenant = :tenant""",
     HeldGrant,

@@ -60,7 +60,8 @@ END_SESSIONS = Statement(
 SESSION_BEARER = Query(
     "users.session_bearer",
     f"""SELECT s.user_id, s.tenant, s.expires_ms, {held("s.tenant", "s.user_id")}
-    FROM users_sessions s JOIN users_users u ON u.id = s.user_id WHERE s.id = :id""",
+    FROM users_sessions s JOIN users_users u ON u.id = s.user_id AND u.disabled_ms IS NULL
+    WHERE s.id = :id""",
     Bearer,
 )
 # For what is made by somebody who may be going just now: they wait for each other on the row.

@@ -8,7 +8,10 @@ from mainspring.services.users.store.sessions import Bearer
 
 
 class UserRow(msgspec.Struct, frozen=True):
-    """A user as stored. ``email_key`` makes the address unique in all its spellings."""
+    """A user as stored. ``email_key`` makes the address unique in all its spellings.
+
+    While ``disabled_ms`` is there nothing that stands for the user holds.
+    """
 
     id: str
     tenant: str
@@ -20,6 +23,8 @@ class UserRow(msgspec.Struct, frozen=True):
     password_hash: str
     created_ms: int
     updated_ms: int
+    disabled_ms: int | None
+    disabled_reason: str
 
 
 class KnownUser(UserRow, frozen=True):
@@ -65,10 +70,15 @@ HOLD_VERSION = Statement(
     "users.hold_version",
     "UPDATE users_users SET email = email WHERE id = :id AND version = :version",
 )
+# For a session that begins while its user may be disabled, or go, just now.
+HOLD_ENABLED = Statement(
+    "users.hold_enabled",
+    "UPDATE users_users SET email = email WHERE id = :id AND disabled_ms IS NULL",
+)
 USER_BEARER = Query(
     "users.user_bearer",
     f"""SELECT u.id, u.tenant, NULL, {held("u.tenant", "u.id")}
-    FROM users_users u WHERE u.id = :id""",
+    FROM users_users u WHERE u.id = :id AND u.disabled_ms IS NULL""",
     Bearer,
 )
 GONE_USER = Query(
