@@ -483,7 +483,7 @@ def _typed(known: Mapping[str, Type], path: tuple[str, ...]) -> Type | None:
         found = known.get(".".join(path[:length]))
         if found is not None and (length == len(path) or found is Type.JSON):
             return found
-    return None
+    return known.get(".".join((*path[:-1], "*")))  # any name there
 
 
 def span(node: ast.Node) -> Range:

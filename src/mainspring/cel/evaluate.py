@@ -292,9 +292,12 @@ def uses_record(node: ast.Node) -> bool:
 
 
 def context_names(node: ast.Node) -> frozenset[str]:
-    """The names of the context that a node's value depends on: ``caller``, and ``caller.id``."""
+    """The names of the context that a node's value depends on: ``caller``, and ``caller.id``.
+
+    Of a longer name the first three parts as well.
+    """
     if isinstance(node, ast.ContextValue):
-        return frozenset({node.path[0], ".".join(node.path[:2])})
+        return frozenset(".".join(node.path[:length]) for length in (1, 2, 3))
     return frozenset().union(*(context_names(inner) for inner in ast.children(node)))
 
 

@@ -1,5 +1,6 @@
 """Who a credential stands for, and what a caller may do, then and later."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -54,6 +55,13 @@ class Person(msgspec.Struct, frozen=True):
     roles: tuple[str, ...]  # names, sorted
 
 
+class Membership(msgspec.Struct, frozen=True):
+    """That a user belongs to an organisation, and as what."""
+
+    organization_id: str
+    role: str
+
+
 class Authority(Protocol):
     """Knows what users and API keys may do at this moment. Handlers reach it with ``call.use``.
 
@@ -79,8 +87,19 @@ class Authority(Protocol):
         """
         ...
 
+    async def memberships(self, reader: Reader, user_id: str, tenant: str) -> Sequence[Membership]:
+        """Return what a user is in which organisations, in the order of their ids.
+
+        It is read through the ``reader`` of the call that asks.
+        """
+        ...
+
     def hold_user(self, user_id: str, tenant: str) -> Command:
         """Return what finds one row while there is this user, who then stays until the commit."""
+        ...
+
+    def hold_organization(self, organization_id: str, tenant: str) -> Command:
+        """Return what finds one row while there is this organisation, which then stays."""
         ...
 
 

@@ -216,6 +216,9 @@ ABSENT = {
                     "!record.team.memberships.exists(m, m.user == caller.user)"),
     "caller.roles": ("!('admin' in caller.roles)", "size(caller.roles) == 0",
                      "!record.team.memberships.exists(m, m.user in caller.roles)"),
+    "caller.organizations": ("!(record.title in caller.organizations)",
+                             "size(caller.organizations) == 0"),
+    "caller.organizations_by_role": ("!(record.title in caller.organizations_by_role.owner)",),
     "caller.email_verified": ("caller.email_verified == false", "!caller.email_verified"),
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from mainspring.services.records.schema_cache import denied
 
 Record = Mapping[str, Any]
 _PERSONAL = frozenset({"caller.user", "caller.email", "caller.email_verified", "caller.roles"})
+_ORGANIZATIONS, _BY_ROLE = "caller.organizations", "caller.organizations_by_role."
 
 _METHODS = {"list": "GET", "view": "GET", "create": "POST", "update": "PATCH", "delete": "DELETE"}
 
@@ -55,8 +56,11 @@ async def context(
     if "caller" in asks:
         caller = caller or call.caller
         known["caller"] = _who(caller)
-        if not _PERSONAL.isdisjoint(asks):
+        belonging = {name for name in asks if name.startswith(_ORGANIZATIONS)}
+        if belonging or not _PERSONAL.isdisjoint(asks):
             known["caller"] |= await person(call, caller)
+        if belonging and (user := known["caller"].get("user")) is not None:
+            known["caller"] |= await _organizations(call, user, belonging)
     if "request" in asks:
         known["request"] = {
             "method": _METHODS[action], "data": _decoded(body), "changes": sorted(changes)
@@ -78,6 +82,22 @@ async def person(call: Call, caller: Caller) -> dict[str, Any]:
         "user": person.id, "email": person.email, "email_verified": person.email_verified,
         "roles": person.roles,
     }  # fmt: skip
+
+
+async def _organizations(call: Call, user: str, asks: Collection[str]) -> dict[str, Any]:
+    """The organisations that a user belongs to, and in which as what: as far as that is asked.
+
+    Who has a role nowhere has it in none of them, which is a list without items.
+    """
+    found = await call.use(Authority).memberships(call.reader, user, call.tenant)
+    roles = [name.removeprefix(_BY_ROLE) for name in asks if name.startswith(_BY_ROLE)]
+    by_role = {
+        role: tuple(one.organization_id for one in found if one.role == role) for role in roles
+    }
+    return {
+        "organizations": tuple(one.organization_id for one in found),
+        "organizations_by_role": by_role,
+    }
 
 
 def _who(caller: Caller) -> dict[str, Any]:

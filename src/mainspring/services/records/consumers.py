@@ -1,10 +1,10 @@
-"""What the end of a user asks of records, in a job of its own commits: a user ends at once."""
+"""What the end of a user or organisation asks of records, in jobs: whoever ends does at once."""
 
 from mainspring import Call, Envelope, handles
 from mainspring.services.records import api
 from mainspring.services.records.api import StillReferenced, service
 from mainspring.services.records.ending import Ending
-from mainspring.services.records.fields import USERS
+from mainspring.services.records.fields import ORGANIZATIONS, USERS
 from mainspring.services.records.store import REFERRING, UNLINK_TARGET
 
 PAGE_ROWS = 100  # links that are looked after in one commit
@@ -16,21 +16,41 @@ async def part(call: Call, event: Envelope) -> None:
     call.enqueue(api.part_with_user, user=event.subject)
 
 
+@service.on("users.organization.deleted")
+async def part_with(call: Call, event: Envelope) -> None:
+    """Go over the records that point at the organisation, in the same way."""
+    call.enqueue(api.part_with_organization, organization=event.subject)
+
+
 @handles(api.part_with_user)
 async def part_with_user(call: Call, user: str, at_once: int = PAGE_ROWS) -> None:
     """Let a page of records go, or let go; then go on. Each run leaves fewer links."""
-    links = await call.all(REFERRING, collection=USERS, id=user, limit=at_once)
+    left = await _lose(call, USERS, user, at_once)
+    if left:
+        call.enqueue(api.part_with_user, user=user, at_once=left)
+
+
+@handles(api.part_with_organization)
+async def part_with_organization(call: Call, organization: str, at_once: int = PAGE_ROWS) -> None:
+    """Let a page of records go, or let go; then go on. Each run leaves fewer links."""
+    left = await _lose(call, ORGANIZATIONS, organization, at_once)
+    if left:
+        call.enqueue(api.part_with_organization, organization=organization, at_once=left)
+
+
+async def _lose(call: Call, at: str, target: str, at_once: int) -> int:
+    """Stage what a page of links asks for; return how many to take next, 0 at the end."""
+    links = await call.all(REFERRING, collection=at, id=target, limit=at_once)
     if not links:
-        return
+        return 0
     ending = Ending(call)
     try:
         await ending.lose(links)
         ending.stage()
     except StillReferenced:
         if at_once > 1:  # one by one, to find what cannot go
-            call.enqueue(api.part_with_user, user=user, at_once=1)
-            return
+            return 1
     for link in links:  # of a relation or a collection that is gone, too
         place = {"collection": link.collection, "record": link.record, "field": link.field}
-        call.write(UNLINK_TARGET(**place, target=user))
-    call.enqueue(api.part_with_user, user=user)
+        call.write(UNLINK_TARGET(**place, target=target))
+    return PAGE_ROWS

@@ -22,7 +22,7 @@ from mainspring.services.records.api import (
     RecordDeleted,
     StillReferenced,
 )
-from mainspring.services.records.fields import USERS
+from mainspring.services.records.fields import OUTSIDE
 from mainspring.services.records.jobs import drop_files
 from mainspring.services.records.model import CompiledCollection, created_ms
 from mainspring.services.records.schema_cache import compiled
@@ -50,7 +50,7 @@ class _Touched(msgspec.Struct, frozen=True):
 
 def on_delete(field: Field, target: str) -> OnDelete:
     """What becomes of a record when what its relation points at goes."""
-    return field.on_delete or ("set_null" if target == USERS else "restrict")
+    return field.on_delete or ("set_null" if target in OUTSIDE else "restrict")
 
 
 class Ending:

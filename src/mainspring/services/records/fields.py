@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,8 +19,9 @@ from mainspring.services.records.api import Field
 from mainspring.services.records.file_types import pattern_of
 
 RECORD_PREFIX = "rec"
-USER_PREFIX = "user"
-USERS = "users"  # what a relation points into that is no collection
+USERS, ORGANIZATIONS = "users", "organizations"
+# What a relation points into that is no collection, and how the ids there begin.
+OUTSIDE = {USERS: "user", ORGANIZATIONS: "org"}
 ITEMS_DEFAULT = 100  # the max_items of a list that says none
 TEXT_CHARS_DEFAULT = 5_000  # the max that a text field gets which says none
 TEXT_CHARS_MAX = 200_000
@@ -173,8 +175,8 @@ def read_value(field: Field, value: Any) -> Any:
 
 def normaliser(field: Field, targets: Mapping[str, str]) -> Callable[[Any], Any] | None:
     """What makes of one value, or item, of a field that which is kept; it raises ValueError."""
-    if targets.get(field.name) == USERS:
-        return _user
+    if (target := targets.get(field.name)) in OUTSIDE:
+        return partial(_outside, target)
     return NORMALISERS.get(field.type)
 
 
@@ -229,10 +231,13 @@ def _relation(value: str) -> str:
     return value
 
 
-def _user(value: str) -> str:
-    if not is_id(value, USER_PREFIX):
-        raise ValueError("not the id of a user")
+def _outside(target: str, value: str) -> str:
+    if not is_id(value, OUTSIDE[target]):
+        raise ValueError(f"not the id of {_A[target]}")
     return value
+
+
+_A = {USERS: "a user", ORGANIZATIONS: "an organization"}
 
 
 def _number(value: float) -> float:
@@ -301,7 +306,7 @@ def _item_schema(field: Field, targets: Mapping[str, str]) -> dict[str, Any]:
         return {"type": "integer", "minimum": least, "maximum": most}
     schema = {**msgspec.json.schema(_item_annotation(field)), **_DESCRIBED.get(field.type, {})}
     if field.type == "relation":
-        prefix = USER_PREFIX if targets.get(field.name) == USERS else RECORD_PREFIX
+        prefix = OUTSIDE.get(targets.get(field.name, ""), RECORD_PREFIX)
         schema["pattern"] = _ID_PATTERN.format(prefix)
     if field.type == "number":
         schema["anyOf"] = [{"const": 0}, {"minimum": NUMBER_MIN}, {"maximum": -NUMBER_MIN}]

@@ -24,7 +24,7 @@ from mainspring.services.records import keys
 from mainspring.services.records.api import Field, Rules
 from mainspring.services.records.change_operators import ChangeOperators, renamed
 from mainspring.services.records.fields import (
-    USERS,
+    OUTSIDE,
     annotation,
     cel_type,
     is_set,
@@ -53,12 +53,13 @@ CONTEXT = {
     "caller.scopes": Type.TEXTS,
     "caller.user": Type.TEXT, "caller.email": Type.TEXT, "caller.email_verified": Type.BOOL,
     "caller.roles": Type.TEXTS,
+    "caller.organizations": Type.TEXTS, "caller.organizations_by_role.*": Type.TEXTS,
     "request.method": Type.TEXT, "request.data": Type.JSON, "request.changes": Type.TEXTS,
     "now": Type.TIME,
 }  # fmt: skip
 RESERVED = frozenset({*SYSTEM, "caller", "request", "record", "now", "expand", "data", "true",
                       "false", "null", "in", "has", "size", "timestamp"})  # fmt: skip
-RESERVED_COLLECTIONS = frozenset({"records", "collections", "system", USERS})
+RESERVED_COLLECTIONS = frozenset({"records", "collections", "system", *OUTSIDE})
 
 _DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _encode = msgspec.json.Encoder().encode
@@ -574,7 +575,7 @@ def compile_rules(rules: Rules, names: Names) -> list[Program]:
 
 def _elsewhere(shape: Shape, name: str) -> Lead | None:
     """Where a name leads that is no field: to where this collection alone cannot tell."""
-    if name in shape.targets and shape.targets[name] != USERS:
+    if name in shape.targets and shape.targets[name] not in OUTSIDE:
         raise Unloaded(shape.targets[name], by_name=False)
     if name in shape.types or name in shape.closed or name in ("caller", "request"):
         return None

@@ -15,7 +15,7 @@ from mainspring.services.records.api import (
     RecordUpdated,
     UniqueTaken,
 )
-from mainspring.services.records.fields import USERS, targets_of
+from mainspring.services.records.fields import ORGANIZATIONS, OUTSIDE, USERS, targets_of
 from mainspring.services.records.jobs import drop_files
 from mainspring.services.records.model import CompiledCollection, encode
 from mainspring.services.records.presenter import viewable
@@ -105,7 +105,7 @@ async def require_targets(
         added = {
             target: i for i, target in enumerate(targets_of(field, new)) if target not in known
         }
-        if not added or at == USERS:  # whose ids tell nothing: see _link
+        if not added or at in OUTSIDE:  # whose ids tell nothing: see _link
             continue
         seen = await viewable(call, at, list(added))
         for target, i in added.items():
@@ -240,13 +240,19 @@ def _link(
         if target in known:
             continue
         where = f"{pointer}/{field.name}/{i}" if field.many else f"{pointer}/{field.name}"
-        nothing = _nothing(where, "user" if at == USERS else "record")
+        nothing = _nothing(where, _CALLED.get(at, "record"))
         if at == USERS:
             held = call.use(Authority).hold_user(target, call.tenant)
+            call.write(held.expect(1, nothing))
+        elif at == ORGANIZATIONS:
+            held = call.use(Authority).hold_organization(target, call.tenant)
             call.write(held.expect(1, nothing))
         link = LinkRow(collection.id, record["id"], field.name, at, target)
         # No row is written while a target that is a record is not there: see migrations/0006.
         call.write(LINKS.insert(link, on_conflict=nothing))
+
+
+_CALLED = {USERS: "user", ORGANIZATIONS: "organization"}
 
 
 def _nothing(pointer: str, what: str = "record") -> Invalid:

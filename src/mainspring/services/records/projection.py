@@ -8,7 +8,7 @@ from mainspring import Call, FieldError, Invalid
 from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.services.records import access, field_rights
 from mainspring.services.records.api import EXPANDED_MAX
-from mainspring.services.records.fields import USERS, targets_of
+from mainspring.services.records.fields import OUTSIDE, targets_of
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compiled
 from mainspring.services.records.store import COLLECTION_BY_ID, RECORDS_BY_ID
@@ -24,8 +24,8 @@ class Projection:
     ) -> None:
         self._collection = collection
         self._fields = None if fields is None else _names(fields, "/fields", set(collection.types))
-        targets = collection.definition.targets  # of a user nothing is told but the id
-        relations = {name for name, target in targets.items() if target != USERS}
+        targets = collection.definition.targets  # of what is outside only the id is told
+        relations = {name for name, target in targets.items() if target not in OUTSIDE}
         self._expand = [] if expand is None else _names(expand, "/expand", relations)
         if len(self._expand) > EXPANDED_MAX:
             raise Invalid.at("/expand", f"at most {EXPANDED_MAX} relations can be expanded at once")

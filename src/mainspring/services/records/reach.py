@@ -15,7 +15,7 @@ from mainspring.cel import Lead, Names, Program, ast, compile_cel, sql
 from mainspring.cel.types import ITEMS
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.services.records.api import READ, Rules, StillReferenced
-from mainspring.services.records.fields import USERS
+from mainspring.services.records.fields import OUTSIDE
 from mainspring.services.records.model import (
     AccessRule,
     CompiledCollection,
@@ -79,7 +79,7 @@ class Surroundings:
 
     def _follow(self, shape: Shape, name: str) -> Lead | None:
         target = shape.targets.get(name)
-        if target == USERS:
+        if target in OUTSIDE:
             return None  # of a user nothing is told but the id, which the field is
         if target is not None:
             if target not in self._by_id:

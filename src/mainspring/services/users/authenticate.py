@@ -9,7 +9,13 @@ from collections.abc import Sequence
 import msgspec
 
 from mainspring import Authority, Caller, Command, Query, Unauthenticated, is_id
-from mainspring.kernel.authority import Authenticator, Identity, Person, StreamTokens
+from mainspring.kernel.authority import (
+    Authenticator,
+    Identity,
+    Membership,
+    Person,
+    StreamTokens,
+)
 from mainspring.kernel.reader import Reader
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
@@ -28,6 +34,8 @@ REVOKING = frozenset(
         "users.user.erased",
         "users.role.updated",
         "users.role.deleted",
+        "users.member.updated",
+        "users.member.removed",
     }
 )
 
@@ -99,6 +107,17 @@ class UserAuthenticator:
     def hold_user(self, user_id: str, tenant: str) -> Command:
         """Return what finds one row while there is this user, who then stays until the commit."""
         return store.HOLD_USER(id=user_id, tenant=tenant)
+
+    async def memberships(self, reader: Reader, user_id: str, tenant: str) -> Sequence[Membership]:
+        """Return what a user is in which organisations, in the order of their ids."""
+        query, limit = store.MEMBERSHIPS_OF, model.ORGANIZATIONS_MAX
+        bound = query.sql.bind({"tenant": tenant, "user_id": user_id, "limit": limit})
+        rows = await reader.read(query, bound)
+        return [Membership(row.organization_id, row.role) for row in rows]
+
+    def hold_organization(self, organization_id: str, tenant: str) -> Command:
+        """Return what finds one row while there is this organisation, which then stays."""
+        return store.HOLD_ORGANIZATION(id=organization_id, tenant=tenant)
 
     async def _by_token(self, token: str, now_ms: int) -> Identity:
         try:

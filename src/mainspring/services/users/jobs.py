@@ -3,7 +3,7 @@
 from mainspring import Call, JobFailed, handles
 from mainspring.ports.database import Database
 from mainspring.ports.mail import Mail, MailMessage, MailRefused
-from mainspring.services.users import api, mailing, store
+from mainspring.services.users import api, mailing, password_check, store
 from mainspring.services.users.api import UsersSettings
 from mainspring.services.users.mailing import Purpose
 
@@ -39,6 +39,26 @@ async def start_log_in(call: Call, user_id: str | None, token_id: str) -> None:
     user = await call.find(store.USER, id=user_id or "", tenant=call.tenant)
     if user is not None:
         await mailing.mail(call, user, Purpose.LOG_IN, token_id=token_id)
+
+
+@handles(api.send_invitation)
+async def send_invitation(call: Call, invitation_id: str, mail_id: str) -> None:
+    row = await call.find(store.INVITATION, id=invitation_id, tenant=call.tenant)
+    if row is None or row.expires_ms <= call.now_ms:
+        return  # accepted, declined, taken back or too late
+    of_organization = {"id": row.organization_id, "tenant": call.tenant}
+    organization = await call.find(store.ORGANIZATION, **of_organization)
+    if organization is None:
+        return
+    token = mailing.token_text(call, row.id)
+    settings = call.use(UsersSettings)
+    subject, text = mailing.invitation_words(settings, organization.name, token)
+    holder = await password_check.find_user(call, row.email)
+    person = "" if holder is None else holder.id
+    try:
+        await call.use(Mail).send(MailMessage(mail_id, row.email, subject, text, person))
+    except MailRefused as refusal:
+        raise JobFailed(f"the invitation was refused for good: {refusal}") from None
 
 
 @handles(api.forget_mail)

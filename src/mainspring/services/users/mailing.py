@@ -30,6 +30,7 @@ class Purpose(StrEnum):
     API_KEY_CREATED = "api_key_created"
     SESSIONS_ENDED = "sessions_ended"
     ADDRESS_TAKEN = "address_taken"
+    INVITATION = "invitation"
 
 
 # What tells somebody what was done to their account, by whoever it was.
@@ -135,9 +136,7 @@ async def mail(
     if await mail_wait_ms(call, mailed(call, key, purpose)):
         return
     # Otherwise mails that anyone can ask for would keep the notice of a theft away.
-    if purpose not in NOTICES and await _is_full(
-        call, to_address(call, key), DAY_MS, settings.mails_per_address_day
-    ):
+    if purpose not in NOTICES and not await has_room(call, key):
         return
     token_id = token_id or call.new_id("mtok")
     row = MailTokenRow(
@@ -152,6 +151,26 @@ async def mail(
     )
     call.write(MAIL_TOKENS.insert(row))
     call.enqueue(api.send_token, token_id=token_id)
+
+
+async def has_room(call: Call, email_key: str) -> bool:
+    """Count one more mail to an address; False when it has had all that it gets in a day."""
+    most = call.use(UsersSettings).mails_per_address_day
+    return not await _is_full(call, to_address(call, email_key), DAY_MS, most)
+
+
+def invitation_words(settings: UsersSettings, organization: str, token: str) -> tuple[str, str]:
+    """Subject and text of an invitation into an organisation."""
+    url = settings.invitation_url
+    what = url.replace("{token}", token) if url else token
+    how = "with this link" if url else "with this token"
+    days = max(1, round(settings.invitation_s / 86_400))
+    return f"{settings.product}: you are invited", (
+        f"Somebody invites you to the organisation “{organization}” at {settings.product}. Log in,"
+        f" or sign up, with this address, and accept {how}:\n\n{what}\n\n"
+        f"It holds for {days} days and can be used once. If you expect no invitation, ignore this"
+        " mail.\n"
+    )
 
 
 def life_s(settings: UsersSettings, purpose: Purpose) -> int:

@@ -36,6 +36,12 @@ SCOPE_PATTERN = r"^(\*|[a-z][a-z0-9_]{0,62}:(\*|[a-z0-9][a-z0-9_.:-]{0,126}))$"
 
 EVERYTHING = "*"  # held by those of whom nobody wrote down what they held
 
+OWNER_ROLE, ORG_ADMIN_ROLE, MEMBER_ROLE = "owner", "admin", "member"  # in an organisation
+OWNERS, ADMINS = 2, 1  # how far the power of these roles goes; that of all others not at all
+ORGANIZATIONS_MAX = 100  # that one user belongs to: a rule compares with all of them
+MEMBERS_MAX = 1_000  # of one organisation, which ends in one commit
+INVITATIONS_MAX = 200  # that wait in one organisation
+
 KEY_PREFIX = "msk_"
 STREAM_TOKEN_PREFIX = "mst_"  # noqa: S105 - opens a stream
 OPEN_STREAM_PREFIX = "mso_"  # what an open stream lives by; it never leaves the process
@@ -90,6 +96,44 @@ def password(text: str, address: str, pointer: str = "/password") -> str:
 def typed_password(text: str) -> str:
     """Return a password as somebody typed it now, in the form it is compared in."""
     return unicodedata.normalize("NFC", text)
+
+
+# Organisations
+
+
+def organization_name(text: str) -> str:
+    """Return the name of an organisation as it is kept. Raises Invalid.
+
+    It stands in mails to strangers, so it is one line that no mail program makes a link of.
+    """
+    name = unicodedata.normalize("NFC", text).strip()
+    if not name or any(unicodedata.category(char)[0] == "C" for char in name):
+        raise Invalid.at("/name", "is one line of text with something in it")
+    if "://" in name or "www." in name.casefold() or "@" in name:
+        raise Invalid.at("/name", "holds a link or an address: choose a name without")
+    return name
+
+
+def organization_role(text: str) -> str:
+    """Return the name of a role in an organisation. Raises Invalid."""
+    if re.fullmatch(ROLE_PATTERN.removesuffix("$"), text) is None:
+        raise Invalid.at(
+            "/role", "must be lower case letters, digits and '_', and begin with a letter"
+        )
+    return text
+
+
+def power(role: str) -> int:
+    """How far a role goes in its organisation: ``OWNERS``, ``ADMINS``, or 0."""
+    return {OWNER_ROLE: OWNERS, ORG_ADMIN_ROLE: ADMINS}.get(role, 0)
+
+
+def manages(held: int, *roles: str) -> bool:
+    """Tell whether who has this power makes and changes members of these roles.
+
+    Owners do with all; admins with those who are neither.
+    """
+    return held >= OWNERS or (held >= ADMINS and all(power(role) == 0 for role in roles))
 
 
 # Throttling

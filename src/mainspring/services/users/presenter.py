@@ -6,13 +6,27 @@ from mainspring import rfc3339
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import model
 from mainspring.services.users.api.oauth_structs import Authorization, OAuthClient
-from mainspring.services.users.api.structs import ApiKey, LinkedIdentity, Role, Session, User
+from mainspring.services.users.api.structs import (
+    ApiKey,
+    Invitation,
+    LinkedIdentity,
+    Member,
+    Organization,
+    OwnInvitation,
+    Role,
+    Session,
+    User,
+)
 from mainspring.services.users.store import (
     ApiKeyRow,
+    InvitationRow,
+    KnownMember,
     KnownUser,
     LinkedIdentityRow,
     NamedConsent,
     OAuthClientRow,
+    OrganizationRow,
+    OwnInvitationRow,
     RoleRow,
     SessionRow,
 )
@@ -99,4 +113,35 @@ def present_authorization(row: NamedConsent) -> Authorization:
         scopes=model.words(row.scopes),
         created_at=rfc3339(row.created_ms),
         updated_at=rfc3339(row.updated_ms),
+    )
+
+
+def present_organization(row: OrganizationRow, role: str | None) -> Organization:
+    """Write an organisation as somebody sees it who has this role in it."""
+    return Organization(row.id, row.name, role, rfc3339(row.created_ms), rfc3339(row.updated_ms))
+
+
+def present_member(row: KnownMember, whole: bool) -> Member:
+    """Write a member as callers see one; the address only for ``whole``."""
+    email = row.email if whole else None
+    return Member(row.user_id, row.role, row.display_name, email, rfc3339(row.joined_ms))
+
+
+def present_invitation(row: InvitationRow) -> Invitation:
+    """Write an invitation as owners and admins see it."""
+    return Invitation(
+        id=row.id,
+        organization_id=row.organization_id,
+        email=row.email,
+        role=row.role,
+        inviter_id=row.inviter_id,
+        created_at=rfc3339(row.created_ms),
+        expires_at=rfc3339(row.expires_ms),
+    )
+
+
+def present_own_invitation(row: OwnInvitationRow) -> OwnInvitation:
+    """Write an invitation as the invited see it."""
+    return OwnInvitation(
+        row.id, row.organization_id, row.organization_name, row.role, rfc3339(row.expires_ms)
     )

@@ -399,6 +399,11 @@ async def part_with_user(call: Call, user: str, at_once: int = 100) -> None:
     """
 
 
+@service.contract.job(queue="platform", max_attempts=20)
+async def part_with_organization(call: Call, organization: str, at_once: int = 100) -> None:
+    """Do the same for an organisation that is gone."""
+
+
 service.every("41 3 * * *", sweep_files)
 
 

@@ -30,7 +30,14 @@ from mainspring.services.records.definition import (
     index_slots,
     unique_slots,
 )
-from mainspring.services.records.fields import USERS, bounds, cel_type, items_max
+from mainspring.services.records.fields import (
+    ORGANIZATIONS,
+    OUTSIDE,
+    USERS,
+    bounds,
+    cel_type,
+    items_max,
+)
 from mainspring.services.records.guards import compile_guards
 from mainspring.services.records.model import (
     RESERVED_COLLECTIONS,
@@ -236,21 +243,22 @@ async def _targets(call: Call, fields: list[api.Field], known: dict[str, str]) -
             continue
         if field.collection not in known:
             row = await call.find(COLLECTION, tenant=call.tenant, name=field.collection)
-            if row is None and field.collection != USERS:
+            if row is None and field.collection not in OUTSIDE:
                 problem = f"there is no collection {field.collection!r}"
                 raise Invalid.at(f"/fields/{i}/collection", problem)
-            known[field.collection] = USERS if row is None else row.id
+            known[field.collection] = field.collection if row is None else row.id
         found[field.name] = known[field.collection]
-        if found[field.name] == USERS:
+        if found[field.name] in OUTSIDE:
             _require_leaving(field, f"/fields/{i}/on_delete")
     return found
 
 
 def _require_leaving(field: api.Field, pointer: str) -> None:
-    """Raise Invalid for a relation that would keep a user from being deleted."""
+    """Raise Invalid for a relation that would keep a user or organisation from being deleted."""
     if field.on_delete == "restrict" or (field.required and field.on_delete is None):
         fits = "cascade" if field.required else "cascade, or set_null"
-        raise Invalid.at(pointer, f"nothing keeps a user from being deleted: say {fits}")
+        whom = {USERS: "a user", ORGANIZATIONS: "an organization"}[field.collection or USERS]
+        raise Invalid.at(pointer, f"nothing keeps {whom} from being deleted: say {fits}")
 
 
 async def _require_possible(

@@ -179,6 +179,54 @@ class ScopeNotHeld(Forbidden):
     code, title = "scope_not_held", "You do not hold these scopes yourself"
 
 
+class RoleBeyondYours(Forbidden):
+    """Your role in the organisation does not reach so far."""
+
+    code, title = "role_beyond_yours", "Your role does not reach so far"
+
+
+class LastOwner(Conflict):
+    """An organisation has an owner; this is its last."""
+
+    code, title = "last_owner", "This is the last owner"
+
+
+class AlreadyMember(Conflict):
+    """Somebody with this address belongs to the organisation."""
+
+    code, title = "already_member", "Belongs to the organisation already"
+
+
+class InvitationExists(Conflict):
+    """This address is invited into the organisation already."""
+
+    code, title = "invitation_exists", "The address is invited already"
+
+
+class AddressNotProved(Forbidden):
+    """An invitation is for the account that has proved its address."""
+
+    code, title = "address_not_proved", "Not the proved address of your account"
+
+
+class TooManyOrganizations(Conflict):
+    """One belongs to as many organisations as one may."""
+
+    code, title = "too_many_organizations", "Too many organisations"
+
+
+class TooManyMembers(Conflict):
+    """An organisation has as many members as one may."""
+
+    code, title = "too_many_members", "Too many members"
+
+
+class TooManyInvitations(Conflict):
+    """As many invitations into the organisation wait as may."""
+
+    code, title = "too_many_invitations", "Too many invitations"
+
+
 class RoleTaken(Conflict):
     """There is a role of this name."""
 

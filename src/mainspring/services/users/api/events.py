@@ -189,6 +189,86 @@ class SessionRevoked(msgspec.Struct, frozen=True):
     reason: str
 
 
+@service.event("users.organization.created", subject="organization_id")
+class OrganizationCreated(msgspec.Struct, frozen=True):
+    """An organisation was made."""
+
+    organization_id: str
+    name: str
+
+
+@service.event("users.organization.updated", subject="organization_id")
+class OrganizationUpdated(msgspec.Struct, frozen=True):
+    """An organisation has another name."""
+
+    organization_id: str
+    name: str
+
+
+@service.event("users.organization.deleted", subject="organization_id")
+class OrganizationDeleted(msgspec.Struct, frozen=True):
+    """An organisation is gone, and nobody belongs to it."""
+
+    organization_id: str
+
+
+@service.event("users.member.added", subject="user_id")
+class MemberAdded(msgspec.Struct, frozen=True):
+    """A user belongs to an organisation from now on, by an invitation or because they made it."""
+
+    organization_id: str
+    user_id: str
+    role: str
+    invitation_id: str | None
+
+
+@service.event("users.member.updated", subject="user_id")
+class MemberUpdated(msgspec.Struct, frozen=True):
+    """A member of an organisation has another role in it."""
+
+    organization_id: str
+    user_id: str
+    role: str
+
+
+@service.event("users.member.removed", subject="user_id")
+class MemberRemoved(msgspec.Struct, frozen=True):
+    """A user belongs to an organisation no more.
+
+    ``reason`` is ``left``, ``removed``, ``deleted`` (the user) or ``organization_deleted``.
+    """
+
+    organization_id: str
+    user_id: str
+    reason: str
+
+
+@service.event("users.invitation.created", subject="invitation_id")
+class InvitationCreated(msgspec.Struct, frozen=True):
+    """An address was invited into an organisation by ``inviter``. The event does not hold it."""
+
+    organization_id: str
+    invitation_id: str
+    role: str
+    inviter: str
+
+
+@service.event("users.invitation.revoked", subject="invitation_id")
+class InvitationRevoked(msgspec.Struct, frozen=True):
+    """An invitation was taken back."""
+
+    organization_id: str
+    invitation_id: str
+
+
+@service.event("users.invitation.declined", subject="invitation_id")
+class InvitationDeclined(msgspec.Struct, frozen=True):
+    """Whoever was invited declined."""
+
+    organization_id: str
+    invitation_id: str
+
+
 @service.event("users.api_key.created", person="owner_id", scope=API_KEYS_READ)
 class ApiKeyCreated(msgspec.Struct, frozen=True):
     """A key was made. Its name is its owner's to give, and erased with the owner."""

@@ -21,6 +21,11 @@ async def start_log_in(call: Call, user_id: str | None, token_id: str) -> None:
     """Make the token of a log-in by mail; for an address without an account there is none."""
 
 
+@service.contract.job(queue="mails", retry=MAILS)
+async def send_invitation(call: Call, invitation_id: str, mail_id: str) -> None:
+    """Mail an invitation to its address. The token is derived here."""
+
+
 @service.contract.job(queue="mails", max_attempts=20)
 async def forget_mail(call: Call, person: str, again: bool = True) -> None:
     """Remove the mails to somebody who was erased, and those that were on their way just then."""

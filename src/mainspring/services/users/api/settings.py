@@ -24,9 +24,9 @@ RECENT_S = 900  # how long ago who does something dangerous may have proved who 
 class UsersSettings(msgspec.Struct, frozen=True):
     """``[users]``: who may sign up, how long logins last, what mails say.
 
-    ``verify_url``, ``reset_url``, ``log_in_url`` and ``undo_url`` are pages of the product;
-    ``{token}`` in them is replaced. Where they are empty, mails show the token itself. With
-    ``verify_before_log_in`` an address that was not proved yet logs in like one that has no
+    ``verify_url``, ``reset_url``, ``log_in_url``, ``undo_url`` and ``invitation_url`` are pages of
+    the product; ``{token}`` in them is replaced. Where they are empty, mails show the token itself.
+    With ``verify_before_log_in`` an address that was not proved yet logs in like one that has no
     account. ``login`` names the issuers that people may log in with, ``url`` where these reach the
     platform, and ``login_redirects`` the pages of the product that a browser may come back to.
     With ``url`` the platform is an issuer itself, for other applications.
@@ -50,6 +50,8 @@ class UsersSettings(msgspec.Struct, frozen=True):
     log_in_url: str = ""
     undo_token_s: Annotated[int, msgspec.Meta(ge=60)] = 7 * DAY_S
     undo_url: str = ""
+    invitation_s: Annotated[int, msgspec.Meta(ge=60, le=90 * DAY_S)] = 7 * DAY_S
+    invitation_url: str = ""
     quiet_notices: tuple[Literal["api_key_created", "sessions_ended"], ...] = ()
     url: str = ""
     login_redirects: tuple[str, ...] = ()
@@ -70,11 +72,13 @@ class UsersSettings(msgspec.Struct, frozen=True):
             if _NAME.fullmatch(name) is None:
                 raise ValueError(f"login.{name} is not a name: lower case letters, digits and '_'")
             provider(name, settings)
-        for url in (self.verify_url, self.reset_url, self.log_in_url, self.undo_url):
+        for url in (
+            self.verify_url, self.reset_url, self.log_in_url, self.undo_url, self.invitation_url,
+        ):  # fmt: skip
             if url and (not url.startswith(("https://", "http://")) or "{token}" not in url):
                 raise ValueError(
-                    "verify_url, reset_url, log_in_url and undo_url must begin with http:// or "
-                    "https:// and hold {token}"
+                    "verify_url, reset_url, log_in_url, undo_url and invitation_url must begin "
+                    "with http:// or https:// and hold {token}"
                 )
 
 

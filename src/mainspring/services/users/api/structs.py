@@ -193,6 +193,48 @@ class FreshToken(msgspec.Struct, frozen=True):
     token_type: str = "Bearer"  # noqa: S105
 
 
+class Organization(msgspec.Struct, frozen=True):
+    """A group of people. ``role`` is your own in it; null where you are no member."""
+
+    id: str
+    name: str
+    role: str | None
+    created_at: Instant
+    updated_at: Instant
+
+
+class Member(msgspec.Struct, frozen=True):
+    """Somebody in an organisation. ``email`` is shown to its owners and admins, else null."""
+
+    user_id: str
+    role: str
+    display_name: str
+    email: str | None
+    joined_at: Instant
+
+
+class Invitation(msgspec.Struct, frozen=True):
+    """That whoever reads an address may join an organisation, until it expires."""
+
+    id: str
+    organization_id: str
+    email: str
+    role: str
+    inviter_id: str
+    created_at: Instant
+    expires_at: Instant
+
+
+class OwnInvitation(msgspec.Struct, frozen=True):
+    """An invitation to your address."""
+
+    id: str
+    organization_id: str
+    organization_name: str
+    role: str
+    expires_at: Instant
+
+
 # What is taken
 
 

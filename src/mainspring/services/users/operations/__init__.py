@@ -3,11 +3,13 @@
 from mainspring.services.users.operations import (
     accounts,
     api_keys,
+    invitations,
     logins,
     magic_links,
     oauth_clients,
     oauth_pages,
     oauth_tokens,
+    organizations,
     passwords,
     roles,
     second_factor,
@@ -16,6 +18,7 @@ from mainspring.services.users.operations import (
 )
 
 __all__ = [
-    "accounts", "api_keys", "logins", "magic_links", "oauth_clients", "oauth_pages",
-    "oauth_tokens", "passwords", "roles", "second_factor", "sessions", "stream_tokens",
+    "accounts", "api_keys", "invitations", "logins", "magic_links", "oauth_clients",
+    "oauth_pages", "oauth_tokens", "organizations", "passwords", "roles", "second_factor",
+    "sessions", "stream_tokens",
 ]  # fmt: skip

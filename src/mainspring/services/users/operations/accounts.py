@@ -18,7 +18,15 @@ from mainspring import (
     handles,
     is_id,
 )
-from mainspring.services.users import access, api, model, password_check, second_factor, store
+from mainspring.services.users import (
+    access,
+    api,
+    membership,
+    model,
+    password_check,
+    second_factor,
+    store,
+)
 from mainspring.services.users.api.errors import (
     BadMailToken,
     EmailTaken,
@@ -398,7 +406,9 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
     await end_sessions(call, user.id, "deleted")
     await end_api_keys(call, user.id)
     second_factor.forget_factors(call, user.id)
+    await membership.end_memberships(call, user.id)
     call.write(
+        store.END_INVITATIONS_TO(tenant=call.tenant, email_key=user.email_key),
         store.TAKE_ALL_ROLES(**of_user),
         store.END_MAIL_TOKENS(**of_user),
         store.END_IDENTITIES(**of_user),

@@ -16,6 +16,7 @@ GONE_KEPT_MS = 400 * _DAY_MS  # then only who may do everything erases them
 SWEEPS = (
     sweep_of("sessions", "users_sessions", "id", "expires_ms"),
     sweep_of("tickets", "users_tickets", "id", "expires_ms"),
+    sweep_of("invitations", "users_invitations", "id", "expires_ms"),
     sweep_of("mailed tokens", "users_mail_tokens", "id", "expires_ms"),
     sweep_of(
         "counts of failed log-ins", "users_failures", "tenant, account", "failed_ms",
