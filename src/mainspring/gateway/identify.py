@@ -3,6 +3,7 @@
 import asyncio
 import re
 from hashlib import blake2b
+from ipaddress import ip_address, ip_network
 
 from mainspring.kernel.authority import Authenticator, Identity
 from mainspring.kernel.call import ANONYMOUS, Caller
@@ -30,7 +31,9 @@ class CachedIdentity:
     ``size_bytes`` is about what remembering it takes, ``expires_ms`` when the credential ends.
     """
 
-    __slots__ = ("caller", "dropped", "expires_ms", "limit_key", "size_bytes", "tags", "until_ms")
+    __slots__ = (
+        "caller", "dropped", "expires_ms", "limit_key", "places", "size_bytes", "tags", "until_ms",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class CachedIdentity:
         until_ms: int,
         tags: tuple[str, ...],
         expires_ms: int | None = None,
+        places: tuple[tuple[str, ...], ...] = (),
     ) -> None:
         self.caller = caller
         self.expires_ms = expires_ms
@@ -45,7 +49,19 @@ class CachedIdentity:
         self.tags = tags
         self.dropped = False
         self.limit_key = f"{caller.tenant}/{caller.actor}"
+        # Of each, one network has to hold the address that a call comes from.
+        self.places = tuple(tuple(map(ip_network, place)) for place in places)
         self.size_bytes = 1_024 + sum(len(t) + 100 for t in (*caller.scopes, *tags))
+        self.size_bytes += sum(300 * len(place) for place in places)
+
+    def reaches(self, address: str) -> bool:
+        """Tell whether it is good from an address."""
+        try:
+            parsed = ip_address(address.partition("%")[0])
+        except ValueError:
+            return not self.places
+        here = getattr(parsed, "ipv4_mapped", None) or parsed
+        return all(any(here in network for network in place) for place in self.places)
 
 
 class _Lookup:
@@ -156,7 +172,9 @@ class Identities:
             if until_ms <= now_ms:
                 raise Unauthenticated("this key or token has expired")
         self._known.pop(key)
-        known = CachedIdentity(identity.caller, until_ms, identity.tags, identity.expires_ms)
+        known = CachedIdentity(
+            identity.caller, until_ms, identity.tags, identity.expires_ms, identity.places
+        )
         own = self._by_caller.get(known.limit_key)
         if own is not None and len(own) >= CREDENTIALS_SHARE:
             self._known.pop(next(iter(own)))

@@ -13,7 +13,7 @@ from mainspring.kernel.authority import Authenticator, StreamTokens
 from mainspring.kernel.call import Call
 from mainspring.kernel.caller import ADDRESS_ACCOUNT, Caller
 from mainspring.kernel.clock import Clock
-from mainspring.kernel.errors import Failure, Unauthenticated
+from mainspring.kernel.errors import AddressRefused, Failure, Unauthenticated
 from mainspring.kernel.event import StagedEvent
 from mainspring.kernel.policy import RateClass
 from mainspring.runtime.events.catch_up import CatchUp
@@ -98,9 +98,16 @@ class Gateway:
         return b"Bearer " + self._stream_tokens.redeem(stream_token, self._clock.now_ms()).encode()
 
     def admit(
-        self, authorization: bytes | None, network: str, rate: RateClass = RateClass.DEFAULT
+        self,
+        authorization: bytes | None,
+        network: str,
+        rate: RateClass = RateClass.DEFAULT,
+        *,
+        address: str = "",
     ) -> Admission | Coroutine[Any, Any, Admission]:
         """Identify and limit. Raises Unauthenticated or Refused, either with its rate limits.
+
+        Raises AddressRefused for a key that is not good from ``address``, or from one unknown.
 
         At once where the caller is known and its limit is counted here; else it has to be awaited.
         """
@@ -110,7 +117,7 @@ class Gateway:
             if self._elsewhere is None or not self._elsewhere.behind:
                 found = self.identities.recall(authorization, self._clock.now_ms())
             if found is None:
-                return self._admit_unknown(authorization, network, rate)
+                return self._admit_unknown(authorization, network, rate, address)
             self._metrics.auth_hits.add()
             known = found
         try:
@@ -118,12 +125,14 @@ class Gateway:
         except Refused as refused:
             self._note(refused)
             raise
+        if known.places:
+            _require_reach(known, address)
         if isinstance(told, bytes):
             return Admission(known, authorization, network, told)
         return self._admit_asking(known, authorization, network, told)
 
     async def _admit_unknown(
-        self, authorization: bytes, network: str, rate: RateClass
+        self, authorization: bytes, network: str, rate: RateClass, address: str
     ) -> Admission:
         """Admit who is not known yet, or may have been revoked elsewhere just now."""
         if self._elsewhere is not None and self._elsewhere.behind:
@@ -138,6 +147,8 @@ class Gateway:
         except Refused as refused:
             self._note(refused)
             raise
+        if known.places:
+            _require_reach(known, address)
         return Admission(known, authorization, network, told)
 
     async def _admit_asking(
@@ -210,6 +221,11 @@ class Gateway:
         """Forget the credentials an event revokes; other events are ignored."""
         if event_type in self._revoking:
             self.identities.forget(subject)
+
+
+def _require_reach(known: CachedIdentity, address: str) -> None:
+    if not known.reaches(address):
+        raise AddressRefused("this key, or one that it was made with, is good from elsewhere alone")
 
 
 def _tell(failure: Failure, limit_lines: bytes) -> None:

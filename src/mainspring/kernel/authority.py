@@ -15,11 +15,15 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mainspring"'}
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What a credential says. ``expires_ms`` null means never; ``tags`` name what revokes it."""
+    """What a credential says. ``expires_ms`` null means never; ``tags`` name what revokes it.
+
+    It is good from addresses that are in one network of each of ``places``.
+    """
 
     caller: Caller
     expires_ms: int | None = None
     tags: tuple[str, ...] = ()
+    places: tuple[tuple[str, ...], ...] = ()
 
 
 class Authenticator(Protocol):

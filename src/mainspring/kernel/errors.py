@@ -134,6 +134,12 @@ class Forbidden(Failure):
     status, code, title = 403, "forbidden", "Forbidden"
 
 
+class AddressRefused(Forbidden):
+    """This key is good from other addresses than yours."""
+
+    code, title = "address_refused", "Not from this address"
+
+
 class NotFound(Failure):
     """No such thing, or none this caller may know of."""
 

@@ -125,7 +125,7 @@ class Client:
         if not self._system:
             credential = await self.credential()
             header = None if credential is None else f"Bearer {credential}".encode()
-            admission = app.gateway.admit(header, ADDRESS, operation.rate)
+            admission = app.gateway.admit(header, ADDRESS, operation.rate, address=ADDRESS)
             if not isinstance(admission, Admission):
                 admission = await admission
             caller, account = admission.caller, admission.account

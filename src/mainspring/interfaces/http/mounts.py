@@ -57,7 +57,9 @@ class Mounts:
         caller anonymous instead of being refused.
         """
         try:
-            admission = self._gateway.admit(exchange.authorization, exchange.network)
+            admission = self._gateway.admit(
+                exchange.authorization, exchange.network, address=exchange.address
+            )
             if not isinstance(admission, Admission):
                 admission = await admission
             exchange.admission = admission

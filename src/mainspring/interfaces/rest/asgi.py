@@ -329,7 +329,9 @@ class RestApp:
 
         Raises Unauthenticated, Refused or Forbidden.
         """
-        admission = self.gateway.admit(exchange.authorization, exchange.network, rate)
+        admission = self.gateway.admit(
+            exchange.authorization, exchange.network, rate, address=exchange.address
+        )
         if not isinstance(admission, Admission):
             admission = await admission
         exchange.admission = admission

@@ -152,7 +152,16 @@ class UserAuthenticator:
 
     async def _by_key(self, key: str, now_ms: int) -> Identity:
         line = await self._database.read(store.KEY_LINE, (model.secret_hash(key),))
-        return identity_of(line, now_ms)
+        identity = identity_of(line, now_ms)
+        self._note_used(line[0], now_ms)
+        return identity
+
+    def _note_used(self, key: Link, now_ms: int) -> None:
+        """Note that a key is used, once in a while: nobody waits for it, and it may be lost."""
+        before_ms = now_ms - model.KEY_USED_EVERY_MS
+        if key.used_ms is None or key.used_ms <= before_ms:
+            noted = store.NOTE_USED(id=key.id, now_ms=now_ms, before_ms=before_ms)
+            self._database.post([noted])
 
     async def _bearer(self, query: Query[Bearer], value: str, now_ms: int) -> Bearer:
         rows = await self._database.read(query, (value,))
@@ -191,7 +200,8 @@ def identity_of(line: Sequence[Link], now_ms: int, *, disabled_too: bool = False
     if ends and min(ends) <= now_ms:
         raise _refused()
     caller = Caller("key", first.id, first.tenant, scopes)
-    return Identity(caller, min(ends, default=None), tuple(tags))
+    places = tuple(tuple(link.addresses.split()) for link in line if link.addresses)
+    return Identity(caller, min(ends, default=None), tuple(tags), places)
 
 
 def _of_session(session_id: str, bearer: Bearer, auth_ms: int = 0) -> Identity:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from enum import Enum
+from ipaddress import ip_network
 
 import msgspec
 
@@ -42,6 +43,8 @@ ORGANIZATIONS_MAX = 100  # that one user belongs to: a rule compares with all of
 MEMBERS_MAX = 1_000  # of one organisation, which ends in one commit
 INVITATIONS_MAX = 200  # that wait in one organisation
 
+KEY_USED_EVERY_MS = 600_000  # a use sooner after the last one is not noted
+KEY_ADDRESSES_MAX = 50
 KEY_PREFIX = "msk_"
 STREAM_TOKEN_PREFIX = "mst_"  # noqa: S105 - opens a stream
 OPEN_STREAM_PREFIX = "mso_"  # what an open stream lives by; it never leaves the process
@@ -228,6 +231,20 @@ def judge(generation: int, newest: int, rotated_ms: int, now_ms: int) -> Refresh
 def key_text(secret: bytes) -> str:
     """Write an API key from its random bytes."""
     return KEY_PREFIX + base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+def networks(addresses: Iterable[str]) -> list[str]:
+    """Return networks in their normal form: ``10.1.2.3`` is ``10.1.2.3/32``. Raises Invalid."""
+    found = []
+    for i, text in enumerate(addresses):
+        try:
+            found.append(str(ip_network(text.strip(), strict=False)))
+        except ValueError:
+            raise Invalid.at(
+                f"/addresses/{i}",
+                "must be an address or network, as 192.0.2.7, 192.0.2.0/24 or ::1",
+            ) from None
+    return found
 
 
 def secret_hash(text: str) -> bytes:

@@ -75,7 +75,14 @@ def present_api_key(row: ApiKeyRow) -> ApiKey:
         created_at=rfc3339(row.created_ms),
         expires_at=None if row.expires_ms is None else rfc3339(row.expires_ms),
         maker_id=row.maker_id,
+        addresses=model.words(row.addresses),
+        last_used_at=None if row.used_ms is None else rfc3339(row.used_ms),
     )
+
+
+def key_tag(row: ApiKeyRow) -> str:
+    """The strong entity tag of a key; when it was last used is a part of what is shown."""
+    return version_tag(row.version, f"{row.used_ms or 0:x}")
 
 
 def present_role(row: RoleRow) -> Role:

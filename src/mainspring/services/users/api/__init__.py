@@ -23,6 +23,7 @@ from mainspring.services.users.api.api_keys import (
     create_api_key,
     delete_api_key,
     get_api_key,
+    get_key_lineage,
     list_api_keys,
     recover_api_key,
 )
@@ -293,6 +294,7 @@ __all__ = [
     "get_callback",
     "get_factors",
     "get_jwks",
+    "get_key_lineage",
     "get_logout",
     "get_me",
     "get_oauth_client",

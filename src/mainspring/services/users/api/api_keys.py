@@ -4,7 +4,13 @@ from mainspring import Call, Page, PageQuery, Response
 from mainspring.kernel.errors import StepUpRequired
 from mainspring.services.users.api.errors import ScopeNotHeld, TooManyApiKeys
 from mainspring.services.users.api.settings import API_KEYS_OWN, RECOVER, service
-from mainspring.services.users.api.structs import ApiKey, MadeApiKey, NewApiKey, Recovery
+from mainspring.services.users.api.structs import (
+    ApiKey,
+    KeyLineage,
+    MadeApiKey,
+    NewApiKey,
+    Recovery,
+)
 
 
 @service.contract.operation(
@@ -35,6 +41,11 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
 @service.contract.operation("GET /v1/api_keys/{id}", scope=API_KEYS_OWN)
 async def get_api_key(call: Call, id: str) -> Response[ApiKey]:
     """Read what is known of an API key; the key itself is not."""
+
+
+@service.contract.operation("GET /v1/api_keys/{key_id}/lineage", scope=API_KEYS_OWN)
+async def get_key_lineage(call: Call, key_id: str) -> KeyLineage:
+    """Read which keys a key was made with, and which end when it is revoked."""
 
 
 @service.contract.operation("DELETE /v1/api_keys/{id}", scope=API_KEYS_OWN, raises=(ScopeNotHeld,))

@@ -50,6 +50,7 @@ class UsersSettings(msgspec.Struct, frozen=True):
     log_in_url: str = ""
     undo_token_s: Annotated[int, msgspec.Meta(ge=60)] = 7 * DAY_S
     undo_url: str = ""
+    api_key_life_max_s: Annotated[int, msgspec.Meta(ge=0)] = 0
     invitation_s: Annotated[int, msgspec.Meta(ge=60, le=90 * DAY_S)] = 7 * DAY_S
     invitation_url: str = ""
     quiet_notices: tuple[Literal["api_key_created", "sessions_ended"], ...] = ()

@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from mainspring import ForeignForm, Input, Instant, PageQuery, Personal
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX
 from mainspring.services.users.model import (
+    KEY_ADDRESSES_MAX,
     PASSWORD_CHARS_MAX,
     PASSWORD_CHARS_MIN,
     ROLE_PATTERN,
@@ -102,7 +103,9 @@ class LogInAsked(msgspec.Struct, frozen=True):
 class ApiKey(msgspec.Struct, frozen=True):
     """An API key without the key itself; ``prefix`` is how it begins.
 
-    ``maker_id`` is the user or key that made it, ``owner_id`` the user whose it is.
+    ``maker_id`` is the user or key that made it, ``owner_id`` the user whose it is. It is good from
+    its ``addresses``, and those of its makers; from everywhere where there are none.
+    ``last_used_at`` is at most ten minutes old while it is used.
     """
 
     id: str
@@ -113,12 +116,26 @@ class ApiKey(msgspec.Struct, frozen=True):
     created_at: Instant
     expires_at: Instant | None
     maker_id: str | None
+    addresses: list[str] = []
+    last_used_at: Instant | None = None
 
 
-class MadeApiKey(ApiKey, frozen=True):
+class MadeApiKey(ApiKey, frozen=True, kw_only=True):
     """A new API key with the key itself, which is shown this once."""
 
     key: str
+
+
+class KeyLineage(msgspec.Struct, frozen=True):
+    """A key's line: the keys that it was made with, nearest first, as far as you may see them.
+
+    ``made`` are those that were made with it, and with these: what ends when it does. ``more`` says
+    that there are more than are shown.
+    """
+
+    makers: list[ApiKey]
+    made: list[ApiKey]
+    more: bool
 
 
 class Role(msgspec.Struct, frozen=True):
@@ -399,11 +416,19 @@ class RefreshRequest(Input, frozen=True):
 
 
 class NewApiKey(Input, frozen=True):
-    """What a key is for and what it may do: at most what its maker may."""
+    """What a key is for and what it may do: at most what its maker may.
+
+    With ``addresses`` it is good from these alone, as `192.0.2.7`, `192.0.2.0/24` or
+    `2001:db8::/32`.
+    """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     scopes: Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=SCOPES_MAX)]
     expires_at: Instant | None = None
+    addresses: Annotated[
+        list[Annotated[str, msgspec.Meta(min_length=2, max_length=64)]],
+        msgspec.Meta(max_length=KEY_ADDRESSES_MAX),
+    ] = msgspec.field(default_factory=list)
 
 
 class Recovery(Input, frozen=True):

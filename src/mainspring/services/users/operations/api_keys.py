@@ -23,16 +23,22 @@ from mainspring import (
     rfc3339,
 )
 from mainspring.kernel.authority import require_recent
-from mainspring.kernel.etag import version_tag
 from mainspring.services.users import access, api, model, store
 from mainspring.services.users.api.errors import TooManyApiKeys
-from mainspring.services.users.api.structs import ApiKey, MadeApiKey, NewApiKey, Recovery
+from mainspring.services.users.api.structs import (
+    ApiKey,
+    KeyLineage,
+    MadeApiKey,
+    NewApiKey,
+    Recovery,
+)
 from mainspring.services.users.authenticate import MACHINE, identity_of
 from mainspring.services.users.mailing import Purpose, notify
-from mainspring.services.users.presenter import present_api_key
+from mainspring.services.users.presenter import key_tag, present_api_key
 from mainspring.services.users.store import API_KEYS, FIRST_KEYS, ApiKeyRow, FirstKeyRow, Link
 
 KEYS_NAMED_MAX = 1_000  # keys that are named in events when they end together
+KEYS_SHOWN_MAX = 500  # of those made with one
 LINE_KEYS_MAX = 1_000  # that were made with one that belongs to no user, those made with these too
 RECOVERED_NAME = "Recovered administrator"
 
@@ -75,11 +81,14 @@ async def create_api_key(call: Call, new: NewApiKey) -> Response[MadeApiKey]:
             raise TooManyApiKeys(f"a user has at most {api.API_KEYS_MAX} keys: delete one first")
     text = model.key_text(call.use(Entropy).token(model.KEY_SECRET_BYTES))
     expires_ms = _expiry(call, new.expires_at, maker)
-    row = stage_api_key(call, StoredSecret.of(text), new.name, new.scopes, maker, expires_ms)
+    addresses = model.networks(new.addresses)
+    row = stage_api_key(
+        call, StoredSecret.of(text), new.name, new.scopes, maker, expires_ms, addresses
+    )
     if call.caller.kind == "user":
         await notify(call, await access.myself(call), Purpose.API_KEY_CREATED)
     made = MadeApiKey(**msgspec.structs.asdict(present_api_key(row)), key=text)
-    return Response(made, etag=version_tag(row.version))
+    return Response(made, etag=key_tag(row))
 
 
 @handles(api.list_api_keys)
@@ -102,13 +111,32 @@ async def list_api_keys(call: Call, query: PageQuery) -> Page[ApiKey]:
 @handles(api.get_api_key)
 async def get_api_key(call: Call, id: str) -> Response[ApiKey]:
     row = await _reachable(call, id, api.API_KEYS_READ)
-    return Response(present_api_key(row), etag=version_tag(row.version))
+    return Response(present_api_key(row), etag=key_tag(row))
+
+
+@handles(api.get_key_lineage)
+async def get_key_lineage(call: Call, key_id: str) -> KeyLineage:
+    row = await _reachable(call, key_id, api.API_KEYS_READ)
+    line = await call.all(store.KEY_LINE_BY_ID, id=row.id)
+    ids = [link.id for link in line]
+    owner = await access.owner_id(call)
+    if not call.caller.allows(api.API_KEYS_READ) and (owner is None or owner != row.owner_id):
+        ids = ids[: ids.index(call.caller.actor) + 1]  # what it was made with is not its to see
+    makers = []
+    for above in ids[1:]:
+        maker = await call.find(store.API_KEY, id=above, tenant=call.tenant)
+        if maker is not None:
+            makers.append(present_api_key(maker))
+    made = await call.page(
+        store.DESCENDANTS, tenant=call.tenant, maker_id=row.id, after="", limit=KEYS_SHOWN_MAX
+    )
+    return KeyLineage(makers, [present_api_key(key) for key in made.items], made.more)
 
 
 @handles(api.delete_api_key)
 async def delete_api_key(call: Call, id: str) -> None:
     row = await _reachable(call, id, api.API_KEYS_WRITE)
-    call.require_match(version_tag(row.version))
+    call.require_match(key_tag(row))
     line = await call.all(store.KEY_LINE_BY_ID, id=row.id)
     if not _is_of(call.caller, row, line):
         try:
@@ -156,6 +184,7 @@ def stage_api_key(
     scopes: list[str],
     maker: Maker,
     expires_ms: int | None,
+    addresses: Sequence[str] = (),
 ) -> ApiKeyRow:
     """Stage a key whose text somebody knows, and the event that says so without it."""
     row = ApiKeyRow(
@@ -170,6 +199,8 @@ def stage_api_key(
         created_ms=call.now_ms,
         expires_ms=expires_ms,
         maker_id=maker.id,
+        addresses=model.stored(addresses),
+        used_ms=None,
     )
     key = present_api_key(row)
     call.write(API_KEYS.insert(row, on_conflict=Conflict))
@@ -230,13 +261,20 @@ async def _maker(call: Call) -> Maker:
 
 
 def _expiry(call: Call, text: str | None, maker: Maker) -> int | None:
-    """When a key ends that is to end at ``text``: never later than its maker. Raises Invalid."""
+    """When a key ends that is to end at ``text``: never later than its maker.
+
+    Nor later than settings let keys last. Raises Invalid.
+    """
+    life_s = call.use(api.UsersSettings).api_key_life_max_s
+    last_ms = call.now_ms + life_s * 1000 if life_s else None
     if text is None:
-        return maker.expires_ms
+        return min((end for end in (maker.expires_ms, last_ms) if end is not None), default=None)
     moment_ms = read_at("/expires_at", epoch_ms, text)
     if moment_ms <= call.now_ms:
         raise Invalid.at("/expires_at", "is in the past")
     if maker.expires_ms is not None and moment_ms > maker.expires_ms:
         ends = rfc3339(maker.expires_ms)
         raise Invalid.at("/expires_at", f"is after your own key's end, {ends}")
+    if last_ms is not None and moment_ms > last_ms:
+        raise Invalid.at("/expires_at", f"is later than keys last here: {rfc3339(last_ms)}")
     return moment_ms

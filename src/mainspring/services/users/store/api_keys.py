@@ -24,6 +24,8 @@ class ApiKeyRow(msgspec.Struct, frozen=True):
     created_ms: int
     expires_ms: int | None
     maker_id: str | None
+    addresses: str
+    used_ms: int | None
 
 
 class FirstKeyRow(msgspec.Struct, frozen=True):
@@ -41,6 +43,8 @@ class Link(msgspec.Struct, frozen=True):
     maker_id: str | None
     expires_ms: int | None
     scopes: str
+    addresses: str
+    used_ms: int | None
     user_id: str | None
     user_disabled: bool
     user_roles: str
@@ -79,14 +83,18 @@ def _line(first: str) -> str:
     A maker that is gone ends the line as well: its last link then names a maker and has no user.
     """
     return f"""
-    WITH RECURSIVE line (id, tenant, maker_id, expires_ms, scopes, depth) AS (
-        SELECT id, tenant, maker_id, expires_ms, scopes, 1 FROM users_api_keys WHERE {first}
+    WITH RECURSIVE line
+        (id, tenant, maker_id, expires_ms, scopes, addresses, used_ms, depth) AS (
+        SELECT id, tenant, maker_id, expires_ms, scopes, addresses, used_ms, 1
+        FROM users_api_keys WHERE {first}
         UNION ALL
-        SELECT m.id, m.tenant, m.maker_id, m.expires_ms, m.scopes, line.depth + 1
+        SELECT m.id, m.tenant, m.maker_id, m.expires_ms, m.scopes, m.addresses, m.used_ms,
+            line.depth + 1
         FROM line JOIN users_api_keys m ON m.id = line.maker_id AND m.tenant = line.tenant
         WHERE line.depth < {LINE_MAX}
     )
-    SELECT line.id, line.tenant, line.maker_id, line.expires_ms, line.scopes, u.id,
+    SELECT line.id, line.tenant, line.maker_id, line.expires_ms, line.scopes,
+        line.addresses, line.used_ms, u.id,
         u.disabled_ms IS NOT NULL,
         {held("line.tenant", "u.id")}
     FROM line LEFT JOIN users_users u ON u.id = line.maker_id AND u.tenant = line.tenant
@@ -116,6 +124,12 @@ END_DESCENDANTS = Statement(
 HOLD_API_KEY = Statement(
     "users.hold_api_key",
     "UPDATE users_api_keys SET name = name WHERE id = :id AND tenant = :tenant",
+)
+# Of those that note it at once one does.
+NOTE_USED = Statement(
+    "users.note_used",
+    "UPDATE users_api_keys SET used_ms = :now_ms WHERE id = :id"
+    " AND (used_ms IS NULL OR used_ms <= :before_ms)",
 )
 FIRST_KEY = Query(
     "users.first_key",
