@@ -382,7 +382,7 @@ def test_only_these_are_open_to_everybody() -> None:
         "users.create_stream_token", "users.complete_session", "users.create_login",
         "users.complete_login",
         "users.get_callback", "users.create_callback", "users.magic_session",
-        "users.redeem_log_in", "users.undo_email_change",
+        "users.redeem_log_in", "users.undo_email_change", "users.decline_invitation",
     }  # fmt: skip
 
 
