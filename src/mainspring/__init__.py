@@ -57,6 +57,7 @@ from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.policy import CachePolicy, PerKey, RateClass, RatePerKey, RetryPolicy
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.request import RequestOutcome
+from mainspring.kernel.sender import Sender
 from mainspring.kernel.service import Service, handles
 from mainspring.kernel.table import Command, Query, Rows, Statement, Table
 from mainspring.kernel.user_app import App
@@ -126,6 +127,7 @@ __all__ = [
     "RetryPolicy",
     "Rounding",
     "Rows",
+    "Sender",
     "Service",
     "Signals",
     "Snooze",

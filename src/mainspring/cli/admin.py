@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli.options import AsJson, DataDir, PlatformUrl, find_platform, read_settings
+from mainspring.cli.options import (
+    AsJson,
+    ConfigFile,
+    DataDir,
+    PlatformUrl,
+    find_platform,
+    read_settings,
+)
 
 group = typer.Typer(
     help="Make API keys and users on a running platform.",
@@ -26,6 +33,11 @@ USER_EPILOG = (
     "Examples:\n\n"
     "  [bold]mainspring admin user ann@example.com[/bold]  asks for the password\n\n"
     "  [bold]mainspring admin user ann@example.com < password.txt[/bold]"
+)
+MAIL_EPILOG = (
+    "Examples:\n\n"
+    "  [bold]mainspring admin mail reset_password[/bold]  as it would be sent to somebody\n\n"
+    "  [bold]mainspring admin mail reset_password --html > page.html[/bold]"
 )
 AdminKey = Annotated[
     Path | None,
@@ -107,3 +119,26 @@ def user(
         wanted["roles"] = role
     made = platform.call("POST", "/v1/users", wanted)
     typer.echo(json.dumps(made, indent=2) if as_json else made["id"])
+
+
+@group.command(epilog=MAIL_EPILOG)
+def mail(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="What it is for: verify_email, log_in and so on.")
+    ],
+    html: Annotated[bool, typer.Option("--html", help="Show the page and not the text.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Show a mail in the words of `[users] mail_templates`; nothing has to run."""
+    from mainspring.ports.database import StartError
+    from mainspring.services.users import mailing
+    from mainspring.services.users.api import UsersSettings
+    from mainspring.services.users.mail_templates import MailTemplates
+
+    if kind not in list(mailing.Purpose):
+        raise StartError(f"no mail is of the kind {kind!r}: {', '.join(sorted(mailing.Purpose))}")
+    settings = read_settings(None, config, data_dir=None, any_app=True).of(UsersSettings)
+    filled = MailTemplates(settings).fill(mailing.sample(settings, mailing.Purpose(kind)))
+    if html and not filled.html:
+        raise StartError(f"there is no {kind}.html in [users] mail_templates")
+    typer.echo(filled.html if html else f"Subject: {filled.subject}\n\n{filled.text}", nl=False)

@@ -27,6 +27,7 @@ from mainspring.kernel.page import PAGE_BYTES_MAX
 from mainspring.kernel.reader import Reader
 from mainspring.kernel.recipient import Recipient
 from mainspring.kernel.request import StoredRequest
+from mainspring.kernel.sender import Sender
 from mainspring.kernel.table import Command, Query, Rows, Update, Write
 
 __all__ = [
@@ -101,14 +102,15 @@ class Call:
     caller, the address of one that is anonymous, or the job. ``deadline_s`` is when its time is up,
     on the monotonic clock. ``path`` ends with the name of what is called: the operation, the job or
     the consumer; before it are the operations whose handlers wait for it. ``until_ms`` is when the
-    credential ends that its caller came with, None where it does not or there is none.
+    credential ends that its caller came with, None where it does not or there is none. ``sender``
+    is where a call that may write came from, None where no client sent it.
     """
 
     __slots__ = (
         "_asks", "_context", "_ids", "_ids_at", "_stages_in", "_updated", "account", "attempt",
         "caller", "causation_id", "correlation_id", "deadline_s", "events", "if_match", "jobs",
         "measures", "now_ms", "path", "progress", "reader", "recipient", "request_id", "reruns",
-        "until_ms", "wakes", "writes",
+        "sender", "until_ms", "wakes", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -138,6 +140,7 @@ class Call:
         self.progress: float | None = None
         self.reruns = 0
         self.until_ms: int | None = None
+        self.sender: Sender | None = None
         self.caller = caller
         self.now_ms = now_ms
         self.request_id = request_id
@@ -324,6 +327,11 @@ class Call:
     def use(self, resource: type[T]) -> T:
         """Return what the app put at this type: a port, a service's settings. For jobs mostly."""
         found: T = self._context.resources[resource]
+        return found
+
+    def offered(self, kind: type[T]) -> T | None:
+        """Return what fills this type where somebody does; an app may leave it."""
+        found: T | None = self._context.resources.get(kind)
         return found
 
     def event_type(self, data: type) -> EventType[Any]:

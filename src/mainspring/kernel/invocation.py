@@ -12,6 +12,7 @@ import msgspec
 from mainspring.kernel.byte_range import WantedRange
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.recipient import Recipient
+from mainspring.kernel.sender import Sender
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -26,7 +27,8 @@ class Invocation(msgspec.Struct, frozen=True):
     on a wire stands what remains. ``resume_after`` is the last item of a stream that arrived;
     ``wanted`` the part of a raw answer that is asked for; ``path`` names the handlers that wait for
     this call, the outermost first. ``until_ms`` is when the credential ends that the caller came
-    with, None where it does not or there is none.
+    with, None where it does not or there is none. ``sender`` is where a call that may write came
+    from, as far as the interface knows.
     """
 
     operation: str
@@ -43,6 +45,7 @@ class Invocation(msgspec.Struct, frozen=True):
     wanted: WantedRange | None = None
     path: tuple[str, ...] = ()
     until_ms: int | None = None
+    sender: Sender | None = None
 
 
 class FileHead(msgspec.Struct, frozen=True):

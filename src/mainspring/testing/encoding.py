@@ -24,6 +24,7 @@ from mainspring.kernel.invocation import (
 )
 from mainspring.kernel.operation import StreamItem
 from mainspring.kernel.recipient import Recipient
+from mainspring.kernel.sender import Sender
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class _SentCall(msgspec.Struct, frozen=True):
     resume_after: str | None
     until_ms: int | None
     wanted: WantedRange | None
+    sender: Sender | None
 
 
 class _SentOutcome(msgspec.Struct, frozen=True):
@@ -139,6 +141,7 @@ class EncodingInvoker:
                 invocation.resume_after,
                 invocation.until_ms,
                 invocation.wanted,
+                invocation.sender,
             ),
             _SentCall,
         )
@@ -156,6 +159,7 @@ class EncodingInvoker:
             call.resume_after,
             call.wanted,
             until_ms=call.until_ms,
+            sender=call.sender,
         )
 
 

@@ -68,6 +68,8 @@ DANGEROUS: Sequence[tuple[str, str, Any]] = (
     ("POST", "/v1/users/me/totp:confirm", {"code": "123456"}),
     ("POST", "/v1/users/me/totp:disable", {"code": "123456"}),
     ("POST", "/v1/users/me/recovery_codes", {"code": "123456"}),
+    ("POST", "/v1/users/me/passkeys:begin", None),
+    ("POST", "/v1/users/me/passkeys", {"credential": {}}),
     ("DELETE", "/v1/users/me", None),
 )
 

@@ -42,6 +42,7 @@ from mainspring.kernel.invocation import Invocation, Invoker, Opened, Outcome
 from mainspring.kernel.operation import Kind, Operation, OwnCredentials, Tells
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.pool import Pool
+from mainspring.kernel.sender import sender
 from mainspring.kernel.user_app import Asgi
 from mainspring.runtime.metrics.telemetry import Metrics, RouteMeter
 
@@ -485,4 +486,7 @@ def _invocation(
         if_match=exchange.if_match,
         resume_after=exchange.text(b"last-event-id") if operation.kind is Kind.STREAM else None,
         until_ms=admission.until_ms,
+        sender=sender(exchange.address, exchange.headers.get(b"user-agent"))
+        if operation.writes
+        else None,
     )

@@ -299,7 +299,7 @@ class LocalInvoker:
             reads=owned.operation.kind is Kind.STREAM,
             path=invocation.path + owned.path,
         )
-        call.until_ms = invocation.until_ms
+        call.until_ms, call.sender = invocation.until_ms, invocation.sender
         return call
 
     async def _run(

@@ -5,6 +5,7 @@ from mainspring.ports.database import Database
 from mainspring.ports.mail import Mail, MailMessage, MailRefused
 from mainspring.services.users import api, mailing, password_check, store
 from mainspring.services.users.api import UsersSettings
+from mainspring.services.users.mail_templates import MailTemplates
 from mainspring.services.users.mailing import Purpose
 
 api.service.keeps(*store.SWEEPS, *store.OAUTH_SWEEPS)
@@ -17,9 +18,16 @@ async def send_token(call: Call, token_id: str) -> None:
         return  # used, replaced or too late
     token = mailing.token_text(call, token_id)
     code = mailing.code_text(call, token_id)
-    subject, text = mailing.words(call.use(UsersSettings), Purpose(row.purpose), token, code)
+    settings, purpose = call.use(UsersSettings), Purpose(row.purpose)
+    words = mailing.words(
+        settings, purpose, row.email, token=token, code=code, about=row.about
+    )  # fmt: skip
+    mail = call.use(MailTemplates).fill(words)
+    message = MailMessage(
+        token_id, row.email, mail.subject, mail.text, person=row.user_id, html=mail.html
+    )
     try:
-        await call.use(Mail).send(MailMessage(token_id, row.email, subject, text, row.user_id))
+        await call.use(Mail).send(message)
     except MailRefused as refusal:
         call.emit(api.MailBounced(row.user_id, row.purpose, str(refusal)))
         raise JobFailed(f"the mail was refused for good: {refusal}") from None

@@ -6,6 +6,8 @@ Not a job of its own: operations stage mails with what they decide, and jobs sen
 import base64
 from enum import StrEnum
 
+import msgspec
+
 from mainspring import Call, Rerun, elapsed_ms
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import api, model, store
@@ -29,6 +31,10 @@ class Purpose(StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
     API_KEY_CREATED = "api_key_created"
     SESSIONS_ENDED = "sessions_ended"
+    FACTOR_ADDED = "factor_added"
+    FACTOR_REMOVED = "factor_removed"
+    PASSKEY_REFUSED = "passkey_refused"
+    NEW_DEVICE = "new_device"
     ADDRESS_TAKEN = "address_taken"
     INVITATION = "invitation"
 
@@ -40,16 +46,20 @@ NOTICES = {
     Purpose.PASSWORD_CHANGED: "your password was changed",
     Purpose.API_KEY_CREATED: "an API key was made for your account",
     Purpose.SESSIONS_ENDED: "you were logged out everywhere",
+    Purpose.NEW_DEVICE: "somebody logged in from a device that was not seen before",
+    Purpose.FACTOR_ADDED: "a passkey or authenticator app was added to your account",
+    Purpose.FACTOR_REMOVED: "a passkey or authenticator app was removed from your account",
+    Purpose.PASSKEY_REFUSED: "a passkey of your account was refused, as there may be a copy of it",
 }
 
 
-async def notify(call: Call, user: UserRow, notice: Purpose) -> None:
+async def notify(call: Call, user: UserRow, notice: Purpose, about: str = "") -> None:
     """Stage a notice of what was done to an account, to the address that it has had until now.
 
     An address that was never proved may be a stranger's: nothing goes there.
     """
     if user.email_verified and notice not in call.use(UsersSettings).quiet_notices:
-        await mail(call, user, notice)
+        await mail(call, user, notice, about=about)
 
 
 def mailed(call: Call, what: str, purpose: Purpose) -> bytes:
@@ -123,6 +133,7 @@ async def mail(
     purpose: Purpose,
     email: str | None = None,
     token_id: str | None = None,
+    about: str = "",
 ) -> None:
     """Stage a mail to the user's address, or another one of theirs, and the token it carries.
 
@@ -148,6 +159,7 @@ async def mail(
         hash=model.secret_hash(token_text(call, token_id)),
         created_ms=call.now_ms,
         expires_ms=call.now_ms + life_s(settings, purpose) * 1000,
+        about=about,
     )
     call.write(MAIL_TOKENS.insert(row))
     call.enqueue(api.send_token, token_id=token_id)
@@ -194,38 +206,86 @@ def token_text(call: Call, token_id: str) -> str:
     return base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
 
 
-def words(settings: UsersSettings, purpose: Purpose, token: str, code: str) -> tuple[str, str]:
-    """Subject and text of a mail."""
-    product = settings.product
+class MailWords(msgspec.Struct, frozen=True):
+    """What a mail can say, and what templates are given.
+
+    ``notice`` is what was done to an account, ``about`` from where, ``link`` the page of the
+    product that takes the ``token``; each is empty in mails that have none. ``holds`` is how long
+    the token does.
+    """
+
+    kind: str
+    product: str
+    email: str
+    notice: str
+    about: str
+    token: str
+    link: str
+    code: str
+    holds: str
+
+
+def words(
+    settings: UsersSettings, purpose: Purpose, email: str, *, token: str, code: str, about: str
+) -> MailWords:
+    """Return what a mail can say: a token and a code only where they are for its reader."""
+    shows = purpose is Purpose.ADDRESS_CHANGED or purpose not in (*NOTICES, Purpose.ADDRESS_TAKEN)
+    url = {
+        Purpose.ADDRESS_CHANGED: settings.undo_url,
+        Purpose.RESET_PASSWORD: settings.reset_url,
+        Purpose.LOG_IN: settings.log_in_url,
+    }.get(purpose, settings.verify_url)
+    holds_s = life_s(settings, purpose)
+    return MailWords(
+        kind=purpose.value,
+        product=settings.product,
+        email=email,
+        notice=NOTICES.get(purpose, ""),
+        about=about,
+        token=token if shows else "",
+        link=url.replace("{token}", token) if shows and url else "",
+        code=code if purpose is Purpose.LOG_IN else "",
+        holds=f"{round(holds_s / 3600)} h" if holds_s >= 3_600 else f"{holds_s // 60} min",
+    )
+
+
+def sample(settings: UsersSettings, purpose: Purpose) -> MailWords:
+    """Return what a mail could say, to look at."""
+    about = "Firefox on Windows, 203.0.113.7" if purpose is Purpose.NEW_DEVICE else ""
+    return words(
+        settings, purpose, "ann@example.com", token="t" * 43, code="123456", about=about
+    )  # fmt: skip
+
+
+def said(settings: UsersSettings, given: MailWords) -> tuple[str, str]:
+    """Subject and text of a mail in the platform's own words."""
+    product, notice = settings.product, given.notice
+    purpose = Purpose(given.kind)
     if purpose is Purpose.ADDRESS_TAKEN:
         return f"{product}: you have an account already", (
             "Somebody, perhaps you, gave this address for an account. It has one already: log in"
             " with it, or ask for another password. If it was not you, ignore this mail.\n"
         )
-    if purpose in NOTICES and purpose is not Purpose.ADDRESS_CHANGED:
-        return f"{product}: {NOTICES[purpose]}", (
-            f"{NOTICES[purpose].capitalize()}. If it was not you, ask for another password at once:"
-            " that ends every session and API key.\n"
+    if notice and purpose is not Purpose.ADDRESS_CHANGED:
+        what = notice[0].upper() + notice[1:] + (f": {given.about}" if given.about else "")
+        return f"{product}: {notice}", (
+            f"{what}. If it was not you, ask for another password at once: that ends every session"
+            " and API key.\n"
         )
     if purpose is Purpose.ADDRESS_CHANGED:
-        subject, url = f"{product}: {NOTICES[purpose]}", settings.undo_url
+        subject = f"{product}: {notice}"
         ask = "Mails go to another address from now on. If it was not you, take your account back"
     elif purpose is Purpose.RESET_PASSWORD:
-        subject, url = f"{product}: reset your password", settings.reset_url
-        ask = "Choose a new password"
+        subject, ask = f"{product}: reset your password", "Choose a new password"
     elif purpose is Purpose.LOG_IN:
-        subject, url = f"{product}: log in with {code}", settings.log_in_url
-        ask = f"Type the code {code} where you asked for it, or log in"
+        subject = f"{product}: log in with {given.code}"
+        ask = f"Type the code {given.code} where you asked for it, or log in"
     else:
-        subject, url = f"{product}: confirm your e-mail address", settings.verify_url
+        subject = f"{product}: confirm your e-mail address"
         ask = "Confirm that this address is yours"
-    what = url.replace("{token}", token) if url else token
-    how = "with this link" if url else "with this token"
-    holds_s = life_s(settings, purpose)
-    holds = f"{round(holds_s / 3600)} h" if holds_s >= 3_600 else f"{holds_s // 60} min"
-    ignore = "If you did not ask for this, ignore this mail."
-    if purpose in NOTICES:
-        ignore = "If it was you, ignore this mail."
+    how = "with this link" if given.link else "with this token"
+    ignore = "If it was you" if notice else "If you did not ask for this"
     return subject, (
-        f"{ask} {how}:\n\n{what}\n\nIt holds for {holds} and can be used once. {ignore}\n"
+        f"{ask} {how}:\n\n{given.link or given.token}\n\nIt holds for {given.holds} and can be used"
+        f" once. {ignore}, ignore this mail.\n"
     )

@@ -7,7 +7,7 @@ import structlog
 
 from mainspring import Call, Invalid, RateLimited, Rerun, elapsed_ms
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import model, store
+from mainspring.services.users import model, screening, store
 from mainspring.services.users.api import PasswordRefused, service
 from mainspring.services.users.api.errors import PasswordThrottled
 from mainspring.services.users.passwords import Passwords
@@ -142,4 +142,5 @@ async def new_password(call: Call, text: str, address: str, pointer: str = "/pas
     normal = model.password(text, address, pointer)
     if await passwords.is_common(normal, share=call.account):
         raise Invalid.at(pointer, "is one of the most used passwords: choose another")
+    await screening.refuse_breached(call, normal, pointer)
     return await passwords.hash(normal, share=call.account)

@@ -4,7 +4,7 @@ import zlib
 
 from mainspring import rfc3339
 from mainspring.kernel.etag import version_tag
-from mainspring.services.users import model
+from mainspring.services.users import devices, model
 from mainspring.services.users.api.oauth_structs import Authorization, OAuthClient
 from mainspring.services.users.api.structs import (
     ApiKey,
@@ -13,6 +13,7 @@ from mainspring.services.users.api.structs import (
     Member,
     Organization,
     OwnInvitation,
+    Passkey,
     Role,
     Session,
     User,
@@ -27,6 +28,7 @@ from mainspring.services.users.store import (
     OAuthClientRow,
     OrganizationRow,
     OwnInvitationRow,
+    PasskeyRow,
     RoleRow,
     SessionRow,
 )
@@ -60,6 +62,10 @@ def present_session(session: SessionRow, current: str | None) -> Session:
         created_at=rfc3339(session.created_ms),
         refreshed_at=rfc3339(session.rotated_ms),
         expires_at=rfc3339(session.expires_ms),
+        last_used_at=rfc3339(max(session.rotated_ms, session.auth_ms)),
+        device=devices.device(session.user_agent),
+        address=session.address,
+        user_agent=session.user_agent,
         current=session.id == current,
     )
 
@@ -151,4 +157,17 @@ def present_own_invitation(row: OwnInvitationRow) -> OwnInvitation:
     """Write an invitation as the invited see it."""
     return OwnInvitation(
         row.id, row.organization_id, row.organization_name, row.role, rfc3339(row.expires_ms)
+    )
+
+
+def present_passkey(row: PasskeyRow) -> Passkey:
+    """Write a passkey as its user sees it."""
+    return Passkey(
+        id=row.id,
+        name=row.name,
+        aaguid=row.aaguid,
+        backup_eligible=row.backup_eligible,
+        backed_up=row.backed_up,
+        created_at=rfc3339(row.created_ms),
+        last_used_at=None if row.used_ms is None else rfc3339(row.used_ms),
     )

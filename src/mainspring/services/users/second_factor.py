@@ -4,13 +4,15 @@ Logging in, stepping up and changing factors check alike.
 """
 
 import hmac
+from collections.abc import Sequence
 
 import structlog
 
 from mainspring import Call, Entropy, Invalid, Rerun
+from mainspring.kernel.errors import StepUpRequired
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import one_time_codes, store
-from mainspring.services.users.api import FactorRefused, RecoveryCodeUsed
+from mainspring.services.users import one_time_codes, passkeys, store
+from mainspring.services.users.api import FactorRefused, PasskeyDeleted, RecoveryCodeUsed
 from mainspring.services.users.api.errors import FactorThrottled
 from mainspring.services.users.api.structs import FactorProof
 from mainspring.services.users.model import tells_of_failure
@@ -29,7 +31,8 @@ from mainspring.services.users.store import (
 
 log = structlog.get_logger()
 
-TOTP, RECOVERY_CODE = "totp", "recovery_code"
+TOTP, PASSKEY, RECOVERY_CODE = "totp", "passkey", "recovery_code"
+MFA = "mfa"  # what a token says of who has shown two factors (RFC 8176)
 SEALED = "users.totp"
 
 
@@ -46,10 +49,30 @@ async def totp_of(call: Call, user_id: str) -> TotpRow | None:
 async def factors_of(call: Call, user_id: str) -> list[str]:
     """Name what may be a user's second factor; none where the first is enough."""
     totp = await totp_of(call, user_id)
-    if totp is None or totp.confirmed_ms is None:
-        return []
-    left = await call.all(store.RECOVERY_CODES_OF, tenant=call.tenant, user_id=user_id)
-    return [TOTP, RECOVERY_CODE] if left else [TOTP]
+    found = [TOTP] if totp is not None and totp.confirmed_ms is not None else []
+    if await passkeys.of_user(call, user_id):
+        found.append(PASSKEY)
+    if found and await recovery_codes_of(call, user_id):
+        found.append(RECOVERY_CODE)
+    return found
+
+
+async def recovery_codes_of(call: Call, user_id: str) -> Sequence[RecoveryCodeRow]:
+    """Return the recovery codes that a user has left."""
+    return await call.all(store.RECOVERY_CODES_OF, tenant=call.tenant, user_id=user_id)
+
+
+async def require_shown(call: Call, user_id: str) -> None:
+    """Let a session pass that was proved by a second factor, or whose user has none.
+
+    What adds or takes away a factor asks it: a session of before the first one knows a password
+    alone. Raises StepUpRequired.
+    """
+    session = await call.find(store.SESSION, id=call.caller.session_id or "", tenant=call.tenant)
+    if session is not None and MFA in session.amr.split():
+        return
+    if await factors_of(call, user_id):
+        raise StepUpRequired("this needs a step-up of the session by a second factor")
 
 
 def seal_secret(call: Call, user_id: str, secret: bytes) -> bytes:
@@ -57,23 +80,32 @@ def seal_secret(call: Call, user_id: str, secret: bytes) -> bytes:
     return call.use(Keyring).seal(f"{user_id}/".encode() + secret, purpose=SEALED)
 
 
-async def factor_is_right(call: Call, user: KnownUser, given: FactorProof) -> bool:
-    """Tell whether a confirmed second factor is the user's, and stage what that changes.
+async def prove(call: Call, user: KnownUser, given: FactorProof) -> Sequence[str]:
+    """Return by what a second factor of the user is shown (RFC 8176), nothing where it is wrong.
 
-    A wrong one is counted: raise a failure that keeps what is staged. A right one is used up, and
-    commits only while nobody has used it, or guessed wrong, or changed the password since. Raises
-    FactorThrottled, Invalid.
+    A wrong code is counted: raise a failure that keeps what is staged. A right one is used up, and
+    commits only while nobody has used it, or guessed wrong, or changed the password since. What a
+    passkey signs nobody guesses: it is not counted. Raises FactorThrottled, Invalid, PasskeysOff.
     """
-    if (given.code is None) == (given.recovery_code is None):
-        raise Invalid.at("/code", "give one of code and recovery_code")
+    proofs = (given.code, given.recovery_code, given.passkey)
+    if sum(proof is not None for proof in proofs) != 1:
+        raise Invalid.at("/code", "give one of code, recovery_code and passkey")
+    if given.passkey is not None:
+        ceremony = passkeys.Ceremony.FACTOR
+        row = await passkeys.prove(call, ceremony, given.passkey, user.id)
+        return () if row is None else passkeys.AMR
+    return ("otp", MFA) if await _code_is_right(call, user, given) else ()
+
+
+async def _code_is_right(call: Call, user: KnownUser, given: FactorProof) -> bool:
     failures = await refuse_throttled(call, account_of(call, user.id), FactorThrottled)
     totp = await totp_of(call, user.id)
-    right = False
-    if totp is not None and totp.confirmed_ms is not None:
-        if given.code is not None:
-            right = use_code(call, totp, given.code)
-        else:
-            right = await _use_recovery_code(call, user.id, given.recovery_code or "")
+    if given.code is None:
+        right = await _use_recovery_code(call, user.id, given.recovery_code or "")
+    else:
+        right = (
+            totp is not None and totp.confirmed_ms is not None and use_code(call, totp, given.code)
+        )
     settle(call, user, failures, right)
     return right
 
@@ -131,14 +163,32 @@ def make_recovery_codes(call: Call, user_id: str) -> list[str]:
     return codes
 
 
-def forget_factors(call: Call, user_id: str) -> None:
-    """Stage the end of a user's second factor, and of the count of wrong codes."""
+def forget_totp(call: Call, user_id: str, *, last: bool) -> None:
+    """Stage the end of a user's authenticator app; of the recovery codes where it is the last."""
     of_user = {"tenant": call.tenant, "user_id": user_id}
-    call.write(
-        store.END_TOTP(**of_user),
-        store.END_RECOVERY_CODES(**of_user),
-        store.FORGET_FAILURES(tenant=call.tenant, account=account_of(call, user_id)),
-    )
+    call.write(store.END_TOTP(**of_user))
+    if last:
+        call.write(
+            store.END_RECOVERY_CODES(**of_user),
+            store.FORGET_FAILURES(tenant=call.tenant, account=account_of(call, user_id)),
+        )
+
+
+def forget_factors(call: Call, user_id: str) -> None:
+    """Stage the end of all of a user's second factors, and of the count of wrong codes."""
+    call.write(store.END_PASSKEYS(tenant=call.tenant, user_id=user_id))
+    forget_totp(call, user_id, last=True)
+
+
+async def forget_what_strangers_made(call: Call, user_id: str, how: str) -> None:
+    """Stage the end of the factors and issuers of an account whose address nobody had proved.
+
+    Somebody may have signed up with the address of another, and waits for them with a passkey.
+    """
+    if await passkeys.of_user(call, user_id):
+        call.emit(PasskeyDeleted(user_id, None, how))
+    forget_factors(call, user_id)
+    call.write(store.END_IDENTITIES(tenant=call.tenant, user_id=user_id))
 
 
 def _recovery_hash(call: Call, user_id: str, code: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mainspring import Call, Failure
+from mainspring import Call, Failure, Rerun
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import model, store
 from mainspring.services.users.store import TICKETS, TicketRow
@@ -24,8 +24,7 @@ def issue(call: Call, kind: str, data: msgspec.Struct, life_s: int, user_id: str
     """Stage a ticket, and return the token that whoever holds it spends."""
     ticket_id = call.new_id("tick")
     keyring = call.use(Keyring)
-    proof = keyring.fingerprint(ticket_id.encode(), purpose=PURPOSE)
-    token = PREFIX + base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
+    token = _token(keyring, ticket_id)
     row = TicketRow(
         id=ticket_id,
         tenant=call.tenant,
@@ -38,6 +37,16 @@ def issue(call: Call, kind: str, data: msgspec.Struct, life_s: int, user_id: str
     )
     call.write(TICKETS.insert(row))
     return token
+
+
+def text_of(call: Call, row: TicketRow) -> str:
+    """Return the token of a ticket."""
+    return _token(call.use(Keyring), row.id)
+
+
+def _token(keyring: Keyring, ticket_id: str) -> str:
+    proof = keyring.fingerprint(ticket_id.encode(), purpose=PURPOSE)
+    return PREFIX + base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
 
 
 async def find(call: Call, kind: str, token: str) -> TicketRow | None:
@@ -54,6 +63,6 @@ def read(call: Call, row: TicketRow, shape: type[D]) -> D:
     return msgspec.json.decode(plain, type=shape)
 
 
-def spend(call: Call, row: TicketRow, refusal: Failure) -> None:
+def spend(call: Call, row: TicketRow, refusal: Failure | type[Rerun]) -> None:
     """Stage the end of a ticket. Of two calls that spend one, the second hears ``refusal``."""
     call.write(store.SPEND_TICKET(id=row.id).expect(1, refusal))

@@ -3,6 +3,8 @@
 from mainspring import Call, Page, RateClass, Response
 from mainspring.services.users.api.errors import (
     BadMailToken,
+    CaptchaRefused,
+    CaptchaRequired,
     EmailTaken,
     MailThrottled,
     PasswordThrottled,
@@ -31,7 +33,7 @@ from mainspring.services.users.api.structs import (
     scope=None,
     status=201,
     rate=RateClass.LOGIN,
-    raises=(EmailTaken, SignUpClosed, ScopeNotHeld, MailThrottled),
+    raises=(EmailTaken, SignUpClosed, ScopeNotHeld, MailThrottled, CaptchaRequired, CaptchaRefused),
 )
 async def create_user(call: Call, new: NewUser) -> Response[User]:
     """Sign up. A mail to prove the address is on its way. Emits users.user.created.

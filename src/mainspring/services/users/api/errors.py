@@ -82,9 +82,46 @@ class FactorEnrolled(Conflict):
 
 
 class FactorMissing(Conflict):
-    """No authenticator app is enrolled, or none is confirmed."""
+    """No authenticator app is enrolled, or none is confirmed; or there are no passkeys."""
 
-    code, title = "factor_missing", "No authenticator app is in use"
+    code, title = "factor_missing", "No such factor is in use"
+
+
+class CaptchaRequired(Forbidden):
+    """Settings ask whoever does this to solve a task first: send its token as ``captcha``."""
+
+    code, title = "captcha_required", "Solve the task of the page first"
+
+
+class CaptchaRefused(Forbidden):
+    """The token of the task is not good, was used, or is of another page."""
+
+    code, title = "captcha_refused", "The task was not solved"
+
+
+class PasskeysOff(Forbidden):
+    """Settings name no pages that use passkeys, or the package that checks them is missing."""
+
+    code, title = "passkeys_off", "Passkeys are off here"
+
+
+class WrongPasskey(Unauthenticated):
+    """Not a passkey of somebody here, or it signed something else than it was asked to."""
+
+    code, title = "wrong_passkey", "The passkey is refused"
+    commits_on_failure = True
+
+
+class PasskeyTaken(Conflict):
+    """This passkey is registered already."""
+
+    code, title = "passkey_taken", "The passkey is registered already"
+
+
+class TooManyPasskeys(Conflict):
+    """A user holds as many passkeys as one may."""
+
+    code, title = "too_many_passkeys", "Too many passkeys"
 
 
 class LoginRefused(Unauthenticated):
@@ -118,7 +155,7 @@ class IdentityTaken(Conflict):
 
 
 class LastWayIn(Conflict):
-    """Nothing else would let you in: set a password or link another issuer first."""
+    """Nothing else would let you in: set a password, link an issuer or add a passkey first."""
 
     code, title = "last_way_in", "This is the last way in"
 

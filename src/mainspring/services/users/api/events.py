@@ -106,6 +106,34 @@ class TotpDisabled(msgspec.Struct, frozen=True):
     how: str
 
 
+@service.event("users.passkey.created")
+class PasskeyCreated(msgspec.Struct, frozen=True):
+    """A user logs in with this passkey from now on."""
+
+    id: str
+    passkey_id: str
+
+
+@service.event("users.passkey.deleted")
+class PasskeyDeleted(msgspec.Struct, frozen=True):
+    """A passkey counts no more; ``how`` is ``user``, ``admin``, ``undo``, ``log_in`` or ``reset``.
+
+    ``passkey_id`` is null where all that a user had, or has had since a theft, have ended.
+    """
+
+    id: str
+    passkey_id: str | None
+    how: str
+
+
+@service.event("users.passkey.refused")
+class PasskeyRefused(msgspec.Struct, frozen=True):
+    """A passkey that counts how often it signs has gone back: there may be a copy of it."""
+
+    id: str
+    passkey_id: str
+
+
 @service.event("users.recovery_codes.created")
 class RecoveryCodesCreated(msgspec.Struct, frozen=True):
     """A user has other recovery codes; the former hold no more."""
@@ -115,7 +143,7 @@ class RecoveryCodesCreated(msgspec.Struct, frozen=True):
 
 @service.event("users.recovery_code.used")
 class RecoveryCodeUsed(msgspec.Struct, frozen=True):
-    """A recovery code stood in for the authenticator app; so many are ``left``."""
+    """A recovery code stood in for the second factor; so many are ``left``."""
 
     id: str
     left: int

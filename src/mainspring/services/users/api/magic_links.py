@@ -4,6 +4,8 @@ from mainspring import Call, RateClass, Response
 from mainspring.services.users.api.errors import (
     AccountDisabled,
     BadMailToken,
+    CaptchaRefused,
+    CaptchaRequired,
     FactorRequired,
     LogInLinksOff,
     LogInThrottled,
@@ -20,7 +22,7 @@ from mainspring.services.users.api.structs import LogInAsked, LogInProof, LogInW
     status=202,
     rate=RateClass.LOGIN,
     secret=True,
-    raises=(LogInLinksOff, MailThrottled),
+    raises=(LogInLinksOff, MailThrottled, CaptchaRequired, CaptchaRefused),
 )
 async def magic_session(call: Call, wish: LogInWish) -> LogInAsked:
     """Mail a link and a code to log in with, if somebody has signed up with the address.

@@ -3,6 +3,8 @@
 from mainspring import Call, RateClass
 from mainspring.services.users.api.errors import (
     BadMailToken,
+    CaptchaRefused,
+    CaptchaRequired,
     MailThrottled,
     PasswordThrottled,
     SessionNeeded,
@@ -30,7 +32,7 @@ async def change_password(call: Call, change: PasswordChange) -> None:
     scope=None,
     status=202,
     rate=RateClass.LOGIN,
-    raises=(MailThrottled,),
+    raises=(MailThrottled, CaptchaRequired, CaptchaRefused),
 )
 async def request_password_reset(call: Call, request: ResetRequest) -> None:
     """Mail a token to the address if somebody has signed up with it; the answer does not tell."""

@@ -4,6 +4,8 @@ from mainspring import CachePolicy, Call, Page, PageQuery, RateClass, Response
 from mainspring.services.users.api.errors import (
     AccountDisabled,
     BadRefreshToken,
+    CaptchaRefused,
+    CaptchaRequired,
     FactorRequired,
     FactorThrottled,
     PasswordThrottled,
@@ -31,8 +33,11 @@ from mainspring.services.users.api.structs import (
     status=201,
     rate=RateClass.LOGIN,
     secret=True,
-    raises=(WrongCredentials, PasswordThrottled, FactorRequired, AccountDisabled),
-)
+    raises=(
+        WrongCredentials, PasswordThrottled, FactorRequired, AccountDisabled, CaptchaRequired,
+        CaptchaRefused,
+    ),
+)  # fmt: skip
 async def create_session(call: Call, login: Login) -> Response[Tokens]:
     """Log in. Emits users.session.created.
 

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from mainspring import Service
+from mainspring.kernel.masking import Secret
 from mainspring.services.users.api.providers import LoginProvider, is_origin, provider
+from mainspring.services.users.api.relying_party import relying_party
 
 OWN, READ, WRITE = "users:own", "users:read", "users:write"
 API_KEYS_OWN = "api_keys:own"
@@ -18,6 +20,8 @@ RECOVER = "machine:recover"
 DAY_S = 86_400
 SESSIONS_MAX = 100  # per user; one more login ends the oldest
 API_KEYS_MAX = 200  # per user
+PASSKEYS_MAX = 20  # per user
+DEVICES_MAX = 100  # per user; one more has the oldest forgotten
 RECENT_S = 900  # how long ago who does something dangerous may have proved who they are
 
 
@@ -30,6 +34,9 @@ class UsersSettings(msgspec.Struct, frozen=True):
     account. ``login`` names the issuers that people may log in with, ``url`` where these reach the
     platform, and ``login_redirects`` the pages of the product that a browser may come back to.
     With ``url`` the platform is an issuer itself, for other applications.
+    ``breached_passwords_url`` and ``captcha_url`` are asked before a commit, and ``…_fail`` says
+    what holds where they cannot be. ``mail_templates`` is the folder of the product's own mails.
+    ``passkey_origins`` are the pages that use passkeys, ``passkey_rp_id`` the domain above them.
     """
 
     sign_up: bool = True
@@ -53,15 +60,33 @@ class UsersSettings(msgspec.Struct, frozen=True):
     api_key_life_max_s: Annotated[int, msgspec.Meta(ge=0)] = 0
     invitation_s: Annotated[int, msgspec.Meta(ge=60, le=90 * DAY_S)] = 7 * DAY_S
     invitation_url: str = ""
-    quiet_notices: tuple[Literal["api_key_created", "sessions_ended"], ...] = ()
+    mail_templates: str = ""
+    breached_passwords_url: str = ""
+    breached_passwords_fail: Literal["open", "closed"] = "open"
+    captcha_url: str = ""
+    captcha_secret: Annotated[str, Secret] = ""
+    captcha_on: tuple[Literal["sign_up", "log_in", "log_in_by_mail", "reset"], ...] = ()
+    captcha_after_failures: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
+    captcha_hostnames: tuple[str, ...] = ()
+    captcha_score_min: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    captcha_fail: Literal["open", "closed"] = "closed"
+    quiet_notices: tuple[Literal["api_key_created", "new_device", "sessions_ended"], ...] = ()
     url: str = ""
     login_redirects: tuple[str, ...] = ()
     login: dict[str, LoginProvider] = msgspec.field(default_factory=dict)
     oauth_access_token_s: Annotated[int, msgspec.Meta(ge=60, le=DAY_S)] = 900
     oauth_refresh_idle_s: Annotated[int, msgspec.Meta(ge=60)] = 30 * DAY_S
     signing_key_days: Annotated[int, msgspec.Meta(ge=2, le=3_650)] = 90
+    passkey_rp_id: str = ""
+    passkey_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        relying_party(self.passkey_rp_id, self.passkey_origins)
+        breached = self.breached_passwords_url
+        if breached and not (is_origin(breached) and "{prefix}" in breached):
+            raise ValueError("breached_passwords_url is https://…, and holds {prefix}")
+        if self.captcha_url and not (is_origin(self.captcha_url) and self.captcha_secret):
+            raise ValueError("captcha_url is https://…, and needs captcha_secret")
         for redirect in self.login_redirects:
             if not _is_redirect(redirect):
                 raise ValueError("login_redirects are whole URLs of https://, without a #")

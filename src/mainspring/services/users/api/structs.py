@@ -1,6 +1,6 @@
 """What operations of the users service take and answer."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -66,12 +66,21 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A login and everything refreshed from it. ``current`` is the one that asks."""
+    """A login and everything refreshed from it. ``current`` is the one that asks.
+
+    ``device`` is like `Firefox on Windows`; it, ``address`` and ``user_agent`` are of the last
+    log-in or refresh, and what a client says of itself. ``last_used_at`` is of that too, or of a
+    step-up.
+    """
 
     id: str
     created_at: Instant
     refreshed_at: Instant
     expires_at: Instant
+    last_used_at: Instant
+    device: str
+    address: str
+    user_agent: str
     current: bool
 
 
@@ -171,17 +180,50 @@ class TotpEnrolment(msgspec.Struct, frozen=True):
     uri: str
 
 
+class Passkey(msgspec.Struct, frozen=True):
+    """A passkey without its key. ``backup_eligible`` ones are copied to their user's other devices.
+
+    ``aaguid`` says of which make it is, where its maker tells.
+    """
+
+    id: str
+    name: Annotated[str, Personal]
+    aaguid: str
+    backup_eligible: bool
+    backed_up: bool
+    created_at: Instant
+    last_used_at: Instant | None
+
+
+class MadePasskey(Passkey, frozen=True):
+    """A new passkey. ``recovery_codes`` come with the first second factor, and are shown once."""
+
+    recovery_codes: list[str] | None
+
+
+class PasskeyOptions(msgspec.Struct, frozen=True):
+    """What a page hands to the browser, which answers it within ``expires_in`` seconds.
+
+    ``public_key`` is for ``PublicKeyCredential.parseCreationOptionsFromJSON()`` or
+    ``parseRequestOptionsFromJSON()`` (WebAuthn Level 3, 5.1).
+    """
+
+    public_key: dict[str, Any]
+    expires_in: int
+
+
 class RecoveryCodes(msgspec.Struct, frozen=True):
-    """Codes that stand in for the authenticator app, each once; shown this once."""
+    """Codes that stand in for the second factor, each once; shown this once."""
 
     recovery_codes: list[str]
 
 
 class Factors(msgspec.Struct, frozen=True):
-    """How somebody can prove who they are. ``recovery_codes`` counts those that are left."""
+    """How somebody can prove who they are: ``recovery_codes`` counts those that are left."""
 
     totp: bool
     totp_confirmed_at: Instant | None
+    passkeys: int
     recovery_codes: int
 
 
@@ -255,6 +297,9 @@ class OwnInvitation(msgspec.Struct, frozen=True):
 # What is taken
 
 
+CaptchaToken = Annotated[str, msgspec.Meta(max_length=4_096)]
+
+
 class NewUser(Input, frozen=True):
     """A sign-up. ``roles`` other than ``user`` are given only by those who may grant them."""
 
@@ -262,6 +307,7 @@ class NewUser(Input, frozen=True):
     password: NewPassword
     display_name: DisplayName = ""
     roles: RoleNames = msgspec.field(default_factory=lambda: [USER_ROLE])
+    captcha: CaptchaToken | None = None
 
 
 class OwnChanges(Input, frozen=True):
@@ -325,6 +371,7 @@ class ResetRequest(Input, frozen=True):
     """The address of somebody who forgot the password."""
 
     email: Email
+    captcha: CaptchaToken | None = None
 
 
 class PasswordReset(Input, frozen=True):
@@ -339,6 +386,7 @@ class Login(Input, frozen=True):
 
     email: Annotated[str, msgspec.Meta(max_length=EMAIL_CHARS_MAX)]
     password: Password
+    captcha: CaptchaToken | None = None
 
 
 class NewLogin(Input, frozen=True):
@@ -376,11 +424,47 @@ class TotpCode(Input, frozen=True):
     code: Code
 
 
+PasskeyJson = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        max_length=20,
+        description="the PublicKeyCredential, as its toJSON() writes it (WebAuthn Level 3, 5.1)",
+    ),
+]
+PasskeyName = Annotated[str, msgspec.Meta(max_length=100)]
+
+
 class FactorProof(Input, frozen=True):
-    """A code that the authenticator app shows now, or a recovery code."""
+    """A code that the authenticator app shows now, a recovery code, or what a passkey signed."""
 
     code: Code | None = None
     recovery_code: Code | None = None
+    passkey: PasskeyJson | None = None
+
+
+class NewPasskey(Input, frozen=True):
+    """What the browser answers to the options, and what its user calls it."""
+
+    credential: PasskeyJson
+    name: PasskeyName = ""
+
+
+class PasskeyChanges(Input, frozen=True):
+    """What a passkey is called from now on."""
+
+    name: PasskeyName
+
+
+class PasskeyWish(Input, frozen=True):
+    """With the ``challenge`` of factor_required a passkey is its second factor."""
+
+    challenge: Token | None = None
+
+
+class PasskeyLogin(Input, frozen=True):
+    """What the browser answers to the options of a log-in."""
+
+    credential: PasskeyJson
 
 
 class SecondStep(FactorProof, frozen=True, kw_only=True):
@@ -399,6 +483,7 @@ class LogInWish(Input, frozen=True):
     """The address of somebody who logs in by mail."""
 
     email: Email
+    captcha: CaptchaToken | None = None
 
 
 class LogInProof(Input, frozen=True):

@@ -10,6 +10,7 @@ from mainspring.services.users.operations import (
     oauth_pages,
     oauth_tokens,
     organizations,
+    passkeys,
     passwords,
     roles,
     second_factor,
@@ -19,6 +20,6 @@ from mainspring.services.users.operations import (
 
 __all__ = [
     "accounts", "api_keys", "invitations", "logins", "magic_links", "oauth_clients",
-    "oauth_pages", "oauth_tokens", "organizations", "passwords", "roles", "second_factor",
-    "sessions", "stream_tokens",
+    "oauth_pages", "oauth_tokens", "organizations", "passkeys", "passwords", "roles",
+    "second_factor", "sessions", "stream_tokens",
 ]  # fmt: skip

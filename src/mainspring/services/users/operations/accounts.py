@@ -23,7 +23,9 @@ from mainspring.services.users import (
     api,
     membership,
     model,
+    passkeys,
     password_check,
+    screening,
     second_factor,
     store,
 )
@@ -71,6 +73,9 @@ from mainspring.services.users.store import (
     UserRow,
 )
 
+# What was added so long before an address was changed goes with the change when that is undone.
+THEFT_MS = 7 * api.DAY_S * 1000
+
 
 @handles(api.create_user)
 async def create_user(call: Call, new: NewUser) -> Response[User]:
@@ -84,6 +89,8 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
         partial(model.email, new.email),
         partial(model.password, new.password, new.email),
     )
+    if not administers:
+        await screening.require_human(call, "sign_up", new.captcha)
     await count_for_caller(call)
     hashed = await password_check.new_password(call, new.password, new.email)
     email, name, roles = model.email(new.email), new.display_name.strip(), set(new.roles)
@@ -191,6 +198,13 @@ async def undo_email_change(call: Call, undo: EmailUndo) -> None:
     await _store(call, user, fields)
     await end_sessions(call, user.id, "email")
     await end_api_keys(call, user.id)
+    since_ms = token.created_ms - THEFT_MS
+    if any(row.created_ms >= since_ms for row in await passkeys.of_user(call, user.id)):
+        call.emit(api.PasskeyDeleted(user.id, None, "undo"))
+    call.write(
+        store.END_PASSKEYS_SINCE(**of_user, since_ms=since_ms),
+        store.END_IDENTITIES_SINCE(**of_user, since_ms=since_ms),
+    )
     call.emit(api.PasswordChanged(user.id, "undo"))
 
 
@@ -413,6 +427,7 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
         store.END_MAIL_TOKENS(**of_user),
         store.END_IDENTITIES(**of_user),
         store.END_OAUTH_CONSENTS(**of_user),
+        store.END_DEVICES(**of_user),
         store.FORGET_FAILURES(
             tenant=call.tenant, account=password_check.account_of(call, user.email_key)
         ),

@@ -204,7 +204,7 @@ async def delete_identity(call: Call, id: str) -> None:
     of_user = {"tenant": call.tenant, "user_id": user.id}
     row = await call.one(store.IDENTITY, **of_user, id=id)
     if not await has_other_way_in(call, user, but=row.id):
-        raise LastWayIn("set a password or link another issuer first")
+        raise LastWayIn("set a password, link another issuer or add a passkey first")
     call.write(IDENTITIES.delete_unguarded(row))
     # The version: of two that take one each away, the second looks again.
     call.write(USERS.update(user))
@@ -212,12 +212,14 @@ async def delete_identity(call: Call, id: str) -> None:
 
 
 async def has_other_way_in(call: Call, user: KnownUser, but: str) -> bool:
-    """Tell whether a user could log in without this one identity."""
+    """Tell whether a user could log in without this one identity or passkey."""
     if user.password_hash:
         return True
     of_user = {"tenant": call.tenant, "user_id": user.id}
-    rows = await call.all(store.IDENTITIES_OF, **of_user, after="", limit=2)
-    return any(row.id != but for row in rows)
+    identities = await call.all(store.IDENTITIES_OF, **of_user, after="", limit=2)
+    keys = await call.all(store.PASSKEYS_OF, **of_user, after="", limit=2)
+    ids = [row.id for row in identities] + [row.id for row in keys]
+    return any(other != but for other in ids)
 
 
 async def _returned(
@@ -252,7 +254,7 @@ async def _user_of(call: Call, provider: str, who: Attested) -> KnownUser:
     known = await _identity_of(call, who)
     if known is not None:
         linked = await call.one(store.USER, id=known.user_id, tenant=call.tenant)
-        _hold(call, linked)
+        hold_user(call, linked)
         return linked
     settings = call.use(api.UsersSettings)
     if who.email is None:
@@ -262,7 +264,7 @@ async def _user_of(call: Call, provider: str, who: Attested) -> KnownUser:
     if user is not None:
         if not (who.email_verified and user.email_verified):
             raise LinkRequired("log in to the account of this address, and link the issuer there")
-        _hold(call, user)
+        hold_user(call, user)
     else:
         if not settings.sign_up:
             raise SignUpClosed("ask an administrator for an account")
@@ -275,7 +277,7 @@ async def _user_of(call: Call, provider: str, who: Attested) -> KnownUser:
     return user
 
 
-def _hold(call: Call, user: KnownUser) -> None:
+def hold_user(call: Call, user: KnownUser) -> None:
     """Commit only while the user is there as it was read."""
     call.write(store.HOLD_VERSION(id=user.id, version=user.version).expect(1, Rerun))
 

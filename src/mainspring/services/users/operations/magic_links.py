@@ -7,7 +7,16 @@ import msgspec
 
 from mainspring import Call, Entropy, Invalid, Response, handles
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import api, mailing, model, password_check, store, tickets
+from mainspring.services.users import (
+    api,
+    mailing,
+    model,
+    password_check,
+    screening,
+    second_factor,
+    store,
+    tickets,
+)
 from mainspring.services.users.api.errors import (
     BadMailToken,
     LogInLinksOff,
@@ -38,6 +47,7 @@ async def magic_session(call: Call, wish: LogInWish) -> LogInAsked:
     _require_on(call)
     life_s = call.use(api.UsersSettings).log_in_token_s
     email_key = model.email_key(model.email(wish.email))
+    await screening.require_human(call, "log_in_by_mail", wish.captcha)
     await mailing.count_for_caller(call)
     user = await password_check.find_user(call, wish.email)
     asked = LogInByMail(call.new_id("mtok"), _account(call, email_key).hex())
@@ -73,9 +83,10 @@ async def redeem_log_in(call: Call, proof: LogInProof) -> Response[Tokens]:
     failures = await _failures(call, account)
     fresh = None if user.email_verified else await _nobodys_password(call)
     password_check.forget_failures(call, account, failures, user, fresh)
-    if not user.email_verified:
+    first = not user.email_verified
+    if first:
         user = await _prove(call, user)
-    return await admit(call, user, [BY_MAIL])
+    return await admit(call, user, [BY_MAIL], ends_factors=first)
 
 
 async def _by_code(
@@ -105,7 +116,7 @@ async def _prove(call: Call, user: KnownUser) -> KnownUser:
     """Take the address as proved: whoever came in before may have been somebody else.
 
     Somebody may have signed up with the address of another and waits for them. Their password,
-    sessions and keys are worth nothing from here on.
+    sessions, keys and factors are worth nothing from here on.
     """
     proved = msgspec.structs.replace(
         user, email_verified=True, version=user.version + 1, updated_ms=call.now_ms
@@ -115,6 +126,7 @@ async def _prove(call: Call, user: KnownUser) -> KnownUser:
     call.emit(api.PasswordChanged(user.id, "log_in"))
     await end_sessions(call, user.id, "email")
     await end_api_keys(call, user.id)
+    await second_factor.forget_what_strangers_made(call, user.id, "log_in")
     return proved
 
 

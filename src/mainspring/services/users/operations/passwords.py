@@ -1,7 +1,15 @@
 """Operations on passwords: changing one that is known, resetting one that is not."""
 
 from mainspring import Call, handles
-from mainspring.services.users import access, api, model, password_check, store
+from mainspring.services.users import (
+    access,
+    api,
+    model,
+    password_check,
+    screening,
+    second_factor,
+    store,
+)
 from mainspring.services.users.api.errors import (
     BadMailToken,
     WrongPassword,
@@ -29,6 +37,7 @@ async def change_password(call: Call, change: PasswordChange) -> None:
 @handles(api.request_password_reset)
 async def request_password_reset(call: Call, request: ResetRequest) -> None:
     email_key = model.email_key(model.email(request.email))
+    await screening.require_human(call, "reset", request.captcha)
     await count_for_caller(call)
     user = await password_check.find_user(call, request.email)
     account = password_check.account_of(call, email_key).hex()
@@ -54,6 +63,8 @@ async def reset_password(call: Call, reset: PasswordReset) -> None:
     call.write(store.SPEND_MAIL_TOKEN(id=token.id).expect(1, refusal))
     await _set(call, user, hashed, "reset", kept="")
     await end_api_keys(call, user.id)
+    if not user.email_verified:
+        await second_factor.forget_what_strangers_made(call, user.id, "reset")
 
 
 async def _set(call: Call, user: KnownUser, hashed: str, how: str, kept: str) -> None:

@@ -1,7 +1,15 @@
 """Operations on the second factor: an authenticator app and its recovery codes."""
 
 from mainspring import Call, Entropy, NotFound, Rerun, Response, handles, is_id, rfc3339
-from mainspring.services.users import access, api, one_time_codes, second_factor, store, tickets
+from mainspring.services.users import (
+    access,
+    api,
+    one_time_codes,
+    passkeys,
+    second_factor,
+    store,
+    tickets,
+)
 from mainspring.services.users.api.errors import (
     ChallengeInvalid,
     FactorEnrolled,
@@ -18,9 +26,10 @@ from mainspring.services.users.api.structs import (
     TotpCode,
     TotpEnrolment,
 )
+from mainspring.services.users.mailing import Purpose, notify
 from mainspring.services.users.operations.sessions import FirstStep, begin, end_tickets
 from mainspring.services.users.password_check import refuse_throttled
-from mainspring.services.users.store import TOTPS, KnownUser, TotpRow
+from mainspring.services.users.store import TOTPS, USERS, KnownUser, TotpRow
 
 
 @handles(api.get_factors)
@@ -28,10 +37,11 @@ async def get_factors(call: Call) -> Factors:
     user = await access.myself(call)
     totp = await second_factor.totp_of(call, user.id)
     confirmed_ms = None if totp is None else totp.confirmed_ms
-    left = await call.all(store.RECOVERY_CODES_OF, tenant=call.tenant, user_id=user.id)
+    left = await second_factor.recovery_codes_of(call, user.id)
     return Factors(
         totp=confirmed_ms is not None,
         totp_confirmed_at=None if confirmed_ms is None else rfc3339(confirmed_ms),
+        passkeys=len(await passkeys.of_user(call, user.id)),
         recovery_codes=len(left),
     )
 
@@ -44,6 +54,7 @@ async def create_totp(call: Call) -> Response[TotpEnrolment]:
         if former.confirmed_ms is not None:
             raise FactorEnrolled("disable the authenticator app before you enrol another")
         call.write(TOTPS.delete(former))
+    await second_factor.require_shown(call, user.id)
     secret = call.use(Entropy).token(one_time_codes.SECRET_BYTES)
     row = TotpRow(
         id=call.new_id("totp"),
@@ -69,6 +80,7 @@ async def confirm_totp(call: Call, given: TotpCode) -> RecoveryCodes:
         raise FactorMissing("enrol an authenticator app first")
     if totp.confirmed_ms is not None:
         raise FactorEnrolled("the authenticator app is confirmed already")
+    await second_factor.require_shown(call, user.id)
     account = second_factor.account_of(call, user.id)
     failures = await refuse_throttled(call, account, FactorThrottled)
     right = second_factor.use_code(call, totp, given.code, confirmed_ms=call.now_ms)
@@ -77,15 +89,16 @@ async def confirm_totp(call: Call, given: TotpCode) -> RecoveryCodes:
         raise WrongFactor("the app shows another code: compare its clock and the secret")
     end_tickets(call, user.id)
     call.emit(api.TotpEnabled(user.id))
+    await notify(call, user, Purpose.FACTOR_ADDED)
     return RecoveryCodes(second_factor.make_recovery_codes(call, user.id))
 
 
 @handles(api.disable_totp)
 async def disable_totp(call: Call, given: FactorProof) -> None:
     user = await access.myself(call)
+    await _require_totp(call, user)
     await _require_factor(call, user, given)
-    second_factor.forget_factors(call, user.id)
-    call.emit(api.TotpDisabled(user.id, "user"))
+    await _disable(call, user, "user")
 
 
 @handles(api.create_recovery_codes)
@@ -102,10 +115,8 @@ async def reset_totp(call: Call, id: str) -> None:
         raise NotFound()
     user = await call.one(store.USER, id=id, tenant=call.tenant)
     access.require_over(call, user.scopes)
-    if not await second_factor.factors_of(call, user.id):
-        raise FactorMissing("this user logs in without an authenticator app")
-    second_factor.forget_factors(call, user.id)
-    call.emit(api.TotpDisabled(user.id, "admin"))
+    await _require_totp(call, user)
+    await _disable(call, user, "admin")
 
 
 @handles(api.complete_session)
@@ -117,16 +128,32 @@ async def complete_session(call: Call, given: SecondStep) -> Response[Tokens]:
     user = await call.find(store.USER, id=ticket.user_id, tenant=call.tenant)
     if user is None or not await second_factor.factors_of(call, user.id):
         raise refusal
-    if not await second_factor.factor_is_right(call, user, given):
+    second = await second_factor.prove(call, user, given)
+    if not second:
         raise WrongFactor()
     tickets.spend(call, ticket, refusal)
     first = tickets.read(call, ticket, FirstStep)
-    return await begin(call, user, [*first.amr, "otp", "mfa"])
+    return await begin(call, user, [*first.amr, *second])
 
 
 async def _require_factor(call: Call, user: KnownUser, given: FactorProof) -> None:
     """Let only those pass who show a second factor. Raises FactorMissing, WrongFactor."""
     if not await second_factor.factors_of(call, user.id):
-        raise FactorMissing("no authenticator app is confirmed")
-    if not await second_factor.factor_is_right(call, user, given):
+        raise FactorMissing("there is neither a passkey nor a confirmed authenticator app")
+    if not await second_factor.prove(call, user, given):
         raise WrongFactor()
+
+
+async def _require_totp(call: Call, user: KnownUser) -> None:
+    totp = await second_factor.totp_of(call, user.id)
+    if totp is None or totp.confirmed_ms is None:
+        raise FactorMissing("no authenticator app is confirmed")
+
+
+async def _disable(call: Call, user: KnownUser, how: str) -> None:
+    last = not await passkeys.of_user(call, user.id)
+    second_factor.forget_totp(call, user.id, last=last)
+    # The version: of two that take one factor each away, the second looks again.
+    call.write(USERS.update(user))
+    call.emit(api.TotpDisabled(user.id, how))
+    await notify(call, user, Purpose.FACTOR_REMOVED)

@@ -13,6 +13,7 @@ from mainspring import (
     PageQuery,
     Rerun,
     Response,
+    elapsed_ms,
     handles,
     is_id,
     rfc3339,
@@ -21,9 +22,11 @@ from mainspring.ports.keyring import Keyring
 from mainspring.services.users import (
     access,
     api,
+    devices,
     grants,
     model,
     password_check,
+    screening,
     second_factor,
     store,
     tickets,
@@ -49,9 +52,10 @@ from mainspring.services.users.api.structs import (
 from mainspring.services.users.mailing import Purpose, notify
 from mainspring.services.users.model import RefreshDecision, RefreshToken
 from mainspring.services.users.presenter import present_session, present_user
-from mainspring.services.users.store import SESSIONS, KnownUser, SessionRow
+from mainspring.services.users.store import DEVICES, SESSIONS, KnownUser, SessionRow
 
 CHALLENGE_S = 300  # from the first factor to the second
+DEVICE_SEEN_MS = api.DAY_S * 1000  # logging in again sooner writes nothing about the device
 
 
 class FirstStep(msgspec.Struct, frozen=True):
@@ -64,6 +68,8 @@ class FirstStep(msgspec.Struct, frozen=True):
 @handles(api.create_session)
 async def create_session(call: Call, login: Login) -> Response[Tokens]:
     email_key = model.email_key(login.email)
+    account = password_check.account_of(call, email_key)
+    await screening.require_human_after_failures(call, account, login.captcha)
     user = await password_check.find_user(call, login.email)
     settings = call.use(api.UsersSettings)
     if user is not None and settings.verify_before_log_in and not user.email_verified:
@@ -84,10 +90,10 @@ async def step_up_session(call: Call, id: str, given: StepUp) -> FreshToken:
     session = await call.one(store.SESSION, id=id, tenant=call.tenant)
     if await second_factor.factors_of(call, user.id):
         if given.password is not None:
-            raise Invalid.at("/password", "is not enough: give a code of the second factor")
-        if not await second_factor.factor_is_right(call, user, given):
+            raise Invalid.at("/password", "is not enough: give a second factor")
+        proved = set(await second_factor.prove(call, user, given))
+        if not proved:
             raise WrongFactor()
-        proved = {"otp", "mfa"}
     else:
         if given.password is None:
             raise Invalid.at("/password", "is needed: there is no second factor")
@@ -126,6 +132,7 @@ async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
             "generation": session.generation + 1,
             "rotated_ms": call.now_ms,
             "expires_ms": _expiry(call.use(api.UsersSettings), session.created_ms, call.now_ms),
+            **_seen(call),
         }
         call.write(SESSIONS.update(session, **renewed))
         session = msgspec.structs.replace(session, **renewed)
@@ -174,15 +181,18 @@ async def get_jwks(call: Call) -> Jwks:
     return msgspec.convert(call.use(Keyring).jwks(), Jwks)
 
 
-async def admit(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]:
+async def admit(
+    call: Call, user: KnownUser, amr: list[str], *, ends_factors: bool = False
+) -> Response[Tokens]:
     """Begin a session for whoever passed the first factor, unless there is a second to ask for.
 
-    ``amr`` says what the first was (RFC 8176). Raises AccountDisabled, and FactorRequired, which
-    keeps what is staged.
+    ``amr`` says what the first was (RFC 8176); one that is two factors in one says ``mfa``. Where
+    this very call ``ends_factors``, there is none to ask for. Raises AccountDisabled, and
+    FactorRequired, which keeps what is staged.
     """
     _require_enabled(user)
     factors = await second_factor.factors_of(call, user.id)
-    if not factors:
+    if not factors or second_factor.MFA in amr or ends_factors:
         return await begin(call, user, amr)
     challenge = tickets.issue(call, FirstStep.KIND, FirstStep(amr), CHALLENGE_S, user.id)
     raise FactorRequired(
@@ -210,8 +220,10 @@ async def begin(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]
         expires_ms=_expiry(call.use(api.UsersSettings), call.now_ms, call.now_ms),
         auth_ms=call.now_ms,
         amr=model.stored(amr),
+        **_seen(call),
     )
     call.write(SESSIONS.insert(session))
+    await _note_device(call, user)
     call.emit(api.SessionCreated(session.id, user.id, rfc3339(session.expires_ms)))
     crowd = await call.all(
         store.SESSIONS_OF, tenant=call.tenant, user_id=user.id, beyond=api.SESSIONS_MAX - 1
@@ -224,6 +236,38 @@ async def begin(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]
 def _require_enabled(user: KnownUser) -> None:
     if user.disabled_ms is not None:
         raise AccountDisabled("ask whoever runs this why")
+
+
+def _seen(call: Call) -> dict[str, str]:
+    """Return what its user will recognise a session by."""
+    sender = call.sender
+    if sender is None:
+        return {"address": "", "user_agent": ""}
+    return {"address": sender.address, "user_agent": sender.user_agent}
+
+
+async def _note_device(call: Call, user: KnownUser) -> None:
+    """Note from which device somebody logs in; the first that is not known yet is told by mail.
+
+    Nobody is told of the very first: it is that of the sign-up.
+    """
+    sight = "" if call.sender is None else devices.sight(call.sender)
+    if call.sender is None or not sight:
+        return
+    of_user = {"tenant": call.tenant, "user_id": user.id}
+    said = f"{user.id}/{sight}".encode()
+    hashed = call.use(Keyring).fingerprint(said, purpose="users.device")
+    known = await call.all(store.DEVICES_OF, **of_user)
+    seen = next((row for row in known if row.hash == hashed), None)
+    if seen is not None and elapsed_ms(seen.seen_ms, call.now_ms) < DEVICE_SEEN_MS:
+        return
+    call.write(store.SEE_DEVICE(**of_user, hash=hashed, now_ms=call.now_ms))
+    if seen is not None:
+        return
+    for forgotten in known[api.DEVICES_MAX - 1 :]:
+        call.write(DEVICES.delete_unguarded(forgotten))
+    if known:
+        await notify(call, user, Purpose.NEW_DEVICE, devices.told(call.sender))
 
 
 def end_tickets(call: Call, user_id: str) -> None:

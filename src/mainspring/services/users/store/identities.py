@@ -40,3 +40,8 @@ END_IDENTITIES = Statement(
     "users.end_identities",
     "DELETE FROM users_identities WHERE tenant = :tenant AND user_id = :user_id",
 )
+END_IDENTITIES_SINCE = Statement(
+    "users.end_identities_since",
+    "DELETE FROM users_identities WHERE tenant = :tenant AND user_id = :user_id"
+    " AND created_ms >= :since_ms",
+)

@@ -6,7 +6,10 @@ from mainspring import Query, Statement, Table
 
 
 class MailTokenRow(msgspec.Struct, frozen=True):
-    """A token that was mailed to ``email``; the token itself is derived, not stored."""
+    """A token that was mailed to ``email``; the token itself is derived, not stored.
+
+    ``about`` is what the mail tells besides.
+    """
 
     id: str
     tenant: str
@@ -16,6 +19,7 @@ class MailTokenRow(msgspec.Struct, frozen=True):
     hash: bytes
     created_ms: int
     expires_ms: int
+    about: str
 
 
 class MailedRow(msgspec.Struct, frozen=True):

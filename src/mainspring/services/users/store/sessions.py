@@ -9,7 +9,8 @@ from mainspring.services.users.store.roles import held
 class SessionRow(msgspec.Struct, frozen=True):
     """A session: a family of refresh tokens of which ``generation`` is the newest.
 
-    Its user was last proved to be there at ``auth_ms``, by ``amr`` (RFC 8176, between spaces).
+    Its user was last proved to be there at ``auth_ms``, by ``amr`` (RFC 8176, between spaces), and
+    last refreshed it from ``address``, by a program that calls itself ``user_agent``.
     """
 
     id: str
@@ -22,6 +23,8 @@ class SessionRow(msgspec.Struct, frozen=True):
     expires_ms: int
     auth_ms: int
     amr: str
+    address: str
+    user_agent: str
 
 
 class Bearer(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ _ORPHANS = (
 )
 _HOUR_MS = 3600 * 1000
 _DAY_MS = 24 * _HOUR_MS
+DEVICES_KEPT_MS = 400 * _DAY_MS  # longer than a session may last
 KEYS_KEPT_MS = 30 * _DAY_MS  # after they expired: a list shows what has
 GONE_KEPT_MS = 400 * _DAY_MS  # then only who may do everything erases them
 SWEEPS = (
@@ -29,6 +30,10 @@ SWEEPS = (
     sweep_of(
         "notes of who was read", "users_reads", "tenant, reader, person", "read_ms",
         kept_ms=model.READ_TOLD_MS,
+    ),
+    sweep_of(
+        "devices that users logged in from", "users_devices", "tenant, user_id, hash", "seen_ms",
+        kept_ms=DEVICES_KEPT_MS,
     ),
     sweep_of(
         "API keys that expire", "users_api_keys", "id", "expires_ms", kept_ms=KEYS_KEPT_MS,

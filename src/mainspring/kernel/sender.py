@@ -1,0 +1,23 @@
+"""Where a call came from, as far as its interface knows: told to people, and never relied on."""
+
+import msgspec
+
+USER_AGENT_CHARS_MAX = 400
+_PRINTABLE = bytes(byte if 0x20 <= byte <= 0x7E else ord("?") for byte in range(256))
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """The network address of a client, and what its program calls itself.
+
+    ``address`` is the one that limits count: behind a trusted proxy, the one that it names.
+    ``user_agent`` is what anyone may write there: printable ASCII, cut.
+    """
+
+    address: str
+    user_agent: str = ""
+
+
+def sender(address: str, user_agent: bytes | None) -> Sender:
+    """Write down where a call came from."""
+    text = (user_agent or b"")[:USER_AGENT_CHARS_MAX].translate(_PRINTABLE)
+    return Sender(address, text.decode("ascii").strip())

@@ -1,0 +1,115 @@
+"""Mails in the product's own words: filled in, sent, and checked at the start."""
+
+from pathlib import Path
+
+import pytest
+
+from mainspring.ports.database import StartError
+from mainspring.services.users import mail_templates, mailing
+from mainspring.services.users.api import UsersSettings
+from mainspring.services.users.mail_templates import FilledMail, MailTemplates
+from mainspring.services.users.mailing import Purpose
+from mainspring.testing import Platform
+
+
+def templates(folder: Path, **files: str) -> MailTemplates:
+    """Write files by their names, with ``__`` for a dot."""
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    return MailTemplates(UsersSettings(mail_templates=str(folder), product="A & B"))
+
+
+def filled(templates: MailTemplates, purpose: Purpose, **changed: str) -> FilledMail:
+    settings = UsersSettings(product="A & B", reset_url="https://shop.example/{token}")
+    given = {"token": "t", "code": "123456", "about": "", "email": "ann@example.com", **changed}
+    email = given.pop("email")
+    return templates.fill(mailing.words(settings, purpose, email, **given))
+
+
+async def test_a_mail_is_sent_in_the_words_of_the_product(tmp_path: Path) -> None:
+    (tmp_path / "verify_email.subject.txt").write_text("Welcome to {{ product }}\n")
+    (tmp_path / "verify_email.txt").write_text("Hello {{ email }}: {{ token }}")
+    (tmp_path / "_frame.html").write_text("<main>{% block body %}{% endblock %}</main>")
+    (tmp_path / "verify_email.html").write_text(
+        '{% extends "_frame.html" %}{% block body %}{{ product }}{% endblock %}'
+    )
+    settings = {"users.mail_templates": str(tmp_path), "users.product": "A & B"}
+    async with Platform(settings=settings) as platform:
+        given = {"email": "ann@example.com", "password": "correct horse battery"}
+        (await platform.anonymous.post("/v1/users", given)).expect(201)
+        await platform.drain()
+        (mail,) = await platform.mails("ann@example.com")
+        assert mail.subject == "Welcome to A & B"
+        assert mail.text.startswith("Hello ann@example.com: ")
+        assert len(mail.text) == len("Hello ann@example.com: ") + 43
+        assert mail.html == "<main>A &amp; B</main>"
+
+
+def test_what_has_no_file_says_what_the_platform_says(tmp_path: Path) -> None:
+    own = filled(
+        templates(tmp_path, reset_password__txt="Here: {{ link }}"), Purpose.RESET_PASSWORD
+    )
+    assert own == FilledMail("A & B: reset your password", "Here: https://shop.example/t", "")
+    assert filled(templates(tmp_path), Purpose.LOG_IN).subject == "A & B: log in with 123456"
+
+
+def test_only_a_reader_of_it_gets_a_token(tmp_path: Path) -> None:
+    text = "{{ token }}|{{ code }}|{{ link }}|{{ notice }}"
+    kinds = {f"{kind}__txt": text for kind in Purpose}
+    found = templates(tmp_path, **kinds)
+    shown = {kind: filled(found, kind).text.split("|")[:2] for kind in Purpose}
+    with_token = {kind for kind, (token, _) in shown.items() if token}
+    assert with_token == {
+        Purpose.VERIFY_EMAIL, Purpose.CHANGE_EMAIL, Purpose.RESET_PASSWORD, Purpose.LOG_IN,
+        Purpose.ADDRESS_CHANGED,
+    }  # fmt: skip
+    assert {kind for kind, (_, code) in shown.items() if code} == {Purpose.LOG_IN}
+
+
+def test_what_a_client_says_of_itself_is_no_markup_and_no_header(tmp_path: Path) -> None:
+    found = templates(
+        tmp_path, new_device__html="<p>{{ about }}</p>", new_device__subject__txt="{{ about }}"
+    )
+    mail = filled(found, Purpose.NEW_DEVICE, about="<b>x</b>\r\nBcc: eve@example.com" + "x" * 300)
+    assert mail.html.startswith("<p>&lt;b&gt;x&lt;/b&gt;")
+    assert mail.subject.startswith("<b>x</b> Bcc:")
+    assert len(mail.subject) == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("welcome.txt", "x", "is of no kind of mail: call it KIND.subject.txt"),
+        ("verify_email.md", "x", "is of no kind of mail"),
+        ("verify_email.txt", "{{ tokn }}", "nobody gives it 'tokn'; there are about, code"),
+        ("verify_email.txt", "{% if code %}{{ tokn }}{% endif %}", "nobody gives it 'tokn'"),
+        ("_part.txt", "{{ password }}", "nobody gives it 'password'"),
+        ("verify_email.txt", "a\n{% if %}", r"verify_email.txt:2: "),
+        ("verify_email.html", '{% include "_none.html" %}', "_none.html"),
+        ("verify_email.txt", "{{ token.__class__.__mro__ }}", "unsafe"),
+        ("verify_email.txt", "{{ 1 / 0 }}", "division by zero"),
+        ("verify_email.txt", "{{ token.nothing }}", "no attribute"),
+        ("verify_email.txt", "{{ 'x' * 600000 }}", "makes more than 524,288 characters"),
+        ("verify_email.txt", "{% for i in range(10**9) %}x{% endfor %}", "too big"),
+        ("verify_email.txt", "x" * 300_000, "has more than 262,144 bytes"),
+    ],
+)
+def test_a_template_that_does_not_hold_stops_the_start(
+    tmp_path: Path, name: str, text: str, says: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(StartError, match=says):
+        MailTemplates(UsersSettings(mail_templates=str(tmp_path)))
+
+
+def test_a_folder_that_does_not_hold_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StartError, match=r"cannot read .*nowhere"):
+        MailTemplates(UsersSettings(mail_templates=str(tmp_path / "nowhere")))
+    (tmp_path / "verify_email.txt").write_bytes(b"\xff")
+    with pytest.raises(StartError, match="not UTF-8"):
+        MailTemplates(UsersSettings(mail_templates=str(tmp_path)))
+    monkeypatch.setattr(mail_templates, "FILES_MAX", 0)
+    with pytest.raises(StartError, match="more than 0 files"):
+        MailTemplates(UsersSettings(mail_templates=str(tmp_path)))
