@@ -61,7 +61,7 @@ def test_only_a_reader_of_it_gets_a_token(tmp_path: Path) -> None:
     with_token = {kind for kind, (token, _) in shown.items() if token}
     assert with_token == {
         Purpose.VERIFY_EMAIL, Purpose.CHANGE_EMAIL, Purpose.RESET_PASSWORD, Purpose.LOG_IN,
-        Purpose.ADDRESS_CHANGED,
+        Purpose.ADDRESS_CHANGED, Purpose.INVITATION,
     }  # fmt: skip
     assert {kind for kind, (_, code) in shown.items() if code} == {Purpose.LOG_IN}
 

@@ -183,6 +183,9 @@ async def test_a_task_is_asked_for_where_settings_say(others: Others) -> None:
         (await platform.anonymous.post("/v1/sessions", _login())).expect(201)  # it is forgotten
         new = {"email": "bob@example.com", "password": PASSWORD}
         (await platform.admin.post("/v1/users", new)).expect(201)
+        root = await platform.as_user("root@example.com", roles=["admin"])
+        new["email"] = "eve@example.com"
+        (await root.post("/v1/users", new)).expect(201)
 
 
 async def test_what_a_verdict_says_counts(others: Others) -> None:

@@ -59,12 +59,18 @@ async def send_invitation(call: Call, invitation_id: str, mail_id: str) -> None:
     if organization is None:
         return
     token = mailing.token_text(call, row.id)
-    settings = call.use(UsersSettings)
-    subject, text = mailing.invitation_words(settings, organization.name, token)
+    words = mailing.words(
+        call.use(UsersSettings), Purpose.INVITATION, row.email,
+        token=token, code="", about=organization.name,
+    )  # fmt: skip
+    mail = call.use(MailTemplates).fill(words)
     holder = await password_check.find_user(call, row.email)
     person = "" if holder is None else holder.id
     try:
-        await call.use(Mail).send(MailMessage(mail_id, row.email, subject, text, person))
+        message = MailMessage(
+            mail_id, row.email, mail.subject, mail.text, person=person, html=mail.html
+        )
+        await call.use(Mail).send(message)
     except MailRefused as refusal:
         raise JobFailed(f"the invitation was refused for good: {refusal}") from None
 

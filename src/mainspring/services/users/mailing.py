@@ -171,26 +171,14 @@ async def has_room(call: Call, email_key: str) -> bool:
     return not await _is_full(call, to_address(call, email_key), DAY_MS, most)
 
 
-def invitation_words(settings: UsersSettings, organization: str, token: str) -> tuple[str, str]:
-    """Subject and text of an invitation into an organisation."""
-    url = settings.invitation_url
-    what = url.replace("{token}", token) if url else token
-    how = "with this link" if url else "with this token"
-    days = max(1, round(settings.invitation_s / 86_400))
-    return f"{settings.product}: you are invited", (
-        f"Somebody invites you to the organisation “{organization}” at {settings.product}. Log in,"
-        f" or sign up, with this address, and accept {how}:\n\n{what}\n\n"
-        f"It holds for {days} days and can be used once. If you expect no invitation, ignore this"
-        " mail.\n"
-    )
-
-
 def life_s(settings: UsersSettings, purpose: Purpose) -> int:
     """How long the token of a mail holds."""
     if purpose is Purpose.RESET_PASSWORD:
         return settings.reset_token_s
     if purpose is Purpose.ADDRESS_CHANGED:
         return settings.undo_token_s
+    if purpose is Purpose.INVITATION:
+        return settings.invitation_s
     return settings.log_in_token_s if purpose is Purpose.LOG_IN else settings.verify_token_s
 
 
@@ -209,7 +197,8 @@ def token_text(call: Call, token_id: str) -> str:
 class MailWords(msgspec.Struct, frozen=True):
     """What a mail can say, and what templates are given.
 
-    ``notice`` is what was done to an account, ``about`` from where, ``link`` the page of the
+    ``notice`` is what was done to an account, ``about`` from where, or the organisation that
+    somebody is invited into, ``link`` the page of the
     product that takes the ``token``; each is empty in mails that have none. ``holds`` is how long
     the token does.
     """
@@ -234,6 +223,7 @@ def words(
         Purpose.ADDRESS_CHANGED: settings.undo_url,
         Purpose.RESET_PASSWORD: settings.reset_url,
         Purpose.LOG_IN: settings.log_in_url,
+        Purpose.INVITATION: settings.invitation_url,
     }.get(purpose, settings.verify_url)
     holds_s = life_s(settings, purpose)
     return MailWords(
@@ -245,13 +235,22 @@ def words(
         token=token if shows else "",
         link=url.replace("{token}", token) if shows and url else "",
         code=code if purpose is Purpose.LOG_IN else "",
-        holds=f"{round(holds_s / 3600)} h" if holds_s >= 3_600 else f"{holds_s // 60} min",
+        holds=_span(holds_s),
     )
+
+
+def _span(seconds: int) -> str:
+    if seconds >= 7 * 86_400:
+        return f"{round(seconds / 86_400)} days"
+    return f"{round(seconds / 3600)} h" if seconds >= 3_600 else f"{seconds // 60} min"
 
 
 def sample(settings: UsersSettings, purpose: Purpose) -> MailWords:
     """Return what a mail could say, to look at."""
-    about = "Firefox on Windows, 203.0.113.7" if purpose is Purpose.NEW_DEVICE else ""
+    about = {
+        Purpose.NEW_DEVICE: "Firefox on Windows, 203.0.113.7",
+        Purpose.INVITATION: "Acme",
+    }.get(purpose, "")
     return words(
         settings, purpose, "ann@example.com", token="t" * 43, code="123456", about=about
     )  # fmt: skip
@@ -265,6 +264,14 @@ def said(settings: UsersSettings, given: MailWords) -> tuple[str, str]:
         return f"{product}: you have an account already", (
             "Somebody, perhaps you, gave this address for an account. It has one already: log in"
             " with it, or ask for another password. If it was not you, ignore this mail.\n"
+        )
+    if purpose is Purpose.INVITATION:
+        how = "with this link" if given.link else "with this token"
+        return f"{product}: you are invited", (
+            f"Somebody invites you to the organisation “{given.about}” at {product}. Log in, or"
+            f" sign up, with this address, and accept {how}:\n\n{given.link or given.token}"
+            f"\n\nIt holds for {given.holds} and can be used once. If you expect no invitation,"
+            " ignore this mail.\n"
         )
     if notice and purpose is not Purpose.ADDRESS_CHANGED:
         what = notice[0].upper() + notice[1:] + (f": {given.about}" if given.about else "")
