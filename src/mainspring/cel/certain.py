@@ -91,9 +91,13 @@ class _Certainty:
     def _unsure(self, node: ast.Node, bound: frozenset[int]) -> dict[Unsure, None]:
         """Without what of the call and of other rows the node is unknown, as it appears."""
         match node:
-            case ast.ContextValue(kind, _, json):
-                # What a caller sends may be left out, as ``request.data`` may: that is JSON.
-                return {} if json or kind in (Type.JSON, Type.CALLER) else {node: None}
+            case ast.ContextValue(kind, path, json):
+                if kind is Type.CALLER:
+                    return {}
+                # What a caller sends may be left out, as ``request.data`` may: that is JSON. What
+                # is known of a caller in JSON is there or not, like the rest of them.
+                sent = (json or kind is Type.JSON) and path[0] != "caller"
+                return {} if sent else {node: None}
             case ast.FieldValue():
                 return self._way(node.row, bound)
             case ast.Present():

@@ -1,7 +1,7 @@
 """Who a credential stands for, and what a caller may do, then and later."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -57,6 +57,7 @@ class Person(msgspec.Struct, frozen=True):
     email: str
     email_verified: bool
     roles: tuple[str, ...]  # names, sorted
+    profile: Mapping[str, Any] = {}
 
 
 class Membership(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ personal fields (``"sealed": null``): nobody comes back into the log by a late j
 import base64
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -98,7 +98,8 @@ class FieldEncryption:
         """
         data: dict[str, Any] = msgspec.to_builtins(event.data)
         named = {f.name: f.encode_name for f in msgspec.structs.fields(event.data)}
-        present = [named[name] for name in event.type.personal if data.get(named[name]) is not None]
+        personal = [named[name] for name in event.type.personal]
+        present = [name for name in personal if data.get(name) not in (None, {})]
         if not present:
             return event.json, []
         assert event.type.person is not None  # a type with personal fields says whose they are
@@ -182,7 +183,7 @@ class FieldEncryption:
     async def read(self, event: Envelope, data: type[E]) -> E:
         """Decode an event's data into its struct, personal fields readable again.
 
-        One whose key was destroyed is null, or empty where the struct takes nothing but text.
+        One whose key was destroyed is null, or empty where the struct takes no null.
         """
         if _MARK.encode() not in bytes(event.data):
             return event.read(data)
@@ -194,7 +195,9 @@ class FieldEncryption:
         except msgspec.ValidationError:
             if not erased:
                 raise
-            return msgspec.convert(values | dict.fromkeys(erased, ""), data)
+            kinds = {f.encode_name: f.type for f in msgspec.structs.fields(cast(Any, data))}
+            empty = {name: _empty(kinds[name]) for name in erased if name in kinds}
+            return msgspec.convert(values | empty, data)
 
     async def knows(self, call: Call, person: str) -> bool:
         """Tell whether a person has a key that was not destroyed."""
@@ -312,6 +315,16 @@ def _opened(
         except InvalidTag:
             continue
     return _decode(AESGCM(key).decrypt(nonce, rest, last))
+
+
+def _empty(kind: Any) -> Any:
+    """What stands for a value that is gone, of a type that takes no null."""
+    for empty in cast(tuple[Any, ...], ("", {}, [])):
+        try:
+            return msgspec.convert(empty, kind)
+        except msgspec.ValidationError:
+            continue
+    return None
 
 
 def _is_sealed(value: object) -> bool:

@@ -13,7 +13,9 @@ from mainspring.services.records.model import AccessRule, CompiledCollection, ch
 from mainspring.services.records.schema_cache import denied
 
 Record = Mapping[str, Any]
-_PERSONAL = frozenset({"caller.user", "caller.email", "caller.email_verified", "caller.roles"})
+_PERSONAL = frozenset({
+    "caller.user", "caller.email", "caller.email_verified", "caller.roles", "caller.profile",
+})  # fmt: skip
 _ORGANIZATIONS, _BY_ROLE = "caller.organizations", "caller.organizations_by_role."
 
 _METHODS = {"list": "GET", "view": "GET", "create": "POST", "update": "PATCH", "delete": "DELETE"}
@@ -80,7 +82,7 @@ async def person(call: Call, caller: Caller) -> dict[str, Any]:
         return {}
     return {
         "user": person.id, "email": person.email, "email_verified": person.email_verified,
-        "roles": person.roles,
+        "roles": person.roles, "profile": person.profile,
     }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ CONTEXT = {
     "caller": Type.CALLER, "caller.id": Type.TEXT, "caller.kind": Type.TEXT,
     "caller.scopes": Type.TEXTS,
     "caller.user": Type.TEXT, "caller.email": Type.TEXT, "caller.email_verified": Type.BOOL,
-    "caller.roles": Type.TEXTS,
+    "caller.roles": Type.TEXTS, "caller.profile": Type.JSON,
     "caller.organizations": Type.TEXTS, "caller.organizations_by_role.*": Type.TEXTS,
     "request.method": Type.TEXT, "request.data": Type.JSON, "request.changes": Type.TEXTS,
     "now": Type.TIME,

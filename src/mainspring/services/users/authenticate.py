@@ -19,7 +19,7 @@ from mainspring.kernel.authority import (
 from mainspring.kernel.reader import Reader
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import model, store, streams
+from mainspring.services.users import model, profiles, store, streams
 from mainspring.services.users.api import RECOVER, service
 from mainspring.services.users.store import Bearer, Link
 
@@ -102,7 +102,8 @@ class UserAuthenticator:
         if not users or users[0].disabled_ms is not None:
             return None
         user = users[0]
-        return Person(user.id, user.email, user.email_verified, tuple(model.words(user.roles)))
+        roles, profile = tuple(model.words(user.roles)), profiles.read(user.profile)
+        return Person(user.id, user.email, user.email_verified, roles, profile)
 
     def hold_user(self, user_id: str, tenant: str) -> Command:
         """Return what finds one row while there is this user, who then stays until the commit."""

@@ -4,7 +4,7 @@ import zlib
 
 from mainspring import rfc3339
 from mainspring.kernel.etag import version_tag
-from mainspring.services.users import devices, model
+from mainspring.services.users import devices, model, profiles
 from mainspring.services.users.api.oauth_structs import Authorization, OAuthClient
 from mainspring.services.users.api.structs import (
     ApiKey,
@@ -46,6 +46,7 @@ def present_user(user: KnownUser) -> User:
         updated_at=rfc3339(user.updated_ms),
         disabled_at=None if user.disabled_ms is None else rfc3339(user.disabled_ms),
         disabled_reason=user.disabled_reason,
+        profile=profiles.read(user.profile),
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from mainspring import Service
 from mainspring.kernel.masking import Secret
+from mainspring.services.users.api.profiles import PROFILE_FIELDS_MAX, ProfileField
 from mainspring.services.users.api.providers import LoginProvider, is_origin, provider
 from mainspring.services.users.api.relying_party import relying_party
 
@@ -37,6 +38,7 @@ class UsersSettings(msgspec.Struct, frozen=True):
     ``breached_passwords_url`` and ``captcha_url`` are asked before a commit, and ``…_fail`` says
     what holds where they cannot be. ``mail_templates`` is the folder of the product's own mails.
     ``passkey_origins`` are the pages that use passkeys, ``passkey_rp_id`` the domain above them.
+    ``profile`` names what people tell of themselves beside their name.
     """
 
     sign_up: bool = True
@@ -79,6 +81,7 @@ class UsersSettings(msgspec.Struct, frozen=True):
     signing_key_days: Annotated[int, msgspec.Meta(ge=2, le=3_650)] = 90
     passkey_rp_id: str = ""
     passkey_origins: tuple[str, ...] = ()
+    profile: dict[str, ProfileField] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         relying_party(self.passkey_rp_id, self.passkey_origins)
@@ -98,6 +101,13 @@ class UsersSettings(msgspec.Struct, frozen=True):
             if _NAME.fullmatch(name) is None:
                 raise ValueError(f"login.{name} is not a name: lower case letters, digits and '_'")
             provider(name, settings)
+        for name in self.profile:
+            if _NAME.fullmatch(name) is None:
+                raise ValueError(
+                    f"profile.{name} is not a name: lower case letters, digits and '_'"
+                )
+        if len(self.profile) > PROFILE_FIELDS_MAX:
+            raise ValueError(f"profile has more than {PROFILE_FIELDS_MAX} fields")
         for url in (
             self.verify_url, self.reset_url, self.log_in_url, self.undo_url, self.invitation_url,
         ):  # fmt: skip

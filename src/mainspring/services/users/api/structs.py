@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from mainspring import ForeignForm, Input, Instant, PageQuery, Personal
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX
+from mainspring.services.users.api.profiles import Profile
 from mainspring.services.users.model import (
     KEY_ADDRESSES_MAX,
     PASSWORD_CHARS_MAX,
@@ -63,6 +64,7 @@ class User(msgspec.Struct, frozen=True):
     updated_at: Instant
     disabled_at: Instant | None = None
     disabled_reason: Annotated[str, Personal] = ""
+    profile: Annotated[dict[str, Any], Personal] = msgspec.field(default_factory=dict)
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -311,17 +313,22 @@ class NewUser(Input, frozen=True):
 
 
 class OwnChanges(Input, frozen=True):
-    """What users change about themselves without more ado."""
+    """What users change about themselves without more ado. ``profile`` is a merge patch."""
 
     display_name: DisplayName | UnsetType = UNSET
+    profile: Profile | UnsetType = UNSET
 
 
 class UserChanges(Input, frozen=True):
-    """What an administrator changes about a user; ``roles`` replaces all of them."""
+    """What an administrator changes about a user; ``roles`` replaces all of them.
+
+    ``profile`` is a merge patch.
+    """
 
     email: Email | UnsetType = UNSET
     display_name: DisplayName | UnsetType = UNSET
     roles: RoleNames | UnsetType = UNSET
+    profile: Profile | UnsetType = UNSET
 
 
 class Disabling(Input, frozen=True):

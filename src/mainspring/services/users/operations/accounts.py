@@ -25,6 +25,7 @@ from mainspring.services.users import (
     model,
     passkeys,
     password_check,
+    profiles,
     screening,
     second_factor,
     store,
@@ -119,7 +120,8 @@ async def get_me(call: Call) -> Response[User]:
 async def update_me(call: Call, changes: OwnChanges) -> Response[User]:
     user = await access.myself(call)
     call.require_match(user_tag(user))
-    return _answer(await _change(call, user, UserChanges(display_name=changes.display_name)))
+    wanted = UserChanges(display_name=changes.display_name, profile=changes.profile)
+    return _answer(await _change(call, user, wanted))
 
 
 @handles(api.delete_me)
@@ -321,6 +323,7 @@ def _new_user(
         updated_ms=call.now_ms,
         disabled_ms=None,
         disabled_reason="",
+        profile=profiles.NONE,
         roles=" ".join(roles),
         scopes="",
     )
@@ -350,6 +353,8 @@ async def _change(call: Call, user: KnownUser, changes: UserChanges) -> KnownUse
     fields: dict[str, object] = {}
     if changes.display_name is not UNSET:
         fields["display_name"] = changes.display_name.strip()
+    if changes.profile is not UNSET:
+        fields["profile"] = profiles.changed(call, user.profile, changes.profile)
     if changes.email is not UNSET and (email := model.email(changes.email)) != user.email:
         holder = await password_check.find_user(call, email)
         if holder is not None and holder.id != user.id:

@@ -25,6 +25,7 @@ class UserRow(msgspec.Struct, frozen=True):
     updated_ms: int
     disabled_ms: int | None
     disabled_reason: str
+    profile: str  # JSON
 
 
 class KnownUser(UserRow, frozen=True):
