@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from mainspring import testing
+from mainspring import Conflict, Upload, testing
 from mainspring.testing.client import Client, HttpAnswer
+from tests.services.records.platform import Platform
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + b"\0" * 40
 RECORDS = "/v1/collections/people/records"
@@ -141,3 +142,44 @@ async def test_all_files_of_a_form_have_a_bound(platform_server: str | None, mos
         key = await _people(whole)
         (await _send(key, RECORD, PHOTO, ("scan", None, b"x" * most))).expect(413)
         assert _stored(whole) == 0
+
+
+async def test_a_form_replaces_a_record_and_upserts_one(whole: testing.Platform) -> None:
+    key = await _people(whole)
+    upsert = f"{RECORDS}:upsert?by=name"
+    made = (await _send(key, RECORD, PHOTO, to=upsert)).expect(201)
+    path = f"{RECORDS}/{made['id']}"
+    again = (await _send(key, RECORD, SCAN, to=upsert)).expect(200)
+    assert (again["id"], again["photo"], again["scan"]["size_bytes"]) == (
+        made["id"], made["photo"], len(SCAN[2]),
+    )  # fmt: skip
+    put = await _send(key, RECORD, ("photo", "image/png", PNG + b"2"), to=path, method="PUT")
+    assert put.expect(200)["photo"]["size_bytes"] == len(PNG) + 1
+    assert (await key.get(f"{path}/files/scan")).body == SCAN[2]
+    await whole.drain()
+    assert _stored(whole) == 2
+    refused = await _send(key, ("record", None, b"{}"), PHOTO, to=path, method="PUT")
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/name")
+    assert (await _send(key, RECORD, PHOTO, to=f"{RECORDS}:upsert?by=photo")).status == 422
+    # Whoever may neither create nor update is refused before a byte is stored.
+    stranger = await whole.as_user("bert@example.com")
+    assert (await _send(stranger, RECORD, PHOTO, to=upsert)).status == 403
+    assert _stored(whole) == 2
+    await whole.pass_time(days=3)
+    assert _stored(whole) == 2
+    (await key.delete(path)).expect(204)
+    await whole.drain()
+    assert _stored(whole) == 0
+
+
+async def test_files_that_came_for_another_record_are_sent_again(
+    whole: testing.Platform, platform: Platform
+) -> None:
+    key = await _people(whole)
+    record = (await key.post(RECORDS, {"name": "Ann"})).expect(201)
+    for name, blob in (("Ann", "blob_1"), ("Bert", "stored_blob_1"), ("Ann", "stored_blob_1")):
+        file = Upload(f"records/coll_1/rec_1/{blob}", 3, "00", "image/png", "a.png")
+        upsert = {"collection": "people", "query": {"by": "name"}, "body": {"name": name}}
+        with pytest.raises(Conflict, match="send them again"):
+            await platform.run("upsert_record", **upsert, files={"photo": file})
+    assert (await key.get(f"{RECORDS}/{record['id']}")).json == record

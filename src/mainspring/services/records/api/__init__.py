@@ -484,14 +484,17 @@ async def update_record(
 
 @service.contract.operation(f"PUT {RECORD_PATH}", scope=None, raises=(UniqueTaken,))
 async def replace_record(
-    call: Call, collection: str, id: str, body: msgspec.Raw
+    call: Call, collection: str, id: str, body: msgspec.Raw, files: Files = NO_FILES
 ) -> Response[msgspec.Raw]:
-    """Replace every field; one that is left out gets its default, or null. Judged as a PATCH is."""
+    """Replace every field; one that is left out gets its default, or null. Judged as a PATCH is.
+
+    Files stay where they are neither sent, in a form, nor emptied.
+    """
 
 
 @service.contract.operation(f"POST {RECORDS_PATH}:upsert", scope=None, raises=(UniqueTaken,))
 async def upsert_record(
-    call: Call, collection: str, query: UpsertBy, body: msgspec.Raw
+    call: Call, collection: str, query: UpsertBy, body: msgspec.Raw, files: Files = NO_FILES
 ) -> Response[msgspec.Raw]:
     """Create a record, or change the one that has the same value in a unique field.
 

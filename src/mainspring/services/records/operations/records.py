@@ -8,6 +8,7 @@ import msgspec
 
 from mainspring import (
     Call,
+    Conflict,
     Failure,
     Invalid,
     NotFound,
@@ -32,7 +33,7 @@ from mainspring.services.records import (
 )
 from mainspring.services.records.api import UniqueTaken
 from mainspring.services.records.fields import RECORD_PREFIX
-from mainspring.services.records.file_terms import record_of, terms_of, values_of
+from mainspring.services.records.file_terms import is_of_stored, record_of, terms_of, values_of
 from mainspring.services.records.model import CompiledCollection, changed, created_ms
 from mainspring.services.records.projection import Projection
 from mainspring.services.records.schema_cache import (
@@ -143,22 +144,38 @@ async def update_record(
     return await change_record(call, current, values)
 
 
-@handles(api.replace_record, shows=presenter.record_again)
+@handles(api.replace_record, prepare=may_update_with_files, shows=presenter.record_again)
 async def replace_record(
-    call: Call, collection: str, id: str, body: msgspec.Raw
+    call: Call, collection: str, id: str, body: msgspec.Raw, files: Files = NO_FILES
 ) -> Response[msgspec.Raw]:
     current = await current_record(call, collection, id, "update")
-    values = await may_change(call, current, body, whole=True)
+    values = await may_change(call, current, body, whole=True, files=files)
     await presenter.require_match(call, current.collection, current.record, current.etag)
     return await change_record(call, current, values)
 
 
-@handles(api.upsert_record, shows=presenter.record_again)
-async def upsert_record(
+async def may_upsert_with_files(
     call: Call, collection: str, query: api.UpsertBy, body: msgspec.Raw
+) -> Mapping[str, UploadTerms]:
+    """Refuse before files come; they are stored under the record that is there, or is to be."""
+    found = await named(call, collection, api.WRITE)
+    value = _upsert_value(call, found, query.by, body)
+    holder = await mutations.find_holder(call, found, query.by, value)
+    record_id = holder or call.new_id(RECORD_PREFIX)
+    there = holder is not None
+    return {name: terms_of(found, record_id, found.fields[name], there) for name in found.files}
+
+
+@handles(api.upsert_record, prepare=may_upsert_with_files, shows=presenter.record_again)
+async def upsert_record(
+    call: Call,
+    collection: str,
+    query: api.UpsertBy,
+    body: msgspec.Raw,
+    files: Files = NO_FILES,
 ) -> Response[msgspec.Raw]:
     found = await named(call, collection, api.WRITE)
-    return await upsert(call, found, query.by, body)
+    return await upsert(call, found, query.by, body, files=files)
 
 
 @handles(api.delete_record)
@@ -249,28 +266,24 @@ async def upsert(
     pointer: str = "",
     part: str = "",
     seen: mutations.Handover | None = None,
+    files: Files = NO_FILES,
 ) -> Response[msgspec.Raw]:
     """Stage a change of the record that has what was sent in a unique field, or else a new one.
 
     A record that the caller may neither change nor view is taken for one that is not there: the
     create that follows tells no more of it than any create of theirs does.
     """
-    if not any(access.has_way(call, collection, action) for action in ("create", "update")):
-        raise denied(call, api.WRITE)
-    if by not in collection.unique_fields:
-        raise Invalid.at(f"{pointer}/by", f"there is no unique field {by!r}")
     at = pointer + part
-    value = collection.read_sent(body, by, at)
-    if value is None:
-        raise Invalid.at(f"{at}/{by}", "required: the record is found by it")
+    value = _upsert_value(call, collection, by, body, pointer, part)
     found = await mutations.find_holder(call, collection, by, value)
     if found is not None:
         try:
             current = await current_record(call, collection.name, found, "update", pointer)
         except NotFound:  # it went away between the two reads
             raise Rerun from None
-        values = await _upserted(call, current, body, pointer, part)
+        values = await _upserted(call, current, body, pointer, part, files)
         if values is not None:
+            _require_stored_for(found, files)
             if seen is not None:
                 seen.change(found, pointer)
             await presenter.require_match(call, collection, current.record, current.etag)
@@ -278,8 +291,11 @@ async def upsert(
     access.rule_for(call, collection, "create")
     if call.if_match is not None:
         raise PreconditionFailed("there is no record to have this version")
+    _require_stored_for(None, files)
     try:
-        made, raw = await create(call, collection, body, at, seen, read=partial(_made, collection))
+        made, raw = await create(
+            call, collection, body, at, seen, read=partial(_made, collection), files=files
+        )
     except UniqueTaken:
         if found is None and await mutations.find_holder(call, collection, by, value) is not None:
             raise Rerun from None  # somebody came in between: theirs is changed
@@ -289,6 +305,32 @@ async def upsert(
     return msgspec.structs.replace(answer, status=answer.status or 201)
 
 
+def _upsert_value(
+    call: Call,
+    collection: CompiledCollection,
+    by: str,
+    body: msgspec.Raw,
+    pointer: str = "",
+    part: str = "",
+) -> Any:
+    """What an upsert finds its record by. Raises what who has no way in is told, and Invalid."""
+    if not any(access.has_way(call, collection, action) for action in ("create", "update")):
+        raise denied(call, api.WRITE)
+    if by not in collection.unique_fields:
+        raise Invalid.at(f"{pointer}/by", f"there is no unique field {by!r}")
+    value = collection.read_sent(body, by, pointer + part)
+    if value is None:
+        raise Invalid.at(f"{pointer}{part}/{by}", "required: the record is found by it")
+    return value
+
+
+def _require_stored_for(holder: str | None, files: Files) -> None:
+    """Raise Conflict where files were stored for another record than the one they are to be of."""
+    for file in files.values():
+        if (record_of(file.key) if is_of_stored(file.key) else None) != holder:
+            raise Conflict("the record was made or deleted while its files came: send them again")
+
+
 def _made(collection: CompiledCollection, body: msgspec.Raw, pointer: str) -> dict[str, Any]:
     """Read what a change makes of nothing: a whole record, defaults filled in."""
     values = collection.read_change(body, collection.unset, pointer)
@@ -296,7 +338,7 @@ def _made(collection: CompiledCollection, body: msgspec.Raw, pointer: str) -> di
 
 
 async def _upserted(
-    call: Call, current: Current, body: msgspec.Raw, pointer: str, part: str
+    call: Call, current: Current, body: msgspec.Raw, pointer: str, part: str, files: Files
 ) -> dict[str, Any] | None:
     """What an upsert changes; None where the caller may neither do that nor know of the record."""
     if not access.has_way(call, current.collection, "update"):
@@ -304,7 +346,7 @@ async def _upserted(
             raise denied(call, api.WRITE)
         return None
     try:
-        return await may_change(call, current, body, pointer, part)
+        return await may_change(call, current, body, pointer, part, files=files)
     except Hidden:
         return None
 
