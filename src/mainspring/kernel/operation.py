@@ -120,13 +120,15 @@ class UploadTerms(msgspec.Struct, frozen=True):
     Its blob's key begins with ``prefix``. ``what`` names it in refusals: ``'photo'``. With
     ``size_bytes_max`` it is smaller than the platform's settings and its operation let it be.
     ``judge`` is given its first bytes (``UPLOAD_HEAD_BYTES``, or all there are) and the media type
-    that was claimed. It returns the media type that counts, or raises a Failure.
+    that was claimed. It returns the media type that counts, or raises a Failure. A form may bring
+    up to ``parts_max`` of them under one name.
     """
 
     prefix: str = ""
     what: str = "the file"
     size_bytes_max: int | None = None
     judge: Callable[[bytes, str], str] | None = None
+    parts_max: int = 1
 
 
 Files = Mapping[str, Upload]  # what came in one request beside its JSON, by the name of its part

@@ -60,6 +60,8 @@ class FileIntake:
     ) -> dict[str, tuple[Upload, FileHead]]:
         """Store the files of one request, by their names; none of them stays where one is refused.
 
+        The second file of a name that takes several is called ``name/1``, and so on.
+
         Raises Invalid for a name that takes no file, TooLarge for all of them together too.
         """
         taken: dict[str, tuple[Upload, FileHead]] = {}
@@ -67,14 +69,17 @@ class FileIntake:
         try:
             async for part in parts:
                 where = "/" + escape(part.name)
-                if part.name in taken:
-                    raise Invalid.at(where, "came twice: send one file for each field")
                 if part.name not in terms:
                     known = ", ".join(sorted(terms)) or "nothing"
                     raise Invalid.at(where, f"this takes files as {known}")
+                came = sum(each.partition("/")[0] == part.name for each in taken)
+                if came and terms[part.name].parts_max == 1:
+                    raise Invalid.at(where, "came twice: send one file for each field")
+                if came == terms[part.name].parts_max:
+                    raise Invalid.at(where, f"takes at most {came} files: send fewer")
                 most = min(self._bytes_max, left)
                 upload = await self.take(part.head, part.chunks, terms[part.name], most)
-                taken[part.name] = upload, part.head
+                taken[f"{part.name}/{came}" if came else part.name] = upload, part.head
                 left = max(1, left - upload.size_bytes)
         except BaseException:
             await self.drop(upload for upload, _ in taken.values())

@@ -56,7 +56,7 @@ def _is_number(field: Field) -> bool:
 
 
 def _is_list(field: Field) -> bool:
-    return field.type == "json" or field.many
+    return field.type == "json" or (field.many and field.type != "file")
 
 
 _ITEMS = Annotated[list[Any], Meta(min_length=1, max_length=LISTED_MAX)]

@@ -149,8 +149,8 @@ def _wrong_list(field: Field) -> list[tuple[str, str]]:
     if not field.many:
         return [] if field.max_items is None else [("max_items", "is for a field with many")]
     found: list[tuple[str, str]] = []
-    if field.type in ("json", "file"):
-        found.append(("many", f"a {field.type} field holds one value"))
+    if field.type == "json":
+        found.append(("many", "a json field holds one value: that may be a list"))
     if field.unique:
         found.append(("unique", "a list cannot be unique"))
     if field.default is not None:

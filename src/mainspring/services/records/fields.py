@@ -55,6 +55,18 @@ class StoredFile(msgspec.Struct, frozen=True):
     sha256: str
 
 
+def files_in(value: Any) -> list[dict[str, Any]]:
+    """The files of a file field's value: none, one, or those of a list."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def file_id(blob: str) -> str:
+    """What a file of a list is called: the last part of its blob's key."""
+    return blob.rpartition("/")[2]
+
+
 CEL_TYPES = {
     "text": Type.TEXT, "number": Type.FLOAT, "integer": Type.INT, "boolean": Type.BOOL,
     "datetime": Type.TIME, "email": Type.TEXT, "url": Type.TEXT, "select": Type.TEXT,
@@ -75,8 +87,10 @@ def cel_type(field: Field) -> Type:
 def annotation(field: Field) -> Any:
     """The type that msgspec decodes a value as, null left out."""
     if field.many:
+        # Of files their ids come: what they are was uploaded before.
         items = Meta(min_length=1 if field.required else 0, max_length=items_max(field))
-        return Annotated[list[_item_annotation(field)], items]  # type: ignore[misc]
+        item: Any = str if field.type == "file" else _item_annotation(field)
+        return Annotated[list[item], items]
     return _item_annotation(field)
 
 
@@ -190,7 +204,7 @@ def targets_of(field: Field, record: Mapping[str, Any]) -> list[str]:
 
 def is_set(field: Field) -> bool:
     """Whether a list holds nothing twice."""
-    return field.many and field.type in ("relation", "select")
+    return field.many and field.type in ("relation", "select", "file")
 
 
 def text_chars(field: Field) -> int:
@@ -287,6 +301,10 @@ def json_schema(
         nothing = {"type": "null"}
         # By itself, not behind a reference: it becomes a part of larger documents.
         stored = msgspec.json.schema(StoredFile)["$defs"][StoredFile.__name__]
+        if field.many:
+            item = {"type": "string"} if sent else stored
+            listed = {"type": "array", "items": item, "maxItems": items_max(field)}
+            return {"anyOf": [listed | {"uniqueItems": True}, nothing]} if sent else listed
         return nothing if sent else {"anyOf": [stored, nothing]}
     if field.type == "json":
         text = f"JSON of at most {JSON_BYTES_MAX} bytes and {JSON_DEPTH_MAX} levels"

@@ -9,6 +9,7 @@ from mainspring import Call, Rerun, handles
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import api
 from mainspring.services.records.api import CollectionUpdated
+from mainspring.services.records.fields import files_in
 from mainspring.services.records.model import (
     CompiledCollection,
     Definition,
@@ -108,7 +109,7 @@ def drop_files(call: Call, files: Iterable[Any], thumbs: Sequence[str] = ()) -> 
 
     Those of other sizes, which the fields had before, are left to the sweep.
     """
-    dropped = [file["blob"] for file in files if file is not None]
+    dropped = [file["blob"] for value in files for file in files_in(value)]
     blobs = [*dropped, *(key_of(blob, size) for blob in dropped for size in thumbs)]
     if blobs:
         call.enqueue(api.delete_blobs, blobs=blobs)

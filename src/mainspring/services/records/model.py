@@ -492,6 +492,7 @@ def _struct(
     for field in fields:
         kind = annotation(field)
         if field.type == "file":
+            kind = kind | None if field.many else kind
             members.append((field.name, kind | UnsetType, UNSET))  # a PUT keeps it, too
             continue
         if not field.required:

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from mainspring import Authority, Call, FieldError, Invalid, Rerun
-from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
 from mainspring.services.records.api import (
     READ,
@@ -15,7 +14,13 @@ from mainspring.services.records.api import (
     RecordUpdated,
     UniqueTaken,
 )
-from mainspring.services.records.fields import ORGANIZATIONS, OUTSIDE, USERS, targets_of
+from mainspring.services.records.fields import (
+    ORGANIZATIONS,
+    OUTSIDE,
+    USERS,
+    files_in,
+    targets_of,
+)
 from mainspring.services.records.jobs import drop_files
 from mainspring.services.records.model import CompiledCollection, encode
 from mainspring.services.records.presenter import viewable
@@ -77,8 +82,10 @@ def update(
                 where = {"collection": collection.id, "record": record_id, "field": field.name}
                 call.write(UNLINK_TARGET(**where, target=target))
         _link(call, collection, field, new, pointer, known=frozenset(before))
-    gone = [old.get(f) for f in collection.files if not same_json(old.get(f), new[f])]
-    drop_files(call, gone, collection.thumbs)
+    kept = {file["blob"] for name in collection.files for file in files_in(new[name])}
+    had = [file for name in collection.files for file in files_in(old.get(name))]
+    left = [file for file in had if file["blob"] not in kept]
+    drop_files(call, left, collection.thumbs)
     raw = msgspec.Raw(data.encode())
     call.emit_json(RecordUpdated, raw, subject=record_id)
     return raw

@@ -41,7 +41,8 @@ async def has_file(find_data: FindData, blob: str) -> bool:
     collection, _, rest = blob.removeprefix(FILES).partition("/")
     data = await find_data(collection, rest.partition("/")[0])
     values = [] if data is None else decode(data).values()
-    return any(isinstance(value, dict) and value.get("blob") == blob for value in values)
+    found = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    return any(isinstance(item, dict) and item.get("blob") == blob for item in found)
 
 
 async def count_uploads(blobs: Blobs, find_data: FindData, most: int) -> Uploads:

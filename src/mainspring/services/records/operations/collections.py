@@ -188,8 +188,9 @@ async def delete_collection(call: Call, name: str) -> None:
 
 
 def _layout(definition: Definition) -> tuple[Any, ...]:
-    """What says how records are stored."""
-    return definition.fields, definition.indexes, definition.uniques
+    """What says how records are stored: who may read or write a field does not."""
+    fields = [msgspec.structs.replace(f, hidden=False, rules=None) for f in definition.fields]
+    return fields, definition.indexes, definition.uniques
 
 
 def _changed(name: str, old: Definition, change: api.CollectionChange) -> api.NewCollection:

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -35,8 +36,8 @@ from mainspring.services.records import (
     stamps,
     thumbnails,
 )
-from mainspring.services.records.fields import StoredFile
-from mainspring.services.records.file_terms import terms_of, values_of
+from mainspring.services.records.fields import StoredFile, file_id, files_in
+from mainspring.services.records.file_terms import terms_of, with_files
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.records import (
     Current,
@@ -67,7 +68,7 @@ async def upload_file(
 ) -> Response[msgspec.Raw]:
     current = await _changeable(call, collection, record_id, field)
     await presenter.require_match(call, current.collection, current.record, current.etag)
-    values = values_of({field: upload})
+    values = with_files(current.collection, {}, {field: upload}, current.record)
     stamped = await stamps.of_change(call, current.collection, current.record, values)
     await access.require_change(call, current.collection, current.record, values, stamps=stamped)
     becomes = {**current.record, **values, **stamped}
@@ -82,7 +83,7 @@ async def upload_file(
 async def get_file(
     call: Call, collection: str, record_id: str, field: str, query: api.FileView
 ) -> Raw:
-    found, file = await _viewable_file(call, collection, record_id, field)
+    found, file = await _viewable_file(call, collection, record_id, field, query.file)
     return await _download(call, found, file, query)
 
 
@@ -90,12 +91,12 @@ async def get_file(
 async def link_file(
     call: Call, collection: str, record_id: str, field: str, new: api.NewFileLink
 ) -> api.FileLink:
-    found, file = await _viewable_file(call, collection, record_id, field)
+    found, file = await _viewable_file(call, collection, record_id, field, new.file)
     _require_thumbnail(found, file, new.thumb)
     expires_ms = call.now_ms + new.expires_in_s * 1000
     link = _Link(
         call.tenant, call.caller.actor, collection, record_id, field, file.blob, expires_ms,
-        new.download, new.thumb,
+        new.download, new.thumb, file_id(file.blob) if found.many else None,
     )  # fmt: skip
     sealed = call.use(Keyring).seal(msgspec.json.encode(link), purpose=_LINKS)
     token = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
@@ -113,7 +114,9 @@ async def get_linked_file(call: Call, token: str) -> Raw:
     if maker is None:
         raise NotFound("whoever made the link may not do so any more")
     try:
-        found, file = await _viewable_file(maker, link.collection, link.record, link.field)
+        found, file = await _viewable_file(
+            maker, link.collection, link.record, link.field, link.file
+        )
     except (Unauthenticated, Forbidden):  # of the maker's rights, not of whoever follows it
         raise NotFound("whoever made the link may not see this any more") from None
     if file.blob != link.blob:
@@ -135,6 +138,7 @@ class _Link(msgspec.Struct, frozen=True, array_like=True):
     expires_ms: int
     download: bool
     thumb: str | None
+    file: str | None = None  # of a list, its id
 
 
 def _read_link(call: Call, token: str) -> _Link | None:
@@ -147,17 +151,31 @@ def _read_link(call: Call, token: str) -> _Link | None:
 
 
 async def _viewable_file(
-    call: Call, collection: str, record_id: str, field: str
+    call: Call, collection: str, record_id: str, field: str, which: str | None
 ) -> tuple[api.Field, StoredFile]:
     """Return a file that the caller may see. Raises NotFound, Unauthenticated, Forbidden."""
     current = await current_record(call, collection, record_id, "view")
     await access.require(call, current.collection, "view", current.record)
     _require_file_field(current.collection, field)
     seen = await field_rights.sight(call, current.collection)
-    value = seen.shown(current.record).get(field)
+    found = current.collection.fields[field]
+    value = _picked(found, files_in(seen.shown(current.record).get(field)), which)
     if value is None:
-        raise NotFound("the record has no file in this field")
-    return current.collection.fields[field], msgspec.convert(value, StoredFile)
+        raise NotFound("the record has no file in this field, or not this one")
+    return found, msgspec.convert(value, StoredFile)
+
+
+def _picked(field: api.Field, files: list[dict[str, Any]], which: str | None) -> Any:
+    """One file of a field: of a list that with this id, or at this place. Raises Invalid."""
+    if field.many and which is None:
+        raise Invalid.at("/file", "this field holds several: name one by its id, or its place")
+    if not field.many and which is not None:
+        raise Invalid.at("/file", "this field holds one file: leave it out")
+    if which is not None and which.isdecimal():
+        files = files[int(which) :][:1]
+    elif which is not None:
+        files = [file for file in files if file_id(file["blob"]) == which]
+    return files[0] if files else None
 
 
 def _require_thumbnail(field: api.Field, file: StoredFile, size: str | None) -> None:

@@ -33,7 +33,7 @@ from mainspring.services.records import (
 )
 from mainspring.services.records.api import UniqueTaken
 from mainspring.services.records.fields import RECORD_PREFIX
-from mainspring.services.records.file_terms import is_of_stored, record_of, terms_of, values_of
+from mainspring.services.records.file_terms import is_of_stored, record_of, terms_of, with_files
 from mainspring.services.records.model import CompiledCollection, changed, created_ms
 from mainspring.services.records.projection import Projection
 from mainspring.services.records.schema_cache import (
@@ -200,7 +200,8 @@ async def create(
 
     ``files`` that came with it are stored under the id that it was to have.
     """
-    values = (read or collection.read_new)(body, pointer) | values_of(files)
+    values = (read or collection.read_new)(body, pointer)
+    values = with_files(collection, values, files, {}, pointer)
     stamped = await stamps.of_new(call, collection, values, pointer)
     first = next(iter(files.values()), None)
     record_id = call.new_id(RECORD_PREFIX) if first is None else record_of(first.key)
@@ -238,7 +239,7 @@ async def may_change(
         else:
             await field_rights.require_no_blind_operator(call, collection, record, body, at)
             values = collection.read_change(body, record, at)
-        values |= values_of(files)
+        values = with_files(collection, values, files, record, at)
         values = await personal.as_stored_where_same(call, collection, record, values)
         touched = await field_rights.blind(call, collection, record, values)
         stamped = await stamps.of_change(call, collection, record, values, at, touched=touched)
