@@ -1,11 +1,14 @@
 """Other applications log people in from here: what they see when all is well."""
 
+from urllib.parse import parse_qsl, urlsplit
+
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from mainspring import Query
 from mainspring.testing import Platform
 from tests.services.users.relying_party import (
+    APP,
     BASE,
     EMAIL,
     Browser,
@@ -149,3 +152,40 @@ async def test_signing_keys_rotate_without_breaking_what_is_out_there(
     assert [key.kid for key in (await keys()).keys] == [second, first]
     rows = await provider.rows(SEALED)
     assert all(b"PRIVATE" not in sealed for sealed in rows)
+
+
+async def test_the_products_own_page_logs_people_in(platform_server: str | None) -> None:
+    page = "https://app.example/login?for={request}"
+    settings = {"users.url": BASE, "users.oauth_log_in_page": page}
+    async with Platform(database=platform_server, settings=settings) as platform:
+        wiki, browser = await register(platform), Browser(platform)
+        ann, nobody = await platform.as_user(EMAIL), platform.anonymous
+        path = "/v1/users/me/authorizations"
+
+        async def handed(**changed: str) -> dict[str, str]:
+            answer = await browser.get(wiki.url(**changed))
+            return {"request": back_with(answer, "https://app.example/login")["for"]}
+
+        asked = await handed()
+        assert (await nobody.post(path, asked)).status == 401
+        key = await platform.as_key("users:own")
+        assert (await key.post(path, asked)).status == 403
+        unsaid = (await ann.post(path, asked)).expect(409)
+        assert (unsaid["code"], unsaid["client_name"]) == ("consent_required", wiki.client["name"])
+        assert unsaid["scopes"] == ["openid", "profile", "email"]
+        denied = (await ann.post(path, {**asked, "decision": "deny"})).expect(201)["url"]
+        assert denied.startswith(f"{APP}&error=access_denied&")
+        (await ann.post(path, {**asked, "decision": "allow"})).expect(201)
+        back = (await ann.post(path, await handed())).expect(201)["url"]
+        assert back.startswith(f"{APP}&code=")
+        code = dict(parse_qsl(urlsplit(back).query))["code"]
+        tokens = (await wiki.trade(code)).expect(200)
+        assert (await wiki.read_id_token(tokens["id_token"]))["sub"] == ann.id
+        # A newer log-in is wanted than there was, and a page of our own is none of this.
+        await platform.pass_time(seconds=5)
+        late = await ann.post(path, await handed(prompt="login"))
+        assert late.expect(401)["code"] == "step_up_required"
+        for bad in (tokens["access_token"], asked["request"] + "A", "é"):
+            assert (await ann.post(path, {"request": bad})).status == 400
+        await platform.pass_time(seconds=901)
+        assert (await ann.post(path, asked)).expect(400)["code"] == "oauth_page_refused"

@@ -33,6 +33,7 @@ _NONCE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _AGE = re.compile(r"[0-9]{1,9}", re.ASCII)
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 _REQUEST, _SESSION = "users.authorization_request", "users.browser_session"
+_HANDED = "users.handed_request"
 
 Cookie = tuple[str, str]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -171,6 +172,20 @@ def carried(call: Call, text: str, own: OwnCredentials) -> AuthorizationRequest:
             "this page was opened in another browser, or cookies are off: go back to the "
             "application and log in from there"
         )
+    return found.request
+
+
+def hand_over(call: Call, request: AuthorizationRequest) -> str:
+    """Seal a request for the product's own page, which sends it on with a user's access token."""
+    handed = _Carried(request, b"", call.now_ms + REQUEST_S * 1000)
+    return _sealed(call, handed, _HANDED)
+
+
+def handed_over(call: Call, text: str) -> AuthorizationRequest:
+    """Return the request that came to the product's own page. Raises PageRefused."""
+    found = _unsealed(call, text, _HANDED, _Carried)
+    if found is None or found.until_ms <= call.now_ms:
+        raise PageRefused("this request is too old: log in from the application again")
     return found.request
 
 

@@ -113,6 +113,7 @@ from mainspring.services.users.api.oauth import (
 )
 from mainspring.services.users.api.oauth_clients import (
     create_oauth_client,
+    create_user_authorization,
     delete_authorization,
     delete_oauth_client,
     get_oauth_client,
@@ -294,6 +295,7 @@ __all__ = [
     "create_stream_token",
     "create_totp",
     "create_user",
+    "create_user_authorization",
     "create_userinfo",
     "decline_invitation",
     "delete_api_key",

@@ -282,6 +282,12 @@ class TooManyApiKeys(Conflict):
     code, title = "too_many_api_keys", "Too many API keys"
 
 
+class ConsentRequired(Conflict):
+    """The user has not said yet whether ``client_name``, at ``origin``, may have ``scopes``."""
+
+    code, title = "consent_required", "The user must be asked"
+
+
 class OAuthRefused(Failure):
     """A client's request that does not fit; ``error`` says why, in the words of RFC 6749, 5.2."""
 

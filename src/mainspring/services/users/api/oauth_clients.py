@@ -1,14 +1,22 @@
 """Contracts of applications that log people in from here, and of what people let them have."""
 
-from mainspring import Call, Page, PageQuery, Response
-from mainspring.services.users.api.errors import ScopeNotHeld, SessionNeeded
+from mainspring import Call, Page, PageQuery, RateClass, Response
+from mainspring.kernel.errors import StepUpRequired
+from mainspring.services.users.api.errors import (
+    ConsentRequired,
+    PageRefused,
+    ScopeNotHeld,
+    SessionNeeded,
+)
 from mainspring.services.users.api.oauth_structs import (
     Authorization,
+    Decision,
     MadeOAuthClient,
     NewOAuthClient,
     OAuthClient,
     OAuthClientChanges,
     OAuthClientSecret,
+    WayBack,
 )
 from mainspring.services.users.api.settings import (
     OAUTH_CLIENTS_READ,
@@ -81,6 +89,22 @@ async def rotate_secret(call: Call, id: str) -> OAuthClientSecret:
 )
 async def delete_oauth_client(call: Call, id: str) -> None:
     """Remove an application, with all its tokens. Emits users.oauth_client.deleted."""
+
+
+@service.contract.operation(
+    "POST /v1/users/me/authorizations",
+    scope=OWN,
+    status=201,
+    rate=RateClass.LOGIN,
+    secret=True,
+    raises=(ConsentRequired, PageRefused, StepUpRequired, SessionNeeded),
+)
+async def create_user_authorization(call: Call, given: Decision) -> Response[WayBack]:
+    """Let another application log you in, from the product's own page (``oauth_log_in_page``).
+
+    Where you have not said yet what it may have, and do not now, that is consent_required. Where
+    it wants a newer log-in than yours, step_up_required. Emits users.oauth_consent.granted.
+    """
 
 
 @service.contract.operation(

@@ -1,6 +1,6 @@
 """What the identity provider takes and answers: clients, authorizations, the protocol itself."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -143,6 +143,22 @@ class RsaKeys(msgspec.Struct, frozen=True):
     """The public keys that ID tokens are signed with, the newest first."""
 
     keys: list[RsaKey]
+
+
+class Decision(Input, frozen=True):
+    """What another application asks, as it came to your page; and what the user says to it.
+
+    Without a ``decision`` (``allow`` or ``deny``) it is what the user has said before.
+    """
+
+    request: Annotated[str, msgspec.Meta(min_length=1, max_length=8_192)]
+    decision: Literal["allow", "deny"] | None = None
+
+
+class WayBack(msgspec.Struct, frozen=True):
+    """Where to send the browser: back to the application."""
+
+    url: str
 
 
 class AskedAuthorization(ForeignForm, frozen=True):

@@ -34,7 +34,8 @@ class UsersSettings(msgspec.Struct, frozen=True):
     With ``verify_before_log_in`` an address that was not proved yet logs in like one that has no
     account. ``login`` names the issuers that people may log in with, ``url`` where these reach the
     platform, and ``login_redirects`` the pages of the product that a browser may come back to.
-    With ``url`` the platform is an issuer itself, for other applications.
+    With ``url`` the platform is an issuer itself, for other applications; ``oauth_log_in_page`` is
+    a page of the product that logs people in for these, in the place of the platform's own.
     ``breached_passwords_url`` and ``captcha_url`` are asked before a commit, and ``…_fail`` says
     what holds where they cannot be. ``mail_templates`` is the folder of the product's own mails.
     ``passkey_origins`` are the pages that use passkeys, ``passkey_rp_id`` the domain above them.
@@ -76,6 +77,7 @@ class UsersSettings(msgspec.Struct, frozen=True):
     url: str = ""
     login_redirects: tuple[str, ...] = ()
     login: dict[str, LoginProvider] = msgspec.field(default_factory=dict)
+    oauth_log_in_page: str = ""
     oauth_access_token_s: Annotated[int, msgspec.Meta(ge=60, le=DAY_S)] = 900
     oauth_refresh_idle_s: Annotated[int, msgspec.Meta(ge=60)] = 30 * DAY_S
     signing_key_days: Annotated[int, msgspec.Meta(ge=2, le=3_650)] = 90
@@ -97,6 +99,10 @@ class UsersSettings(msgspec.Struct, frozen=True):
             raise ValueError("url is where the platform is reached, https://…; login needs it")
         if "?" in self.url or "#" in self.url:
             raise ValueError("url has neither ? nor #: other applications know the platform by it")
+        if self.oauth_log_in_page and not (
+            is_origin(self.oauth_log_in_page) and "{request}" in self.oauth_log_in_page
+        ):
+            raise ValueError("oauth_log_in_page begins with https:// and holds {request}")
         for name, settings in self.login.items():
             if _NAME.fullmatch(name) is None:
                 raise ValueError(f"login.{name} is not a name: lower case letters, digits and '_'")

@@ -7,16 +7,19 @@ import hmac
 
 import msgspec
 
-from mainspring import Call, Failure, OwnCredentials, RateLimited, Raw, Rerun, handles
+from mainspring import Call, Failure, OwnCredentials, RateLimited, Raw, Rerun, Response, handles
+from mainspring.kernel.errors import StepUpRequired
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import api, model, signing_keys, store
+from mainspring.services.users import access, api, model, signing_keys, store
 from mainspring.services.users import authorization_requests as requests
 from mainspring.services.users import browser_pages as pages
 from mainspring.services.users.api.errors import (
     ChallengeInvalid,
+    ConsentRequired,
     FactorRequired,
     OAuthRefused,
     PageRefused,
+    SessionNeeded,
     WrongCredentials,
     WrongFactor,
 )
@@ -24,7 +27,9 @@ from mainspring.services.users.api.oauth_structs import (
     AskedAuthorization,
     AskedLogout,
     ConsentForm,
+    Decision,
     LoginForm,
+    WayBack,
 )
 from mainspring.services.users.api.structs import Login, SecondStep
 from mainspring.services.users.authorization_requests import (
@@ -79,13 +84,11 @@ async def _authorize(call: Call, asked: AskedAuthorization, own: OwnCredentials)
     if here is None or here.session.auth_ms < request.fresh_from_ms:
         if "none" in request.prompts:
             return _back(call, request.redirect_uri, request.state, {"error": "login_required"})
+        if page := call.use(api.UsersSettings).oauth_log_in_page:
+            return _handed_over(call, page, request)
         return _login_page(call, request, client, own, email=request.login_hint)
-    if client.skips_consent and "consent" not in request.prompts:
-        return _with_code(call, request, here)
-    consent = await _consent_of(call, request, here)
-    covered = consent is not None and set(request.scopes) <= set(model.words(consent.scopes))
-    if covered and "consent" not in request.prompts:
-        return _with_code(call, request, here)
+    if await _is_agreed(call, request, client, here):
+        return pages.redirect(_with_code(call, request, here))
     if "none" in request.prompts:
         return _back(call, request.redirect_uri, request.state, {"error": "consent_required"})
     return _consent_page(call, request, client, here, own)
@@ -163,6 +166,52 @@ async def consent_client(call: Call, query: ConsentForm, own: OwnCredentials) ->
         raise PageRefused("you are logged in no more, or as somebody else: log in again")
     if query.decision != "allow":
         return _back(call, request.redirect_uri, request.state, {"error": "access_denied"})
+    await _consent(call, request, here)
+    return pages.redirect(_with_code(call, request, here))
+
+
+@handles(api.create_user_authorization)
+async def create_user_authorization(call: Call, given: Decision) -> Response[WayBack]:
+    user = await access.myself(call)
+    request = requests.handed_over(call, given.request)
+    client = await requests.destination(call, request.client_id, request.redirect_uri)
+    session = await call.find(store.SESSION, id=call.caller.session_id or "", tenant=call.tenant)
+    if session is None:
+        raise SessionNeeded("log in as a user, and send the access token of that session")
+    here = Here(session, user)
+    if given.decision == "deny":
+        url = _way_back(call, request.redirect_uri, request.state, {"error": "access_denied"})
+        return Response(WayBack(url))
+    if session.auth_ms < request.fresh_from_ms:
+        age_s = (call.now_ms - request.fresh_from_ms) // 1000
+        raise StepUpRequired("the application wants a newer log-in", extra={"max_age_s": age_s})
+    if given.decision == "allow":
+        await _consent(call, request, here)
+    elif not await _is_agreed(call, request, client, here):
+        raise ConsentRequired(
+            "ask the user, and send it again with a decision",
+            extra={
+                "client_name": client.name, "origin": origin_of(request.redirect_uri),
+                "scopes": list(request.scopes),
+            },
+        )  # fmt: skip
+    return Response(WayBack(_with_code(call, request, here)))
+
+
+async def _is_agreed(
+    call: Call, request: AuthorizationRequest, client: OAuthClientRow, here: Here
+) -> bool:
+    """Tell whether the user need not be asked."""
+    if "consent" in request.prompts:
+        return False
+    if client.skips_consent:
+        return True
+    known = await _consent_of(call, request, here)
+    return known is not None and set(request.scopes) <= set(model.words(known.scopes))
+
+
+async def _consent(call: Call, request: AuthorizationRequest, here: Here) -> None:
+    """Stage that the user lets the client have this, beside what it had."""
     known = await _consent_of(call, request, here)
     scopes = model.stored([*request.scopes, *model.words(known.scopes if known else "")])
     if known is None:
@@ -179,7 +228,6 @@ async def consent_client(call: Call, query: ConsentForm, own: OwnCredentials) ->
         consent_id, here.user.id, request.client_id, model.words(scopes)
     )  # fmt: skip
     call.emit(told)
-    return _with_code(call, request, here)
 
 
 async def _consent_of(
@@ -191,8 +239,8 @@ async def _consent_of(
     )  # fmt: skip
 
 
-def _with_code(call: Call, request: AuthorizationRequest, here: Here) -> Raw:
-    """Send the browser back with a code, while client, user and session are there."""
+def _with_code(call: Call, request: AuthorizationRequest, here: Here) -> str:
+    """Return the way back with a code, while client, user and session are there."""
     of_tenant = {"tenant": call.tenant}
     call.write(
         store.HOLD_OAUTH_CLIENT(id=request.client_id, **of_tenant).expect(1, Rerun),
@@ -219,13 +267,23 @@ def _with_code(call: Call, request: AuthorizationRequest, here: Here) -> Raw:
     )
     call.write(OAUTH_GRANTS.insert(row))
     code = write_token(call.use(Keyring), GrantToken(TokenKind.CODE, row.id, 0))
-    return _back(call, request.redirect_uri, request.state, {"code": code})
+    return _way_back(call, request.redirect_uri, request.state, {"code": code})
 
 
 def _back(call: Call, redirect_uri: str, state: str, fields: dict[str, str]) -> Raw:
-    """Send the browser back to an application, with who sends it (RFC 9207)."""
+    """Send the browser back to an application."""
+    return pages.redirect(_way_back(call, redirect_uri, state, fields))
+
+
+def _way_back(call: Call, redirect_uri: str, state: str, fields: dict[str, str]) -> str:
+    """Return the way back to an application, with who sends there (RFC 9207)."""
     given = {**fields, **({"state": state} if state else {}), "iss": issuer(call)}
-    return pages.redirect(with_fields(redirect_uri, given))
+    return with_fields(redirect_uri, given)
+
+
+def _handed_over(call: Call, page: str, request: AuthorizationRequest) -> Raw:
+    """Send the browser to the product's own page, where the user's app takes over."""
+    return pages.redirect(page.replace("{request}", requests.hand_over(call, request)))
 
 
 # Pages
