@@ -357,8 +357,14 @@ async def test_revocation_holds_before_it_is_answered(
     assert 'type="password"' in (await browser.get(wiki.url())).text
     (await me.delete("/v1/sessions")).expect(204)
     assert await are_ended(offline)
-    last = await tokens()
     user = (await provider.admin.get(f"/v1/users?email={EMAIL}")).json["items"][0]
+    disabled, path = await tokens(), f"/v1/users/{user['id']}"
+    (await provider.admin.post(f"{path}:disable", {"reason": "away"})).expect(200)
+    assert await are_ended(disabled)
+    assert (await log_in(browser, await browser.get(wiki.url()))).status == 403
+    (await provider.admin.post(f"{path}:enable")).expect(200)
+    assert await are_ended(disabled)
+    last = await tokens()
     (await provider.admin.delete(f"/v1/users/{user['id']}?erase=true")).expect(204)
     assert await are_ended(last)
     assert await provider.rows(GRANTS) == [0]

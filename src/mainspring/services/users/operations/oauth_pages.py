@@ -244,7 +244,7 @@ def _with_code(call: Call, request: AuthorizationRequest, here: Here) -> str:
     of_tenant = {"tenant": call.tenant}
     call.write(
         store.HOLD_OAUTH_CLIENT(id=request.client_id, **of_tenant).expect(1, Rerun),
-        store.HOLD_USER(id=here.user.id, **of_tenant).expect(1, Rerun),
+        store.HOLD_ENABLED(id=here.user.id).expect(1, Rerun),
         store.HOLD_SESSION(id=here.session.id, **of_tenant).expect(1, Rerun),
     )
     row = OAuthGrantRow(
