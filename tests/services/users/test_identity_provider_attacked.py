@@ -13,6 +13,7 @@ from mainspring.ports.keyring import Keyring
 from mainspring.services.users.relying_parties import is_registered, redirect_uri_problem
 from mainspring.testing import HttpAnswer, Platform
 from tests.services.users.authenticator import code_at
+from tests.services.users.passkey_device import Device
 from tests.services.users.relying_party import (
     AFTER,
     APP,
@@ -29,6 +30,8 @@ from tests.services.users.relying_party import (
     log_in,
     register,
 )
+from tests.services.users.test_passkeys import SETTINGS as PASSKEYS
+from tests.services.users.test_passkeys import person
 
 GRANTS = Query("test.grants", "SELECT COUNT(*) FROM users_oauth_grants", int)
 SECRETS = Query("test.secrets", "SELECT secret_hash FROM users_oauth_clients", bytes)
@@ -545,3 +548,20 @@ async def test_a_code_in_an_address_leaks_nowhere(
     told = b"".join(bytes(event.data) for event in await provider.events())
     for secret in (fields["code"], tokens["access_token"], tokens["id_token"]):
         assert secret.encode() not in told
+
+
+async def test_a_passkey_is_asked_for_elsewhere(platform_server: str | None) -> None:
+    settings = {"users.url": BASE, **PASSKEYS}
+    async with Platform(database=platform_server, settings=settings) as platform:
+        wiki, browser, ann = await register(platform), Browser(platform), await person(platform)
+        made = (await ann.add(Device())).expect(201)
+        page = await log_in(browser, await browser.get(wiki.url()))
+        assert 'autocomplete="one-time-code"' in page.text
+        for code in made["recovery_codes"]:
+            await platform.pass_time(seconds=1)
+            page = await log_in(browser, await browser.get(wiki.url(prompt="login")))
+            assert 'value="allow"' in (await browser.send(page, code=code)).text
+        await platform.pass_time(seconds=1)
+        page = await log_in(browser, await browser.get(wiki.url(prompt="login")))
+        assert "passkey" in page.text
+        assert (page.status, "<form" in page.text) == (400, False)

@@ -4,13 +4,14 @@ A log-in goes through the same handlers as that of an app, and so through the on
 """
 
 import hmac
+from typing import cast
 
 import msgspec
 
 from mainspring import Call, Failure, OwnCredentials, RateLimited, Raw, Rerun, Response, handles
 from mainspring.kernel.errors import StepUpRequired
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import access, api, model, signing_keys, store
+from mainspring.services.users import access, api, model, second_factor, signing_keys, store
 from mainspring.services.users import authorization_requests as requests
 from mainspring.services.users import browser_pages as pages
 from mainspring.services.users.api.errors import (
@@ -51,6 +52,7 @@ from mainspring.services.users.store import (
     OAuthGrantRow,
 )
 
+_TYPED = frozenset({second_factor.TOTP, second_factor.RECOVERY_CODE})
 _DIGITS = 6  # of a code of an authenticator app; a recovery code is longer
 
 
@@ -102,6 +104,11 @@ async def login_user(call: Call, query: LoginForm, own: OwnCredentials) -> Raw:
     try:
         session_id = await step(call, query)
     except FactorRequired as required:
+        if not _TYPED.intersection(cast("list[str]", required.extra["factors"])):
+            raise PageRefused(
+                "your second factor is a passkey, which this page cannot ask for: log in with the "
+                "product itself, and make recovery codes there"
+            ) from None
         challenge = str(required.extra["challenge"])
         return _factor_page(call, request, client, own, challenge)
     except WrongFactor as wrong:
