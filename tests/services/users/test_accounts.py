@@ -377,6 +377,7 @@ async def test_erasure_takes_the_mails_too(people: People) -> None:
 def test_only_these_are_open_to_everybody() -> None:
     open_to_all = {name for name, found in service.operations.items() if found.scope is None}
     assert open_to_all == {
+        "users.begin_passkey_login", "users.create_passkey_session",
         "users.create_user", "users.create_session", "users.refresh_session", "users.get_jwks",
         "users.verify_email", "users.request_password_reset", "users.reset_password",
         "users.create_stream_token", "users.complete_session", "users.create_login",

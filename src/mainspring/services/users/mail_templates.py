@@ -39,7 +39,6 @@ class MailTemplates:
     """One for the process. Raises StartError where a file is of no kind, or does not hold."""
 
     def __init__(self, settings: UsersSettings) -> None:
-        self._settings = settings
         folder = settings.mail_templates
         sources = _read(Path(folder)) if folder else {}
         self._names = frozenset(sources)
@@ -53,7 +52,7 @@ class MailTemplates:
 
     def fill(self, words: MailWords) -> FilledMail:
         """Return a mail of this kind. Raises StartError where a template cannot be filled in."""
-        subject, text = mailing.said(self._settings, words)
+        subject, text = mailing.said(words)
         return FilledMail(
             " ".join(self._filled(words, SUBJECT, subject).split())[:SUBJECT_CHARS_MAX],
             self._filled(words, TEXT, text),

@@ -256,9 +256,9 @@ def sample(settings: UsersSettings, purpose: Purpose) -> MailWords:
     )  # fmt: skip
 
 
-def said(settings: UsersSettings, given: MailWords) -> tuple[str, str]:
+def said(given: MailWords) -> tuple[str, str]:
     """Subject and text of a mail in the platform's own words."""
-    product, notice = settings.product, given.notice
+    product, notice = given.product, given.notice
     purpose = Purpose(given.kind)
     if purpose is Purpose.ADDRESS_TAKEN:
         return f"{product}: you have an account already", (
