@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli import admin, audit, config, demo, doctor, keyring, restored, up
+from mainspring.cli import admin, audit, config, demo, doctor, keyring, restored, up, users
 
 _EPILOG = (
     "Start with [bold]mainspring up[/bold]; see it at work with [bold]mainspring demo[/bold].\n\n"
@@ -52,3 +52,4 @@ admin.group.command(epilog=keyring.NEW_EPILOG)(keyring.new_keyring)
 admin.group.command(epilog=restored.EPILOG)(restored.restored)
 app.add_typer(admin.group, name="admin")
 app.add_typer(audit.group, name="audit")
+app.add_typer(users.group, name="users")

@@ -59,9 +59,11 @@ class CountingPasswords(Passwords):
     hashed = 0
     verified = 0
 
-    async def verify(self, hashed: str | None, password: str, *, share: str) -> bool:
+    async def verify(
+        self, hashed: str | None, password: str, *, share: str, decoy: str | None = None
+    ) -> bool:
         self.verified += 1
-        return await super().verify(hashed, password, share=share)
+        return await super().verify(hashed, password, share=share, decoy=decoy)
 
     async def hash(self, password: str, *, share: str) -> str:
         self.hashed += 1

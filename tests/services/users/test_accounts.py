@@ -384,6 +384,12 @@ def test_only_these_are_open_to_everybody() -> None:
         "users.complete_login",
         "users.get_callback", "users.create_callback", "users.magic_session",
         "users.redeem_log_in", "users.undo_email_change", "users.decline_invitation",
+        # What browsers and other applications ask of the identity provider.
+        "users.get_authorization", "users.create_authorization", "users.login_user",
+        "users.consent_client", "users.get_logout", "users.logout_user", "users.token_client",
+        "users.introspect_token", "users.revoke_token", "users.get_userinfo",
+        "users.create_userinfo", "users.get_openid_configuration",
+        "users.get_authorization_server", "users.get_signing_keys",
     }  # fmt: skip
 
 

@@ -17,6 +17,8 @@ PASSWORD_CHARS_MIN = 8  # NIST SP 800-63B, section 5.1.1.2
 PASSWORD_CHARS_MAX = 128
 PASSWORD_DIFFERENT_CHARS_MIN = 3
 
+HASH_SHAPES_MAX = 20  # kinds of hashes, by form and cost, that users come with
+
 FAILURES_FREE = 5  # wrong passwords before the first wait
 FAILURE_WAIT_MS = 1_000  # the first wait; it doubles with each further wrong password
 FAILURE_WAIT_MAX_MS = 15 * 60_000

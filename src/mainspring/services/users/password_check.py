@@ -44,7 +44,8 @@ async def password_is_right(
     await refuse_throttled(call, account, PasswordThrottled)
     typed = model.typed_password(password)
     hashed = None if user is None else user.password_hash
-    right = await passwords.verify(hashed, typed, share=call.account)
+    decoy = await _decoy(call, account)
+    right = await passwords.verify(hashed, typed, share=call.account, decoy=decoy)
     # Again: the hash took its time.
     failures = await refuse_throttled(call, account, PasswordThrottled)
     if user is None or not right:
@@ -56,6 +57,18 @@ async def password_is_right(
         fresh = await passwords.hash(typed, share=call.account)
     forget_failures(call, account, failures, user, fresh)
     return True
+
+
+async def _decoy(call: Call, account: bytes) -> str | None:
+    """Return the hash that stands in for an address that nobody has; None is one of our own.
+
+    Users who came from elsewhere cost what their hash does. An address without a user costs what
+    one of these or of ours would, the same each time: how long an answer took tells little.
+    """
+    most = model.HASH_SHAPES_MAX
+    shapes = await call.all(store.HASH_SHAPES_OF, tenant=call.tenant, limit=most)
+    at = int.from_bytes(account[:8]) % (len(shapes) + 1)
+    return shapes[at - 1].decoy if at else None
 
 
 class Strangers:

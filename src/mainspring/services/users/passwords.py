@@ -15,6 +15,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from mainspring import Entropy, RateLimited, Unavailable
+from mainspring.services.users import foreign_passwords
 from mainspring.services.users.api import service
 
 T = TypeVar("T")
@@ -78,14 +79,17 @@ class Passwords:
         salt = self._entropy.token(SALT_BYTES)
         return await self._run(share, lambda: self._hasher.hash(password, salt=salt))
 
-    async def verify(self, hashed: str | None, password: str, *, share: str) -> bool:
+    async def verify(
+        self, hashed: str | None, password: str, *, share: str, decoy: str | None = None
+    ) -> bool:
         """Tell whether a password is right. Raises RateLimited, Unavailable when many wait.
 
-        Without a hash, or for one that is too long, the answer is no, after as much work.
+        Without a hash, or for one that is too long, the answer is no, after as much work as for
+        the hash ``decoy``, or one of our own.
         """
         if _is_too_long(password):
             hashed, password = None, ""
-        return await self._run(share, lambda: self._verified(hashed, password))
+        return await self._run(share, lambda: self._verified(hashed, password, decoy))
 
     async def is_common(self, password: str, *, share: str) -> bool:
         """Tell whether a password is among the 30,000 most used ones."""
@@ -93,7 +97,7 @@ class Passwords:
 
     def is_stale(self, hashed: str) -> bool:
         """Tell whether a hash was made with other parameters than today's."""
-        return self._hasher.check_needs_rehash(hashed)
+        return foreign_passwords.is_foreign(hashed) or self._hasher.check_needs_rehash(hashed)
 
     def close(self) -> None:
         """Finish what runs, drop what waits and let the threads go."""
@@ -103,9 +107,12 @@ class Passwords:
         self._shares.clear()
         self._pool.shutdown(wait=True)
 
-    def _verified(self, hashed: str | None, password: str) -> bool:
+    def _verified(self, hashed: str | None, password: str, decoy: str | None) -> bool:
+        compared = hashed or decoy or self._nobodys()
+        if foreign_passwords.is_foreign(compared):
+            return foreign_passwords.matches(compared, password) and bool(hashed)
         try:
-            right = self._hasher.verify(hashed or self._nobodys(), password)
+            right = self._hasher.verify(compared, password)
         except (VerificationError, InvalidHashError):
             return False
         return right and bool(hashed)  # empty: somebody who has no password

@@ -75,6 +75,7 @@ from mainspring.services.users.api.events import (
     UsersListed,
     UserUpdated,
 )
+from mainspring.services.users.api.imports import import_users
 from mainspring.services.users.api.jobs import (
     MAILS,
     forget_mail,
@@ -331,6 +332,7 @@ __all__ = [
     "get_signing_keys",
     "get_user",
     "get_userinfo",
+    "import_users",
     "introspect_token",
     "list_api_keys",
     "list_authorizations",

@@ -3,6 +3,7 @@
 from mainspring.services.users.operations import (
     accounts,
     api_keys,
+    imports,
     invitations,
     logins,
     magic_links,
@@ -19,7 +20,7 @@ from mainspring.services.users.operations import (
 )
 
 __all__ = [
-    "accounts", "api_keys", "invitations", "logins", "magic_links", "oauth_clients",
+    "accounts", "api_keys", "imports", "invitations", "logins", "magic_links", "oauth_clients",
     "oauth_pages", "oauth_tokens", "organizations", "passkeys", "passwords", "roles",
     "second_factor", "sessions", "stream_tokens",
 ]  # fmt: skip

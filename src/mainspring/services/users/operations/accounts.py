@@ -296,14 +296,25 @@ async def delete_user(call: Call, id: str, query: Removal) -> None:
 
 
 async def stage_user(
-    call: Call, email: str, *, display_name: str, verified: bool, password_hash: str = ""
+    call: Call,
+    email: str,
+    *,
+    display_name: str,
+    verified: bool,
+    password_hash: str = "",
+    roles: frozenset[str] = frozenset({model.USER_ROLE}),
+    mails: bool = True,
 ) -> KnownUser:
-    """Stage somebody who signs up by other means than a password, and the mail if it needs one."""
-    if not verified:
+    """Stage somebody who signs up by other means than a password, and the mail if it needs one.
+
+    Without ``mails`` nobody is asked to prove the address.
+    """
+    if not verified and mails:
         await count_for_caller(call)
-    roles = {model.USER_ROLE}
-    user = _new_user(call, email, display_name.strip(), roles, password_hash, verified=verified)
-    await _stage(call, user, roles)
+    user = _new_user(
+        call, email, display_name.strip(), set(roles), password_hash, verified=verified
+    )
+    await _stage(call, user, set(roles), mails=mails)
     return user
 
 
@@ -329,12 +340,12 @@ def _new_user(
     )
 
 
-async def _stage(call: Call, user: KnownUser, roles: set[str]) -> None:
+async def _stage(call: Call, user: KnownUser, roles: set[str], *, mails: bool = True) -> None:
     stored = {name: getattr(user, name) for name in UserRow.__struct_fields__}
     call.write(USERS.insert(UserRow(**stored), on_conflict=Rerun))
     await _grant(call, user.id, roles, free={model.USER_ROLE})
     call.emit(api.UserCreated(**msgspec.structs.asdict(present_user(user))))
-    if not user.email_verified:
+    if mails and not user.email_verified:
         await mail(call, user, Purpose.VERIFY_EMAIL)
 
 

@@ -123,8 +123,11 @@ from mainspring.services.users.store.passwords import (
     FAILURE,
     FAILURES,
     FORGET_FAILURES,
+    HASH_SHAPES,
+    HASH_SHAPES_OF,
     KEEP_PASSWORD,
     FailureRow,
+    HashShapeRow,
 )
 from mainspring.services.users.store.roles import (
     GRANTS,
@@ -233,6 +236,8 @@ __all__ = [
     "GONE_KEPT_MS",
     "GONE_USER",
     "GRANTS",
+    "HASH_SHAPES",
+    "HASH_SHAPES_OF",
     "HOLD_API_KEY",
     "HOLD_ENABLED",
     "HOLD_OAUTH_CLIENT",
@@ -329,6 +334,7 @@ __all__ = [
     "FirstKeyRow",
     "GoneRow",
     "GrantRow",
+    "HashShapeRow",
     "HeldGrant",
     "InvitationRow",
     "KnownMember",

@@ -14,6 +14,20 @@ class FailureRow(msgspec.Struct, frozen=True):
     failed_ms: int
 
 
+class HashShapeRow(msgspec.Struct, frozen=True):
+    """A kind of hash that users came with: a hash like it, which is nobody's."""
+
+    tenant: str
+    decoy: str
+
+
+HASH_SHAPES = Table("users_hash_shapes", HashShapeRow, key=("tenant", "decoy"))
+HASH_SHAPES_OF = Query(
+    "users.hash_shapes_of",
+    f"SELECT {HASH_SHAPES.columns} FROM users_hash_shapes WHERE tenant = :tenant"
+    " ORDER BY decoy LIMIT :limit",
+    HASH_SHAPES,
+)
 FAILURES = Table("users_failures", FailureRow, key=("tenant", "account"))
 KEEP_PASSWORD = Statement(
     "users.keep_password",
