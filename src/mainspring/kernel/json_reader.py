@@ -29,7 +29,7 @@ _ZERO = b"\\u0000"
 
 
 class JsonReader:
-    """Reads JSON into one type; made once."""
+    """Reads JSON into one type; made once, see ``reader_of``."""
 
     __slots__ = ("_decoder", "_loose", "_raw")
 
@@ -55,6 +55,12 @@ class JsonReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unreadable(body, error) from None
         return read
+
+
+@cache
+def reader_of(kind: Any) -> JsonReader:
+    """Return the reader of a declared type; there are as many as operations differ."""
+    return JsonReader(kind)
 
 
 def _bound_depth(body: bytes) -> None:

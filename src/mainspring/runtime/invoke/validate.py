@@ -20,7 +20,7 @@ from mainspring.kernel.errors import (
     NotFound,
 )
 from mainspring.kernel.field_errors import collect, escape
-from mainspring.kernel.json_reader import JsonReader, fields_of, holds
+from mainspring.kernel.json_reader import fields_of, holds, reader_of
 from mainspring.kernel.operation import Kind, Operation, OwnCredentials
 
 Args = dict[str, Any]
@@ -57,7 +57,7 @@ class Inputs:
         self._body_param = operation.body_param
         self._body_type = operation.body if isinstance(operation.body, type) else None
         self._body_absent = absent_body(operation)
-        self._body_reader = JsonReader(Any if operation.body is None else operation.body)
+        self._body_reader = reader_of(Any if operation.body is None else operation.body)
 
     def _defaults(self) -> Any:
         """What an empty query reads as; None where it does not fit. Inputs are frozen."""
