@@ -44,19 +44,22 @@ async def test_a_stamp_cannot_be_forged(platform: Platform) -> None:
     ann, bert = await person(platform, "ann"), await person(platform, "bert")
     post = await platform.add("posts", ann, title="open")
     run = {"collection": "posts", "id": post["id"]}
+    forgers = {"owner": ann, "editor": bert, "edited": bert}
     for field in ({"owner": bert.id}, {"editor": ann.id}, {"edited": "2020-01-01T00:00:00Z"}):
         name = next(iter(field))
-        failure = await refused(platform.add("posts", bert, title="x", **field), Invalid)
+        failure = await refused(platform.add("posts", forgers[name], title="x", **field), Invalid)
         assert [e.pointer for e in failure.errors] == [f"/{name}"]
         assert failure.errors[0].detail == "is set by the platform: leave it out"
         if name != "editor":
             body = {"title": "y", **field}
             for operation in ("update_record", "replace_record"):
                 await refused(platform.run(operation, bert, **run, body=body), Invalid)
-    items = [{"action": "create", "data": {"title": "x", "owner": bert.id}}]
+    items = [{"action": "create", "data": {"title": "x", "owner": ann.id}}]
     batch = platform.run("batch_records", bert, collection="posts", batch={"items": items})
     failure = await refused(batch, Invalid)
     assert failure.errors[0].pointer == "/items/0/data/owner"
+    own = await platform.add("posts", bert, title="own", owner=bert.id, editor=bert.id)
+    assert (own["owner"], own["editor"]) == (bert.id, bert.id)
     # Who holds the scope may bring records from elsewhere, with who made them.
     brought = await platform.add("posts", KEY, title="old", owner=bert.id, editor="x")
     assert (brought["owner"], brought["editor"]) == (bert.id, "x")

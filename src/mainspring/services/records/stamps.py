@@ -1,7 +1,7 @@
 """Stamped fields: what the platform writes into a record of whoever calls, and when.
 
-A value that somebody sends is refused, but from who holds ``records:write``: a stamp that could be
-forged would be worth nothing to a rule.
+Another value that somebody sends is refused, but from who holds ``records:write``: a stamp that
+could be forged would be worth nothing to a rule.
 """
 
 from collections.abc import Collection, Mapping
@@ -30,11 +30,12 @@ async def of_new(
     errors = FieldErrors()
     made: dict[str, Any] = {}
     for field in collection.stamped:
-        if field.name in values:
-            if not caller.allows(WRITE):
-                errors.add(f"{pointer}/{field.name}", _OWN)
+        if field.name in values and caller.allows(WRITE):
             continue
         made[field.name] = await _value(call, caller, field.stamp)
+        if field.name in values and not same_json(values[field.name], made[field.name]):
+            errors.add(f"{pointer}/{field.name}", _OWN)
+            continue
         if made[field.name] is None and field.required:
             nobody = f"is stamped with {field.stamp}, and the caller has none: log in"
             errors.add(f"{pointer}/{field.name}", nobody)
