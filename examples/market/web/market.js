@@ -205,6 +205,8 @@ onClick("#passkey-add", addPasskey);
 onClick("#issuer-log-in", toIssuer);
 onClick("#log-out", logOut);
 
-await attempt(fromElsewhere);
-await attempt(show);
+await attempt(async () => {
+  await fromElsewhere();
+  await show();
+});
 document.body.dataset.ready = "yes";
