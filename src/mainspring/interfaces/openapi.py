@@ -214,7 +214,8 @@ def _form(schema: Json, shape: OperationVariant | None) -> Json:
     files = {} if shape is None else shape.files
     form = {
         "type": "object", "properties": {"record": schema, **dict.fromkeys(files, file)},
-        "required": ["record"], "additionalProperties": file if shape is None else False,
+        "required": ["record"] if schema.get("required") else [],  # without it, it is ``{}``
+        "additionalProperties": file if shape is None else False,
     }  # fmt: skip
     typed = {name: {"contentType": ", ".join(kinds)} for name, kinds in files.items() if kinds}
     return {"schema": form, "encoding": {"record": {"contentType": "application/json"}, **typed}}
