@@ -6,7 +6,18 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import growth, jobs, live, mixed, neighbours, share, stages, stalls, web
+from benchmarks import (
+    growth,
+    jobs,
+    live,
+    mixed,
+    neighbours,
+    rules,
+    share,
+    stages,
+    stalls,
+    web,
+)
 from benchmarks.beside import FREE, PINNED
 from benchmarks.report import Row, save, show
 from benchmarks.servers import EarlierMainspring, Mainspring, PocketBase
@@ -33,12 +44,21 @@ def _growth(tiny: bool) -> None:
     growth.show(growth.measure((10,), 0.1, 20, only_sqlite=True) if tiny else growth.measure())
 
 
+def _rules(tiny: bool) -> None:
+    offers = 200 if tiny else rules.OFFERS
+    found = rules.measure(offers, 0.1, 1, only_sqlite=True) if tiny else rules.measure()
+    rules.show(found, offers)
+
+
 def _share(tiny: bool) -> None:
     show(share.measure((1,), 0.1) if tiny else share.measure())
 
 
 # What has a table of its own: how late, how even, how large.
-AREAS = {"live": _live, "mixed": _mixed, "stalls": _stalls, "growth": _growth, "share": _share}
+AREAS = {
+    "live": _live, "mixed": _mixed, "stalls": _stalls, "growth": _growth, "rules": _rules,
+    "share": _share,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ class _Sized:
         self._ids = self.server.prepare(self._size)
         _index(self.server)
         if self._url is not None:
-            uvloop.run(_analyze(self._url))
+            uvloop.run(analyze(self._url))
 
     def rate(self, name: str, seconds: float) -> float:
         """Return how many calls of a kind it answers a second."""
@@ -168,7 +168,7 @@ def _sizes(site: Mainspring, url: str | None) -> dict[str, int]:
     return dict(rows)
 
 
-async def _analyze(url: str) -> None:
+async def analyze(url: str) -> None:
     """Have the server count what it was filled with, as it does by itself within a minute."""
     connection = await asyncpg.connect(url)
     try:

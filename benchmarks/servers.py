@@ -224,12 +224,12 @@ class Mainspring(_Process):
             ids += [item["id"] for item in answer["items"]]
         who = {"email": "reader@example.com", "password": "correct horse battery 9"}
         self.ask("POST", "/v1/users", who)
-        self._token = self.ask("POST", "/v1/sessions", who)["access_token"]
+        self.token = self.ask("POST", "/v1/sessions", who)["access_token"]
         return ids
 
     def headers(self) -> dict[str, str]:
         """The headers of the logged-in user."""
-        return {"Authorization": f"Bearer {self._token}"}
+        return {"Authorization": f"Bearer {self.token}"}
 
     def get(self, record_id: str) -> bytes:
         """One post, logged in."""

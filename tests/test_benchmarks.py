@@ -18,6 +18,7 @@ PATIENCE_S = 120.0
         ("mixed", "80/20 at a fixed rate"),
         ("stalls", "stalls of the event loop"),
         ("growth", "bytes of a create"),
+        ("rules", "under rules"),
         ("share", "asyncpg"),
     ],
 )
