@@ -169,10 +169,10 @@ def _sizes(site: Mainspring, url: str | None) -> dict[str, int]:
 
 
 async def analyze(url: str) -> None:
-    """Have the server count what it was filled with, as it does by itself within a minute."""
+    """Have the server count and sweep what it was filled with, as it does by itself in minutes."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute("ANALYZE")
+        await connection.execute("VACUUM (ANALYZE)")
     finally:
         await connection.close()
 
