@@ -200,6 +200,9 @@ class OpenApiDocument:
                 }
             if operation.method == "GET":
                 answers["304"] = {"description": "`If-None-Match` holds this version already."}
+        if operation.tells is not None:
+            told = {"description": "A failure, as its own standard has it.", "content": {"*/*": {}}}
+            return {**answers, "4XX": told, "5XX": told}
         by_status: dict[int, list[type[Failure]]] = {}
         for failure in _possible(operation):
             by_status.setdefault(failure.status, []).append(failure)
