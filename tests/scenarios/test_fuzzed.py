@@ -10,7 +10,7 @@ from tests.deadline import DEADLINE_S
 
 pytestmark = [pytest.mark.more, pytest.mark.timeout(10 * DEADLINE_S)]
 
-ALL = {action: "true" for action in ("list", "view", "create", "update", "delete")}
+ALL = dict.fromkeys(("list", "view", "create", "update", "delete"), "true")
 FIELDS = [
     {"name": "title", "type": "text", "required": True, "max": 200},
     {"name": "views", "type": "integer", "default": 0},

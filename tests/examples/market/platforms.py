@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,19 +34,19 @@ class Market(Protocol):
         """Try it, say whether it was done, and leave everything as it was."""
 
 
-class OverHttp:
+class OverHttp(ABC):
     """What is common to the two that are asked over HTTP: who may is who was answered 2xx."""
 
     def __init__(self) -> None:
         self.ids: dict[str, str] = {}
 
+    @abstractmethod
     async def ask(self, who: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Call as somebody, or as ``admin``; return status and body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def path(self, collection: str, id: str = "") -> str:
         """Where the records of a collection are, or one of them."""
-        raise NotImplementedError
 
     def sent(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """With ids in place of names."""
