@@ -74,13 +74,13 @@ async def test_erasing_a_person_empties_what_is_theirs(whole: testing.Platform) 
             201
         )
         paths.append(f"{PATIENTS}/{made['id']}")
-    tag = (await bert.get(paths[0])).etag
     async with await bert.stream("records.stream_records", collection="patients") as items:
         assert [*await items.json()] == ["position"]
         (await ann.patch(paths[0], {"title": "x"})).expect(200)
         told = await asyncio.wait_for(items.json(), DEADLINE_S)
         assert told["record"]["illness"].startswith("gout")
     position = told["position"]
+    tag = (await bert.get(paths[0])).etag
     again = {"owner": ann.id, "illness": f"gout of {ann.id}"}
     key = {"idempotency-key": ann.id}
     assert (await whole.admin.post(PATIENTS, again, headers=key)).expect(200)["illness"]
@@ -119,11 +119,16 @@ async def test_a_value_goes_with_whom_it_is_of(whole: testing.Platform) -> None:
     assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/illness")
     refused = await ann.patch(path, {"owner": None})
     assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/illness")
+    other = (await ann.post(PATIENTS, {"owner": ann.id, "illness": "flu"})).expect(201)["id"]
     given = (await ann.patch(path, {"owner": bert.id})).expect(200)
     assert given["illness"] == "gout"
+    # Also where the same value is sent with the other owner.
+    body = {"owner": bert.id, "illness": "flu"}
+    assert (await ann.patch(f"{PATIENTS}/{other}", body)).expect(200)["illness"] == "flu"
     (await whole.admin.delete(f"/v1/users/{ann.id}?erase=true")).expect(204)
     await whole.drain()
     assert (await bert.get(path)).json["illness"] == "gout"
+    assert (await bert.get(f"{PATIENTS}/{other}")).json["illness"] == "flu"
     cleared = (await bert.patch(path, {"owner": None, "illness": None})).expect(200)
     assert (cleared["owner"], cleared["illness"]) == (None, None)
     # Nobody sends something sealed: what looks like it is text or JSON like any other.

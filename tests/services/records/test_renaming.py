@@ -69,6 +69,10 @@ async def test_renamed_fields_are_asked_for_while_records_are_brought_along(
     monkeypatch.setattr(jobs, "PAGE_ROWS", 1)
     ids = await posts(platform)
     before = await platform.get("posts", ids[2])
+    at = {"name": "post", "type": "relation", "collection": "posts"}
+    await platform.make("notes", at)
+    for id in ids:
+        await platform.add("notes", post=id)
     changed = await change(platform, "posts", fields=RENAMING)
     assert [f["name"] for f in changed["fields"]] == [f["name"] for f in NEW]
     assert {f["renamed_from"] for f in changed["fields"]} == {None}
@@ -79,6 +83,11 @@ async def test_renamed_fields_are_asked_for_while_records_are_brought_along(
             await platform.run("update_record", **update)
         for text, expected in ASKED.items():
             assert "".join(sorted(await found(platform, filter=text))) == expected, (step, text)
+        for text, places in (("post.title == 'a1'", [1]), ("post.meta.size > 1", [2, 3])):
+            notes = await platform.everything("notes", filter=f"record.{text}")
+            assert [note["post"] for note in notes] == [ids[place] for place in places]
+        back = "record.notes.exists(n, n.post.count == 2) && record.title == 'a2'"
+        assert await found(platform, filter=back) == "2"
         assert await found(platform, sort="-count") == "3210"
         assert await found(platform, sort="title") == "0123"
         groups = await platform.run(
