@@ -218,6 +218,13 @@ class EventLog(Protocol):
         """Return the event before this one with its subject, of a type that begins so."""
         ...
 
+    async def last_about(self, call: Call, subject: str, prefix: str) -> Envelope | None:
+        """Return the newest event about something, of a type that begins so.
+
+        It is read with the call's other reads, and need not have its place in the log yet.
+        """
+        ...
+
     async def events_made(self, after: str, before: str, limit: int) -> Rows[BusEvent]:
         """Return placed events with ids between two, in the order of their ids.
 

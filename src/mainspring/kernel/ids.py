@@ -12,6 +12,10 @@ from mainspring.kernel.clock import Clock, Entropy
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
+# Of an id that is chosen elsewhere: a UUIDv7 by its version and its variant (RFC 9562).
+UUID7_PATTERN = (
+    "^{}_[0-7][0-9a-hjkmnp-tv-z]{{9}}[ef][0-9a-hjkmnp-tv-z]{{2}}[89abrstv][0-9a-hjkmnp-tv-z]{{12}}$"
+)
 _PATTERN = re.compile(r"(?:([a-z](?:[a-z_]{0,61}[a-z])?)_)([0-7][0-9a-hjkmnp-tv-z]{25})")
 _NOISES = 64  # random numbers of eight bytes taken at once
 _NOISE = (1 << 62) - 1

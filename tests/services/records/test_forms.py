@@ -66,6 +66,13 @@ async def test_a_record_comes_with_its_files(whole: testing.Platform) -> None:
     assert (changed["name"], changed["photo"]["size_bytes"]) == ("Ann", len(PNG) + 1)
     await whole.drain()
     assert _stored(whole) == 2
+    id = path[-26:].replace(path[-6:], "000000")  # another one, of the same moment
+    chosen = ("record", None, f'{{"id": "rec_{id}", "name": "Bea"}}'.encode())
+    made = (await _send(key, chosen, PHOTO)).expect(201)
+    assert made["id"] == f"rec_{id}"
+    assert (await key.get(f"{RECORDS}/rec_{id}/files/photo")).body == PHOTO[2]
+    await whole.drain()
+    assert _stored(whole) == 3
 
 
 async def test_the_json_of_a_form_takes_of_the_share_of_its_caller(

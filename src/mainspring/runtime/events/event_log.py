@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from mainspring.kernel.call import Call
+from mainspring.kernel.event import Envelope, envelope
 from mainspring.kernel.event_log import Audience, BusEvent, LogEntry, Slice, scan
 from mainspring.kernel.recipient import Pulling
 from mainspring.kernel.table import Query, Rows
@@ -52,6 +54,14 @@ _EVENT_BEFORE = Query(
     "AND e.tenant = :tenant "
     "AND e.ordinal < (SELECT at.ordinal FROM event_places AS at WHERE at.seq = :seq) "
     "AND substr(e.type, 1, :length) = :prefix ORDER BY e.ordinal DESC LIMIT 1",
+)
+_LAST_ABOUT = Query(
+    "runtime.last_about",
+    "SELECT body FROM events WHERE subject = :subject AND tenant = :tenant "
+    "AND substr(type, 1, :length) = :prefix ORDER BY seq DESC LIMIT 1",
+    str,
+    postgres="SELECT body FROM events WHERE subject = :subject AND tenant = :tenant "
+    "AND substr(type, 1, :length) = :prefix ORDER BY ordinal DESC LIMIT 1",
 )
 _EVENTS_MADE = Query(
     "runtime.events_made",
@@ -116,6 +126,13 @@ class StoredLog:
         )  # fmt: skip
         rows = await self._database.read(_EVENT_BEFORE, values)
         return bus_event(*rows[0]) if rows else None
+
+    async def last_about(self, call: Call, subject: str, prefix: str) -> Envelope | None:
+        """Return the newest event about something, placed or not, of a type that begins so."""
+        body = await call.find(
+            _LAST_ABOUT, subject=subject, tenant=call.tenant, prefix=prefix, length=len(prefix)
+        )
+        return None if body is None else envelope(body)
 
     async def events_made(self, after: str, before: str, limit: int) -> Rows[BusEvent]:
         """Return placed events with ids between two, in the order of their ids."""

@@ -15,7 +15,7 @@ from mainspring.kernel.errors import PositionGone
 from mainspring.kernel.event_log import BusEvent
 from mainspring.ports.keyring import Keyring
 from mainspring.services.records.api import service
-from mainspring.services.records.visibility import DELETED, RECORD_EVENTS
+from mainspring.services.records.visibility import CREATED, DELETED, RECORD_EVENTS
 
 READ_MAX = 512  # events that this process has read for those who follow
 BEHIND_EVENTS_MAX = 100_000  # that a follower may read on from: more is slower than a list
@@ -77,10 +77,13 @@ class Changes:
 
 
 async def _read(log: EventLog, fields: PersonalFields, event: BusEvent) -> Change:
-    old, new = await log.before(event, RECORD_EVENTS), event
+    # What was made was not there before, whatever had its id in a collection that is gone.
+    old = None if event.type == CREATED else await log.before(event, RECORD_EVENTS)
+    if old is not None and _about(old.body).data.collection != _about(event.body).data.collection:
+        old = None
     return Change(
         None if old is None or old.type == DELETED else await _record(fields, old),
-        None if new.type == DELETED else await _record(fields, new),
+        None if event.type == DELETED else await _record(fields, event),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,7 +17,7 @@ from mainspring import (
 )
 from mainspring.cel import Lead, Names, Program, Type, ast, compile_cel
 from mainspring.kernel.field_errors import collect
-from mainspring.kernel.ids import ALPHABET
+from mainspring.kernel.ids import ALPHABET, UUID7_PATTERN
 from mainspring.kernel.json_reader import unreadable
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
@@ -25,6 +25,7 @@ from mainspring.services.records.api import Field, Rules
 from mainspring.services.records.change_operators import ChangeOperators, renamed
 from mainspring.services.records.fields import (
     OUTSIDE,
+    RECORD_PREFIX,
     annotation,
     cel_type,
     is_set,
@@ -60,6 +61,15 @@ CONTEXT = {
 RESERVED = frozenset({*SYSTEM, "caller", "request", "record", "now", "expand", "data", "true",
                       "false", "null", "in", "has", "size", "timestamp"})  # fmt: skip
 RESERVED_COLLECTIONS = frozenset({"records", "collections", "system", *OUTSIDE})
+
+ID_FITS = "Expected rec_ and a UUIDv7, as TypeIDs are written"
+ChosenId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=UUID7_PATTERN.format(RECORD_PREFIX),
+        extra_json_schema={"description": ID_FITS.removeprefix("Expected ")},
+    ),
+]
 
 _DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _encode = msgspec.json.Encoder().encode
@@ -251,9 +261,16 @@ class CompiledCollection:
 
     # Records
 
-    def read_new(self, body: msgspec.Raw, pointer: str = "") -> dict[str, Any]:
-        """Decode a whole record, defaults filled in. Raises Invalid with pointers, or Malformed."""
-        return self._read(self._new, body, pointer)
+    def read_new(
+        self, body: msgspec.Raw, pointer: str = "", *, with_id: bool = False
+    ) -> dict[str, Any]:
+        """Decode a whole record, defaults filled in. Raises Invalid with pointers, or Malformed.
+
+        An ``id`` in it is refused unless it is asked for.
+        """
+        values = self._read(self._new, body, pointer)
+        _require_no_id(values, pointer, with_id)
+        return values
 
     def read_whole(
         self, body: msgspec.Raw, filled: Collection[str], pointer: str = ""
@@ -274,10 +291,16 @@ class CompiledCollection:
         return values
 
     def read_change(
-        self, body: msgspec.Raw, record: Mapping[str, Any], pointer: str = ""
+        self,
+        body: msgspec.Raw,
+        record: Mapping[str, Any],
+        pointer: str = "",
+        *,
+        with_id: bool = False,
     ) -> dict[str, Any]:
         """Decode a merge patch (RFC 7396), with what its operators make of a record."""
         values = self._read(self._change, body, pointer)
+        _require_no_id(values, pointer, with_id)
         sent = set(values)
         made = self.operators.apply(values, record, pointer)
         self._keep(made, [n for n in made if n not in sent and n in self._many], pointer)
@@ -488,7 +511,7 @@ def _struct(
     Fields that are ``keeping`` what they have may be left out of a whole one.
     """
     partial = change is not None
-    members: list[Any] = list(change or ())
+    members: list[Any] = [("id", ChosenId | UnsetType, UNSET), *(change or ())]
     for field in fields:
         kind = annotation(field)
         if field.type == "file":
@@ -511,6 +534,11 @@ def _struct(
     return msgspec.defstruct(
         "Record", members, rename=renamed, kw_only=True, forbid_unknown_fields=True, frozen=True
     )
+
+
+def _require_no_id(values: Mapping[str, Any], pointer: str, allowed: bool) -> None:
+    if "id" in values and not allowed:
+        raise Invalid.at(f"{pointer}/id", "unknown field", UNFIT)
 
 
 def _normalised(

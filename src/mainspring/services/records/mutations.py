@@ -10,6 +10,7 @@ from mainspring.services.records import keys
 from mainspring.services.records.api import (
     READ,
     Field,
+    IdTaken,
     RecordCreated,
     RecordUpdated,
     UniqueTaken,
@@ -194,9 +195,16 @@ class Handover:
 
     def __init__(self, changing: Collection[str]) -> None:
         self.changing = set(changing)
+        self._made: set[str] = set()
         self._taken: set[tuple[str, bytes]] = set()
         self._given: set[tuple[str, bytes]] = set()
         self._wanted: dict[tuple[str, bytes], tuple[str, _Where]] = {}  # from whom, and where
+
+    def make(self, id: str, pointer: str) -> None:
+        """Note a record that the batch makes under an id that was chosen. Raises IdTaken."""
+        if id in self._made:
+            raise IdTaken.at(f"{pointer}/id", "is the id of another item: choose another")
+        self._made.add(id)
 
     def change(self, id: str, pointer: str) -> None:
         """Note a record that the batch changes, found while it is read. Raises Invalid."""

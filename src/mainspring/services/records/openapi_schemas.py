@@ -3,15 +3,18 @@
 from typing import Any
 
 from mainspring import Call, LruCache
+from mainspring.kernel.ids import UUID7_PATTERN
 from mainspring.kernel.operation import OperationVariant
 from mainspring.services.records.access import scope_of
 from mainspring.services.records.api import COLLECTIONS_READ, READ, Action, RecordsSettings, service
-from mainspring.services.records.fields import json_schema
+from mainspring.services.records.fields import RECORD_PREFIX, json_schema
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compile_row
 from mainspring.services.records.store import COLLECTIONS_EPOCH, COLLECTIONS_PAGE, Epoch
 
 _Viewer = tuple[str, tuple[bool, ...]]  # the tenant, and which scopes that matter here
+# It cannot say that the id is nobody's, nor of a moment that has come.
+CHOSEN_ID = {"type": "string", "pattern": UUID7_PATTERN.format(RECORD_PREFIX)}
 DESCRIBED_MAX = 64  # lists kept: one for each tenant and each set of scopes that matter here
 
 _OPERATIONS: dict[str, Action] = {
@@ -83,10 +86,12 @@ def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant
     whole = {
         "type": "object", "properties": sent, "additionalProperties": False, "required": required,
     }  # fmt: skip
+    made = {**whole, "properties": {"id": CHOSEN_ID, **sent}}
     operators = collection.operators.json_schema()
     change = {
         "type": "object", "properties": {**sent, **operators}, "additionalProperties": False,
     }  # fmt: skip
+    upserted = {**change, "properties": {"id": CHOSEN_ID, **sent, **operators}}
     record = {
         "type": "object",
         "properties": {
@@ -110,8 +115,8 @@ def _shapes(call: Call, collection: CompiledCollection) -> list[OperationVariant
         "required": ["items", "next_cursor"],
     }
     bodies: dict[str, Any] = {
-        "create_record": whole, "replace_record": whole, "update_record": change,
-        "upsert_record": change,
+        "create_record": made, "replace_record": whole, "update_record": change,
+        "upsert_record": upserted,
     }  # fmt: skip
     responses = {"delete_record": None, "list_records": page, "get_record": read}
     return [

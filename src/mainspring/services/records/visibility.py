@@ -12,6 +12,7 @@ from mainspring.services.records.schema_cache import compiled
 from mainspring.services.records.store import HEAD
 
 RECORD_EVENTS = "records.record."
+CREATED = "records.record.created"
 DELETED = "records.record.deleted"
 ID_TIME_CHARS = 10  # of the 26 after an id's prefix: its milliseconds
 

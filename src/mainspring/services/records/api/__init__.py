@@ -213,7 +213,7 @@ class RecordPage(msgspec.Struct, frozen=True):
 
 
 class UpsertBy(Input, frozen=True):
-    """By which unique field the record is found that may be there."""
+    """By which unique field, or by its ``id``, the record is found that may be there."""
 
     by: Name
 
@@ -345,6 +345,12 @@ class UniqueTaken(Conflict):
     code, title = "unique", "A unique value is taken"
 
 
+class IdTaken(Conflict):
+    """The id that was chosen for a new record is one that a record has, or has had."""
+
+    code, title = "id_taken", "The id is taken"
+
+
 class StillReferenced(Conflict):
     """Other records or collections point here."""
 
@@ -450,7 +456,9 @@ async def delete_collection(call: Call, name: str) -> None:
     """Delete a collection and its records. Refused while another collection points at it."""
 
 
-@service.contract.operation(f"POST {RECORDS_PATH}", scope=None, status=201, raises=(UniqueTaken,))
+@service.contract.operation(
+    f"POST {RECORDS_PATH}", scope=None, status=201, raises=(UniqueTaken, IdTaken)
+)
 async def create_record(
     call: Call, collection: str, body: msgspec.Raw, files: Files = NO_FILES
 ) -> Response[msgspec.Raw]:
@@ -458,6 +466,9 @@ async def create_record(
 
     The collection's schema says what it holds. Callers without the scope ``records:write`` need a
     create rule that lets this record in. ``Location`` names it, and who may view it is shown it.
+
+    ``id`` may be chosen: ``rec_`` and a UUIDv7, as TypeIDs are written. Its moment becomes
+    ``created_at``. One that a record has, or has had, is 409.
     """
 
 
@@ -492,7 +503,9 @@ async def replace_record(
     """
 
 
-@service.contract.operation(f"POST {RECORDS_PATH}:upsert", scope=None, raises=(UniqueTaken,))
+@service.contract.operation(
+    f"POST {RECORDS_PATH}:upsert", scope=None, raises=(UniqueTaken, IdTaken)
+)
 async def upsert_record(
     call: Call, collection: str, query: UpsertBy, body: msgspec.Raw, files: Files = NO_FILES
 ) -> Response[msgspec.Raw]:
@@ -514,7 +527,10 @@ async def delete_record(call: Call, collection: str, id: str) -> None:
 
 
 @service.contract.operation(
-    f"POST {RECORDS_PATH}:batch", scope=None, raises=(UniqueTaken,), body_bytes_max=BATCH_BYTES_MAX
+    f"POST {RECORDS_PATH}:batch",
+    scope=None,
+    raises=(UniqueTaken, IdTaken),
+    body_bytes_max=BATCH_BYTES_MAX,
 )
 async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswer:
     """Create, update, upsert and delete up to 1,000 records: all of them, or none.

@@ -10,6 +10,7 @@ from mainspring.services.records.api import (
     BATCH_BYTES_MAX,
     BATCH_MAX,
     BatchAnswer,
+    IdTaken,
     Name,
     UniqueTaken,
     service,
@@ -44,7 +45,10 @@ class Steps(Input, frozen=True):
 
 
 @service.contract.transaction(
-    "POST /v1/records:batch", scope=None, raises=(UniqueTaken,), body_bytes_max=BATCH_BYTES_MAX
+    "POST /v1/records:batch",
+    scope=None,
+    raises=(UniqueTaken, IdTaken),
+    body_bytes_max=BATCH_BYTES_MAX,
 )
 async def batch_steps(call: Call, batch: Steps) -> BatchAnswer:
     """Create, update, upsert and delete up to 1,000 records of any collections: all, or none.

@@ -9,8 +9,7 @@ from msgspec import UNSET
 from mainspring import Authority, Call, Caller, Invalid, NotFound, handles
 from mainspring.cel import parts
 from mainspring.kernel.caller import ANONYMOUS
-from mainspring.services.records import access, api, reach, stamps
-from mainspring.services.records.fields import RECORD_PREFIX
+from mainspring.services.records import access, api, chosen_ids, reach, stamps
 from mainspring.services.records.model import CompiledCollection, changed
 from mainspring.services.records.schema_cache import named
 from mainspring.services.records.store import RECORD
@@ -74,9 +73,10 @@ async def _case(
     if body is not None and action not in ("create", "update"):
         raise Invalid.at("/data", f"leave it out: a {action} brings none")
     if question.record is None:
-        values = collection.read_new(body or msgspec.Raw(b"{}"), "/data")
+        values = collection.read_new(body or msgspec.Raw(b"{}"), "/data", with_id=True)
+        record_id = chosen_ids.of_new(call, values, "/data")
         stamped = await stamps.of_new(call, collection, values, "/data", caller)
-        made = collection.represent(call.new_id(RECORD_PREFIX), None, {**values, **stamped})
+        made = collection.represent(record_id, None, {**values, **stamped})
         return _Case([("as_it_would_be", made)], body, changed(collection.unset, values))
     found = await call.find(RECORD, tenant=call.tenant, name=collection.name, id=question.record)
     if found is None or found.data is None:

@@ -24,6 +24,7 @@ from mainspring.kernel.operation import NO_FILES, Files
 from mainspring.services.records import (
     access,
     api,
+    chosen_ids,
     ending,
     field_rights,
     mutations,
@@ -31,7 +32,7 @@ from mainspring.services.records import (
     presenter,
     stamps,
 )
-from mainspring.services.records.api import UniqueTaken
+from mainspring.services.records.api import IdTaken, UniqueTaken
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.file_terms import is_of_stored, record_of, terms_of, with_files
 from mainspring.services.records.model import CompiledCollection, changed, created_ms
@@ -44,7 +45,7 @@ from mainspring.services.records.schema_cache import (
     missing,
     named,
 )
-from mainspring.services.records.store import RECORD
+from mainspring.services.records.store import DATA, RECORD
 
 
 class Current(msgspec.Struct, frozen=True):
@@ -63,8 +64,7 @@ async def may_create_with_files(
     """Refuse before files come; their blobs are named after the record that is to be."""
     found = await named(call, collection, api.WRITE)
     access.rule_for(call, found, "create")
-    found.read_new(body)
-    record_id = call.new_id(RECORD_PREFIX)
+    record_id = chosen_ids.of_new(call, found.read_new(body, with_id=True))
     return {name: terms_of(found, record_id, found.fields[name]) for name in found.files}
 
 
@@ -160,8 +160,8 @@ async def may_upsert_with_files(
     """Refuse before files come; they are stored under the record that is there, or is to be."""
     found = await named(call, collection, api.WRITE)
     value = _upsert_value(call, found, query.by, body)
-    holder = await mutations.find_holder(call, found, query.by, value)
-    record_id = holder or call.new_id(RECORD_PREFIX)
+    holder = await _holder(call, found, query.by, value)
+    record_id = holder or found.read_sent(body, "id") or call.new_id(RECORD_PREFIX)
     there = holder is not None
     return {name: terms_of(found, record_id, found.fields[name], there) for name in found.files}
 
@@ -200,18 +200,25 @@ async def create(
 
     ``files`` that came with it are stored under the id that it was to have.
     """
-    values = (read or collection.read_new)(body, pointer)
-    values = with_files(collection, values, files, {}, pointer)
+    sent = (read or partial(collection.read_new, with_id=True))(body, pointer)
+    chosen = "id" in sent
+    record_id = chosen_ids.of_new(call, sent, pointer)
+    values = with_files(collection, sent, files, {}, pointer)
     stamped = await stamps.of_new(call, collection, values, pointer)
-    first = next(iter(files.values()), None)
-    record_id = call.new_id(RECORD_PREFIX) if first is None else record_of(first.key)
-    record = collection.represent(record_id, None, {**values, **stamped})
+    if files and not chosen:
+        record_id = record_of(next(iter(files.values())).key)
+    updated_ms = max(call.now_ms, created_ms(record_id)) if chosen else None
+    record = collection.represent(record_id, updated_ms, {**values, **stamped})
     record |= await personal.sealed(call, collection, record, values, pointer)
     given = changed(collection.unset, values)
     await access.require(call, collection, "create", record, body=body, changes=given, hold=True)
     await field_rights.require_writable(
         call, collection, given, [record], body=body, pointer=pointer
     )
+    if chosen:
+        await chosen_ids.require_free(call, collection, record_id, pointer)
+        if seen is not None:
+            seen.make(record_id, pointer)
     await mutations.require_targets(call, collection, record, pointer=pointer)
     # The insert finds a taken value for nothing; only a re-run has to ask which one it was.
     ask = call.reruns > 0
@@ -227,9 +234,13 @@ async def may_change(
     part: str = "",
     *,
     whole: bool = False,
+    with_id: bool = False,
     files: Files = NO_FILES,
 ) -> dict[str, Any]:
-    """Read the values to change a record to, all or some, once the caller may change it so."""
+    """Read the values to change a record to, all or some, once the caller may change it so.
+
+    ``with_id`` takes its own id among them.
+    """
     collection, record = current.collection, current.record
     at = pointer + part
     try:
@@ -238,7 +249,8 @@ async def may_change(
             values = collection.read_whole(body, known, at)
         else:
             await field_rights.require_no_blind_operator(call, collection, record, body, at)
-            values = collection.read_change(body, record, at)
+            values = collection.read_change(body, record, at, with_id=with_id)
+        chosen_ids.of_changed(values, record["id"], at)
         values = with_files(collection, values, files, record, at)
         values = await personal.as_stored_where_same(call, collection, record, values)
         touched = await field_rights.blind(call, collection, record, values)
@@ -276,7 +288,7 @@ async def upsert(
     """
     at = pointer + part
     value = _upsert_value(call, collection, by, body, pointer, part)
-    found = await mutations.find_holder(call, collection, by, value)
+    found = await _holder(call, collection, by, value)
     if found is not None:
         try:
             current = await current_record(call, collection.name, found, "update", pointer)
@@ -297,13 +309,21 @@ async def upsert(
         made, raw = await create(
             call, collection, body, at, seen, read=partial(_made, collection), files=files
         )
-    except UniqueTaken:
-        if found is None and await mutations.find_holder(call, collection, by, value) is not None:
+    except (UniqueTaken, IdTaken):
+        if found is None and await _holder(call, collection, by, value) is not None:
             raise Rerun from None  # somebody came in between: theirs is changed
         raise
     headers = (("Location", f"/v1/collections/{collection.name}/records/{made['id']}"),)
     answer = await presenter.written(call, collection, made, raw, version_tag(1), headers)
     return msgspec.structs.replace(answer, status=answer.status or 201)
+
+
+async def _holder(call: Call, collection: CompiledCollection, by: str, value: Any) -> str | None:
+    """Return the id of the record that an upsert is to find, if it is there."""
+    if by != "id":
+        return await mutations.find_holder(call, collection, by, value)
+    data = await call.find(DATA, collection=collection.id, id=value)
+    return None if data is None else str(value)
 
 
 def _upsert_value(
@@ -317,7 +337,7 @@ def _upsert_value(
     """What an upsert finds its record by. Raises what who has no way in is told, and Invalid."""
     if not any(access.has_way(call, collection, action) for action in ("create", "update")):
         raise denied(call, api.WRITE)
-    if by not in collection.unique_fields:
+    if by != "id" and by not in collection.unique_fields:
         raise Invalid.at(f"{pointer}/by", f"there is no unique field {by!r}")
     value = collection.read_sent(body, by, pointer + part)
     if value is None:
@@ -334,8 +354,8 @@ def _require_stored_for(holder: str | None, files: Files) -> None:
 
 def _made(collection: CompiledCollection, body: msgspec.Raw, pointer: str) -> dict[str, Any]:
     """Read what a change makes of nothing: a whole record, defaults filled in."""
-    values = collection.read_change(body, collection.unset, pointer)
-    return collection.read_new(msgspec.Raw(msgspec.json.encode(values)), pointer)
+    values = collection.read_change(body, collection.unset, pointer, with_id=True)
+    return collection.read_new(msgspec.Raw(msgspec.json.encode(values)), pointer, with_id=True)
 
 
 async def _upserted(
@@ -347,7 +367,9 @@ async def _upserted(
             raise denied(call, api.WRITE)
         return None
     try:
-        return await may_change(call, current, body, pointer, part, files=files)
+        return await may_change(
+            call, current, body, pointer, part, with_id=True, files=files
+        )
     except Hidden:
         return None
 
