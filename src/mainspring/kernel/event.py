@@ -1,6 +1,7 @@
 """Events: facts in CloudEvents 1.0, staged with the write that caused them."""
 
 import builtins
+from collections.abc import Collection, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -29,11 +30,13 @@ class EventType(Generic[E]):
     that holds the id of the person whose key seals the fields marked ``Personal``. ``erases`` is
     the field that holds the id of a person whose key was destroyed with it. ``partition_key`` is
     the field within whose values order is kept, the subject where it is null. ``scope`` is what a
-    caller holds to read every event of this type.
+    caller holds to read every event of this type. ``withholds`` are fields that its service may
+    keep from those whom it shows an event to without the scope: no filter of theirs asks for them.
     """
 
     __slots__ = (
         "data", "doc", "erases", "name", "partition_key", "person", "personal", "scope", "subject",
+        "withholds",
     )  # fmt: skip
 
     def __init__(
@@ -46,7 +49,9 @@ class EventType(Generic[E]):
         erases: str | None = None,
         partition_key: str | None = None,
         scope: str | None = None,
+        withholds: Sequence[str] = (),
     ) -> None:
+        self.withholds = tuple(withholds)
         self.name = name
         self.data = data
         self.subject = subject
@@ -102,6 +107,15 @@ def without_seq(body: str, seq: int | None) -> str:
 def envelope(body: str, seq: int | None = None) -> Envelope:
     """Read a logged event back into its struct."""
     return _decode(body if seq is None else with_seq(body, seq))
+
+
+def without(body: str, members: Collection[str]) -> str:
+    """Return an event without some members of its data, as it is shown to who may not see them."""
+    if not members:
+        return body
+    event: dict[str, Any] = msgspec.json.decode(body)
+    event["data"] = {name: value for name, value in event["data"].items() if name not in members}
+    return msgspec.json.encode(event).decode()
 
 
 class EventTooLarge(TooLarge):

@@ -3,7 +3,7 @@
 import importlib
 import re
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from importlib.resources.abc import Traversable
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
@@ -51,7 +51,7 @@ Handler = Callable[..., Any]
 Streamed = AsyncIterator[StreamItem]
 UnaryHandler = Callable[Concatenate[Any, P], Awaitable[R]]
 Streaming = Callable[Concatenate[Any, P], Streamed]
-Judge = Callable[[Call, Envelope], Awaitable[bool]]
+Judge = Callable[[Call, Envelope], Awaitable[bool | Collection[str]]]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _PATTERN = re.compile(r"\*|[a-z0-9_]+(?:\.[a-z0-9_]+)?\.(?:\*|[a-z0-9_]+)")
@@ -400,13 +400,15 @@ class Service(Contracts):
         erases: str | None = None,
         partition_key: str | None = None,
         scope: str | None = None,
+        withholds: Sequence[str] = (),
     ) -> Callable[[type[E]], type[E]]:
         """Declare the struct below as the data of events of type ``service.thing.happened``.
 
         ``scope`` lets a caller read them in the feed, in the audit trail and through webhooks; by
         default ``service:read``. ``erases`` names the field with the id of a person whose key is
         destroyed in the same commit: every process forgets it. Events keep their order within one
-        ``partition_key``, a field of text; by default within one subject.
+        ``partition_key``, a field of text; by default within one subject. ``withholds`` are fields
+        that ``shows`` may leave out.
         """
 
         def declare(data: type[E]) -> type[E]:
@@ -416,14 +418,14 @@ class Service(Contracts):
                 raise Misdeclared(f"event {name} is declared twice: give one of them another type")
             if not (isinstance(data, type) and issubclass(data, msgspec.Struct)):
                 raise Misdeclared(f"{name}: its data must be a msgspec.Struct")
-            for field in {subject, person, erases, partition_key} - {None}:
+            for field in {subject, person, erases, partition_key, *withholds} - {None}:
                 if field not in data.__struct_fields__:
                     raise Misdeclared(
                         f"{name} has no field {field!r}: it has {', '.join(data.__struct_fields__)}"
                     )
             self.events[name] = EventType(
                 name, data, subject=subject, person=person, erases=erases,
-                partition_key=partition_key, scope=scope,
+                partition_key=partition_key, scope=scope, withholds=withholds,
             )  # fmt: skip
             return data
 
@@ -433,7 +435,8 @@ class Service(Contracts):
         """Declare who reads an event of this service without the scope of its type.
 
         It is asked for one event at a time, for the caller of the call, and only reads. Without it
-        nobody does.
+        nobody does. Of the fields that a type ``withholds`` it may return those that the caller
+        does not see.
         """
         self.judge = judge
         return judge

@@ -5,7 +5,7 @@ shows nothing of what happened elsewhere: for that the caller holds the scope wh
 event declares, or passes the judgement of the service it comes from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -68,16 +68,33 @@ class Visibility:
         return shown
 
     async def shows(self, event: Logged | Envelope) -> bool:
-        """Tell whether a scope, or the judgement of the event's service, shows this one."""
+        """Tell whether a scope, or the judgement of the event's service, shows all of this one."""
+        return await self.withheld(event) == ()
+
+    async def withheld(self, event: Logged | Envelope) -> Collection[str] | None:
+        """Tell which members of its data are left out of this one; None where it is not shown."""
         if event.tenant != self._call.tenant:
-            return False
+            return None
         if self.shows_type(event.type):
-            return True
+            return ()
         judge = self._judge_of(event.type)
         if judge is None:
-            return False
+            return None
         told = event if isinstance(event, Envelope) else envelope(event.body, event.seq or None)
-        return await judge(self._call, told)
+        verdict = await judge(self._call, told)
+        if isinstance(verdict, bool):
+            return () if verdict else None
+        return tuple(verdict)
+
+    def unasked(self, event_type: str) -> Sequence[str]:
+        """Return the members of data that no filter of the caller's asks for.
+
+        Those are what may be withheld of an event that takes a judgement: a filter would tell.
+        """
+        declared = self._registry.events.get(event_type)
+        if declared is None or not declared.withholds or self.shows_type(event_type):
+            return ()
+        return declared.withholds
 
     def is_judged(self, event_type: str) -> bool:
         """Tell whether it takes a judgement to say whether an event of this type is shown."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -113,13 +114,67 @@ async def test_the_feed_shows_what_scopes_and_rules_let_a_caller_read(client: Cl
     _, feed_only = await client.make_key("events:read")
     _, reader = await client.make_key("events:read", "records:read")
     of_rule = await client.events("*", feed_only)
-    assert [(e["type"], e["subject"]) for e in of_rule] == [("records.record.created", shown)]
+    assert [(e["type"], e["subject"]) for e in of_rule] == [
+        ("records.record.created", shown), ("records.record.deleted", shown),
+    ]  # fmt: skip
     assert {e["subject"] for e in await client.events("records.*", reader)} == {secret, shown}
     assert {e["type"] for e in await client.events("*", reader)} == {
         "records.record.created", "records.record.deleted",
     }  # fmt: skip
     # A filter finds nothing out that the page does not show.
     assert await client.events("*&filter=data.text%20==%20'secret'", feed_only) == []
+
+
+async def test_old_values_are_shown_to_those_who_could_view_them(
+    client: Client, receivers: list[Receiver]
+) -> None:
+    """At the feed, in a stream, through webhooks and filters, and whole or not at all in audit."""
+    of_rule, of_scope, filtered = receivers
+    _, plain = await client.make_key("events:read", "webhooks:write", "audit:read")
+    _, reader = await client.make_key("events:read", "webhooks:write", "records:read")
+    kinds = {"types": ["records.record.updated", "records.record.deleted"]}
+    was_secret = "has(data.before) && data.before.text == 'secret'"
+    hook = await client.hook(of_rule, plain, **kinds)
+    await client.hook(of_scope, reader, **kinds)
+    quiet = await client.hook(filtered, plain, **kinds, filter=was_secret)
+    note = await client.note(text="secret", open=False)
+    path = f"/v1/collections/notes/records/{note}"
+    headers = {"Authorization": f"Bearer {plain}"}
+    url = f"{client.url}/v1/events/stream?type=records.record.*"
+    async with client.session.get(url, headers=headers) as response:
+        stream = Stream(response)
+        assert "position" in await stream.next()
+        for change in ({"text": "told", "open": True}, {"text": "plain"}, {"text": "secret"}):
+            await client.ask("PATCH", path, change)
+        await client.ask("PATCH", path, {"text": "hidden", "open": False})
+        await client.ask("PATCH", path, {"text": "new", "open": True})
+        await client.ask("DELETE", path)
+        streamed = [await stream.next() for _ in range(5)]
+    updated = [None, {"text": "told"}, {"text": "plain"}, None]
+    delivered = [(await of_rule.next()).event for _ in range(5)]
+    fed = await client.events("records.record.*", plain)
+    for told in (streamed, sorted(delivered, key=lambda e: e["seq"]), fed):
+        before = [event["data"].get("before") for event in told]
+        for old in before:
+            (old or {}).pop("updated_at", None)
+        assert before[:4] == updated
+        assert (before[4]["id"], before[4]["text"], before[4]["open"]) == (note, "new", True)
+    (first, *_) = [(await of_scope.next()).event for _ in range(6)]
+    assert first["data"]["before"]["text"] in ("secret", "told", "plain", "hidden", "new")
+    old = [
+        e["data"]["before"]["text"] for e in await client.events("records.record.updated", reader)
+    ]
+    assert old == ["secret", "told", "plain", "secret", "hidden"]
+    for question in (was_secret, f"!({was_secret})"):
+        asked = await client.events(f"records.record.updated&filter={quote(question)}", plain)
+        assert len(asked) == (0 if question is was_secret else 4)
+    assert (await client.first(filtered, quiet))["type"] == "webhooks.endpoint.tested"
+    assert (
+        len(await client.events(f"records.record.updated&filter={quote(was_secret)}", reader)) == 2
+    )
+    page = await client.ask("GET", "/v1/audit/entries?type=records.record.updated", as_=plain)
+    assert [entry["withheld"] for entry in page["items"]] == [True, False, False, True, True]
+    assert hook != quiet
 
 
 async def test_events_of_a_collection_that_is_gone_are_not_shown_by_its_successor(

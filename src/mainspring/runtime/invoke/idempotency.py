@@ -256,7 +256,8 @@ class Answers:
         if stored.event_id is not None:
             bodies = await self._database.read(EVENT_BODY, (stored.event_id,))
             text = bodies[0].encode()
-            return text[len(text) - stored.body_from : len(text) - stored.body_to]
+            found = text[len(text) - stored.body_from : len(text) - stored.body_to]
+            return b"{" + found if found.startswith(b'"') else found
         if stored.digest is not None:
             apart = await self._database.read(ANSWER_BODY, (stored.digest,))
             return self._keyring.unseal(apart[0], purpose=_PURPOSE) if apart else None
@@ -295,8 +296,10 @@ def _person(call: Call, body: bytes) -> str | None:
 
 
 def _slice(body: bytes, slices: Sequence[tuple[str, bytes]]) -> tuple[str, int] | None:
-    """Find the event whose data is this body: its id, and where the data begins from the end."""
+    """Find the event whose data ends as this body does: its id, and where that is from the end."""
     for event_id, data in slices:
         if data == body:
             return event_id, len(data) + 1
+        if body[:1] == b"{" and data.endswith(b"," + body[1:]):  # it has more before that
+            return event_id, len(body)  # without its brace, see ``_body``
     return None

@@ -1,12 +1,13 @@
 """Who wants which event, without I/O."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from mainspring import LruCache
 from mainspring.cel import compile_cel
 from mainspring.cel.event import EVENT_NAMES
+from mainspring.kernel.event import without
 from mainspring.kernel.event_log import BusEvent, require_known
 from mainspring.kernel.service import pattern_covers
 from mainspring.services.events.api import service
@@ -32,11 +33,12 @@ class Selector:
             compile_cel(filter_source, EVENT_NAMES, "/filter") if filter_source else None
         )
         self._covered: dict[str, bool] = {}  # as many as there are types of event
-        self._judged = ""  # id of the event that the filter was asked last, and whether it passed
+        # Of the event that the filter was asked last, and without what: whether it passed.
+        self._judged: tuple[str, Sequence[str]] = ("", ())
         self._passed = False
 
-    def __call__(self, event: BusEvent) -> bool:
-        """Tell whether this event is asked for."""
+    def takes(self, event: BusEvent, unasked: Sequence[str]) -> bool:
+        """Tell whether this event is asked for, by a filter that sees it without some members."""
         if event.tenant != self._tenant:
             return False
         if (covers := self._covered.get(event.type)) is None:
@@ -44,9 +46,9 @@ class Selector:
             self._covered[event.type] = covers
         if not covers or self._program is None:
             return covers
-        if event.id != self._judged:
-            self._passed = self._program.test(msgspec.json.decode(event.body))
-            self._judged = event.id
+        if (event.id, unasked) != self._judged:
+            self._passed = self._program.test(msgspec.json.decode(without(event.body, unasked)))
+            self._judged = event.id, unasked
         return self._passed
 
 

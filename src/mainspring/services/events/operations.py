@@ -1,6 +1,6 @@
 """The feed's operations: pages, the live stream, and what each type of event holds."""
 
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Collection, Hashable
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from mainspring import (
     StreamItem,
     handles,
 )
+from mainspring.kernel.event import without
 from mainspring.kernel.event_log import BusEvent, scan
 from mainspring.kernel.visibility import Visibility
 from mainspring.services.events import api
@@ -23,20 +24,24 @@ from mainspring.services.events.model import Selector, Selectors
 
 @handles(api.list_events)
 async def list_events(call: Call, query: api.FeedQuery) -> api.Feed:
-    log = call.use(EventLog)
+    log, visibility = call.use(EventLog), Visibility(call)
     after = await log.positions.read(query.after, "/after")
+    selector = _selector(call, query.type, query.filter)
     found = await scan(
         log.events_after,
         after,
         limit=query.limit,
         scanned_max=api.SCANNED_MAX,
-        wanted=_selector(call, query.type, query.filter),
-        shown=lambda event: Visibility(call).shows(event.envelope),
+        wanted=lambda event: selector.takes(event, visibility.unasked(event.type)),
+        shown=lambda event: _is_shown(call, event),
     )
     if found.position == after:  # nothing was read: the end, or past it
         await log.positions.require_held(after)
     # The stored bytes are passed on as they are; Envelope says what is in them.
-    items: list[Any] = [msgspec.Raw(await _revealed(call, event)) for event in found.entries]
+    items: list[Any] = [
+        msgspec.Raw(await _revealed(call, event, await visibility.withheld(event.envelope) or ()))
+        for event in found.entries
+    ]
     position = await log.positions.write(found.position, found.last)
     return api.Feed(items, None if found.at_end else position, position)
 
@@ -75,11 +80,11 @@ async def get_event_schema(call: Call, type: str) -> dict[str, Any]:
 class Asked:
     """What the caller of a stream asks for, and may have. An ``Audience``."""
 
-    __slots__ = ("_fields", "_for", "_query", "_visibility", "call", "wanted")
+    __slots__ = ("_fields", "_for", "_query", "_selector", "_visibility", "call")
 
     def __init__(self, call: Call, query: api.StreamQuery) -> None:
         self.call = call
-        self.wanted = _selector(call, query.type, query.filter)
+        self._selector = _selector(call, query.type, query.filter)
         self._query = query
         self._fields = call.use(PersonalFields)
         self._for, self._visibility = call.caller, Visibility(call)
@@ -101,6 +106,10 @@ class Asked:
             self._for, self._visibility = self.call.caller, Visibility(self.call)
         return self._visibility
 
+    def wanted(self, event: BusEvent) -> bool:
+        """Tell whether this event is asked for."""
+        return self._selector.takes(event, self._seen().unasked(event.type))
+
     def shows(self, event: BusEvent) -> bool | None:
         """Tell at once whether it has a wanted event as it stands in the log; None: it cannot."""
         seen = self._seen()
@@ -112,10 +121,11 @@ class Asked:
         """Return a wanted event as it is to see it; None where it has nothing of it."""
         call = self.call
         call.now_ms = call.use(Clock).now_ms()  # a rule may ask for the time
-        if not await self._seen().shows(event.envelope):
+        withheld = await self._seen().withheld(event.envelope)
+        if withheld is None:
             return None
         position = await call.use(EventLog).positions.write(event.offset, event)
-        return StreamItem(await _revealed(call, event), id=position)
+        return StreamItem(await _revealed(call, event, withheld), id=position)
 
 
 def _selector(call: Call, types: str, filter_source: str | None) -> Selector:
@@ -131,6 +141,11 @@ async def _start(log: EventLog, query: api.StreamQuery) -> int:
     return await log.end()
 
 
-async def _revealed(call: Call, event: BusEvent) -> bytes:
+async def _is_shown(call: Call, event: BusEvent) -> bool:
+    return await Visibility(call).withheld(event.envelope) is not None
+
+
+async def _revealed(call: Call, event: BusEvent, withheld: Collection[str]) -> bytes:
     allowed = Visibility(call).personal
-    return (await call.use(PersonalFields).reveal(event.body, allowed=allowed)).encode()
+    body = without(event.body, withheld)
+    return (await call.use(PersonalFields).reveal(body, allowed=allowed)).encode()

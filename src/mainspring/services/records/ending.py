@@ -19,7 +19,6 @@ from mainspring.services.records.api import (
     READ,
     Field,
     OnDelete,
-    RecordDeleted,
     StillReferenced,
 )
 from mainspring.services.records.fields import OUTSIDE
@@ -173,7 +172,7 @@ class Ending:
             call.write(DELETE(**_key(one)).expect(1, Rerun))
             files = [one.record.get(f) for f in one.collection.files]
             drop_files(call, files, one.collection.thumbs)
-            call.emit(RecordDeleted(one.record["id"], one.collection.name))
+            call.emit(mutations.delete_event(one.collection, one.record))
 
     def _require_unkept(self) -> None:
         link = next((k for k in self._kept_by if (k.collection, k.record) not in self._ended), None)

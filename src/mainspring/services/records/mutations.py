@@ -4,14 +4,19 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from mainspring import Authority, Call, FieldError, Invalid, Rerun
+from mainspring.kernel.event import EVENT_BYTES_MAX
+from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
 from mainspring.services.records.api import (
+    BEFORE_BYTES_MAX,
     READ,
     Field,
     IdTaken,
     RecordCreated,
+    RecordDeleted,
     RecordUpdated,
     UniqueTaken,
 )
@@ -37,6 +42,8 @@ from mainspring.services.records.store import (
 )
 
 Record = Mapping[str, Any]
+BEFORE = "before"  # the member of an event that has old values
+_ENVELOPE_BYTES = 4_000  # of an event beside its data
 
 
 def insert(
@@ -87,9 +94,30 @@ def update(
     had = [file for name in collection.files for file in files_in(old.get(name))]
     left = [file for file in had if file["blob"] not in kept]
     drop_files(call, left, collection.thumbs)
-    raw = msgspec.Raw(data.encode())
-    call.emit_json(RecordUpdated, raw, subject=record_id)
-    return raw
+    raw = data.encode()
+    told = _with_before(collection, raw, old, new)
+    call.emit_json(RecordUpdated, msgspec.Raw(told), subject=record_id)
+    return msgspec.Raw(raw)
+
+
+def delete_event(collection: CompiledCollection, record: Record) -> RecordDeleted:
+    """What is told of a record that ends."""
+    before: msgspec.Raw | UnsetType | None = UNSET
+    if BEFORE not in collection.types:
+        text = encode(record).encode()
+        before = msgspec.Raw(text) if len(text) <= BEFORE_BYTES_MAX else None
+    return RecordDeleted(record["id"], collection.name, before)
+
+
+def _with_before(collection: CompiledCollection, raw: bytes, old: Record, new: Record) -> bytes:
+    """Put what changed, as it was, in front of a record: it ends as the answer does, see ADR 3."""
+    if BEFORE in collection.types:
+        return raw
+    changed = {n: old.get(n) for n, value in new.items() if not same_json(old.get(n), value)}
+    before = msgspec.json.encode(changed)
+    if len(before) > min(BEFORE_BYTES_MAX, EVENT_BYTES_MAX - len(raw) - _ENVELOPE_BYTES):
+        before = b"null"
+    return b'{"%b":%b,%b' % (BEFORE.encode(), before, raw[1:])
 
 
 async def require_targets(

@@ -4,12 +4,12 @@ Its own room because routing and replays both ask it, and remember the answer fo
 delivery sends it asks for itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from mainspring import Call, Caller, Envelope, ExpiringCache
+from mainspring import Call, Caller, Envelope, ExpiringCache, Registry
 from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.services.webhooks.api import service
-from mainspring.services.webhooks.model import EventRoute
+from mainspring.services.webhooks.model import EventRoute, takes
 
 HELD_MS = 1_000  # for routing alone: events come faster than rights change
 HELD_MAX = 4_000
@@ -54,6 +54,19 @@ async def allowed(
         acting = await call.use(HeldActors).acting(call, route.actor)
         if acting is None:
             gone.append(route.endpoint_id)
-        elif await Visibility(acting).shows(event):
+        elif await _has(acting, route, event):
             ids.append(route.endpoint_id)
     return ids, gone
+
+
+async def _has(acting: Call, route: EventRoute, event: Envelope) -> bool:
+    visibility = Visibility(acting)
+    if not takes(route, event, visibility.unasked(event.type)):
+        return False
+    return await visibility.withheld(event) is not None
+
+
+def withholds(call: Call, event: Envelope) -> Sequence[str]:
+    """Return what may be withheld of an event from some who are shown the rest."""
+    declared = call.use(Registry).events.get(event.type)
+    return () if declared is None else declared.withholds

@@ -2,7 +2,7 @@
 
 from mainspring import Call, Envelope, EventLog, LruCache
 from mainspring.services.webhooks import store
-from mainspring.services.webhooks.acting import allowed
+from mainspring.services.webhooks.acting import allowed, withholds
 from mainspring.services.webhooks.api import WebhookSettings, service
 from mainspring.services.webhooks.jobs import disable_for_nobody, enqueue_delivery
 from mainspring.services.webhooks.model import TESTED_TYPE, RouteRow, Routes
@@ -68,7 +68,8 @@ async def route(call: Call, event: Envelope) -> None:
         enqueue_delivery(call, event.subject, event.id, run_at_ms=first_ms)
         return
     assert event.seq is not None  # consumers are given events that have their place
-    wanting = (await call.use(HeldRoutes).of(call, event.seq)).wanting(event)
+    routes = await call.use(HeldRoutes).of(call, event.seq)
+    wanting = routes.wanting(event, withholds(call, event))
     ids, gone = await allowed(call, wanting, event)
     for endpoint_id in ids:
         enqueue_delivery(call, endpoint_id, event.id, run_at_ms=first_ms)

@@ -1,5 +1,7 @@
 """Jobs of webhooks: one attempt of a delivery, replays, disabling, forgetting."""
 
+from collections.abc import Collection
+
 import msgspec
 import structlog
 
@@ -16,13 +18,14 @@ from mainspring import (
     rfc3339,
 )
 from mainspring.kernel.clock import SKEW_MS, is_ahead
+from mainspring.kernel.event import without
 from mainspring.kernel.event_log import BusEvent
 from mainspring.kernel.ids import first_id_at
 from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.ports.http_client import NAME_NOT_RESOLVED, HttpClient, WebAnswer, WebError
 from mainspring.ports.keyring import Keyring
 from mainspring.services.webhooks import api, model, store
-from mainspring.services.webhooks.acting import allowed
+from mainspring.services.webhooks.acting import allowed, withholds
 from mainspring.services.webhooks.api import (
     DELIVERIES,
     DELIVERY_SECONDS,
@@ -52,11 +55,13 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     if due is None or event is None or event.tenant != due.tenant:
         return
     acting = await acting_for(call, due.actor) if due.enabled else None
-    if acting is None or not await _may_have(acting, event):
+    withheld = None if acting is None else await _withheld(acting, event)
+    if acting is None or withheld is None:
         call.write(store.GIVE_UP(endpoint_id=endpoint_id, event_id=event_id, now_ms=call.now_ms))
         if acting is None and due.enabled:
             disable_for_nobody(call, endpoint_id)
         return
+    event = _without(event, withheld)
     due = msgspec.structs.replace(due, personal=due.personal and Visibility(acting).personal)
     settings = call.use(WebhookSettings)
     # The job's first attempt begins a series of retries, be it a replay, a retry or a redrive.
@@ -155,9 +160,21 @@ def _enqueue_disable(call: Call, endpoint_id: str, reason: str) -> None:
     call.enqueue(once, endpoint_id=endpoint_id, reason=reason)
 
 
-async def _may_have(acting: Call, event: BusEvent) -> bool:
-    """Tell whether whoever an endpoint acts for may read the event; its own tests it may."""
-    return event.type == model.TESTED_TYPE or await Visibility(acting).shows(event.envelope)
+async def _withheld(acting: Call, event: BusEvent) -> Collection[str] | None:
+    """What of an event whoever an endpoint acts for is not shown; None: all, but of its tests."""
+    if event.type == model.TESTED_TYPE:
+        return ()
+    return await Visibility(acting).withheld(event.envelope)
+
+
+def _without(event: BusEvent, members: Collection[str]) -> BusEvent:
+    """An event without some members of its data."""
+    if not members:
+        return event
+    return BusEvent(
+        event.offset, event.id, event.tenant, event.type, event.subject,
+        without(event.body, members),
+    )  # fmt: skip
 
 
 def _record(
@@ -242,7 +259,8 @@ async def replay_page(call: Call, endpoint_id: str, after: str, before: str) -> 
         if event.tenant != call.tenant or event.type == model.TESTED_TYPE:
             continue
         told = event.envelope
-        wanted, gone = await allowed(call, routes.wanting(told), told)
+        wanting = routes.wanting(told, withholds(call, told))
+        wanted, gone = await allowed(call, wanting, told)
         if gone:
             disable_for_nobody(call, row.id)
             return

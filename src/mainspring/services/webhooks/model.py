@@ -41,8 +41,11 @@ def compile_filter(source: str) -> Program:
     return compile_cel(source, EVENT_NAMES, "/filter")
 
 
-def record_of(event: Envelope) -> Mapping[str, object]:
-    """An event as filters see it."""
+def record_of(event: Envelope, unasked: Sequence[str] = ()) -> Mapping[str, object]:
+    """An event as filters see it, without some members of its data."""
+    data = msgspec.json.decode(event.data)
+    for name in unasked:
+        data.pop(name, None)
     return {
         "id": event.id,
         "type": event.type,
@@ -53,7 +56,7 @@ def record_of(event: Envelope) -> Mapping[str, object]:
         "correlationid": event.correlationid,
         "causationid": event.causationid,
         "seq": event.seq,
-        "data": msgspec.json.decode(event.data),
+        "data": data,
     }
 
 
@@ -90,10 +93,11 @@ class Routes:
         self._routes = [route for row in rows if (route := _route(row)) is not None]
         self._by_type: LruCache[str, Sequence[EventRoute]] = LruCache(TYPES_REMEMBERED_MAX)
 
-    def wanting(self, event: Envelope) -> list[EventRoute]:
+    def wanting(self, event: Envelope, withholds: Sequence[str] = ()) -> list[EventRoute]:
         """Return the endpoints whose types and filter take this event.
 
-        Whether whoever they act for may read it is asked next.
+        Whether whoever they act for may read it is asked next; and so is the filter, of an event
+        that may have members which are withheld from them.
         """
         routes = self._by_type.get(event.type)
         if routes is None:
@@ -110,12 +114,17 @@ class Routes:
         for route in routes:
             if event.seq is not None and event.seq <= route.since_seq:
                 continue
-            if route.program is not None:
+            if route.program is not None and not withholds:
                 record = record or record_of(event)
                 if not route.program.test(record):
                     continue
             wanting.append(route)
         return wanting
+
+
+def takes(route: EventRoute, event: Envelope, unasked: Sequence[str]) -> bool:
+    """Tell whether an endpoint's filter takes an event, seen without some members of its data."""
+    return route.program is None or route.program.test(record_of(event, unasked))
 
 
 def _route(row: RouteRow) -> EventRoute | None:

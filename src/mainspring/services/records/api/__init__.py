@@ -46,6 +46,17 @@ from mainspring.services.records.api.fields import FieldType as FieldType
 from mainspring.services.records.api.fields import Name as Name
 from mainspring.services.records.api.fields import OnDelete as OnDelete
 from mainspring.services.records.api.fields import Stamp as Stamp
+from mainspring.services.records.api.queries import CURSOR_CHARS_MAX as CURSOR_CHARS_MAX
+from mainspring.services.records.api.queries import Aggregation as Aggregation
+from mainspring.services.records.api.queries import Cursor as Cursor
+from mainspring.services.records.api.queries import Expression as Expression
+from mainspring.services.records.api.queries import FieldNames as FieldNames
+from mainspring.services.records.api.queries import Group as Group
+from mainspring.services.records.api.queries import Groups as Groups
+from mainspring.services.records.api.queries import RecordPage as RecordPage
+from mainspring.services.records.api.queries import RecordQuery as RecordQuery
+from mainspring.services.records.api.queries import UpsertBy as UpsertBy
+from mainspring.services.records.api.queries import ViewRecord as ViewRecord
 
 READ, WRITE = "records:read", "records:write"
 COLLECTIONS_READ, COLLECTIONS_WRITE = "collections:read", "collections:write"
@@ -66,7 +77,6 @@ BATCH_MAX = 1_000
 BATCH_BYTES_MAX = 8 << 20  # of one batch's body, and of the stored records that it changes
 GROUPS_MAX = 1_000
 ESTIMATED_MAX = 10_000  # records that an estimate of a total counts
-CURSOR_CHARS_MAX = 4_096  # it may hold the longest index key
 EXPANDED_MAX = 3  # relations followed by one list
 
 
@@ -91,9 +101,6 @@ service = Service(
 )
 
 
-FieldNames = Annotated[
-    str, Meta(max_length=1_000, description="field names with commas between them")
-]
 Rule = Annotated[str, Meta(max_length=RULE_CHARS_MAX, description="CEL")]
 
 
@@ -180,83 +187,6 @@ class Collection(msgspec.Struct, frozen=True):
     updated_at: Instant
 
 
-Cursor = Annotated[
-    str,
-    Meta(min_length=1, max_length=CURSOR_CHARS_MAX, description="next_cursor of a page before"),
-]
-
-
-Expression = Annotated[str, Meta(max_length=2_000, description="CEL")]
-
-
-class RecordQuery(PageQuery, frozen=True):
-    """Which records, in which order, and what of them."""
-
-    cursor: Cursor | None = None
-    filter: Expression | None = None
-    sort: FieldNames | None = None
-    fields: FieldNames | None = None
-    expand: FieldNames | None = None
-    total: Literal["exact", "estimate"] | None = None
-
-
-class RecordPage(msgspec.Struct, frozen=True):
-    """A page of records. ``total`` is of all pages, where it was asked for.
-
-    It is ``exact``, or there are ``at_least`` so many: more than an estimate counts.
-    """
-
-    items: list[msgspec.Raw]
-    next_cursor: str | None = None
-    total: int | UnsetType = UNSET
-    total_is: Literal["exact", "at_least"] | UnsetType = UNSET
-
-
-class UpsertBy(Input, frozen=True):
-    """By which unique field, or by its ``id``, the record is found that may be there."""
-
-    by: Name
-
-
-class ViewRecord(Input, frozen=True):
-    """What of the record to answer."""
-
-    fields: FieldNames | None = None
-    expand: FieldNames | None = None
-
-
-class Aggregation(Input, frozen=True):
-    """What to compute over the records that pass the filter, for each group of them.
-
-    Among what to ``group`` by are periods: ``day(created_at, 'Europe/Berlin')``, also ``hour``,
-    ``week`` and ``month``, of UTC where no time zone is named.
-    """
-
-    filter: Expression | None = None
-    group: FieldNames | None = None
-    sum: FieldNames | None = None
-    avg: FieldNames | None = None
-    min: FieldNames | None = None
-    max: FieldNames | None = None
-
-
-class Group(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One group: its values, how many records, and what was asked for by field."""
-
-    group: dict[str, Any]
-    count: int
-    sum: dict[str, Any] | UnsetType = UNSET
-    avg: dict[str, Any] | UnsetType = UNSET
-    min: dict[str, Any] | UnsetType = UNSET
-    max: dict[str, Any] | UnsetType = UNSET
-
-
-class Groups(msgspec.Struct, frozen=True):
-    """The groups, in order of their values."""
-
-    items: list[Group]
-
-
 class BatchItem(Input, frozen=True):
     """One write of a batch. ``create`` takes ``data``; ``update`` and ``delete`` an ``id``.
 
@@ -312,22 +242,32 @@ class RecordCreated(msgspec.Struct, frozen=True):
     updated_at: Instant
 
 
-@service.event("records.record.updated")
+BEFORE_BYTES_MAX = 64 << 10  # of old values that an event tells
+
+
+@service.event("records.record.updated", withholds=("before",))
 class RecordUpdated(msgspec.Struct, frozen=True):
-    """A record changed: these members and the collection's fields, as they are now."""
+    """A record changed: these members and the collection's fields, as they are now.
+
+    ``before`` has the old values of the fields that changed, by their names: null where they are
+    longer than 64 KiB; absent where the collection has a field of this name, in events of an older
+    version, and for those who could not view the record as it was.
+    """
 
     id: str
     collection: str
     created_at: Instant
     updated_at: Instant
+    before: dict[str, Any] | UnsetType | None = UNSET
 
 
-@service.event("records.record.deleted")
+@service.event("records.record.deleted", withholds=("before",))
 class RecordDeleted(msgspec.Struct, frozen=True):
-    """A record is gone."""
+    """A record is gone. ``before`` is what it was: null or absent as in ``RecordUpdated``."""
 
     id: str
     collection: str
+    before: msgspec.Raw | UnsetType | None = UNSET
 
 
 # Errors
