@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
+
 from mainspring.kernel.event import EVENT_BYTES_MAX
 from mainspring.kernel.table import Query
 from mainspring.runtime.invoke.dispatcher import Idempotency
-from mainspring.services.records.api import BEFORE_BYTES_MAX
+from mainspring.services.records.api import BEFORE_BYTES_MAX, RecordDeleted, RecordUpdated
 from tests.services.records.platform import KEY, Platform, read
 
 TEXT = {"name": "text", "type": "text", "max": 200_000}
@@ -32,6 +34,8 @@ async def test_what_changed_is_told_as_it_was(platform: Platform) -> None:
     await platform.run("delete_record", collection="notes", id=note["id"])
     (event,) = await told(platform, "deleted")
     assert event == {"id": note["id"], "collection": "notes", "before": now}
+    for kind in (RecordDeleted, RecordUpdated):
+        assert msgspec.convert({**now, **event}, kind).before == now
 
 
 async def test_old_values_are_bounded(platform: Platform) -> None:

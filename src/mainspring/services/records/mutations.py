@@ -102,10 +102,9 @@ def update(
 
 def delete_event(collection: CompiledCollection, record: Record) -> RecordDeleted:
     """What is told of a record that ends."""
-    before: msgspec.Raw | UnsetType | None = UNSET
+    before: dict[str, Any] | UnsetType | None = UNSET
     if BEFORE not in collection.types:
-        text = encode(record).encode()
-        before = msgspec.Raw(text) if len(text) <= BEFORE_BYTES_MAX else None
+        before = dict(record) if len(encode(record).encode()) <= BEFORE_BYTES_MAX else None
     return RecordDeleted(record["id"], collection.name, before)
 
 

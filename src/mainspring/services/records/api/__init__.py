@@ -267,7 +267,7 @@ class RecordDeleted(msgspec.Struct, frozen=True):
 
     id: str
     collection: str
-    before: msgspec.Raw | UnsetType | None = UNSET
+    before: dict[str, Any] | UnsetType | None = UNSET
 
 
 # Errors

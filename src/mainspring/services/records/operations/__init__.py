@@ -8,11 +8,12 @@ from mainspring.services.records.operations import (
     files,
     lists,
     records,
+    runs,
     steps,
     streams,
 )
 
 __all__ = [
-    "aggregates", "batches", "collections", "explain", "files", "lists", "records", "steps",
-    "streams",
+    "aggregates", "batches", "collections", "explain", "files", "lists", "records", "runs",
+    "steps", "streams",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mainspring import Call, Invalid, Query, Response, check_all, handles
+from mainspring import Call, Invalid, Query, Response, Rows, check_all, handles
 from mainspring.cel import Type, ast, evaluate, sql
 from mainspring.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import NeedsIndex
@@ -89,6 +89,35 @@ async def _page(
     more = more or len(items) < len(rows)
     cursor = _next_cursor(found, plan, sort, rows[len(items) - 1]) if more else None
     return Response(api.RecordPage(items, cursor))
+
+
+async def read_after(
+    call: Call,
+    collection: CompiledCollection,
+    asked: "ListCondition",
+    after: str | None,
+    limit: int,
+) -> Rows[StoredRecord]:
+    """Read the next records of a condition in the order of their ids, as one page holds them.
+
+    Whatever the collection's indexes have become since: all there is to go on from is an id.
+    """
+    if asked.condition is ast.FALSE:
+        return Rows([], more=False)
+    sort = Sort([], False)
+    plan = choose(collection, asked.condition, sort)
+    cursor = None
+    if after is not None:
+        at = plan.low if plan.exact and isinstance(plan.low, bytes) else b""
+        last = IndexedRecord(after, 0, collection.layout, "{}", at)
+        cursor = _next_cursor(collection, plan, sort, last)
+    try:
+        far = await few_at_the_far_end(call, collection, asked, plan)
+        query = api.RecordQuery(limit=limit, cursor=cursor)
+        statement, params = page_statement(collection, plan, sort, query, far)
+        return await call.page(statement, limit=limit, **params)
+    except NeedsIndex:
+        raise NeedsIndex(advised(call, collection, asked, sort)) from None
 
 
 def _require_readable(collection: CompiledCollection, query: api.RecordQuery) -> None:
@@ -287,7 +316,7 @@ async def _with_total(
     if query.total is None:
         return page
     most = INTEGER_MAX if query.total == "exact" else api.ESTIMATED_MAX + 1
-    count = await _count(call, collection, asked, most)
+    count = await count_records(call, collection, asked, most)
     exact = count < most
     told = {"total": count if exact else most - 1, "total_is": "exact" if exact else "at_least"}
     tag = None if page.etag is None else tag_of(f"{page.etag}{told}".encode())
@@ -297,9 +326,10 @@ async def _with_total(
     return msgspec.structs.replace(page, body=msgspec.structs.replace(page.body, **told), etag=tag)
 
 
-async def _count(
+async def count_records(
     call: Call, collection: CompiledCollection, asked: ListCondition, most: int
 ) -> int:
+    """Count the records of a condition, up to ``most``. Raises NeedsIndex over the budget."""
     if asked.condition is ast.FALSE:
         return 0
     sort = Sort([], None)

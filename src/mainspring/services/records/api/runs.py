@@ -1,0 +1,124 @@
+"""The public face of what is done to many records: at once where one commit holds it, else a run.
+
+A run goes on page by page, each a commit, for whoever started it and with what they may do by then.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mainspring import Call, Conflict, Input, Instant, Response
+from mainspring.services.records.api import (
+    BATCH_BYTES_MAX,
+    RECORDS_PATH,
+    Expression,
+    StillReferenced,
+    UniqueTaken,
+    service,
+)
+
+AT_ONCE_MAX = 500  # records that one call changes itself
+RUN_PAGE_MAX = 200  # that one commit of a run changes
+RUN_ERRORS_MAX = 100  # that a run keeps; the others it counts
+RUN_KEPT_MS = 7 * 24 * 3600 * 1000  # from its end on
+RUNS_PATH = "/v1/record_runs/{id}"
+
+
+class DeleteMany(Input, frozen=True):
+    """Which records to delete; none where more than ``limit_max`` pass. ``dry_run`` only counts."""
+
+    filter: Expression
+    limit_max: Annotated[int, Meta(ge=1)] | None = None
+    dry_run: bool = False
+
+
+class UpdateMany(DeleteMany, frozen=True, kw_only=True):
+    """Which records to change, and what each is sent: as the body of a PATCH."""
+
+    set: msgspec.Raw
+
+
+class RunError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A record that something kept from being changed: its id, or its line in what was imported."""
+
+    code: str
+    detail: str
+    id: str | None = None
+    line: int | None = None
+    errors: list[dict[str, Any]] = []
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of many records. ``id`` is null where it was done at once, or only counted.
+
+    ``total`` is how many there were to begin with, null where counting takes too long. ``done``
+    were changed, or were so already; ``skipped`` may not be changed by whoever asks; ``failed``
+    could not be, and the first hundred of those are in ``errors``. ``problem`` says why a run
+    failed.
+    """
+
+    id: str | None
+    kind: Literal["delete", "update", "import"]
+    collection: str
+    state: Literal["counted", "running", "done", "failed", "cancelled"]
+    total: int | None
+    done: int
+    skipped: int
+    failed: int
+    errors: list[RunError]
+    problem: str | None
+    created_at: Instant
+    updated_at: Instant
+
+
+class TooMany(Conflict):
+    """More records pass the filter than the call says it means."""
+
+    code, title = "too_many_records", "More records than were meant"
+
+
+class RunEnded(Conflict):
+    """The run has ended already."""
+
+    code, title = "run_ended", "The run has ended"
+
+
+# Operations
+
+
+@service.contract.operation(
+    f"POST {RECORDS_PATH}:delete", scope=None, raises=(StillReferenced, TooMany)
+)
+async def delete_records(call: Call, collection: str, many: DeleteMany) -> Response[Run]:
+    """Delete the records that pass a filter, each as by itself: rules, cascades, files, events.
+
+    Of those that the caller may list, the ones that they may delete; the others are ``skipped``. Up
+    to 500 are deleted in one commit, all or none. More take a run (202): see ``get_run``.
+    """
+
+
+@service.contract.operation(
+    f"POST {RECORDS_PATH}:update", scope=None, raises=(UniqueTaken, TooMany),
+    body_bytes_max=BATCH_BYTES_MAX,
+)  # fmt: skip
+async def update_records(call: Call, collection: str, many: UpdateMany) -> Response[Run]:
+    """Change the records that pass a filter, each as a PATCH with ``set`` would. As a deletion."""
+
+
+@service.contract.operation(f"GET {RUNS_PATH}", scope=None)
+async def get_run(call: Call, id: str) -> Run:
+    """Tell how far a run has come, to whoever started it and to those with ``records:write``."""
+
+
+@service.contract.operation(f"POST {RUNS_PATH}:cancel", scope=None, raises=(RunEnded,))
+async def cancel_run(call: Call, id: str) -> Run:
+    """End a run after the page that it is at. What it has done stays."""
+
+
+# Jobs
+
+
+@service.contract.job(queue="platform", max_attempts=20)
+async def do_page(call: Call, run: str) -> None:
+    """Do a page of a run, for whoever started it and with what they may do now; then go on."""

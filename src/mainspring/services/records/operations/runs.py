@@ -1,0 +1,245 @@
+"""What is done to many records: at once where one commit holds it, else page by page by a run."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from mainspring import (
+    Call,
+    Failure,
+    Invalid,
+    NotFound,
+    Response,
+    Unauthenticated,
+    handles,
+    rfc3339,
+)
+from mainspring.cel.types import INTEGER_MAX
+from mainspring.kernel.errors import NeedsIndex
+from mainspring.kernel.ids import first_id_at
+from mainspring.kernel.sweep import sweep_of
+from mainspring.kernel.visibility import acting_for
+from mainspring.services.records import access, api, many
+from mainspring.services.records.api import runs as contract
+from mainspring.services.records.api.runs import (
+    AT_ONCE_MAX,
+    RUN_ERRORS_MAX,
+    RUN_PAGE_MAX,
+    Run,
+    RunError,
+)
+from mainspring.services.records.fields import RECORD_PREFIX
+from mainspring.services.records.many import Deed, Outcome
+from mainspring.services.records.model import CompiledCollection
+from mainspring.services.records.operations.lists import (
+    ListCondition,
+    count_records,
+    read_after,
+    visible,
+)
+from mainspring.services.records.schema_cache import denied, named
+from mainspring.services.records.store import RUN, RUNS, RunRow
+
+ATTEMPTS_MAX = 8  # of one page, before its run is given up
+Kind = Literal["delete", "update"]
+
+_encode = msgspec.json.Encoder().encode
+_decode_errors = msgspec.json.Decoder(list[RunError]).decode
+
+api.service.keeps(
+    sweep_of("runs", "records_runs", "id", "updated_ms", kept_ms=contract.RUN_KEPT_MS)
+)
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """What a run does, and to which records of which collection."""
+
+    collection: str  # its id: one of the same name that comes after it is another
+    filter: str
+    set: msgspec.Raw = msgspec.Raw(b"{}")
+    limit_max: int | None = None
+
+
+@handles(contract.delete_records)
+async def delete_records(call: Call, collection: str, many: contract.DeleteMany) -> Response[Run]:
+    found = await named(call, collection, api.WRITE)
+    spec = Spec(found.id, many.filter, limit_max=many.limit_max)
+    return await _begin(call, found, "delete", spec, dry_run=many.dry_run)
+
+
+@handles(contract.update_records)
+async def update_records(call: Call, collection: str, many: contract.UpdateMany) -> Response[Run]:
+    found = await named(call, collection, api.WRITE)
+    access.rule_for(call, found, "update")
+    if found.read_sent(many.set, "id", "/set") is not None:
+        raise Invalid.at("/set/id", "no record gets another id: leave it out")
+    spec = Spec(found.id, many.filter, many.set, many.limit_max)
+    return await _begin(call, found, "update", spec, dry_run=many.dry_run)
+
+
+async def _begin(
+    call: Call, found: CompiledCollection, kind: Kind, spec: Spec, *, dry_run: bool
+) -> Response[Run]:
+    """Count, do it at once, or stage a run. Raises TooMany, and what one record would."""
+    access.rule_for(call, found, kind)
+    asked = await visible(call, found, spec.filter)
+    if spec.limit_max is not None:
+        _require_within(spec.limit_max, await count_records(call, found, asked, spec.limit_max + 1))
+    row = RunRow(
+        "", call.tenant, found.name, kind, _encode(spec).decode(), call.caller.actor, "running",
+        None, 0, 0, 0, "[]", None, "", RUN_PAGE_MAX, call.now_ms, call.now_ms,
+    )  # fmt: skip
+    if dry_run:
+        total = await count_records(call, found, asked, INTEGER_MAX)
+        return Response(_present(msgspec.structs.replace(row, state="counted", total=total)))
+    page = await read_after(call, found, asked, None, AT_ONCE_MAX)
+    if not page.more:
+        _require_within(spec.limit_max, len(page.items))  # which may be more by now
+        outcome = await _deed(kind, spec)(call, found, page.items, whole=True)
+        done = _after(row, outcome, state="done", total=len(page.items))
+        return Response(_present(done))
+    if call.caller.kind == "anonymous":
+        raise Unauthenticated(
+            f"more than {AT_ONCE_MAX} records take a run, which is somebody's: log in"
+        )
+    row = msgspec.structs.replace(
+        row, id=call.new_id("run"), total=await _total(call, found, asked)
+    )
+    call.write(RUNS.insert(row))
+    call.enqueue(contract.do_page, run=row.id)
+    location = (("Location", f"/v1/record_runs/{row.id}"),)
+    return Response(_present(row), status=202, headers=location)
+
+
+def _require_within(most: int | None, counted: int) -> None:
+    if most is not None and counted > most:
+        raise contract.TooMany(
+            f"more than {most:,} records pass the filter, which is limit_max: nothing was changed"
+        )
+
+
+async def _total(call: Call, found: CompiledCollection, asked: ListCondition) -> int | None:
+    """Count what there is to do, unless that takes too long."""
+    try:
+        return await count_records(call, found, asked, INTEGER_MAX)
+    except NeedsIndex:
+        return None
+
+
+def _deed(kind: str, spec: Spec) -> Deed:
+    if kind == "delete":
+        return many.delete
+    return many.Update(spec.set)
+
+
+@handles(contract.get_run)
+async def get_run(call: Call, id: str) -> Run:
+    return _present(await _own(call, id))
+
+
+@handles(contract.cancel_run)
+async def cancel_run(call: Call, id: str) -> Run:
+    row = await _own(call, id)
+    if row.state == "cancelled":
+        return _present(row)
+    if row.state != "running":
+        raise contract.RunEnded(f"the run has ended: it is {row.state}")
+    changes: dict[str, Any] = {"state": "cancelled", "updated_ms": call.now_ms}
+    call.write(RUNS.update(row, **changes))
+    return _present(msgspec.structs.replace(row, **changes))
+
+
+async def _own(call: Call, id: str) -> RunRow:
+    """Return a run that the caller started, or may see as whoever writes records may."""
+    row: RunRow | None = await call.find(RUN, id=id, tenant=call.tenant)
+    if row is None or (row.actor != call.caller.actor and not call.caller.allows(api.WRITE)):
+        if call.caller.kind == "anonymous":
+            raise denied(call, api.WRITE)
+        raise NotFound("no such run")
+    return row
+
+
+@handles(contract.do_page)
+async def do_page(call: Call, run: str) -> None:
+    row = await call.find(RUN, id=run, tenant=call.tenant)
+    if row is None or row.state != "running":
+        return
+    acting = await acting_for(call, row.actor)
+    problem = None
+    if acting is None:
+        problem = "whoever started it is gone, or may not call any more"
+    elif call.attempt > ATTEMPTS_MAX:
+        problem = f"a page could not be written in {ATTEMPTS_MAX} attempts"
+    if acting is None or problem is not None:
+        _end(call, row, "failed", problem)
+        return
+    call.caller = acting.caller  # who does it: rules ask, and events say so
+    try:
+        await _do_next(call, row)
+    except Failure as failure:  # what a list or a call of this kind would be answered
+        if failure.status >= 500 or call.writes:  # it is tried again, and nothing of it kept
+            raise
+        _end(call, row, "failed", failure.detail)
+
+
+async def _do_next(call: Call, row: RunRow) -> None:
+    """Stage the next page of a run. Raises what a call of its kind would, with nothing staged."""
+    spec = msgspec.json.decode(row.spec, type=Spec)
+    found = await named(call, row.collection, api.WRITE)
+    if found.id != spec.collection:
+        raise NotFound("the collection is gone")
+    access.rule_for(call, found, "delete" if row.kind == "delete" else "update")
+    asked = await visible(call, found, spec.filter)
+    page = await read_after(call, found, asked, row.place or None, row.at_once)
+    # What was made since it began is not meant: or one that makes them faster had it never end.
+    until = first_id_at(RECORD_PREFIX, row.created_ms + 1)
+    handled = row.done + row.skipped + row.failed
+    left = len(page.items) if spec.limit_max is None else spec.limit_max - handled
+    rows = [stored for stored in page.items if stored.id < until][:left]
+    try:
+        outcome = await _deed(row.kind, spec)(call, found, rows, whole=False)
+    except api.StillReferenced:  # one by one, to find what cannot go
+        call.write(RUNS.update(row, at_once=1, updated_ms=call.now_ms))
+        call.enqueue(contract.do_page, run=row.id)
+        return
+    more = page.more and len(rows) == len(page.items)
+    place = rows[-1].id if rows else row.place
+    at_once = min(2 * row.at_once, RUN_PAGE_MAX)
+    ended = _after(row, outcome, state="running" if more else "done", place=place, at_once=at_once)
+    _keep(call, row, ended)
+    if more:
+        call.enqueue(contract.do_page, run=row.id)
+
+
+def _after(row: RunRow, outcome: Outcome, **changes: Any) -> RunRow:
+    """A run as it is after a page."""
+    errors: Sequence[RunError] = [*_decode_errors(row.errors), *outcome.errors]
+    return msgspec.structs.replace(
+        row,
+        done=row.done + outcome.done,
+        skipped=row.skipped + outcome.skipped,
+        failed=row.failed + len(outcome.errors),
+        errors=_encode(errors[:RUN_ERRORS_MAX]).decode(),
+        **changes,
+    )
+
+
+def _keep(call: Call, row: RunRow, now: RunRow) -> None:
+    """Stage how far a run is, guarded by how it was read: whoever cancels it comes first."""
+    values = msgspec.structs.asdict(now)
+    changed = {name: v for name, v in values.items() if v != getattr(row, name)}
+    call.write(RUNS.update(row, **{**changed, "updated_ms": call.now_ms}))
+
+
+def _end(call: Call, row: RunRow, state: str, problem: str | None) -> None:
+    call.write(RUNS.update(row, state=state, problem=problem, updated_ms=call.now_ms))
+
+
+def _present(row: RunRow) -> Run:
+    return Run(
+        id=row.id or None, kind=row.kind, collection=row.collection, state=row.state,  # type: ignore[arg-type]
+        total=row.total, done=row.done, skipped=row.skipped, failed=row.failed,
+        errors=_decode_errors(row.errors), problem=row.problem,
+        created_at=rfc3339(row.created_ms), updated_at=rfc3339(row.updated_ms),
+    )  # fmt: skip
