@@ -13,9 +13,16 @@ from mainspring import Call, PreconditionFailed, Response, rfc3339
 from mainspring.kernel.etag import version_tag
 from mainspring.services.records import access, field_rights
 from mainspring.services.records.api import READ, Collection
+from mainspring.services.records.api.runs import Run, RunError
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compiled, read_definition
-from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, RECORDS_BY_ID, CollectionRow
+from mainspring.services.records.store import (
+    COLLECTION_BY_ID,
+    HEAD,
+    RECORDS_BY_ID,
+    CollectionRow,
+    RunRow,
+)
 
 NOTHING = msgspec.Raw(b"")
 _NULL = msgspec.Raw(b"null")
@@ -26,6 +33,7 @@ class _Named(msgspec.Struct, frozen=True):
     collection: str
 
 
+decode_errors = msgspec.json.Decoder(list[RunError]).decode
 _decode_id = msgspec.json.Decoder(_Named).decode
 _decode_batch = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
 
@@ -39,6 +47,16 @@ def present_collection(row: CollectionRow) -> Collection:
         [list(slot.names) for slot in definition.uniques if not slot.field],
         row.ready_version >= definition.layout, row.problem,
         rfc3339(row.created_ms), rfc3339(row.updated_ms),
+    )  # fmt: skip
+
+
+def present_run(row: RunRow) -> Run:
+    """Write a run as callers see one."""
+    return Run(
+        id=row.id or None, kind=row.kind, collection=row.collection, state=row.state,  # type: ignore[arg-type]
+        total=row.total, done=row.done, skipped=row.skipped, failed=row.failed,
+        errors=decode_errors(row.errors), problem=row.problem,
+        created_at=rfc3339(row.created_ms), updated_at=rfc3339(row.updated_ms),
     )  # fmt: skip
 
 

@@ -13,14 +13,13 @@ from mainspring import (
     Response,
     Unauthenticated,
     handles,
-    rfc3339,
 )
 from mainspring.cel.types import INTEGER_MAX
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.ids import first_id_at
 from mainspring.kernel.sweep import sweep_of
 from mainspring.kernel.visibility import acting_for
-from mainspring.services.records import access, api, many
+from mainspring.services.records import access, api
 from mainspring.services.records.api import runs as contract
 from mainspring.services.records.api.runs import (
     AT_ONCE_MAX,
@@ -30,23 +29,23 @@ from mainspring.services.records.api.runs import (
     RunError,
 )
 from mainspring.services.records.fields import RECORD_PREFIX
-from mainspring.services.records.many import Deed, Outcome
 from mainspring.services.records.model import CompiledCollection
+from mainspring.services.records.operations import many
 from mainspring.services.records.operations.lists import (
     ListCondition,
     count_records,
     read_after,
     visible,
 )
+from mainspring.services.records.operations.many import Deed, PageOutcome
+from mainspring.services.records.presenter import decode_errors, present_run
 from mainspring.services.records.schema_cache import denied, named
 from mainspring.services.records.store import RUN, RUNS, RunRow
 
 ATTEMPTS_MAX = 8  # of one page, before its run is given up
-Kind = Literal["delete", "update"]
+RunKind = Literal["delete", "update"]
 
 _encode = msgspec.json.Encoder().encode
-_decode_errors = msgspec.json.Decoder(list[RunError]).decode
-
 api.service.keeps(
     sweep_of("runs", "records_runs", "id", "updated_ms", kept_ms=contract.RUN_KEPT_MS)
 )
@@ -79,7 +78,7 @@ async def update_records(call: Call, collection: str, many: contract.UpdateMany)
 
 
 async def _begin(
-    call: Call, found: CompiledCollection, kind: Kind, spec: Spec, *, dry_run: bool
+    call: Call, found: CompiledCollection, kind: RunKind, spec: Spec, *, dry_run: bool
 ) -> Response[Run]:
     """Count, do it at once, or stage a run. Raises TooMany, and what one record would."""
     access.rule_for(call, found, kind)
@@ -92,13 +91,13 @@ async def _begin(
     )  # fmt: skip
     if dry_run:
         total = await count_records(call, found, asked, INTEGER_MAX)
-        return Response(_present(msgspec.structs.replace(row, state="counted", total=total)))
+        return Response(present_run(msgspec.structs.replace(row, state="counted", total=total)))
     page = await read_after(call, found, asked, None, AT_ONCE_MAX)
     if not page.more:
         _require_within(spec.limit_max, len(page.items))  # which may be more by now
         outcome = await _deed(kind, spec)(call, found, page.items, whole=True)
         done = _after(row, outcome, state="done", total=len(page.items))
-        return Response(_present(done))
+        return Response(present_run(done))
     if call.caller.kind == "anonymous":
         raise Unauthenticated(
             f"more than {AT_ONCE_MAX} records take a run, which is somebody's: log in"
@@ -109,7 +108,7 @@ async def _begin(
     call.write(RUNS.insert(row))
     call.enqueue(contract.do_page, run=row.id)
     location = (("Location", f"/v1/record_runs/{row.id}"),)
-    return Response(_present(row), status=202, headers=location)
+    return Response(present_run(row), status=202, headers=location)
 
 
 def _require_within(most: int | None, counted: int) -> None:
@@ -130,24 +129,24 @@ async def _total(call: Call, found: CompiledCollection, asked: ListCondition) ->
 def _deed(kind: str, spec: Spec) -> Deed:
     if kind == "delete":
         return many.delete
-    return many.Update(spec.set)
+    return many.EachUpdate(spec.set)
 
 
 @handles(contract.get_run)
 async def get_run(call: Call, id: str) -> Run:
-    return _present(await _own(call, id))
+    return present_run(await _own(call, id))
 
 
 @handles(contract.cancel_run)
 async def cancel_run(call: Call, id: str) -> Run:
     row = await _own(call, id)
     if row.state == "cancelled":
-        return _present(row)
+        return present_run(row)
     if row.state != "running":
         raise contract.RunEnded(f"the run has ended: it is {row.state}")
     changes: dict[str, Any] = {"state": "cancelled", "updated_ms": call.now_ms}
     call.write(RUNS.update(row, **changes))
-    return _present(msgspec.structs.replace(row, **changes))
+    return present_run(msgspec.structs.replace(row, **changes))
 
 
 async def _own(call: Call, id: str) -> RunRow:
@@ -212,9 +211,9 @@ async def _do_next(call: Call, row: RunRow) -> None:
         call.enqueue(contract.do_page, run=row.id)
 
 
-def _after(row: RunRow, outcome: Outcome, **changes: Any) -> RunRow:
+def _after(row: RunRow, outcome: PageOutcome, **changes: Any) -> RunRow:
     """A run as it is after a page."""
-    errors: Sequence[RunError] = [*_decode_errors(row.errors), *outcome.errors]
+    errors: Sequence[RunError] = [*decode_errors(row.errors), *outcome.errors]
     return msgspec.structs.replace(
         row,
         done=row.done + outcome.done,
@@ -234,12 +233,3 @@ def _keep(call: Call, row: RunRow, now: RunRow) -> None:
 
 def _end(call: Call, row: RunRow, state: str, problem: str | None) -> None:
     call.write(RUNS.update(row, state=state, problem=problem, updated_ms=call.now_ms))
-
-
-def _present(row: RunRow) -> Run:
-    return Run(
-        id=row.id or None, kind=row.kind, collection=row.collection, state=row.state,  # type: ignore[arg-type]
-        total=row.total, done=row.done, skipped=row.skipped, failed=row.failed,
-        errors=_decode_errors(row.errors), problem=row.problem,
-        created_at=rfc3339(row.created_ms), updated_at=rfc3339(row.updated_ms),
-    )  # fmt: skip

@@ -9,8 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from mainspring import Call, Failure
-from mainspring.kernel.errors import Forbidden, NotFound, Unauthenticated
+from mainspring import Call, Failure, Forbidden, NotFound, Unauthenticated
 from mainspring.services.records import access, mutations, presenter
 from mainspring.services.records.api import StillReferenced
 from mainspring.services.records.api.runs import RunError
@@ -22,7 +21,7 @@ from mainspring.services.records.store import StoredRecord
 _REFUSED = (Forbidden, NotFound, Unauthenticated)  # by a rule, or by there being none
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class PageOutcome(msgspec.Struct, frozen=True):
     """How many records were done, which could not be, and how many may not be by this caller."""
 
     done: int = 0
@@ -40,14 +39,14 @@ class Deed(Protocol):
         rows: Sequence[StoredRecord],
         *,
         whole: bool,
-    ) -> Outcome:
+    ) -> PageOutcome:
         """Stage it. Raises StillReferenced where fewer at once may do better."""
         ...
 
 
 async def delete(
     call: Call, collection: CompiledCollection, rows: Sequence[StoredRecord], *, whole: bool
-) -> Outcome:
+) -> PageOutcome:
     """Stage the end of those that the caller may delete, and of what goes with them."""
     rule = access.rule_for(call, collection, "delete")
     records = [collection.read(row.data, row.schema_version) for row in rows]
@@ -61,11 +60,11 @@ async def delete(
     except StillReferenced as failure:
         if whole or len(rows) > 1:
             raise
-        return Outcome(errors=[error_of(failure, id=rows[0].id)])
-    return Outcome(len(chosen), len(rows) - len(chosen))
+        return PageOutcome(0, 0, [error_of(failure, id=rows[0].id)])
+    return PageOutcome(len(chosen), len(rows) - len(chosen))
 
 
-class Update:
+class EachUpdate:
     """Changes records as a PATCH with one body would."""
 
     def __init__(self, body: msgspec.Raw) -> None:
@@ -78,7 +77,7 @@ class Update:
         rows: Sequence[StoredRecord],
         *,
         whole: bool,
-    ) -> Outcome:
+    ) -> PageOutcome:
         """Stage it for those that the caller may change so."""
         seen = mutations.Handover(())  # one body for all: what one has it gives to no other
         done = skipped = 0
@@ -94,7 +93,7 @@ class Update:
                 errors.append(error_of(failure, id=row.id))
             else:
                 done += 1
-        return Outcome(done, skipped, errors)
+        return PageOutcome(done, skipped, errors)
 
     async def _change(
         self,
