@@ -75,6 +75,15 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
         (RECORDS + ":upsert?by=text", {"text": "hidden" + "record"}),
         (RECORDS + ":upsert?by=text", {"text": "other", "amount": 1}),
     ],
+    "records.delete_records": [
+        (RECORDS + ":delete", {"filter": "text.startsWith('hidden')", "dry_run": True}),
+        (RECORDS + ":delete", {"filter": "text.startsWith('hidden')", "limit_max": 1}),
+    ],
+    "records.update_records": [
+        (RECORDS + ":update", {"filter": "text.startsWith('hidden')", "set": {"amount": 1}}),
+    ],
+    "records.get_run": [("/v1/record_runs/run_x", None)],
+    "records.cancel_run": [("/v1/record_runs/run_x:cancel", None)],
     "records.batch_records": [
         (RECORDS + ":batch", {"operations": [{"op": "update", "id": "{record}", "data": {}}]}),
     ],
