@@ -5,7 +5,9 @@ from mainspring.services.records.operations import (
     batches,
     collections,
     explain,
+    exports,
     files,
+    imports,
     lists,
     records,
     runs,
@@ -14,6 +16,6 @@ from mainspring.services.records.operations import (
 )
 
 __all__ = [
-    "aggregates", "batches", "collections", "explain", "files", "lists", "records", "runs",
-    "steps", "streams",
+    "aggregates", "batches", "collections", "explain", "exports", "files", "imports", "lists",
+    "records", "runs", "steps", "streams",
 ]  # fmt: skip

@@ -31,6 +31,7 @@ from mainspring.services.records.api.runs import (
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations import many
+from mainspring.services.records.operations.imports import ImportSpec, import_page
 from mainspring.services.records.operations.lists import (
     ListCondition,
     count_records,
@@ -146,6 +147,7 @@ async def cancel_run(call: Call, id: str) -> Run:
         raise contract.RunEnded(f"the run has ended: it is {row.state}")
     changes: dict[str, Any] = {"state": "cancelled", "updated_ms": call.now_ms}
     call.write(RUNS.update(row, **changes))
+    _drop_file(call, row)
     return present_run(msgspec.structs.replace(row, **changes))
 
 
@@ -168,14 +170,14 @@ async def do_page(call: Call, run: str) -> None:
     problem = None
     if acting is None:
         problem = "whoever started it is gone, or may not call any more"
-    elif call.attempt > ATTEMPTS_MAX:
+    elif call.attempt > ATTEMPTS_MAX:  # an import leaves what cannot be written before that
         problem = f"a page could not be written in {ATTEMPTS_MAX} attempts"
     if acting is None or problem is not None:
         _end(call, row, "failed", problem)
         return
     call.caller = acting.caller  # who does it: rules ask, and events say so
     try:
-        await _do_next(call, row)
+        await (_import_next if row.kind == "import" else _do_next)(call, row)
     except Failure as failure:  # what a list or a call of this kind would be answered
         if failure.status >= 500 or call.writes:  # it is tried again, and nothing of it kept
             raise
@@ -211,6 +213,25 @@ async def _do_next(call: Call, row: RunRow) -> None:
         call.enqueue(contract.do_page, run=row.id)
 
 
+async def _import_next(call: Call, row: RunRow) -> None:
+    """Stage the next page of an import. Raises what keeps it from going on."""
+    outcome, place, whole = await import_page(call, row)
+    state = "done" if whole else "running"
+    ended = _after(row, outcome, state=state, place=_encode(place).decode())
+    _keep(call, row, ended)
+    if whole:
+        _drop_file(call, row)
+    else:
+        call.enqueue(contract.do_page, run=row.id)
+
+
+def _drop_file(call: Call, row: RunRow) -> None:
+    """Enqueue the deletion of what was imported."""
+    if row.kind == "import":
+        spec = msgspec.json.decode(row.spec, type=ImportSpec)
+        call.enqueue(api.delete_blobs, blobs=[spec.blob])
+
+
 def _after(row: RunRow, outcome: PageOutcome, **changes: Any) -> RunRow:
     """A run as it is after a page."""
     errors: Sequence[RunError] = [*decode_errors(row.errors), *outcome.errors]
@@ -233,3 +254,4 @@ def _keep(call: Call, row: RunRow, now: RunRow) -> None:
 
 def _end(call: Call, row: RunRow, state: str, problem: str | None) -> None:
     call.write(RUNS.update(row, state=state, problem=problem, updated_ms=call.now_ms))
+    _drop_file(call, row)
