@@ -82,6 +82,11 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "records.update_records": [
         (RECORDS + ":update", {"filter": "text.startsWith('hidden')", "set": {"amount": 1}}),
     ],
+    "records.export_records": [
+        (RECORDS + ":export", None),
+        (RECORDS + ":export?format=csv&filter=text.startsWith('hidden')", None),
+    ],
+    "records.import_records": [(RECORDS + ":import?format=ndjson&by=text", b'{"text": "other"}')],
     "records.get_run": [("/v1/record_runs/run_x", None)],
     "records.cancel_run": [("/v1/record_runs/run_x:cancel", None)],
     "records.batch_records": [

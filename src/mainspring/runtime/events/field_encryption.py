@@ -36,6 +36,7 @@ KEY_HELD_S = 1.0  # how long another process may still use a key after it was de
 SEALED_FIELDS = "sealedfields"  # CloudEvents extension: which fields a reader is not shown
 
 _PURPOSE = "personal"
+_OLD_VALUES = "before"  # the member of an event that has what its thing had, sealed as it was
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _DESTROYED = b""
@@ -168,6 +169,9 @@ class FieldEncryption:
             return body
         abouts = event["id"], event["subject"]
         withheld = await self._open_all(data, event["tenant"], abouts, allowed=allowed)
+        if isinstance(before := data.get(_OLD_VALUES), dict):
+            old = await self._open_all(before, event["tenant"], abouts, allowed=allowed)
+            withheld += [f"{_OLD_VALUES}.{name}" for name in old]
         if withheld:
             seq = event.pop("seq", None)
             del event["data"]

@@ -10,8 +10,9 @@ import msgspec
 
 from mainspring import Call, EventLog, Invalid, is_id
 from mainspring.services.records.api import WRITE, IdTaken
+from mainspring.services.records.body_structs import ID_FITS
 from mainspring.services.records.fields import RECORD_PREFIX
-from mainspring.services.records.model import ID_FITS, UNFIT, CompiledCollection, created_ms
+from mainspring.services.records.model import UNFIT, CompiledCollection, created_ms
 from mainspring.services.records.store import DATA, HEAD
 from mainspring.services.records.visibility import RECORD_EVENTS, time_of
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from mainspring import (
     Failure,
@@ -17,15 +17,15 @@ from mainspring import (
 )
 from mainspring.cel import Lead, Names, Program, Type, ast, compile_cel
 from mainspring.kernel.field_errors import collect
-from mainspring.kernel.ids import ALPHABET, UUID7_PATTERN
+from mainspring.kernel.ids import ALPHABET
 from mainspring.kernel.json_reader import unreadable
 from mainspring.kernel.same_json import same_json
 from mainspring.services.records import keys
 from mainspring.services.records.api import Field, Rules
-from mainspring.services.records.change_operators import ChangeOperators, renamed
+from mainspring.services.records.body_structs import body_struct, default_of
+from mainspring.services.records.change_operators import ChangeOperators
 from mainspring.services.records.fields import (
     OUTSIDE,
-    RECORD_PREFIX,
     annotation,
     cel_type,
     is_set,
@@ -61,15 +61,6 @@ CONTEXT = {
 RESERVED = frozenset({*SYSTEM, "caller", "request", "record", "now", "expand", "data", "true",
                       "false", "null", "in", "has", "size", "timestamp"})  # fmt: skip
 RESERVED_COLLECTIONS = frozenset({"records", "collections", "system", *OUTSIDE})
-
-ID_FITS = "Expected rec_ and a UUIDv7, as TypeIDs are written"
-ChosenId = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=UUID7_PATTERN.format(RECORD_PREFIX),
-        extra_json_schema={"description": ID_FITS.removeprefix("Expected ")},
-    ),
-]
 
 _DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _encode = msgspec.json.Encoder().encode
@@ -244,7 +235,7 @@ class CompiledCollection:
             for f in definition.fields
             if (normalise := normaliser(f, definition.targets)) is not None or f.many
         ]
-        self.unset = {f.name: _default(f) for f in definition.fields}
+        self.unset = {f.name: default_of(f) for f in definition.fields}
         self._required = frozenset(f.name for f in definition.fields if f.required)
         self.operators = ChangeOperators([f for f in definition.fields if not f.personal])
         self._new, self._put, self._change = _decoders(definition.fields, self.operators)
@@ -269,7 +260,7 @@ class CompiledCollection:
         An ``id`` in it is refused unless it is asked for.
         """
         values = self._read(self._new, body, pointer)
-        _require_no_id(values, pointer, with_id)
+        _require_no_id(values, pointer, allowed=with_id)
         return values
 
     def read_whole(
@@ -277,6 +268,7 @@ class CompiledCollection:
     ) -> dict[str, Any]:
         """As ``read_new``, but what is guarded may be left out, and is, unless it is ``filled``."""
         values = self._read(self._put, body, pointer)
+        _require_no_id(values, pointer, allowed=False)
         errors = FieldErrors()
         for guard in self.guards:
             field = self.fields[guard.field]
@@ -300,7 +292,7 @@ class CompiledCollection:
     ) -> dict[str, Any]:
         """Decode a merge patch (RFC 7396), with what its operators make of a record."""
         values = self._read(self._change, body, pointer)
-        _require_no_id(values, pointer, with_id)
+        _require_no_id(values, pointer, allowed=with_id)
         sent = set(values)
         made = self.operators.apply(values, record, pointer)
         self._keep(made, [n for n in made if n not in sent and n in self._many], pointer)
@@ -497,46 +489,13 @@ def _decoders(
     fields: list[Field], operators: ChangeOperators
 ) -> tuple[_Decoder, _Decoder, _Decoder]:
     """What reads a new record, one that replaces another, and a change."""
-    new = msgspec.json.Decoder(_struct(fields))
+    new = msgspec.json.Decoder(body_struct(fields))
     guarded = frozenset(f.name for f in fields if is_guarded(f))
-    put = msgspec.json.Decoder(_struct(fields, keeping=guarded)) if guarded else new
-    return new, put, msgspec.json.Decoder(_struct(fields, operators.members()))
+    put = msgspec.json.Decoder(body_struct(fields, keeping=guarded)) if guarded else new
+    return new, put, msgspec.json.Decoder(body_struct(fields, operators.members()))
 
 
-def _struct(
-    fields: list[Field], change: list[Any] | None = None, keeping: Collection[str] = ()
-) -> type[msgspec.Struct]:
-    """The struct a body is decoded as: a whole record, or a patch with the operators ``change``.
-
-    Fields that are ``keeping`` what they have may be left out of a whole one.
-    """
-    partial = change is not None
-    members: list[Any] = [("id", ChosenId | UnsetType, UNSET), *(change or ())]
-    for field in fields:
-        kind = annotation(field)
-        if field.type == "file":
-            kind = kind | None if field.many else kind
-            members.append((field.name, kind | UnsetType, UNSET))  # a PUT keeps it, too
-            continue
-        if not field.required:
-            kind = kind | None if kind is not Any else kind
-        if field.stamp is not None:
-            members.append((field.name, kind | UnsetType, UNSET))
-            continue
-        if partial or field.name in keeping:
-            members.append((field.name, kind | UnsetType if kind is not Any else kind, UNSET))
-        elif field.default is not None:
-            members.append((field.name, kind, _default(field)))
-        elif field.required:
-            members.append((field.name, kind))
-        else:
-            members.append((field.name, kind, None))
-    return msgspec.defstruct(
-        "Record", members, rename=renamed, kw_only=True, forbid_unknown_fields=True, frozen=True
-    )
-
-
-def _require_no_id(values: Mapping[str, Any], pointer: str, allowed: bool) -> None:
+def _require_no_id(values: Mapping[str, Any], pointer: str, *, allowed: bool) -> None:
     if "id" in values and not allowed:
         raise Invalid.at(f"{pointer}/id", "unknown field", UNFIT)
 
@@ -569,14 +528,6 @@ def _normalised(
                 errors.add(f"{pointer}/{i}", "is listed twice: list each once")
             seen.add(kept[-1])
     return kept
-
-
-def _default(field: Field) -> Any:
-    """What a new record has in a field that is left out."""
-    if field.many:
-        return []
-    whole = field.type == "number" and field.default is not None
-    return float(field.default) if whole else field.default
 
 
 def rule_sources(rules: Rules) -> dict[str, str]:

@@ -5,8 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring import Call, Raw, Rows, Unauthenticated, handles
-from mainspring.kernel.errors import Gone
+from mainspring import Call, Gone, Raw, Rows, Unauthenticated, handles
 from mainspring.services.records import access, api
 from mainspring.services.records.api import transfers as contract
 from mainspring.services.records.changes import now_ms
@@ -52,7 +51,7 @@ async def _body(
     call: Call, found: CompiledCollection, query: contract.ExportQuery, page: Rows[StoredRecord]
 ) -> AsyncIterator[bytes]:
     """Write page after page. Raises, which cuts the answer off, where it cannot go on."""
-    columns = _columns(found, query.fields)
+    columns = _columns(call, found, query.fields)
     if query.format == "csv":
         yield row(columns)
     elif query.format == "json":
@@ -79,9 +78,14 @@ async def _body(
         yield b"\n]\n"
 
 
-def _columns(found: CompiledCollection, fields: str | None) -> list[str]:
+def _columns(call: Call, found: CompiledCollection, fields: str | None) -> list[str]:
+    """The columns of CSV: where none are named, of all fields that the caller may ever read."""
     if fields is None:
-        return ["id", "created_at", "updated_at", *found.fields]
+        hidden = {guard.field for guard in found.withholding if guard.read is None}
+        shown = [
+            name for name in found.fields if call.caller.allows(api.READ) or name not in hidden
+        ]
+        return ["id", "created_at", "updated_at", *shown]
     return list(dict.fromkeys(name.strip() for name in fields.split(",") if name.strip()))
 
 

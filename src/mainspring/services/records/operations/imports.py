@@ -18,6 +18,7 @@ from mainspring import (
     UploadTerms,
     handles,
 )
+from mainspring.kernel.json_reader import JsonReader
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import access, api, mutations
 from mainspring.services.records.api import transfers as contract
@@ -45,6 +46,7 @@ ALONE_FROM = 3  # the attempt of a page from which on its records are written on
 GIVEN_UP_AT = 6  # and that at which the one that cannot be written is left
 
 _IGNORED = frozenset({*SYSTEM} - {"id"})
+_body = JsonReader(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -153,7 +155,7 @@ class ImportPage:
         found, by = self._collection, self._spec.by
         try:
             body = body_of(piece, self._spec.header, found.fields, _IGNORED)
-            sent = msgspec.json.decode(body)
+            sent = _body.read(body)  # as every body is read that is sent
             key = None if by is None or sent.get(by) is None else _encode(sent[by])
             if key in self._keys:
                 return False  # by then the one before it is there to be found
@@ -181,7 +183,7 @@ class ImportPage:
             if at == USERS or not isinstance(value, list if field.many else str):
                 continue
             ids = [id for id in targets_of(field, sent) if id not in self._made]
-            if ids and (missing := set(ids) - await viewable(self._call, at, ids)):
+            if ids and (missing := set(ids) - (await viewable(self._call, at, ids)).keys()):
                 raise Invalid.at(f"/{field.name}", f"there is no record {min(missing)}")
 
 
