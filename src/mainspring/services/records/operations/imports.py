@@ -23,7 +23,7 @@ from mainspring.ports.blobs import Blobs
 from mainspring.services.records import access, api, mutations
 from mainspring.services.records.api import transfers as contract
 from mainspring.services.records.api.runs import RUN_PAGE_MAX, Run, RunError, do_page
-from mainspring.services.records.fields import USERS, targets_of
+from mainspring.services.records.fields import OUTSIDE, targets_of
 from mainspring.services.records.jobs import files_of
 from mainspring.services.records.model import SYSTEM, CompiledCollection
 from mainspring.services.records.operations.many import PageOutcome, error_of
@@ -180,7 +180,7 @@ class ImportPage:
         for field in self._collection.relations:
             at = self._collection.definition.targets[field.name]
             value = sent.get(field.name)
-            if at == USERS or not isinstance(value, list if field.many else str):
+            if at in OUTSIDE or not isinstance(value, list if field.many else str):
                 continue
             ids = [id for id in targets_of(field, sent) if id not in self._made]
             if ids and (missing := set(ids) - (await viewable(self._call, at, ids)).keys()):
