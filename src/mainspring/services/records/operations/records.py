@@ -367,9 +367,7 @@ async def _upserted(
             raise denied(call, api.WRITE)
         return None
     try:
-        return await may_change(
-            call, current, body, pointer, part, with_id=True, files=files
-        )
+        return await may_change(call, current, body, pointer, part, with_id=True, files=files)
     except Hidden:
         return None
 
