@@ -7,6 +7,7 @@ import pytest
 from mainspring import testing
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound, Unauthenticated
+from mainspring.kernel.table import Query
 from mainspring.runtime.invoke.dispatcher import Idempotency
 from mainspring.services.records import service
 from mainspring.services.records.api import StillReferenced, UniqueTaken
@@ -20,6 +21,7 @@ FIELDS = (
     {"name": "count", "type": "integer", "max": 100, "default": 0},
     {"name": "slug", "type": "text", "max": 50, "unique": True},
 )
+SPECS = Query("test.specs", "SELECT spec FROM records_runs", str)
 OWN = "record.owner == caller.id"
 
 
@@ -122,6 +124,7 @@ async def test_more_take_a_run(
         0, 2, 3, 4, 5, 5, 7, 8, 9, 10, 50,
     ]  # fmt: skip
     assert {e["actor"] for e in await events(platform, "updated")} == {admin.id}
+    assert await platform.database.read(SPECS, ()) == ["{}"]
     with pytest.raises(RunEnded):
         await ask(platform, run["id"], what="cancel_run")
     with pytest.raises(NotFound):

@@ -43,6 +43,7 @@ from mainspring.services.records.presenter import decode_errors, present_run
 from mainspring.services.records.schema_cache import denied, named
 from mainspring.services.records.store import RUN, RUNS, RunRow
 
+FORGOTTEN = {"spec": "{}"}  # once a run has ended: what it set may be of somebody
 ATTEMPTS_MAX = 8  # of one page, before its run is given up
 RunKind = Literal["delete", "update"]
 
@@ -145,7 +146,7 @@ async def cancel_run(call: Call, id: str) -> Run:
         return present_run(row)
     if row.state != "running":
         raise contract.RunEnded(f"the run has ended: it is {row.state}")
-    changes: dict[str, Any] = {"state": "cancelled", "updated_ms": call.now_ms}
+    changes: dict[str, Any] = {"state": "cancelled", "updated_ms": call.now_ms, **FORGOTTEN}
     call.write(RUNS.update(row, **changes))
     _drop_file(call, row)
     return present_run(msgspec.structs.replace(row, **changes))
@@ -249,9 +250,10 @@ def _keep(call: Call, row: RunRow, now: RunRow) -> None:
     """Stage how far a run is, guarded by how it was read: whoever cancels it comes first."""
     values = msgspec.structs.asdict(now)
     changed = {name: v for name, v in values.items() if v != getattr(row, name)}
+    changed |= {} if now.state == "running" else FORGOTTEN
     call.write(RUNS.update(row, **{**changed, "updated_ms": call.now_ms}))
 
 
 def _end(call: Call, row: RunRow, state: str, problem: str | None) -> None:
-    call.write(RUNS.update(row, state=state, problem=problem, updated_ms=call.now_ms))
+    call.write(RUNS.update(row, state=state, problem=problem, updated_ms=call.now_ms, **FORGOTTEN))
     _drop_file(call, row)
