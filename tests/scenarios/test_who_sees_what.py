@@ -25,6 +25,8 @@ WORDS = {
     "hiddenkey": {"api_keys:read"},
     "hiddenrole": {"roles:read", "users:read"},  # a user is shown with its roles
     "hiddenrule": {"collections:read", "records:explain"},
+    "hiddenteam": {"users:read", "users:write"},
+    "hiddenclient": {"oauth_clients:read"},
 }
 OWNER = "record.owner == caller.id"
 VAULT = {
@@ -45,7 +47,7 @@ SCOPES = [
     *(f"{name}:write" for name in ("users", "roles", "api_keys", "records", "collections")),
     "records:explain", "users:own", "api_keys:own", "jobs:read", "jobs:write", "jobs:admin",
     "webhooks:read", "webhooks:write", "events:read", "events:personal", "audit:read",
-    "metrics:read",
+    "metrics:read", "oauth_clients:read", "oauth_clients:write",
 ]  # fmt: skip
 CALLERS = ["nobody", "user", "revoked", "maker lost it", *SCOPES]
 RECORDS = "/v1/collections/vault/records"
@@ -175,6 +177,51 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "users.reset_passkeys": [("/v1/users/{user}/passkeys:reset", None)],
     "users.begin_passkey_login": [("/v1/passkeys:begin", {})],
     "users.create_passkey_session": [("/v1/sessions/passkey", {"credential": {}})],
+    "users.create_organization": [("/v1/organizations", {"name": "mine"})],
+    "users.list_organizations": [("/v1/organizations", None), ("/v1/organizations?all=true", None)],
+    "users.get_organization": [("/v1/organizations/{team}", None)],
+    "users.update_organization": [("/v1/organizations/{team}", {"name": "mine"})],
+    "users.transfer_organization": [("/v1/organizations/{team}:transfer", {"user_id": "{user}"})],
+    "users.list_members": [("/v1/organizations/{team}/members", None)],
+    "users.update_member": [("/v1/organizations/{team}/members/{user}", {"role": "admin"})],
+    "users.delete_member": [("/v1/organizations/{team}/members/{user}", None)],
+    "users.create_invitation": [("/v1/organizations/{team}/invitations", {"email": "x@x.example"})],
+    "users.list_invitations": [("/v1/organizations/{team}/invitations", None)],
+    "users.resend_invitation": [("/v1/organizations/{team}/invitations/{invitation}:resend", None)],
+    "users.delete_invitation": [("/v1/organizations/{team}/invitations/{invitation}", None)],
+    "users.list_own_invitations": [("/v1/users/me/invitations", None)],
+    "users.accept_invitation": [("/v1/invitations:accept", {"id": "{invitation}"})],
+    "users.decline_invitation": [("/v1/invitations:decline", {"id": "{invitation}"})],
+    "users.delete_organization": [("/v1/organizations/{team}", None)],
+    "users.create_oauth_client": [("/v1/oauth_clients", {"name": "mine"})],
+    "users.list_oauth_clients": [("/v1/oauth_clients", None)],
+    "users.get_oauth_client": [("/v1/oauth_clients/{client}", None)],
+    "users.update_oauth_client": [("/v1/oauth_clients/{client}", {})],
+    "users.rotate_secret": [("/v1/oauth_clients/{client}:rotate_secret", None)],
+    "users.delete_oauth_client": [("/v1/oauth_clients/{key}", None)],
+    "users.list_authorizations": [("/v1/users/me/authorizations", None)],
+    "users.delete_authorization": [("/v1/users/me/authorizations/{key}", None)],
+    "users.create_user_authorization": [
+        ("/v1/users/me/authorizations", {"request": "x", "decision": "deny"})
+    ],
+    "users.get_authorization": [("/oauth/authorize?client_id=x", None)],
+    "users.create_authorization": [("/oauth/authorize", None)],
+    "users.login_user": [("/oauth/login", None)],
+    "users.consent_client": [("/oauth/consent", None)],
+    "users.get_logout": [("/oauth/logout", None)],
+    "users.logout_user": [("/oauth/logout", None)],
+    "users.token_client": [("/oauth/token", None)],
+    "users.introspect_token": [("/oauth/introspect", None)],
+    "users.revoke_token": [("/oauth/revoke", None)],
+    "users.get_userinfo": [("/oauth/userinfo", None)],
+    "users.create_userinfo": [("/oauth/userinfo", None)],
+    "users.get_openid_configuration": [("/.well-known/openid-configuration", None)],
+    "users.get_authorization_server": [("/.well-known/oauth-authorization-server", None)],
+    "users.get_signing_keys": [("/oauth/jwks", None)],
+    "users.get_key_lineage": [("/v1/api_keys/{key}/lineage", None)],
+    "users.import_users": [("/v1/users:import", {"users": [{"email": "{email}"}]})],
+    "users.disable_user": [("/v1/users/{user}:disable", {"reason": "x"})],
+    "users.enable_user": [("/v1/users/{user}:enable", None)],
     "users.reset_totp": [("/v1/users/{user}:reset_totp", None)],
     "users.list_sessions": [("/v1/sessions", None)],
     "users.create_stream_token": [("/v1/stream_tokens", None)],
@@ -256,6 +303,13 @@ async def seed(platform: Platform) -> dict[str, str]:
     (await person.patch("/v1/users/me", {"display_name": "hiddenperson"})).expect(200)
     (session,) = (await person.get("/v1/sessions")).expect(200)["items"]
     made["session"] = session["id"]
+    team = (await person.post("/v1/organizations", {"name": "hiddenteam"})).expect(201)
+    made["team"] = team["id"]
+    path = f"/v1/organizations/{team['id']}/invitations"
+    invited = {"email": "hiddenperson2@example.com"}
+    made["invitation"] = (await person.post(path, invited)).expect(201)["id"]
+    client = {"name": "hiddenclient", "redirect_uris": ["https://hiddenclient.example/back"]}
+    made["client"] = (await root.post("/v1/oauth_clients", client)).expect(201)["id"]
     key = {"name": "hiddenkey", "scopes": ["users:own"]}
     made["key"] = (await root.post("/v1/api_keys", key)).expect(201)["id"]
     record = {"owner": person.id, "text": "hiddenrecord", "amount": 4_242}
