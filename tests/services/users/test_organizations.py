@@ -185,6 +185,13 @@ async def test_who_may_invite_no_more_lets_nobody_in(platform: Platform) -> None
     (await ann.patch(member, {"role": "member"})).expect(204)
     assert code(await carl.post("/v1/invitations:accept", {"token": token})) == "token_invalid"
     (await ann.patch(member, {"role": "admin"})).expect(204)
+    for act, body in ((":disable", {"reason": "away"}), (":enable", None)):
+        given = {} if body is None else {"body": body}
+        asked = await platform.admin.request("POST", f"/v1/users/{bert.id}{act}", **given)
+        asked.expect(200)
+        if body is not None:
+            refused = await carl.post("/v1/invitations:accept", {"token": token})
+            assert code(refused) == "token_invalid"
     (await carl.post("/v1/invitations:accept", {"token": token})).expect(200)
 
 
@@ -204,6 +211,12 @@ async def test_the_end_of_a_user_reaches_organisations(platform: Platform) -> No
     # Nobody owns it; who may write users makes somebody the owner.
     member = f"{ORGANIZATIONS}/{shared}/members/{bert.id}"
     assert code(await bert.patch(member, {"role": "owner"})) == "role_beyond_yours"
+    clerk = await platform.as_key("users:own", "users:write")
+    renamed = await clerk.patch(f"{ORGANIZATIONS}/{shared}", {"name": "Ours"})
+    assert (renamed.status, renamed.body) == (204, b"")
+    listed = await clerk.get(f"{ORGANIZATIONS}/{other}/invitations")
+    assert code(listed) == "role_beyond_yours"
+    assert (await clerk.get(f"{ORGANIZATIONS}/{other}/members")).status == 403
     (await platform.admin.patch(member, {"role": "owner"})).expect(204)
     told = [e for e in await platform.events() if e.type == "users.organization.deleted"]
     assert [e.subject for e in told] == [alone]

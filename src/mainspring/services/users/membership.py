@@ -64,17 +64,19 @@ def require_manages(power: int, *roles: str) -> None:
 
 
 async def inviter_may(call: Call, invitation: InvitationRow) -> bool:
-    """Tell whether whoever invited somebody may still do so."""
+    """Tell whether whoever invited somebody may still do so: a member, or who may write users."""
+    authority, now_ms = call.use(Authority), call.now_ms
+    inviter: Caller | None = await authority.current(invitation.inviter_id, call.tenant, now_ms)
+    if inviter is None:
+        return False
     mine = await member(call, invitation.organization_id, invitation.inviter_id)
     if mine is not None and model.manages(model.power(mine.role), invitation.role):
         return True
-    authority, now_ms = call.use(Authority), call.now_ms
-    inviter: Caller | None = await authority.current(invitation.inviter_id, call.tenant, now_ms)
-    return inviter is not None and inviter.allows(api.WRITE)
+    return inviter.allows(api.WRITE)
 
 
 async def end_memberships(call: Call, user_id: str) -> None:
-    """Stage the end of a user's memberships; an organisation without anybody ends as well."""
+    """Stage the end of a user's memberships."""
     limit = model.ORGANIZATIONS_MAX
     for row in await call.all(
         store.MEMBERSHIPS_OF, tenant=call.tenant, user_id=user_id, limit=limit
@@ -82,14 +84,19 @@ async def end_memberships(call: Call, user_id: str) -> None:
         organization = await call.one(
             store.ORGANIZATION, id=row.organization_id, tenant=call.tenant
         )
-        if await call.find(store.OTHER_MEMBER, **_of(row)) is None:
-            await end_organization(call, organization)
-        else:
-            end_member(call, organization, row, "deleted")
+        await end_member(call, organization, row, "deleted")
 
 
-def end_member(call: Call, organization: OrganizationRow, row: MemberRow, reason: str) -> None:
-    """Stage the end of one membership. The organisation's row goes first, and is the guard."""
+async def end_member(
+    call: Call, organization: OrganizationRow, row: MemberRow, reason: str
+) -> None:
+    """Stage the end of one membership; with the last the organisation ends.
+
+    The organisation's row goes first, and is the guard.
+    """
+    if await call.find(store.OTHER_MEMBER, **_of(row)) is None:
+        await end_organization(call, organization)
+        return
     call.write(ORGANIZATIONS.update(organization, updated_ms=call.now_ms))
     call.write(MEMBERS.delete_unguarded(row))
     call.emit(api.MemberRemoved(row.organization_id, row.user_id, reason))

@@ -106,7 +106,7 @@ async def get_organization(call: Call, id: str) -> Response[Organization]:
 )
 async def update_organization(
     call: Call, id: str, changes: NewOrganization
-) -> Response[Organization]:
+) -> Response[Organization | None]:
     """Rename an organisation as its owner or admin. Emits users.organization.updated.
 
     What owners may, those with the scope ``users:write`` may in every organisation.
@@ -199,7 +199,7 @@ async def create_invitation(
     raises=(SessionNeeded, RoleBeyondYours),
 )
 async def list_invitations(call: Call, organization_id: str, query: PageQuery) -> Page[Invitation]:
-    """List the invitations that wait, as an owner or admin."""
+    """List the invitations that wait, as an owner or admin, or with the scope ``users:read``."""
 
 
 @service.contract.operation(

@@ -10,6 +10,7 @@ from mainspring.services.users.api.errors import (
     BadMailToken,
     InvitationExists,
     MailThrottled,
+    RoleBeyondYours,
     TooManyInvitations,
     TooManyMembers,
 )
@@ -68,6 +69,9 @@ async def create_invitation(
 @handles(api.list_invitations)
 async def list_invitations(call: Call, organization_id: str, query: PageQuery) -> Page[Invitation]:
     row, _ = await membership.changeable(call, organization_id)
+    mine = await membership.member(call, row.id, call.caller.id or "")
+    if mine is None and not call.caller.allows(api.READ):
+        raise RoleBeyondYours(f"invitations show to members, or to the scope {api.READ}")
     rows = await call.page(
         store.INVITATION_PAGE,
         tenant=call.tenant,

@@ -62,7 +62,7 @@ async def get_organization(call: Call, id: str) -> Response[Organization]:
 @handles(api.update_organization)
 async def update_organization(
     call: Call, id: str, changes: NewOrganization
-) -> Response[Organization]:
+) -> Response[Organization | None]:
     row, _ = await membership.changeable(call, id)
     mine = await membership.member(call, row.id, call.caller.id or "")
     role = None if mine is None else mine.role
@@ -71,7 +71,8 @@ async def update_organization(
     call.write(ORGANIZATIONS.update(row, **changed))
     row = msgspec.structs.replace(row, version=row.version + 1, **changed)
     call.emit(api.OrganizationUpdated(row.id, row.name))
-    return answer(row, role)
+    readable = role is not None or call.caller.allows(api.READ)
+    return Response.shown_if(readable, present_organization(row, role), etag=_tag(row, role))
 
 
 @handles(api.delete_organization)
@@ -135,7 +136,7 @@ async def delete_member(call: Call, organization_id: str, id: str) -> None:
         membership.require_manages(power, member.role)
     if member.role == model.OWNER_ROLE:
         await _require_other_owner(call, member)
-    membership.end_member(call, row, member, reason)
+    await membership.end_member(call, row, member, reason)
 
 
 async def stage_member(
