@@ -44,6 +44,16 @@ async def fill(platform: Platform, *records: dict[str, Any]) -> list[str]:
     return [item["id"] for item in read(made)["items"]]
 
 
+async def test_no_run_keeps_what_is_personal(platform: Platform) -> None:
+    owner = {"name": "owner", "type": "relation", "collection": "users"}
+    illness = {"name": "illness", "type": "text", "personal": True, "personal_of": "owner"}
+    await platform.make("items", owner, illness)
+    with pytest.raises(Invalid) as refused:
+        await do(platform, "update", set={"illness": "gout"})
+    assert [error.pointer for error in refused.value.errors] == ["/set/illness"]
+    assert read(await do(platform, "update", set={"illness": None}))["state"] == "done"
+
+
 async def test_what_passes_is_changed_in_one_commit(platform: Platform) -> None:
     rules = {"list": "record.kind != 'hidden'", "update": OWN, "delete": OWN}
     await platform.make("items", *FIELDS, rules=rules)

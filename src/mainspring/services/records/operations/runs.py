@@ -75,6 +75,9 @@ async def update_records(call: Call, collection: str, many: contract.UpdateMany)
     access.rule_for(call, found, "update")
     if found.read_sent(many.set, "id", "/set") is not None:
         raise Invalid.at("/set/id", "no record gets another id: leave it out")
+    for name in found.personal:  # a run keeps what it sets, which no erasure would reach there
+        if found.read_sent(many.set, name, "/set") is not None:
+            raise Invalid.at(f"/set/{name}", "is personal: give it to each record by itself")
     spec = Spec(found.id, many.filter, many.set, many.limit_max)
     return await _begin(call, found, "update", spec, dry_run=many.dry_run)
 
