@@ -10,7 +10,10 @@ import pytest
 
 from mainspring import Query
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users.relying_parties import is_registered, redirect_uri_problem
+from mainspring.services.users.identity_provider.relying_parties import (
+    is_registered,
+    redirect_uri_problem,
+)
 from mainspring.testing import HttpAnswer, Platform
 from tests.services.users.authenticator import code_at
 from tests.services.users.passkey_device import Device

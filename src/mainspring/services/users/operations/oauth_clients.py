@@ -22,7 +22,7 @@ from mainspring import (
     is_id,
 )
 from mainspring.kernel.etag import version_tag
-from mainspring.services.users import access, api, grants, model, store
+from mainspring.services.users import access, api, model, store
 from mainspring.services.users.api.oauth_structs import (
     Authorization,
     MadeOAuthClient,
@@ -31,12 +31,13 @@ from mainspring.services.users.api.oauth_structs import (
     OAuthClientChanges,
     OAuthClientSecret,
 )
-from mainspring.services.users.presenter import present_authorization, present_oauth_client
-from mainspring.services.users.relying_parties import (
+from mainspring.services.users.identity_provider import grants
+from mainspring.services.users.identity_provider.relying_parties import (
     platform_scopes,
     redirect_uri_problem,
     scope_problem,
 )
+from mainspring.services.users.presenter import present_authorization, present_oauth_client
 from mainspring.services.users.store import OAUTH_CLIENTS, OAUTH_CONSENTS, OAuthClientRow
 
 SECRET_PREFIX = "mos_"  # noqa: S105 - how one begins

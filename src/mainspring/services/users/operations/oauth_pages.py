@@ -11,9 +11,7 @@ import msgspec
 from mainspring import Call, Failure, OwnCredentials, RateLimited, Raw, Rerun, Response, handles
 from mainspring.kernel.errors import StepUpRequired
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import access, api, model, second_factor, signing_keys, store
-from mainspring.services.users import authorization_requests as requests
-from mainspring.services.users import browser_pages as pages
+from mainspring.services.users import access, api, model, second_factor, store
 from mainspring.services.users.api.errors import (
     ChallengeInvalid,
     ConsentRequired,
@@ -33,17 +31,29 @@ from mainspring.services.users.api.oauth_structs import (
     WayBack,
 )
 from mainspring.services.users.api.structs import Login, SecondStep
-from mainspring.services.users.authorization_requests import (
+from mainspring.services.users.identity_provider import authorization_requests as requests
+from mainspring.services.users.identity_provider import browser_pages as pages
+from mainspring.services.users.identity_provider import signing_keys
+from mainspring.services.users.identity_provider.authorization_requests import (
     AuthorizationRequest,
     Cookie,
     Here,
     issuer,
 )
-from mainspring.services.users.browser_pages import tell_in_a_page
-from mainspring.services.users.grants import CODE_S, GrantToken, TokenKind, write_token
+from mainspring.services.users.identity_provider.browser_pages import tell_in_a_page
+from mainspring.services.users.identity_provider.grants import (
+    CODE_S,
+    GrantToken,
+    TokenKind,
+    write_token,
+)
+from mainspring.services.users.identity_provider.relying_parties import (
+    is_registered,
+    origin_of,
+    with_fields,
+)
 from mainspring.services.users.operations.second_factor import complete_session
 from mainspring.services.users.operations.sessions import create_session, revoke
-from mainspring.services.users.relying_parties import is_registered, origin_of, with_fields
 from mainspring.services.users.store import (
     OAUTH_CONSENTS,
     OAUTH_GRANTS,

@@ -12,7 +12,7 @@ import msgspec
 
 from mainspring import Call, OwnCredentials, Raw, handles
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import api, grants, model, relying_parties, signing_keys, store
+from mainspring.services.users import api, model, store
 from mainspring.services.users.api.errors import (
     AccessTokenRefused,
     ClientRefused,
@@ -26,9 +26,10 @@ from mainspring.services.users.api.oauth_structs import (
     RsaKeys,
     UserinfoForm,
 )
-from mainspring.services.users.authorization_requests import issuer
-from mainspring.services.users.client_answers import answer, tell_in_json
-from mainspring.services.users.grants import (
+from mainspring.services.users.identity_provider import grants, relying_parties, signing_keys
+from mainspring.services.users.identity_provider.authorization_requests import issuer
+from mainspring.services.users.identity_provider.client_answers import answer, tell_in_json
+from mainspring.services.users.identity_provider.grants import (
     GrantToken,
     TokenKind,
     find_grant,
@@ -38,8 +39,8 @@ from mainspring.services.users.grants import (
     scopes_of,
     write_token,
 )
+from mainspring.services.users.identity_provider.relying_parties import EMAIL, OPENID, PROFILE
 from mainspring.services.users.model import RefreshDecision
-from mainspring.services.users.relying_parties import EMAIL, OPENID, PROFILE
 from mainspring.services.users.store import OAUTH_GRANTS, HeldGrant, OAuthClientRow, OAuthGrantRow
 
 ID_TOKEN_S = 600  # it says who logged in just now, and is looked at once

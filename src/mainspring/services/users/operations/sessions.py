@@ -23,7 +23,6 @@ from mainspring.services.users import (
     access,
     api,
     devices,
-    grants,
     model,
     password_check,
     screening,
@@ -49,6 +48,7 @@ from mainspring.services.users.api.structs import (
     StepUp,
     Tokens,
 )
+from mainspring.services.users.identity_provider import grants
 from mainspring.services.users.mailing import Purpose, notify
 from mainspring.services.users.model import RefreshDecision, RefreshToken
 from mainspring.services.users.presenter import present_session, present_user

@@ -15,7 +15,7 @@ import msgspec
 from mainspring import Call
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import api, model, store
-from mainspring.services.users.relying_parties import OFFLINE
+from mainspring.services.users.identity_provider.relying_parties import OFFLINE
 from mainspring.services.users.store import OAUTH_GRANTS, HeldGrant, OAuthGrantRow
 
 CODE_S = 60

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring import Call, Failure, Raw
 from mainspring.services.users.api import UsersSettings
-from mainspring.services.users.authorization_requests import Cookie
+from mainspring.services.users.identity_provider.authorization_requests import Cookie
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_CSS = (files("mainspring.services.users") / "templates" / "page.css").read_text("utf-8")
+_PACKAGE = "mainspring.services.users.identity_provider"
+_CSS = (files(_PACKAGE) / "templates" / "page.css").read_text("utf-8")
 _CSS_HASH = base64.b64encode(sha256(_CSS.encode()).digest()).decode()
 
 LOGIN, FACTOR, CONSENT, LOGOUT = "login.html", "factor.html", "consent.html", "logout.html"
@@ -97,7 +98,7 @@ def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader("mainspring.services.users"),
+        loader=PackageLoader(_PACKAGE),
         autoescape=True,
         undefined=StrictUndefined,
         auto_reload=False,

@@ -18,7 +18,7 @@ from mainspring.ports.keyring import Keyring
 from mainspring.services.users import api, model, store
 from mainspring.services.users.api.errors import OAuthRefused, PageRefused
 from mainspring.services.users.api.oauth_structs import AskedAuthorization
-from mainspring.services.users.relying_parties import is_registered
+from mainspring.services.users.identity_provider.relying_parties import is_registered
 from mainspring.services.users.store import KnownUser, OAuthClientRow, SessionRow
 
 REQUEST_S = 900  # to log in and decide

@@ -1,0 +1,1 @@
+"""What logs people in for other applications (OpenID Connect): pages, requests, clients, keys."""
