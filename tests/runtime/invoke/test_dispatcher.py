@@ -1,17 +1,19 @@
 """One commit per call: guards, re-runs, kept failures, the second form, idempotency."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
 import pytest
 
 from mainspring.kernel.call import SYSTEM, Call
-from mainspring.kernel.errors import ConcurrentUpdate, KeyReused, NotFound
+from mainspring.kernel.errors import ConcurrentUpdate, KeyReused, NotFound, Rerun
 from mainspring.kernel.event import EVENT_BYTES_MAX, EventTooLarge
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.table import Query
 from mainspring.runtime.invoke.dispatcher import REPEATS_S, Dispatcher, Idempotency, Outcome
+from mainspring.runtime.invoke.keyed_locks import contested
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.clock import FakeClock
 from tests.runtime import links
@@ -86,6 +88,34 @@ async def test_what_always_changes_ends_in_a_conflict(runtime: Runtime) -> None:
     with pytest.raises(ConcurrentUpdate):
         await run(runtime, losing, id=link.id)
     assert (await runtime.database.read(links.BY_ID, (link.id,)))[0].hits == 6
+
+
+async def test_who_comes_to_another_row_takes_turns_there(runtime: Runtime) -> None:
+    """As an upsert that lost the race to create, and changes what the winner made."""
+    link = await new_link(runtime)
+    locks = runtime.dispatcher.keyed_locks
+    attempts = 0
+
+    async def upsert(call: Call, id: str) -> None:
+        nonlocal attempts
+        attempts += 1
+        row = await call.one(links.BY_ID, id=id)
+        if attempts == 1:
+            call.write(links.LINKS.insert(row, on_conflict=Rerun))
+            return
+        change = links.LINKS.update(row, hits=row.hits + 1)
+        async with contextlib.AsyncExitStack() as turn:  # who has it overtakes those who have not
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await turn.enter_async_context(locks.of(contested([change])))
+                await run(runtime, links.hit, id=id)
+        call.write(change)
+
+    racing = Operation("links.upsert", "POST /v1/links/{id}:upsert", upsert, scope=None)
+    racing.attach(upsert)
+    await run(runtime, racing, id=link.id)
+    assert attempts == 3
+    assert (await runtime.database.read(links.BY_ID, (link.id,)))[0].hits == 2
 
 
 async def test_a_rerun_sees_the_same_moment_and_makes_the_same_ids(runtime: Runtime) -> None:

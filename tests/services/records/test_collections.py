@@ -76,7 +76,7 @@ async def test_a_collection_is_described_as_it_was_made(platform: Platform) -> N
             "/fields/0/collection",
         ),
         ({"fields": [{"name": "a", "type": "json", "unique": True}]}, "/fields/0/unique"),
-        ({"fields": [{"name": "a", "type": "text", "personal": True}]}, "/fields/0/personal"),
+        ({"fields": [{"name": "a", "type": "text", "personal": True}]}, "/fields/0/personal_of"),
         ({"fields": [{"name": "a", "type": "integer", "default": "x"}]}, "/fields/0/default"),
         ({"fields": [{"name": f"a{i}", "type": "text", "unique": True} for i in range(5)]},
          "/fields"),

@@ -209,12 +209,18 @@ class Dispatcher:
         outcome = await self._run_once(run)
         if outcome is not None:
             return outcome
-        async with self.keyed_locks.of(contested(call.writes)):
-            for _ in range(RERUNS_MAX):
-                call.reset()
-                outcome = await self._run_once(run)
-                if outcome is not None:
-                    return outcome
+        reruns = 0
+        while reruns < RERUNS_MAX:
+            row = contested(call.writes)
+            async with self.keyed_locks.of(row):
+                # What it found another time may have it write another row than it waited for: an
+                # upsert that lost the race to create changes what the winner made.
+                while reruns < RERUNS_MAX and contested(call.writes) == row:
+                    reruns += 1
+                    call.reset()
+                    outcome = await self._run_once(run)
+                    if outcome is not None:
+                        return outcome
         raise ConcurrentUpdate()
 
     async def _run_once(self, run: "_Run") -> Outcome | None:

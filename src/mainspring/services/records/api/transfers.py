@@ -17,7 +17,9 @@ class ExportQuery(Input, frozen=True):
     format: FileFormat = "ndjson"
     filter: Expression | None = None
     fields: FieldNames | None = None
-    after: Annotated[str, Meta(pattern=r"^rec_[0-9a-z]{26}$", max_length=30)] | None = None
+    after: (
+        Annotated[str, Meta(pattern=r"^rec_[0-9a-z]{26}$", min_length=1, max_length=30)] | None
+    ) = None
     escape_formulas: bool = False
 
 
