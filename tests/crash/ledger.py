@@ -7,6 +7,7 @@ With ``LEDGER_VERSION=next`` it is the version after this one, which knows more 
 import asyncio
 import os
 import signal
+import threading
 from pathlib import Path
 
 import msgspec
@@ -165,7 +166,8 @@ async def freeze(call: Call, dish: Dish) -> None:
     """Freeze the process in the middle of a commit; over SQLite it is its turn to commit."""
     call.write(DONE.insert(Done(dish.name)))
     begin(dish.name)
-    os.kill(os.getpid(), signal.SIGSTOP)
+    # To this thread itself: else it could commit before another one takes the signal.
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 @ledger.on("ledger.*", "records.record.*", from_start=True)

@@ -7,7 +7,7 @@ import msgspec
 from mainspring import Call, FieldError, Input
 from mainspring.services.users.api.errors import ScopeNotHeld
 from mainspring.services.users.api.settings import WRITE, service
-from mainspring.services.users.api.structs import DisplayName, Email, RoleNames
+from mainspring.services.users.api.structs import DisplayName, RoleNames
 from mainspring.services.users.model import USER_ROLE
 
 IMPORTED_MAX = 100  # users in one call
@@ -20,7 +20,7 @@ class ImportedUser(Input, frozen=True):
     log in by mail or by an issuer, or reset the password.
     """
 
-    email: Email
+    email: Annotated[str, msgspec.Meta(max_length=1_000)]  # judged for each: ImportOutcome
     password_hash: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
     email_verified: bool = False
     display_name: DisplayName = ""
