@@ -540,3 +540,10 @@ async def link_file(
 @service.contract.raw(f"GET {LINKED_FILES_PATH}/{{token}}", scope=None, cache=CachePolicy())
 async def get_linked_file(call: Call, token: str) -> Raw:
     """Download the file that a link stands for, or a range of it."""
+
+
+# Declared apart, on the service above: who imports this face has every contract of it.
+from mainspring.services.records.api import runs as runs  # noqa: E402
+from mainspring.services.records.api import steps as steps  # noqa: E402
+from mainspring.services.records.api import streams as streams  # noqa: E402
+from mainspring.services.records.api import transfers as transfers  # noqa: E402
