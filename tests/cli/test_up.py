@@ -49,7 +49,8 @@ class Up:
             session.get(self.shown["url"] + "/metrics") as answer,
         ):
             lines = (await answer.text()).splitlines()
-        return float(next(line for line in lines if line.startswith(name)).split()[-1])
+        # What was not counted yet, a moment after it was answered, has no line.
+        return float(next((line for line in lines if line.startswith(name)), "0").split()[-1])
 
 
 @asynccontextmanager
