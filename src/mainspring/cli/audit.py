@@ -10,6 +10,7 @@ import typer
 from mainspring.cli.options import (
     AsJson,
     DataDir,
+    KeyFile,
     PlatformUrl,
     find_platform,
     read_settings,
@@ -47,9 +48,7 @@ VERIFY_EPILOG = (
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write. Must not exist.")],
     url: PlatformUrl = None,
-    key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="API key. Default: DATA_DIR/admin.key")
-    ] = None,
+    key_file: KeyFile = None,
     data_dir: DataDir = None,
 ) -> None:
     """Write the whole log, with its proofs and a signed checkpoint, to a file.

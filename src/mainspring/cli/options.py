@@ -31,6 +31,9 @@ PlatformUrl = Annotated[
     str | None,
     typer.Option("--url", metavar="URL", help="A running platform. Default: the one of DATA_DIR."),
 ]
+KeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="API key. Default: DATA_DIR/admin.key")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mainspring.cli.options import DataDir, PlatformUrl, find_platform
+from mainspring.cli.options import DataDir, KeyFile, PlatformUrl, find_platform
 
 if TYPE_CHECKING:
     from mainspring.cli.remote import Remote
@@ -46,9 +46,7 @@ class _Tally:
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Users, one JSON object a line.")],
     url: PlatformUrl = None,
-    key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="API key. Default: DATA_DIR/admin.key")
-    ] = None,
+    key_file: KeyFile = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make users who have passwords elsewhere, a hundred in one commit."""

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import shutil
-import socket
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +15,7 @@ import asyncpg
 from msgspec import UNSET
 
 from mainspring import testing
+from tests.crash.process import free_port
 from tests.deadline import DEADLINE_S
 from tests.examples.market.cases import PEOPLE, REFERENCES, ROWS, Case, Who
 
@@ -256,9 +256,7 @@ async def pocketbase(directory: Path) -> AsyncIterator[OnPocketBase]:
         found, "superuser", "upsert", *admin, "--dir", data, stdout=asyncio.subprocess.DEVNULL
     )
     assert await made.wait() == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     process = await asyncio.create_subprocess_exec(
         found, "serve", "--http", address, "--dir", data, stdout=asyncio.subprocess.PIPE
     )

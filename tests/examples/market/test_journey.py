@@ -6,7 +6,6 @@ oidc-provider as the company that Bert works for.
 
 import contextlib
 import re
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail
 from mainspring.testing import Platform
 from tests.browser import IN_A_BROWSER, Browser, chromium
+from tests.crash.process import free_port
 from tests.examples.market.platforms import COLLECTIONS, MARKET
 from tests.services.users.issuer import CLIENT, SECRET
 from tests.services.users.oidc_provider import ABSENT, oidc_provider
@@ -115,12 +115,6 @@ async def page() -> AsyncIterator[str]:
         yield f"http://localhost:{runner.addresses[0][1]}/"
     finally:
         await runner.cleanup()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -14,6 +13,7 @@ import pytest
 
 from mainspring.kernel.clock import SystemClock, rfc3339
 from mainspring.testing import Platform
+from tests.crash.process import free_port
 from tests.deadline import DEADLINE_S
 from tests.services.users.relying_party import AFTER, EMAIL, PASSWORD, register
 
@@ -28,12 +28,6 @@ pytestmark = [
         reason="no node, or no openid-client in NODE_PATH: npm install openid-client",
     ),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 async def visit(url: str) -> str:
