@@ -12,7 +12,7 @@ from mainspring.cli import EXIT_START, EXIT_USAGE, main
 COMMANDS = [
     ["up"], ["demo"], ["config"], ["doctor"], ["admin", "key"], ["admin", "user"],
     ["admin", "rotate-keyring"], ["admin", "new-keyring"], ["admin", "restored"],
-    ["audit", "export"], ["audit", "verify"],
+    ["audit", "export"], ["audit", "verify"], ["import"], ["export"],
 ]  # fmt: skip
 
 

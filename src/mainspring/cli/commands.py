@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli import admin, audit, config, demo, doctor, keyring, restored, up, users
+from mainspring.cli import (
+    admin,
+    audit,
+    config,
+    demo,
+    doctor,
+    keyring,
+    restored,
+    transfers,
+    up,
+    users,
+)
 
 _EPILOG = (
     "Start with [bold]mainspring up[/bold]; see it at work with [bold]mainspring demo[/bold].\n\n"
@@ -47,6 +58,8 @@ app.command(epilog=up.EPILOG)(up.up)
 app.command(epilog=demo.EPILOG)(demo.demo)
 app.command(epilog=config.EPILOG)(config.config)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
+app.command("import", epilog=transfers.IMPORT_EPILOG)(transfers.import_)
+app.command(epilog=transfers.EXPORT_EPILOG)(transfers.export)
 admin.group.command(epilog=keyring.ROTATE_EPILOG)(keyring.rotate_keyring)
 admin.group.command(epilog=keyring.NEW_EPILOG)(keyring.new_keyring)
 admin.group.command(epilog=restored.EPILOG)(restored.restored)

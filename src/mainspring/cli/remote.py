@@ -2,10 +2,11 @@
 
 import contextlib
 import http.client
+import select
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,6 +15,22 @@ from mainspring.ports.database import StartError
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 16
+
+
+class Declined(StartError):
+    """The platform answered, with an error: its status says which kind."""
+
+    def __init__(self, what: str, status: int) -> None:
+        super().__init__(what)
+        self.status = status
+
+
+class Unreached(StartError):
+    """Nobody answered, or the connection broke."""
+
+
+class _AnsweredEarly(Exception):
+    """The answer is there before all was sent: it is a refusal."""
 
 
 class Remote:
@@ -36,39 +53,97 @@ class Remote:
             ) from None
 
     def download(self, path: str) -> Iterator[bytes]:
-        """Yield the body of a GET in pieces. Raises StartError when it is refused."""
+        """Yield the body of a GET in pieces. Raises StartError when it is refused or breaks off."""
         with self._answer("GET", path, None) as answer:
-            while chunk := answer.read(CHUNK_BYTES):
+            while chunk := answer.read1(CHUNK_BYTES):  # what came before a break counts
                 yield chunk
+            if answer.length:
+                raise http.client.IncompleteRead(b"", answer.length)
+
+    def upload(
+        self,
+        path: str,
+        file: IO[bytes],
+        size_bytes: int,
+        *,
+        idempotency_key: str,
+        sent: Callable[[int], None],
+    ) -> Any:
+        """Send a file from where it stands and return the JSON that comes back.
+
+        ``sent`` hears of every piece. Raises as ``call`` does.
+        """
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(size_bytes),
+            "Idempotency-Key": idempotency_key,
+        }
+        with self._answer("POST", path, _Sending(file, sent), headers) as answer:
+            return msgspec.json.decode(answer.read())
 
     @contextlib.contextmanager
     def _answer(
-        self, method: str, path: str, body: bytes | None
+        self,
+        method: str,
+        path: str,
+        body: "bytes | _Sending | None",
+        more_headers: Mapping[str, str] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         parts = urlsplit(self.url)
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
             context = ssl.create_default_context()
             connection = http.client.HTTPSConnection(
-                parts.netloc, timeout=TIMEOUT_S, context=context
+                parts.netloc, timeout=TIMEOUT_S, context=context, blocksize=CHUNK_BYTES
             )
         else:
-            connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_S)
-        headers = {"Accept": "*/*"}
+            connection = http.client.HTTPConnection(
+                parts.netloc, timeout=TIMEOUT_S, blocksize=CHUNK_BYTES
+            )
+        headers = {"Accept": "*/*", **(more_headers or {})}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
-        if body is not None:
+        if isinstance(body, bytes):
             headers["Content-Type"] = "application/json"
+        elif body is not None:
+            body.connection = connection
         try:
-            connection.request(method, parts.path + path, body, headers)
+            # Whoever refuses a file early may have answered before they hung up.
+            with contextlib.suppress(_AnsweredEarly, BrokenPipeError, ConnectionResetError):
+                connection.request(method, parts.path + path, body, headers)
             answer = connection.getresponse()
+            if answer.length is None and not answer.chunked:
+                # A head that breaks off looks so too: what follows could not be told from a part.
+                raise http.client.HTTPException("its answer does not say where it ends")
             if answer.status >= 400:
-                raise StartError(f"{method} {path} was refused: {_why(answer)}")
+                raise Declined(f"{method} {path} was refused: {_why(answer)}", answer.status)
             yield answer
         except (OSError, http.client.HTTPException) as error:
-            raise StartError(f"no platform answers at {self.url}: {error}") from None
+            told = str(error) or "the connection broke"
+            raise Unreached(f"no platform answers at {self.url}: {told}") from None
         finally:
             connection.close()
+
+
+class _Sending:
+    """A file that is sent as a body, piece by piece, until an answer comes before its end."""
+
+    def __init__(self, file: IO[bytes], sent: Callable[[int], None]) -> None:
+        self._file = file
+        self._sent = sent
+        self.connection: http.client.HTTPConnection | None = None
+
+    def read(self, size_bytes: int = CHUNK_BYTES, /) -> bytes:
+        """Read the next piece. Raises _AnsweredEarly."""
+        socket = self.connection.sock if self.connection is not None else None
+        # What TLS has to read need not be an answer.
+        if socket is not None and not isinstance(socket, ssl.SSLSocket):
+            readable, _, _ = select.select([socket], [], [], 0)
+            if readable:
+                raise _AnsweredEarly
+        chunk = self._file.read(size_bytes)
+        self._sent(len(chunk))
+        return chunk
 
 
 def _why(answer: http.client.HTTPResponse) -> str:

@@ -33,7 +33,21 @@ class _Named(msgspec.Struct, frozen=True):
     collection: str
 
 
+class _Size(msgspec.Struct, frozen=True):
+    """How large the file of an import is."""
+
+    size_bytes: int
+
+
+class _Offset(msgspec.Struct, frozen=True):
+    """How far the file of an import is read."""
+
+    offset: int
+
+
 decode_errors = msgspec.json.Decoder(list[RunError]).decode
+_decode_size = msgspec.json.Decoder(_Size).decode
+_decode_offset = msgspec.json.Decoder(_Offset).decode
 _decode_id = msgspec.json.Decoder(_Named).decode
 _decode_batch = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
 
@@ -54,10 +68,24 @@ def present_run(row: RunRow) -> Run:
     """Write a run as callers see one."""
     return Run(
         id=row.id or None, kind=row.kind, collection=row.collection, state=row.state,  # type: ignore[arg-type]
-        total=row.total, done=row.done, skipped=row.skipped, failed=row.failed,
+        total=row.total, progress=_progress(row),
+        done=row.done, skipped=row.skipped, failed=row.failed,
         errors=decode_errors(row.errors), problem=row.problem,
         created_at=rfc3339(row.created_ms), updated_at=rfc3339(row.updated_ms),
     )  # fmt: skip
+
+
+def _progress(row: RunRow) -> float | None:
+    """How much of a run is behind, as far as that is known."""
+    if row.state == "done":
+        return 1.0
+    if row.state != "running":
+        return None
+    if row.kind == "import":
+        size_bytes = _decode_size(row.spec).size_bytes
+        return _decode_offset(row.place).offset / size_bytes if size_bytes else None
+    handled = row.done + row.skipped + row.failed
+    return min(1.0, handled / row.total) if row.total else None
 
 
 async def written(

@@ -46,23 +46,25 @@ class Piece(msgspec.Struct, frozen=True):
     cells: Sequence[str | None] = ()
 
 
-def pieces(format: Format, window: bytes, line: int, *, last: bool) -> Iterator[Piece]:
-    """Take records out of a window of a file. Raises Unreadable.
+def pieces(
+    format: Format, window: bytes, line: int, *, last: bool, bytes_max: int = RECORD_BYTES_MAX
+) -> Iterator[Piece]:
+    """Take records out of a window of a file. Raises Unreadable, also of one that is too long.
 
     ``line`` is where it begins, and unless it is the ``last`` one what it ends with may go on.
     """
     split = {"csv": _rows, "ndjson": _lines, "json": _elements}[format]
     start = 0
-    for piece in split(window, line, last):
-        if piece.end - start > RECORD_BYTES_MAX:
+    for piece in split(window, line, last, bytes_max):
+        if piece.end - start > bytes_max:
             break
         start, line = piece.end, piece.line
         yield piece
-    if len(window) - start > RECORD_BYTES_MAX:
-        raise Unreadable(f"is longer than {RECORD_BYTES_MAX:,} bytes", line + 1)
+    if len(window) - start > bytes_max:
+        raise Unreadable(f"is longer than {bytes_max:,} bytes", line + 1)
 
 
-def _lines(window: bytes, line: int, last: bool) -> Iterator[Piece]:
+def _lines(window: bytes, line: int, last: bool, _: int) -> Iterator[Piece]:
     start = 0
     while start < len(window):
         end = window.find(b"\n", start)
@@ -77,12 +79,12 @@ def _lines(window: bytes, line: int, last: bool) -> Iterator[Piece]:
             yield Piece(start, line, text)
 
 
-def _rows(window: bytes, line: int, last: bool) -> Iterator[Piece]:
+def _rows(window: bytes, line: int, last: bool, bytes_max: int) -> Iterator[Piece]:
     at, cells = 0, list[str | None]()
     while at < len(window):
         found = _CELL.match(window, at)
         if found is None:
-            if last or _closes(window, at):
+            if last or _closes(window, at, bytes_max):
                 raise Unreadable("a quote is in the wrong place: write it twice in a quoted cell",
                                  line + 1)  # fmt: skip
             return
@@ -107,12 +109,12 @@ def _rows(window: bytes, line: int, last: bool) -> Iterator[Piece]:
         yield Piece(at, line + 1, cells=[*cells, None])
 
 
-def _closes(window: bytes, at: int) -> bool:
+def _closes(window: bytes, at: int, bytes_max: int) -> bool:
     """Whether a cell that does not fit will not do so when more of it is there."""
-    return len(window) - at > RECORD_BYTES_MAX or window[at : at + 1] != b'"'
+    return len(window) - at > bytes_max or window[at : at + 1] != b'"'
 
 
-def _elements(window: bytes, line: int, last: bool) -> Iterator[Piece]:
+def _elements(window: bytes, line: int, last: bool, _: int) -> Iterator[Piece]:
     depth = start = done = 0
     for found in _TOKEN.finditer(window):
         token = found[0]

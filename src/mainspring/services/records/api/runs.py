@@ -52,7 +52,9 @@ class RunError(msgspec.Struct, frozen=True, omit_defaults=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What became of many records. ``id`` is null where it was done at once, or only counted.
 
-    ``total`` is how many there were to begin with, null where counting takes too long. ``done``
+    ``total`` is how many there were to begin with, null where counting takes too long.
+    ``progress`` is how much of it is behind, of 1: of the file's bytes where one is imported; null
+    where that is not known. ``done``
     were changed, or were so already; ``skipped`` may not be changed by whoever asks; ``failed``
     could not be, and the first hundred of those are in ``errors``. ``problem`` says why a run
     failed.
@@ -63,6 +65,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     collection: str
     state: Literal["counted", "running", "done", "failed", "cancelled"]
     total: int | None
+    progress: float | None
     done: int
     skipped: int
     failed: int
