@@ -28,6 +28,7 @@ from mainspring.kernel.errors import (
 from mainspring.kernel.event import Envelope, Personal
 from mainspring.kernel.event_log import EventLog, Followed, LogEntry, follow_events
 from mainspring.kernel.ids import is_id
+from mainspring.kernel.impersonation import Impersonated
 from mainspring.kernel.job import Job, JobFailed, RetryAfter, Snooze
 from mainspring.kernel.job_admin import JobAdmin
 from mainspring.kernel.lru_cache import ExpiringCache, LruCache
@@ -92,6 +93,7 @@ __all__ = [
     "Gauge",
     "Gone",
     "Histogram",
+    "Impersonated",
     "Input",
     "Instant",
     "Invalid",

@@ -128,17 +128,24 @@ async def test_a_stream_token_opens_streams_and_nothing_else(
     assert (await session.get(twice)).status == 422
 
 
-@pytest.mark.parametrize("how", ["logged out", "deleted", "key revoked", "token over"])
+@pytest.mark.parametrize("how", ["logged out", "deleted", "key revoked", "token over", "acted as"])
 async def test_an_open_stream_ends_with_what_its_token_was_made_with(
     whole: testing.Platform, session: aiohttp.ClientSession, how: str
 ) -> None:
     anna = await whole.as_user("anna@example.com")
     maker = await whole.as_key("records:read") if how == "key revoked" else anna
+    if how == "acted as":
+        root = await whole.as_user("root@example.com", roles=["admin"])
+        path, why = f"/v1/users/{anna.id}:impersonate", {"reason": "ticket 12"}
+        begun = (await root.post(path, why)).expect(201)
+        maker = whole.as_bearer(begun["access_token"])
     token = (await maker.post("/v1/stream_tokens")).expect(201)["token"]
     url = f"{whole.url}{RECORDS}:stream?stream_token={token}"
     async with EventSource(session, url) as source:
         assert (await source.next())[0] == "ready"
-        if how == "logged out":
+        if how == "acted as":
+            (await root.delete("/v1/sessions")).expect(204)
+        elif how == "logged out":
             (await anna.delete("/v1/sessions")).expect(204)
         elif how == "deleted":
             (await whole.admin.delete(f"/v1/users/{anna.id}")).expect(204)

@@ -45,8 +45,8 @@ VAULT = {
 SCOPES = [
     *(f"{name}:read" for name in ("users", "roles", "api_keys", "records", "collections")),
     *(f"{name}:write" for name in ("users", "roles", "api_keys", "records", "collections")),
-    "records:explain", "users:own", "api_keys:own", "jobs:read", "jobs:write", "jobs:admin",
-    "webhooks:read", "webhooks:write", "events:read", "events:personal", "audit:read",
+    "records:explain", "users:own", "users:impersonate", "api_keys:own", "jobs:read", "jobs:write",
+    "jobs:admin", "webhooks:read", "webhooks:write", "events:read", "events:personal", "audit:read",
     "metrics:read", "oauth_clients:read", "oauth_clients:write",
 ]  # fmt: skip
 CALLERS = ["nobody", "user", "revoked", "maker lost it", *SCOPES]
@@ -220,6 +220,12 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "users.get_signing_keys": [("/oauth/jwks", None)],
     "users.get_key_lineage": [("/v1/api_keys/{key}/lineage", None)],
     "users.import_users": [("/v1/users:import", {"users": [{"email": "{email}"}]})],
+    "users.impersonate_user": [("/v1/users/{user}:impersonate", {"reason": "x"})],
+    "users.list_impersonations": [
+        ("/v1/impersonations", None),
+        ("/v1/impersonations?user_id={user}", None),
+    ],
+    "users.stop_impersonation": [("/v1/impersonations/{session}:stop", None)],
     "users.disable_user": [("/v1/users/{user}:disable", {"reason": "x"})],
     "users.enable_user": [("/v1/users/{user}:enable", None)],
     "users.reset_totp": [("/v1/users/{user}:reset_totp", None)],

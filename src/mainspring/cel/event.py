@@ -11,6 +11,7 @@ EVENT_NAMES = Names(
         "subject": Type.TEXT,
         "time": Type.TIME,
         "actor": Type.TEXT,
+        "impersonator": Type.TEXT,
         "correlationid": Type.TEXT,
         "causationid": Type.TEXT,
         "seq": Type.INT,

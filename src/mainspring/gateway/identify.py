@@ -48,7 +48,7 @@ class CachedIdentity:
         self.until_ms = until_ms
         self.tags = tags
         self.dropped = False
-        self.limit_key = f"{caller.tenant}/{caller.actor}"
+        self.limit_key = f"{caller.tenant}/{caller.impersonator or caller.actor}"
         # Of each, one network has to hold the address that a call comes from.
         self.places = tuple(tuple(map(ip_network, place)) for place in places)
         self.size_bytes = 1_024 + sum(len(t) + 100 for t in (*caller.scopes, *tags))

@@ -15,6 +15,7 @@ import msgspec
 from mainspring.interfaces.http.security_headers import cache_control
 from mainspring.kernel import errors
 from mainspring.kernel.errors import Failure, FieldError
+from mainspring.kernel.impersonation import Impersonated
 from mainspring.kernel.operation import Kind, Operation, OperationVariant
 from mainspring.kernel.policy import CachePolicy
 from mainspring.kernel.service import Service
@@ -143,6 +144,7 @@ class OpenApiDocument:
                 described["x-recent-s"] = operation.recent_s
         else:
             described["security"] = []
+        described["x-impersonated"] = operation.impersonated.value
         if operation.kind is Kind.STREAM:
             described["security"] = [*(described["security"] or [{}]), {"stream_token": []}]
         if headers := _headers(operation):
@@ -364,6 +366,8 @@ def _possible(operation: Operation) -> list[type[Failure]]:
         found.append(errors.PreconditionFailed)
     if operation.recent_s is not None:
         found.append(errors.StepUpRequired)
+    if operation.impersonated is not Impersonated.READS:
+        found.append(errors.NotForImpersonators)
     found.append(errors.Invalid)
     declared = [f for f in operation.raises if isinstance(f, type) and issubclass(f, Failure)]
     return list(dict.fromkeys([*found, *declared]))

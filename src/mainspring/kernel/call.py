@@ -13,6 +13,7 @@ from mainspring.kernel.errors import AskFailed, Failure, NotFound, PreconditionF
 from mainspring.kernel.etag import tag_matches
 from mainspring.kernel.event import EventType, StagedEvent, require_size
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.impersonation import require_in_person
 from mainspring.kernel.invocation import Invocation, Invoker
 from mainspring.kernel.job import QUEUES, ConfiguredJob, Job, StagedJob, require_queue
 from mainspring.kernel.measure import (
@@ -277,13 +278,16 @@ class Call:
         self._may_request(wanted)
         try:
             authorise(wanted.scope, self.caller)
+            require_in_person(wanted.impersonated, self.caller)
         except Failure as failure:
             raise AskFailed.of(wanted.name, failure) from failure
         given = {
             name: msgspec.Raw(_encode(value)) for name, value in wanted.bound(args, kwargs).items()
         }
         then = None if how.told is None else how.told.name
-        staged = StoredRequest(wanted.name, given, self.caller.actor, self.now_ms, then)
+        staged = StoredRequest(
+            wanted.name, given, self.caller.actor, self.now_ms, then, self.caller.impersonation
+        )
         assert self._context.requests is not None  # set with the invoker
         return stages_in.enqueue(self._context.requests, staged)
 

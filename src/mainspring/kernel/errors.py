@@ -140,6 +140,12 @@ class AddressRefused(Forbidden):
     code, title = "address_refused", "Not from this address"
 
 
+class NotForImpersonators(Forbidden):
+    """Somebody acts as this user, and this is more than they may do then."""
+
+    code, title = "not_for_impersonators", "Not for somebody who acts as a user"
+
+
 class NotFound(Failure):
     """No such thing, or none this caller may know of."""
 

@@ -68,7 +68,10 @@ class EventType(Generic[E]):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A CloudEvent in the structured JSON form. ``seq`` is null until it has its place."""
+    """A CloudEvent in the structured JSON form. ``seq`` is null until it has its place.
+
+    ``impersonator`` is who acted as the ``actor``, null where the actor did.
+    """
 
     specversion: str
     id: str
@@ -81,6 +84,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tenant: str
     actor: str
     correlationid: str
+    impersonator: str | None = None
     causationid: str | None = None
     partitionkey: str | None = None
     data: msgspec.Raw

@@ -13,6 +13,7 @@ from mainspring.kernel import declaration
 from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.errors import Failure
+from mainspring.kernel.impersonation import Impersonated
 from mainspring.kernel.job import Job
 from mainspring.kernel.policy import CACHED_S_MAX, CachePolicy, RateClass
 from mainspring.kernel.request import RequestOutcome
@@ -152,7 +153,9 @@ class StreamItem(msgspec.Struct, frozen=True):
 class Operation(Contract[P], Generic[P, R]):
     """A declared operation: what it takes beside its call, and what its handler returns.
 
-    ``body_bytes_max`` is None where the settings say how large a body or a file may be.
+    ``impersonated`` says whether somebody may call it who acts as a user: none that answers with a
+    secret, or asks for a recent log-in, unless it is declared so. ``body_bytes_max`` is None where
+    the settings say how large a body or a file may be.
 
     Calling it calls its handler, so tests need no database.
     """
@@ -164,6 +167,7 @@ class Operation(Contract[P], Generic[P, R]):
         "cache",
         "credentials_param",
         "files_param",
+        "impersonated",
         "in_transaction",
         "kind",
         "may_be_silent",
@@ -208,6 +212,7 @@ class Operation(Contract[P], Generic[P, R]):
         cache: CachePolicy | None = None,
         prepare: Prepare | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
+        impersonated: Impersonated | None = None,
     ) -> None:
         super().__init__(name, declared)
         match = _SHAPE.fullmatch(shape)
@@ -236,6 +241,11 @@ class Operation(Contract[P], Generic[P, R]):
         self.shows = shows
         self.tells: Tells | None = None
         self.writes = self.method in WRITING_METHODS
+        if impersonated is None:
+            impersonated = Impersonated.WRITES if self.writes else Impersonated.READS
+            if secret or recent_s is not None:
+                impersonated = Impersonated.REFUSED
+        self.impersonated = impersonated
         self.cache = self._cached(cache)
         self.summary = self.doc.partition("\n")[0]
         self._read_signature()

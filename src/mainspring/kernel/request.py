@@ -2,12 +2,15 @@
 
 import msgspec
 
+from mainspring.kernel.caller import Impersonation
+
 
 class StoredRequest(msgspec.Struct, frozen=True):
     """A request as it waits: what is called, for whom, and which job is told of the end.
 
     ``arguments`` are the handler's by name, each as JSON. What ``actor``, the caller, may do is
-    asked when the request is made. ``staged_ms`` is when it was staged.
+    asked when the request is made. ``impersonation`` says
+    who acted as that one. ``staged_ms`` is when it was staged.
     """
 
     operation: str
@@ -15,6 +18,7 @@ class StoredRequest(msgspec.Struct, frozen=True):
     actor: str
     staged_ms: int
     then: str | None = None
+    impersonation: Impersonation | None = None
 
 
 class RequestOutcome(msgspec.Struct, frozen=True):

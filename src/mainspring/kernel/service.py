@@ -16,6 +16,7 @@ from mainspring.kernel.call import ANONYMOUS, SYSTEM, Call
 from mainspring.kernel.contract import Contract
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.event import Envelope, EventType
+from mainspring.kernel.impersonation import Impersonated
 from mainspring.kernel.job import PLATFORM_QUEUES, QUEUES, Job, JobHandler, Schedule
 from mainspring.kernel.measure import HOUR_S, KEEP_DAYS, Measure
 from mainspring.kernel.metric import Metric
@@ -105,8 +106,9 @@ class Contracts:
 
     _with_handlers = False
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, impersonated: Impersonated | None = None) -> None:
         self.name = service
+        self._impersonated_writes = impersonated
         self.operations: dict[str, Operation] = {}
         self.jobs: dict[str, Job[...]] = {}
 
@@ -124,6 +126,7 @@ class Contracts:
         timeout_s: float = TIMEOUT_S,
         cache: CachePolicy | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
+        impersonated: Impersonated | None = None,
     ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare a unary operation. ``scope=None`` lets anyone call it.
 
@@ -131,12 +134,14 @@ class Contracts:
         With ``recent_s`` a user must have logged in, or proved again who they are, within so many
         seconds, or hears ``step_up_required``; API keys pass.
         ``cache`` says who may keep the answer to a GET; without it whoever asked keeps it and asks
-        again each time whether it still holds. ``shows`` as for ``handles``.
+        again each time whether it still holds. ``shows`` as for ``handles``. ``impersonated`` says
+        whether it is for somebody who acts as a user: by itself so is what reads, and what writes
+        for who may write then, but nothing with ``secret`` or ``recent_s``.
         """
         return self._operation(
             shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret,
             recent_s=recent_s, raises=raises, body_bytes_max=body_bytes_max, timeout_s=timeout_s,
-            cache=cache, shows=shows,
+            cache=cache, shows=shows, impersonated=impersonated,
         )  # fmt: skip
 
     def transaction(
@@ -173,15 +178,16 @@ class Contracts:
         raises: tuple[type, ...] = (),
         prepare: Prepare | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
+        impersonated: Impersonated | None = None,
     ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare an upload: the blob is durable before the handler runs with its ``Upload``.
 
         Without ``body_bytes_max`` the settings say how large it may be: ``[uploads]``.
-        ``prepare`` and ``shows`` as for ``handles``.
+        ``prepare`` and ``shows`` as for ``handles``, ``impersonated`` as for ``operation``.
         """
         return self._operation(
             shape, Kind.UPLOAD, scope=scope, status=status, body_bytes_max=body_bytes_max,
-            raises=raises, prepare=prepare, shows=shows,
+            raises=raises, prepare=prepare, shows=shows, impersonated=impersonated,
         )  # fmt: skip
 
     def raw(
@@ -207,6 +213,8 @@ class Contracts:
             if name in self.operations:
                 raise Misdeclared(f"operation {name} is declared twice: rename this function")
             operation = Operation(name, shape, function, kind=kind, **options)
+            if operation.writes and options.get("impersonated") is None:
+                operation.impersonated = self._impersonated_writes or operation.impersonated
             if self._with_handlers:
                 operation.attach(function)
             self.operations[name] = operation
@@ -299,7 +307,8 @@ class Service(Contracts):
     Its decorators declare and attach a handler at once. ``contract`` has the same ones for what is
     declared apart, in an ``api.py`` that is cheap to import; ``handlers`` names the modules, by
     their full names, that attach the handlers then. They are imported when the service starts.
-    ``metrics`` are shown from then on, observed by ``call.use(Telemetry)``.
+    ``metrics`` are shown from then on, observed by ``call.use(Telemetry)``. ``impersonated`` is
+    what its operations that write are for somebody who acts as a user, unless one says otherwise.
     """
 
     _with_handlers = True
@@ -313,6 +322,7 @@ class Service(Contracts):
         settings: type[msgspec.Struct] | None = None,
         handlers: tuple[str, ...] = (),
         metrics: tuple[Metric, ...] = (),
+        impersonated: Impersonated | None = None,
     ) -> None:
         if not name.isidentifier() or name != name.lower():
             raise Misdeclared(f"{name!r} cannot name a service: small letters, as in 'links'")
@@ -332,8 +342,8 @@ class Service(Contracts):
                 settings()
             except TypeError as error:
                 raise Misdeclared(f"{name}: every setting needs a default: {error}") from None
-        super().__init__(name)
-        self.contract = Contracts(name)
+        super().__init__(name, impersonated)
+        self.contract = Contracts(name, impersonated)
         self.contract.operations, self.contract.jobs = self.operations, self.jobs
         self.doc = doc
         self.migrations = migrations

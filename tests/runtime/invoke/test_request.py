@@ -324,3 +324,17 @@ async def test_only_what_writes_and_keeps_no_secret_is_requested(platform: Platf
     ):
         with pytest.raises(Misdeclared, match=f"shop.wrong cannot request {told}"):
             await platform.call("shop.wrong", what)
+
+
+async def test_who_acts_as_a_user_is_named_by_what_was_requested(platform: Platform) -> None:
+    admin = await platform.as_user("root@example.com", roles=["admin", "user"])
+    ann = await platform.as_user("ann@example.com")
+    why = {"reason": "ticket 12", "write": True}
+    begun = (await admin.post(f"/v1/users/{ann.id}:impersonate", why)).expect(201)
+    acting = platform.as_bearer(begun["access_token"])
+    (await acting.post("/v1/restocks/pen")).expect(204)
+    await platform.drain()
+    taken = await platform.events("stock.copies.taken")
+    assert {(event.actor, event.impersonator) for event in taken} == {
+        ("shop", None), (ann.id, admin.id)
+    }  # fmt: skip

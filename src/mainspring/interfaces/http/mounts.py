@@ -11,11 +11,13 @@ from mainspring.interfaces.http.exchange import Exchange
 from mainspring.interfaces.http.request import PeerGone
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.errors import Unauthenticated
+from mainspring.kernel.impersonation import Impersonated, require_in_person
 from mainspring.kernel.user_app import Asgi
 from mainspring.runtime.invoke.containment import contained
 
 Message = MutableMapping[str, Any]  # of ASGI 3
 
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
 LIFESPAN_S = 30.0  # how long a mounted app may take to start or to stop
 _MESSAGES_MAX = 2  # of the lifespan protocol each way: startup and shutdown
 CALLER = "mainspring.caller"  # the scope's key for who is calling: a kernel Caller
@@ -64,6 +66,8 @@ class Mounts:
                 admission = await admission
             exchange.admission = admission
             authorise(mount.scope, admission.caller)
+            if exchange.method not in _READING:  # who only looks as a user changes nothing here
+                require_in_person(Impersonated.WRITES, admission.caller)
         except Unauthenticated:
             if mount.scope is not None:
                 raise

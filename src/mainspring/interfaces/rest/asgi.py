@@ -28,6 +28,7 @@ from mainspring.interfaces.rest.multipart import Form, is_form
 from mainspring.interfaces.rest.uploads import file_head
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.byte_range import WantedRange
+from mainspring.kernel.caller import Caller
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.errors import (
     Failure,
@@ -38,6 +39,7 @@ from mainspring.kernel.errors import (
     Unavailable,
 )
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.impersonation import Impersonated, require_in_person
 from mainspring.kernel.invocation import Invocation, Invoker, Opened, Outcome
 from mainspring.kernel.operation import Kind, Operation, OwnCredentials, Tells
 from mainspring.kernel.policy import RateClass
@@ -272,7 +274,7 @@ class RestApp:
         operation = None if route is None else route.operation
         self._log.warning(
             "denied",
-            caller=exchange.admission.caller.actor,
+            **_who(exchange.admission.caller),
             operation=None if operation is None else operation.name,
             scope=None if operation is None else operation.scope,
             code=failure.code,
@@ -317,18 +319,22 @@ class RestApp:
             duration_ms=round((self._clock.monotonic_s() - started_s) * 1000, 3),
             request_id=exchange.request_id,
             correlation_id=exchange.correlation_id or exchange.request_id,
-            caller=exchange.admission.caller.actor,
+            **_who(exchange.admission.caller),
             address=exchange.address,
         )
 
     # Kinds of operations
 
     async def admit(
-        self, exchange: Exchange, scope: str | None, rate: RateClass = RateClass.DEFAULT
+        self,
+        exchange: Exchange,
+        scope: str | None,
+        rate: RateClass = RateClass.DEFAULT,
+        impersonated: Impersonated = Impersonated.READS,
     ) -> None:
         """Let a caller in who may do this, before anything is read for it.
 
-        Raises Unauthenticated, Refused or Forbidden.
+        Raises Unauthenticated, Refused, Forbidden or NotForImpersonators.
         """
         admission = self.gateway.admit(
             exchange.authorization, exchange.network, rate, address=exchange.address
@@ -337,12 +343,16 @@ class RestApp:
             admission = await admission
         exchange.admission = admission
         authorise(scope, admission.caller)
+        require_in_person(impersonated, admission.caller)
+
+    async def _admit(self, exchange: Exchange, operation: Operation) -> None:
+        await self.admit(exchange, operation.scope, operation.rate, operation.impersonated)
 
     def _unary(self, operation: Operation) -> Handle:
         invoker, reader, kept = self._invoker, ArgumentReader(operation), _kept(operation)
 
         async def serve(exchange: Exchange) -> None:
-            await self.admit(exchange, operation.scope, operation.rate)
+            await self._admit(exchange, operation)
             if operation.files_param is not None and is_form(exchange.content_type):
                 outcome = await self._with_files(exchange, operation, reader)
                 await answer_json(exchange, outcome, kept=kept, secret=operation.secret)
@@ -361,7 +371,7 @@ class RestApp:
         idle_s = self.settings.body_timeout_s
 
         async def serve(exchange: Exchange) -> None:
-            await self.admit(exchange, operation.scope, operation.rate)
+            await self._admit(exchange, operation)
             arguments = _arguments(reader, exchange)
             arguments[file] = file_head(exchange)
             outcome = await invoker.upload(
@@ -380,7 +390,7 @@ class RestApp:
             if param is not None:
                 own = OwnCredentials(exchange.text(b"authorization"), exchange.text(b"cookie"))
                 exchange.authorization = None
-            await self.admit(exchange, operation.scope, operation.rate)
+            await self._admit(exchange, operation)
             if exchange.body_unread and operation.writes:
                 await self._read_body(exchange, operation)
             arguments = _arguments(reader, exchange)
@@ -404,7 +414,7 @@ class RestApp:
                 token, exchange.query = without_stream_token(exchange.query)
                 if token is not None:
                     exchange.authorization = self.gateway.redeem(token)
-            await self.admit(exchange, scope, operation.rate)
+            await self._admit(exchange, operation)
             invocation = _invocation(exchange, operation, _arguments(reader, exchange))
             answer = StreamAnswer(exchange, self.gateway, scope, self._encoders)
             with self.streams.place(exchange.admission.account):
@@ -464,6 +474,13 @@ def _cut_off(route: Route | None, method: str) -> Failure:
     if reads:
         return Unavailable(CUT_OFF, retry_after_s=1)
     return OutcomeUnknown(CUT_OFF_WRITING, retry_after_s=1)
+
+
+def _who(caller: Caller) -> dict[str, str]:
+    """Return how log lines name who called, and who acted as them."""
+    if caller.impersonator is None:
+        return {"caller": caller.actor}
+    return {"caller": caller.actor, "impersonator": caller.impersonator}
 
 
 def _arguments(reader: ArgumentReader, exchange: Exchange) -> dict[str, Any]:

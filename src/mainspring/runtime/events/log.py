@@ -33,6 +33,7 @@ class _Head(msgspec.Struct, frozen=True):
     tenant: str
     actor: str
     correlationid: str
+    impersonator: str | UnsetType
     causationid: str | UnsetType
     partitionkey: str | UnsetType
 
@@ -57,6 +58,7 @@ def event_row(call: Call, event: StagedEvent, data: bytes) -> EventRow:
             call.tenant,
             call.caller.actor,
             call.correlation_id,
+            call.caller.impersonator or UNSET,
             UNSET if call.causation_id is None else call.causation_id,
             _partition_key(event),
         )

@@ -94,6 +94,8 @@ class IdempotencyKeys:
         parts = [part.encode() for part in scope]
         if caller.id is None:
             parts.append(fingerprint)
+        if caller.impersonator is not None:  # no answer of the user's own is repeated to them
+            parts.append(caller.impersonator.encode())
         key_hash = self._keyring.fingerprint(framed(*parts), purpose="idempotency.key")
         return Idempotency(key_hash, fingerprint, operation.secret)
 

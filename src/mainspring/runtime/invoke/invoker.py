@@ -21,6 +21,7 @@ from mainspring.kernel.errors import (
     Unauthenticated,
 )
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.impersonation import require_in_person
 from mainspring.kernel.invocation import FileHead, FilePart, Invocation, Opened, Outcome
 from mainspring.kernel.operation import (
     Files,
@@ -245,9 +246,13 @@ class LocalInvoker:
     # The stages
 
     def _admit(self, invocation: Invocation) -> _Owned:
-        """Find the operation and authorise. Raises Unauthenticated, Forbidden, StepUpRequired."""
+        """Find the operation and authorise.
+
+        Raises Unauthenticated, Forbidden, NotForImpersonators, StepUpRequired.
+        """
         owned = self._owned[invocation.operation]
         authorise(owned.operation.scope, invocation.caller)
+        require_in_person(owned.operation.impersonated, invocation.caller)
         require_recent(owned.operation.recent_s, invocation.caller, self._clock.now_ms())
         return owned
 

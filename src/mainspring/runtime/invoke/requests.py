@@ -119,7 +119,7 @@ class Requests:
             raise Unauthenticated(
                 f"{request.actor}, who requested it, is revoked, deleted or expired"
             )
-        return acting.caller
+        return msgspec.structs.replace(acting.caller, impersonation=request.impersonation)
 
 
 def _argument(json: msgspec.Raw) -> str | msgspec.Raw:

@@ -9,6 +9,7 @@ from mainspring import (
     PAGE_LIMIT_MAX,
     Call,
     Conflict,
+    Impersonated,
     Input,
     Instant,
     Invalid,
@@ -176,7 +177,9 @@ class NotInThatState(Conflict):
 # Operations
 
 
-@service.contract.operation("POST /v1/jobs", scope=WRITE, status=201, raises=(Invalid,))
+@service.contract.operation(
+    "POST /v1/jobs", scope=WRITE, status=201, raises=(Invalid,), impersonated=Impersonated.REFUSED
+)
 async def create_job(call: Call, new: NewJob) -> Response[JobInfo | None]:
     """Have a job done. Where the ``unique_key`` is in use, answers 200 with the job that has it.
 
@@ -208,7 +211,12 @@ async def cancel_job(call: Call, id: str) -> Response[JobInfo | None]:
     """
 
 
-@service.contract.operation("POST /v1/jobs/{id}:retry", scope=WRITE, raises=(NotInThatState,))
+@service.contract.operation(
+    "POST /v1/jobs/{id}:retry",
+    scope=WRITE,
+    raises=(NotInThatState,),
+    impersonated=Impersonated.REFUSED,
+)
 async def retry_job(call: Call, id: str) -> Response[JobInfo | None]:
     """Run a dead or cancelled job again with all its attempts, or a waiting one now.
 
@@ -244,7 +252,9 @@ async def list_dead_letters(call: Call, queue: str, query: PageQuery) -> Page[Jo
     """List a queue's dead letters: jobs whose last attempt failed."""
 
 
-@service.contract.operation("POST /v1/queues/{queue}/dead:redrive", scope=ADMIN)
+@service.contract.operation(
+    "POST /v1/queues/{queue}/dead:redrive", scope=ADMIN, impersonated=Impersonated.REFUSED
+)
 async def redrive_dead_letters(call: Call, queue: str, batch: Redrive) -> Redriven:
     """Return dead letters to their queue, oldest first, with all their attempts.
 

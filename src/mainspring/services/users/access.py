@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mainspring import Call, Unauthenticated, elapsed_ms
+from mainspring import Call, Caller, Unauthenticated, elapsed_ms
 from mainspring.services.users import model, store
 from mainspring.services.users.api import UserRead, UsersListed
 from mainspring.services.users.api.errors import ScopeNotHeld, SessionNeeded
@@ -65,10 +65,16 @@ def require_over(call: Call, held: str) -> None:
     oneself (``users:own``) is less than ``users:write``. The refusal does not tell what is held.
     Raises ScopeNotHeld.
     """
+    if not is_over(call.caller, held):
+        raise ScopeNotHeld(
+            "only those who hold every scope of this user, key or role may act on it"
+        )
+
+
+def is_over(caller: Caller, held: str) -> bool:
+    """Tell whether a caller holds every scope that somebody holds, these between spaces."""
     for scope in model.words(held):
         service, _, what = scope.partition(":")
-        if call.caller.allows(scope) or (what == "own" and call.caller.allows(service + ":write")):
-            continue
-        raise ScopeNotHeld(
-            "only those who hold every scope of this user, key or role may change it"
-        )
+        if not (caller.allows(scope) or (what == "own" and caller.allows(service + ":write"))):
+            return False
+    return True

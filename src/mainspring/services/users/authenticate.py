@@ -16,10 +16,11 @@ from mainspring.kernel.authority import (
     Person,
     StreamTokens,
 )
+from mainspring.kernel.caller import Impersonation
 from mainspring.kernel.reader import Reader
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import model, profiles, store, streams
+from mainspring.services.users import impersonation, model, profiles, store, streams
 from mainspring.services.users.api import RECOVER, service
 from mainspring.services.users.store import Bearer, Link
 
@@ -133,7 +134,7 @@ class UserAuthenticator:
         if bearer.user_id != claims["sub"]:
             raise _refused()
         auth_ms = int(claims.get("auth_time", 0)) * 1000
-        identity = _of_session(session_id, bearer, auth_ms)
+        identity = await self._of_session(session_id, bearer, now_ms, auth_ms)
         ends_ms = min(expires_ms, identity.expires_ms or expires_ms)
         return msgspec.structs.replace(identity, expires_ms=ends_ms)
 
@@ -147,7 +148,7 @@ class UserAuthenticator:
             bearer = await self._bearer(store.SESSION_BEARER, stream.session_id, now_ms)
             if bearer.user_id != stream.caller_id:
                 raise _refused()
-            identity = _of_session(stream.session_id, bearer)
+            identity = await self._of_session(stream.session_id, bearer, now_ms)
         ends = [end for end in (identity.expires_ms, stream.until_ms) if end is not None]
         return msgspec.structs.replace(identity, expires_ms=min(ends, default=None))
 
@@ -163,6 +164,29 @@ class UserAuthenticator:
         if key.used_ms is None or key.used_ms <= before_ms:
             noted = store.NOTE_USED(id=key.id, now_ms=now_ms, before_ms=before_ms)
             self._database.post([noted])
+
+    async def _of_session(
+        self, session_id: str, bearer: Bearer, now_ms: int, auth_ms: int = 0
+    ) -> Identity:
+        """Return what a session is good for now, and until when; each of its tags can end it.
+
+        Where somebody acts as its user they may do that by now. Raises Unauthenticated.
+        """
+        scopes = frozenset(bearer.scopes.split())
+        caller = Caller("user", bearer.user_id, bearer.tenant, scopes, session_id, auth_ms)
+        tags = (session_id, bearer.user_id, *model.words(bearer.roles))
+        if bearer.impersonator_id is None:
+            return Identity(caller, bearer.expires_ms, tags)
+        found = await self._database.read(store.IMPERSONATOR, (session_id,))
+        if not found or not impersonation.still_may(found[0], bearer.tenant, bearer.scopes, now_ms):
+            raise _refused()
+        (by,) = found
+        caller = msgspec.structs.replace(
+            caller, auth_ms=None, impersonation=Impersonation(by.user_id, by.writes)
+        )
+        tags += (by.user_id, by.session_id, *model.words(by.roles))
+        ends_ms = min(by.session_expires_ms, bearer.expires_ms or by.session_expires_ms)
+        return Identity(caller, ends_ms, tags)
 
     async def _bearer(self, query: Query[Bearer], value: str, now_ms: int) -> Bearer:
         rows = await self._database.read(query, (value,))
@@ -203,14 +227,6 @@ def identity_of(line: Sequence[Link], now_ms: int, *, disabled_too: bool = False
     caller = Caller("key", first.id, first.tenant, scopes)
     places = tuple(tuple(link.addresses.split()) for link in line if link.addresses)
     return Identity(caller, min(ends, default=None), tuple(tags), places)
-
-
-def _of_session(session_id: str, bearer: Bearer, auth_ms: int = 0) -> Identity:
-    """Return what a session is good for now, and until when; each of its tags can end it."""
-    scopes = frozenset(bearer.scopes.split())
-    caller = Caller("user", bearer.user_id, bearer.tenant, scopes, session_id, auth_ms)
-    tags = (session_id, bearer.user_id, *model.words(bearer.roles))
-    return Identity(caller, bearer.expires_ms, tags)
 
 
 def _refused() -> Unauthenticated:

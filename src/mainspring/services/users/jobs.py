@@ -3,7 +3,7 @@
 from mainspring import Call, JobFailed, handles
 from mainspring.ports.database import Database
 from mainspring.ports.mail import Mail, MailMessage, MailRefused
-from mainspring.services.users import api, mailing, password_check, store
+from mainspring.services.users import api, impersonation, mailing, password_check, store
 from mainspring.services.users.api import UsersSettings
 from mainspring.services.users.mail_templates import MailTemplates
 from mainspring.services.users.mailing import Purpose
@@ -81,6 +81,13 @@ async def forget_mail(call: Call, person: str, again: bool = True) -> None:
     if again:
         after_ms = call.now_ms + int(api.send_token.timeout_s * 1000)
         call.enqueue(api.forget_mail.configure(run_at_ms=after_ms), person=person, again=False)
+
+
+@handles(api.end_impersonation)
+async def end_impersonation(call: Call, impersonation_id: str) -> None:
+    row = await call.find(store.IMPERSONATION, id=impersonation_id, tenant=call.tenant)
+    if row is not None and row.ended_ms is None:
+        await impersonation.end(call, row, "expired")
 
 
 @handles(api.scrub)

@@ -35,6 +35,7 @@ class Purpose(StrEnum):
     FACTOR_REMOVED = "factor_removed"
     PASSKEY_REFUSED = "passkey_refused"
     NEW_DEVICE = "new_device"
+    IMPERSONATED = "impersonated"
     ADDRESS_TAKEN = "address_taken"
     INVITATION = "invitation"
 
@@ -47,6 +48,7 @@ NOTICES = {
     Purpose.API_KEY_CREATED: "an API key was made for your account",
     Purpose.SESSIONS_ENDED: "you were logged out everywhere",
     Purpose.NEW_DEVICE: "somebody logged in from a device that was not seen before",
+    Purpose.IMPERSONATED: "somebody who runs this acts in your account for a time",
     Purpose.FACTOR_ADDED: "a passkey or authenticator app was added to your account",
     Purpose.FACTOR_REMOVED: "a passkey or authenticator app was removed from your account",
     Purpose.PASSKEY_REFUSED: "a passkey of your account was refused, as there may be a copy of it",
@@ -272,6 +274,12 @@ def said(given: MailWords) -> tuple[str, str]:
             f" sign up, with this address, and accept {how}:\n\n{given.link or given.token}"
             f"\n\nIt holds for {given.holds} and can be used once. If you expect no invitation,"
             " ignore this mail.\n"
+        )
+    if purpose is Purpose.IMPERSONATED:
+        return f"{product}: {notice}", (
+            "An administrator looks at your account as you see it, or helps you in it. Who does,"
+            " why and until when stands in the events of your account. To end it, log out"
+            " everywhere.\n"
         )
     if notice and purpose is not Purpose.ADDRESS_CHANGED:
         what = notice[0].upper() + notice[1:] + (f": {given.about}" if given.about else "")

@@ -5,6 +5,7 @@ import zlib
 from mainspring import rfc3339
 from mainspring.kernel.etag import version_tag
 from mainspring.services.users import devices, model, profiles
+from mainspring.services.users.api.impersonations import ImpersonationInfo
 from mainspring.services.users.api.oauth_structs import Authorization, OAuthClient
 from mainspring.services.users.api.structs import (
     ApiKey,
@@ -20,6 +21,7 @@ from mainspring.services.users.api.structs import (
 )
 from mainspring.services.users.store import (
     ApiKeyRow,
+    ImpersonationRow,
     InvitationRow,
     KnownMember,
     KnownUser,
@@ -68,6 +70,7 @@ def present_session(session: SessionRow, current: str | None) -> Session:
         address=session.address,
         user_agent=session.user_agent,
         current=session.id == current,
+        impersonator_id=session.impersonator_id,
     )
 
 
@@ -171,4 +174,19 @@ def present_passkey(row: PasskeyRow) -> Passkey:
         backed_up=row.backed_up,
         created_at=rfc3339(row.created_ms),
         last_used_at=None if row.used_ms is None else rfc3339(row.used_ms),
+    )
+
+
+def present_impersonation(row: ImpersonationRow) -> ImpersonationInfo:
+    """Write who acts, or acted, as whom."""
+    return ImpersonationInfo(
+        id=row.id,
+        user_id=row.user_id,
+        impersonator_id=row.impersonator_id,
+        reason=row.reason,
+        write=row.writes,
+        started_at=rfc3339(row.started_ms),
+        expires_at=rfc3339(row.expires_ms),
+        ended_at=None if row.ended_ms is None else rfc3339(row.ended_ms),
+        ended_by=row.ended_by,
     )

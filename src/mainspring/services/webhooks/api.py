@@ -12,6 +12,7 @@ from mainspring import (
     Counter,
     Forbidden,
     Histogram,
+    Impersonated,
     Input,
     Instant,
     Invalid,
@@ -362,7 +363,10 @@ async def get_webhook(call: Call, id: str) -> Response[Webhook]:
 
 
 @service.contract.operation(
-    "PATCH /v1/webhooks/{id}", scope=WRITE, raises=(UrlRefused, Invalid, Forbidden)
+    "PATCH /v1/webhooks/{id}",
+    scope=WRITE,
+    raises=(UrlRefused, Invalid, Forbidden),
+    impersonated=Impersonated.REFUSED,
 )
 async def update_webhook(call: Call, id: str, changes: WebhookChanges) -> Response[Webhook | None]:
     """Change an endpoint. Deliveries that wait go to the new URL, or end when it is disabled.

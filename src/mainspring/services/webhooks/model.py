@@ -53,6 +53,7 @@ def record_of(event: Envelope, unasked: Sequence[str] = ()) -> Mapping[str, obje
         "subject": event.subject,
         "time": event.time,
         "actor": event.actor,
+        "impersonator": event.impersonator,
         "correlationid": event.correlationid,
         "causationid": event.causationid,
         "seq": event.seq,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mainspring import Call, Conflict, Input, Instant, Response
+from mainspring import Call, Conflict, Impersonated, Input, Instant, Response
 from mainspring.services.records.api import (
     BATCH_BYTES_MAX,
     RECORDS_PATH,
@@ -91,7 +91,10 @@ class RunEnded(Conflict):
 
 
 @service.contract.operation(
-    f"POST {RECORDS_PATH}:delete", scope=None, raises=(StillReferenced, TooMany)
+    f"POST {RECORDS_PATH}:delete",
+    scope=None,
+    raises=(StillReferenced, TooMany),
+    impersonated=Impersonated.REFUSED,  # a run may act when nobody acts as its caller any more
 )
 async def delete_records(call: Call, collection: str, many: DeleteMany) -> Response[Run]:
     """Delete the records that pass a filter, each as by itself: rules, cascades, files, events.
@@ -103,7 +106,7 @@ async def delete_records(call: Call, collection: str, many: DeleteMany) -> Respo
 
 @service.contract.operation(
     f"POST {RECORDS_PATH}:update", scope=None, raises=(UniqueTaken, TooMany),
-    body_bytes_max=BATCH_BYTES_MAX,
+    body_bytes_max=BATCH_BYTES_MAX, impersonated=Impersonated.REFUSED,
 )  # fmt: skip
 async def update_records(call: Call, collection: str, many: UpdateMany) -> Response[Run]:
     """Change the records that pass a filter, each as a PATCH with ``set`` would. As a deletion."""

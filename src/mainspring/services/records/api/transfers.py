@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from mainspring import Call, Input, Raw, Response, Upload
+from mainspring import Call, Impersonated, Input, Raw, Response, Upload
 from mainspring.services.records.api import RECORDS_PATH, Expression, FieldNames, Name, service
 from mainspring.services.records.api.runs import Run
 
@@ -39,7 +39,9 @@ async def export_records(call: Call, collection: str, query: ExportQuery) -> Raw
     """
 
 
-@service.contract.upload(f"POST {RECORDS_PATH}:import", scope=None, status=202)
+@service.contract.upload(
+    f"POST {RECORDS_PATH}:import", scope=None, status=202, impersonated=Impersonated.REFUSED
+)
 async def import_records(
     call: Call, collection: str, query: ImportQuery, upload: Upload
 ) -> Response[Run]:

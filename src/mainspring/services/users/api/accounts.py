@@ -1,6 +1,6 @@
 """Contracts of what is done with users."""
 
-from mainspring import Call, Page, RateClass, Response
+from mainspring import Call, Impersonated, Page, RateClass, Response
 from mainspring.services.users.api.errors import (
     BadMailToken,
     CaptchaRefused,
@@ -48,7 +48,9 @@ async def get_me(call: Call) -> Response[User]:
     """Read yourself; with an API key, its owner."""
 
 
-@service.contract.operation("PATCH /v1/users/me", scope=OWN, raises=(SessionNeeded,))
+@service.contract.operation(
+    "PATCH /v1/users/me", scope=OWN, raises=(SessionNeeded,), impersonated=Impersonated.WRITES
+)
 async def update_me(call: Call, changes: OwnChanges) -> Response[User]:
     """Change your name. Emits users.user.updated."""
 
@@ -75,7 +77,9 @@ async def change_email(call: Call, change: EmailChange) -> None:
     """
 
 
-@service.contract.operation("POST /v1/users/me:send_verification", scope=OWN, status=202)
+@service.contract.operation(
+    "POST /v1/users/me:send_verification", scope=OWN, status=202, impersonated=Impersonated.WRITES
+)
 async def send_verification(call: Call) -> None:
     """Mail the token that proves the address once more, at most once a minute."""
 

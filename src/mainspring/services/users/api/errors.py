@@ -264,6 +264,18 @@ class TooManyInvitations(Conflict):
     code, title = "too_many_invitations", "Too many invitations"
 
 
+class NotToImpersonate(Conflict):
+    """This user is nobody to act as: disabled, or one who administrates accounts."""
+
+    code, title = "not_to_impersonate", "Nobody acts as this user"
+
+
+class ImpersonationThrottled(RateLimited):
+    """Somebody acts as too many users, or began too often."""
+
+    code, title = "impersonation_throttled", "Too many users acted as"
+
+
 class RoleTaken(Conflict):
     """There is a role of this name."""
 

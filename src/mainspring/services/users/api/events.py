@@ -68,6 +68,32 @@ class UsersListed(msgspec.Struct, frozen=True):
     reader: str
 
 
+@service.event("users.impersonation.started", person="user_id")
+class ImpersonationStarted(msgspec.Struct, frozen=True):
+    """Somebody acts as a user from now on, in a session of this id."""
+
+    id: str
+    user_id: str
+    impersonator_id: str
+    reason: Annotated[str, Personal]
+    write: bool
+    expires_at: Instant
+
+
+@service.event("users.impersonation.ended")
+class ImpersonationEnded(msgspec.Struct, frozen=True):
+    """Nobody acts as this user any more by this session. ``ended_by`` says what ended it.
+
+    ``stopped``, ``expired``, or as of users.session.revoked, of the session that it was begun in
+    too.
+    """
+
+    id: str
+    user_id: str
+    impersonator_id: str
+    ended_by: str
+
+
 @service.event("users.password.refused", subject="account")
 class PasswordRefused(msgspec.Struct, frozen=True):
     """A wrong password. Of those in a row the 1st, 5th, 10th, 20th, 40th and so on leave it.

@@ -31,6 +31,11 @@ async def forget_mail(call: Call, person: str, again: bool = True) -> None:
     """Remove the mails to somebody who was erased, and those that were on their way just then."""
 
 
+@service.contract.job(queue="platform", max_attempts=20)
+async def end_impersonation(call: Call, impersonation_id: str) -> None:
+    """Note that somebody's acting as a user has ended, when its time is up."""
+
+
 @service.contract.job(queue="platform", max_attempts=10, coalesces=True)
 async def scrub(call: Call) -> None:
     """Make what an erasure deleted unreadable in the database's own files as well."""

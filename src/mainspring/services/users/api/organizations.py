@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from mainspring import Call, Input, Page, PageQuery, RateClass, Response
+from mainspring import Call, Impersonated, Input, Page, PageQuery, RateClass, Response
 from mainspring.services.users.api.errors import (
     AddressNotProved,
     AlreadyMember,
@@ -102,7 +102,10 @@ async def get_organization(call: Call, id: str) -> Response[Organization]:
 
 
 @service.contract.operation(
-    "PATCH /v1/organizations/{id}", scope=OWN, raises=(SessionNeeded, RoleBeyondYours)
+    "PATCH /v1/organizations/{id}",
+    scope=OWN,
+    raises=(SessionNeeded, RoleBeyondYours),
+    impersonated=Impersonated.WRITES,
 )
 async def update_organization(
     call: Call, id: str, changes: NewOrganization

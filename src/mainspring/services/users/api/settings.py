@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from mainspring import Service
+from mainspring import Impersonated, Service
 from mainspring.kernel.masking import Secret
 from mainspring.services.users.api.profiles import PROFILE_FIELDS_MAX, ProfileField
 from mainspring.services.users.api.providers import LoginProvider, is_origin, provider
 from mainspring.services.users.api.relying_party import relying_party
 
 OWN, READ, WRITE = "users:own", "users:read", "users:write"
+IMPERSONATE = "users:impersonate"
 API_KEYS_OWN = "api_keys:own"
 API_KEYS_READ, API_KEYS_WRITE = "api_keys:read", "api_keys:write"
 ROLES_READ, ROLES_WRITE = "roles:read", "roles:write"
@@ -73,7 +74,9 @@ class UsersSettings(msgspec.Struct, frozen=True):
     captcha_hostnames: tuple[str, ...] = ()
     captcha_score_min: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     captcha_fail: Literal["open", "closed"] = "closed"
-    quiet_notices: tuple[Literal["api_key_created", "new_device", "sessions_ended"], ...] = ()
+    quiet_notices: tuple[
+        Literal["api_key_created", "impersonated", "new_device", "sessions_ended"], ...
+    ] = ()
     url: str = ""
     login_redirects: tuple[str, ...] = ()
     login: dict[str, LoginProvider] = msgspec.field(default_factory=dict)
@@ -142,6 +145,7 @@ service = Service(
     doc="Users, their sessions, API keys and roles.",
     migrations=files("mainspring.services.users") / "migrations",
     settings=UsersSettings,
+    impersonated=Impersonated.REFUSED,  # an account is its user's: what else goes says so itself
     handlers=(
         "mainspring.services.users.authenticate",
         "mainspring.services.users.issuers",

@@ -1,11 +1,13 @@
 """The contract of what opens a stream where no header can be sent."""
 
-from mainspring import Call, Response
+from mainspring import Call, Impersonated, Response
 from mainspring.services.users.api.settings import service
 from mainspring.services.users.api.structs import StreamToken
 
 
-@service.contract.operation("POST /v1/stream_tokens", scope=None, status=201, secret=True)
+@service.contract.operation(
+    "POST /v1/stream_tokens", scope=None, status=201, secret=True, impersonated=Impersonated.READS
+)
 async def create_stream_token(call: Call) -> Response[StreamToken]:
     """Make a token that opens a stream where no header can be sent, as by ``EventSource``.
 

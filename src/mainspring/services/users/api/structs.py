@@ -72,7 +72,8 @@ class Session(msgspec.Struct, frozen=True):
 
     ``device`` is like `Firefox on Windows`; it, ``address`` and ``user_agent`` are of the last
     log-in or refresh, and what a client says of itself. ``last_used_at`` is of that too, or of a
-    step-up.
+    step-up. In a session with an ``impersonator_id`` that one acts as you, and what it shows
+    of a device is empty.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Session(msgspec.Struct, frozen=True):
     address: str
     user_agent: str
     current: bool
+    impersonator_id: str | None
 
 
 class Tokens(msgspec.Struct, frozen=True):

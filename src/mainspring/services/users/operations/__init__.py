@@ -3,6 +3,7 @@
 from mainspring.services.users.operations import (
     accounts,
     api_keys,
+    impersonations,
     imports,
     invitations,
     logins,
@@ -20,7 +21,7 @@ from mainspring.services.users.operations import (
 )
 
 __all__ = [
-    "accounts", "api_keys", "imports", "invitations", "logins", "magic_links", "oauth_clients",
-    "oauth_pages", "oauth_tokens", "organizations", "passkeys", "passwords", "roles",
-    "second_factor", "sessions", "stream_tokens",
+    "accounts", "api_keys", "impersonations", "imports", "invitations", "logins", "magic_links",
+    "oauth_clients", "oauth_pages", "oauth_tokens", "organizations", "passkeys", "passwords",
+    "roles", "second_factor", "sessions", "stream_tokens",
 ]  # fmt: skip

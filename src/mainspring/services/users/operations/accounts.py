@@ -444,6 +444,7 @@ async def _remove(call: Call, user: KnownUser, erases: bool) -> None:
         store.END_IDENTITIES(**of_user),
         store.END_OAUTH_CONSENTS(**of_user),
         store.END_DEVICES(**of_user),
+        store.FORGET_IMPERSONATIONS(**of_user),
         store.FORGET_FAILURES(
             tenant=call.tenant, account=password_check.account_of(call, user.email_key)
         ),

@@ -369,7 +369,7 @@ async def logout_user(call: Call, query: AskedLogout, own: OwnCredentials) -> Ra
     asked = requests.carried(call, query.request, own)
     here = await requests.who_is_here(call, own)
     if here is not None and hmac.compare_digest(here.session.id, asked.session_id):
-        revoke(call, here.session, "logout")
+        await revoke(call, here.session, "logout")
     return _logged_out(call, _with_state(asked.redirect_uri, asked.state))
 
 
@@ -393,7 +393,7 @@ async def _log_out(call: Call, asked: AskedLogout, own: OwnCredentials) -> Raw:
     if here is None:
         return _logged_out(call, back)
     if hint.get("sid") == here.session.id:
-        revoke(call, here.session, "logout")
+        await revoke(call, here.session, "logout")
         return _logged_out(call, back)
     # Anybody can send a browser here: only the user says that this was meant.
     nonce, cookies = _bound(call, own)

@@ -23,6 +23,7 @@ from mainspring.services.users import (
     access,
     api,
     devices,
+    impersonation,
     model,
     password_check,
     screening,
@@ -115,6 +116,7 @@ async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
     session = await call.find(store.SESSION, id=token.session_id, tenant=call.tenant)
     if (
         session is None
+        or session.impersonator_id is not None  # nobody was given a token of it
         or session.expires_ms <= call.now_ms
         # Signed here but newer than what is stored: the database was restored from a backup.
         or token.generation > session.generation
@@ -122,7 +124,7 @@ async def refresh_session(call: Call, given: RefreshRequest) -> Tokens:
         raise BadRefreshToken()
     verdict = model.judge(token.generation, session.generation, session.rotated_ms, call.now_ms)
     if verdict is RefreshDecision.REVOKE:
-        revoke(call, session, "refresh_token_reused")
+        await revoke(call, session, "refresh_token_reused")
         raise RefreshTokenReused("the session is ended: log in again")
     user = await call.find(store.USER, id=session.user_id, tenant=call.tenant)
     if user is None:
@@ -173,7 +175,7 @@ async def delete_session(call: Call, id: str) -> None:
             raise NotFound()
         user = await call.find(store.USER, id=session.user_id, tenant=call.tenant)
         access.require_over(call, user.scopes if user is not None else "")
-    revoke(call, session, "logout")
+    await revoke(call, session, "logout")
 
 
 @handles(api.get_jwks)
@@ -220,6 +222,7 @@ async def begin(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]
         expires_ms=_expiry(call.use(api.UsersSettings), call.now_ms, call.now_ms),
         auth_ms=call.now_ms,
         amr=model.stored(amr),
+        impersonator_id=None,
         **_seen(call),
     )
     call.write(SESSIONS.insert(session))
@@ -229,7 +232,7 @@ async def begin(call: Call, user: KnownUser, amr: list[str]) -> Response[Tokens]
         store.SESSIONS_OF, tenant=call.tenant, user_id=user.id, beyond=api.SESSIONS_MAX - 1
     )
     for oldest in crowd:
-        revoke(call, oldest, "too_many")
+        await revoke(call, oldest, "too_many")
     return Response(_tokens(call, user, session))
 
 
@@ -275,10 +278,12 @@ def end_tickets(call: Call, user_id: str) -> None:
     call.write(store.END_TICKETS(tenant=call.tenant, user_id=user_id))
 
 
-def revoke(call: Call, session: SessionRow, reason: str) -> None:
-    """Stage the end of a session."""
+async def revoke(call: Call, session: SessionRow, reason: str) -> None:
+    """Stage the end of a session, and of what its user does as others since it was begun there."""
     call.write(SESSIONS.delete(session))
     call.emit(api.SessionRevoked(session.id, session.user_id, reason))
+    impersonation.note_end(call, session, reason)
+    await impersonation.end_begun_by(call, session.user_id, reason, session.id)
 
 
 async def end_sessions(call: Call, user_id: str, reason: str, kept: str = "") -> None:
@@ -286,6 +291,8 @@ async def end_sessions(call: Call, user_id: str, reason: str, kept: str = "") ->
     for session in await call.all(store.SESSIONS_OF, tenant=call.tenant, user_id=user_id, beyond=0):
         if session.id != kept:
             call.emit(api.SessionRevoked(session.id, user_id, reason))
+            impersonation.note_end(call, session, reason)
+    await impersonation.end_begun_by(call, user_id, reason)
     end_tickets(call, user_id)
     await grants.end_grants(call, user_id, reason)
     call.write(store.END_SESSIONS(tenant=call.tenant, user_id=user_id, kept=kept))

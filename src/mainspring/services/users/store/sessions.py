@@ -10,7 +10,8 @@ class SessionRow(msgspec.Struct, frozen=True):
     """A session: a family of refresh tokens of which ``generation`` is the newest.
 
     Its user was last proved to be there at ``auth_ms``, by ``amr`` (RFC 8176, between spaces), and
-    last refreshed it from ``address``, by a program that calls itself ``user_agent``.
+    last refreshed it from ``address``, by a program that calls itself ``user_agent``. In one with
+    an ``impersonator_id`` that one acts as the user.
     """
 
     id: str
@@ -25,14 +26,19 @@ class SessionRow(msgspec.Struct, frozen=True):
     amr: str
     address: str
     user_agent: str
+    impersonator_id: str | None
 
 
 class Bearer(msgspec.Struct, frozen=True):
-    """The user a session or an id stands for, with the roles held and the scopes these give."""
+    """The user a session or an id stands for, with the roles held and the scopes these give.
+
+    ``impersonator_id`` is who acts as that user in the session.
+    """
 
     user_id: str
     tenant: str
     expires_ms: int | None
+    impersonator_id: str | None
     roles: str
     scopes: str
 
@@ -62,7 +68,8 @@ END_SESSIONS = Statement(
 )
 SESSION_BEARER = Query(
     "users.session_bearer",
-    f"""SELECT s.user_id, s.tenant, s.expires_ms, {held("s.tenant", "s.user_id")}
+    f"""SELECT s.user_id, s.tenant, s.expires_ms, s.impersonator_id,
+    {held("s.tenant", "s.user_id")}
     FROM users_sessions s JOIN users_users u ON u.id = s.user_id AND u.disabled_ms IS NULL
     WHERE s.id = :id""",
     Bearer,

@@ -14,7 +14,12 @@ _DAY_MS = 24 * _HOUR_MS
 DEVICES_KEPT_MS = 400 * _DAY_MS  # longer than a session may last
 KEYS_KEPT_MS = 30 * _DAY_MS  # after they expired: a list shows what has
 GONE_KEPT_MS = 400 * _DAY_MS  # then only who may do everything erases them
+IMPERSONATIONS_KEPT_MS = 400 * _DAY_MS
 SWEEPS = (
+    sweep_of(
+        "who acted as whom", "users_impersonations", "id", "started_ms",
+        kept_ms=IMPERSONATIONS_KEPT_MS,
+    ),
     sweep_of("sessions", "users_sessions", "id", "expires_ms"),
     sweep_of("tickets", "users_tickets", "id", "expires_ms"),
     sweep_of("invitations", "users_invitations", "id", "expires_ms"),

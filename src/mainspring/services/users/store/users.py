@@ -78,7 +78,7 @@ HOLD_ENABLED = Statement(
 )
 USER_BEARER = Query(
     "users.user_bearer",
-    f"""SELECT u.id, u.tenant, NULL, {held("u.tenant", "u.id")}
+    f"""SELECT u.id, u.tenant, NULL, NULL, {held("u.tenant", "u.id")}
     FROM users_users u WHERE u.id = :id AND u.disabled_ms IS NULL""",
     Bearer,
 )
