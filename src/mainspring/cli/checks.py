@@ -256,7 +256,19 @@ async def check_kept(database: Database, services: Sequence[Service]) -> Check:
     return Check("kept", Verdict.WARN if many else Verdict.OK, said, _KEPT_ADVICE if many else "")
 
 
-async def check_uploads(database: Database, blobs: Blobs) -> Check:
+async def check_blobs(open_blobs: Callable[[], Blobs]) -> Check:
+    """Files can be stored, read and removed."""
+    try:
+        async with asyncio.timeout(COMPARE_TIMEOUT_S):
+            checked = await open_blobs().check()
+    except (TimeoutError, StartError, Failure) as error:
+        return Check("blobs", Verdict.FAIL, described(error), "check [blobs]: mainspring config")
+    return Check(
+        "blobs", Verdict.WARN if checked.advice else Verdict.OK, checked.found, checked.advice
+    )
+
+
+async def check_uploads(database: Database, open_blobs: Callable[[], Blobs]) -> Check:
     """Files that no record has are removed in time, as is what was never sent to its end."""
 
     async def find_data(collection: str, record: str) -> str | None:
@@ -269,7 +281,7 @@ async def check_uploads(database: Database, blobs: Blobs) -> Check:
             try:
                 if not await database.applied():
                     return Check("uploads", Verdict.OK, "none: the database is empty")
-                found = await count_uploads(blobs, find_data, BLOBS_MAX)
+                found = await count_uploads(open_blobs(), find_data, BLOBS_MAX)
             finally:
                 await database.close()
     except (TimeoutError, StartError, Failure) as error:

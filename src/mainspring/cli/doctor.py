@@ -23,8 +23,9 @@ def doctor(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine: Python, SQLite, data directory, disk, port, database, mail, keys."""
+    """Check this machine: Python, SQLite, data directory, disk, port, database, mail, files."""
     import asyncio
+    from functools import partial
     from pathlib import Path
 
     from mainspring.app import open_database, opened, services_of
@@ -33,7 +34,7 @@ def doctor(
     from mainspring.cli.offline import compare_log
     from mainspring.cli.user_app import load_app
     from mainspring.interfaces.http.server_settings import ServerSettings
-    from mainspring.settings import PlatformSettings, database_url, mail_url
+    from mainspring.settings import PlatformSettings, blobs_url, database_url, mail_url
 
     user_app = load_app(app) if app else None
     settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
@@ -44,6 +45,8 @@ def doctor(
     found = list(checks.local_checks(folder, server.host, server.port))
     url = database_url(settings)
     found.append(asyncio.run(checks.check_mail(lambda: opened("mail", mail_url(settings)))))
+    open_blobs = partial(opened, "blobs", blobs_url(settings))
+    found.append(asyncio.run(checks.check_blobs(open_blobs)))
     found.append(checks.check_role(settings.of(PlatformSettings).role, url))
     file = Path(url.removeprefix("sqlite:"))
     running = find_running(folder)
@@ -53,8 +56,7 @@ def doctor(
         found.append(asyncio.run(checks.check_database(open_database(url))))
         found.append(asyncio.run(checks.check_connections(open_database(url))))
         found.append(asyncio.run(checks.check_kept(open_database(url), services_of(user_app))))
-        blobs = opened("blobs", f"file:{folder / 'blobs'}")
-        found.append(asyncio.run(checks.check_uploads(open_database(url), blobs)))
+        found.append(asyncio.run(checks.check_uploads(open_database(url), open_blobs)))
         if (folder / "keyring.json").is_file():
             found.append(asyncio.run(checks.check_audit_log(compare_log(settings))))
     if as_json:

@@ -1,11 +1,20 @@
 """The blobs port: bytes by key, durable before they are referenced."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 import msgspec
 
 KEY_CHARS_MAX = 160  # of ``A-Z a-z 0-9 _ - /``, which every store takes as they are
+
+_KEY = re.compile(rf"(?=.{{1,{KEY_CHARS_MAX}}}\Z)[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*")
+
+
+def require_key(key: str) -> None:
+    """Raise ValueError of what no store takes as a key; no part between its ``/`` is empty."""
+    if _KEY.fullmatch(key) is None:
+        raise ValueError(f"{key!r} cannot be a blob's key")
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -19,20 +28,35 @@ class Blob(msgspec.Struct, frozen=True):
 class StoredBlob(msgspec.Struct, frozen=True):
     """What the store has under a key, unfinished puts included, and when it was last written.
 
-    It is ``finished`` where there is a blob to get.
+    It is ``finished`` where there is a blob to get. ``place`` is where a listing goes on behind it.
     """
 
     key: str
     size_bytes: int
     written_ms: int
     finished: bool
+    place: str
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """Where blobs lie, and what would better be done there; empty where all is well."""
+
+    found: str
+    advice: str = ""
 
 
 class Blobs(Protocol):
     """A store of immutable bytes. Every method raises ValueError of what cannot be a key."""
 
+    async def check(self) -> Checked:
+        """Store something, read it back and remove it. Raises Unavailable."""
+        ...
+
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes_max: int) -> Blob:
-        """Store durably; replaces nothing half-way. Raises TooLarge past ``size_bytes_max``."""
+        """Store durably; replaces nothing half-way. Raises TooLarge past ``size_bytes_max``.
+
+        Raises Unavailable where the store is full or away, as every other method does.
+        """
         ...
 
     def get(self, key: str, offset: int = 0, size_bytes: int | None = None) -> AsyncIterator[bytes]:
@@ -48,7 +72,8 @@ class Blobs(Protocol):
     ) -> list[StoredBlob]:
         """Return up to ``limit`` keys with this prefix that were last written before a moment.
 
-        Unfinished puts count. The order is the store's own; ``after`` is the last key of the page
-        before.
+        Unfinished puts count as far as the store has anything of them; with some a key whose blob
+        is whole may be met twice. The order is the store's own; ``after`` is the ``place`` of the
+        last one of the page before.
         """
         ...

@@ -9,16 +9,16 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
 
 from mainspring.adapters import private_file
+from mainspring.adapters.blobs.trial import check_by_trying
 from mainspring.adapters.outage import Outage
 from mainspring.kernel.errors import NotFound, TooLarge, Unavailable
-from mainspring.ports.blobs import KEY_CHARS_MAX, Blob, StoredBlob
+from mainspring.ports.blobs import Blob, Checked, StoredBlob, require_key
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources, path_of
 
 CHUNK_BYTES = 256 * 1024
@@ -26,7 +26,6 @@ _CANNOT_WRITE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 )
 _HALF = ".half"
-_KEY = re.compile(rf"[A-Za-z0-9_/-]{{1,{KEY_CHARS_MAX}}}")
 
 
 def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "DirectoryBlobs":
@@ -40,6 +39,16 @@ class DirectoryBlobs:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._outage = Outage("blobs")
+
+    async def check(self) -> Checked:
+        """Store something, read it back and remove it. Raises Unavailable.
+
+        Before there is anything it leaves that so.
+        """
+        if not await asyncio.to_thread(self._directory.is_dir):
+            return Checked(f"none yet in {self._directory}")
+        await check_by_trying(self)
+        return Checked(f"in {self._directory}")
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes_max: int) -> Blob:
         """Store durably. Raises TooLarge past ``size_bytes_max``, and Unavailable of a full disk.
@@ -124,8 +133,7 @@ class DirectoryBlobs:
         return found[:limit]
 
     def _path(self, key: str) -> Path:
-        if _KEY.fullmatch(key) is None:
-            raise ValueError(f"{key!r} cannot be a blob's key")
+        require_key(key)
         return self._directory / _folder(key) / key.replace("/", "=")
 
 
@@ -140,12 +148,13 @@ def _key_of(name: str) -> str:
 def _with(known: StoredBlob | None, key: str, entry: os.DirEntry[str]) -> StoredBlob:
     """Return what is known of a key, with one more of its files."""
     status = entry.stat()
-    before = known or StoredBlob(key, 0, 0, finished=False)
+    before = known or StoredBlob(key, 0, 0, finished=False, place=key)
     return StoredBlob(
         key,
         before.size_bytes + status.st_size,
         max(before.written_ms, int(status.st_mtime * 1000)),
         finished=before.finished or not entry.name.endswith(_HALF),
+        place=key,
     )
 
 

@@ -96,7 +96,7 @@ async def sweep_files(call: Call, after: str | None = None) -> None:
         if not (await has_file(find_data, blob.key) if ours else blob.finished):
             await store.delete(blob.key)
     if len(page) == SWEPT_MAX:
-        call.enqueue(api.sweep_files, after=page[-1].key)
+        call.enqueue(api.sweep_files, after=page[-1].place)
 
 
 def files_of(collection: str, record: str) -> str:

@@ -69,4 +69,4 @@ async def count_uploads(blobs: Blobs, find_data: FindData, most: int) -> Uploads
 
 
 def _last(looked: Sequence[StoredBlob]) -> str | None:
-    return looked[-1].key if looked else None
+    return looked[-1].place if looked else None

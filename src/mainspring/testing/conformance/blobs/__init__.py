@@ -9,11 +9,15 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from mainspring.kernel.errors import NotFound, TooLarge
-from mainspring.ports.blobs import KEY_CHARS_MAX, Blobs
+from mainspring.kernel.errors import NotFound, TooLarge, Unavailable
+from mainspring.ports.blobs import KEY_CHARS_MAX, Blob, Blobs
 
+LARGE = bytes(range(256)) * 24_576  # 6 MiB: stores that take parts have sent one by then
 NEVER_MS, LATER_MS = 0, 1 << 42  # before and after whatever clock the store dates by
-NO_KEYS = ("", "a/../b", "a.half", "a\0", "a=b", "a b", "\u00e9", "a\n", "a" * (KEY_CHARS_MAX + 1))
+NO_KEYS = (
+    "", "a/../b", "a.half", "a\0", "a=b", "a b", "\u00e9", "a\n", "/a", "a/", "a//b",
+    "a" * (KEY_CHARS_MAX + 1),
+)  # fmt: skip
 
 
 async def _chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -33,12 +37,12 @@ async def _read(blobs: Blobs, key: str) -> bytes | None:
         return None
 
 
-async def _refused(putting: Awaitable[object], error: type[Exception]) -> None:
+async def _refused(putting: Awaitable[object], *errors: type[BaseException]) -> None:
     try:
         await putting
-    except error:
+    except errors:
         return
-    raise AssertionError(f"no {error.__name__} was raised")
+    raise AssertionError(f"none of {errors} was raised")
 
 
 async def check_what_was_put_comes_back(blobs: Blobs) -> None:
@@ -70,6 +74,15 @@ async def check_a_part_comes_by_itself(blobs: Blobs) -> None:
         end = len(whole) if size is None else offset + size
         part = b"".join([chunk async for chunk in blobs.get("k", offset, size)])
         assert part == whole[offset:end], (offset, size)
+
+
+async def check_nothing_has_no_parts(blobs: Blobs) -> None:
+    """Of an empty blob every part is empty; of none every part is NotFound."""
+    await blobs.put("none", _chunks(), size_bytes_max=8)
+    for offset, size in ((0, None), (0, 0), (0, 1), (7, None)):
+        assert b"".join([chunk async for chunk in blobs.get("none", offset, size)]) == b""
+        reading = blobs.get("never", offset, size)
+        await _refused(anext(aiter(reading)), NotFound)
 
 
 async def check_keys_are_apart(blobs: Blobs) -> None:
@@ -155,34 +168,94 @@ async def check_old_ones_are_listed_page_by_page(blobs: Blobs) -> None:
         await blobs.put(key, _chunks(b"x"), size_bytes_max=10)
     for limit in (1, 6, 20, 100):
         found: list[str] = []
-        while page := await blobs.older(
-            "mine/", LATER_MS, limit=limit, after=found[-1] if found else None
-        ):
+        place: str | None = None
+        while page := await blobs.older("mine/", LATER_MS, limit=limit, after=place):
             assert len(page) <= limit, page
             found += [blob.key for blob in page]
+            place = page[-1].place
         assert sorted(found) == sorted(keys), found
     assert await blobs.older("mine/", NEVER_MS, limit=100) == []
 
 
-async def check_what_is_unfinished_is_told(blobs: Blobs) -> None:
-    """A put counts as soon as it has begun, and says that there is nothing to get yet."""
+def _begun(blobs: Blobs, key: str) -> tuple["asyncio.Task[Blob]", asyncio.Event, asyncio.Event]:
+    """Put what is in the middle of it when the first event is set, and ends with the second."""
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
-        yield b"first"
+        yield LARGE
         begun.set()
         await go_on.wait()
+        yield LARGE[:100]
 
+    size_bytes_max = len(LARGE) + 100
+    putting = blobs.put(key, slowly(), size_bytes_max=size_bytes_max)
+    return asyncio.create_task(putting), begun, go_on
+
+
+async def check_what_is_unfinished_is_told(blobs: Blobs) -> None:
+    """A put counts when there is much of it, and says that there is nothing to get yet."""
     await blobs.put("whole", _chunks(b"1234"), size_bytes_max=20)
-    putting = asyncio.create_task(blobs.put("half", slowly(), size_bytes_max=20))
+    putting, begun, go_on = _begun(blobs, "half")
     await begun.wait()
     found = {blob.key: blob for blob in await blobs.older("", LATER_MS, limit=10)}
     assert {key: blob.finished for key, blob in found.items()} == {"whole": True, "half": False}
     assert found["whole"].size_bytes == 4, found
-    assert NEVER_MS < found["whole"].written_ms < LATER_MS, found
+    assert all(NEVER_MS < blob.written_ms < LATER_MS for blob in found.values()), found
+    pages = [await blobs.older("", LATER_MS, limit=1)]
+    while pages[-1]:
+        pages.append(await blobs.older("", LATER_MS, limit=1, after=pages[-1][0].place))
+    assert sorted(blob.key for page in pages for blob in page) == ["half", "whole"], pages
+    assert await blobs.older("half", NEVER_MS, limit=10) == []
     go_on.set()
     await putting
+    assert await _read(blobs, "half") == LARGE + LARGE[:100]
     assert all(blob.finished for blob in await blobs.older("", LATER_MS, limit=10))
+
+
+async def check_what_is_unfinished_can_be_deleted(blobs: Blobs) -> None:
+    """As a sweep does with what nobody will finish. Whoever still sends it hears of it."""
+    putting, begun, go_on = _begun(blobs, "half")
+    await begun.wait()
+    await blobs.delete("half")
+    assert await blobs.older("", LATER_MS, limit=10) == []
+    go_on.set()
+    await _refused(putting, Unavailable, OSError)
+    assert await _read(blobs, "half") is None
+    assert await blobs.older("", LATER_MS, limit=10) == []
+
+
+async def check_a_large_put_that_is_cut_leaves_nothing(blobs: Blobs) -> None:
+    """Whether its sender breaks off, sends too much, or its call is cancelled."""
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield LARGE
+        raise ConnectionError("the sender is gone")
+
+    await blobs.put("k", _chunks(b"whole"), size_bytes_max=10)
+    await _refused(blobs.put("k", broken(), size_bytes_max=1 << 30), ConnectionError)
+    most = len(LARGE) + 1
+    await _refused(blobs.put("k", _chunks(LARGE, LARGE), size_bytes_max=most), TooLarge)
+    putting, begun, _ = _begun(blobs, "k")
+    await begun.wait()
+    putting.cancel()
+    await _refused(putting, asyncio.CancelledError)
+    putting, _, _ = _begun(blobs, "k")
+    await asyncio.sleep(0)  # it has begun to send its first bytes, and no more
+    putting.cancel()
+    await _refused(putting, asyncio.CancelledError)
+    (left,) = await blobs.older("", LATER_MS, limit=10)
+    assert (left.key, left.size_bytes, left.finished) == ("k", 5, True), left
+    assert await _read(blobs, "k") == b"whole"
+
+
+async def check_large_puts_of_one_key_do_not_meet(blobs: Blobs) -> None:
+    """Whoever wins, no byte of the others shows."""
+    whole = [bytes([number]) * len(LARGE) for number in range(3)]
+    await asyncio.gather(
+        *(blobs.put("k", _chunks(one, one), size_bytes_max=2 * len(one)) for one in whole)
+    )
+    assert await _read(blobs, "k") in {one + one for one in whole}
+    assert [blob.finished for blob in await blobs.older("", LATER_MS, limit=10)] == [True]
 
 
 async def check_what_is_deleted_on_the_way_stops_no_listing(blobs: Blobs) -> None:
@@ -191,8 +264,10 @@ async def check_what_is_deleted_on_the_way_stops_no_listing(blobs: Blobs) -> Non
     for key in keys:
         await blobs.put(key, _chunks(b"x"), size_bytes_max=10)
     met: list[str] = []
-    while page := await blobs.older("k", LATER_MS, limit=5, after=met[-1] if met else None):
+    place: str | None = None
+    while page := await blobs.older("k", LATER_MS, limit=5, after=place):
         met += [blob.key for blob in page]
+        place = page[-1].place
         for blob in page:
             await blobs.delete(blob.key)
     assert sorted(met) == sorted(keys), met

@@ -1,0 +1,143 @@
+"""What somebody does with files, where they lie in a real S3 store and rows on PostgreSQL."""
+
+import hashlib
+import io
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mainspring.ports.blobs import Blobs
+from mainspring.testing import Client, Platform
+from mainspring.testing.conformance.blobs import LARGE, LATER_MS
+from mainspring.testing.servers import PostgresServer, SeaweedServer
+from tests.adapters.blobs.relay import Relay
+from tests.services.records.test_forms import KIND, form
+
+pytestmark = pytest.mark.xdist_group("s3")
+
+PEOPLE = {
+    "name": "people",
+    "fields": [
+        {"name": "name", "type": "text"},
+        {"name": "photo", "type": "file", "types": ["image/*"], "thumbs": ["20x20"]},
+        {"name": "film", "type": "file", "inline": True},
+        {"name": "scans", "type": "file", "many": True, "max_items": 3},
+    ],
+    "rules": {"view": "true"},
+}
+RECORDS = "/v1/collections/people/records"
+
+
+def of_a_bucket(server: SeaweedServer, endpoint: str) -> dict[str, Any]:
+    """Settings that keep files in a part of the store of one platform's own."""
+    return {
+        "blobs.url": f"s3://{server.bucket}/of/{secrets.token_hex(8)}",
+        "blobs.endpoint": endpoint,
+        "blobs.access_key_id": server.ACCESS_KEY,
+        "blobs.secret_access_key": server.SECRET_KEY,
+    }
+
+
+@pytest.fixture
+async def relay(s3_server: SeaweedServer) -> AsyncIterator[Relay]:
+    async with Relay(s3_server.endpoint) as relay:
+        yield relay
+
+
+@pytest.fixture
+async def platform(
+    postgres_server: PostgresServer, s3_server: SeaweedServer, relay: Relay
+) -> AsyncIterator[Platform]:
+    async with Platform(
+        database=postgres_server.url(), sockets=True,
+        settings=of_a_bucket(s3_server, relay.endpoint),
+    ) as platform:  # fmt: skip
+        yield platform
+
+
+def picture() -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", (60, 40), "red").save(made, "PNG")
+    return made.getvalue()
+
+
+async def kept(platform: Platform) -> set[str]:
+    """The keys in the store, unfinished ones too."""
+    return {blob.key for blob in await platform.use(Blobs).older("", LATER_MS, limit=100)}
+
+
+async def uploaded(key: Client, path: str, content: bytes, kind: str) -> Any:
+    answer = await key.post(path, content=content, content_type=kind)
+    return answer.expect(201)
+
+
+async def test_files_come_and_go_with_their_records(platform: Platform, relay: Relay) -> None:
+    key = await platform.as_key("*")
+    (await key.post("/v1/collections", PEOPLE)).expect(201)
+    sent = form(("record", None, b'{"name": "Ann"}'), ("photo", "image/png", picture()))
+    ann = (await key.request("POST", RECORDS, content=sent, content_type=KIND)).expect(201)
+    files = f"{RECORDS}/{ann['id']}/files"
+
+    film = LARGE + b"the end"
+    shown = await uploaded(key, f"{files}/film", film, "video/x-own")
+    assert shown["film"]["sha256"] == hashlib.sha256(film).hexdigest()
+    for content in (b"one", b"", b"three"):
+        await uploaded(key, f"{files}/scans", content, "text/plain")
+
+    nobody = platform.anonymous
+    assert (await nobody.get(f"{files}/film")).body == film
+    part = await nobody.get(f"{files}/film", headers={"Range": f"bytes={len(LARGE) - 2}-"})
+    assert (part.status, part.body) == (206, film[-9:])
+    beyond = await nobody.get(f"{files}/film", headers={"Range": f"bytes={len(film)}-"})
+    assert beyond.status == 416
+    assert [(await nobody.get(f"{files}/scans?file={n}")).body for n in range(3)] == [
+        b"one", b"", b"three",
+    ]  # fmt: skip
+    small = await nobody.get(f"{files}/photo?thumb=20x20")
+    assert Image.open(io.BytesIO(small.body)).size == (20, 20)
+
+    # What is refused is not there, and what is replaced goes.
+    assert (await key.post(f"{files}/photo", content=film, content_type="image/png")).status == 415
+    await uploaded(key, f"{files}/film", b"another", "video/x-own")
+    (await key.patch(f"{RECORDS}/{ann['id']}", {"scans": []})).expect(200)
+    await platform.drain()
+    assert len(await kept(platform)) == 3  # the photo, its thumbnail, the other film
+
+    # A store that is away fails what needs it and nothing else, and is not waited for when back.
+    relay.hang_up()
+    for refused in (
+        await key.post(f"{files}/scans", content=b"x", content_type="text/plain"),
+        await nobody.get(f"{files}/photo"),
+        await nobody.get(f"{files}/photo?thumb=20x20"),
+        await key.request("POST", RECORDS, content=sent, content_type=KIND),
+    ):
+        problem = refused.expect(503)
+        assert "files cannot be reached" in problem["detail"]
+        assert "127.0.0.1" not in refused.text
+        assert "retry-after" in refused.headers
+    assert (await nobody.get("/readyz")).status == 200
+    (await key.delete(f"{RECORDS}/{ann['id']}")).expect(204)
+    await platform.drain(failing=["records.delete_blobs"])  # tried again until it can
+    relay.open = True
+    await platform.pass_time(minutes=10)
+    assert await kept(platform) == set()
+
+
+async def test_what_no_record_has_is_swept(platform: Platform) -> None:
+    key = await platform.as_key("*")
+    (await key.post("/v1/collections", PEOPLE)).expect(201)
+    one = (await key.post(RECORDS, {})).expect(201)
+    shown = await uploaded(key, f"{RECORDS}/{one['id']}/files/film", b"kept", "video/x-own")
+
+    async def once() -> AsyncIterator[bytes]:
+        yield b"nobody's"
+
+    blobs = platform.use(Blobs)
+    for name in ("blob_1", "blob_2-20x20"):
+        stem = shown["film"]["blob"].rpartition("/")[0]
+        await blobs.put(f"{stem}/{name}", once(), size_bytes_max=10)
+    await platform.pass_time(days=1)
+    assert await kept(platform) == {shown["film"]["blob"]}
