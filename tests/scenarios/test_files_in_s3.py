@@ -6,8 +6,10 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 from PIL import Image
+from yarl import URL
 
 from mainspring.ports.blobs import Blobs
 from mainspring.testing import Client, Platform
@@ -88,10 +90,11 @@ async def test_files_come_and_go_with_their_records(platform: Platform, relay: R
         await uploaded(key, f"{files}/scans", content, "text/plain")
 
     nobody = platform.anonymous
-    assert (await nobody.get(f"{files}/film")).body == film
-    part = await nobody.get(f"{files}/film", headers={"Range": f"bytes={len(LARGE) - 2}-"})
+    ours = f"{files}/film?redirect=false"
+    assert (await nobody.get(ours)).body == film
+    part = await nobody.get(ours, headers={"Range": f"bytes={len(LARGE) - 2}-"})
     assert (part.status, part.body) == (206, film[-9:])
-    beyond = await nobody.get(f"{files}/film", headers={"Range": f"bytes={len(film)}-"})
+    beyond = await nobody.get(ours, headers={"Range": f"bytes={len(film)}-"})
     assert beyond.status == 416
     assert [(await nobody.get(f"{files}/scans?file={n}")).body for n in range(3)] == [
         b"one", b"", b"three",
@@ -124,6 +127,64 @@ async def test_files_come_and_go_with_their_records(platform: Platform, relay: R
     relay.open = True
     await platform.pass_time(minutes=10)
     assert await kept(platform) == set()
+
+
+async def test_a_large_file_is_fetched_where_it_lies(platform: Platform) -> None:
+    """Under rules that were asked before, as what we say it is, and as nothing else."""
+    key = await platform.as_key("*")
+    closed = {**PEOPLE, "rules": {"view": "record.name == 'open'"}}
+    (await key.post("/v1/collections", closed)).expect(201)
+    one = (await key.post(RECORDS, {"name": "open"})).expect(201)
+    files = f"{RECORDS}/{one['id']}/files"
+    page = b"<!doctype html><script>alert(1)</script>" + LARGE
+    shown = await uploaded(key, f"{files}/film", page, "text/html")
+    await uploaded(key, f"{files}/scans", b"small", "text/plain")
+
+    nobody = platform.anonymous
+    sent_on = await nobody.get(f"{files}/film")
+    assert (sent_on.status, sent_on.body) == (307, b"")
+    assert sent_on.headers["cache-control"] == "no-store"
+    assert "etag" not in sent_on.headers
+    url = URL(sent_on.headers["location"], encoded=True)
+    assert url.query["X-Amz-Expires"] == "60"
+    async with aiohttp.ClientSession() as web:
+        async with web.get(url) as answer:
+            assert (answer.status, await answer.read()) == (200, page)
+            # This store says of no file that it is a page, whatever it is asked for.
+            assert answer.headers["content-type"] in {"text/html", "application/octet-stream"}
+            assert answer.headers["content-disposition"].startswith("attachment")
+            assert answer.headers["cache-control"] == "private, no-cache"
+        async with web.get(url, headers={"Range": "bytes=10-12"}) as answer:
+            assert (answer.status, await answer.read()) == (206, page[10:13])
+        for tampered in (
+            url.update_query({"response-content-disposition": "inline"}),
+            url.update_query({"X-Amz-Expires": "6000"}),
+            url.with_path(url.path.replace("/film", "/scans")[:-1] + "x"),
+        ):
+            async with web.get(tampered) as answer:
+                assert answer.status == 403, tampered
+        async with web.put(url, data=b"mine") as answer:
+            assert answer.status == 403
+
+    # What only asks about it is answered here, as is what is small, or wanted from us.
+    asked = await nobody.request("HEAD", f"{files}/film")
+    assert (asked.status, asked.headers["content-length"]) == (200, str(len(page)))
+    tag = asked.headers["etag"]
+    assert (await nobody.get(f"{files}/film", headers={"If-None-Match": tag})).status == 304
+    assert (await nobody.get(f"{files}/film?redirect=false")).body == page
+    part = await nobody.get(f"{files}/film?redirect=false", headers={"Range": "bytes=0-3"})
+    assert (part.status, part.body) == (206, page[:4])
+    assert (await nobody.get(f"{files}/scans?file=0")).body == b"small"
+
+    # A link leads there too, for no longer than it holds; without the right there is nothing.
+    link = (await key.post(f"{files}/film:link", {"expires_in_s": 20})).expect(200)
+    followed = await nobody.get(link["url"])
+    assert followed.status == 307
+    assert URL(followed.headers["location"], encoded=True).query["X-Amz-Expires"] == "20"
+    (await key.patch(f"{RECORDS}/{one['id']}", {"name": "shut"})).expect(200)
+    refused = await nobody.get(f"{files}/film")
+    assert (refused.status, "location" in refused.headers) == (404, False)
+    assert shown["film"]["blob"] not in refused.text
 
 
 async def test_what_no_record_has_is_swept(platform: Platform) -> None:

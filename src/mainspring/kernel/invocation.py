@@ -95,6 +95,7 @@ class Opened(msgspec.Struct, frozen=True):
     media_type: str = "application/octet-stream"
     headers: Headers = ()
     replayed: bool = False
+    elsewhere: str | None = None  # where whoever gets it is sent for the body
 
 
 class Invoker(Protocol):

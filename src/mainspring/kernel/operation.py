@@ -96,13 +96,16 @@ class Seekable(msgspec.Struct, frozen=True):
 class Raw(msgspec.Struct, frozen=True):
     """What a raw operation answers: bytes, or a stream of them, and their own headers.
 
-    Of a ``Seekable`` body callers may ask for a part (RFC 9110, 14), by its ``ETag``.
+    Of a ``Seekable`` body callers may ask for a part (RFC 9110, 14), by its ``ETag``. Who gets it
+    is sent to ``elsewhere`` for it, where that is given: a URL that is good for this body alone,
+    for a while. What asks only about it (HEAD, ``If-None-Match``) is answered here.
     """
 
     body: bytes | AsyncIterator[bytes] | Seekable = b""
     status: int = 200
     media_type: str = "application/octet-stream"
     headers: tuple[tuple[str, str], ...] = ()
+    elsewhere: str | None = None
 
 
 class Upload(msgspec.Struct, frozen=True):

@@ -45,8 +45,24 @@ class Checked(msgspec.Struct, frozen=True):
     advice: str = ""
 
 
+class DirectUrls(Protocol):
+    """URLs at which clients reach the store itself: each good for one request, for a while.
+
+    Nobody can change what they say, nor ask for more with them. Made without asking the store.
+    """
+
+    def to_get(self, key: str, *, life_s: int, media_type: str, disposition: str) -> str:
+        """Return where a blob is to be had, under these headers, and a ``Range`` of it."""
+        ...
+
+
 class Blobs(Protocol):
     """A store of immutable bytes. Every method raises ValueError of what cannot be a key."""
+
+    @property
+    def direct(self) -> DirectUrls | None:
+        """Where clients may go themselves; None where the bytes come through the platform."""
+        ...
 
     async def check(self) -> Checked:
         """Store something, read it back and remove it. Raises Unavailable."""

@@ -37,6 +37,7 @@ class DirectoryBlobs:
     """Immutable bytes as files under one directory, spread over 256 folders."""
 
     def __init__(self, directory: Path) -> None:
+        self.direct = None  # nobody reaches it but us
         self._directory = directory
         self._outage = Outage("blobs")
 

@@ -20,6 +20,7 @@ from obstore.store import S3Store
 
 from mainspring.adapters.blobs.s3_place import Place, place_of
 from mainspring.adapters.blobs.s3_requests import PAGE_MAX, SignedRequests, StoreRefused
+from mainspring.adapters.blobs.s3_urls import S3Urls
 from mainspring.adapters.blobs.trial import check_by_trying
 from mainspring.adapters.outage import Outage
 from mainspring.kernel.errors import NotFound, TooLarge, Unavailable
@@ -59,6 +60,7 @@ class S3Blobs:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        self.direct = S3Urls(place)
         self.requests = SignedRequests(place)
         self._store = _store(place)
         self._outage = Outage("blobs")

@@ -34,6 +34,11 @@ class Place(msgspec.Struct, frozen=True):
         """Signs what the platform asks itself."""
         return Signer(self.endpoint, self.region, self.credentials)
 
+    @property
+    def public_signer(self) -> Signer:
+        """Signs what clients ask."""
+        return Signer(self.public_endpoint, self.region, self.credentials)
+
     def path(self, key: str) -> str:
         """The path of a key's URL, not yet quoted."""
         return f"/{self.bucket}/{self.prefix}{key}"

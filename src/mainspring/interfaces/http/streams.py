@@ -41,6 +41,7 @@ REFUSED = StreamItem(
 _OF_THE_BODY = frozenset({
     b"content-type", b"content-length", b"content-disposition", b"content-range",
 })  # fmt: skip
+_NO_REFERRER = (b"referrer-policy", b"no-referrer")
 _HELD_ALREADY = frozenset({200, 206, 416})  # RFC 9110, 13.2.2: asked before Range is
 _LINES = re.compile(rb"\r\n|\r|\n")
 
@@ -64,6 +65,12 @@ async def answer_raw(
     headers.extend(header for header in security_headers.API if header[0] not in named)
     if raw.status in _HELD_ALREADY and _has_already(exchange, headers):
         await exchange.answer(304, [h for h in headers if h[0] not in _OF_THE_BODY], b"")
+        return
+    if raw.elsewhere is not None and exchange.method == "GET":
+        # Kept by nobody: it ends before long, and the right to it may end before that.
+        location = (b"location", raw.elsewhere.encode("latin-1"))
+        sent = [location, security_headers.NO_STORE, _NO_REFERRER, *security_headers.API]
+        await exchange.answer(307, sent, b"")
         return
     if raw.status == RangeNotSatisfiable.status:
         said = {n: v for n, v in raw.headers if n.lower() in {"accept-ranges", "content-range"}}

@@ -329,10 +329,11 @@ class LocalInvoker:
 def _opened(raw: Raw, wanted: WantedRange | None) -> Opened:
     """Open a raw answer; of a body that is seekable, the part that is wanted."""
     if not isinstance(raw.body, Seekable):
-        return Opened(raw.body, raw.status, raw.media_type, raw.headers)
+        headers, where = raw.headers, raw.elsewhere
+        return Opened(raw.body, raw.status, raw.media_type, headers, elsewhere=where)
     whole, headers, status = raw.body.size_bytes, (*raw.headers, _RANGES), raw.status
     part = None
-    if wanted is not None and status == 200:
+    if wanted is not None and status == 200 and raw.elsewhere is None:  # else asked there
         etag = next((value for name, value in raw.headers if name.lower() == "etag"), None)
         part = wanted.of(whole, etag)
     if part is None:
@@ -344,7 +345,7 @@ def _opened(raw: Raw, wanted: WantedRange | None) -> Opened:
         headers += (("Content-Range", f"bytes {part.offset}-{last}/{whole}"),)
     headers += (("Content-Length", str(part.size_bytes)),)
     body = contained_items(raw.body.read(part.offset, part.size_bytes))
-    return Opened(body, status, raw.media_type, headers)
+    return Opened(body, status, raw.media_type, headers, elsewhere=raw.elsewhere)
 
 
 def _account(invocation: Invocation) -> str:

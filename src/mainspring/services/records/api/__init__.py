@@ -84,6 +84,8 @@ class RecordsSettings(msgspec.Struct, frozen=True):
     """``[records]``: how much of it there may be."""
 
     collections_max: Annotated[int, Meta(ge=1, le=10_000)] = 500  # of one tenant
+    direct_bytes_min: Annotated[int, Meta(ge=0, le=1 << 40)] = 1 << 20  # 0: never
+    direct_url_s: Annotated[int, Meta(ge=1, le=3_600)] = 60
 
 
 service = Service(

@@ -20,12 +20,14 @@ class FileView(Input, frozen=True):
     """How to answer with a file: with ``download`` it is an attachment, whatever its field says.
 
     ``thumb`` is a size that its field has: ``200x200``. ``file`` says which one of a field that
-    holds many: by its id, the last part of its ``blob``, or by its place from 0.
+    holds many: by its id, the last part of its ``blob``, or by its place from 0. Where it lies in
+    S3 a large one is fetched there, by a redirect; without ``redirect`` the platform sends it.
     """
 
     download: bool = False
     thumb: ThumbSize | None = None
     file: WhichFile | None = None
+    redirect: bool = True
 
 
 class NewFileLink(Input, frozen=True):

@@ -122,7 +122,7 @@ async def get_linked_file(call: Call, token: str) -> Raw:
     if file.blob != link.blob:
         raise NotFound("the record has another file by now: ask for another link")
     view = api.FileView(download=link.download, thumb=link.thumb)
-    raw = await _download(call, found, file, view)
+    raw = await _download(call, found, file, view, until_ms=link.expires_ms)
     return msgspec.structs.replace(raw, headers=(*raw.headers, ("Referrer-Policy", "no-referrer")))
 
 
@@ -188,8 +188,18 @@ def _require_thumbnail(field: api.Field, file: StoredFile, size: str | None) -> 
     thumbnails.media_type_of(file.media_type)
 
 
-async def _download(call: Call, field: api.Field, file: StoredFile, view: api.FileView) -> Raw:
-    """Answer with a file: shown by a browser where its field lets it and nothing in it can run."""
+async def _download(
+    call: Call,
+    field: api.Field,
+    file: StoredFile,
+    view: api.FileView,
+    *,
+    until_ms: int | None = None,
+) -> Raw:
+    """Answer with a file: shown by a browser where its field lets it and nothing in it can run.
+
+    A large one is fetched where it lies, if clients reach that: no longer than ``until_ms``.
+    """
     _require_thumbnail(field, file, view.thumb)
     etag, blobs, media_type = version_tag(file.sha256), call.use(Blobs), file.media_type
     body: AsyncIterator[bytes] | Seekable = Seekable(file.size_bytes, partial(blobs.get, file.blob))
@@ -199,6 +209,16 @@ async def _download(call: Call, field: api.Field, file: StoredFile, view: api.Fi
         media_type, body = await maker.of(blobs, file.blob, media_type, view.thumb, call.account)
     call.require_match(etag)
     inline = field.inline and not view.download and file_types.is_harmless(media_type)
+    shown_as = disposition(file.name or field.name, inline=inline)
+    settings, elsewhere = call.use(api.RecordsSettings), None
+    large = 0 < settings.direct_bytes_min <= file.size_bytes
+    if blobs.direct is not None and large and view.redirect and view.thumb is None:
+        life_s = settings.direct_url_s
+        if until_ms is not None:
+            life_s = max(1, min(life_s, (until_ms - call.now_ms) // 1000))
+        elsewhere = blobs.direct.to_get(
+            file.blob, life_s=life_s, media_type=media_type, disposition=shown_as
+        )
     policy = _INERT
     if inline:
         policy = _DOCUMENT if media_type == "application/pdf" else _SHOWN
@@ -206,10 +226,11 @@ async def _download(call: Call, field: api.Field, file: StoredFile, view: api.Fi
         body,
         media_type=media_type,
         headers=(
-            ("Content-Disposition", disposition(file.name or field.name, inline=inline)),
+            ("Content-Disposition", shown_as),
             ("Content-Security-Policy", policy),
             ("ETag", etag),
         ),
+        elsewhere=elsewhere,
     )
 
 
