@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from mainspring import App, Call, Service
+from mainspring import App, Call, Channel, Service, Signals, StreamItem, follow_events
 from mainspring.runtime.tables import MOVE_SCHEDULE, SCHEDULE
 from tests.scenarios.crew import Member, crew
 
@@ -253,12 +253,63 @@ async def metrics(member: Member) -> dict[str, float]:
     return {name: float(value) for name, _, value in shown}
 
 
+async def test_a_stream_at_one_is_woken_by_what_another_committed(
+    tmp_path: Path, database_url: str
+) -> None:
+    """An app's own streams: by an event, and by a wake with a name. Neither looks by the clock."""
+    bells, rung = Service("bells", doc="For this test."), Counter[str]()
+    rang = Channel("bells.rang")
+
+    @bells.event("bells.bell.rung")
+    class BellRung(msgspec.Struct, frozen=True):
+        id: str
+        times: int
+
+    @bells.operation("POST /v1/bells/{id}:ring", scope=None)
+    async def ring(call: Call, id: str) -> None:
+        rung[id] += 1
+        call.emit(BellRung(id, rung[id]))
+        call.wake(rang)
+
+    @bells.stream("GET /v1/bells/{id}:hear", scope=None)
+    async def hear(call: Call, id: str) -> AsyncIterator[StreamItem]:
+        yield StreamItem(b'{"times":0}')
+        async for event in follow_events(call, BellRung, subject=id, after="0"):
+            yield StreamItem(bytes(event.event.data))
+
+    @bells.stream("GET /v1/bells/{id}:count", scope=None)
+    async def count(call: Call, id: str) -> AsyncIterator[StreamItem]:
+        with call.use(Signals).listen(rang) as woken:
+            while True:
+                woken.clear()
+                yield StreamItem(b'{"times":%d}' % rung[id])
+                await woken.wait()
+
+    async with crew(tmp_path, database_url, app=App("bells", services=[bells])) as members:
+        one, other = members
+        for way in ("hear", "count"):
+            headers = {"Accept": "application/x-ndjson"}
+            async with one.http.get(f"/v1/bells/{way}:{way}", headers=headers) as told:
+                assert await times_told(told.content) == 0
+                for times in range(1, ROUNDS + 1):
+                    assert (await other.ask("POST", f"/v1/bells/{way}:ring"))[0] == 204
+                    while await times_told(told.content) < times:
+                        pass  # several wakes may be one, and one look may come early
+
+
 async def emails(member: Member, path: str, user: str) -> list[str | None]:
     """What events tell of somebody's address, by one member."""
     status, page = await member.ask("GET", path)
     assert status == 200
     told = [event["data"] for event in page["items"] if event["subject"] == user]
     return [data.get("email") for data in told]
+
+
+async def times_told(content: aiohttp.StreamReader) -> int:
+    """Read on to a line that says how often something rang."""
+    while "times" not in (said := msgspec.json.decode(await content.readline())):
+        pass
+    return int(said["times"])
 
 
 async def next_event(content: aiohttp.StreamReader) -> Any:
