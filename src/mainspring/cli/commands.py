@@ -11,6 +11,7 @@ from mainspring.cli import (
     demo,
     doctor,
     keyring,
+    move,
     restored,
     transfers,
     up,
@@ -60,6 +61,7 @@ app.command(epilog=config.EPILOG)(config.config)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
 app.command("import", epilog=transfers.IMPORT_EPILOG)(transfers.import_)
 app.command(epilog=transfers.EXPORT_EPILOG)(transfers.export)
+app.command(epilog=move.EPILOG)(move.move)
 admin.group.command(epilog=keyring.ROTATE_EPILOG)(keyring.rotate_keyring)
 admin.group.command(epilog=keyring.NEW_EPILOG)(keyring.new_keyring)
 admin.group.command(epilog=restored.EPILOG)(restored.restored)

@@ -1,21 +1,28 @@
-"""What commands do to a platform that they do not serve: its keyring, first key and epoch."""
+"""What commands do to a platform that they do not serve: its keyring, first key, epoch, place."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from mainspring.app import Instance, build, opened
+from mainspring.app import Instance, adapter_of, build, open_database, opened, services_of
+from mainspring.kernel.user_app import App
+from mainspring.ports.database import Database, StartError
 from mainspring.ports.keyring import Keyring
+from mainspring.ports.opening import path_of
 from mainspring.runtime import identity
+from mainspring.runtime.move.copying import Progress
+from mainspring.runtime.move.mover import APPLICATION, Moved, MoveEnd, Mover
 from mainspring.services.audit.api import AuditSettings
 from mainspring.services.audit.checkpoints import require_unchanged, verifier_key
 from mainspring.services.audit.export import export
 from mainspring.services.audit.store import FORGET_ALL
 from mainspring.services.users.admin import StoredSecret, machine_claims, new_key, recover_key
-from mainspring.settings import Settings
+from mainspring.settings import PlatformSettings, Settings, database_url
 
 
 async def prove(data_dir: Path, nonce: str, url: str) -> str:
@@ -127,6 +134,68 @@ async def recover_admin_key(
         await asyncio.to_thread(ask, secret, platform.keyring.sign_token(claims))
     # Last: a key that nobody learned does no harm, a file without a key would.
     return await platform.replace_admin_key(text)
+
+
+async def move(
+    settings: Settings, user_app: App | None, to: str, progress: Progress, *, ahead: bool
+) -> Moved | None:
+    """Move the database to another engine; return what was done, None when it is only ahead.
+
+    Raises StartError, Unavailable, and Differs when both do not hold the same in the end.
+    """
+    url = database_url(settings)
+    source_shown, target_shown = shown(url), shown(to)
+    if source_shown == target_shown:
+        raise StartError(f"{target_shown} is where the platform is already")
+    async with AsyncExitStack() as stack:
+        adapter = adapter_of("database", url)
+        if ahead and hasattr(adapter, "snapshot"):
+            folder = stack.enter_context(
+                TemporaryDirectory(prefix="move-", dir=settings.of(PlatformSettings).data_dir)
+            )
+            copy = Path(folder) / "snapshot.db"
+            await asyncio.to_thread(adapter.snapshot, url, copy)
+            url = f"sqlite:{copy}"
+        source = await stack.enter_async_context(_database(url))
+        target = await stack.enter_async_context(_database(to))
+        services = services_of(user_app)
+        mover = Mover(MoveEnd(source, source_shown), MoveEnd(target, target_shown), services)
+        await mover.prepare(alone=not ahead)
+        if ahead:
+            await mover.copy_ahead(progress)
+            return None
+        platform = await build(settings, user_app, ports={Database: source})
+        return await mover.move(progress, platform.runtime.sequencer.sequence)
+
+
+async def stay(settings: Settings) -> None:
+    """Let a database be used again that a cut move was about to leave. Raises StartError."""
+    async with _database(database_url(settings)) as database:
+        await identity.stay(database)
+
+
+def shown(url: str) -> str:
+    """Return what a database is called: where it is, without who may use it."""
+    if url.startswith("sqlite:"):
+        return f"sqlite:{path_of(url).resolve()}"
+    parts = urlsplit(url)
+    host = dict(parse_qsl(parts.query)).get("host") or parts.netloc.rpartition("@")[2]
+    return f"postgresql://{host or 'localhost'}{parts.path}"
+
+
+@asynccontextmanager
+async def _database(url: str) -> AsyncIterator[Database]:
+    """Open a database by itself; a server's sessions say that they are of a move."""
+    if not url.startswith("sqlite:"):
+        parts = urlsplit(url)
+        named = [*parse_qsl(parts.query), ("application_name", APPLICATION)]
+        url = urlunsplit(parts._replace(query=urlencode(named)))
+    database = open_database(url)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 @asynccontextmanager

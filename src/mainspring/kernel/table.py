@@ -363,6 +363,18 @@ class Table(Generic[R]):
             ("delete", guarded), lambda: f"DELETE FROM {self.name} WHERE {self._where(guarded)}"
         )
 
+    def pages(self, limit: int, rows: str = "") -> tuple[Query[R], Query[R]]:
+        """Return what reads its first rows in the order of the key, and what reads on behind one.
+
+        The second takes the key. ``rows`` is where they are read from, if not from the table.
+        """
+        order, place = ", ".join(self.key), ", ".join(":" + n for n in self.key)
+        of = f"SELECT {self.columns} FROM {rows or self.name}"
+        end = f"ORDER BY {order} LIMIT {limit}"
+        first = Query(f"{self.name}.first_page", f"{of} {end}", self)
+        after = Query(f"{self.name}.next_page", f"{of} WHERE ({order}) > ({place}) {end}", self)
+        return first, after
+
     def _where(self, guarded: bool) -> str:
         tests = [f"{n} = :key_{n}" for n in self.key]
         if guarded:

@@ -8,6 +8,7 @@ would be written that the schema no longer means.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 import structlog
@@ -26,13 +27,16 @@ MIGRATION = "runtime/0005_identity"
 _PURPOSE = "identity"
 _PROOF_PURPOSE = "proof"
 _ID_BYTES = 16
+# One end of a move is not served: what it holds is not whole yet, or is not the newest any more.
+Standing = Literal["live", "leaving", "left", "arriving"]
+LIVE: Standing = "live"
 
 
 class IdentityRow(msgspec.Struct, frozen=True):
     """``keyring`` is a fingerprint that rotation keeps, ``keys`` the id of every key ever used.
 
     ``epoch`` grows when the database was restored, or fell back: places in its log before that are
-    not those after it.
+    not those after it. ``other_end`` is where it was moved to, or is being moved to or from.
     """
 
     one: int
@@ -41,6 +45,8 @@ class IdentityRow(msgspec.Struct, frozen=True):
     keyring: str
     keys: str
     created_ms: int
+    standing: Standing = LIVE
+    other_end: str = ""
 
 
 IDENTITIES = Table("identity", IdentityRow, key=("one",))
@@ -56,6 +62,15 @@ _TAKE_KEYRING = Statement(
     "UPDATE identity SET keyring = :keyring, keys = :keys WHERE one = 1",
 )
 _NEXT_EPOCH = Statement("runtime.next_epoch", "UPDATE identity SET epoch = epoch + 1 WHERE one = 1")
+_STAND = Statement(
+    "runtime.identity_standing",
+    "UPDATE identity SET standing = :standing, other_end = :other_end WHERE one = 1",
+)
+_TAKE_OVER = Statement(
+    "runtime.identity_take_over",
+    "UPDATE identity SET epoch = :epoch, keyring = :keyring, keys = :keys, standing = 'live', "
+    "other_end = '' WHERE one = 1",
+)
 _LOSE_PERSONS = Statement("runtime.lose_persons", "UPDATE subject_keys SET sealed = :none")
 _LOSE_ANSWERS = Statement("runtime.lose_answers", "DELETE FROM idempotency WHERE sealed")
 
@@ -66,6 +81,7 @@ class _Answering(msgspec.Struct, frozen=True):
     id: str
     epoch: int
     keyring: str
+    standing: Standing
     run: str
 
 
@@ -77,9 +93,9 @@ RUN_POSTGRES = (
 )
 _ANSWERING = Query(
     "runtime.answering",
-    "SELECT id, epoch, keyring, '' FROM identity",
+    "SELECT id, epoch, keyring, standing, '' FROM identity",
     _Answering,
-    postgres=f"SELECT id, epoch, keyring, {RUN_POSTGRES} FROM identity",
+    postgres=f"SELECT id, epoch, keyring, standing, {RUN_POSTGRES} FROM identity",
 )
 
 
@@ -112,6 +128,8 @@ class Recheck:
             raise _refused("has been given another keyring")
         if now.epoch != opened.epoch:
             raise _refused("was restored since it was opened")
+        if now.standing != LIVE:
+            raise _refused("is being moved to another engine, or was moved")
         if now.run != opened.run:
             self._opened = now
             log.info("database_reached_anew", was=opened.run, now=now.run)
@@ -183,6 +201,7 @@ async def establish(database: Database, keyring: Keyring, clock: Clock, entropy:
         await database.commit([IDENTITIES.insert(row, on_conflict=None)])
         rows = await database.read(FIND_IDENTITY, ())
         made = rows[0].id == name
+    require_live(rows[0])
     check_keyring(rows[0], keyring)
     known = rows[0].keys
     if (keys := _joined({*known.split(), *keyring.key_ids()})) != known:
@@ -191,6 +210,49 @@ async def establish(database: Database, keyring: Keyring, clock: Clock, entropy:
         except Rerun:  # another process of the same start was first
             return await establish(database, keyring, clock, entropy) or made
     return made
+
+
+def require_live(row: IdentityRow) -> None:
+    """Refuse to serve one end of a move. Raises StartError."""
+    if row.standing == "left":
+        raise StartError(
+            f"this platform was moved to {row.other_end}: set [database] url to that, or bring "
+            "what is there back here with mainspring move"
+        )
+    if row.standing == "leaving":
+        raise StartError(
+            f"this platform is being moved to {row.other_end}: finish it with the same mainspring "
+            "move, or stay here with mainspring move --cancel"
+        )
+    if row.standing == "arriving":
+        raise StartError(
+            f"a move from {row.other_end} to this database was not finished: finish it with the "
+            "same mainspring move, or choose another [database] url"
+        )
+
+
+async def stand(database: Database, standing: Standing, other_end: str) -> None:
+    """Say what a database is from now on."""
+    await database.commit([_STAND(standing=standing, other_end=other_end)])
+
+
+async def stay(database: Database) -> None:
+    """Let a database be live again that a move was about to leave. Raises StartError."""
+    if not (rows := await database.read(FIND_IDENTITY, ())):
+        raise never_started()
+    if rows[0].standing in ("left", "arriving"):
+        require_live(rows[0])
+    await stand(database, LIVE, "")
+
+
+async def settle(database: Database, row: IdentityRow) -> None:
+    """Make a new database the one that another was until now: nothing more is known of it yet."""
+    await database.commit([IDENTITIES.insert(row)])
+
+
+async def take_over(database: Database, row: IdentityRow) -> None:
+    """Let a database be the live one in the place of another, with all that is known of that."""
+    await database.commit([_TAKE_OVER(epoch=row.epoch, keyring=row.keyring, keys=row.keys)])
 
 
 def check_keyring(row: IdentityRow, keyring: Keyring) -> None:

@@ -98,6 +98,7 @@ class PostgresTarget:
             raise StartError(f"database url: prepared is true or false, not {prepared!r}")
         if not pool.isdecimal() or not 1 <= int(pool) <= POOL_SIZE_MAX:
             raise StartError(f"database url: pool is 1 to {POOL_SIZE_MAX}, not {pool!r}")
+        self._application_name = query.pop("application_name", "mainspring")
         self.trust = Trust(parts, query)
         self.dsn = urlunsplit(parts._replace(query=urlencode(self.trust.query)))
         self.pool_size = int(pool)
@@ -114,7 +115,7 @@ class PostgresTarget:
 
     async def connect(self) -> Connection:
         """Open one connection. Raises what the driver raises."""
-        settings = {"application_name": "mainspring"}
+        settings = {"application_name": self._application_name}
         if self.probed and not self.pooler:  # a pooler refuses settings it does not know
             settings["idle_in_transaction_session_timeout"] = f"{IDLE_IN_TRANSACTION_S}s"
         if self.limits_transactions:

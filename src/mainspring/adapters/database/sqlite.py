@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import apsw
 import structlog
 
-from mainspring.adapters.database.sqlite_file import File
+from mainspring.adapters.database.sqlite_file import BUSY_MS, File
 from mainspring.adapters.database.sqlite_readers import SCAN_WAIT_S, Readers
 from mainspring.adapters.database.sqlite_shared import PAUSE_SCANS, FileSeat, SharedFile
 from mainspring.adapters.database.sqlite_writer import GROUP_MAX, Body, Writer
@@ -51,6 +51,20 @@ def share(url: str, size: int) -> Callable[[Seat], "SqliteDatabase"]:
     """
     shared = SharedFile(path_of(url), size)
     return lambda seat: SqliteDatabase(shared.path, seat=shared.seat(seat))
+
+
+def snapshot(url: str, into: Path) -> None:
+    """Copy the file of ``open``, as one moment shows it, while others use it. Raises StartError."""
+    path = path_of(url)
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(BUSY_MS)
+            connection.execute("VACUUM INTO ?", (str(into),))
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        raise StartError(f"cannot copy the database {path} to {into}: {error}") from error
 
 
 class SqliteDatabase:

@@ -1,0 +1,330 @@
+"""A platform that goes to another engine and back, with everything that it ever promised."""
+
+import asyncio
+import re
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mainspring.app import build, sections
+from mainspring.cli import EXIT_START, offline
+from mainspring.cli.demo.process import environment
+from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.table import Write
+from mainspring.ports.database import Database, StartError
+from mainspring.runtime.move import copying
+from mainspring.runtime.move.mover import Differs, Moved
+from mainspring.settings import Flag, Settings, load
+from tests.deadline import DEADLINE_S
+from tests.scenarios.crew import Member
+
+POSTS = {
+    "name": "posts",
+    "fields": [
+        {"name": "title", "type": "text", "required": True},
+        {"name": "slug", "type": "text", "unique": True},
+        {"name": "stars", "type": "number"},
+        {"name": "seen", "type": "boolean"},
+    ],
+    "indexes": [["stars"]],
+}
+RECORDS = "/v1/collections/posts/records"
+ANN = {"email": "ann@example.com", "password": "a violet in the snow"}
+MANY = 40
+
+
+def settings_of(folder: Path, url: str, *more: Flag) -> Settings:
+    flags = [
+        Flag("data_dir", "platform.data_dir", str(folder / "data")),
+        Flag("url", "database.url", url),
+        *more,
+    ]
+    return load(sections(None), flags=flags)
+
+
+async def moved(folder: Path, source: str, target: str, *, ahead: bool = False) -> Moved | None:
+    settings = settings_of(folder, source)
+    return await offline.move(settings, None, target, lambda *_: None, ahead=ahead)
+
+
+@asynccontextmanager
+async def serving(folder: Path, url: str) -> AsyncIterator[Member]:
+    flags = [Flag("port", "server.port", 0)]
+    instance = await build(settings_of(folder, url, *flags))
+    await instance.start()
+    try:
+        admin = (folder / "data" / "admin.key").read_text().strip()
+        async with aiohttp.ClientSession(instance.url) as http:
+            yield Member(instance, http, admin)
+    finally:
+        await instance.drain(1.0)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> str:
+    return f"sqlite:{tmp_path / 'here.db'}"
+
+
+async def fill(member: Member) -> dict[str, Any]:
+    """Do a little of everything; return what must hold ever after."""
+    await member.made("/v1/collections", POSTS)
+    for n in range(MANY):
+        post = {"title": f"é{n}", "slug": f"s{n}", "stars": n / 4, "seen": n % 2 == 0}
+        await member.made(RECORDS, post)
+    status, kept = await member.ask("POST", RECORDS, {"title": "kept"}, key="once")
+    assert status == 201
+    await member.made("/v1/users", ANN)
+    tokens = await member.made("/v1/sessions", ANN)
+    key = await member.made("/v1/api_keys", {"name": "k", "scopes": ["records:read"]})
+    gone = await member.made("/v1/users", ANN | {"email": "bob@example.com"})
+    await member.ask("DELETE", f"/v1/users/{gone['id']}?erase=true")
+    _, page = await member.ask("GET", "/v1/events?limit=10")
+    _, checkpoint = await member.ask("GET", "/v1/audit/checkpoint")
+    return {
+        "kept": kept, "token": tokens["access_token"], "key": key["key"],
+        "cursor": page["next_cursor"], "size": checkpoint["size"], "root": checkpoint["root"],
+    }  # fmt: skip
+
+
+async def everything(member: Member) -> list[Any]:
+    """What a reader sees of it."""
+    paths = (
+        f"{RECORDS}?limit=100&sort=-stars", "/v1/users?limit=100", "/v1/collections",
+        "/v1/api_keys", "/v1/webhooks",
+    )  # fmt: skip
+    seen = []
+    for path in paths:
+        status, said = await member.ask("GET", path)
+        assert status == 200, (path, said)
+        said.pop("next_cursor", None)
+        seen.append(said)
+    return seen
+
+
+async def still_holds(member: Member, told: dict[str, Any]) -> None:
+    """What was given out before is good here."""
+    status, again = await member.ask("POST", RECORDS, {"title": "kept"}, key="once")
+    assert (status, again) == (200, told["kept"])
+    assert (await member.ask("GET", "/v1/users/me", as_=told["token"]))[0] == 200
+    assert (await member.ask("GET", RECORDS, as_=told["key"]))[0] == 200
+    status, page = await member.ask("GET", f"/v1/events?after={told['cursor']}&limit=100")
+    assert status == 200
+    assert page["items"]
+    _, now = await member.ask("GET", "/v1/audit/checkpoint")
+    query = f"first={told['size']}&second={now['size']}"
+    status, proof = await member.ask("GET", f"/v1/audit/consistency?{query}")
+    assert status == 200
+    assert proof
+    status, found = await member.ask("GET", f"{RECORDS}?filter=stars%20%3E%205.0&limit=100")
+    assert status == 200
+    assert len(found["items"]) == MANY - 21
+    assert (await member.ask("POST", RECORDS, {"title": "x", "slug": "s1"}))[0] == 409
+
+
+async def test_all_is_there_after_a_move_and_after_the_way_back(
+    tmp_path: Path, here: str, postgres_url: str
+) -> None:
+    async with serving(tmp_path, here) as member:
+        told = await fill(member)
+    done = await moved(tmp_path, here, postgres_url)
+    assert done is not None
+    assert done.events > MANY
+    assert {table.name for table in done.tables} >= {"records_records", "users_users", "events"}
+    with pytest.raises(StartError, match="was moved to postgresql"):
+        async with serving(tmp_path, here):
+            pass
+    async with serving(tmp_path, postgres_url) as member:
+        await still_holds(member, told)
+        for n in range(5):
+            await member.made(RECORDS, {"title": f"new {n}", "slug": f"new{n}"})
+        await member.ask("DELETE", f"{RECORDS}/{told['kept']['id']}")
+        seen = await everything(member)
+    back = await moved(tmp_path, postgres_url, here)
+    assert back is not None
+    assert back.events > done.events
+    events = next(table for table in back.tables if table.name == "events")
+    assert (events.removed, events.added) == (0, back.events - done.events)
+    with pytest.raises(StartError, match="was moved to sqlite"):
+        async with serving(tmp_path, postgres_url):
+            pass
+    async with serving(tmp_path, here) as member:
+        assert await everything(member) == seen
+        assert (await member.ask("POST", RECORDS, {"title": "kept"}, key="once"))[0] == 200
+        await member.made(RECORDS, {"title": "and on"})
+    # Once more: places in the log go on where they were, on a server that has numbers of its own.
+    again = await moved(tmp_path, here, postgres_url)
+    assert again is not None
+    async with serving(tmp_path, postgres_url) as member:
+        await member.made(RECORDS, {"title": "and on again"})
+        _, page = await member.ask("GET", "/v1/events?type=records.record.created&limit=100")
+        places = [int(event["seq"]) for event in page["items"]]
+        assert places == sorted(set(places))
+
+
+async def test_most_is_copied_while_the_platform_runs(
+    tmp_path: Path, here: str, postgres_url: str
+) -> None:
+    async with serving(tmp_path, here) as member:
+        await fill(member)
+        assert await moved(tmp_path, here, postgres_url, ahead=True) is None
+        _, page = await member.ask("GET", f"{RECORDS}?limit=3&sort=slug&filter=slug != null")
+        one, other, third = page["items"]
+        # Two values of a unique field change places, which no order of single updates allows.
+        for record, slug in ((one, "aside"), (other, one["slug"]), (one, other["slug"])):
+            status, _ = await member.ask("PATCH", f"{RECORDS}/{record['id']}", {"slug": slug})
+            assert status == 200
+        await member.ask("DELETE", f"{RECORDS}/{third['id']}")
+        with pytest.raises(StartError, match="another process uses"):
+            await moved(tmp_path, here, postgres_url)
+        with pytest.raises(StartError, match="was not finished"):
+            async with serving(tmp_path, postgres_url):
+                pass
+        seen = await everything(member)
+    done = await moved(tmp_path, here, postgres_url)
+    assert done is not None
+    records = next(table for table in done.tables if table.name == "records_records")
+    assert (records.removed, records.added) == (3, 2)
+    async with serving(tmp_path, postgres_url) as member:
+        assert await everything(member) == seen
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let so many commits to the target pass, then have the next one raise."""
+
+    def after(commits: int, error: BaseException) -> None:
+        left = commits
+        write = copying.write
+
+        async def cut_off(database: Database, writes: Sequence[Write]) -> None:
+            nonlocal left
+            if writes:
+                if not left:
+                    raise error
+                left -= 1
+            await write(database, writes)
+
+        monkeypatch.setattr(copying, "write", cut_off)
+
+    return after
+
+
+@pytest.mark.parametrize("commits", [0, 2, 9])
+async def test_a_move_that_is_cut_leaves_the_source_in_use_and_goes_on(
+    tmp_path: Path, here: str, postgres_url: str, commits: int, cut: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    async with serving(tmp_path, here) as member:
+        told = await fill(member)
+    cut(commits, Unavailable("the server went away"))
+    with pytest.raises(Unavailable):
+        await moved(tmp_path, here, postgres_url)
+    monkeypatch.undo()
+    async with serving(tmp_path, here) as member:
+        await member.made(RECORDS, {"title": "meanwhile"})
+    assert await moved(tmp_path, here, postgres_url) is not None
+    async with serving(tmp_path, postgres_url) as member:
+        await still_holds(member, told)
+        status, page = await member.ask("GET", f"{RECORDS}?limit=100")
+        assert (status, len(page["items"])) == (200, MANY + 2)
+
+
+async def test_a_killed_move_is_finished_or_called_off(
+    tmp_path: Path, here: str, postgres_url: str
+) -> None:
+    async with serving(tmp_path, here) as member:
+        told = await fill(member)
+    await moved(tmp_path, here, postgres_url, ahead=True)
+    file = here.removeprefix("sqlite:")
+    stands = "UPDATE identity SET standing = ?, other_end = ?"
+    with sqlite3.connect(file) as connection:  # as a kill in the middle leaves it
+        connection.execute(stands, ("leaving", offline.shown(postgres_url)))
+    with pytest.raises(StartError, match="is being moved to"):
+        async with serving(tmp_path, here):
+            pass
+    await offline.stay(settings_of(tmp_path, here))
+    async with serving(tmp_path, here) as member:
+        await still_holds(member, told)
+    await moved(tmp_path, here, postgres_url, ahead=True)
+    with sqlite3.connect(file) as connection:  # and a kill before the very last step
+        connection.execute(stands, ("left", offline.shown(postgres_url)))
+    with pytest.raises(StartError, match="was moved to"):
+        await offline.stay(settings_of(tmp_path, here))
+    assert await moved(tmp_path, here, postgres_url) is not None
+    async with serving(tmp_path, postgres_url) as member:
+        await still_holds(member, told)
+
+
+async def test_a_copy_that_is_not_the_same_is_not_switched_to(
+    tmp_path: Path, here: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, here) as member:
+        await fill(member)
+    write = copying.write
+
+    async def loses_one(database: Database, writes: Sequence[Write]) -> None:
+        await write(database, writes[:-1])
+
+    monkeypatch.setattr(copying, "write", loses_one)
+    with pytest.raises(Differs, match="rows here and"):
+        await moved(tmp_path, here, postgres_url)
+    async with serving(tmp_path, here) as member:
+        await member.made(RECORDS, {"title": "still here"})
+
+
+async def test_the_command_moves_and_says_what_is_the_same(
+    tmp_path: Path, here: str, postgres_url: str
+) -> None:
+    async with serving(tmp_path, here) as member:
+        await fill(member)
+    places = {"MAINSPRING_DATABASE__URL": here, "MAINSPRING_MOVE_TO": postgres_url}
+
+    async def run(*more: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "mainspring", "move", "--data-dir", str(tmp_path / "data"), *more,
+            env=environment() | places, stdout=PIPE, stderr=STDOUT,
+        )  # fmt: skip
+        async with asyncio.timeout(DEADLINE_S):
+            said, _ = await process.communicate()
+        return process.returncode, said.decode()
+
+    code, said = await run("--ahead")
+    assert (code, said) == (
+        0,
+        "copied ahead: stop the platform, and run the same without --ahead\n",
+    )
+    code, said = await run()
+    assert code == 0, said
+    assert re.search(rf"^records_records +{MANY + 1}  [0-9a-f]{{64}}$", said, re.MULTILINE)
+    assert "the same in both: " in said
+    assert re.search(r"^audit log: \d+ events, root [0-9a-f]{64}$", said, re.MULTILINE)
+    code, said = await run("--cancel")
+    assert code == EXIT_START
+    assert "this platform was moved to postgresql://" in said
+
+
+async def test_what_is_no_place_to_move_to_is_refused(
+    tmp_path: Path, here: str, postgres_url: str
+) -> None:
+    async with serving(tmp_path, here) as member:
+        await fill(member)
+    with pytest.raises(StartError, match="where the platform is already"):
+        await moved(tmp_path, here, here)
+    async with serving(tmp_path / "other", postgres_url) as other:
+        with pytest.raises(StartError, match="another platform's database"):
+            await moved(tmp_path, here, postgres_url)
+        # A platform that runs on a server is not moved from under its calls.
+        with pytest.raises(StartError, match="stop them all, then move"):
+            await moved(tmp_path / "other", postgres_url, f"sqlite:{tmp_path / 'there.db'}")
+        assert (await other.ask("GET", "/v1/users"))[0] == 200
+    with sqlite3.connect(here.removeprefix("sqlite:")) as connection:
+        connection.execute("CREATE TABLE strange (id text PRIMARY KEY)")
+    with pytest.raises(StartError, match="the table strange is of no service"):
+        await moved(tmp_path, here, f"sqlite:{tmp_path / 'there.db'}")
