@@ -179,10 +179,13 @@ async def test_an_import_tells_what_was_refused_and_where(shell: Shell) -> None:
     await shell.fill(2)
     rows = [f"n{n},{n if n % 20 else -1},x" for n in range(300)]
     Path("notes.csv").write_text("\n".join(["slug,count,text", *rows]))
-    assert await shell.run("import", "notes", "notes.csv") == EXIT_FOUND
+    assert await shell.run("import", "notes", "notes.csv", "--errors", "e.csv") == EXIT_FOUND
     assert shell.out == "285 imported, 15 refused\n"
     assert shell.err.splitlines()[1] == "line 22: /count: Expected `int` >= 0"
-    assert shell.err.splitlines()[10].startswith("and 5 more: ")
+    assert shell.err.splitlines()[10] == "and 5 more: e.csv has them"
+    refused = Path("e.csv").read_text().splitlines()
+    assert refused[2] == "22,,invalid,/count,Expected `int` >= 0"
+    assert len(refused) == 16
     shell_in = SimpleNamespace(buffer=io.BytesIO(b'{"slug":"s0","count":7}\n'))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "stdin", shell_in)

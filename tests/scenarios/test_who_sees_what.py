@@ -90,6 +90,8 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     ],
     "records.import_records": [(RECORDS + ":import?format=ndjson&by=text", b'{"text": "other"}')],
     "records.get_run": [("/v1/record_runs/run_x", None)],
+    "records.list_runs": [("/v1/record_runs", None), ("/v1/record_runs?state=done", None)],
+    "records.get_run_report": [("/v1/record_runs/run_x/errors", None)],
     "records.cancel_run": [("/v1/record_runs/run_x:cancel", None)],
     "records.batch_records": [
         (RECORDS + ":batch", {"operations": [{"op": "update", "id": "{record}", "data": {}}]}),

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -25,7 +26,7 @@ from mainspring.kernel.errors import Failure, Unavailable
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.service import Service
 from mainspring.kernel.sweep import HowMany
-from mainspring.kernel.table import Write
+from mainspring.kernel.table import Query, Write
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
 from mainspring.ports.listeners import described
@@ -34,7 +35,6 @@ from mainspring.runtime.health import PROCESS_CONNECTIONS, SERVER_ROOM, TRY_TO_W
 from mainspring.runtime.retention import COUNTED_MAX, DAY_MS, kept
 from mainspring.services.audit.api import CheckpointRefused
 from mainspring.services.audit.checkpoints import ADVICE
-from mainspring.services.records.store import DATA
 from mainspring.services.records.uploads import LEFT_MS, Uploads, count_uploads
 
 PYTHON_MIN = (3, 11)
@@ -271,9 +271,8 @@ async def check_blobs(open_blobs: Callable[[], Blobs]) -> Check:
 async def check_uploads(database: Database, open_blobs: Callable[[], Blobs]) -> Check:
     """Files that no record has are removed in time, as is what was never sent to its end."""
 
-    async def find_data(collection: str, record: str) -> str | None:
-        values = DATA.sql.bind({"collection": collection, "id": record})
-        return next(iter(await database.read(DATA, values)), None)
+    async def find(query: Query[Any], **params: Any) -> Any:
+        return next(iter(await database.read(query, query.sql.bind(params))), None)
 
     try:
         async with asyncio.timeout(COMPARE_TIMEOUT_S):
@@ -281,7 +280,7 @@ async def check_uploads(database: Database, open_blobs: Callable[[], Blobs]) -> 
             try:
                 if not await database.applied():
                     return Check("uploads", Verdict.OK, "none: the database is empty")
-                found = await count_uploads(open_blobs(), find_data, BLOBS_MAX)
+                found = await count_uploads(open_blobs(), find, BLOBS_MAX)
             finally:
                 await database.close()
     except (TimeoutError, StartError, Failure) as error:

@@ -121,6 +121,12 @@ def import_(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN_ID", help="Follow one that was begun.")
     ] = None,
+    errors: Annotated[
+        Path | None,
+        typer.Option(
+            "--errors", metavar="FILE", help="Write all that was refused there, as CSV or NDJSON."
+        ),
+    ] = None,
     url: PlatformUrl = None,
     key_file: KeyFile = None,
     data_dir: DataDir = None,
@@ -135,6 +141,9 @@ def import_(
 
     if (resume is None) == (collection is None or file is None) or (resume and collection):
         raise typer.BadParameter("say COLLECTION and FILE, or --resume RUN_ID")
+    report_format = None if errors is None else _format_of(errors)
+    if report_format == "json":
+        raise typer.BadParameter(f"{errors}: a report is CSV or NDJSON")
     platform, patience = find_platform(url, key_file, data_dir), Patience()
     if resume is None:
         assert collection is not None
@@ -145,7 +154,9 @@ def import_(
             run = _send(platform, patience, path, content, size_bytes, f"{file}")
         resume = str(run["id"])
     run = _follow(platform, patience, resume)
-    _tell(run)
+    _tell(run, errors)
+    if errors is not None and run["failed"]:
+        _write_report(platform, patience, run["id"], errors, report_format or "ndjson")
     if run["state"] != "done" or run["failed"]:
         raise typer.Exit(EXIT_FOUND)
 
@@ -244,7 +255,23 @@ def _follow(platform: "Remote", patience: "Patience", id: str) -> Any:
         raise
 
 
-def _tell(run: Any) -> None:
+def _write_report(
+    platform: "Remote", patience: "Patience", id: str, file: Path, format: str
+) -> None:
+    """Write what a run refused to a file, from the start again where the connection breaks."""
+    from mainspring.ports.database import StartError
+
+    while True:
+        try:
+            with file.open("wb") as out:
+                out.writelines(platform.download(f"/v1/record_runs/{id}/errors?format={format}"))
+        except StartError as error:
+            patience.wait(error)
+        else:
+            return
+
+
+def _tell(run: Any, report: Path | None) -> None:
     """Say what became of a run, and what is wrong with the first records that were refused."""
     for error in run["errors"][:ERRORS_SHOWN_MAX]:
         where = f"line {error['line']}" if "line" in error else error["id"]
@@ -252,8 +279,12 @@ def _tell(run: Any) -> None:
         typer.echo(f"{where}: {'; '.join(told) or error['detail']}", err=True)
     more = run["failed"] - min(ERRORS_SHOWN_MAX, len(run["errors"]))
     if more:
-        shown = f"GET /v1/record_runs/{run['id']} shows the first {len(run['errors'])}"
-        typer.echo(f"and {more:,} more: {shown}", err=True)
+        where = f"{report} has them"
+        if report is None:
+            where = f"mainspring import --resume {run['id']} --errors FILE writes them"
+        if run["reported"] < run["failed"]:
+            where += f", up to {run['reported']:,}"
+        typer.echo(f"and {more:,} more: {where}", err=True)
     said = f"{run['done']:,} imported, {run['failed']:,} refused"
     if run["state"] != "done":
         because = "" if run["problem"] is None else f": {run['problem']}"

@@ -125,7 +125,8 @@ class UploadTerms(msgspec.Struct, frozen=True):
     ``size_bytes_max`` it is smaller than the platform's settings and its operation let it be.
     ``judge`` is given its first bytes (``UPLOAD_HEAD_BYTES``, or all there are) and the media type
     that was claimed. It returns the media type that counts, or raises a Failure. A form may bring
-    up to ``parts_max`` of them under one name.
+    up to ``parts_max`` of them under one name. ``stored`` is given what comes and yields what is
+    put into the store in its place, as sealed; it grows by less than a tenth.
     """
 
     prefix: str = ""
@@ -133,6 +134,7 @@ class UploadTerms(msgspec.Struct, frozen=True):
     size_bytes_max: int | None = None
     judge: Callable[[bytes, str], str] | None = None
     parts_max: int = 1
+    stored: Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]] | None = None
 
 
 Files = Mapping[str, Upload]  # what came in one request beside its JSON, by the name of its part

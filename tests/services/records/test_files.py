@@ -12,10 +12,11 @@ from mainspring.cli.checks import DAY_MS, Verdict, say_uploads
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.errors import Failure, Forbidden, Invalid, NotFound
 from mainspring.kernel.operation import Raw, Seekable, Upload
+from mainspring.kernel.table import Query
 from mainspring.ports.blobs import Blobs
 from mainspring.services.records import jobs, service
 from mainspring.services.records.api import FileView
-from mainspring.services.records.store import DATA, DELETE
+from mainspring.services.records.store import DELETE
 from mainspring.services.records.uploads import count_uploads
 from tests.services.records.platform import ANNA, KEY, NOBODY, Platform, read
 
@@ -130,7 +131,7 @@ async def test_what_is_refused(platform: Platform) -> None:
             await platform.make("others", wrong)
 
 
-def _age(directory: Path, moment_s: float = 0.0, pattern: str = "*=*") -> None:
+def age(directory: Path, moment_s: float = 0.0, pattern: str = "*=*") -> None:
     """Make files as old as can be, or as young as a moment."""
     for path in directory.rglob(pattern):
         os.utime(path, (moment_s, moment_s))
@@ -154,10 +155,10 @@ async def test_what_no_record_has_is_swept_and_nothing_else(platform: Platform) 
     raw = DELETE(collection=collection, id=other["id"], version=2)
     await platform.database.commit([raw.expect(1, Invalid())])
     young = kept.replace("blob_", "blob_1")
-    _age(platform.directory)
+    age(platform.directory)
     await blobs.put(young, chunks(), size_bytes_max=9)
-    _age(platform.directory, platform.clock.now_ms() / 1000 - 3600, young.replace("/", "="))
-    await _sweep(platform)
+    age(platform.directory, platform.clock.now_ms() / 1000 - 3600, young.replace("/", "="))
+    await sweep_all(platform)
     for blob in (kept, young, "mine/blob_1"):
         await _bytes(blobs.get(blob))
     for blob in (gone, lost):
@@ -182,11 +183,10 @@ async def test_doctor_counts_what_no_record_has_and_what_was_not_sent_to_its_end
     (whole,) = platform.directory.rglob("mine=blob_2")
     whole.rename(whole.with_name("mine=blob_2.x1.half"))  # as a crash leaves it
 
-    async def find_data(collection: str, record: str) -> str | None:
-        values = DATA.sql.bind({"collection": collection, "id": record})
-        return next(iter(await platform.database.read(DATA, values)), None)
+    async def find(query: Query[Any], **params: Any) -> Any:
+        return next(iter(await platform.database.read(query, query.sql.bind(params))), None)
 
-    found = await count_uploads(blobs, find_data, 100)
+    found = await count_uploads(blobs, find, 100)
     assert found.oldest_ms is not None
     counted = (found.files, found.size_bytes, found.unfinished, found.left, found.left_bytes)
     assert (counted, found.more) == ((4, 19, 1, 1, 10), False)
@@ -198,11 +198,11 @@ async def test_doctor_counts_what_no_record_has_and_what_was_not_sent_to_its_end
     check = say_uploads(found, found.oldest_ms + 3 * DAY_MS)
     assert check.verdict is Verdict.WARN
     assert check.found.endswith(", the oldest for 3 days")
-    few = await count_uploads(blobs, find_data, 1)
+    few = await count_uploads(blobs, find, 1)
     assert (few.files, few.more) == (1, True)
-    _age(platform.directory)
-    await _sweep(platform)
-    after = await count_uploads(blobs, find_data, 100)
+    age(platform.directory)
+    await sweep_all(platform)
+    after = await count_uploads(blobs, find, 100)
     assert (after.files, after.size_bytes, after.oldest_ms) == (2, 9, None)
 
 
@@ -223,15 +223,15 @@ async def test_a_sweep_goes_on_page_by_page(
     lost = [f"{start}rec_z/blob_{n}" for n in range(4)]  # more than one page takes
     for blob in lost:
         await _blobs(platform).put(blob, chunks(), size_bytes_max=9)
-    _age(platform.directory)
-    await _sweep(platform)
+    age(platform.directory)
+    await sweep_all(platform)
     assert [await _bytes(_blobs(platform).get(blob)) for blob in kept] == [b"1", b"2", b"3"]
     for blob in lost:
         with pytest.raises(NotFound):
             await _bytes(_blobs(platform).get(blob))
 
 
-async def _sweep(platform: Platform) -> None:
+async def sweep_all(platform: Platform) -> None:
     call = platform.call(SYSTEM)
     await jobs.sweep_files(call)
     await platform.runtime.dispatcher.commit(call)

@@ -1,5 +1,6 @@
 """Files on their way into the blob store: bounded, judged by their first bytes, then durable."""
 
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from mainspring.kernel.invocation import FileHead, FilePart
 from mainspring.kernel.operation import UPLOAD_HEAD_BYTES, Upload, UploadTerms
 from mainspring.kernel.pool import Pool
 from mainspring.ports.blobs import Blobs
+
+_STORED_MORE_BYTES = 4_096  # that the smallest file may grow by, where another form is stored
 
 
 class UploadSettings(msgspec.Struct, frozen=True):
@@ -49,11 +52,16 @@ class FileIntake:
             most = min(most, terms.size_bytes_max)
         if head.size_bytes is not None and head.size_bytes > most:
             raise _too_large(terms, most, f"{head.size_bytes} were announced")
-        incoming = _Incoming(head, chunks, terms, most)
-        blob = await self.blobs.put(
-            terms.prefix + self._ids.new("blob"), incoming.judged(), size_bytes_max=most
-        )
-        return Upload(blob.key, blob.size_bytes, blob.sha256, incoming.media_type, head.filename)
+        incoming, key = _Incoming(head, chunks, terms, most), terms.prefix + self._ids.new("blob")
+        if terms.stored is None:
+            blob = await self.blobs.put(key, incoming.judged(), size_bytes_max=most)
+            size_bytes, sha256 = blob.size_bytes, blob.sha256
+        else:
+            came = _Counted(incoming.judged())
+            most += most // 10 + _STORED_MORE_BYTES
+            await self.blobs.put(key, terms.stored(came.all()), size_bytes_max=most)
+            size_bytes, sha256 = came.size_bytes, came.hash.hexdigest()
+        return Upload(key, size_bytes, sha256, incoming.media_type, head.filename)
 
     async def take_all(
         self, parts: AsyncIterator[FilePart], terms: Mapping[str, UploadTerms]
@@ -90,6 +98,22 @@ class FileIntake:
         """Delete files that nothing refers to."""
         for upload in uploads:
             await self.blobs.delete(upload.key)
+
+
+class _Counted:
+    """What comes, where something else is stored in its place."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self.size_bytes = 0
+        self.hash = hashlib.sha256()
+        self._chunks = chunks
+
+    async def all(self) -> AsyncIterator[bytes]:
+        """Pass on what comes, and count it."""
+        async for chunk in self._chunks:
+            self.size_bytes += len(chunk)
+            self.hash.update(chunk)
+            yield chunk
 
 
 class _Incoming:

@@ -22,7 +22,6 @@ from mainspring.services.records.schema_cache import compile_row, hold_writers
 from mainspring.services.records.store import (
     COLLECTION,
     COLLECTIONS,
-    DATA,
     HOLD_SCHEMA,
     KEY_COLUMNS,
     LINKS_OF,
@@ -87,13 +86,9 @@ async def sweep_files(call: Call, after: str | None = None) -> None:
     store = call.use(Blobs)
     before_ms = call.now_ms - LEFT_MS
     page = await store.older("", before_ms, after=after, limit=SWEPT_MAX)
-
-    async def find_data(collection: str, record: str) -> str | None:
-        return await call.find(DATA, collection=collection, id=record)
-
     for blob in page:
         ours = blob.key.startswith(FILES)
-        if not (await has_file(find_data, blob.key) if ours else blob.finished):
+        if not (await has_file(call.find, blob.key) if ours else blob.finished):
             await store.delete(blob.key)
     if len(page) == SWEPT_MAX:
         call.enqueue(api.sweep_files, after=page[-1].place)

@@ -16,13 +16,8 @@ from mainspring.services.records.api import READ, Collection
 from mainspring.services.records.api.runs import Run, RunError
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.schema_cache import compiled, read_definition
-from mainspring.services.records.store import (
-    COLLECTION_BY_ID,
-    HEAD,
-    RECORDS_BY_ID,
-    CollectionRow,
-    RunRow,
-)
+from mainspring.services.records.store import COLLECTION_BY_ID, HEAD, RECORDS_BY_ID, CollectionRow
+from mainspring.services.records.store.runs import RunRow
 
 NOTHING = msgspec.Raw(b"")
 _NULL = msgspec.Raw(b"null")
@@ -69,7 +64,7 @@ def present_run(row: RunRow) -> Run:
     return Run(
         id=row.id or None, kind=row.kind, collection=row.collection, state=row.state,  # type: ignore[arg-type]
         total=row.total, progress=_progress(row),
-        done=row.done, skipped=row.skipped, failed=row.failed,
+        done=row.done, skipped=row.skipped, failed=row.failed, reported=row.reported,
         errors=decode_errors(row.errors), problem=row.problem,
         created_at=rfc3339(row.created_ms), updated_at=rfc3339(row.updated_ms),
     )  # fmt: skip

@@ -4,20 +4,24 @@ A file of its own, since who counts has a database and no call.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from mainspring.ports.blobs import Blobs, StoredBlob
 from mainspring.services.records.model import decode
+from mainspring.services.records.store import DATA
+from mainspring.services.records.store.runs import RUN_OF_BLOB
 from mainspring.services.records.thumbnails import original_of
 
 FILES = "records/"  # what the keys of our blobs begin with
+IMPORTS = "import/"  # and those of what is imported, behind the collection's id
 LEFT_MS = 24 * 3600 * 1000  # an upload that no commit refers to by then never will be
 
 _PAGE = 500
 _LATEST_MS = 1 << 62  # later than whatever was written
 
-FindData = Callable[[str, str], Awaitable[str | None]]  # a record's data by its collection and id
+Find = Callable[..., Awaitable[Any]]  # what a query finds by its parameters, or None
 
 
 class Uploads(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,17 +39,22 @@ class Uploads(msgspec.Struct, frozen=True, kw_only=True):
     more: bool
 
 
-async def has_file(find_data: FindData, blob: str) -> bool:
-    """Whether the record that a blob was uploaded for refers to it, or to what it was made of."""
+async def has_file(find: Find, blob: str) -> bool:
+    """Whether what a blob was uploaded for refers to it, or to what it was made of.
+
+    That is a record, or a run that imports it and goes on.
+    """
     blob = original_of(blob)
     collection, _, rest = blob.removeprefix(FILES).partition("/")
-    data = await find_data(collection, rest.partition("/")[0])
+    if rest.startswith(IMPORTS):
+        return await find(RUN_OF_BLOB, blob=blob) is not None
+    data = await find(DATA, collection=collection, id=rest.partition("/")[0])
     values = [] if data is None else decode(data).values()
     found = [item for value in values for item in (value if isinstance(value, list) else [value])]
     return any(isinstance(item, dict) and item.get("blob") == blob for item in found)
 
 
-async def count_uploads(blobs: Blobs, find_data: FindData, most: int) -> Uploads:
+async def count_uploads(blobs: Blobs, find: Find, most: int) -> Uploads:
     """Look at up to so many blobs; those of an app's own operations count as files it has."""
     looked: list[StoredBlob] = []
     left: list[StoredBlob] = []
@@ -53,7 +62,7 @@ async def count_uploads(blobs: Blobs, find_data: FindData, most: int) -> Uploads
         for blob in page[: most - len(looked)]:
             looked.append(blob)
             ours = blob.key.startswith(FILES)
-            if not (await has_file(find_data, blob.key) if ours else blob.finished):
+            if not (await has_file(find, blob.key) if ours else blob.finished):
                 left.append(blob)
         if len(looked) == most:
             break

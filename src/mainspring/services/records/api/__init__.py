@@ -86,6 +86,7 @@ class RecordsSettings(msgspec.Struct, frozen=True):
     collections_max: Annotated[int, Meta(ge=1, le=10_000)] = 500  # of one tenant
     direct_bytes_min: Annotated[int, Meta(ge=0, le=1 << 40)] = 1 << 20  # 0: never
     direct_url_s: Annotated[int, Meta(ge=1, le=3_600)] = 60
+    open_runs_per_caller_max: Annotated[int, Meta(ge=1, le=1_000)] = 10
 
 
 service = Service(

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from mainspring import Call, Impersonated, Input, Raw, Response, Upload
 from mainspring.services.records.api import RECORDS_PATH, Expression, FieldNames, Name, service
-from mainspring.services.records.api.runs import Run
+from mainspring.services.records.api.runs import Run, TooManyRuns
 
 FileFormat = Literal["csv", "ndjson", "json"]
 
@@ -40,8 +40,9 @@ async def export_records(call: Call, collection: str, query: ExportQuery) -> Raw
 
 
 @service.contract.upload(
-    f"POST {RECORDS_PATH}:import", scope=None, status=202, impersonated=Impersonated.REFUSED
-)
+    f"POST {RECORDS_PATH}:import", scope=None, status=202, raises=(TooManyRuns,),
+    impersonated=Impersonated.REFUSED,
+)  # fmt: skip
 async def import_records(
     call: Call, collection: str, query: ImportQuery, upload: Upload
 ) -> Response[Run]:

@@ -10,6 +10,8 @@ from mainspring.services.records.operations import (
     imports,
     lists,
     records,
+    run_access,
+    run_reports,
     runs,
     steps,
     streams,
@@ -17,5 +19,5 @@ from mainspring.services.records.operations import (
 
 __all__ = [
     "aggregates", "batches", "collections", "explain", "exports", "files", "imports", "lists",
-    "records", "runs", "steps", "streams",
+    "records", "run_access", "run_reports", "runs", "steps", "streams",
 ]  # fmt: skip

@@ -20,17 +20,19 @@ from mainspring import (
 )
 from mainspring.kernel.json_reader import JsonReader
 from mainspring.ports.blobs import Blobs
+from mainspring.ports.keyring import Keyring
 from mainspring.services.records import access, api, mutations
 from mainspring.services.records.api import transfers as contract
-from mainspring.services.records.api.runs import RUN_PAGE_MAX, Run, RunError, do_page
+from mainspring.services.records.api.runs import RUN_PAGE_MAX, Run, RunError
 from mainspring.services.records.fields import OUTSIDE, targets_of
-from mainspring.services.records.jobs import files_of
 from mainspring.services.records.model import SYSTEM, CompiledCollection
 from mainspring.services.records.operations.many import PageOutcome, error_of
 from mainspring.services.records.operations.records import create, upsert
-from mainspring.services.records.presenter import present_run, viewable
+from mainspring.services.records.operations.run_slots import begin_run, free_slot
+from mainspring.services.records.presenter import viewable
 from mainspring.services.records.schema_cache import denied, named
-from mainspring.services.records.store import RUNS, RunRow
+from mainspring.services.records.sealed_files import frame_bytes, read_sealed, sealing
+from mainspring.services.records.store.runs import RunRow
 from mainspring.services.records.transfer_formats import (
     BOM,
     RECORD_BYTES_MAX,
@@ -40,6 +42,7 @@ from mainspring.services.records.transfer_formats import (
     body_of,
     pieces,
 )
+from mainspring.services.records.uploads import FILES, IMPORTS
 
 WINDOW_BYTES = 2 * RECORD_BYTES_MAX  # of a file that are read for one page
 ALONE_FROM = 3  # the attempt of a page from which on its records are written one by one
@@ -51,7 +54,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ImportSpec(msgspec.Struct, frozen=True):
-    """What is imported into which collection. ``header`` are the columns of CSV."""
+    """What is imported into which collection. ``header`` are the columns of CSV.
+
+    ``frame_bytes`` are those of a sealed frame; 0 where the file is kept as it came, as those from
+    before were.
+    """
 
     collection: str
     blob: str
@@ -59,6 +66,7 @@ class ImportSpec(msgspec.Struct, frozen=True):
     format: Format
     by: str | None
     header: list[str] = []
+    frame_bytes: int = 0
 
 
 class ImportPlace(msgspec.Struct, frozen=True):
@@ -72,7 +80,11 @@ async def may_import(call: Call, collection: str, query: contract.ImportQuery) -
     """Refuse before the file comes; what no run refers to is swept a day later."""
     found = await named(call, collection, api.WRITE)
     _require_way(call, found, query.by)
-    return UploadTerms(files_of(found.id, "import"), "the file to import")
+    await free_slot(call)
+    keyring = call.use(Keyring)
+    return UploadTerms(
+        f"{FILES}{found.id}/{IMPORTS}", "the file to import", stored=sealing(keyring)
+    )
 
 
 @handles(contract.import_records, prepare=may_import)
@@ -81,7 +93,10 @@ async def import_records(
 ) -> Response[Run]:
     found = await named(call, collection, api.WRITE)
     _require_way(call, found, query.by)
-    spec = ImportSpec(found.id, upload.key, upload.size_bytes, query.format, query.by)
+    stored_bytes = frame_bytes(call.use(Keyring))
+    spec = ImportSpec(
+        found.id, upload.key, upload.size_bytes, query.format, query.by, frame_bytes=stored_bytes
+    )
     window = await _window(call, spec, ImportPlace())
     place = ImportPlace(len(BOM) if window.startswith(BOM) else 0)
     if query.format == "csv":
@@ -92,10 +107,7 @@ async def import_records(
         call.caller.actor, "running", None, 0, 0, 0, "[]", None, _encode(place).decode(),
         RUN_PAGE_MAX, call.now_ms, call.now_ms,
     )  # fmt: skip
-    call.write(RUNS.insert(row))
-    call.enqueue(do_page, run=row.id)
-    location = (("Location", f"/v1/record_runs/{row.id}"),)
-    return Response(present_run(row), status=202, headers=location)
+    return await begin_run(call, msgspec.structs.replace(row, blob=upload.key))
 
 
 def _require_way(call: Call, found: CompiledCollection, by: str | None) -> None:
@@ -133,8 +145,16 @@ async def _window(call: Call, spec: ImportSpec, place: ImportPlace) -> bytes:
     size_bytes = min(WINDOW_BYTES, spec.size_bytes - place.offset)
     if size_bytes <= 0:
         return b""
-    chunks = call.use(Blobs).get(spec.blob, place.offset, size_bytes)
-    return b"".join([chunk async for chunk in chunks])
+    blobs = call.use(Blobs)
+    if not spec.frame_bytes:
+        chunks = blobs.get(spec.blob, place.offset, size_bytes)
+        return b"".join([chunk async for chunk in chunks])
+    try:
+        return await read_sealed(
+            call.use(Keyring), blobs, spec.blob, spec.frame_bytes, place.offset, size_bytes
+        )
+    except ValueError as error:
+        raise Invalid(f"the file cannot be opened any more: {error}") from None
 
 
 class ImportPage:

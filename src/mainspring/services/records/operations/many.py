@@ -18,6 +18,8 @@ from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.records import Current, change_record, may_change
 from mainspring.services.records.store import StoredRecord
 
+TOLD_MAX = 20  # things wrong with one record that a run tells
+TOLD_CHARS_MAX = 300  # of each, and of where it is
 _REFUSED = (Forbidden, NotFound, Unauthenticated)  # by a rule, or by there being none
 
 
@@ -111,5 +113,8 @@ class EachUpdate:
 
 def error_of(failure: Failure, *, id: str | None = None, line: int | None = None) -> RunError:
     """Say what kept a record from being written."""
-    errors: list[dict[str, Any]] = [msgspec.to_builtins(error) for error in failure.errors]
-    return RunError(failure.code, failure.detail, id, line, errors)
+    errors: list[dict[str, Any]] = [
+        {"pointer": error.pointer[:TOLD_CHARS_MAX], "detail": error.detail[:TOLD_CHARS_MAX]}
+        for error in failure.errors[:TOLD_MAX]
+    ]
+    return RunError(failure.code, failure.detail[:TOLD_CHARS_MAX], id, line, errors)

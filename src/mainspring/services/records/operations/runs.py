@@ -39,11 +39,15 @@ from mainspring.services.records.operations.lists import (
     visible,
 )
 from mainspring.services.records.operations.many import Deed, PageOutcome
+from mainspring.services.records.operations.run_access import own_run
+from mainspring.services.records.operations.run_reports import report
+from mainspring.services.records.operations.run_slots import begin_run
 from mainspring.services.records.presenter import decode_errors, present_run
-from mainspring.services.records.schema_cache import denied, named
-from mainspring.services.records.store import RUN, RUNS, RunRow
+from mainspring.services.records.schema_cache import named
+from mainspring.services.records.store.runs import RUN, RUNS, RunRow
 
-FORGOTTEN = {"spec": "{}"}  # once a run has ended: what it set may be of somebody
+# Once a run has ended: what it set may be of somebody, and its slot is for another.
+FORGOTTEN = {"spec": "{}", "blob": None, "slot": None}
 ATTEMPTS_MAX = 8  # of one page, before its run is given up
 RunKind = Literal["delete", "update"]
 
@@ -110,10 +114,7 @@ async def _begin(
     row = msgspec.structs.replace(
         row, id=call.new_id("run"), total=await _total(call, found, asked)
     )
-    call.write(RUNS.insert(row))
-    call.enqueue(contract.do_page, run=row.id)
-    location = (("Location", f"/v1/record_runs/{row.id}"),)
-    return Response(present_run(row), status=202, headers=location)
+    return await begin_run(call, row)
 
 
 def _require_within(most: int | None, counted: int) -> None:
@@ -137,14 +138,9 @@ def _deed(kind: str, spec: Spec) -> Deed:
     return many.EachUpdate(spec.set)
 
 
-@handles(contract.get_run)
-async def get_run(call: Call, id: str) -> Run:
-    return present_run(await _own(call, id))
-
-
 @handles(contract.cancel_run)
 async def cancel_run(call: Call, id: str) -> Run:
-    row = await _own(call, id)
+    row = await own_run(call, id)
     if row.state == "cancelled":
         return present_run(row)
     if row.state != "running":
@@ -155,18 +151,8 @@ async def cancel_run(call: Call, id: str) -> Run:
     return present_run(msgspec.structs.replace(row, **changes))
 
 
-async def _own(call: Call, id: str) -> RunRow:
-    """Return a run that the caller started, or may see as whoever writes records may."""
-    row: RunRow | None = await call.find(RUN, id=id, tenant=call.tenant)
-    if row is None or (row.actor != call.caller.actor and not call.caller.allows(api.WRITE)):
-        if call.caller.kind == "anonymous":
-            raise denied(call, api.WRITE)
-        raise NotFound("no such run")
-    return row
-
-
 @handles(contract.do_page)
-async def do_page(call: Call, run: str) -> None:
+async def do_page(call: Call, run: str, actor: str = "") -> None:
     row = await call.find(RUN, id=run, tenant=call.tenant)
     if row is None or row.state != "running":
         return
@@ -206,15 +192,15 @@ async def _do_next(call: Call, row: RunRow) -> None:
         outcome = await _deed(row.kind, spec)(call, found, rows, whole=False)
     except api.StillReferenced:  # one by one, to find what cannot go
         call.write(RUNS.update(row, at_once=1, updated_ms=call.now_ms))
-        call.enqueue(contract.do_page, run=row.id)
+        call.enqueue(contract.do_page, run=row.id, actor=row.actor)
         return
     more = page.more and len(rows) == len(page.items)
     place = rows[-1].id if rows else row.place
     at_once = min(2 * row.at_once, RUN_PAGE_MAX)
     ended = _after(row, outcome, state="running" if more else "done", place=place, at_once=at_once)
-    _keep(call, row, ended)
+    _keep(call, row, ended, outcome)
     if more:
-        call.enqueue(contract.do_page, run=row.id)
+        call.enqueue(contract.do_page, run=row.id, actor=row.actor)
 
 
 async def _import_next(call: Call, row: RunRow) -> None:
@@ -222,11 +208,11 @@ async def _import_next(call: Call, row: RunRow) -> None:
     outcome, place, whole = await import_page(call, row)
     state = "done" if whole else "running"
     ended = _after(row, outcome, state=state, place=_encode(place).decode())
-    _keep(call, row, ended)
+    _keep(call, row, ended, outcome)
     if whole:
         _drop_file(call, row)
     else:
-        call.enqueue(contract.do_page, run=row.id)
+        call.enqueue(contract.do_page, run=row.id, actor=row.actor)
 
 
 def _drop_file(call: Call, row: RunRow) -> None:
@@ -249,8 +235,9 @@ def _after(row: RunRow, outcome: PageOutcome, **changes: Any) -> RunRow:
     )
 
 
-def _keep(call: Call, row: RunRow, now: RunRow) -> None:
+def _keep(call: Call, row: RunRow, now: RunRow, outcome: PageOutcome) -> None:
     """Stage how far a run is, guarded by how it was read: whoever cancels it comes first."""
+    now = msgspec.structs.replace(now, reported=report(call, row, outcome.errors))
     values = msgspec.structs.asdict(now)
     changed = {name: v for name, v in values.items() if v != getattr(row, name)}
     changed |= {} if now.state == "running" else FORGOTTEN

@@ -103,32 +103,6 @@ class IndexedRecord(StoredRecord, frozen=True):
     key: bytes
 
 
-class RunRow(msgspec.Struct, frozen=True):
-    """A run: ``spec`` says what it does and ``errors`` what it could not do, in JSON.
-
-    ``place`` is where it goes on, with so many ``at_once``.
-    """
-
-    id: str
-    tenant: str
-    collection: str
-    kind: str
-    spec: str
-    actor: str
-    state: str
-    total: int | None
-    done: int
-    skipped: int
-    failed: int
-    errors: str
-    problem: str | None
-    place: str
-    at_once: int
-    created_ms: int
-    updated_ms: int
-    version: int = 1
-
-
 class Head(msgspec.Struct, frozen=True):
     """A collection's identity: what it is compiled and cached by."""
 
@@ -139,13 +113,6 @@ class Head(msgspec.Struct, frozen=True):
 COLLECTIONS = Table("records_collections", CollectionRow, key=("tenant", "name"))
 RECORDS = Table("records_records", RecordRow, key=("collection", "id"))
 LINKS = Table("records_links", LinkRow, key=("collection", "record", "field", "target"))
-
-RUNS = Table("records_runs", RunRow, key=("id",))
-RUN = Query(
-    "records.run",
-    f"SELECT {RUNS.columns} FROM records_runs WHERE id = :id AND tenant = :tenant",
-    RUNS,
-)
 
 COLLECTION = Query(
     "records.collection",
