@@ -53,7 +53,7 @@ def test_the_tree_keeps_them(tree: Path) -> None:
             "do not know each",
         ),
         (
-            "services/records/store.py",
+            "services/records/store/__init__.py",
             "import mainspring.runtime.tables",
             "Services stand on closed",
         ),

@@ -105,8 +105,40 @@ async def test_too_many_at_the_far_end_are_not_looked_up(
 ) -> None:
     projects = await _tasks(platform, RULE, 2, indexed=True)
     tasks = [await platform.add("tasks", project=projects[0]["id"]) for _ in range(4)]
-    monkeypatch.setattr(lists, "FOUND_MAX", 3)
+    monkeypatch.setattr(lists, "TARGETS_MAX", 0)
     assert await platform.everything("tasks", ANNA, limit=3) == tasks
+    monkeypatch.setattr(lists, "FOUND_MAX", 3)
+    platform.clock.move(lists.REMEMBERED_MS / 1000)
+    assert await platform.everything("tasks", ANNA, limit=3) == tasks
+
+
+async def test_what_is_kept_of_a_rule_is_of_one_caller_and_of_the_collections_as_they_are(
+    platform: Platform,
+) -> None:
+    projects = await _tasks(platform, RULE, 2, indexed=False)
+    tasks = [await platform.add("tasks", project=each["id"]) for each in projects]
+
+    async def is_found() -> bool:
+        call = platform.call(ANNA)
+        found = await visible(call, await named(call, "tasks", "records:read"), None)
+        return found.far is not None
+
+    assert not await is_found()
+    await platform.run("update_collection", name="teams", change={"indexes": [["owner"]]})
+    await platform.work()
+    assert await is_found()
+    assert await platform.everything("tasks", ANNA) == tasks[:1]
+    assert await platform.everything("tasks", BERT) == []
+    assert await platform.everything("tasks", ANNA, filter="title == 'x'") == []
+    team = (await platform.everything("teams"))[0]
+    moved = {"owner": BERT.id}
+    await platform.run("update_record", collection="teams", id=team["id"], body=moved)
+    assert await platform.everything("tasks", ANNA) == []
+    assert await platform.everything("tasks", BERT) == tasks[:1]
+    change = {"rules": {"list": f"!({RULE})"}}
+    await platform.run("update_collection", name="tasks", change=change)
+    assert await platform.everything("tasks", ANNA) == tasks
+    assert await platform.everything("tasks", BERT) == tasks[1:]
 
 
 async def test_a_list_over_its_budget_names_the_index_that_helps(platform: Platform) -> None:

@@ -5,16 +5,19 @@ certain, and follows relations through the records as they were answered.
 """
 
 import random
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import pytest
 
 from mainspring.cel import Type, ast, evaluate, sql, syntax
 from mainspring.cel.check import Checker
 from mainspring.kernel.call import Caller
 from mainspring.kernel.errors import Invalid
 from mainspring.services.records import access, reach
+from mainspring.services.records.operations import lists
 from mainspring.services.records.schema_cache import named
 from mainspring.services.records.store import RELATED, judging
 from tests.services.records.platform import ANNA, BERT, NOBODY, Platform
@@ -26,7 +29,7 @@ PEOPLE = ("user_anna", "user_bert", "x")
 COLLECTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "teams": (
         {"name": "name", "type": "text"},
-        {"name": "owner", "type": "text"},
+        {"name": "owner", "type": "text", "max": 40},
         {"name": "open", "type": "boolean"},
         {"name": "seats", "type": "integer"},
         {"name": "meta", "type": "json"},
@@ -35,11 +38,11 @@ COLLECTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "projects": (
         {"name": "team", "type": "relation", "collection": "teams"},
         {"name": "others", "type": "relation", "collection": "teams", "many": True},
-        {"name": "lead", "type": "text"},
+        {"name": "lead", "type": "text", "max": 40},
     ),
     "memberships": (
         {"name": "team", "type": "relation", "collection": "teams"},
-        {"name": "user", "type": "text"},
+        {"name": "user", "type": "text", "max": 40},
         {"name": "role", "type": "text"},
     ),
     "tasks": (
@@ -215,7 +218,9 @@ class Oracle:
         return any(self.unknown(inner, rows, context) for inner in ast.children(node))
 
 
-async def _fill(platform: Platform, rng: random.Random) -> dict[str, dict[str, Any]]:
+async def _fill(
+    platform: Platform, rng: random.Random, indexes: Mapping[str, Any] = {}
+) -> dict[str, dict[str, Any]]:
     """Make the collections and random records, some of whose relations are null."""
     stored: dict[str, dict[str, Any]] = {}
 
@@ -223,7 +228,7 @@ async def _fill(platform: Platform, rng: random.Random) -> dict[str, dict[str, A
         return rng.choice(list(pool)) if pool and rng.random() < 0.75 else None
 
     for name, fields in COLLECTIONS.items():
-        await platform.make(name, *fields)
+        await platform.make(name, *fields, indexes=indexes.get(name, []))
         stored[name] = {}
         for _ in range(ROWS if name == "tasks" else 6):
             made: dict[str, Any] = {}
@@ -292,3 +297,48 @@ async def test_both_engines_agree_with_three_valued_logic(platform: Platform, se
     assert reaching > EXPRESSIONS / 2
     assert matched > EXPRESSIONS
     assert refused < EXPRESSIONS / 10
+
+
+INDEXES = {"teams": [["owner"]], "projects": [["lead"]], "memberships": [["user"]]}
+FAR = (
+    "team.owner == {0}", "project.lead == {0}", "project.team.owner == {0}",
+    "parent.team.owner == {0}", "teams.exists(t, t.owner == {0})",
+    "project.others.exists(t, t.owner == {0})", "team.memberships.exists(m, m.user == {0})",
+    "parent.project.team.memberships.exists(m, m.user == {0})",
+)  # fmt: skip
+OTHER = ("record.tasks.parent.exists(t, t.team.owner == {0})", "title == {0}", "hours > 1.0")
+LISTS = 60
+
+
+async def test_pages_by_the_far_end_hold_what_three_valued_logic_says(
+    platform: Platform, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    by_name = await _fill(platform, rng, INDEXES)
+    ids = {n: (await named(platform.call(), n, "records:read")).id for n in COLLECTIONS}
+    stored = {ids[name]: records for name, records in by_name.items()}
+    tasks = sorted(by_name["tasks"].values(), key=lambda task: str(task["id"]))
+    merged = Counter[bool]()
+    make = lists.first_query
+
+    def counted(ways: Any, *, descending: bool, after: bool) -> Any:
+        merged[after] += 1
+        return make(ways, descending=descending, after=after)
+
+    monkeypatch.setattr(lists, "first_query", counted)
+    found = 0
+    for _ in range(LISTS):
+        forms = rng.sample(FAR, rng.randint(1, 3)) + rng.sample(OTHER, rng.randrange(5) // 4)
+        written = [form.format(f"'{rng.choice(PEOPLE)}'") for form in forms]
+        source = rng.choice([" || ", " || ", " || ", " && "]).join(written)
+        _, checker, typed = await _compiled(platform, source)
+        oracle = Oracle(checker.hops, stored)
+        expected = [task for task in tasks if oracle.judge(typed, {0: task}, {}) is True]
+        asked: dict[str, Any] = {"filter": source, "limit": rng.randint(1, 5)}
+        if rng.random() < 0.4:
+            expected, asked["sort"] = expected[::-1], rng.choice(["-id", "-created_at"])
+        assert await platform.everything("tasks", **asked) == expected, (source, asked)
+        found += len(expected)
+    assert merged[False] > LISTS / 3
+    assert merged[True] > LISTS / 3
+    assert found > LISTS

@@ -13,23 +13,36 @@ import msgspec
 from mainspring.cel import ast
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.query_planner import Sort, choose, equal_fields
-from mainspring.services.records.store import in_range, linked, linked_back
+from mainspring.services.records.store import Texts
+from mainspring.services.records.store.far_end import (
+    Way,
+    either,
+    in_range,
+    linked,
+    linked_back,
+)
 
 # Whether few are found; once they are many, that costs time and nothing else.
 REMEMBERED_MS = 10_000
 FOUND_MAX = 2_000  # more are not looked up one by one: then a page is soon full, in any order
+TARGETS_MAX = 200  # of which the first records are merged: PostgreSQL reads a page of each
 _ANY_ORDER = Sort([], None)
 
 
 class FarEnd(msgspec.Struct, frozen=True):
     """The SQL of the ids that are found from the far end, and its parameters.
 
-    ``exact`` says that the condition is true of what is found: it need not be asked again.
+    ``before`` are the texts of what is found on the way there.
+
+    ``exact`` says that the condition is true of what is found: it need not be asked again. By
+    ``ways``, where there are some, the same are found in the order of their ids, one by one.
     """
 
-    text: str
+    texts: Texts
     params: Mapping[str, Any]
     exact: bool
+    before: tuple[Texts, ...] = ()
+    ways: tuple[Way, ...] = ()
 
 
 class Search:
@@ -52,8 +65,10 @@ class Search:
             if len(ends) < len(found):
                 return None
             params = {name: value for end in ends for name, value in end.params.items()}
-            text = " UNION ".join(end.text for end in ends)
-            return FarEnd(text, params, exact=all(end.exact for end in ends))
+            texts = either([end.texts for end in ends])
+            before = tuple(text for end in ends for text in end.before)
+            ways = [way for end in ends for way in end.ways] if all(e.ways for e in ends) else []
+            return FarEnd(texts, params, all(e.exact for e in ends), before, tuple(ways))
         parts = condition.parts if isinstance(condition, ast.All) else (condition,)
         direct = self._direct(collection, row, parts)
         if direct is not None:
@@ -91,12 +106,12 @@ class Search:
             params[low] = plan.low
         if plan.high is not None and not plan.exact:
             params[high] = plan.high
-        text = in_range(
+        texts = in_range(
             plan.column, at, low if low in params else None, high if high in params else None,
             exact=plan.exact,
         )  # fmt: skip
         exact = plan.rest is ast.TRUE and len(own) == len(parts)
-        return FarEnd(text, params, exact)
+        return FarEnd(texts, params, exact)
 
     def _beyond(self, part: ast.Reaching) -> FarEnd | None:
         """The records from which a hop leads to some that are found."""
@@ -107,8 +122,10 @@ class Search:
         at, field, start = self._name(), self._name(), self._name()
         params = {**inner.params, at: hop.collection, field: hop.field, start: hop.start}
         make = linked_back if hop.back else linked
-        text = make(inner.text, at=at, field=field, start=start)
-        return FarEnd(text, params, inner.exact)
+        texts = make(inner.texts, at=at, field=field, start=start)
+        before = (*inner.before, inner.texts)
+        way = () if hop.back else (Way(inner.texts, at, field, inner.params, before),)
+        return FarEnd(texts, params, inner.exact, before, way)
 
     def _name(self) -> str:
         self._named += 1

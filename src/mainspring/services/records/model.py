@@ -1,6 +1,6 @@
 """A collection as it runs: its definition checked, and compiled to decoders, rules and keys."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -207,10 +207,10 @@ class CompiledCollection:
         self.guards = compile_guards(definition.fields, self.shape.names())
         self.withholding = [guard for guard in self.guards if guard.withholds]
         # By what is looked for at the far end of a condition: until when it is taken for few.
-        self.found_few: LruCache[tuple[str, tuple[Any, ...]], tuple[int, bool]] = LruCache(
-            FILTERS_CACHED
-        )
+        self.found_few: LruCache[Hashable, tuple[int, bool]] = LruCache(FILTERS_CACHED)
         self.reached: SharedLruCache[str, Reached] = SharedLruCache(FILTERS_CACHED)
+        # What is left of those, by what is known of a call: the expression, and a ListCondition.
+        self.asked: SharedLruCache[Hashable, tuple[Reached, Any]] = SharedLruCache(FILTERS_CACHED)
         self.unique_fields = {u.field: u.column for u in definition.uniques if u.field}
         self.uniques = [(u.column, u.names) for u in definition.uniques]
         self.indexes = [(i.column, self.parts(i.fields)) for i in definition.indexes]

@@ -21,7 +21,8 @@ from mainspring.services.records.periods import Period, period_texts, read_perio
 from mainspring.services.records.personal_rules import SEALED
 from mainspring.services.records.query_planner import Sort, choose
 from mainspring.services.records.schema_cache import named
-from mainspring.services.records.store import DATA_COLUMN, RELATED, among_found, groups_query
+from mainspring.services.records.store import DATA_COLUMN, RELATED, groups_query
+from mainspring.services.records.store.far_end import among_found
 
 COLUMNS_MAX = 20  # values computed by one call
 _OTHERS = (Type.TEXT, Type.TIME, Type.BOOL)  # what groups are made of, beside numbers
@@ -62,7 +63,7 @@ async def _rows(
     rest = sql.fragment(left, DATA_COLUMN, related=RELATED)
     params.update(rest.params)
     params.update(wanted.params)
-    ends = ("", "") if far is None else among_found(far.text)
+    ends = ("", "") if far is None else among_found(far.texts)
     params.update({} if far is None else far.params)
     (first, grouping), (second, other) = wanted.texts(0), wanted.texts(1)
     texts = tuple(

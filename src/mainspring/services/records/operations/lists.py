@@ -13,8 +13,14 @@ from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.etag import tag_of
 from mainspring.services.records import access, api, field_rights, reach
 from mainspring.services.records.changes import place
-from mainspring.services.records.far_end import FOUND_MAX, REMEMBERED_MS, FarEnd, Search
-from mainspring.services.records.model import AccessRule, CompiledCollection, decode
+from mainspring.services.records.far_end import (
+    FOUND_MAX,
+    REMEMBERED_MS,
+    TARGETS_MAX,
+    FarEnd,
+    Search,
+)
+from mainspring.services.records.model import AccessRule, CompiledCollection, Reached, decode
 from mainspring.services.records.projection import Projection
 from mainspring.services.records.query_planner import Plan, Sort, advice, choose, read_sort
 from mainspring.services.records.schema_cache import named
@@ -24,12 +30,16 @@ from mainspring.services.records.store import (
     IndexedRecord,
     StoredRecord,
     Texts,
-    among_found,
-    count_found,
     count_query,
     page_query,
 )
+from mainspring.services.records.store.far_end import (
+    among_found,
+    count_found,
+    first_query,
+)
 
+_encode = msgspec.json.Encoder().encode
 _decode_sort_cursor = msgspec.json.Decoder(tuple[str, list[Any], str]).decode
 
 
@@ -69,7 +79,7 @@ async def _page(
         return Response(api.RecordPage([]))
     plan = choose(found, asked.condition, sort)
     try:
-        far = await few_at_the_far_end(call, found, asked, plan)
+        far = await few_at_the_far_end(call, found, asked, plan, in_order=True)
         statement, params = page_statement(found, plan, sort, query, far)
         page = await call.page(statement, limit=query.limit, **params)
     except NeedsIndex:
@@ -112,7 +122,7 @@ async def read_after(
         last = IndexedRecord(after, 0, collection.layout, "{}", at)
         cursor = _next_cursor(collection, plan, sort, last)
     try:
-        far = await few_at_the_far_end(call, collection, asked, plan)
+        far = await few_at_the_far_end(call, collection, asked, plan, in_order=True)
         query = api.RecordQuery(limit=limit, cursor=cursor)
         statement, params = page_statement(collection, plan, sort, query, far)
         return await call.page(statement, limit=limit, **params)
@@ -149,33 +159,60 @@ def _as_stored(
 class ListCondition(msgspec.Struct, frozen=True):
     """The condition of a list, and the other collections that it reaches, by id.
 
-    ``caller`` is what it was told of the caller, as far as it asks for that.
+    ``caller`` is what it was told of the caller, as far as it asks for that; ``far`` is where a
+    list may begin instead.
     """
 
     condition: ast.Node
     others: Mapping[str, CompiledCollection] = {}
     caller: Mapping[str, Any] = {}
+    far: FarEnd | None = None
 
 
 async def few_at_the_far_end(
-    call: Call, collection: CompiledCollection, asked: ListCondition, plan: Plan
+    call: Call,
+    collection: CompiledCollection,
+    asked: ListCondition,
+    plan: Plan,
+    *,
+    in_order: bool = False,
 ) -> FarEnd | None:
-    """Where to begin instead, when the condition reaches further and few records are found so."""
-    if not asked.others or plan.narrows:
+    """Where to begin instead, when the condition reaches further and few records are found so.
+
+    It has ways only where the records are wanted ``in_order``, a page of them, and as the plan has
+    them that is the order of the ways: then few are found there, and of any number of records.
+    """
+    far = asked.far
+    if far is None or plan.narrows:
         return None
-    far = Search(collection, asked.others).of(asked.condition)
-    if far is None:
-        return None
-    key = far.text, tuple(far.params.values())
+    if in_order and far.exact and far.ways and plan.ordered and plan.column == "id":
+        params = {name: value for way in far.ways for name, value in way.params.items()}
+        found = tuple(texts for way in far.ways for texts in way.before)
+        if await _few(call, collection, found, params, TARGETS_MAX):
+            return far
+    if await _few(call, collection, (far.texts,), far.params, FOUND_MAX):
+        return msgspec.structs.replace(far, ways=())
+    return None
+
+
+async def _few(
+    call: Call,
+    collection: CompiledCollection,
+    found: tuple[Texts, ...],
+    params: Mapping[str, Any],
+    most: int,
+) -> bool:
+    """Tell whether each of some texts finds few ids: as it was a while ago, at most."""
+    key = found, tuple(params.values())
     until_ms, few = collection.found_few.get(key) or (0, False)
     if not call.now_ms < until_ms <= call.now_ms + REMEMBERED_MS:
         try:
-            counted = await call.one(count_found(far.text), most=FOUND_MAX + 1, **far.params)
+            counted = await call.one(count_found(found), most=most + 1, **params)
         except NeedsIndex:
-            counted = FOUND_MAX + 1
-        few = counted <= FOUND_MAX
+            counted = most + 1
+        few = counted <= most
         collection.found_few.put(key, (call.now_ms + REMEMBERED_MS, few))
-    return far if few else None
+    return few
 
 
 def advised(call: Call, collection: CompiledCollection, asked: ListCondition, sort: Sort) -> str:
@@ -185,7 +222,7 @@ def advised(call: Call, collection: CompiledCollection, asked: ListCondition, so
     """
     if asked.others:
         search = Search(collection, asked.others)
-        if search.of(asked.condition) is None and search.wanted:
+        if asked.far is None and search.of(asked.condition) is None and search.wanted:
             name, fields = search.wanted[0]
             if call.caller.allows(api.COLLECTIONS_READ):
                 return f"an index on {fields} of the collection {name!r} would help"
@@ -226,11 +263,12 @@ async def _visible_far(
     action: Literal["list", "view"],
 ) -> ListCondition:
     """As ``visible``, where the filter or the rule reaches other collections."""
-    trees: list[ast.Node] = []
+    trees: list[tuple[ast.Node, frozenset[str]]] = []
     others: dict[str, CompiledCollection] = {}
+    compiled: list[Reached] = []
     if source is not None and (program := collection.filter(source)) is not None:
         await field_rights.require_filter(call, collection, program.tree, {})
-        trees.append(program.tree)
+        trees.append((program.tree, program.asks_context))
     elif source is not None:
         reached = await reach.filter_of(call, collection, source)
         await field_rights.require_filter(
@@ -239,19 +277,40 @@ async def _visible_far(
         tree, others = await reach.restricted(
             call, collection, reached, lambda p: access.context(call, "view", p.asks_context)
         )
-        trees.append(tree)
+        trees.append((tree, evaluate.context_names(tree)))
+        compiled.append(reached)
     if rule is not None and rule.program is not None:
-        trees.append(rule.program.tree)
+        trees.append((rule.program.tree, rule.program.asks_context))
     elif rule is not None:
         reached = await reach.rule_of(call, collection, rule)
-        trees.append(reached.program.tree)
+        trees.append((reached.program.tree, reached.program.asks_context))
         others = {**others, **reached.others}
-    names = frozenset[str]().union(*(evaluate.context_names(tree) for tree in trees))
-    known = await access.context(call, action, names)
-    seen = evaluate.fold(ast.All(tuple(trees)), known)
+        compiled.append(reached)
+    known = await access.context(call, action, frozenset().union(*(names for _, names in trees)))
+    whole = ast.All(tuple(tree for tree, _ in trees))
+    # Beside a rule, a filter that reaches has been restricted by what is not in the key.
+    if (rule is not None and rule.program is not None) or len(compiled) > 1 or "now" in known:
+        return _as_asked(collection, whole, others, known)
+    key = action, source, rule is None, _encode(known)
+    kept = collection.asked.get(key)
+    if kept is None or kept[0] is not reached:
+        kept = reached, _as_asked(collection, whole, others, known)
+        collection.asked.put(key, kept)
+    made: ListCondition = kept[1]
+    return made
+
+
+def _as_asked(
+    collection: CompiledCollection,
+    whole: ast.Node,
+    others: Mapping[str, CompiledCollection],
+    known: Mapping[str, Any],
+) -> ListCondition:
+    """The condition of a list that reaches other collections, once what is known of the call is."""
     others = {collection.id: collection, **others}
-    condition = reach.as_stored(collection, seen, others)
-    return ListCondition(condition, others, known.get("caller", {}))
+    condition = reach.as_stored(collection, evaluate.fold(whole, known), others)
+    far = Search(collection, others).of(condition)
+    return ListCondition(condition, others, known.get("caller", {}), far)
 
 
 def _current(collection: CompiledCollection, row: StoredRecord) -> dict[str, Any]:
@@ -267,12 +326,29 @@ def page_statement(
     far: FarEnd | None = None,
 ) -> tuple[Query[StoredRecord], dict[str, Any]]:
     """Return the query of one page by its plan, and its parameters."""
+    if far is not None and far.ways:
+        return _first_statement(collection, plan, query.cursor, far)
     params: dict[str, Any] = {"collection": collection.id}
     texts = _tests(collection, plan, sort, query.cursor, far, params)
     column = plan.column if plan.ordered and plan.column != "id" else None
     orders = _orders(collection, plan, sort, params)
     statement = page_query(column, texts, orders, sorts=not plan.ordered, scans=not plan.covered)
     return statement, params
+
+
+def _first_statement(
+    collection: CompiledCollection, plan: Plan, cursor: str | None, far: FarEnd
+) -> tuple[Query[StoredRecord], dict[str, Any]]:
+    """The query of a page in the order of ids, taken from where the far end leads back to."""
+    params: dict[str, Any] = {"collection": collection.id}
+    for way in far.ways:
+        names = (*way.params, way.at, way.field)
+        params.update({name: far.params[name] for name in names})
+    if cursor is not None:
+        _, params["last"] = _read_key_cursor(cursor, plan)
+    ways = tuple((way.found, way.at, way.field) for way in far.ways)
+    after = cursor is not None
+    return first_query(ways, descending=plan.descending, after=after), params
 
 
 def _tests(
@@ -295,7 +371,7 @@ def _tests(
         tests += _range_after(plan, _read_key_cursor(cursor, plan), params)
     sqlite = postgres = " AND ".join(tests)
     if far is not None:
-        found = among_found(far.text)
+        found = among_found(far.texts)
         sqlite, postgres = f"{sqlite} AND {found[0]}", f"{postgres} AND {found[1]}"
         params.update(far.params)
     if rest is not ast.TRUE:

@@ -332,54 +332,6 @@ RELATED = (_in_sqlite, _in_postgres)
 # What was found is as it was found until the commit: SQLite has one writer anyway.
 RELATED_HELD = (_in_sqlite, partial(_in_postgres, hold=" FOR SHARE OF {rows}"))
 
-# Records found from what they are related to: each returns a text that selects ids. They take names
-# of parameters: ``at`` is the collection that a hop leads to, ``start`` the one that it comes from.
-
-_IN_RANGE = Template("SELECT id FROM records_records WHERE $tests")
-_LINKED = Template(
-    "SELECT l.record AS id FROM ($found) AS found CROSS JOIN records_links AS l "
-    "WHERE l.target_collection = :$at AND l.target = found.id "
-    "AND l.collection = :$start AND l.field = :$field"
-)
-_LINKED_BACK = Template(
-    "SELECT l.target AS id FROM ($found) AS found CROSS JOIN records_links AS l "
-    "WHERE l.collection = :$at AND l.record = found.id "
-    "AND l.field = :$field AND l.target_collection = :$start"
-)
-_COUNTED = Template("SELECT count(*) FROM ($found LIMIT :most) AS found")
-
-
-def in_range(column: str, at: str, low: str | None, high: str | None, *, exact: bool) -> str:
-    """The records of a collection within a range of one of its indexes."""
-    tests = [f"collection = :{at}"]
-    if low is not None:
-        tests.append(f"{column} {'=' if exact else '>='} :{low}")
-    if high is not None:
-        tests.append(f"{column} < :{high}")
-    return _IN_RANGE.substitute(tests=" AND ".join(tests))
-
-
-def linked(found: str, *, at: str, field: str, start: str) -> str:
-    """The records of which a relation points at one that is found."""
-    return _LINKED.substitute(found=found, at=at, field=field, start=start)
-
-
-def linked_back(found: str, *, at: str, field: str, start: str) -> str:
-    """The records at which a relation of one that is found points."""
-    return _LINKED_BACK.substitute(found=found, at=at, field=field, start=start)
-
-
-def among_found(found: str) -> Texts:
-    """The test that a record is one of those."""
-    return f"id IN ({found})", f"id = ANY (ARRAY({found}))"
-
-
-@lru_cache(QUERIES_CACHED)
-def count_found(found: str) -> Query[int]:
-    """How many ids are found, up to ``most``. Takes that and what the text names."""
-    return Query("records.far_end", _COUNTED.substitute(found=found), int, scans=True)
-
-
 _JUDGED = (
     "SELECT record.at FROM (SELECT key AS at, value AS data FROM json_each(:records)) AS record "
     "WHERE {}",
