@@ -328,7 +328,9 @@ async def test_pages_by_the_far_end_hold_what_three_valued_logic_says(
     monkeypatch.setattr(lists, "first_query", counted)
     found = 0
     for _ in range(LISTS):
-        forms = rng.sample(FAR, rng.randint(1, 3)) + rng.sample(OTHER, rng.randrange(5) // 4)
+        forms = rng.sample(FAR, rng.randint(1, 3))
+        if len(forms) < 3 and rng.random() < 0.3:  # with three there may be eight rows already
+            forms.append(rng.choice(OTHER))
         written = [form.format(f"'{rng.choice(PEOPLE)}'") for form in forms]
         source = rng.choice([" || ", " || ", " || ", " && "]).join(written)
         _, checker, typed = await _compiled(platform, source)
