@@ -12,8 +12,8 @@ from mainspring.services.records.store import QUERIES_CACHED, StoredRecord, Text
 
 # Records found from what they are related to: each returns texts that select ids. They take names
 # of parameters: ``at`` is the collection that a hop leads to, ``start`` the one that it comes from.
-# Of arrays PostgreSQL takes for granted that they are short, whatever the parameters are: so what it
-# plans for some of them does for all.
+# Of arrays PostgreSQL takes for granted that they are short, whatever the parameters are: so what
+# it plans for some of them does for all.
 
 _EACH = ("($found) AS found", "unnest(ARRAY($found)) AS found (id)")
 _IN_RANGE = Template("SELECT id FROM records_records WHERE $tests")
@@ -46,7 +46,8 @@ _NEXT = Template(
     "ORDER BY l.record$word LIMIT 1)"
 )
 _HEADS = Template(
-    "SELECT $next, found.id, :$at, :$field FROM (SELECT DISTINCT id FROM ($found) AS several) AS found"
+    "SELECT $next, found.id, :$at, :$field "
+    "FROM (SELECT DISTINCT id FROM ($found) AS several) AS found"
 )
 _MERGED = Template(
     "WITH RECURSIVE merged (id, target, reached, field) AS ($heads UNION ALL "
