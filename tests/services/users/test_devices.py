@@ -1,13 +1,20 @@
 """Sessions that people recognise, and the mail about a device that was not seen before."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 
 from mainspring.kernel.sender import USER_AGENT_CHARS_MAX, Sender, sender
 from mainspring.kernel.table import Query
+from mainspring.ports.database import StartError
+from mainspring.ports.mail import MailMessage
 from mainspring.services.users import devices
+from mainspring.services.users.api import UsersSettings
+from mainspring.services.users.places import Gazetteer
 from mainspring.testing import Client, Platform
 
 EMAIL, PASSWORD = "ann@example.com", "correct horse battery"
@@ -123,3 +130,49 @@ def test_devices_are_called_by_names() -> None:
         ("unix", ""),
     ):
         assert devices.region(address) == network
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a file of two places, one of them of a country only, and of what is broken."""
+    file = tmp_path_factory.mktemp("places") / "places.mmdb"
+    writer = MMDBWriter(6, "Test-City", ipv4_compatible=True)
+    berlin = {"country": {"iso_code": "DE"}, "city": {"names": {"en": "Berlin", "fr": "Berlin"}}}
+    writer.insert_network(IPSet(["203.0.113.0/24"]), berlin)
+    writer.insert_network(IPSet(["2001:db8::/32"]), {"country": {"iso_code": "FR"}})
+    writer.insert_network(IPSet(["192.0.2.0/24"]), {"country": "not as it should be"})
+    writer.to_db_file(str(file))
+    return file
+
+
+async def test_a_session_shows_about_where_it_was(places: Path) -> None:
+    settings = {"server.trusted_proxies": ["127.0.0.0/8"], "users.places": str(places)}
+    async with Platform(settings=settings) as platform:
+        (await platform.anonymous.post("/v1/users", LOGIN)).expect(201)
+        token = (await _told_all(platform))[-1].text.splitlines()[2]
+        await platform.anonymous.post("/v1/users:verify_email", {"token": token})
+        for address in ("198.51.100.9", "2001:db8::7", "192.0.2.1", "203.0.113.7"):
+            tokens = await log_in(platform, WINDOWS, address)
+        client: Client = platform.as_bearer(tokens["access_token"])
+        found = (await client.get("/v1/sessions")).expect(200)["items"]
+        assert [session["place"] for session in found] == [
+            None, {"country": "FR", "city": None}, None, {"country": "DE", "city": "Berlin"},
+        ]  # fmt: skip
+        assert (
+            "before: Firefox on Windows, Berlin, DE, 203.0.113.7. If" in (await told(platform))[-1]
+        )
+
+
+async def _told_all(platform: Platform) -> list[MailMessage]:
+    await platform.drain()
+    return await platform.mails(EMAIL)
+
+
+def test_places_of_no_file_are_told_at_the_start(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.mmdb"
+    wrong.write_bytes(b"no such thing")
+    with pytest.raises(StartError, match="is not a MaxMind DB"):
+        Gazetteer(UsersSettings(places=str(wrong)))
+    with pytest.raises(StartError, match=r"cannot read .*gone"):
+        Gazetteer(UsersSettings(places=str(tmp_path / "gone.mmdb")))
+    assert Gazetteer(UsersSettings()).of("203.0.113.7") is None

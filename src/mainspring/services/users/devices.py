@@ -47,6 +47,6 @@ def sight(sender: Sender) -> str:
     return f"{known}/{region(sender.address)}" if known else ""
 
 
-def told(sender: Sender) -> str:
-    """Write a device for its user: ``Firefox on Windows, 203.0.113.7``."""
-    return ", ".join(filter(None, (device(sender.user_agent), sender.address)))
+def told(sender: Sender, *where: str | None) -> str:
+    """Write a device for its user: ``Firefox on Windows, Berlin, DE, 203.0.113.7``."""
+    return ", ".join(filter(None, (device(sender.user_agent), *where, sender.address)))

@@ -18,6 +18,7 @@ from mainspring.services.users.api.structs import (
     Role,
     Session,
     User,
+    Whereabouts,
 )
 from mainspring.services.users.store import (
     ApiKeyRow,
@@ -58,7 +59,7 @@ def user_tag(user: KnownUser) -> str:
     return version_tag(user.version, f"{roles:x}")
 
 
-def present_session(session: SessionRow, current: str | None) -> Session:
+def present_session(session: SessionRow, current: str | None, place: Whereabouts | None) -> Session:
     """Write a session as its user sees it; ``current`` is the id of the one that asks."""
     return Session(
         id=session.id,
@@ -68,6 +69,7 @@ def present_session(session: SessionRow, current: str | None) -> Session:
         last_used_at=rfc3339(max(session.rotated_ms, session.auth_ms)),
         device=devices.device(session.user_agent),
         address=session.address,
+        place=place,
         user_agent=session.user_agent,
         current=session.id == current,
         impersonator_id=session.impersonator_id,

@@ -40,7 +40,8 @@ class UsersSettings(msgspec.Struct, frozen=True):
     ``breached_passwords_url`` and ``captcha_url`` are asked before a commit, and ``…_fail`` says
     what holds where they cannot be. ``mail_templates`` is the folder of the product's own mails.
     ``passkey_origins`` are the pages that use passkeys, ``passkey_rp_id`` the domain above them.
-    ``profile`` names what people tell of themselves beside their name.
+    ``places`` is a file that says about where an address is. ``profile`` names what people tell of
+    themselves beside their name.
     """
 
     sign_up: bool = True
@@ -86,6 +87,7 @@ class UsersSettings(msgspec.Struct, frozen=True):
     signing_key_days: Annotated[int, msgspec.Meta(ge=2, le=3_650)] = 90
     passkey_rp_id: str = ""
     passkey_origins: tuple[str, ...] = ()
+    places: str = ""
     profile: dict[str, ProfileField] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -67,11 +67,19 @@ class User(msgspec.Struct, frozen=True):
     profile: Annotated[dict[str, Any], Personal] = msgspec.field(default_factory=dict)
 
 
+class Whereabouts(msgspec.Struct, frozen=True):
+    """About where an address is, as far as is known: ``country`` by its ISO 3166 code."""
+
+    country: str | None
+    city: str | None
+
+
 class Session(msgspec.Struct, frozen=True):
     """A login and everything refreshed from it. ``current`` is the one that asks.
 
     ``device`` is like `Firefox on Windows`; it, ``address`` and ``user_agent`` are of the last
-    log-in or refresh, and what a client says of itself. ``last_used_at`` is of that too, or of a
+    log-in or refresh, and what a client says of itself. ``place`` is about where that address is,
+    null where nobody knows. ``last_used_at`` is of that too, or of a
     step-up. In a session with an ``impersonator_id`` that one acts as you, and what it shows
     of a device is empty.
     """
@@ -83,6 +91,7 @@ class Session(msgspec.Struct, frozen=True):
     last_used_at: Instant
     device: str
     address: str
+    place: Whereabouts | None
     user_agent: str
     current: bool
     impersonator_id: str | None

@@ -13,6 +13,7 @@ from mainspring import (
     PageQuery,
     Rerun,
     Response,
+    Sender,
     elapsed_ms,
     handles,
     is_id,
@@ -52,6 +53,7 @@ from mainspring.services.users.api.structs import (
 from mainspring.services.users.identity_provider import grants
 from mainspring.services.users.mailing import Purpose, notify
 from mainspring.services.users.model import RefreshDecision, RefreshToken
+from mainspring.services.users.places import Gazetteer
 from mainspring.services.users.presenter import present_session, present_user
 from mainspring.services.users.store import DEVICES, SESSIONS, KnownUser, SessionRow
 
@@ -152,9 +154,11 @@ async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
         now_ms=call.now_ms,
         limit=query.limit,
     )
-    current = call.caller.session_id
+    current, places = call.caller.session_id, call.use(Gazetteer)
     return Page.of(
-        rows, lambda session: present_session(session, current), lambda session: session.id
+        rows,
+        lambda session: present_session(session, current, places.of(session.address)),
+        lambda session: session.id,
     )
 
 
@@ -270,7 +274,14 @@ async def _note_device(call: Call, user: KnownUser) -> None:
     for forgotten in known[api.DEVICES_MAX - 1 :]:
         call.write(DEVICES.delete_unguarded(forgotten))
     if known:
-        await notify(call, user, Purpose.NEW_DEVICE, devices.told(call.sender))
+        await notify(call, user, Purpose.NEW_DEVICE, _device(call, call.sender))
+
+
+def _device(call: Call, sender: Sender) -> str:
+    """Write a device, and about where it was, for its user."""
+    place = call.use(Gazetteer).of(sender.address)
+    where = (place.city, place.country) if place is not None else ()
+    return devices.told(sender, *where)
 
 
 def end_tickets(call: Call, user_id: str) -> None:
