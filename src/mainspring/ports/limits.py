@@ -46,6 +46,25 @@ class RateLimit(Protocol):
 class RateLimits(Protocol):
     """Makes limits. Processes that share an adapter's store share what is counted."""
 
+    async def open(self, owner: str) -> None:
+        """Begin: what is counted is this owner's, and apart from what others' processes count.
+
+        A store that is away is no reason not to begin. Raises StartError for one that refuses us.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what ``open`` took."""
+        ...
+
+    def away(self) -> str:
+        """Say why the store cannot be asked now; empty when it can, or there is none to ask."""
+        ...
+
+    def version(self) -> str:
+        """Name the store and its version; empty where there is none, or it is not known."""
+        ...
+
     def limit(self, name: str, rate: Rate) -> RateLimit:
         """Return the limit of this name; counts of one name are kept apart from all others."""
         ...

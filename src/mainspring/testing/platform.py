@@ -206,12 +206,12 @@ class Platform:
             shared = [own(Seat(number, size, first=number == 0)) for number in range(size)]
         else:
             self._filled = {Database: fast(url), **self._filled}
-        self._members = [await self._member(each) for each in shared]
-        self.app = self._members[0]
-        self._due: deque[Instance] = deque(self._members)
+        self.members = [await self._member(each) for each in shared]
+        self.app = self.members[0]
+        self._due: deque[Instance] = deque(self.members)
         key = (folder / "admin.key").read_text().strip()
         self.admin = Client(self, credential=key)
-        ways = [await self._way_to(member) for member in self._members]
+        ways = [await self._way_to(member) for member in self.members]
         self.send: Send = ways[0] if len(ways) == 1 else self._in_turns(ways)
 
     def _in_turns(self, ways: list[Send]) -> Send:
@@ -222,7 +222,7 @@ class Platform:
             method: str, path: str, headers: list[tuple[str, str]], body: bytes
         ) -> HttpAnswer:
             turns.rotate(-1)
-            for member in self._members:
+            for member in self.members:
                 # Over PostgreSQL one hears within a second of who was revoked: that has passed.
                 if not isinstance(member.elsewhere, CatchUp):
                     member.gateway.identities.forget_all()
@@ -402,7 +402,7 @@ class Platform:
             done = await asyncio.create_task(self._due[0].runtime.run_due())
             self._due.rotate(-1)
             idle = 0 if done.batches or done.attempts else idle + 1
-            if idle == len(self._members):
+            if idle == len(self.members):
                 return done.schedules
         busy = ", ".join(sorted({attempt.job.name for attempt in done.attempts})) or "consumers"
         raise AssertionError(f"not idle after {ROUNDS_MAX} rounds: {busy} make work without end")

@@ -1,5 +1,6 @@
 """A cache in the process: bounded in bytes, the least recently used goes first."""
 
+from mainspring.adapters.in_process import InProcess
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.lru_cache import ExpiringCache
 from mainspring.ports.cache import VALUE_BYTES_MAX
@@ -18,7 +19,7 @@ def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "MemoryCache":
     return MemoryCache(sources.clock, bytes_max=int(size or BYTES_MAX))
 
 
-class MemoryCache:
+class MemoryCache(InProcess):
     """Fills the cache port; never asks anybody."""
 
     def __init__(self, clock: Clock, *, bytes_max: int = BYTES_MAX) -> None:

@@ -7,6 +7,7 @@ share nothing together allow up to N times the rate.
 import math
 from collections.abc import Callable
 
+from mainspring.adapters.in_process import InProcess
 from mainspring.adapters.limits.gcra import Gcra
 from mainspring.adapters.limits.shared import SharedLimits
 from mainspring.adapters.shared_memory import SharedMemory
@@ -38,7 +39,7 @@ def _keys_max(url: str) -> int:
     return int(keys or KEYS_MAX)
 
 
-class MemoryLimits:
+class MemoryLimits(InProcess):
     """Fills the limits port; each limit has a table of its own."""
 
     def __init__(self, clock: Clock, *, keys_max: int = KEYS_MAX) -> None:

@@ -7,6 +7,7 @@ happens. Otherwise a rate holds for all of them as it does in one.
 
 import mmap
 
+from mainspring.adapters.in_process import InProcess
 from mainspring.adapters.limits.gcra import Gcra
 from mainspring.adapters.shared_memory import SharedMemory
 from mainspring.kernel.clock import Clock
@@ -19,7 +20,7 @@ _WORD = 8  # bytes of a hash, and of a moment
 _HASH_MASK = (1 << 64) - 1
 
 
-class SharedLimits:
+class SharedLimits(InProcess):
     """Fills the limits port: each limit has a table, in the order in which they are asked for.
 
     The processes of a crew ask for the same limits in the same order.

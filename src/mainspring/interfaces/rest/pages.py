@@ -49,7 +49,8 @@ _encode = msgspec.json.Encoder().encode
 class Pages:
     """Adds the pages to a REST app.
 
-    ``ready`` names the parts that fail, ``status`` tells all, ``prove`` answers a nonce.
+    ``ready`` names the parts that fail, ``degraded`` what is away that nobody needs, ``status``
+    tells all, ``prove`` answers a nonce.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Pages:
         registry: Registry,
         *,
         ready: Callable[[], Awaitable[Sequence[str]]],
+        degraded: Callable[[], Sequence[str]],
         status: Callable[[], Awaitable[Any]],
         prove: Callable[[str], str],
         make_call: Callable[..., Call],
@@ -65,6 +67,7 @@ class Pages:
         self._rest = rest
         self._registry = registry
         self._ready = ready
+        self._degraded = degraded
         self._status = status
         self._prove = prove
         self._make_call = make_call
@@ -107,7 +110,10 @@ class Pages:
             raise Unavailable(
                 f"not ready: {'; '.join(failing)}", retry_after_s=1, extra={"failing": failing}
             )
-        await answer_json(exchange, Outcome(200, b'{"status":"ready"}'), kept=None)
+        told: dict[str, Any] = {"status": "ready"}
+        if degraded := list(self._degraded()):
+            told["degraded"] = degraded
+        await answer_json(exchange, Outcome(200, _encode(told)), kept=None)
 
     async def _metrics(self, exchange: Exchange) -> None:
         scope = None if self._asked_from_here(exchange) else METRICS_SCOPE

@@ -24,6 +24,7 @@ class _KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
     headers: Headers
 
 
+_FORM = 1  # of what is kept: processes of several versions may share a cache
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_KeptAnswer).decode
 
@@ -38,7 +39,7 @@ class AnswerCache:
     def key(self, operation: Operation, tenant: str, args: Mapping[str, Any]) -> str:
         """What this answer is kept under."""
         parts = framed(tenant.encode(), operation.name.encode(), canonical(args))
-        return "answer/" + hashlib.sha256(parts).hexdigest()
+        return f"answer/{_FORM}/" + hashlib.sha256(parts).hexdigest()
 
     async def get(self, key: str) -> Outcome | None:
         """Return the answer that is kept, with its age (RFC 9111, section 5.1).
@@ -50,7 +51,10 @@ class AnswerCache:
             found = await found
         if found is None:
             return None
-        kept = _decode(found)
+        try:
+            kept = _decode(found)
+        except msgspec.MsgspecError:  # another version of the program put it into a shared store
+            return None
         age_s = max(0, -((kept.made_ms - self._clock.now_ms()) // 1000))  # rounded up
         return Outcome(200, kept.body, kept.etag, (*kept.headers, ("Age", str(age_s))))
 

@@ -1,12 +1,14 @@
-"""Gauges that only the database knows, read when somebody scrapes."""
+"""Gauges that only others know, such as the database, read when somebody scrapes."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 
 from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
-from mainspring.runtime.metrics.telemetry import Metrics
+from mainspring.ports.telemetry import Telemetry
+from mainspring.runtime.metrics.telemetry import STORE_AWAY, Metrics
 
 _STATES = ("scheduled", "ready", "running", "dead")
 
@@ -55,3 +57,22 @@ def watch(
             metrics.jobs.of(*labels).set(jobs)
 
     metrics.telemetry.before_scrape(refresh)
+
+
+class Store(Protocol):
+    """What calls go on without while it is away."""
+
+    def away(self) -> str:
+        """Say why it cannot be asked now; empty when it can."""
+        ...
+
+
+def watch_stores(telemetry: Telemetry, stores: Mapping[str, Store]) -> None:
+    """Show of each of these whether it is away: each scrape looks anew."""
+    gauge = telemetry.gauge(STORE_AWAY)
+
+    async def refresh() -> None:
+        for part, store in stores.items():
+            gauge.of(part).set(float(bool(store.away())))
+
+    telemetry.before_scrape(refresh)

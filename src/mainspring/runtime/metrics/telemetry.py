@@ -39,6 +39,12 @@ COMMIT_QUEUE = Gauge("mainspring_commit_queue_depth", "Calls waiting for their c
 EVENT_LAG = Gauge(
     "mainspring_event_lag", "Events a consumer has yet to take.", ("consumer",), newest=True
 )
+STORE_AWAY = Gauge(
+    "mainspring_store_away",
+    "Whether a store that calls go on without cannot be asked by who answers this: 1, or 0.",
+    ("part",),
+    newest=True,
+)
 JOBS = Gauge(
     "mainspring_jobs",
     "Jobs that are not done, by where they stand.",

@@ -9,7 +9,13 @@ from collections.abc import Awaitable, Callable
 
 from mainspring.ports.cache import KEY_CHARS_MAX, VALUE_BYTES_MAX, Cache
 
-PassTime = Callable[[float], None]  # by so many seconds
+PassTime = Callable[[float], Awaitable[None] | None]  # by so many seconds
+
+
+async def _pass(move: PassTime, seconds: float) -> None:
+    passing = move(seconds)
+    if passing is not None:
+        await passing
 
 
 async def _get(cache: Cache, key: str) -> bytes | None:
@@ -34,7 +40,7 @@ async def check_the_newest_value_is_the_one(cache: Cache, move: PassTime) -> Non
     assert await _get(cache, "a") == b"2"
     cache.put("b", b"1", kept_s=1)
     cache.put("b", b"2", kept_s=60)
-    move(1.5)
+    await _pass(move, 1.5)
     assert await _get(cache, "a") is None
     assert await _get(cache, "b") == b"2"
 
@@ -42,9 +48,9 @@ async def check_the_newest_value_is_the_one(cache: Cache, move: PassTime) -> Non
 async def check_a_value_goes_when_its_time_is_over(cache: Cache, move: PassTime) -> None:
     """Not sooner, for want of nothing, and never later; no time is no time."""
     cache.put("a", b"x", kept_s=2)
-    move(1)
+    await _pass(move, 1)
     assert await _get(cache, "a") == b"x"
-    move(1.1)
+    await _pass(move, 1.1)
     assert await _get(cache, "a") is None
     cache.put("b", b"x", kept_s=0)
     cache.put("c", b"x", kept_s=-1)
@@ -64,6 +70,7 @@ async def check_there_is_always_room_for_one_more(cache: Cache, move: PassTime) 
     """However many there were: the newest is there, and each is either whole or gone."""
     for number in range(300):
         value = b"%d " % number * 60_000
+        assert await _get(cache, f"key {number}") is None
         cache.put(f"key {number}", value, kept_s=60)
         assert await _get(cache, f"key {number}") == value
     for number in range(300):

@@ -1,0 +1,1 @@
+"""What the adapters on Redis or Valkey share: where it is, and connections that are kept up."""

@@ -1,0 +1,72 @@
+"""Several processes that share what is kept on a Valkey, and go on by themselves without it."""
+
+import msgspec
+
+from mainspring import App, CachePolicy, Call, Service
+from mainspring.testing import Platform
+from mainspring.testing.client import HttpAnswer
+from mainspring.testing.valkey import ValkeyServer
+from tests.until import until
+
+fair = Service("fair", doc="A fair.")
+
+
+class Runs:
+    """How often handlers ran."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+fair.provide(Runs)
+
+
+class Board(msgspec.Struct, frozen=True):
+    run: int
+
+
+@fair.operation("GET /v1/board", scope=None, cache=CachePolicy(public=True, max_age_s=600))
+async def board(call: Call) -> Board:
+    """Show what is on the board."""
+    call.use(Runs).count += 1
+    return Board(call.use(Runs).count)
+
+
+app = App("fairground", services=[fair])
+
+
+async def test_processes_share_public_answers_and_go_on_while_the_store_is_away(
+    platform_server: str | None, own_valkey: ValkeyServer
+) -> None:
+    settings = {"cache.url": f"{own_valkey.url()}?timeout_ms=2000"}
+    async with Platform(app, database=platform_server, settings=settings, processes=2) as platform:
+        runs = [member.runtime.resources[Runs] for member in platform.members]
+
+        async def ask() -> HttpAnswer:
+            answer = await platform.anonymous.get("/v1/board")
+            assert answer.status == 200
+            return answer
+
+        for _ in range(4):  # each process in turn
+            await ask()
+        assert sum(run.count for run in runs) == 1, "one asked, and kept it for both"
+        told = (await platform.anonymous.get("/v1/status")).json
+        assert told["engines"]["cache"] == own_valkey.version
+        assert told["degraded"] == []
+        own_valkey.kill()
+        await until(lambda: all(member.degraded() for member in platform.members))
+        before = sum(run.count for run in runs)
+        for _ in range(4):
+            await ask()
+        assert sum(run.count for run in runs) == before + 4
+        ready = await platform.anonymous.get("/readyz")
+        assert ready.status == 200
+        assert ready.json["degraded"][0].startswith("cache: 127.0.0.1:")
+        shown = (await platform.admin.get("/metrics")).text
+        assert 'mainspring_store_away{part="cache"} 1' in shown
+        own_valkey.start()
+        await until(lambda: not any(member.degraded() for member in platform.members))
+        for _ in range(4):
+            await ask()
+        assert sum(run.count for run in runs) == before + 5
+        assert (await platform.anonymous.get("/readyz")).json == {"status": "ready"}
