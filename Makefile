@@ -50,7 +50,7 @@ test: $(READY)  ## Run the tests on SQLite and a real PostgreSQL
 	$(PYTEST) $(ARGS)
 
 check: lint types  ## All that must hold before a change lands: style, types, layers, docs, tests, crashes
-	$(MAKE) crash ROUNDS=2 ARGS='--scenario kill'
+	$(MAKE) crash ROUNDS=2 ARGS='--scenario kill --scenario runs'
 	$(MAKE) test
 
 test-all: $(READY)  ## Every test, those with more servers and more minutes included

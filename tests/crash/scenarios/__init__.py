@@ -10,12 +10,14 @@ from tests.crash.scenarios import (
     outage,
     poison,
     restore,
+    runs,
     two_clocks,
     two_versions,
 )
 
 _SCENARIOS = (
     kill.SCENARIO,
+    runs.SCENARIO,
     outage.SCENARIO,
     two_clocks.SCENARIO,
     two_versions.SCENARIO,
