@@ -97,7 +97,10 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
     },
     "http_client": {"direct": "mainspring.adapters.http_client.lazy"},
     "keyring": {"file": "mainspring.adapters.keyring.file"},
-    "limits": {"memory": "mainspring.adapters.limits.memory"},
+    "limits": {
+        "memory": "mainspring.adapters.limits.memory",
+        **dict.fromkeys(REDIS_SCHEMES, "mainspring.adapters.limits.redis"),
+    },
     "mail": {
         "sandbox": "mainspring.adapters.mail.sandbox",
         "smtp+starttls": "mainspring.adapters.mail.smtp",
@@ -206,6 +209,14 @@ def _one_process(settings: Settings) -> SettingsError:
     )
 
 
+def _limits_url(limits: LimitSettings) -> str:
+    """Return the URL in force with what else is set of who counts."""
+    if limits.url.startswith("memory:"):
+        return limits.url if limits.url != "memory:" else f"memory:{limits.keys_max}"
+    mark = "&" if "?" in limits.url else "?"
+    return f"{limits.url}{mark}keys_max={limits.keys_max}&fail={limits.fail}"
+
+
 def _urls(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
     """Return which port is filled by what is behind which URL."""
     private = "private" if settings.of(HttpClientSettings).allow_private_addresses else ""
@@ -215,7 +226,7 @@ def _urls(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
         Cache: ("cache", settings.of(CacheSettings).url),
         Keyring: ("keyring", f"file:{data_dir / 'keyring.json'}"),
         HttpClient: ("http_client", f"direct:{private}"),
-        RateLimits: ("limits", f"memory:{settings.of(LimitSettings).keys_max}"),
+        RateLimits: ("limits", _limits_url(settings.of(LimitSettings))),
         Mail: ("mail", mail_url(settings)),
         Telemetry: ("telemetry", "rollups:"),
         Bus: ("bus", settings.of(BusSettings).url),

@@ -32,13 +32,23 @@ async def board(call: Call) -> Board:
     return Board(call.use(Runs).count)
 
 
+search = fair.rate_class("search", "5/h")
+
+
+@fair.operation("GET /v1/search", scope=None, rate=search)
+async def find(call: Call) -> Board:
+    """Look for something."""
+    return Board(0)
+
+
 app = App("fairground", services=[fair])
 
 
-async def test_processes_share_public_answers_and_go_on_while_the_store_is_away(
+async def test_processes_share_answers_and_limits_and_go_on_while_the_store_is_away(
     platform_server: str | None, own_valkey: ValkeyServer
 ) -> None:
-    settings = {"cache.url": f"{own_valkey.url()}?timeout_ms=2000"}
+    url = f"{own_valkey.url()}?timeout_ms=2000"
+    settings = {"cache.url": url, "limits.url": url, "limits.own.search": "5/h"}
     async with Platform(app, database=platform_server, settings=settings, processes=2) as platform:
         runs = [member.runtime.resources[Runs] for member in platform.members]
 
@@ -53,6 +63,8 @@ async def test_processes_share_public_answers_and_go_on_while_the_store_is_away(
         told = (await platform.anonymous.get("/v1/status")).json
         assert told["engines"]["cache"] == own_valkey.version
         assert told["degraded"] == []
+        found = [(await platform.anonymous.get("/v1/search")).status for _ in range(8)]
+        assert found == [200] * 5 + [429] * 3, "one rate for both"
         own_valkey.kill()
         await until(lambda: all(member.degraded() for member in platform.members))
         before = sum(run.count for run in runs)
@@ -61,7 +73,12 @@ async def test_processes_share_public_answers_and_go_on_while_the_store_is_away(
         assert sum(run.count for run in runs) == before + 4
         ready = await platform.anonymous.get("/readyz")
         assert ready.status == 200
-        assert ready.json["degraded"][0].startswith("cache: 127.0.0.1:")
+        parts = [told.partition(": 127.0.0.1:")[0] for told in ready.json["degraded"]]
+        assert parts == ["cache", "limits"]
+        # Who was refused still is; of others each process lets through what it would alone.
+        assert (await platform.anonymous.get("/v1/search")).status == 429
+        found = [(await platform.admin.get("/v1/search")).status for _ in range(12)]
+        assert found == [200] * 10 + [429] * 2
         shown = (await platform.admin.get("/metrics")).text
         assert 'mainspring_store_away{part="cache"} 1' in shown
         own_valkey.start()

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Awaitable, Coroutine, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from mainspring.gateway.identify import CachedIdentity
 from mainspring.kernel.errors import RateLimited
+from mainspring.kernel.masking import Secret
 from mainspring.kernel.policy import Rate, RateClass
 from mainspring.ports.database import StartError
 from mainspring.ports.limits import LimitVerdict, RateLimits
@@ -27,6 +28,8 @@ class LimitSettings(msgspec.Struct, frozen=True):
     login: str = "30/m"
     own: dict[str, str] = msgspec.field(default_factory=dict)
     keys_max: Annotated[int, msgspec.Meta(ge=1_024, le=1 << 24)] = 65_536
+    url: Annotated[str, Secret] = "memory:"
+    fail: Literal["open", "closed"] = "open"
 
     def __post_init__(self) -> None:
         for rate in (self.default, self.anonymous, self.login, *self.own.values()):
