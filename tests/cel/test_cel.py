@@ -93,7 +93,7 @@ def test_fields_and_context() -> None:
         ("caller.password == ''", "there is no 'caller.password' here (character 1)"),
         ("title.foo == 1", "there is no 'title.foo' here (character 1)"),
         ("title", "a boolean is expected, not text (character 1)"),
-        ("title.matches('a')", "matches() is not supported"),
+        ("title.matches(note)", "matches() takes a text constant: title.matches("),
         ("title.lower() == 'a'", "case is changed of A to Z: write lowerAscii() (character 7)"),
         ("meta.getHours() == 1", "a time in JSON is text that nobody checked: use a datetime"),
         ("due + duration('1h') < now", "put the duration on the other side of the comparison"),

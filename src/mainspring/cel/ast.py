@@ -88,9 +88,9 @@ class Within(msgspec.Struct, frozen=True):
 
 
 class Affix(msgspec.Struct, frozen=True):
-    """Text tests by code point; false when a side is null."""
+    """Text tests by code point; false when a side is null. A pattern to match is a constant."""
 
-    kind: Literal["startsWith", "endsWith", "contains"]
+    kind: Literal["startsWith", "endsWith", "contains", "matches"]
     text: "Node"
     part: "Node"
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mainspring.cel import ast, syntax
 from mainspring.cel.certain import certain
 from mainspring.cel.evaluate import uses_record
+from mainspring.cel.patterns import WrongPattern, normal
 from mainspring.cel.types import FLOAT_MAX, INTEGER_MAX, ITEMS, NUMBERS, Hop, Lead, Names, Type
 from mainspring.kernel.clock import as_utc
 from mainspring.kernel.errors import Invalid
@@ -439,9 +440,19 @@ class Checker:
             if not isinstance(text, ast.Const) or text.type is not Type.TEXT:
                 raise self._fail("timestamp() takes a text constant", at)
             return self.time(text, at)
-        if function == "matches":
-            raise self._fail("matches() is not supported: use startsWith, endsWith, contains", at)
+        if function == "matches" and target is not None and len(args) == 1:
+            return ast.Affix("matches", self.as_type(target, Type.TEXT), self.pattern(args[0]))
         raise self._fail(f"there is no function {function}() of {len(args)} arguments here", at)
+
+    def pattern(self, node: syntax.Node) -> ast.Const:
+        """Read the pattern of ``matches()``, as every engine takes it."""
+        if not isinstance(node, syntax.Constant) or not isinstance(node.value, str):
+            raise self._fail("matches() takes a text constant: title.matches('^[A-Z]{3}')", node.at)
+        try:
+            return ast.Const(Type.TEXT, normal(node.value))
+        except WrongPattern as wrong:
+            detail = f"at character {wrong.at + 1} of the pattern: {wrong}"
+            raise self._fail(detail, node.at) from None
 
     def number(self, node: syntax.Node) -> ast.Node:
         """Type an operand of arithmetic."""

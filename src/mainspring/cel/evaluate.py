@@ -8,7 +8,7 @@ from functools import partial
 from math import fmod
 from typing import Any
 
-from mainspring.cel import ast
+from mainspring.cel import ast, patterns
 from mainspring.cel.types import ITEMS, NUMBERS, Type
 from mainspring.kernel.clock import as_utc
 
@@ -20,6 +20,7 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 _AFFIXES: dict[str, Callable[[str, str], bool]] = {
     "startsWith": str.startswith, "endsWith": str.endswith, "contains": operator.contains,
+    "matches": lambda text, pattern: patterns.matched(text, pattern) is True,
 }  # fmt: skip
 
 

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import msgspec
 
 from mainspring.cel import ast
+from mainspring.cel.patterns import MATCHED_CHARS_MAX
 from mainspring.cel.types import ITEMS, NUMBERS, Hop, Type
 
 TEXT_CHARS_MAX = 50_000  # of the SQL of one expression
+MATCHES = "cel_matches"  # what SQLite calls patterns.matched: the adapter registers it
 _RELATED_MEASURED = 400  # characters that reaching another row takes
 _LIST_MEASURED = 100  # items a list of the context counts for in that
 
@@ -304,6 +306,8 @@ class _Sqlite(_Writer):
         )
 
     def affix(self, kind: str, text: str, part: str) -> str:
+        if kind == "matches":
+            return f"{MATCHES}({text}, {part})"
         if kind == "startsWith":
             return f"(substr({text}, 1, length({part})) = {part})"
         if kind == "contains":
@@ -411,6 +415,9 @@ class _Postgres(_Writer):
         return f"({text}::{_POSTGRES_TYPES[kind]})"
 
     def affix(self, kind: str, text: str, part: str) -> str:
+        if kind == "matches":
+            short = f"length({text}) <= {MATCHED_CHARS_MAX}"
+            return f'({short} AND ({text} COLLATE "C" ~ {part}))'
         if kind == "startsWith":
             return f"starts_with({text}, {part})"
         if kind == "contains":

@@ -10,6 +10,8 @@ from typing import IO, Any, TypeVar
 import apsw
 
 from mainspring.adapters import private_file
+from mainspring.cel.patterns import matched
+from mainspring.cel.sql import MATCHES
 from mainspring.kernel.errors import Conflict, Failure, Invalid, Rerun, Unavailable
 from mainspring.kernel.table import Command, Delete, Insert, Query, Rows, Update, Write
 from mainspring.ports.database import StartError
@@ -97,6 +99,7 @@ class File:
         # Without it a plan that looked at a bound value, as partial indexes make it do, is made
         # again at every call: 9 us instead of 2 for a record by its id.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+        connection.create_scalar_function(MATCHES, matched, 2, deterministic=True)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         if not self._durable:
