@@ -99,7 +99,7 @@ class File:
         # Without it a plan that looked at a bound value, as partial indexes make it do, is made
         # again at every call: 9 us instead of 2 for a record by its id.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-        connection.create_scalar_function(MATCHES, matched, 2, deterministic=True)
+        connection.create_scalar_function(MATCHES, _matches, 2, deterministic=True)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         if not self._durable:
@@ -241,6 +241,10 @@ def run(connection: apsw.Connection, command: Command) -> list[tuple[Any, ...]]:
 
 def _fresh(failure: Exception | type[Exception]) -> Exception:
     return failure() if isinstance(failure, type) else failure
+
+
+def _matches(*values: Any) -> bool | None:
+    return matched(*values)
 
 
 def translated(error: BaseException) -> BaseException:
