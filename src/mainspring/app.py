@@ -30,6 +30,7 @@ from mainspring.kernel.job import PLATFORM_QUEUES, QUEUES, require_queue
 from mainspring.kernel.process_role import ProcessRole, Seat
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service, pattern_covers
+from mainspring.kernel.upload_settings import UploadSettings
 from mainspring.kernel.user_app import App
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus
@@ -49,7 +50,6 @@ from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.health import warn_of_little_room
-from mainspring.runtime.invoke.file_intake import UploadSettings
 from mainspring.runtime.metrics.gauges import watch_stores
 from mainspring.runtime.retention import RetentionSettings
 from mainspring.runtime.runtime import Runtime, Through

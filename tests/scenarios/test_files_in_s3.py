@@ -16,6 +16,7 @@ from mainspring.testing import Client, Platform
 from mainspring.testing.conformance.blobs import LARGE, LATER_MS
 from mainspring.testing.servers import PostgresServer, SeaweedServer
 from tests.adapters.blobs.relay import Relay
+from tests.services.records.test_direct_uploads import begun, finished
 from tests.services.records.test_forms import KIND, form
 
 pytestmark = pytest.mark.xdist_group("s3")
@@ -185,6 +186,65 @@ async def test_a_large_file_is_fetched_where_it_lies(platform: Platform) -> None
     refused = await nobody.get(f"{files}/film")
     assert (refused.status, "location" in refused.headers) == (404, False)
     assert shown["film"]["blob"] not in refused.text
+
+
+async def test_a_file_is_sent_where_it_will_lie(platform: Platform) -> None:
+    """By whoever was told where, that file and no other; no record has it before it is right."""
+    key = await platform.as_key("*")
+    (await key.post("/v1/collections", PEOPLE)).expect(201)
+    one = (await key.post(RECORDS, {})).expect(201)
+    photo, film = (f"{RECORDS}/{one['id']}/files/{name}" for name in ("photo", "film"))
+    data = picture()
+    pending = await begun(key, photo, data, media_type="image/png", name="red.png")
+    url, headers = URL(pending["url"], encoded=True), pending["headers"]
+    assert url.query["X-Amz-Expires"] == "900"
+    assert "nothing has come" in (await finished(key, photo, pending)).expect(409)["detail"]
+    async with aiohttp.ClientSession() as web:
+        for put, body, said in (
+            (url, data + b"x", headers),
+            (url, data[:-1], headers),
+            (url, data[:-1] + b"x", headers),
+            (url, data, {**headers, "content-type": "text/html"}),
+            (url, data, {"content-type": "image/png"}),
+            (url, b"", {**headers, "x-amz-copy-source": f"/{platform_bucket(url)}/other"}),
+            (url.with_path(url.path[:-1] + "x"), data, headers),
+            (url.update_query({"X-Amz-Expires": "90000"}), data, headers),
+        ):
+            async with web.put(put, data=body, headers=said) as answer:
+                assert answer.status in {400, 403}, (await answer.text(), said)
+        assert (await finished(key, photo, pending)).status == 409
+        assert await kept(platform) == set()
+        async with web.put(url, data=data, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+        assert (await finished(await platform.as_key("*"), photo, pending)).status == 404
+        record = (await finished(key, photo, pending)).expect(201)
+        assert record["photo"]["sha256"] == hashlib.sha256(data).hexdigest()
+        assert record["photo"]["name"] == "red.png"
+        assert await kept(platform) == {record["photo"]["blob"]}
+        # The address still holds, for what is there already: nobody changes it with that.
+        async with web.put(url, data=data[:-1] + b"x", headers=headers) as answer:
+            assert answer.status == 400
+        assert (await platform.anonymous.get(photo)).body == data
+
+        # What is in it counts, also when it went past us; what is refused is swept.
+        page = b"<!doctype html><script>alert(1)</script>"
+        pending = await begun(key, photo, page, media_type="image/png")
+        headers = pending["headers"]
+        async with web.put(URL(pending["url"], encoded=True), data=page, headers=headers) as answer:
+            assert answer.status == 200
+        assert (await finished(key, photo, pending)).status == 415
+        large = await begun(key, film, LARGE, media_type="video/x-own")
+        headers = large["headers"]
+        async with web.put(URL(large["url"], encoded=True), data=LARGE, headers=headers) as answer:
+            assert answer.status == 200
+        shown = (await finished(key, film, large)).expect(201)
+        assert shown["film"]["size_bytes"] == len(LARGE)
+        await platform.pass_time(days=1)
+        assert await kept(platform) == {record["photo"]["blob"], shown["film"]["blob"]}
+
+
+def platform_bucket(url: URL) -> str:
+    return url.path.split("/")[1]
 
 
 async def test_what_no_record_has_is_swept(platform: Platform) -> None:

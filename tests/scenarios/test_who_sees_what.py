@@ -70,6 +70,13 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "records.get_file": [(RECORDS + "/{record}/files/scan", None)],
     "records.link_file": [(RECORDS + "/{record}/files/scan:link", {})],
     "records.get_linked_file": [("/v1/linked_files/x", None)],
+    "records.begin_upload": [
+        (RECORDS + "/{record}/files/scan:begin_upload", {"size_bytes": 1, "sha256": "0" * 64}),
+    ],
+    "records.send_upload": [("/v1/pending_uploads/x", b"x")],
+    "records.finish_upload": [
+        (RECORDS + "/{record}/files/scan:finish_upload", {"id": "upl_" + "0" * 26}),
+    ],
     "records.create_record": [(RECORDS, {"text": "hidden" + "record"}), (RECORDS, {"x": 1})],
     "records.update_record": [(RECORDS + "/{record}", {}), (RECORDS + "/{record}", {"text": 1})],
     "records.replace_record": [(RECORDS + "/{record}", {"text": "mine"})],

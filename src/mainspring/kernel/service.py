@@ -384,8 +384,8 @@ class Service(Contracts):
 
     def keeps(self, *sweeps: Sweep, **counts: Query[HowMany]) -> None:
         """Declare what is kept for a time only, and what else ``mainspring doctor`` counts."""
-        self.sweeps = sweeps
-        self.counts = counts
+        self.sweeps = (*self.sweeps, *sweeps)
+        self.counts = {**self.counts, **counts}
 
     def measure(
         self, name: str, *, doc: str, bucket_s: int = HOUR_S, keep_days: int = KEEP_DAYS

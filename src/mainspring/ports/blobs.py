@@ -45,6 +45,13 @@ class Checked(msgspec.Struct, frozen=True):
     advice: str = ""
 
 
+class DirectPut(msgspec.Struct, frozen=True):
+    """Where a client puts a file, and the headers that it sends with it as they are."""
+
+    url: str
+    headers: dict[str, str]
+
+
 class DirectUrls(Protocol):
     """URLs at which clients reach the store itself: each good for one request, for a while.
 
@@ -53,6 +60,19 @@ class DirectUrls(Protocol):
 
     def to_get(self, key: str, *, life_s: int, media_type: str, disposition: str) -> str:
         """Return where a blob is to be had, under these headers, and a ``Range`` of it."""
+        ...
+
+    def to_put(
+        self, key: str, *, life_s: int, size_bytes: int, sha256: str, media_type: str
+    ) -> DirectPut:
+        """Return where a blob is to be put: of this size and SHA-256, and no other."""
+        ...
+
+    async def arrived(self, key: str, *, size_bytes: int, sha256: str) -> bool:
+        """Tell whether the store took exactly that. Raises NotFound, Unavailable.
+
+        If so nothing else takes its place: what may still be put there is the same.
+        """
         ...
 
 

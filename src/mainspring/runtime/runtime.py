@@ -22,6 +22,7 @@ from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.resource import make_all
 from mainspring.kernel.service import Service
+from mainspring.kernel.upload_settings import UploadSettings
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus
 from mainspring.ports.cache import Cache
@@ -42,7 +43,7 @@ from mainspring.runtime.events.sequencer import BATCH_EVENTS, Sequencer
 from mainspring.runtime.health import Health
 from mainspring.runtime.invoke.containment import Watchdog
 from mainspring.runtime.invoke.dispatcher import Dispatcher
-from mainspring.runtime.invoke.file_intake import FileIntake, UploadSettings
+from mainspring.runtime.invoke.file_intake import FileIntake
 from mainspring.runtime.invoke.idempotency import IdempotencyKeys
 from mainspring.runtime.invoke.invoker import LocalInvoker
 from mainspring.runtime.invoke.requests import Requests

@@ -6,17 +6,22 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 import structlog
+from yarl import URL
 
 from mainspring.adapters.blobs import s3
 from mainspring.adapters.blobs.s3 import S3Blobs
 from mainspring.adapters.blobs.s3_place import place_of
+from mainspring.adapters.blobs.s3_urls import S3Urls
 from mainspring.adapters.blobs.sigv4 import Credentials, Signer
 from mainspring.app import adapter_of, sections
+from mainspring.kernel.clock import SystemClock
 from mainspring.kernel.errors import NotFound, Unavailable
 from mainspring.ports.database import StartError
 from mainspring.settings import Flag, Settings, SettingsError, blobs_url, load
+from mainspring.testing.clock import FakeClock
 from mainspring.testing.conformance.blobs import LARGE, LATER_MS
 from mainspring.testing.servers import SeaweedServer
 from tests.adapters.blobs.relay import Relay
@@ -241,6 +246,31 @@ async def test_a_listing_goes_past_a_page_of_the_store(s3_server: SeaweedServer)
     rest = await blobs.older("many/", LATER_MS, limit=1_005, after=first[-1].place)
     assert len(first) == 1_005
     assert {blob.key for blob in (*first, *rest)} == keys
+
+
+async def test_what_is_signed_for_a_client_ends_and_is_compared(s3_server: SeaweedServer) -> None:
+    blobs = s3.open(s3_server.url(prefix=secrets.token_hex(8)))
+    data, digest = b"announced", hashlib.sha256(b"announced").hexdigest()
+    now_ms = SystemClock().now_ms()
+    async with aiohttp.ClientSession() as web:
+        for began_ms, status in ((now_ms - 61_000, 403), (now_ms, 200)):
+            urls = S3Urls(blobs.place, blobs.arrival, FakeClock(began_ms))
+            put = urls.to_put(
+                "k", life_s=60, size_bytes=len(data), sha256=digest, media_type="text/plain"
+            )
+            async with web.put(URL(put.url, encoded=True), data=data, headers=put.headers) as told:
+                assert told.status == status
+            url = urls.to_get("k", life_s=60, media_type="text/plain", disposition="inline")
+            async with web.get(URL(url, encoded=True)) as told:
+                assert told.status == status
+    assert await blobs.direct.arrived("k", size_bytes=len(data), sha256=digest)
+    assert not await blobs.direct.arrived("k", size_bytes=len(data), sha256="0" * 64)
+    assert not await blobs.direct.arrived("k", size_bytes=8, sha256=digest)
+    with pytest.raises(NotFound):
+        await blobs.direct.arrived("l", size_bytes=len(data), sha256=digest)
+    # What was not sent so was compared with nothing, and may be replaced.
+    await blobs.put("m", chunks(data), size_bytes_max=10)
+    assert not await blobs.direct.arrived("m", size_bytes=len(data), sha256=digest)
 
 
 async def test_a_check_tells_of_the_rule_that_a_bucket_lacks(

@@ -19,7 +19,7 @@ from obstore.exceptions import BaseError, PreconditionError
 from obstore.store import S3Store
 
 from mainspring.adapters.blobs.s3_place import Place, place_of
-from mainspring.adapters.blobs.s3_requests import PAGE_MAX, SignedRequests, StoreRefused
+from mainspring.adapters.blobs.s3_requests import PAGE_MAX, Arrival, SignedRequests, StoreRefused
 from mainspring.adapters.blobs.s3_urls import S3Urls
 from mainspring.adapters.blobs.trial import check_by_trying
 from mainspring.adapters.outage import Outage
@@ -60,7 +60,7 @@ class S3Blobs:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.direct = S3Urls(place)
+        self.direct = S3Urls(place, self.arrival)
         self.requests = SignedRequests(place)
         self._store = _store(place)
         self._outage = Outage("blobs")
@@ -221,6 +221,10 @@ class S3Blobs:
                 break
             marker = puts[-1].key
         return list(found.values())[:limit]
+
+    async def arrival(self, key: str) -> Arrival:
+        """Tell what lies under a key, as the store says it. Raises NotFound, Unavailable."""
+        return await self._answered(partial(self.requests.arrival, key))
 
     def _path(self, key: str) -> str:
         require_key(key)

@@ -1,5 +1,8 @@
 """What obstore does not ask an S3 store: puts that were not sent to their end, checksums, rules."""
 
+import base64
+import binascii
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from xml.etree import ElementTree
@@ -20,6 +23,13 @@ class Unfinished(msgspec.Struct, frozen=True):
     key: str
     upload_id: str
     begun_ms: int
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """What lies under a key: its size, and the SHA-256 in hex that the store compared it with."""
+
+    size_bytes: int
+    sha256: str | None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -62,6 +72,22 @@ class SignedRequests:
         """Give a put up; one that has ended meanwhile is fine."""
         path = f"/{self._place.bucket}/{unfinished.key}"
         await self._ask("DELETE", path, {"uploadId": unfinished.upload_id}, fine=(204, 200, 404))
+
+    async def arrival(self, key: str) -> Arrival:
+        """Tell what lies under a key. Raises FileNotFoundError."""
+        answer = await self._ask(
+            "HEAD", self._place.path(key), {}, headers={"x-amz-checksum-mode": "ENABLED"},
+            fine=(200, 404),
+        )  # fmt: skip
+        if answer.status == 404:
+            raise FileNotFoundError(key)
+        said = answer.headers.get("x-amz-checksum-sha256", "")
+        try:
+            digest = base64.b64decode(said, validate=True)
+        except binascii.Error:  # of parts: their number follows
+            digest = b""
+        whole = digest.hex() if len(digest) == hashlib.sha256().digest_size else None
+        return Arrival(int(answer.headers.get("content-length", -1)), whole)
 
     async def has_rule(self) -> bool:
         """Tell whether the bucket gives up by itself what was not sent to its end."""

@@ -1,29 +1,19 @@
 """Files on their way into the blob store: bounded, judged by their first bytes, then durable."""
 
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Annotated
 
-import msgspec
-
-from mainspring.kernel.errors import Invalid, TooLarge
+from mainspring.kernel.errors import Invalid, TooLarge, Unavailable
 from mainspring.kernel.field_errors import escape
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import FileHead, FilePart
 from mainspring.kernel.operation import UPLOAD_HEAD_BYTES, Upload, UploadTerms
 from mainspring.kernel.pool import Pool
+from mainspring.kernel.upload_settings import UploadSettings
 from mainspring.ports.blobs import Blobs
 
 _STORED_MORE_BYTES = 4_096  # that the smallest file may grow by, where another form is stored
-
-
-class UploadSettings(msgspec.Struct, frozen=True):
-    """``[uploads]``: how large a file may be, and how many are on their way at a time."""
-
-    file_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=1 << 40)] = 64 << 20
-    form_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=1 << 40)] = 256 << 20
-    at_once_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
-    at_once_per_caller_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 32
 
 
 class FileIntake:
@@ -95,9 +85,10 @@ class FileIntake:
         return taken
 
     async def drop(self, uploads: Iterable[Upload]) -> None:
-        """Delete files that nothing refers to."""
+        """Delete files that nothing refers to, or leave it to the sweep where the store is away."""
         for upload in uploads:
-            await self.blobs.delete(upload.key)
+            with contextlib.suppress(Unavailable):
+                await self.blobs.delete(upload.key)
 
 
 class _Counted:

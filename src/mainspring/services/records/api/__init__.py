@@ -86,6 +86,7 @@ class RecordsSettings(msgspec.Struct, frozen=True):
     collections_max: Annotated[int, Meta(ge=1, le=10_000)] = 500  # of one tenant
     direct_bytes_min: Annotated[int, Meta(ge=0, le=1 << 40)] = 1 << 20  # 0: never
     direct_url_s: Annotated[int, Meta(ge=1, le=3_600)] = 60
+    upload_url_s: Annotated[int, Meta(ge=1, le=43_200)] = 900
     open_runs_per_caller_max: Annotated[int, Meta(ge=1, le=1_000)] = 10
 
 
@@ -546,6 +547,7 @@ async def get_linked_file(call: Call, token: str) -> Raw:
 
 
 # Declared apart, on the service above: who imports this face has every contract of it.
+from mainspring.services.records.api import direct_uploads as direct_uploads  # noqa: E402
 from mainspring.services.records.api import runs as runs  # noqa: E402
 from mainspring.services.records.api import steps as steps  # noqa: E402
 from mainspring.services.records.api import streams as streams  # noqa: E402

@@ -4,6 +4,7 @@ from mainspring.services.records.operations import (
     aggregates,
     batches,
     collections,
+    direct_uploads,
     explain,
     exports,
     files,
@@ -18,6 +19,6 @@ from mainspring.services.records.operations import (
 )
 
 __all__ = [
-    "aggregates", "batches", "collections", "explain", "exports", "files", "imports", "lists",
-    "records", "run_access", "run_reports", "runs", "steps", "streams",
+    "aggregates", "batches", "collections", "direct_uploads", "explain", "exports", "files",
+    "imports", "lists", "records", "run_access", "run_reports", "runs", "steps", "streams",
 ]  # fmt: skip

@@ -58,7 +58,7 @@ api.service.provide(Thumbnails)
 
 async def may_upload(call: Call, collection: str, record_id: str, field: str) -> UploadTerms:
     """Refuse before the body is read; its blob will be named after the record."""
-    current = await _changeable(call, collection, record_id, field)
+    current = await changeable(call, collection, record_id, field)
     return terms_of(current.collection, record_id, current.collection.fields[field])
 
 
@@ -66,7 +66,14 @@ async def may_upload(call: Call, collection: str, record_id: str, field: str) ->
 async def upload_file(
     call: Call, collection: str, record_id: str, field: str, upload: Upload
 ) -> Response[msgspec.Raw]:
-    current = await _changeable(call, collection, record_id, field)
+    return await put_in(call, await changeable(call, collection, record_id, field), field, upload)
+
+
+async def put_in(call: Call, current: Current, field: str, upload: Upload) -> Response[msgspec.Raw]:
+    """Put a file into a field that the caller may change, as far as that was asked before it came.
+
+    Raises what a change of the record does.
+    """
     await presenter.require_match(call, current.collection, current.record, current.etag)
     values = with_files(current.collection, {}, {field: upload}, current.record)
     stamped = await stamps.of_change(call, current.collection, current.record, values)
@@ -234,7 +241,8 @@ async def _download(
     )
 
 
-async def _changeable(call: Call, collection: str, id: str, field: str) -> Current:
+async def changeable(call: Call, collection: str, id: str, field: str) -> Current:
+    """Return the record, if its file field may be changed. Raises NotFound, Forbidden."""
     current = await current_record(call, collection, id, "update")
     await access.require(call, current.collection, "update", current.record, changes=[field])
     _require_file_field(current.collection, field)
