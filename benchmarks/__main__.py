@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import (
+    blobs,
     growth,
     jobs,
     live,
@@ -54,10 +55,14 @@ def _share(tiny: bool) -> None:
     show(share.measure((1,), 0.1) if tiny else share.measure())
 
 
+def _blobs(tiny: bool) -> None:
+    blobs.show(blobs.measure(0.1, 2 << 20) if tiny else blobs.measure())
+
+
 # What has a table of its own: how late, how even, how large.
 AREAS = {
     "live": _live, "mixed": _mixed, "stalls": _stalls, "growth": _growth, "rules": _rules,
-    "share": _share,
+    "share": _share, "blobs": _blobs,
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ PATIENCE_S = 120.0
         ("growth", "bytes of a create"),
         ("rules", "under rules"),
         ("share", "asyncpg"),
+        ("blobs", "bare obstore"),
     ],
 )
 async def test_an_area_runs(area: str, said: str) -> None:

@@ -358,7 +358,7 @@ class Instance:
             cors=settings.of(CorsSettings),
             serves=self.role.serves,
         )
-        watch_stores(self.telemetry, self._stores)
+        watch_stores(self.telemetry, {**self._stores, "blobs": self.blobs})
         self._add_pages()
         self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets)
 
@@ -536,8 +536,9 @@ class Instance:
         return leaving or await self.runtime.health.failing()
 
     def degraded(self) -> list[str]:
-        """Name what is away that nobody needs: calls go on without it."""
-        away = {part: store.away() for part, store in self._stores.items()}
+        """Name what is away that not every call needs: others go on without it."""
+        watched = {**self._stores, "blobs": self.blobs}
+        away = {part: store.away() for part, store in watched.items()}
         return [f"{part}: {why}" for part, why in away.items() if why]
 
     async def status(self) -> dict[str, Any]:

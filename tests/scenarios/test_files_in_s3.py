@@ -122,12 +122,14 @@ async def test_files_come_and_go_with_their_records(platform: Platform, relay: R
         assert "files cannot be reached" in problem["detail"]
         assert "127.0.0.1" not in refused.text
         assert "retry-after" in refused.headers
-    assert (await nobody.get("/readyz")).status == 200
+    ready = (await nobody.get("/readyz")).expect(200)
+    assert ready["degraded"] == ["blobs: the store does not answer as it should"]
     (await key.delete(f"{RECORDS}/{ann['id']}")).expect(204)
     await platform.drain(failing=["records.delete_blobs"])  # tried again until it can
     relay.open = True
     await platform.pass_time(minutes=10)
     assert await kept(platform) == set()
+    assert "degraded" not in (await nobody.get("/readyz")).expect(200)
 
 
 async def test_a_large_file_is_fetched_where_it_lies(platform: Platform) -> None:

@@ -84,6 +84,10 @@ class Blobs(Protocol):
         """Where clients may go themselves; None where the bytes come through the platform."""
         ...
 
+    def away(self) -> str:
+        """Say why nothing could be stored or read a moment ago; empty when it could."""
+        ...
+
     async def check(self) -> Checked:
         """Store something, read it back and remove it. Raises Unavailable."""
         ...

@@ -2,8 +2,8 @@
 
 A blob is one object, which is there as a whole or not at all. What is larger than a part is put in
 parts, of which two are in memory; it is given up where it breaks. Reads ask for a piece at a time,
-so a slow reader holds no connection. Requests that are answered with a server's error, or not at
-all, are sent again with jitter, within ``timeout_s`` of the first.
+and one ahead, so that a slow reader holds no connection. Requests that are answered with a server's
+error, or not at all, are sent again with jitter, within ``timeout_s`` of the first.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from obstore.store import S3Store
 
 from mainspring.adapters.blobs.s3_place import Place, place_of
 from mainspring.adapters.blobs.s3_requests import PAGE_MAX, Arrival, SignedRequests, StoreRefused
-from mainspring.adapters.blobs.s3_urls import S3Urls
+from mainspring.adapters.blobs.s3_urls import STORE_CLOCK, S3Urls
 from mainspring.adapters.blobs.trial import check_by_trying
 from mainspring.adapters.outage import Outage
 from mainspring.kernel.errors import NotFound, TooLarge, Unavailable
@@ -34,6 +34,7 @@ PART_BYTES_PER_S = 1 << 20  # a part that comes slower is not waited for
 READ_BYTES = 1 << 20
 TRIES_MAX = 4
 CONNECT_S = 3.0
+AWAY_S = 60.0  # how long a failure counts where nobody has asked again
 ERROR_CHARS_MAX = 300
 ADVICE = (
     "give the bucket a lifecycle rule with AbortIncompleteMultipartUpload: the daily sweep removes "
@@ -62,9 +63,16 @@ class S3Blobs:
         self.place = place
         self.direct = S3Urls(place, self.arrival)
         self.requests = SignedRequests(place)
-        self._store = _store(place)
+        self.store = _store(place)
         self._outage = Outage("blobs")
+        self._clock = STORE_CLOCK
+        self._why, self._failed_s = "", float("-inf")
         self._turns = asyncio.Semaphore(place.connections_max)
+
+    def away(self) -> str:
+        """Say why a request failed within ``AWAY_S`` and none was answered since."""
+        recent = self._clock.monotonic_s() - self._failed_s < AWAY_S
+        return self._why if recent else ""
 
     async def check(self) -> Checked:
         """Store something, read it back and remove it; look at the bucket's rules."""
@@ -86,7 +94,7 @@ class S3Blobs:
         part_s = self.place.timeout_s + part_bytes / PART_BYTES_PER_S
         digest, size_bytes = hashlib.sha256(), 0
         writer = obstore.open_writer_async(
-            self._store, path, buffer_size=part_bytes, max_concurrency=PARTS_AT_ONCE
+            self.store, path, buffer_size=part_bytes, max_concurrency=PARTS_AT_ONCE
         )
         ending = False
         try:
@@ -128,18 +136,33 @@ class S3Blobs:
         path, etag = self._path(key), None
         end = None if size_bytes is None else offset + size_bytes
         if size_bytes == 0:
-            await self._answered(lambda: obstore.head_async(self._store, path))
+            await self._answered(lambda: obstore.head_async(self.store, path))
             return
-        while end is None or offset < end:
-            until = offset + READ_BYTES if end is None else min(end, offset + READ_BYTES)
-            try:
-                data, size_now, etag = await self._piece(path, offset, until, etag)
-            except _BeyondEnd:
-                return
-            yield data
-            offset += len(data)
-            if offset >= size_now or not data:
-                return
+        ahead: asyncio.Task[tuple[bytes, int, str | None]] | None = None
+        try:
+            while end is None or offset < end:
+                if ahead is None:
+                    ahead = self._begun(path, offset, end, etag)
+                data, size_now, etag = await ahead
+                ahead, offset = None, offset + len(data)
+                if offset >= size_now or not data:
+                    end = offset
+                elif end is None or offset < end:  # while these are sent on
+                    ahead = self._begun(path, offset, end, etag)
+                yield data
+        except _BeyondEnd:
+            return
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
+
+    def _begun(
+        self, path: str, start: int, end: int | None, etag: str | None
+    ) -> "asyncio.Task[tuple[bytes, int, str | None]]":
+        until = start + READ_BYTES
+        piece = self._piece(path, start, until if end is None else min(until, end), etag)
+        return asyncio.create_task(piece)
 
     async def _piece(
         self, path: str, start: int, end: int, etag: str | None
@@ -150,7 +173,7 @@ class S3Blobs:
             options["if_match"] = etag
 
         async def read() -> tuple[bytes, int, str | None]:
-            got = await obstore.get_async(self._store, path, options=options)
+            got = await obstore.get_async(self.store, path, options=options)
             return bytes(await got.bytes_async()), got.meta["size"], got.meta["e_tag"]
 
         return await self._answered(read)
@@ -159,7 +182,7 @@ class S3Blobs:
         """Remove, what is left of an unfinished put too; nothing being there is fine."""
         path = self._path(key)
         with contextlib.suppress(NotFound):  # as some stores say
-            await self._answered(lambda: obstore.delete_async(self._store, path))
+            await self._answered(lambda: obstore.delete_async(self.store, path))
         for put in await self._answered(lambda: self.requests.unfinished(path)):
             if put.key == path:
                 await self._answered(partial(self.requests.abort, put))
@@ -186,7 +209,7 @@ class S3Blobs:
         """List in the store's own order, which is not that of the keys everywhere."""
         folder = (self.place.prefix + prefix).rpartition("/")[0]
         listing = obstore.list(
-            self._store,
+            self.store,
             folder or None,
             offset=None if after is None else self.place.prefix + after,
             chunk_size=PAGE_MAX,
@@ -246,10 +269,12 @@ class S3Blobs:
                 raise _BeyondEnd from None
             raise self._away(error, _reason(error)) from error
         self._outage.worked()
+        self._why = ""
         return answer
 
     def _away(self, error: Exception, why: str) -> Unavailable:
         self._outage.failed(_told(error))
+        self._why, self._failed_s = why, self._clock.monotonic_s()
         return Unavailable(f"files cannot be reached: {why}", retry_after_s=1)
 
 
