@@ -200,6 +200,8 @@ async def test_a_file_is_sent_where_it_will_lie(platform: Platform) -> None:
     pending = await begun(key, photo, data, media_type="image/png", name="red.png")
     url, headers = URL(pending["url"], encoded=True), pending["headers"]
     assert url.query["X-Amz-Expires"] == "900"
+    signed = url.query["X-Amz-SignedHeaders"].split(";")
+    assert signed == ["content-length", "content-type", "host", "x-amz-checksum-sha256"]
     assert "nothing has come" in (await finished(key, photo, pending)).expect(409)["detail"]
     async with aiohttp.ClientSession() as web:
         for put, body, said in (

@@ -73,7 +73,7 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "records.begin_upload": [
         (RECORDS + "/{record}/files/scan:begin_upload", {"size_bytes": 1, "sha256": "0" * 64}),
     ],
-    "records.send_upload": [("/v1/pending_uploads/x", b"x")],
+    "records.upload_pending_file": [("/v1/pending_uploads/x", b"x")],
     "records.finish_upload": [
         (RECORDS + "/{record}/files/scan:finish_upload", {"id": "upl_" + "0" * 26}),
     ],

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 class Relay:
     """Use it as ``async with Relay(endpoint) as relay``; ``relay.endpoint`` leads there.
 
+    ``asked`` is set when something is on its way there, and no answer came back yet.
+
     While it is not ``open`` it hangs up on everybody. With ``passes_bytes`` each connection is cut
     when the sender has sent so many; while it is ``stalled`` nothing passes in either direction.
     """
@@ -17,6 +19,7 @@ class Relay:
         self._where = urlsplit(endpoint)
         self.open, self.stalled = True, False
         self.passes_bytes: int | None = None
+        self.asked = asyncio.Event()
         self.connections = self.connections_now = self.connections_most = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -49,8 +52,9 @@ class Relay:
             if self.open:
                 there = await asyncio.open_connection(self._where.hostname, self._where.port)
                 with contextlib.closing(there[1]):
+                    passed = self._pass(reader, there[1], self.passes_bytes)
                     directions = [
-                        asyncio.ensure_future(self._pass(reader, there[1], self.passes_bytes)),
+                        asyncio.ensure_future(passed),
                         asyncio.ensure_future(self._pass(there[0], writer, None)),
                     ]
                     try:
@@ -75,4 +79,5 @@ class Relay:
                 if left < 0:
                     return
             writer.write(chunk)
+            self.asked.set()
             await writer.drain()

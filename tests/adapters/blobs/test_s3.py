@@ -154,6 +154,19 @@ async def test_a_connection_that_is_cut_is_made_again(s3_server: SeaweedServer) 
         assert await whole(blobs, "k") == data
 
 
+async def test_a_put_that_is_cut_as_it_begins_leaves_nothing(s3_server: SeaweedServer) -> None:
+    """The store has begun it, and nobody here has heard under which name."""
+    async with Relay(s3_server.endpoint) as relay:
+        blobs = through(relay, s3_server)
+        put = blobs.put("k", chunks(LARGE, LARGE), size_bytes_max=1 << 30)
+        putting = asyncio.create_task(put)
+        await relay.asked.wait()
+        putting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putting
+        assert await blobs.older("", LATER_MS, limit=10) == []
+
+
 async def test_a_store_that_does_not_answer_is_not_waited_for(s3_server: SeaweedServer) -> None:
     async with Relay(s3_server.endpoint) as relay:
         blobs = through(relay, s3_server, timeout_s=0.2)

@@ -59,7 +59,7 @@ async def begin_upload(
 
 
 @service.contract.upload(f"PUT {PENDING_PATH}/{{token}}", scope=None, status=204)
-async def send_upload(call: Call, token: str, upload: Upload) -> None:
+async def upload_pending_file(call: Call, token: str, upload: Upload) -> None:
     """Send the file of an upload that was begun, where the platform is the store.
 
     Whoever has the address may send what was announced, and nothing else.

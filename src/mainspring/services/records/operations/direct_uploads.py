@@ -77,15 +77,15 @@ async def begin_upload(
     return contract.PendingUpload(row.id, url, "PUT", headers, rfc3339(row.expires_ms))
 
 
-async def may_send(call: Call, token: str) -> UploadTerms:
+async def may_upload_pending(call: Call, token: str) -> UploadTerms:
     """Refuse before the body is read."""
     row = await _sent_to(call, token)
     prefix, what = files_of(row.collection, row.record), f"the file of {row.field!r}"
     return UploadTerms(prefix, what, row.size_bytes)
 
 
-@handles(contract.send_upload, prepare=may_send)
-async def send_upload(call: Call, token: str, upload: Upload) -> None:
+@handles(contract.upload_pending_file, prepare=may_upload_pending)
+async def upload_pending_file(call: Call, token: str, upload: Upload) -> None:
     row = await _sent_to(call, token)
     if (upload.size_bytes, upload.sha256) != (row.size_bytes, row.sha256):
         raise Invalid(
