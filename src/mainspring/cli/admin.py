@@ -127,18 +127,26 @@ def mail(
         str, typer.Argument(metavar="KIND", help="What it is for: verify_email, log_in and so on.")
     ],
     html: Annotated[bool, typer.Option("--html", help="Show the page and not the text.")] = False,
+    locale: Annotated[
+        str, typer.Option("--locale", help="Of somebody who reads this language: de-AT.")
+    ] = "",
     config: ConfigFile = None,
 ) -> None:
     """Show a mail in the words of `[users] mail_templates`; nothing has to run."""
+    from mainspring.kernel.language_tag import language_tag
     from mainspring.ports.database import StartError
-    from mainspring.services.users import mailing
+    from mainspring.services.users import mail_texts, mailing
     from mainspring.services.users.api import UsersSettings
     from mainspring.services.users.mail_templates import MailTemplates
 
     if kind not in list(mailing.Purpose):
         raise StartError(f"no mail is of the kind {kind!r}: {', '.join(sorted(mailing.Purpose))}")
     settings = read_settings(None, config, data_dir=None, any_app=True).of(UsersSettings)
-    filled = MailTemplates(settings).fill(mailing.sample(settings, mailing.Purpose(kind)))
+    try:
+        locale = language_tag(locale) if locale else ""
+    except ValueError as error:
+        raise StartError(f"--locale {locale}: {error}") from None
+    filled = MailTemplates(settings).fill(mail_texts.sample(mailing.Purpose(kind), locale))
     if html and not filled.html:
         raise StartError(f"there is no {kind}.html in [users] mail_templates")
     typer.echo(filled.html if html else f"Subject: {filled.subject}\n\n{filled.text}", nl=False)

@@ -503,7 +503,11 @@ def _invocation(
         if_match=exchange.if_match,
         resume_after=exchange.text(b"last-event-id") if operation.kind is Kind.STREAM else None,
         until_ms=admission.until_ms,
-        sender=sender(exchange.address, exchange.headers.get(b"user-agent"))
+        sender=sender(
+            exchange.address,
+            exchange.headers.get(b"user-agent"),
+            exchange.headers.get(b"accept-language"),
+        )
         if operation.writes
         else None,
     )

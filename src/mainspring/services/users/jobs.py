@@ -4,8 +4,8 @@ from mainspring import Call, JobFailed, handles
 from mainspring.ports.database import Database
 from mainspring.ports.mail import Mail, MailMessage, MailRefused
 from mainspring.services.users import api, impersonation, mailing, password_check, store
-from mainspring.services.users.api import UsersSettings
 from mainspring.services.users.mail_templates import MailTemplates
+from mainspring.services.users.mail_texts import MailMatter
 from mainspring.services.users.mailing import Purpose
 
 api.service.keeps(*store.SWEEPS, *store.OAUTH_SWEEPS)
@@ -16,13 +16,16 @@ async def send_token(call: Call, token_id: str) -> None:
     row = await call.find(store.MAIL_TOKEN, id=token_id, tenant=call.tenant)
     if row is None or row.expires_ms <= call.now_ms:
         return  # used, replaced or too late
-    token = mailing.token_text(call, token_id)
-    code = mailing.code_text(call, token_id)
-    settings, purpose = call.use(UsersSettings), Purpose(row.purpose)
-    words = mailing.words(
-        settings, purpose, row.email, token=token, code=code, about=row.about
-    )  # fmt: skip
-    mail = call.use(MailTemplates).fill(words)
+    user = await call.find(store.USER, id=row.user_id, tenant=call.tenant)
+    matter = MailMatter(
+        Purpose(row.purpose),
+        row.email,
+        "" if user is None else user.locale,
+        mailing.token_text(call, token_id),
+        mailing.code_text(call, token_id),
+        row.about,
+    )
+    mail = call.use(MailTemplates).fill(matter)
     message = MailMessage(
         token_id, row.email, mail.subject, mail.text, person=row.user_id, html=mail.html
     )
@@ -58,14 +61,11 @@ async def send_invitation(call: Call, invitation_id: str, mail_id: str) -> None:
     organization = await call.find(store.ORGANIZATION, **of_organization)
     if organization is None:
         return
-    token = mailing.token_text(call, row.id)
-    words = mailing.words(
-        call.use(UsersSettings), Purpose.INVITATION, row.email,
-        token=token, code="", about=organization.name,
-    )  # fmt: skip
-    mail = call.use(MailTemplates).fill(words)
     holder = await password_check.find_user(call, row.email)
-    person = "" if holder is None else holder.id
+    person, locale = ("", "") if holder is None else (holder.id, holder.locale)
+    token = mailing.token_text(call, row.id)
+    matter = MailMatter(Purpose.INVITATION, row.email, locale, token, about=organization.name)
+    mail = call.use(MailTemplates).fill(matter)
     try:
         message = MailMessage(
             mail_id, row.email, mail.subject, mail.text, person=person, html=mail.html

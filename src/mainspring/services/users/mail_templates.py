@@ -1,7 +1,9 @@
 """Mails in the product's own words: templates of a folder, read and checked once, at the start.
 
-A file is ``KIND.subject.txt``, ``KIND.txt`` or ``KIND.html``; what begins with ``_`` is for others
-to include or extend. What there is no file of says what the platform says. Templates are Jinja's,
+A file is ``KIND.subject.txt``, ``KIND.txt`` or ``KIND.html``, or with a language before that:
+``KIND.de-AT.txt``; what begins with ``_`` is for others to include or extend. A mail is all in one
+language: that of files for its reader's, or a wider one (RFC 4647, 3.4); else that of files without
+one. What there is no file of says what the platform says. Templates are Jinja's,
 in a sandbox that changes nothing; HTML escapes what it is given.
 """
 
@@ -11,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mainspring.kernel.language_tag import language_tag, wider
 from mainspring.ports.database import StartError
-from mainspring.services.users import mailing
+from mainspring.services.users import mail_texts
 from mainspring.services.users.api import UsersSettings, service
-from mainspring.services.users.mailing import MailWords, Purpose
+from mainspring.services.users.mail_texts import TEXTS, MailMatter, MailWords
+from mainspring.services.users.mailing import Purpose
 
 if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-FILES_MAX = 200
+FILES_MAX = 1_000
 FILE_BYTES_MAX = 262_144
 FILLED_CHARS_MAX = 524_288  # of a text or a page
 SUBJECT_CHARS_MAX = 200
@@ -40,27 +44,52 @@ class MailTemplates:
 
     def __init__(self, settings: UsersSettings) -> None:
         folder = settings.mail_templates
+        self._settings = settings
         sources = _read(Path(folder)) if folder else {}
         self._names = frozenset(sources)
+        self._locales: dict[Purpose, set[str]] = {}  # there are files for; "" of those without one
         if not sources:
             return
         self._environment = _environment(sources)
         for name, source in sources.items():
-            _check(self._environment, Path(folder) / name, source)
-        for purpose in Purpose:  # what only shows when it is filled in
-            self.fill(mailing.sample(settings, purpose))
+            kind, locale = _check(self._environment, Path(folder) / name, source)
+            if kind is not None:
+                self._locales.setdefault(kind, set()).add(locale)
+        for kind, locales in self._locales.items():
+            for locale in locales:
+                self._require_whole(Path(folder), kind, locale)
+        for kind in Purpose:  # what only shows when it is filled in
+            for locale in {"", *self._locales.get(kind, ())}:
+                self.fill(mail_texts.sample(kind, locale))
 
-    def fill(self, words: MailWords) -> FilledMail:
-        """Return a mail of this kind. Raises StartError where a template cannot be filled in."""
-        subject, text = mailing.said(words)
+    def fill(self, matter: MailMatter) -> FilledMail:
+        """Return a mail about this. Raises StartError where a template cannot be filled in."""
+        own = self._settings.locale
+        locales = self._locales.get(matter.purpose, set())
+        chosen = next((tag for tag in wider(matter.locale) if tag in locales), "")
+        # The words of the platform itself go along with the files there are.
+        spoken = [chosen] if chosen else [own] if "" in locales else [matter.locale, own]
+        words = mail_texts.words(self._settings, matter, mail_texts.language_of(*spoken))
+        subject, text = mail_texts.said(words)
+        kind = f"{words.kind}.{chosen}" if chosen else words.kind
         return FilledMail(
-            " ".join(self._filled(words, SUBJECT, subject).split())[:SUBJECT_CHARS_MAX],
-            self._filled(words, TEXT, text),
-            self._filled(words, HTML, ""),
+            " ".join(self._filled(words, kind + SUBJECT, subject).split())[:SUBJECT_CHARS_MAX],
+            self._filled(words, kind + TEXT, text),
+            self._filled(words, kind + HTML, ""),
         )
 
-    def _filled(self, words: MailWords, ending: str, otherwise: str) -> str:
-        name = words.kind + ending
+    def _require_whole(self, folder: Path, kind: Purpose, locale: str) -> None:
+        """Refuse a mail half in a language that the platform itself does not speak."""
+        if not locale or any(tag in TEXTS for tag in wider(locale)):
+            return
+        for ending in (SUBJECT, TEXT):
+            if (name := f"{kind}.{locale}{ending}") not in self._names:
+                raise StartError(
+                    f"mail template {folder / name} is missing: the platform has no words of its "
+                    f"own in {locale}, so each kind needs its subject and its text"
+                )
+
+    def _filled(self, words: MailWords, name: str, otherwise: str) -> str:
         if name not in self._names:
             return otherwise
         from jinja2 import TemplateError
@@ -87,17 +116,27 @@ def _environment(sources: dict[str, str]) -> "ImmutableSandboxedEnvironment":
     )
 
 
-def _check(environment: "ImmutableSandboxedEnvironment", file: Path, source: str) -> None:
-    """Refuse what is of no kind of mail, what cannot be read, and what nobody gives it."""
+def _check(
+    environment: "ImmutableSandboxedEnvironment", file: Path, source: str
+) -> tuple[Purpose | None, str]:
+    """Return which kind of mail a file is of, and its language; None where others include it.
+
+    Refuses what is of no kind, what cannot be read, and what nobody gives it.
+    """
     from jinja2 import TemplateError, meta
 
     name, where = file.name, f"mail template {file}"
-    kinds = [kind for kind in Purpose for end in (SUBJECT, TEXT, HTML) if name == kind + end]
-    if not kinds and not name.startswith("_"):
-        raise StartError(
-            f"{where}: is of no kind of mail: call it KIND{SUBJECT}, KIND{TEXT} or KIND{HTML}, "
-            f"where KIND is one of {', '.join(sorted(Purpose))}"
-        )
+    kind, locale = None, ""
+    if not name.startswith("_"):
+        end = next((end for end in (SUBJECT, TEXT, HTML) if name.endswith(end)), "")
+        said, dot, locale = name.removesuffix(end).partition(".")
+        if not end or said not in list(Purpose) or (dot and not _is_language(locale)):
+            raise StartError(
+                f"{where}: is of no kind of mail: call it KIND{SUBJECT}, KIND{TEXT} or KIND{HTML}, "
+                f"or KIND.de-AT{TEXT} in a language, where KIND is one of "
+                f"{', '.join(sorted(Purpose))}"
+            )
+        kind = Purpose(said)
     try:
         tree = environment.parse(source)
     except TemplateError as error:
@@ -107,6 +146,14 @@ def _check(environment: "ImmutableSandboxedEnvironment", file: Path, source: str
         raise StartError(
             f"{where}: nobody gives it {unknown[0]!r}; there are {', '.join(sorted(VARIABLES))}"
         )
+    return kind, locale
+
+
+def _is_language(text: str) -> bool:
+    try:
+        return language_tag(text) == text
+    except ValueError:
+        return False
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -6,8 +6,6 @@ Not a job of its own: operations stage mails with what they decide, and jobs sen
 import base64
 from enum import StrEnum
 
-import msgspec
-
 from mainspring import Call, Rerun, elapsed_ms
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import api, model, store
@@ -41,18 +39,14 @@ class Purpose(StrEnum):
 
 
 # What tells somebody what was done to their account, by whoever it was.
-NOTICES = {
-    Purpose.ADDRESS_CHANGED: "the address of your account was changed",
-    Purpose.ADDRESS_REPLACED: "an administrator changed the address of your account",
-    Purpose.PASSWORD_CHANGED: "your password was changed",
-    Purpose.API_KEY_CREATED: "an API key was made for your account",
-    Purpose.SESSIONS_ENDED: "you were logged out everywhere",
-    Purpose.NEW_DEVICE: "somebody logged in from a device that was not seen before",
-    Purpose.IMPERSONATED: "somebody who runs this acts in your account for a time",
-    Purpose.FACTOR_ADDED: "a passkey or authenticator app was added to your account",
-    Purpose.FACTOR_REMOVED: "a passkey or authenticator app was removed from your account",
-    Purpose.PASSKEY_REFUSED: "a passkey of your account was refused, as there may be a copy of it",
-}
+NOTICES = frozenset(
+    {
+        Purpose.ADDRESS_CHANGED, Purpose.ADDRESS_REPLACED, Purpose.PASSWORD_CHANGED,
+        Purpose.API_KEY_CREATED, Purpose.SESSIONS_ENDED, Purpose.NEW_DEVICE,
+        Purpose.IMPERSONATED, Purpose.FACTOR_ADDED, Purpose.FACTOR_REMOVED,
+        Purpose.PASSKEY_REFUSED,
+    }
+)  # fmt: skip
 
 
 async def notify(call: Call, user: UserRow, notice: Purpose, about: str = "") -> None:
@@ -194,113 +188,3 @@ def token_text(call: Call, token_id: str) -> str:
     """Derive a token from its id: it is stored nowhere."""
     proof = call.use(Keyring).fingerprint(token_id.encode(), purpose="users.mail_token")
     return base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
-
-
-class MailWords(msgspec.Struct, frozen=True):
-    """What a mail can say, and what templates are given.
-
-    ``notice`` is what was done to an account, ``about`` from where, or the organisation that
-    somebody is invited into, ``link`` the page of the
-    product that takes the ``token``; each is empty in mails that have none. ``holds`` is how long
-    the token does.
-    """
-
-    kind: str
-    product: str
-    email: str
-    notice: str
-    about: str
-    token: str
-    link: str
-    code: str
-    holds: str
-
-
-def words(
-    settings: UsersSettings, purpose: Purpose, email: str, *, token: str, code: str, about: str
-) -> MailWords:
-    """Return what a mail can say: a token and a code only where they are for its reader."""
-    shows = purpose is Purpose.ADDRESS_CHANGED or purpose not in (*NOTICES, Purpose.ADDRESS_TAKEN)
-    url = {
-        Purpose.ADDRESS_CHANGED: settings.undo_url,
-        Purpose.RESET_PASSWORD: settings.reset_url,
-        Purpose.LOG_IN: settings.log_in_url,
-        Purpose.INVITATION: settings.invitation_url,
-    }.get(purpose, settings.verify_url)
-    holds_s = life_s(settings, purpose)
-    return MailWords(
-        kind=purpose.value,
-        product=settings.product,
-        email=email,
-        notice=NOTICES.get(purpose, ""),
-        about=about,
-        token=token if shows else "",
-        link=url.replace("{token}", token) if shows and url else "",
-        code=code if purpose is Purpose.LOG_IN else "",
-        holds=_span(holds_s),
-    )
-
-
-def _span(seconds: int) -> str:
-    if seconds >= 7 * 86_400:
-        return f"{round(seconds / 86_400)} days"
-    return f"{round(seconds / 3600)} h" if seconds >= 3_600 else f"{seconds // 60} min"
-
-
-def sample(settings: UsersSettings, purpose: Purpose) -> MailWords:
-    """Return what a mail could say, to look at."""
-    about = {
-        Purpose.NEW_DEVICE: "Firefox on Windows, 203.0.113.7",
-        Purpose.INVITATION: "Acme",
-    }.get(purpose, "")
-    return words(
-        settings, purpose, "ann@example.com", token="t" * 43, code="123456", about=about
-    )  # fmt: skip
-
-
-def said(given: MailWords) -> tuple[str, str]:
-    """Subject and text of a mail in the platform's own words."""
-    product, notice = given.product, given.notice
-    purpose = Purpose(given.kind)
-    if purpose is Purpose.ADDRESS_TAKEN:
-        return f"{product}: you have an account already", (
-            "Somebody, perhaps you, gave this address for an account. It has one already: log in"
-            " with it, or ask for another password. If it was not you, ignore this mail.\n"
-        )
-    if purpose is Purpose.INVITATION:
-        how = "with this link" if given.link else "with this token"
-        return f"{product}: you are invited", (
-            f"Somebody invites you to the organisation “{given.about}” at {product}. Log in, or"
-            f" sign up, with this address, and accept {how}:\n\n{given.link or given.token}"
-            f"\n\nIt holds for {given.holds} and can be used once. If you expect no invitation,"
-            " ignore this mail.\n"
-        )
-    if purpose is Purpose.IMPERSONATED:
-        return f"{product}: {notice}", (
-            "An administrator looks at your account as you see it, or helps you in it. Who does,"
-            " why and until when stands in the events of your account. To end it, log out"
-            " everywhere.\n"
-        )
-    if notice and purpose is not Purpose.ADDRESS_CHANGED:
-        what = notice[0].upper() + notice[1:] + (f": {given.about}" if given.about else "")
-        return f"{product}: {notice}", (
-            f"{what}. If it was not you, ask for another password at once: that ends every session"
-            " and API key.\n"
-        )
-    if purpose is Purpose.ADDRESS_CHANGED:
-        subject = f"{product}: {notice}"
-        ask = "Mails go to another address from now on. If it was not you, take your account back"
-    elif purpose is Purpose.RESET_PASSWORD:
-        subject, ask = f"{product}: reset your password", "Choose a new password"
-    elif purpose is Purpose.LOG_IN:
-        subject = f"{product}: log in with {given.code}"
-        ask = f"Type the code {given.code} where you asked for it, or log in"
-    else:
-        subject = f"{product}: confirm your e-mail address"
-        ask = "Confirm that this address is yours"
-    how = "with this link" if given.link else "with this token"
-    ignore = "If it was you" if notice else "If you did not ask for this"
-    return subject, (
-        f"{ask} {how}:\n\n{given.link or given.token}\n\nIt holds for {given.holds} and can be used"
-        f" once. {ignore}, ignore this mail.\n"
-    )

@@ -12,6 +12,7 @@ import msgspec
 
 from mainspring import Invalid, elapsed_ms, read_at
 from mainspring.kernel import email_address
+from mainspring.kernel.language_tag import language_tag
 
 PASSWORD_CHARS_MIN = 8  # NIST SP 800-63B, section 5.1.1.2
 PASSWORD_CHARS_MAX = 128
@@ -62,6 +63,11 @@ _REFRESH = re.compile(r"msr_([0-9a-z]{26})_([0-9]{1,12})_([A-Za-z0-9_-]{43})", r
 def email(text: str, pointer: str = "/email") -> str:
     """Return an address in its normal form. Raises Invalid at ``pointer``."""
     return read_at(pointer, email_address.email_address, text)
+
+
+def locale(text: str | None) -> str:
+    """Return a language as it is stored, '' of none. Raises Invalid at ``/locale``."""
+    return "" if text is None else read_at("/locale", language_tag, text)
 
 
 def email_key(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from mainspring.kernel.language_tag import wider
 from mainspring.ports.database import StartError
 from mainspring.services.users.api import UsersSettings, service
 from mainspring.services.users.api.structs import Whereabouts
@@ -45,7 +46,7 @@ class Gazetteer:
         self._reader = _open(Path(settings.places)) if settings.places else None
         self._broken = False
 
-    def of(self, address: str, language: str = "en") -> Whereabouts | None:
+    def of(self, address: str, locale: str = "") -> Whereabouts | None:
         """Return about where an address is, its city named in a language where that is known.
 
         None where nobody knows, and where the file turns out to be broken: that is logged, once.
@@ -64,7 +65,7 @@ class Gazetteer:
         except ValueError:  # no address, or of a version that the file does not have
             return None
         names = found.city.names
-        city = names.get(language) or names.get("en")
+        city = next((names[tag] for tag in (*wider(locale), "en") if tag in names), None)
         if found.country.iso_code is None and city is None:
             return None
         return Whereabouts(found.country.iso_code, city and city[:NAME_CHARS_MAX])

@@ -50,6 +50,7 @@ def present_user(user: KnownUser) -> User:
         disabled_at=None if user.disabled_ms is None else rfc3339(user.disabled_ms),
         disabled_reason=user.disabled_reason,
         profile=profiles.read(user.profile),
+        locale=user.locale or None,
     )
 
 

@@ -7,7 +7,7 @@ import msgspec
 from mainspring import Call, FieldError, Input
 from mainspring.services.users.api.errors import ScopeNotHeld
 from mainspring.services.users.api.settings import WRITE, service
-from mainspring.services.users.api.structs import DisplayName, RoleNames
+from mainspring.services.users.api.structs import DisplayName, Locale, RoleNames
 from mainspring.services.users.model import USER_ROLE
 
 IMPORTED_MAX = 100  # users in one call
@@ -24,6 +24,7 @@ class ImportedUser(Input, frozen=True):
     password_hash: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
     email_verified: bool = False
     display_name: DisplayName = ""
+    locale: Locale | None = None
     roles: RoleNames = msgspec.field(default_factory=lambda: [USER_ROLE])
 
 

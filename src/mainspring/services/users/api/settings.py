@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from mainspring import Impersonated, Service
+from mainspring.kernel.language_tag import language_tag
 from mainspring.kernel.masking import Secret
 from mainspring.services.users.api.profiles import PROFILE_FIELDS_MAX, ProfileField
 from mainspring.services.users.api.providers import LoginProvider, is_origin, provider
@@ -38,7 +39,8 @@ class UsersSettings(msgspec.Struct, frozen=True):
     With ``url`` the platform is an issuer itself, for other applications; ``oauth_log_in_page`` is
     a page of the product that logs people in for these, in the place of the platform's own.
     ``breached_passwords_url`` and ``captcha_url`` are asked before a commit, and ``…_fail`` says
-    what holds where they cannot be. ``mail_templates`` is the folder of the product's own mails.
+    what holds where they cannot be. ``mail_templates`` is the folder of the product's own mails,
+    ``locale`` the language of those who have said none.
     ``passkey_origins`` are the pages that use passkeys, ``passkey_rp_id`` the domain above them.
     ``places`` is a file that says about where an address is. ``profile`` names what people tell of
     themselves beside their name.
@@ -66,6 +68,7 @@ class UsersSettings(msgspec.Struct, frozen=True):
     invitation_s: Annotated[int, msgspec.Meta(ge=60, le=90 * DAY_S)] = 7 * DAY_S
     invitation_url: str = ""
     mail_templates: str = ""
+    locale: str = "en"
     breached_passwords_url: str = ""
     breached_passwords_fail: Literal["open", "closed"] = "open"
     captcha_url: str = ""
@@ -92,6 +95,8 @@ class UsersSettings(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         relying_party(self.passkey_rp_id, self.passkey_origins)
+        if language_tag(self.locale) != self.locale:
+            raise ValueError(f"locale is written {language_tag(self.locale)}")
         breached = self.breached_passwords_url
         if breached and not (is_origin(breached) and "{prefix}" in breached):
             raise ValueError("breached_passwords_url is https://…, and holds {prefix}")

@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from mainspring import ForeignForm, Input, Instant, PageQuery, Personal
 from mainspring.kernel.email_address import EMAIL_CHARS_MAX
+from mainspring.kernel.language_tag import LANGUAGE_TAG_CHARS_MAX
 from mainspring.services.users.api.profiles import Profile
 from mainspring.services.users.model import (
     KEY_ADDRESSES_MAX,
@@ -33,6 +34,7 @@ NewPassword = Annotated[
     ),
 ]
 Password = Annotated[str, msgspec.Meta(max_length=PASSWORD_CHARS_MAX)]
+Locale = Annotated[str, msgspec.Meta(max_length=LANGUAGE_TAG_CHARS_MAX)]  # BCP 47
 DisplayName = Annotated[str, msgspec.Meta(max_length=200)]
 Token = Annotated[str, msgspec.Meta(max_length=200)]
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
@@ -53,7 +55,10 @@ RoleNames = Annotated[list[RoleName], msgspec.Meta(max_length=ROLES_MAX)]
 
 
 class User(msgspec.Struct, frozen=True):
-    """A person who can log in, unless disabled by an administrator, who gave a reason."""
+    """A person who can log in, unless disabled by an administrator, who gave a reason.
+
+    ``locale`` is the language they are addressed in (BCP 47), null where nobody has said.
+    """
 
     id: str
     email: Annotated[str, Personal]
@@ -65,6 +70,7 @@ class User(msgspec.Struct, frozen=True):
     disabled_at: Instant | None = None
     disabled_reason: Annotated[str, Personal] = ""
     profile: Annotated[dict[str, Any], Personal] = msgspec.field(default_factory=dict)
+    locale: Annotated[str | None, Personal] = None
 
 
 class Whereabouts(msgspec.Struct, frozen=True):
@@ -314,13 +320,17 @@ CaptchaToken = Annotated[str, msgspec.Meta(max_length=4_096)]
 
 
 class NewUser(Input, frozen=True):
-    """A sign-up. ``roles`` other than ``user`` are given only by those who may grant them."""
+    """A sign-up. ``roles`` other than ``user`` are given only by those who may grant them.
+
+    Without a ``locale`` who signs up is taken to read what ``Accept-Language`` likes best.
+    """
 
     email: Email
     password: NewPassword
     display_name: DisplayName = ""
     roles: RoleNames = msgspec.field(default_factory=lambda: [USER_ROLE])
     captcha: CaptchaToken | None = None
+    locale: Locale | None = None
 
 
 class OwnChanges(Input, frozen=True):
@@ -328,6 +338,7 @@ class OwnChanges(Input, frozen=True):
 
     display_name: DisplayName | UnsetType = UNSET
     profile: Profile | UnsetType = UNSET
+    locale: Locale | UnsetType | None = UNSET
 
 
 class UserChanges(Input, frozen=True):
@@ -340,6 +351,7 @@ class UserChanges(Input, frozen=True):
     display_name: DisplayName | UnsetType = UNSET
     roles: RoleNames | UnsetType = UNSET
     profile: Profile | UnsetType = UNSET
+    locale: Locale | UnsetType | None = UNSET
 
 
 class Disabling(Input, frozen=True):

@@ -89,13 +89,16 @@ async def create_user(call: Call, new: NewUser) -> Response[User]:
         "the account is not valid",
         partial(model.email, new.email),
         partial(model.password, new.password, new.email),
+        partial(model.locale, new.locale),
     )
     if not administers:
         await screening.require_human(call, "sign_up", new.captcha)
     await count_for_caller(call)
     hashed = await password_check.new_password(call, new.password, new.email)
     email, name, roles = model.email(new.email), new.display_name.strip(), set(new.roles)
-    user = _new_user(call, email, name, roles, hashed)
+    guessed = "" if administers or call.sender is None else call.sender.language
+    locale = guessed if new.locale is None else model.locale(new.locale)
+    user = _new_user(call, email, name, roles, hashed, locale=locale)
     holder = await password_check.find_user(call, new.email)
     if holder is not None and administers:
         raise EmailTaken("another user has this address: change that user, or give another address")
@@ -120,7 +123,9 @@ async def get_me(call: Call) -> Response[User]:
 async def update_me(call: Call, changes: OwnChanges) -> Response[User]:
     user = await access.myself(call)
     call.require_match(user_tag(user))
-    wanted = UserChanges(display_name=changes.display_name, profile=changes.profile)
+    wanted = UserChanges(
+        display_name=changes.display_name, profile=changes.profile, locale=changes.locale
+    )
     return _answer(await _change(call, user, wanted))
 
 
@@ -304,6 +309,7 @@ async def stage_user(
     password_hash: str = "",
     roles: frozenset[str] = frozenset({model.USER_ROLE}),
     mails: bool = True,
+    locale: str = "",
 ) -> KnownUser:
     """Stage somebody who signs up by other means than a password, and the mail if it needs one.
 
@@ -312,14 +318,22 @@ async def stage_user(
     if not verified and mails:
         await count_for_caller(call)
     user = _new_user(
-        call, email, display_name.strip(), set(roles), password_hash, verified=verified
-    )
+        call, email, display_name.strip(), set(roles), password_hash,
+        verified=verified, locale=locale,
+    )  # fmt: skip
     await _stage(call, user, set(roles), mails=mails)
     return user
 
 
 def _new_user(
-    call: Call, email: str, name: str, roles: set[str], hashed: str, *, verified: bool = False
+    call: Call,
+    email: str,
+    name: str,
+    roles: set[str],
+    hashed: str,
+    *,
+    locale: str,
+    verified: bool = False,
 ) -> KnownUser:
     return KnownUser(
         id=call.new_id("user"),
@@ -335,6 +349,7 @@ def _new_user(
         disabled_ms=None,
         disabled_reason="",
         profile=profiles.NONE,
+        locale=locale,
         roles=" ".join(roles),
         scopes="",
     )
@@ -364,6 +379,8 @@ async def _change(call: Call, user: KnownUser, changes: UserChanges) -> KnownUse
     fields: dict[str, object] = {}
     if changes.display_name is not UNSET:
         fields["display_name"] = changes.display_name.strip()
+    if changes.locale is not UNSET:
+        fields["locale"] = model.locale(changes.locale)
     if changes.profile is not UNSET:
         fields["profile"] = profiles.changed(call, user.profile, changes.profile)
     if changes.email is not UNSET and (email := model.email(changes.email)) != user.email:

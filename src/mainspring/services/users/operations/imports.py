@@ -32,7 +32,7 @@ async def _import(
     call: Call, new: ImportedUser, shapes: set[str], made: dict[str, str]
 ) -> ImportOutcome:
     """Stage one user. Raises Invalid, with nothing staged."""
-    email = model.email(new.email)
+    email, locale = model.email(new.email), model.locale(new.locale)
     key = model.email_key(email)
     if key in made:
         return _outcome(call, "known", made[key])
@@ -56,6 +56,7 @@ async def _import(
         password_hash=new.password_hash,
         roles=frozenset(new.roles),
         mails=False,
+        locale=locale,
     )
     made[key] = user.id
     return _outcome(call, "created", user.id)

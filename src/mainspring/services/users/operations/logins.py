@@ -271,8 +271,9 @@ async def _user_of(call: Call, provider: str, who: Attested) -> KnownUser:
         if settings.verify_before_log_in and not who.email_verified:
             raise AddressMissing("the issuer has not verified your address: sign up with it first")
         user = await stage_user(
-            call, email, display_name=who.display_name, verified=who.email_verified
-        )
+            call, email, display_name=who.display_name, verified=who.email_verified,
+            locale="" if call.sender is None else call.sender.language,
+        )  # fmt: skip
     await _link(call, user, provider, who)
     return user
 

@@ -155,11 +155,11 @@ async def list_sessions(call: Call, query: PageQuery) -> Page[Session]:
         limit=query.limit,
     )
     current, places = call.caller.session_id, call.use(Gazetteer)
-    return Page.of(
-        rows,
-        lambda session: present_session(session, current, places.of(session.address)),
-        lambda session: session.id,
-    )
+
+    def present(session: SessionRow) -> Session:
+        return present_session(session, current, places.of(session.address, user.locale))
+
+    return Page.of(rows, present, lambda session: session.id)
 
 
 @handles(api.delete_sessions)
@@ -274,12 +274,12 @@ async def _note_device(call: Call, user: KnownUser) -> None:
     for forgotten in known[api.DEVICES_MAX - 1 :]:
         call.write(DEVICES.delete_unguarded(forgotten))
     if known:
-        await notify(call, user, Purpose.NEW_DEVICE, _device(call, call.sender))
+        await notify(call, user, Purpose.NEW_DEVICE, _device(call, user, call.sender))
 
 
-def _device(call: Call, sender: Sender) -> str:
+def _device(call: Call, user: KnownUser, sender: Sender) -> str:
     """Write a device, and about where it was, for its user."""
-    place = call.use(Gazetteer).of(sender.address)
+    place = call.use(Gazetteer).of(sender.address, user.locale)
     where = (place.city, place.country) if place is not None else ()
     return devices.told(sender, *where)
 

@@ -26,6 +26,7 @@ class UserRow(msgspec.Struct, frozen=True):
     disabled_ms: int | None
     disabled_reason: str
     profile: str  # JSON
+    locale: str  # empty where nobody has said
 
 
 class KnownUser(UserRow, frozen=True):
