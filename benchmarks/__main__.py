@@ -15,6 +15,7 @@ from benchmarks import (
     neighbours,
     rules,
     share,
+    shared_store,
     stages,
     stalls,
     web,
@@ -59,10 +60,14 @@ def _blobs(tiny: bool) -> None:
     blobs.show(blobs.measure(0.1, 2 << 20) if tiny else blobs.measure())
 
 
+def _redis(tiny: bool) -> None:
+    shared_store.show(shared_store.measure(200, 1) if tiny else shared_store.measure())
+
+
 # What has a table of its own: how late, how even, how large.
 AREAS = {
     "live": _live, "mixed": _mixed, "stalls": _stalls, "growth": _growth, "rules": _rules,
-    "share": _share, "blobs": _blobs,
+    "share": _share, "blobs": _blobs, "redis": _redis,
 }  # fmt: skip
 
 

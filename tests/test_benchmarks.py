@@ -21,6 +21,7 @@ PATIENCE_S = 120.0
         ("rules", "under rules"),
         ("share", "asyncpg"),
         ("blobs", "bare obstore"),
+        ("redis", "leased in slices"),
     ],
 )
 async def test_an_area_runs(area: str, said: str) -> None:

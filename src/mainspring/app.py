@@ -78,7 +78,9 @@ BUILT_IN: tuple[Service, ...] = (
     events.service,
     audit.service,
 )
-REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+REDIS_SCHEMES = (
+    "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
+)  # fmt: skip
 # Which module fills a port, by the scheme of its URL. One is imported when it is opened.
 ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "blobs": {
@@ -209,7 +211,7 @@ def _one_process(settings: Settings) -> SettingsError:
     )
 
 
-def _limits_url(limits: LimitSettings) -> str:
+def limits_url(limits: LimitSettings) -> str:
     """Return the URL in force with what else is set of who counts."""
     if limits.url.startswith("memory:"):
         return limits.url if limits.url != "memory:" else f"memory:{limits.keys_max}"
@@ -226,7 +228,7 @@ def _urls(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
         Cache: ("cache", settings.of(CacheSettings).url),
         Keyring: ("keyring", f"file:{data_dir / 'keyring.json'}"),
         HttpClient: ("http_client", f"direct:{private}"),
-        RateLimits: ("limits", _limits_url(settings.of(LimitSettings))),
+        RateLimits: ("limits", limits_url(settings.of(LimitSettings))),
         Mail: ("mail", mail_url(settings)),
         Telemetry: ("telemetry", "rollups:"),
         Bus: ("bus", settings.of(BusSettings).url),

@@ -12,6 +12,7 @@ REST = {
     "postgresql": "//somebody@localhost/shop", "postgres": "//somebody@localhost/shop",
     "s3": "//id:secret@bucket",
     **dict.fromkeys(("redis", "rediss"), "//:secret@localhost:6379/0"),
+    **dict.fromkeys(("redis+cluster", "rediss+cluster"), "//localhost:6379,other"),
     **dict.fromkeys(("redis+sentinel", "rediss+sentinel"), "//localhost:26379,other/shop"),
     **dict.fromkeys(("smtp+starttls", "smtps", "smtp+plain"), "//localhost?from=a@example.com"),
 }  # fmt: skip

@@ -5,6 +5,7 @@ import resource
 import shutil
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +16,14 @@ import pytest
 from mainspring.adapters.database.postgres import LANES, SCANNERS, WRITERS, PostgresDatabase
 from mainspring.adapters.database.postgres_pool import PostgresTarget
 from mainspring.adapters.database.sqlite import SqliteDatabase
+from mainspring.app import opened
 from mainspring.cli import checks
 from mainspring.cli.checks import Check, Verdict
 from mainspring.cli.instance_file import Running, told
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.runtime.health import PROCESS_CONNECTIONS
 from mainspring.testing.servers import PostgresServer
+from mainspring.testing.valkey import ValkeyServer
 
 
 def test_this_machine_runs_it(tmp_path: Path) -> None:
@@ -31,6 +34,23 @@ def test_this_machine_runs_it(tmp_path: Path) -> None:
     assert checks.worst(found) is not Verdict.FAIL
     assert not (tmp_path / "new").exists()
     assert msgspec.json.decode(checks.as_json(found))[0]["name"] == "python"
+
+
+async def test_a_store_that_is_away_is_a_warning_and_one_that_refuses_us_is_none(
+    own_valkey: ValkeyServer,
+) -> None:
+    url = own_valkey.url()
+    for part in ("cache", "limits"):
+        found = await checks.check_store(part, partial(opened, part, url))
+        assert found == Check(part, Verdict.OK, own_valkey.version)
+    own_valkey.command("CONFIG", "SET", "requirepass", "s3cret")
+    found = await checks.check_store("cache", partial(opened, "cache", url))
+    assert found.verdict is Verdict.FAIL
+    assert "refuses us: " in found.found
+    own_valkey.kill()
+    found = await checks.check_store("limits", partial(opened, "limits", url))
+    assert found.verdict is Verdict.WARN
+    assert "calls go on without it" in found.advice
 
 
 def test_an_old_python_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,9 @@ from mainspring.kernel.service import Service
 from mainspring.kernel.sweep import HowMany
 from mainspring.kernel.table import Query, Write
 from mainspring.ports.blobs import Blobs
+from mainspring.ports.cache import Cache
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
+from mainspring.ports.limits import RateLimits
 from mainspring.ports.listeners import described
 from mainspring.ports.mail import Mail, MailError
 from mainspring.runtime.health import PROCESS_CONNECTIONS, SERVER_ROOM, TRY_TO_WRITE
@@ -210,6 +212,21 @@ async def check_mail(open_mail: Callable[[], Mail]) -> Check:
     except (StartError, MailError) as error:
         found = str(error)
     return Check("mail", Verdict.FAIL, found, "check [mail]: mainspring config")
+
+
+async def check_store(part: str, open_store: Callable[[], Cache | RateLimits]) -> Check:
+    """What processes share beside the database answers, where a store is set; calls need none."""
+    try:
+        store = open_store()
+        await store.open("doctor")
+        away, name = store.away(), store.version()
+        await store.close()
+    except StartError as error:
+        return Check(part, Verdict.FAIL, str(error), f"check [{part}] url: mainspring config")
+    if away:
+        advice = f"calls go on without it; check [{part}] url: mainspring config"
+        return Check(part, Verdict.WARN, away, advice)
+    return Check(part, Verdict.OK, name or "in the process")
 
 
 async def check_connections(database: Database) -> Check:

@@ -28,13 +28,20 @@ def doctor(
     from functools import partial
     from pathlib import Path
 
-    from mainspring.app import open_database, opened, services_of
+    from mainspring.app import limits_url, open_database, opened, services_of
     from mainspring.cli import EXIT_FOUND, checks
     from mainspring.cli.instance_file import find_running
     from mainspring.cli.offline import compare_log
     from mainspring.cli.user_app import load_app
+    from mainspring.gateway.limit import LimitSettings
     from mainspring.interfaces.http.server_settings import ServerSettings
-    from mainspring.settings import PlatformSettings, blobs_url, database_url, mail_url
+    from mainspring.settings import (
+        CacheSettings,
+        PlatformSettings,
+        blobs_url,
+        database_url,
+        mail_url,
+    )
 
     user_app = load_app(app) if app else None
     settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
@@ -47,6 +54,13 @@ def doctor(
     found.append(asyncio.run(checks.check_mail(lambda: opened("mail", mail_url(settings)))))
     open_blobs = partial(opened, "blobs", blobs_url(settings))
     found.append(asyncio.run(checks.check_blobs(open_blobs)))
+    stores = {
+        "cache": settings.of(CacheSettings).url,
+        "limits": limits_url(settings.of(LimitSettings)),
+    }
+    for part, where in stores.items():
+        if not where.startswith("memory:"):
+            found.append(asyncio.run(checks.check_store(part, partial(opened, part, where))))
     found.append(checks.check_role(settings.of(PlatformSettings).role, url))
     file = Path(url.removeprefix("sqlite:"))
     running = find_running(folder)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from mainspring.adapters.cache import redis
 from mainspring.adapters.cache.redis import DOUBTS_MAX, RedisCache
@@ -311,3 +312,16 @@ def test_a_url_that_does_not_fit_says_what_would(url: str, said: str) -> None:
     with pytest.raises(StartError, match=said) as caught:
         redis.open(url)
     assert "p/ss" not in str(caught.value)
+
+
+def test_it_works_on_the_event_loop_of_production(valkey: ValkeyServer) -> None:
+    async def share() -> bytes | None:
+        async with cache_at(valkey.url()) as one, cache_at(valkey.url()) as other:
+            one.put("a", bytes(200_000), kept_s=60)
+            assert await get(one, "nothing") is None
+            found = await get(other, "a")
+            valkey.command("FLUSHALL")
+            await until(lambda: _is(one, "a", None))
+            return found
+
+    assert uvloop.run(share()) == bytes(200_000)

@@ -183,11 +183,14 @@ class RedisCache:
         done = replies[-1] if replies is not None else None
         if isinstance(done, list) and done and not isinstance(done[0], hiredis.ReplyError):
             return
-        link = self.client.of(name)
-        if link is not None:
-            for reply in replies or ():
-                link.heed(reply)
+        self._heed(name, replies)
         self._lose(name)
+
+    def _heed(self, name: bytes, replies: Sequence[Any] | None) -> None:
+        link = self.client.of(name)
+        for reply in replies or ():
+            if link is not None:
+                link.heed(reply)
 
     def _lose(self, name: bytes) -> None:
         """Neither keep nor read this key until it was taken out there or put again."""
@@ -211,6 +214,7 @@ class RedisCache:
         if replies is not None and isinstance(replies[0], int):
             self._take_out(rest)
         else:
+            self._heed(name, replies)
             self._near.pop(name)
             self._doubts[name] = None  # until it is put, or the server is reached anew
 

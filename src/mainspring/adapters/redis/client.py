@@ -1,9 +1,10 @@
 """The servers behind a URL: one, whichever is the primary, or each of a cluster for its keys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from mainspring.adapters.redis.connection import Lost, RedisCommand, RedisConnection
+from mainspring.adapters.redis.cluster import ClusterLinks
+from mainspring.adapters.redis.connection import Lost, RedisCommand, RedisConnection, RedisRefuses
 from mainspring.adapters.redis.link import RedisLink, ask_once
 from mainspring.adapters.redis.target import ServerPlace, Target
 from mainspring.ports.database import StartError
@@ -30,47 +31,78 @@ class RedisClient:
     ) -> None:
         self._part = part
         self._target = target
-        find = self._ask_sentinels if target.form == "sentinel" else self._only_place
-        self._link = RedisLink(part, target, find, greeting, pushed, came, went)
+
+        def link(find: Callable[[], Awaitable[ServerPlace]]) -> RedisLink:
+            return RedisLink(
+                part, target, find, greeting, pushed, came, lost, moved=self._look_again
+            )
+
+        def lost() -> None:
+            went()
+            self._look_again()
+
+        self._cluster: ClusterLinks | None = None
+        self._link: RedisLink | None = None
+        if target.form == "cluster":
+            self._cluster = ClusterLinks(target, lambda place: link(_always(place)), went)
+        elif target.form == "sentinel":
+            self._link = link(self._ask_sentinels)
+        else:
+            self._link = link(_always(target.places[0]))
 
     async def open(self) -> None:
         """Connect, or go on without for now. Raises StartError where the server will not have us.
 
         A password that is wrong is a setting that is wrong; a server that is away comes back.
         """
-        await self._link.start(OPEN_S)
-        if self._link.refused is not None:
-            why = self._link.refused
+        try:
+            await (self._cluster or self._link_of()).start(OPEN_S)
+            refused = next((link.refused for link in self._links if link.refused), None)
+        except RedisRefuses as error:
+            refused = str(error)
+        if refused is not None:
             await self.close()
-            raise StartError(f"[{self._part}] url: {self._target.shown} refuses us: {why}")
+            raise StartError(f"[{self._part}] url: {self._target.shown} refuses us: {refused}")
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._link.stop()
+        await (self._cluster or self._link_of()).stop()
 
     def of(self, key: bytes) -> RedisLink | None:
         """Return the link that a key can be asked of now, and None where nobody can be asked."""
-        return self._link if self._link.ready is not None else None
+        if self._cluster is not None:
+            return self._cluster.of(key)
+        link = self._link
+        return link if link is not None and link.ready is not None else None
 
     def any(self) -> RedisConnection | None:
         """Return a connection to some server that can be asked now."""
-        return self._link.ready
+        return next((link.ready for link in self._links if link.ready is not None), None)
 
     @property
     def version(self) -> str:
-        """Which server it is, or was last."""
-        connection = self._link.connection
+        """Which server it is; empty where that is not known now."""
+        connection = self.any()
         return connection.version if connection is not None else ""
 
     def away(self) -> str:
-        """Say why nobody can be asked now; empty when somebody can."""
-        if self._link.ready is not None:
-            return ""
-        why = "it answers too late" if self._link.connection is not None else self._link.why
-        return f"{self._target.shown}: {why}"
+        """Say why somebody cannot be asked now; empty when everybody can."""
+        if self._cluster is not None:
+            return self._cluster.away()
+        link = self._link_of()
+        return "" if link.ready is not None else f"{self._target.shown}: {link.why_not()}"
 
-    async def _only_place(self) -> ServerPlace:
-        return self._target.places[0]
+    @property
+    def _links(self) -> list[RedisLink]:
+        return self._cluster.links if self._cluster is not None else [self._link_of()]
+
+    def _link_of(self) -> RedisLink:
+        assert self._link is not None  # of what is no cluster
+        return self._link
+
+    def _look_again(self) -> None:
+        if self._cluster is not None:
+            self._cluster.look_again()
 
     async def _ask_sentinels(self) -> ServerPlace:
         """Return where the primary is, as the first Sentinel says that knows."""
@@ -88,6 +120,13 @@ class RedisClient:
                 return told[0].decode(), int(told[1])
             whys.append(f"{place[0]}:{place[1]}: knows no {target.name!r}")
         raise Lost("; ".join(whys))
+
+
+def _always(place: ServerPlace) -> Callable[[], Awaitable[ServerPlace]]:
+    async def find() -> ServerPlace:
+        return place
+
+    return find
 
 
 def connection_of(link: RedisLink | None) -> RedisConnection | None:

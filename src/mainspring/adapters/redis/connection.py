@@ -7,7 +7,7 @@ What callers ask within one turn of the event loop is sent together. Pushes of t
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
@@ -136,9 +136,9 @@ class RedisConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX // 2)
-        self._transport = transport
+        # No isinstance: those of uvloop are no subclasses.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX // 2)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Tell who waits, and the owner."""
@@ -246,22 +246,16 @@ async def connect(
     return connection
 
 
-async def greet(
-    connection: RedisConnection,
-    user: str,
-    password: str,
-    commands: Sequence[RedisCommand] = (),
-) -> None:
-    """Say who asks, and what holds for the whole connection. Raises Lost or RedisRefuses."""
+async def greet(connection: RedisConnection, user: str, password: str) -> None:
+    """Say who asks. A Sentinel takes this too. Raises Lost or RedisRefuses."""
     hello: RedisCommand = ("HELLO", 3, "AUTH", user, password) if password else ("HELLO", 3)
     replies = await connection.answers(
-        [hello, ("CLIENT", "SETNAME", "mainspring"), ("CLIENT", "ID"), ("TIME",), *commands]
+        [hello, ("CLIENT", "SETNAME", "mainspring"), ("CLIENT", "ID")]
     )
     for number, reply in enumerate(replies):
         if isinstance(reply, hiredis.ReplyError) and number != 1:
             raise RedisRefuses(_why(reply)) if _is_final(reply) else Lost(_why(reply))
     connection.id = int(replies[2])
-    connection.took_time(replies[3])
 
 
 def _why(reply: hiredis.ReplyError) -> str:

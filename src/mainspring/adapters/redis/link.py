@@ -23,13 +23,14 @@ BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 1.0
 # What a server answers that is of no use to us by now: another has taken over, or will.
 USELESS = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "NOPERM", "UNBLOCKED"})
+MOVED = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"})  # what a cluster answers
 
 
 class RedisLink:
     """Keeps a connection. ``find`` says where to; ``greeting`` is said first on each.
 
     ``came`` is called with each connection that is ready, also again when it has caught up;
-    ``went`` as soon as there is none, or it is late.
+    ``went`` as soon as there is none, or it is late; ``moved`` where another has what was wanted.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class RedisLink:
         came: Callable[["RedisLink"], None],
         went: Callable[[], None],
         *,
+        moved: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._target = target
@@ -51,6 +53,7 @@ class RedisLink:
         self._came, self._went = came, went
         self._outage = Outage(part)
         self._jitter = jitter
+        self._moved = moved
         self._before: RedisConnection | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
@@ -83,9 +86,15 @@ class RedisLink:
 
     def heed(self, reply: Any) -> None:
         """Look whether an error says that this is the wrong server by now; then find another."""
-        error = str(reply) if isinstance(reply, hiredis.ReplyError) else ""
-        if error.partition(" ")[0] in USELESS and self.connection is not None:
+        code = str(reply).partition(" ")[0] if isinstance(reply, hiredis.ReplyError) else ""
+        if code in MOVED:
+            self._moved()
+        if code in USELESS and self.connection is not None:
             self.connection.drop()
+
+    def why_not(self) -> str:
+        """Say why it cannot be asked."""
+        return self.why if self.connection is None else "it answers too late"
 
     async def _keep(self) -> None:
         wait_s = BACKOFF_FIRST_S
@@ -132,7 +141,8 @@ class RedisLink:
         What was sent on a connection that was given up may still lie there unread, of a server
         that stood still. It would be done after what is asked on this one, so it is killed first.
         """
-        info, role = await connection.answers([("INFO", "server"), ("ROLE",)])
+        info, role, time = await connection.answers([("INFO", "server"), ("ROLE",), ("TIME",)])
+        connection.took_time(time)
         told = _told_by(info)
         connection.run, connection.version = told.get("run_id", ""), _named(told)
         if isinstance(role, list) and role and role[0] not in (b"master", "master"):

