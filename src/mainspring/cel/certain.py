@@ -1,6 +1,7 @@
 """What is certain of an expression: what an absent caller or relation leaves open lets nobody in.
 
-A null of the record is a value: ``record.owner == null`` asks for it. A null of the call's own
+A null of the record is a value: ``record.owner == null`` asks for it. So is one of the record as it
+was (``before``), where there is one: where not, nothing of it is known. A null of the call's own
 names (``caller.id`` of somebody who is not logged in) is none, and so is what a record that is not
 there would have: a comparison in which it stands is neither true nor false, nor is its negation.
 Such an unknown goes through ``&&``, ``||`` and ``!`` as in Kleene's logic, each item of a list is a
@@ -16,7 +17,7 @@ typed tree has a field of a related row, the rewritten one has a ``Reaching`` ar
 from collections.abc import Iterable, Mapping
 
 from mainspring.cel import ast
-from mainspring.cel.types import Hop, Type
+from mainspring.cel.types import BEFORE, Hop, Type
 
 Unsure = ast.ContextValue | int  # a name of the call, or the number of a row
 
@@ -94,6 +95,8 @@ class _Certainty:
             case ast.ContextValue(kind, path, json):
                 if kind is Type.CALLER:
                     return {}
+                if path[0] == BEFORE:
+                    return {ast.ContextValue(Type.TEXT, (BEFORE, "id")): None}
                 # What a caller sends may be left out, as ``request.data`` may: that is JSON. What
                 # is known of a caller in JSON is there or not, like the rest of them.
                 sent = (json or kind is Type.JSON) and path[0] != "caller"

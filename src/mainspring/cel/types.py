@@ -30,6 +30,8 @@ ITEMS = {
     Type.BOOLS: Type.BOOL,
 }  # fmt: skip
 
+BEFORE = "before"  # the name of the record as it was; its ``id`` is there when there is one
+
 # Bounds on stored numbers, so that arithmetic can be shown not to overflow before it runs.
 INTEGER_MAX = 2**53 - 1  # what JSON readers agree on (RFC 8259, section 6)
 FLOAT_MAX = 1e100  # and not zero below 1e-100

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from mainspring import Authority, Call, Caller, Failure, Forbidden, rfc3339
+from mainspring.cel.types import BEFORE
 from mainspring.kernel.errors import Hidden
 from mainspring.services.records import reach
 from mainspring.services.records.api import READ, WRITE, Action
@@ -52,9 +53,15 @@ async def context(
     body: msgspec.Raw | None = None,
     changes: Collection[str] = (),
     caller: Caller | None = None,
+    before: Record | None = None,
 ) -> dict[str, Any]:
-    """What rules and filters know of the call, as far as they ask; or if ``caller`` made it."""
+    """What rules and filters know of the call, as far as they ask; or if ``caller`` made it.
+
+    ``before`` is the record as it is stored, where one is changed.
+    """
     known: dict[str, Any] = {}
+    if BEFORE in asks:
+        known[BEFORE] = None if before is None else dict(before)
     if "caller" in asks:
         caller = caller or call.caller
         known["caller"] = _who(caller)
@@ -131,8 +138,11 @@ async def passing(
     body: msgspec.Raw | None = None,
     changes: Collection[str] = (),
     hold: bool = False,
+    before: Record | None = None,
 ) -> list[bool]:
     """Tell which records a rule lets this caller do this with; without one it may with all.
+
+    What changes is ``before`` and what it would become.
 
     A rule may reach other records. With ``hold`` it is asked again in the commit, of which the
     caller's write is a part: what it asks for does not change in between.
@@ -141,10 +151,11 @@ async def passing(
         return [True] * len(records)
     program = rule.program
     if program is not None:
-        known = await context(call, action, program.asks_context, body, changes)
+        known = await context(call, action, program.asks_context, body, changes, before=before)
         return [program.test(record, known) for record in records]
     reached = await reach.rule_of(call, collection, rule)
-    known = await context(call, action, reached.program.asks_context, body, changes)
+    asks = reached.program.asks_context
+    known = await context(call, action, asks, body, changes, before=before)
     return await reach.judge(call, collection, reached, known, records, action, hold=hold)
 
 
@@ -164,9 +175,11 @@ async def require(
     A record that the caller may not even view is Hidden, which is told as NotFound.
     """
     rule = rule_for(call, collection, action)
+    before = record if action == "update" else None
     passed = await passing(
-        call, collection, rule, action, [record], body=body, changes=changes, hold=hold
-    )
+        call, collection, rule, action, [record], body=body, changes=changes, hold=hold,
+        before=before,
+    )  # fmt: skip
     if not passed[0]:
         raise await _refusal(call, collection, action, record, pointer)
 
@@ -200,8 +213,9 @@ async def require_change(
     changes = list(dict.fromkeys([*changed(record, values), *touched]))
     judged = [record, {**record, **values, **(stamps or {})}] if changes else [record]
     passed = await passing(
-        call, collection, rule, "update", judged, body=body, changes=changes, hold=True
-    )
+        call, collection, rule, "update", judged, body=body, changes=changes, hold=True,
+        before=record,
+    )  # fmt: skip
     if not passed[0]:
         raise await _refusal(call, collection, "update", record, pointer)
     if not passed[-1]:

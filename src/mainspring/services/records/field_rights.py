@@ -14,7 +14,7 @@ import msgspec
 from mainspring import Call, FieldErrors, Forbidden
 from mainspring.cel import ast
 from mainspring.services.records import access, personal
-from mainspring.services.records.api import READ, WRITE
+from mainspring.services.records.api import READ, WRITE, Action
 from mainspring.services.records.guards import Guard
 from mainspring.services.records.model import CompiledCollection, changed
 
@@ -205,13 +205,14 @@ async def require_writable(
     *,
     body: msgspec.Raw | None = None,
     pointer: str = "",
+    before: Record | None = None,
 ) -> None:
     """Raise Forbidden unless the caller may write these fields.
 
     The rule of each has to hold for the record in every one of its states: as it is, and as it
-    becomes.
+    becomes. ``before`` is the record as it is, unless it is new.
     """
-    refused = await _unwritable(call, collection, names, states, body)
+    refused = await _unwritable(call, collection, names, states, body, before)
     if not refused:
         return
     errors = FieldErrors()
@@ -226,13 +227,15 @@ async def _unwritable(
     names: Collection[str],
     states: Sequence[Record],
     body: msgspec.Raw | None = None,
+    before: Record | None = None,
 ) -> list[str]:
     guarding = {g.field: g.write for g in collection.guards if g.write is not None}
     asked = {name: guarding[name] for name in names if name in guarding}
     if not asked or call.caller.allows(WRITE):
         return []
     asks = frozenset[str]().union(*(program.asks_context for program in asked.values()))
-    known = await access.context(call, "update" if len(states) > 1 else "create", asks, body, names)
+    action: Action = "update" if len(states) > 1 else "create"
+    known = await access.context(call, action, asks, body, names, before=before)
     return [
         name
         for name, program in asked.items()
@@ -247,7 +250,7 @@ async def open_to(call: Call, collection: CompiledCollection, record: Record) ->
     """
     names = {guard.field for guard in collection.guards}
     names -= set((await sight(call, collection)).withheld(record))
-    return names - set(await _unwritable(call, collection, names, [record]))
+    return names - set(await _unwritable(call, collection, names, [record], before=record))
 
 
 def changes_of(record: Record, values: Record, touched: Collection[str]) -> list[str]:

@@ -10,7 +10,8 @@ from functools import partial
 import msgspec
 
 from mainspring import check_all
-from mainspring.cel import Names, Program, compile_cel
+from mainspring.cel import Names, Program, Type, compile_cel
+from mainspring.cel.types import BEFORE, ITEMS
 from mainspring.services.records.api import GUARDED_MAX, Field
 
 
@@ -55,7 +56,23 @@ def _compiled(field: Field, names: Names, pointer: str) -> Iterator[tuple[str, P
     for right in () if field.rules is None else field.rules.__struct_fields__:
         source: str | None = getattr(field.rules, right)
         if source is not None:
-            yield right, compile_cel(source, names, f"{pointer}/{right}")
+            known = with_before(names) if right == "write" else names
+            yield right, compile_cel(source, known, f"{pointer}/{right}")
+
+
+def with_before(names: Names) -> Names:
+    """Add the record as it was, ``before``, to what may be named: its fields, but for most lists.
+
+    Where a field has that name already, it keeps it.
+    """
+    if BEFORE in names.record or BEFORE in names.closed:
+        return names
+    was = {
+        f"{BEFORE}.{name}": kind
+        for name, kind in names.record.items()
+        if kind not in ITEMS or kind is Type.TEXTS
+    }
+    return msgspec.structs.replace(names, context={**names.context, **was})
 
 
 def wrong_guards(field: Field) -> list[tuple[str, str]]:

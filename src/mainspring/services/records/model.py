@@ -31,7 +31,7 @@ from mainspring.services.records.fields import (
     is_set,
     normaliser,
 )
-from mainspring.services.records.guards import compile_guards, is_guarded
+from mainspring.services.records.guards import compile_guards, is_guarded, with_before
 from mainspring.services.records.personal_rules import SEALED
 from mainspring.services.records.shared_cache import SharedLruCache
 
@@ -538,7 +538,12 @@ def rule_sources(rules: Rules) -> dict[str, str]:
 
 def compile_rule(action: str, source: str, names: Names) -> Program:
     """Compile one rule. Raises Invalid pointing at ``/rules/...``."""
-    return compile_cel(source, names, f"/rules/{action}")
+    return compile_cel(source, names_for(action, names), f"/rules/{action}")
+
+
+def names_for(action: str, names: Names) -> Names:
+    """What a rule may name: that of updates the record as it was, too."""
+    return with_before(names) if action == "update" else names
 
 
 def compile_rules(rules: Rules, names: Names) -> list[Program]:

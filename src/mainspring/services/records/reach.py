@@ -24,6 +24,7 @@ from mainspring.services.records.model import (
     Unloaded,
     compile_rule,
     compile_rules,
+    names_for,
     rule_sources,
 )
 from mainspring.services.records.schema_cache import (
@@ -108,7 +109,9 @@ async def rule_of(call: Call, collection: CompiledCollection, rule: AccessRule) 
     if known is not None and await _current(call, known):
         return known
     try:
-        made = await compiled_with(call, collection, rule.source, f"/rules/{rule.action}")
+        made = await compiled_with(
+            call, collection, rule.source, f"/rules/{rule.action}", action=rule.action
+        )
     except Invalid as error:  # what a rule reaches is not changed so that it no longer fits
         raise RuntimeError(f"the {rule.action} rule of {collection.id} does not fit") from error
     collection.reached.put(rule.action, made)
@@ -151,13 +154,18 @@ async def compiled_with(
     source: str,
     pointer: str,
     shown: Callable[[CompiledCollection], bool] | None = None,
+    action: str = "",
 ) -> Reached:
-    """Compile an expression and load what it reaches, as far as it is ``shown``. Raises Invalid."""
+    """Compile an expression and load what it reaches, as far as it is ``shown``. Raises Invalid.
+
+    A rule's names are those for its ``action``.
+    """
     around = Surroundings(home.shape)
     others: dict[str, CompiledCollection] = {}
     while True:
         try:
-            program = compile_cel(source, around.names(home.shape), pointer)
+            names = names_for(action, around.names(home.shape))
+            program = compile_cel(source, names, pointer)
         except Unloaded as missing:
             other = await _load(call, missing)
             if other is not None and shown is not None and not shown(other):

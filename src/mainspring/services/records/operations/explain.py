@@ -23,6 +23,7 @@ class _Case(msgspec.Struct, frozen=True):
     records: Sequence[tuple[Which, Mapping[str, Any]]]
     body: msgspec.Raw | None = None
     changes: Sequence[str] = ()
+    before: Mapping[str, Any] | None = None
 
 
 @handles(api.explain_rule)
@@ -88,7 +89,7 @@ async def _case(
     then: list[tuple[Which, Mapping[str, Any]]] = (
         [("as_it_would_be", {**record, **values, **stamped})] if changes else []
     )
-    return _Case([("as_it_is", record), *then], body, changes)
+    return _Case([("as_it_is", record), *then], body, changes, record)
 
 
 async def _judgement(
@@ -102,10 +103,12 @@ async def _judgement(
     record: Mapping[str, Any],
 ) -> api.Judgement:
     async def holds(expression: str) -> bool:
-        reached = await reach.compiled_with(call, collection, expression, f"/rules/{action}")
+        reached = await reach.compiled_with(
+            call, collection, expression, f"/rules/{action}", action=action
+        )
         program = reached.program
         known = await access.context(
-            call, action, program.asks_context, case.body, case.changes, caller
+            call, action, program.asks_context, case.body, case.changes, caller, case.before
         )
         if not program.reaches:
             return program.test(record, known)

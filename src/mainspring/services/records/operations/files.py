@@ -80,7 +80,7 @@ async def put_in(call: Call, current: Current, field: str, upload: Upload) -> Re
     await access.require_change(call, current.collection, current.record, values, stamps=stamped)
     becomes = {**current.record, **values, **stamped}
     await field_rights.require_writable(
-        call, current.collection, [field], [current.record, becomes]
+        call, current.collection, [field], [current.record, becomes], before=current.record
     )
     answer = await change_record(call, current, {**values, **stamped})
     return msgspec.structs.replace(answer, status=answer.status or 201)
@@ -246,7 +246,9 @@ async def changeable(call: Call, collection: str, id: str, field: str) -> Curren
     current = await current_record(call, collection, id, "update")
     await access.require(call, current.collection, "update", current.record, changes=[field])
     _require_file_field(current.collection, field)
-    await field_rights.require_writable(call, current.collection, [field], [current.record])
+    await field_rights.require_writable(
+        call, current.collection, [field], [current.record], before=current.record
+    )
     return current
 
 

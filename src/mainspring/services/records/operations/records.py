@@ -266,7 +266,7 @@ async def may_change(
     )  # fmt: skip
     await field_rights.require_writable(
         call, collection, field_rights.changes_of(record, values, touched),
-        [record, {**record, **values, **stamped}], body=body, pointer=at,
+        [record, {**record, **values, **stamped}], body=body, pointer=at, before=record,
     )  # fmt: skip
     return {**values, **stamped}
 
