@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import obstore
 import pytest
 from PIL import Image
 from yarl import URL
 
+from mainspring.adapters.blobs.s3 import S3Blobs
 from mainspring.ports.blobs import Blobs
 from mainspring.testing import Client, Platform
 from mainspring.testing.conformance.blobs import LARGE, LATER_MS
@@ -264,5 +266,11 @@ async def test_what_no_record_has_is_swept(platform: Platform) -> None:
     for name in ("blob_1", "blob_2-20x20"):
         stem = shown["film"]["blob"].rpartition("/")[0]
         await blobs.put(f"{stem}/{name}", once(), size_bytes_max=10)
+    # And what a process was killed over, in the middle of it.
+    assert isinstance(blobs, S3Blobs)
+    whose = blobs.place.prefix + shown["film"]["blob"].rpartition("/")[0]
+    killed = obstore.open_writer_async(blobs.store, f"{whose}/blob_3", buffer_size=5 << 20)
+    await killed.write(LARGE)
+    assert len(await kept(platform)) == 4
     await platform.pass_time(days=1)
     assert await kept(platform) == {shown["film"]["blob"]}

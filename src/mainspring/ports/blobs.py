@@ -11,9 +11,14 @@ KEY_CHARS_MAX = 160  # of ``A-Z a-z 0-9 _ - /``, which every store takes as they
 _KEY = re.compile(rf"(?=.{{1,{KEY_CHARS_MAX}}}\Z)[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*")
 
 
+def is_key(key: str) -> bool:
+    """Tell whether this can be a key; no part between its ``/`` is empty."""
+    return _KEY.fullmatch(key) is not None
+
+
 def require_key(key: str) -> None:
-    """Raise ValueError of what no store takes as a key; no part between its ``/`` is empty."""
-    if _KEY.fullmatch(key) is None:
+    """Raise ValueError of what cannot be a key."""
+    if not is_key(key):
         raise ValueError(f"{key!r} cannot be a blob's key")
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import obstore
 import pytest
 import structlog
 from yarl import URL
@@ -286,6 +287,16 @@ async def test_what_is_signed_for_a_client_ends_and_is_compared(s3_server: Seawe
     # What was not sent so was compared with nothing, and may be replaced.
     await blobs.put("m", chunks(data), size_bytes_max=10)
     assert not await blobs.direct.arrived("m", size_bytes=len(data), sha256=digest)
+
+
+async def test_what_others_keep_in_the_bucket_is_left_alone(s3_server: SeaweedServer) -> None:
+    blobs = s3.open(s3_server.url(s3_server.create_bucket()))
+    await blobs.put("ours", chunks(b"x"), size_bytes_max=10)
+    await obstore.put_async(blobs.store, "their own.txt", b"x")
+    async with obstore.open_writer_async(blobs.store, "their own.zip", buffer_size=5 << 20) as put:
+        await put.write(LARGE)
+        assert [begun.key for begun in await blobs.requests.unfinished("")] == ["their own.zip"]
+        assert [blob.key for blob in await blobs.older("", LATER_MS, limit=10)] == ["ours"]
 
 
 async def test_a_check_tells_of_the_rule_that_a_bucket_lacks(

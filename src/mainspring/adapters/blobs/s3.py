@@ -24,7 +24,7 @@ from mainspring.adapters.blobs.s3_urls import STORE_CLOCK, S3Urls
 from mainspring.adapters.blobs.trial import check_by_trying
 from mainspring.adapters.outage import Outage
 from mainspring.kernel.errors import NotFound, TooLarge, Unavailable
-from mainspring.ports.blobs import Blob, Checked, StoredBlob, require_key
+from mainspring.ports.blobs import Blob, Checked, StoredBlob, is_key, require_key
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 
 PART_BYTES_MIN = 5 << 20  # S3 takes no smaller ones, the last left out
@@ -223,7 +223,8 @@ class S3Blobs:
             for meta in page:
                 key = meta["path"].removeprefix(self.place.prefix)
                 written_ms = int(meta["last_modified"].timestamp() * 1000)
-                if key.startswith(prefix) and written_ms < before_ms:
+                # Others may keep something in the bucket that is none of ours.
+                if key.startswith(prefix) and written_ms < before_ms and is_key(key):
                     found.append(StoredBlob(key, meta["size"], written_ms, True, key))
         return found[:limit]
 
@@ -238,7 +239,7 @@ class S3Blobs:
             puts = [put for put in puts if put.key != marker]  # some stores begin there
             for put in puts:
                 key = put.key.removeprefix(self.place.prefix)
-                if put.begun_ms < before_ms:
+                if put.begun_ms < before_ms and is_key(key):
                     found[key] = StoredBlob(key, 0, put.begun_ms, False, _UNFINISHED + key)
             if not puts:
                 break

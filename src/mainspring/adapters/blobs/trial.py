@@ -6,7 +6,7 @@ from mainspring.kernel.clock import SystemEntropy
 from mainspring.kernel.errors import Unavailable
 from mainspring.ports.blobs import Blobs
 
-_PREFIX = "doctor/"  # a sweep removes what is left of one that was cut
+_PREFIX = "doctor/"  # 64 bytes stay there of one that was killed in the middle
 
 
 async def check_by_trying(blobs: Blobs) -> None:

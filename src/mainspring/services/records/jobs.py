@@ -1,5 +1,6 @@
 """Work on stored records outside the call: bringing them to a new schema, and purging them."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,6 +41,7 @@ from mainspring.services.records.uploads import FILES, LEFT_MS, has_file
 
 PAGE_ROWS = 500  # rewritten or purged in one commit
 SWEPT_MAX = 500  # blobs looked at by one job
+DELETED_AT_ONCE = 16  # a store far away takes its time for each
 
 
 @handles(api.migrate_records)
@@ -77,8 +79,11 @@ async def migrate_records(
 @handles(api.delete_blobs)
 async def delete_blobs(call: Call, blobs: list[str]) -> None:
     store = call.use(Blobs)
-    for blob in blobs:
-        await store.delete(blob)
+    for at in range(0, len(blobs), DELETED_AT_ONCE):
+        some = [store.delete(blob) for blob in blobs[at : at + DELETED_AT_ONCE]]
+        failed = [each for each in await asyncio.gather(*some, return_exceptions=True) if each]
+        if failed:
+            raise failed[0]
 
 
 @handles(api.sweep_files)
