@@ -53,6 +53,11 @@ check: lint types  ## All that must hold before a change lands: style, types, la
 	$(MAKE) crash ROUNDS=2 ARGS='--scenario kill --scenario runs'
 	$(MAKE) test
 
+# Kafka's own jars, which need Java to run and Maven to fetch; without them its tests are skipped.
+.tools/kafka/.ready: tests/kafka/pom.xml
+	mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory='$(CURDIR)/.tools/kafka'
+	@touch $@
+
 test-all: $(READY)  ## Every test, those with more servers and more minutes included
 	$(PYTEST) -m 'more or not more' $(ARGS)
 

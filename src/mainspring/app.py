@@ -91,7 +91,7 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
         "memory": "mainspring.adapters.cache.memory",
         **dict.fromkeys(REDIS_SCHEMES, "mainspring.adapters.cache.redis"),
     },
-    "bus": {},
+    "bus": {"kafka": "mainspring.adapters.bus.kafka"},
     "database": {
         "sqlite": "mainspring.adapters.database.sqlite",
         "postgresql": "mainspring.adapters.database.postgres",

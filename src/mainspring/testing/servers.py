@@ -53,7 +53,7 @@ class PostgresServer:
         place: Path | None = None,
     ) -> None:
         self.as_user: dict[str, Any] = {}
-        self.directory = _private_directory("mainspring-pg-", place)
+        self.directory = private_directory("mainspring-pg-", place)
         if os.geteuid() == 0:  # PostgreSQL refuses root
             nobody = pwd.getpwnam("nobody")
             self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
@@ -189,7 +189,7 @@ class PgBouncer:
         program = shutil.which("pgbouncer")
         if program is None:
             raise RuntimeError("no pgbouncer on PATH")
-        self.directory = _private_directory("mainspring-pgb-")
+        self.directory = private_directory("mainspring-pgb-")
         (self.directory / "users").write_text('"postgres" ""\n')
         (self.directory / "ini").write_text(
             f"[databases]\n* = host={server.directory}\n"
@@ -236,9 +236,9 @@ class SeaweedServer:
     ACCESS_KEY, SECRET_KEY, REGION = "mainspring-test", "only-for-tests", "us-east-1"
 
     def __init__(self, program: Path, *, place: Path | None = None) -> None:
-        self.directory = _private_directory("mainspring-s3-", place)
+        self.directory = private_directory("mainspring-s3-", place)
         self.version = _first_line(str(program), "version").split()[2]
-        ports = _free_ports(8)
+        ports = free_ports(8)
         self.endpoint = f"http://127.0.0.1:{ports[0]}"
         identity = {
             "name": "tests",
@@ -329,7 +329,7 @@ def seaweed() -> Path | None:
     return None if found is None else Path(found)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return so many ports of loopback that nobody listens on, each once."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
@@ -352,7 +352,7 @@ def system_postgres(major: int) -> Path | None:
     return binaries if (binaries / "postgres").exists() else None
 
 
-def _private_directory(prefix: str, place: Path | None = None) -> Path:
+def private_directory(prefix: str, place: Path | None = None) -> Path:
     """Make a directory (0700) whose path is short enough to hold a Unix socket.
 
     It is one that the user whom root gives it to can reach. With a ``place`` it lies there.

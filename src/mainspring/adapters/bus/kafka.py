@@ -1,0 +1,275 @@
+"""Kafka: events on a topic that other programs can read too, for as long as it keeps them.
+
+An offset here is Kafka's and one more, so that 0 is before the first. Nothing is asked of Kafka's
+consumer groups: where each consumer is stands in the database, with what it did, so that its effect
+and its place are one commit.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from itertools import islice
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from mainspring.adapters.bus.kafka_messages import NotOurs, event_of, headers_of, value_of
+from mainspring.adapters.bus.kafka_topic import MESSAGE_BYTES_MAX, KafkaTarget, why
+from mainspring.adapters.outage import Outage
+from mainspring.kernel.errors import Unavailable
+from mainspring.kernel.table import Rows
+from mainspring.ports.bus import BusEvent
+from mainspring.ports.database import StartError
+from mainspring.ports.opening import SYSTEM_SOURCES, Sources
+
+log = structlog.get_logger()
+
+TAIL_BYTES_MAX = 2 << 20  # of bodies that came lately, held for each partition
+FETCH_RECORDS = 500  # taken from what was fetched at a time
+FETCH_MS = 1_000  # that a question for more waits, before it is asked again
+FAR_S = 15.0  # for events that must be there
+AGAIN_S = 1.0  # after the broker could not say what came
+STOP_S = 5.0
+
+
+def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "KafkaBus":
+    """Publish to a topic: ``kafka://HOST:PORT/PREFIX``, see ``KafkaTarget``. Raises StartError."""
+    return KafkaBus(KafkaTarget(url))
+
+
+class Stretch:
+    """Events of one partition without a gap: after ``begin``, up to ``end``.
+
+    Messages that are not ours have their offsets in it and are left out.
+    """
+
+    __slots__ = ("begin", "bytes", "end", "events")
+
+    def __init__(self, at: int) -> None:
+        self.events: deque[BusEvent] = deque()
+        self.begin_at(at)
+
+    def begin_at(self, at: int) -> None:
+        """Hold nothing, and go on from an offset."""
+        self.begin = self.end = at
+        self.bytes = 0
+        self.events.clear()
+
+    def extend(self, records: Sequence["ConsumerRecord[Any, Any]"]) -> None:
+        """Add what follows. Where it does not follow, the log is another one and is begun anew."""
+        for record in records:
+            if record.offset != self.end:
+                self.begin_at(record.offset)
+            self.end = record.offset + 1
+            try:
+                event = event_of(self.end, record.headers, record.value)
+            except NotOurs as error:
+                log.warning(
+                    "kafka_message_passed_by", topic=record.topic, partition=record.partition,
+                    offset=record.offset, error=str(error),
+                )  # fmt: skip
+                continue
+            self.events.append(event)
+            self.bytes += len(event.body)
+
+    def bound(self, bytes_max: int) -> None:
+        """Let go of the oldest until no more is held."""
+        while self.bytes > bytes_max and len(self.events) > 1:
+            gone = self.events.popleft()
+            self.bytes -= len(gone.body)
+            self.begin = gone.offset
+
+    def take(self, after: int, limit: int, bytes_max: int) -> Rows[BusEvent]:
+        """Return the next events; one comes however long it is."""
+        behind = [event for event in self.events if event.offset > after]
+        taken: list[BusEvent] = []
+        for event in islice(behind, limit):
+            bytes_max -= len(event.body)
+            if bytes_max < 0 and taken:
+                break
+            taken.append(event)
+        return Rows(taken, len(taken) < len(behind))
+
+
+class KafkaBus:
+    """One topic. What comes is fetched once for this process, and the newest of it is held."""
+
+    def __init__(self, target: KafkaTarget) -> None:
+        self._target = target
+        self.source = f"kafka:{target.topic}"
+        self._outage = Outage("bus")
+        self._tails: dict[int, Stretch] = {}
+        self._far: dict[int, Stretch] = {}  # what was read last of what is held no more
+        self._far_lock = asyncio.Lock()
+        self._signals: set[asyncio.Event] = set()
+        self._following: asyncio.Task[None] | None = None
+        self._partition_of = DefaultPartitioner()
+
+    async def open(self) -> None:
+        """Connect, and make the topic where there is none. Raises StartError."""
+        target = self._target
+        try:
+            count = await target.ensure_topic()
+            self._all = [TopicPartition(target.topic, number) for number in range(count)]
+            self._producer = AIOKafkaProducer(
+                **target.options, acks="all", enable_idempotence=True,
+                max_batch_size=MESSAGE_BYTES_MAX, max_request_size=MESSAGE_BYTES_MAX,
+            )  # fmt: skip
+            self._newest, self._older = self._consumer(), self._consumer()
+            for part in (self._producer, self._newest, self._older):
+                await part.start()
+            self._newest.assign(self._all)
+            for number, end in (await self.ends()).items():
+                self._newest.seek(TopicPartition(target.topic, number), end)
+                self._tails[number] = Stretch(end)
+        except (KafkaError, Unavailable, OSError, TimeoutError) as error:
+            await self.close()
+            raise StartError(
+                f"the bus at {', '.join(target.brokers)} cannot be used: {why(error)}"
+            ) from error
+        self._following = asyncio.create_task(self._follow())
+
+    def _consumer(self) -> "AIOKafkaConsumer[bytes, bytes]":
+        return AIOKafkaConsumer(
+            **self._target.options, enable_auto_commit=False, auto_offset_reset="earliest",
+            max_partition_fetch_bytes=MESSAGE_BYTES_MAX, fetch_max_wait_ms=FETCH_MS,
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        """Let what is on its way arrive, and disconnect."""
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._following
+        for name in ("_producer", "_newest", "_older"):
+            if (part := getattr(self, name, None)) is not None:
+                with suppress(KafkaError, TimeoutError):
+                    async with asyncio.timeout(STOP_S):
+                        await part.stop()
+
+    async def partitions(self) -> Sequence[int]:
+        """Those that the topic had when it was opened."""
+        return [part.partition for part in self._all]
+
+    async def begins(self) -> Mapping[int, int]:
+        """Return where each partition begins, which is behind what it has dropped."""
+        return await self._offsets("beginning_offsets")
+
+    async def ends(self) -> Mapping[int, int]:
+        """Return where each partition ends."""
+        return await self._offsets("end_offsets")
+
+    async def _offsets(self, which: str) -> dict[int, int]:
+        try:
+            found = await getattr(self._older, which)(self._all)
+        except (KafkaError, TimeoutError) as error:
+            raise self._unavailable(error) from error
+        return {part.partition: offset for part, offset in found.items()}
+
+    async def read(self, partition: int, after: int, limit: int, bytes_max: int) -> Rows[BusEvent]:
+        """Return the next events, from what is held or from the broker. Raises Unavailable."""
+        tail = self._tails[partition]
+        if after >= tail.begin:
+            return tail.take(after, limit, bytes_max)
+        async with self._far_lock:
+            stretch = self._far.get(partition)
+            if stretch is None or not stretch.begin <= after < stretch.end:
+                stretch = self._far[partition] = await self._fetch(partition, after)
+        rows = stretch.take(after, limit, bytes_max)
+        return Rows(rows.items, rows.more or stretch.end < tail.end)
+
+    async def _fetch(self, partition: int, after: int) -> Stretch:
+        """Ask the broker for what comes after an offset, until something of ours is there."""
+        part = TopicPartition(self._target.topic, partition)
+        stretch = Stretch(after)
+        try:
+            async with asyncio.timeout(FAR_S):
+                self._older.assign([part])
+                self._older.seek(part, after)
+                while not stretch.events and stretch.end < self._tails[partition].begin:
+                    found = await self._older.getmany(
+                        part, timeout_ms=FETCH_MS, max_records=FETCH_RECORDS
+                    )
+                    stretch.extend(found.get(part, ()))
+        except (KafkaError, TimeoutError) as error:
+            raise self._unavailable(error) from error
+        self._outage.worked()
+        return stretch
+
+    async def publish(self, events: Sequence[BusEvent]) -> None:
+        """Send events, those of one partition one batch after the other. Raises Unavailable."""
+        numbers = [part.partition for part in self._all]
+        by_partition: dict[int, list[BusEvent]] = {}
+        for event in events:
+            number = self._partition_of(event.key.encode(), numbers, numbers)
+            by_partition.setdefault(number, []).append(event)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, its in by_partition.items():
+                    group.create_task(self._send_all(number, its))
+        except* (KafkaError, TimeoutError) as failed:
+            raise self._unavailable(failed.exceptions[0]) from failed
+        self._outage.worked()
+
+    async def _send_all(self, partition: int, events: Sequence[BusEvent]) -> None:
+        """Send the next batch once the one before it is kept: a retry cannot pass it then."""
+        batch = self._producer.create_batch()
+        for event in events:
+            message = {
+                "timestamp": None,  # the broker gives its own
+                "key": event.key.encode(),
+                "value": value_of(event),
+                "headers": headers_of(event),
+            }
+            if batch.append(**message) is None:
+                await self._send(batch, partition)
+                batch = self._producer.create_batch()
+                batch.append(**message)
+        await self._send(batch, partition)
+
+    async def _send(self, batch: Any, partition: int) -> None:
+        sent = await self._producer.send_batch(batch, self._target.topic, partition=partition)
+        await sent
+
+    def listen(self) -> AbstractContextManager[asyncio.Event]:
+        """Yield a signal of what comes."""
+        return _Signal(self._signals)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                found = await self._newest.getmany(timeout_ms=FETCH_MS, max_records=FETCH_RECORDS)
+            except KafkaError as error:
+                self._unavailable(error)
+                await asyncio.sleep(AGAIN_S)
+                continue
+            for part, records in found.items():
+                tail = self._tails[part.partition]
+                tail.extend(records)
+                tail.bound(TAIL_BYTES_MAX)
+            if found:
+                for signal in self._signals:
+                    signal.set()
+
+    def _unavailable(self, error: BaseException) -> Unavailable:
+        self._outage.failed(why(error))
+        return Unavailable(f"the bus cannot be reached: {why(error)}", retry_after_s=1)
+
+
+class _Signal:
+    """A signal among those that are set; set at first."""
+
+    def __init__(self, signals: set[asyncio.Event]) -> None:
+        self._signals, self._own = signals, asyncio.Event()
+
+    def __enter__(self) -> asyncio.Event:
+        self._own.set()
+        self._signals.add(self._own)
+        return self._own
+
+    def __exit__(self, *_: object) -> None:
+        self._signals.discard(self._own)

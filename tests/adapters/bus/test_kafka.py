@@ -1,0 +1,239 @@
+"""A whole platform over real Kafka: what it publishes, and what holds while a broker is away."""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from structlog.testing import capture_logs
+
+from mainspring import App, Call, Input, Query, Service, Table
+from mainspring.adapters.bus import kafka
+from mainspring.adapters.bus.kafka_topic import KafkaTarget
+from mainspring.kernel import channel
+from mainspring.ports.database import StartError
+from mainspring.testing import Platform
+from mainspring.testing.conformance.bus.reading import event, read_all
+from mainspring.testing.kafka_server import KafkaServer, kafka_jars
+from mainspring.testing.servers import PostgresServer
+from tests.deadline import DEADLINE_S
+
+pytestmark = [pytest.mark.more, pytest.mark.xdist_group("kafka")]
+
+BURST = 60
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """What was told of a parcel, once for each event."""
+
+    id: str
+    number: int
+
+
+class Moved(Input, frozen=True):
+    number: int
+
+
+PARCELS = Table("depot_parcels", Parcel, key=("id", "number"))
+SEEN = Query("depot.seen", "SELECT id, number FROM depot_parcels ORDER BY id, number", PARCELS)
+
+
+@pytest.fixture
+def depot(tmp_path: Path) -> App:
+    """An app whose consumer writes a row for each event: a second time it would fail."""
+    migrations = tmp_path / "migrations"
+    migrations.mkdir()
+    columns = "id text NOT NULL, number bigint NOT NULL, PRIMARY KEY (id, number)"
+    (migrations / "0001_parcels.sql").write_text(f"CREATE TABLE depot_parcels ({columns});\n")
+    service = Service("depot", doc="For these tests.", migrations=migrations)
+
+    @service.event("depot.parcel.moved")
+    class ParcelMoved(msgspec.Struct, frozen=True):
+        id: str
+        number: int
+
+    @service.operation("POST /v1/parcels/{id}:move", scope=None)
+    async def move(call: Call, id: str, moved: Moved) -> None:
+        """Tell of it."""
+        call.emit(ParcelMoved(id, moved.number))
+
+    @service.on("depot.parcel.moved")
+    async def note(call: Call, moved: ParcelMoved) -> None:
+        call.write(PARCELS.insert(Parcel(moved.id, moved.number)))
+
+    return App("depot", services=[service])
+
+
+@asynccontextmanager
+async def running(depot: App, server: str | None, url: str) -> AsyncIterator[Platform]:
+    settings = {"bus.url": url}
+    async with Platform(depot, database=server, running=True, settings=settings) as platform:
+        yield platform
+
+
+async def move(platform: Platform, first: int, count: int) -> None:
+    """Move so many parcels, three of them in turn."""
+    for number in range(first, first + count):
+        path = f"/v1/parcels/p{number % 3}:move"
+        (await platform.anonymous.post(path, {"number": number})).expect(204)
+
+
+async def until_seen(platform: Platform, count: int) -> list[Parcel]:
+    """Wait until the consumer has written so many rows."""
+    with platform.app.runtime.board.listen(channel.CONSUMED) as signal:
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                signal.clear()
+                if len(rows := await platform.app.database.read(SEEN, ())) >= count:
+                    return rows
+                await signal.wait()
+
+
+async def test_another_program_reads_cloud_events(
+    kafka_server: KafkaServer, depot: App
+) -> None:
+    url = kafka_server.url(secrets.token_hex(6), partitions=4)
+    target = KafkaTarget(url)
+    async with running(depot, None, url) as platform:
+        await move(platform, 0, 9)
+        await until_seen(platform, 9)
+        consumer = AIOKafkaConsumer(
+            target.topic, bootstrap_servers=target.brokers, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        found = {}
+        async with asyncio.timeout(DEADLINE_S):
+            while len(found) < 9:
+                for records in (await consumer.getmany(timeout_ms=100)).values():
+                    for record in records:
+                        headers = {name: text.decode() for name, text in record.headers}
+                        if headers["ce_type"] == "depot.parcel.moved":
+                            found[headers["ce_id"]] = (record, headers)
+        await consumer.stop()
+    partitions: dict[str, set[int]] = {}
+    for record, headers in found.values():
+        assert headers["content-type"] == "application/json"
+        assert headers["ce_specversion"] == "1.0"
+        assert headers["ce_source"] == "/depot"
+        data = msgspec.json.decode(record.value)
+        assert record.key.decode() == headers["ce_subject"] == data["id"]
+        partitions.setdefault(data["id"], set()).add(record.partition)
+    assert {len(places) for places in partitions.values()} == {1}
+
+
+async def test_calls_go_on_while_the_broker_is_away_and_nothing_is_lost(
+    depot: App,
+) -> None:
+    jars = kafka_jars()
+    if jars is None:
+        pytest.skip("no Kafka here")
+    server = KafkaServer(jars)
+    try:
+        async with running(depot, None, server.url("away")) as platform:
+            await move(platform, 0, BURST)
+            server.kill()
+            await move(platform, BURST, BURST)  # answered, though nobody can be told
+            server.start()
+            await move(platform, 2 * BURST, BURST)
+            rows = await until_seen(platform, 3 * BURST)
+            assert {row.number for row in rows} == set(range(3 * BURST))
+            assert Counter(row.number for row in rows).most_common(1)[0][1] == 1
+            assert platform.app.runtime.consumer_runner.failing() == []
+        with capture_logs() as logs:
+            async with running(depot, None, server.url("frozen")) as platform:
+                server.freeze()
+                await move(platform, 0, 5)
+                server.thaw()
+                assert len(await until_seen(platform, 5)) == 5
+        assert not [log for log in logs if log["event"] == "dead_letter"]
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[KafkaServer]:
+    jars = kafka_jars()
+    if jars is None:
+        pytest.skip("no Kafka here")
+    server = KafkaServer(jars, brokers=3)
+    yield server
+    server.close()
+
+
+async def test_of_three_brokers_one_may_die_under_load(
+    three: KafkaServer, postgres_server: PostgresServer, depot: App
+) -> None:
+    bus = three.url(secrets.token_hex(6))
+    async with running(depot, postgres_server.url(), bus) as platform:
+        await move(platform, 0, BURST)
+        for number in (1, 2, 3):
+            moving = asyncio.create_task(move(platform, number * BURST, BURST))
+            three.kill(number)
+            await moving
+            await until_seen(platform, (number + 1) * BURST)
+            three.start(number)
+        rows = await until_seen(platform, 4 * BURST)
+        assert sorted(row.number for row in rows) == list(range(4 * BURST))
+
+
+async def test_what_no_platform_wrote_is_passed_by(kafka_server: KafkaServer) -> None:
+    url = kafka_server.url(secrets.token_hex(6), partitions=1)
+    target, bus = KafkaTarget(url), kafka.open(url)
+    await bus.open()
+    producer = AIOKafkaProducer(bootstrap_servers=target.brokers)
+    await producer.start()
+    await bus.publish([event(1)])
+    with capture_logs() as logs:
+        for value in (b"hello", None, b"{"):
+            await producer.send_and_wait(target.topic, value, key=b"x")
+        await bus.publish([event(2), event(3)])
+        found = await read_all(bus, ids=3)
+        assert [e.id for e in found[0]] == [event(n).id for n in (1, 2, 3)]
+        assert [e.offset for e in found[0]] == [1, 5, 6]
+    await producer.stop()
+    await bus.close()
+    assert len([log for log in logs if log["event"] == "kafka_message_passed_by"]) >= 3
+    other = kafka.open(url)  # and from where nothing is held
+    await other.open()
+    assert [e.offset for e in (await other.read(0, 1, 10, 1 << 20)).items] == [5, 6]
+    await other.close()
+
+
+async def test_what_the_topic_has_dropped_is_where_it_begins(kafka_server: KafkaServer) -> None:
+    url = kafka_server.url(secrets.token_hex(6), partitions=1)
+    target, bus = KafkaTarget(url), kafka.open(url)
+    await bus.open()
+    await bus.publish([event(n) for n in range(1, 11)])
+    admin = AIOKafkaAdminClient(bootstrap_servers=target.brokers)
+    await admin.start()
+    part = TopicPartition(target.topic, 0)
+    await admin.delete_records({part: RecordsToDelete(before_offset=4)})
+    await admin.close()
+    assert (await bus.begins(), await bus.ends()) == ({0: 4}, {0: 10})
+    await bus.close()
+    other = kafka.open(url)
+    await other.open()
+    assert [e.offset for e in (await other.read(0, 0, 10, 1 << 20)).items] == [*range(5, 11)]
+    await other.close()
+
+
+async def test_a_bus_that_cannot_be_is_told_in_one_line(kafka_server: KafkaServer) -> None:
+    for url, said in {
+        "kafka://": "which brokers",
+        "kafka://h:1/x?colour=red": "no option 'colour'",
+        "kafka://h:1/x?partitions=0": "partitions is a number from 1",
+        "kafka://u:secret@h:1/x?security=tls": "security is plaintext, ssl",
+        "kafka://u:secret@h:1/x?cafile=/nowhere": "cafile: No such file",
+    }.items():
+        with pytest.raises(StartError, match=said) as told:
+            kafka.open(url)
+        assert "secret" not in str(told.value)
+    with pytest.raises(StartError, match=r"the bus at 127.0.0.1:1 cannot be used") as told:
+        await kafka.open("kafka://u:secret@127.0.0.1:1/x?security=plaintext").open()
+    assert "secret" not in str(told.value)
