@@ -95,9 +95,7 @@ async def until_seen(platform: Platform, count: int) -> list[Parcel]:
                 await signal.wait()
 
 
-async def test_another_program_reads_cloud_events(
-    kafka_server: KafkaServer, depot: App
-) -> None:
+async def test_another_program_reads_cloud_events(kafka_server: KafkaServer, depot: App) -> None:
     url = kafka_server.url(secrets.token_hex(6), partitions=4)
     target = KafkaTarget(url)
     async with running(depot, None, url) as platform:
