@@ -59,7 +59,7 @@ class Stretch:
         self.bytes = 0
         self.events.clear()
 
-    def extend(self, records: Sequence["ConsumerRecord[Any, Any]"]) -> None:
+    def extend(self, records: Sequence[ConsumerRecord[Any, Any]]) -> None:
         """Add what follows. Where it does not follow, the log is another one and is begun anew."""
         for record in records:
             if record.offset != self.end:
@@ -133,7 +133,7 @@ class KafkaBus:
             ) from error
         self._following = asyncio.create_task(self._follow())
 
-    def _consumer(self) -> "AIOKafkaConsumer[bytes, bytes]":
+    def _consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
             **self._target.options, enable_auto_commit=False, auto_offset_reset="earliest",
             max_partition_fetch_bytes=MESSAGE_BYTES_MAX, fetch_max_wait_ms=FETCH_MS,
