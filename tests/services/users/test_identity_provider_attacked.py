@@ -2,6 +2,9 @@
 
 import asyncio
 import base64
+import hashlib
+import json
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -570,3 +573,48 @@ async def test_a_passkey_is_asked_for_elsewhere(platform_server: str | None) -> 
         page = await log_in(browser, await browser.get(wiki.url(prompt="login")))
         assert "passkey" in page.text
         assert (page.status, "<form" in page.text) == (400, False)
+
+
+OWN_PAGES = {"users.url": BASE, "users.passkey_rp_id": "id.example"}
+
+
+async def test_our_own_page_takes_a_passkey(platform_server: str | None) -> None:
+    settings = {**OWN_PAGES, "users.passkey_origins": [BASE]}
+    async with Platform(database=platform_server, settings=settings) as platform:
+        wiki, browser, ann = await register(platform), Browser(platform), await person(platform)
+        device = Device()
+        device.origin, device.rp_id = BASE, "id.example"
+        (await ann.add(device)).expect(201)
+
+        async def signed(page: HttpAnswer, wish: dict[str, str]) -> HttpAnswer:
+            options = (await platform.anonymous.post("/v1/passkeys:begin", wish)).expect(200)
+            return await browser.send(page, passkey=json.dumps(device.sign(options)))
+
+        page = await browser.get(wiki.url())
+        policy = page.headers["content-security-policy"]
+        (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+        hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"script-src 'sha256-{hashed}'; connect-src 'self'" in policy
+        for wrong in ("{", "[]", '{"id": "x"}'):
+            refused = await browser.send(page, passkey=wrong)
+            assert (refused.status, "The passkey is refused" in refused.text) == (401, True), wrong
+        consent = await signed(page, {})
+        code = back_with(await browser.send(consent, decision="allow"))["code"]
+        tokens = (await wiki.trade(code)).expect(200)
+        assert (await wiki.read_id_token(tokens["id_token"]))["amr"] == ["mfa", "pop", "user"]
+        # After a password the same page takes it as the second factor.
+        await platform.pass_time(seconds=1)
+        page = await log_in(browser, await browser.get(wiki.url(prompt="login")))
+        challenge = hidden_in(page)["challenge"]
+        assert "code" in back_with(await signed(page, {"challenge": challenge}))
+        # Another origin gains nothing by what was signed here.
+        await platform.pass_time(seconds=1)
+        device.origin = "https://evil.example"
+        assert (await signed(await browser.get(wiki.url(prompt="login")), {})).status == 401
+
+
+async def test_pages_of_an_origin_without_passkeys_have_no_script(provider: Platform) -> None:
+    wiki, browser = await register(provider), Browser(provider)
+    page = await browser.get(wiki.url())
+    assert "<script" not in page.text
+    assert "script-src" not in page.headers["content-security-policy"]

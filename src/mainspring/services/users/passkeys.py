@@ -52,6 +52,11 @@ class Ceremonial(msgspec.Struct, frozen=True):
     """What the ticket of a ceremony remembers: nothing but whose and which it is."""
 
 
+def offered_at(settings: api.UsersSettings, origin: str) -> bool:
+    """Tell whether pages of an origin use passkeys."""
+    return origin in settings.passkey_origins and find_spec(PACKAGE) is not None
+
+
 async def party(call: Call) -> RelyingParty:
     """Return whom passkeys are for, with the library at hand. Raises PasskeysOff."""
     settings = call.use(api.UsersSettings)

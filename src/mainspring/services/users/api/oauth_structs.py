@@ -185,13 +185,17 @@ class AskedAuthorization(ForeignForm, frozen=True):
 
 
 class LoginForm(ForeignForm, frozen=True):
-    """Our own log-in page, sent off: the first step, or with ``challenge`` the second."""
+    """Our own log-in page, sent off: the first step, or with ``challenge`` the second.
+
+    ``passkey`` is what the browser answers to the options of a log-in, as JSON.
+    """
 
     request: str = ""
     email: str = ""
     password: str = ""
     challenge: str = ""
     code: str = ""
+    passkey: str = ""
 
 
 class ConsentForm(ForeignForm, frozen=True):

@@ -1,7 +1,7 @@
 """The platform's own pages for a browser: log in, allow, log out, and what went wrong.
 
-Their own room because they are HTML. They work without JavaScript, load nothing, and are framed by
-nobody; every value is escaped.
+Their own room because they are HTML. They work without JavaScript, but for a passkey, load nothing,
+and are framed by nobody; every value is escaped.
 """
 
 import base64
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _PACKAGE = "mainspring.services.users.identity_provider"
 _CSS = (files(_PACKAGE) / "templates" / "page.css").read_text("utf-8")
 _CSS_HASH = base64.b64encode(sha256(_CSS.encode()).digest()).decode()
+_SCRIPT = (files(_PACKAGE) / "templates" / "passkey.js").read_text("utf-8")
+_SCRIPT_HASH = base64.b64encode(sha256(_SCRIPT.encode()).digest()).decode()
 
 LOGIN, FACTOR, CONSENT, LOGOUT = "login.html", "factor.html", "consent.html", "logout.html"
 # What people are told a scope is; one of the platform is told by its name.
@@ -77,11 +79,13 @@ def redirect(location: str, cookies: tuple[Cookie, ...] = ()) -> Raw:
 def _page(
     template: str, status: int, leads_to: str, headers: tuple[tuple[str, str], ...], **values: Any
 ) -> Raw:
-    text = _environment().get_template(template).render(css=_CSS, **values)
+    text = _environment().get_template(template).render(css=_CSS, script=_SCRIPT, **values)
     policy = (
         f"default-src 'none'; style-src 'sha256-{_CSS_HASH}'; base-uri 'none'; "
         f"form-action 'self' {leads_to}; frame-ancestors 'none'"
     )
+    if values.get("begins_passkey"):  # this very script, which asks nobody but us
+        policy += f"; script-src 'sha256-{_SCRIPT_HASH}'; connect-src 'self'"
     always = (
         ("Content-Security-Policy", policy),
         ("X-Frame-Options", "DENY"),

@@ -4,14 +4,14 @@ A log-in goes through the same handlers as that of an app, and so through the on
 """
 
 import hmac
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
 from mainspring import Call, Failure, OwnCredentials, RateLimited, Raw, Rerun, Response, handles
 from mainspring.kernel.errors import StepUpRequired
 from mainspring.ports.keyring import Keyring
-from mainspring.services.users import access, api, model, second_factor, store
+from mainspring.services.users import access, api, model, passkeys, second_factor, store
 from mainspring.services.users.api.errors import (
     ChallengeInvalid,
     ConsentRequired,
@@ -21,6 +21,7 @@ from mainspring.services.users.api.errors import (
     SessionNeeded,
     WrongCredentials,
     WrongFactor,
+    WrongPasskey,
 )
 from mainspring.services.users.api.oauth_structs import (
     AskedAuthorization,
@@ -30,7 +31,7 @@ from mainspring.services.users.api.oauth_structs import (
     LoginForm,
     WayBack,
 )
-from mainspring.services.users.api.structs import Login, SecondStep
+from mainspring.services.users.api.structs import Login, PasskeyLogin, SecondStep
 from mainspring.services.users.identity_provider import authorization_requests as requests
 from mainspring.services.users.identity_provider import browser_pages as pages
 from mainspring.services.users.identity_provider import signing_keys
@@ -52,6 +53,7 @@ from mainspring.services.users.identity_provider.relying_parties import (
     origin_of,
     with_fields,
 )
+from mainspring.services.users.operations.passkeys import create_passkey_session
 from mainspring.services.users.operations.second_factor import complete_session
 from mainspring.services.users.operations.sessions import create_session, revoke
 from mainspring.services.users.store import (
@@ -110,24 +112,27 @@ async def _authorize(call: Call, asked: AskedAuthorization, own: OwnCredentials)
 async def login_user(call: Call, query: LoginForm, own: OwnCredentials) -> Raw:
     request = requests.carried(call, query.request, own)
     client = await requests.destination(call, request.client_id, request.redirect_uri)
-    step = _second_step if query.challenge else _first_step
+    step = _second_step if query.challenge else _passkey_step if query.passkey else _first_step
     try:
         session_id = await step(call, query)
     except FactorRequired as required:
-        if not _TYPED.intersection(cast("list[str]", required.extra["factors"])):
+        factors = cast("list[str]", required.extra["factors"])
+        if not _TYPED.intersection(factors) and not _begins_passkey(call):
             raise PageRefused(
                 "your second factor is a passkey, which this page cannot ask for: log in with the "
                 "product itself, and make recovery codes there"
             ) from None
-        challenge = str(required.extra["challenge"])
-        return _factor_page(call, request, client, own, challenge)
+        challenge, typed = str(required.extra["challenge"]), bool(_TYPED.intersection(factors))
+        return _factor_page(call, request, client, own, challenge, typed=typed)
     except WrongFactor as wrong:
         said = f"{wrong.title}: type the one that the app shows now."
+        if query.passkey:
+            said = f"{WrongPasskey.title}."
         return _factor_page(call, request, client, own, query.challenge, said, wrong.status)
     except ChallengeInvalid as over:
         said = "That took too long: log in again."
         return _login_page(call, request, client, own, said, over.status, query.email)
-    except WrongCredentials as wrong:
+    except (WrongCredentials, WrongPasskey) as wrong:
         return _login_page(
             call, request, client, own, f"{wrong.title}.", wrong.status, query.email
         )  # fmt: skip
@@ -152,8 +157,32 @@ async def _first_step(call: Call, form: LoginForm) -> str:
     return (await create_session(call, login)).body.session_id
 
 
+async def _passkey_step(call: Call, form: LoginForm) -> str:
+    """Begin a session by a passkey alone, and return its id. Raises what logging in raises."""
+    try:
+        given = msgspec.convert({"credential": _signed(form)}, PasskeyLogin)
+    except msgspec.ValidationError as wrong:
+        raise WrongPasskey(str(wrong)) from None
+    return (await create_passkey_session(call, given)).body.session_id
+
+
+def _signed(form: LoginForm) -> Any:
+    """Return what a passkey signed. Raises WrongPasskey for what no browser sends."""
+    try:
+        return msgspec.json.decode(form.passkey)
+    except msgspec.DecodeError:
+        raise WrongPasskey("what the browser sent is not JSON") from None
+
+
 async def _second_step(call: Call, form: LoginForm) -> str:
     """Begin a session by a second factor, and return its id. Raises what logging in raises."""
+    if form.passkey:
+        try:
+            given = {"challenge": form.challenge, "passkey": _signed(form)}
+            by_passkey = msgspec.convert(given, SecondStep)
+        except msgspec.ValidationError as wrong:
+            raise WrongPasskey(str(wrong)) from None
+        return (await complete_session(call, by_passkey)).body.session_id
     typed = "".join(form.code.split())
     is_code = len(typed) == _DIGITS and typed.isdecimal()
     kind = "code" if is_code else "recovery_code"
@@ -315,20 +344,28 @@ def _login_page(
         call, pages.LOGIN, status=status, cookies=cookies, leads_to=origin_of(request.redirect_uri),
         client_name=client.name, action=f"{issuer(call)}/oauth/login",
         request=requests.carry(call, request, nonce), email=email, wrong=wrong,
+        begins_passkey=_begins_passkey(call), challenge="",
     )  # fmt: skip
 
 
 def _factor_page(
     call: Call, request: AuthorizationRequest, client: OAuthClientRow, own: OwnCredentials,
-    challenge: str, wrong: str = "", status: int = 200,
+    challenge: str, wrong: str = "", status: int = 200, *, typed: bool = True,
 ) -> Raw:  # fmt: skip
     nonce, cookies = _bound(call, own)
     return pages.page(
         call, pages.FACTOR, status=status, cookies=cookies,
         leads_to=origin_of(request.redirect_uri), client_name=client.name,
         action=f"{issuer(call)}/oauth/login", request=requests.carry(call, request, nonce),
-        challenge=challenge, wrong=wrong,
+        challenge=challenge, wrong=wrong, begins_passkey=_begins_passkey(call), typed=typed,
     )  # fmt: skip
+
+
+def _begins_passkey(call: Call) -> str:
+    """Return where our own pages begin with a passkey; nothing where these cannot use one."""
+    url = issuer(call)
+    offered = passkeys.offered_at(call.use(api.UsersSettings), origin_of(url))
+    return f"{url}/v1/passkeys:begin" if offered else ""
 
 
 def _consent_page(
