@@ -40,7 +40,7 @@ class SmtpServer:
         self.connections = self.connections_most = 0
         self.encrypted: list[bool] = []
         self.ca = folder / f"ca-{id(self)}.pem"
-        self._context = _certified(self.ca, host)
+        self._context = certified(self.ca, host)
         self.port = 0
 
     @property
@@ -138,7 +138,7 @@ def _read(mail: EmailMessage) -> MailMessage:
     return MailMessage(name[1], mail["To"], mail["Subject"], part("plain"), html=part("html"))
 
 
-def _certified(ca: Path, host: str) -> ssl.SSLContext:
+def certified(ca: Path, host: str) -> ssl.SSLContext:
     """Make a certificate for the host that vouches for itself, and what serves with it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.example.com")])

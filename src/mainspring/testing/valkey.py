@@ -38,7 +38,8 @@ class ValkeyServer:
         self._sentinel = sentinel
         self.port = port or free_port()
         told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)  # noqa: S603
-        self.version = f"Valkey {told.stdout.partition('v=')[2].split()[0]}"
+        kind, _, rest = told.stdout.partition(" server v=")
+        self.version = f"{kind} {rest.split()[0]}"
         self.start()
         STARTED.add(self.version)
 

@@ -4,15 +4,20 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import uvloop
 
 from mainspring.adapters.cache import redis
 from mainspring.adapters.cache.redis import DOUBTS_MAX, RedisCache
+from mainspring.adapters.limits import redis as limits_on_redis
+from mainspring.kernel.policy import Rate
 from mainspring.ports.database import StartError
+from mainspring.ports.limits import LimitVerdict
 from mainspring.testing.relay import Relay
 from mainspring.testing.valkey import ValkeyServer
+from tests.smtp_server import certified
 from tests.until import until
 
 
@@ -74,6 +79,11 @@ async def test_many_who_want_the_same_ask_once_and_platforms_are_apart(
         before = reads(valkey)
         found = await asyncio.gather(*(get(other, "a") for _ in range(50)))
         assert (found, reads(valkey) - before) == ([b"1"] * 50, 1)
+        async with cache_at(valkey.url()) as fresh:
+            hasty, patient = (asyncio.ensure_future(get(fresh, "a")) for _ in range(2))
+            await asyncio.sleep(0)
+            hasty.cancel()
+            assert await patient == b"1", "who gives up takes no other along"
         async with cache_at(valkey.url(), "market") as stranger:
             assert await get(stranger, "a") is None
         assert all(key.startswith(b"mainspring:shop:cache:") for key in valkey.command("KEYS", "*"))
@@ -275,6 +285,59 @@ async def test_what_comes_late_on_a_connection_that_was_given_up_is_not_done(
         for _ in range(10):
             assert await get(cache, "nothing") is None
         assert valkey.command("GET", "mainspring:shop:cache:a")[redis.STAMP_BYTES :] == b"new"
+
+
+async def test_behind_a_slow_network_it_is_away_and_comes_back(valkey: ValkeyServer) -> None:
+    async with (
+        Relay(valkey.port) as relay,
+        cache_at(f"redis://127.0.0.1:{relay.port}?timeout_ms=200") as cache,
+    ):
+        cache.put("a", b"1", kept_s=60)
+        assert await get(cache, "nothing") is None
+        relay.delay_s = 0.5
+        assert await get(cache, "b") is None
+        assert cache.away().endswith("it answers too late")
+        assert (cache.get("a"), cache.get("b")) == (None, None)
+        relay.delay_s = 0.0
+        await until_there(cache)
+        await until(lambda: _is(cache, "a", b"1"))
+
+
+async def test_over_tls_the_server_proves_who_it_is(valkey: ValkeyServer, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    async with Relay(valkey.port, tls=certified(ca, "127.0.0.1")) as relay:
+        url = f"rediss://127.0.0.1:{relay.port}?timeout_ms=5000"
+        async with cache_at(f"{url}&ca={ca}") as cache:
+            cache.put("a", b"1", kept_s=60)
+            assert await get(cache, "nothing") is None
+            assert valkey.command("EXISTS", "mainspring:shop:cache:a") == 1
+        async with cache_at(url) as cache:
+            assert "certificate verify failed" in cache.away()
+
+
+async def test_a_user_that_may_no_more_than_the_guide_says_is_enough(
+    own_valkey: ValkeyServer,
+) -> None:
+    guide = Path("docs/howto/share-a-cache.md").read_text()
+    _, _, rest = guide.partition("`user app on ")
+    rules = rest.partition("`")[0].split()
+    own_valkey.command("ACL", "SETUSER", "app", "reset", "on", *rules)
+    url = f"redis://app:secret@127.0.0.1:{own_valkey.port}"
+    limits = limits_on_redis.open(url)
+    await limits.open("shop")
+    async with cache_at(url) as cache:
+        assert (cache.away(), limits.away()) == ("", "")
+        assert cache.version() == own_valkey.version
+        cache.put("a", b"1", kept_s=60)
+        assert await get(cache, "nothing") is None
+        own_valkey.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await until(lambda: _is(cache, "a", b"1"))
+        found = limits.limit("default", Rate(10, 60.0)).take("ann")
+        assert not isinstance(found, LimitVerdict)
+        assert (await found).left == 9
+        refused = own_valkey.command("ACL", "LOG")
+        assert refused == []
+    await limits.close()
 
 
 async def test_a_wrong_password_stops_the_start_and_a_server_that_is_away_does_not(

@@ -52,11 +52,17 @@ def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "RedisCache":
 class _Fill:
     """A value that was asked for. Once it has changed meanwhile it is not kept here."""
 
-    __slots__ = ("changed", "future")
+    __slots__ = ("changed", "waiting")
 
-    def __init__(self, future: "asyncio.Future[bytes | None]") -> None:
-        self.future = future
+    def __init__(self) -> None:
         self.changed = False
+        self.waiting: list[asyncio.Future[bytes | None]] = []
+
+    def wait(self) -> "asyncio.Future[bytes | None]":
+        """Return a future of its own for each who asks: one that gives up takes no other along."""
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append(future)
+        return future
 
 
 class RedisCache:
@@ -103,7 +109,7 @@ class RedisCache:
         if found is not None or name in self._doubts:
             return found
         fill = self._fills.get(name)
-        return self._fill(name) if fill is None else fill.future
+        return self._fill(name) if fill is None else fill.wait()
 
     def put(self, key: str, value: bytes, *, kept_s: float) -> None:
         """Keep a value for so long, here at once, and there with what else is asked in this turn.
@@ -141,13 +147,13 @@ class RedisCache:
         connection = connection_of(link)
         if link is None or connection is None:
             return None
-        fill = _Fill(asyncio.get_running_loop().create_future())
+        fill = _Fill()
         asked_s = self._clock.monotonic_s()
         commands: list[RedisCommand] = [("GET", name), ("PTTL", name)]
         if not connection.ask(commands, partial(self._was_read, name, fill, asked_s, link)):
             return None
         self._fills[name] = fill
-        return fill.future
+        return fill.wait()
 
     def _was_read(
         self,
@@ -169,8 +175,9 @@ class RedisCache:
                 value = None if name in self._doubts else self._unless_older(found)
             if value is not None and current and not fill.changed and link.ready is not None:
                 self._near.put(name, value, asked_s, asked_s + left_ms / 1000)
-        if not fill.future.done():
-            fill.future.set_result(value)
+        for future in fill.waiting:
+            if not future.done():
+                future.set_result(value)
 
     def _unless_older(self, stamped: bytes) -> bytes | None:
         if int.from_bytes(stamped[:STAMP_BYTES], "big") < self._not_before_ms:

@@ -148,7 +148,7 @@ class RedisLink:
         if isinstance(role, list) and role and role[0] not in (b"master", "master"):
             raise Lost("it is a replica")
         before = self._before
-        if before is not None and before.run == connection.run:
+        if before is not None and connection.run and before.run == connection.run:
             await connection.answers([("CLIENT", "KILL", "ID", before.id)])
         commands: list[RedisCommand] = [*self._greeting]
         if self._target.database:
