@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from mainspring import Invalid, NotFound
+from mainspring import Forbidden, Invalid, NotFound
 from mainspring.cel import Part, parts
 from mainspring.kernel.call import SYSTEM, Caller
 from mainspring.services.users import service as users
 from mainspring.services.users.api.structs import NewApiKey
-from tests.services.records.platform import ANNA, KEY, Platform, read
+from tests.services.records.platform import ANNA, KEY, NOBODY, Platform, read
 
 TEXT = {"type": "text", "max": 40}
 ASKER = Caller("key", "key_asker", scopes=frozenset({"records:explain"}))
@@ -144,3 +144,43 @@ def test_an_expression_is_taken_apart_where_it_is_joined(
             parts(source)
     else:
         assert parts(source) == [Part(text, at) for at, text in found]
+
+
+async def test_rules_of_fields_are_told_too(platform: Platform) -> None:
+    draft, mine = 'before.status == "draft"', 'record.owner == caller.id && record.status != ""'
+    await platform.make(
+        "projects", {"name": "status", **TEXT}, {"name": "owner", **TEXT},
+        {"name": "price", **TEXT, "rules": {"read": mine, "write": draft}},
+        {"name": "secret", **TEXT, "hidden": True}, rules={"view": "true", "update": "true"},
+    )  # fmt: skip
+    made = await platform.add("projects", status="draft", owner=ANNA.id, price="1")
+    view = {"action": "view", "record": made["id"], "caller": "nobody"}
+    said = await _explain(platform, **view)
+    assert (said["allowed"], said["by"]) == (True, "rule")
+    price, secret = said["fields"]
+    assert (price["field"], price["right"], price["allowed"]) == ("price", "read", False)
+    assert _parts(price["judgements"][0]) == {
+        "record.owner == caller.id": False, 'record.status != ""': True,
+    }  # fmt: skip
+    assert secret == {
+        "field": "secret", "right": "read", "allowed": False, "rule": None, "judgements": [],
+    }  # fmt: skip
+    (own, _) = (await _explain(platform, ANNA_ASKS, action="view", record=made["id"]))["fields"]
+    assert own["allowed"]
+    assert (await _explain(platform, KEY, action="view", record=made["id"]))["fields"] == []
+
+    async def change(**data: Any) -> tuple[Any, ...]:
+        asked = {"action": "update", "record": made["id"], "data": data, "caller": "nobody"}
+        said = await _explain(platform, **asked)
+        written = {field["field"]: field["allowed"] for field in said["fields"]}
+        assert {field["right"] for field in said["fields"]} <= {"write"}
+        return said["allowed"], said["by"], written
+
+    assert await change(price="2") == (True, "rule", {"price": True})
+    assert await change(price="1") == (True, "rule", {"price": True})  # which nobody knows it is
+    sent = {"collection": "projects", "id": made["id"], "body": {"status": "sent"}}
+    await platform.run("update_record", ANNA, **sent)
+    assert await change(status="draft") == (True, "rule", {})
+    assert await change(status="draft", price="2") == (False, "field", {"price": False})
+    with pytest.raises(Forbidden, match="'price'"):
+        await platform.run("update_record", NOBODY, **{**sent, "body": {"price": "2"}})

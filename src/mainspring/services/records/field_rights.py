@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring import Call, FieldErrors, Forbidden
+from mainspring import Call, Caller, FieldErrors, Forbidden
 from mainspring.cel import ast
 from mainspring.services.records import access, personal
 from mainspring.services.records.api import READ, WRITE, Action
@@ -74,13 +74,13 @@ async def readable(
     return await personal.opened(call, collection, [seen.shown(record) for record in records])
 
 
-async def sight(call: Call, collection: CompiledCollection) -> Sight:
-    """What this caller is shown of a collection's records, once it may view them."""
-    if not collection.withholding or call.caller.allows(READ):
+async def sight(call: Call, collection: CompiledCollection, caller: Caller | None = None) -> Sight:
+    """What this caller, or another one, is shown of a collection's records it may view."""
+    if not collection.withholding or (caller or call.caller).allows(READ):
         return SEALED if collection.personal else WHOLE
     guards = collection.withholding
     asks = frozenset[str]().union(*(g.read.asks_context for g in guards if g.read is not None))
-    known = await access.context(call, "view", asks)
+    known = await access.context(call, "view", asks, caller=caller)
     return Sight(guards, known, seals=bool(collection.personal))
 
 

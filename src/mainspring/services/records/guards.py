@@ -56,8 +56,12 @@ def _compiled(field: Field, names: Names, pointer: str) -> Iterator[tuple[str, P
     for right in () if field.rules is None else field.rules.__struct_fields__:
         source: str | None = getattr(field.rules, right)
         if source is not None:
-            known = with_before(names) if right == "write" else names
-            yield right, compile_cel(source, known, f"{pointer}/{right}")
+            yield right, compile_cel(source, names_of(right, names), f"{pointer}/{right}")
+
+
+def names_of(right: str, names: Names) -> Names:
+    """What the rule of a field for reading or writing it may name."""
+    return with_before(names) if right == "write" else names
 
 
 def with_before(names: Names) -> Names:

@@ -29,6 +29,7 @@ from mainspring.services.records.api.downloads import FileView as FileView
 from mainspring.services.records.api.downloads import NewFileLink as NewFileLink
 from mainspring.services.records.api.explanations import NOBODY as NOBODY
 from mainspring.services.records.api.explanations import Action as Action
+from mainspring.services.records.api.explanations import FieldExplanation as FieldExplanation
 from mainspring.services.records.api.explanations import JudgedPart as JudgedPart
 from mainspring.services.records.api.explanations import Judgement as Judgement
 from mainspring.services.records.api.explanations import RuleExplanation as RuleExplanation

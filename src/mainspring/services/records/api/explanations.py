@@ -39,15 +39,30 @@ class Judgement(msgspec.Struct, frozen=True):
     parts: list[JudgedPart]
 
 
+class FieldExplanation(msgspec.Struct, frozen=True):
+    """Whether the caller may read or write one field that not everybody may, and why.
+
+    Of a hidden field there is no rule: nobody reads it without the scope.
+    """
+
+    field: str
+    right: Literal["read", "write"]
+    allowed: bool
+    rule: str | None
+    judgements: list[Judgement]
+
+
 class RuleExplanation(msgspec.Struct, frozen=True):
     """Whether the caller may, and why. All judgements of the rule have to hold.
 
-    ``by`` is what decided: a scope, for who holds it is asked no rule; the rule; or that there is
-    no rule.
+    ``by`` is what decided: a scope, for who holds it is asked no rule; the rule; that there is no
+    rule; or a field that the change writes and the caller may not. ``fields`` are those that not
+    everybody may read, of a record that is viewed, or write, of those that are changed.
     """
 
     allowed: bool
-    by: Literal["scope", "rule", "no_rule"]
+    by: Literal["scope", "rule", "no_rule", "field"]
     scope: str
     rule: str | None
     judgements: list[Judgement]
+    fields: list[FieldExplanation] = []

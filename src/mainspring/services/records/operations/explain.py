@@ -1,15 +1,16 @@
 """Why a caller may do something, or may not: the rule taken apart, each part judged by itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET
 
 from mainspring import Authority, Call, Caller, Invalid, NotFound, handles
-from mainspring.cel import parts
+from mainspring.cel import Program, compile_cel, parts
 from mainspring.kernel.caller import ANONYMOUS
-from mainspring.services.records import access, api, chosen_ids, reach, stamps
+from mainspring.services.records import access, api, chosen_ids, field_rights, reach, stamps
+from mainspring.services.records.guards import names_of
 from mainspring.services.records.model import CompiledCollection, changed
 from mainspring.services.records.schema_cache import named
 from mainspring.services.records.store import RECORD
@@ -37,14 +38,17 @@ async def explain_rule(
     source = None if rule is None else rule.source
     if caller.allows(scope):
         return api.RuleExplanation(True, "scope", scope, source, [])
+    fields = await _fields(call, found, question.action, caller, case)
     if source is None:
-        return api.RuleExplanation(False, "no_rule", scope, None, [])
+        return api.RuleExplanation(False, "no_rule", scope, None, [], fields)
     judgements = [
         await _judgement(call, found, source, question.action, caller, case, which, record)
         for which, record in case.records
     ]
     allowed = all(judgement.holds for judgement in judgements)
-    return api.RuleExplanation(allowed, "rule", scope, source, judgements)
+    if allowed and any(field.right == "write" and not field.allowed for field in fields):
+        return api.RuleExplanation(False, "field", scope, source, judgements, fields)
+    return api.RuleExplanation(allowed, "rule", scope, source, judgements, fields)
 
 
 async def _caller(call: Call, id: str | None) -> Caller:
@@ -84,8 +88,12 @@ async def _case(
         raise NotFound("no such record")
     record = collection.read(found.data, found.schema_version)
     values = {} if body is None else collection.read_change(body, record, "/data")
-    changes = changed(record, values)
-    stamped = await stamps.of_change(call, collection, record, values, "/data", caller)
+    withheld = (await field_rights.sight(call, collection, caller)).withheld(record)
+    touched = [name for name in values if name in withheld]
+    changes = field_rights.changes_of(record, values, touched)
+    stamped = await stamps.of_change(
+        call, collection, record, values, "/data", caller, touched=touched
+    )
     then: list[tuple[Which, Mapping[str, Any]]] = (
         [("as_it_would_be", {**record, **values, **stamped})] if changes else []
     )
@@ -115,7 +123,58 @@ async def _judgement(
         judged = await reach.judge(call, collection, reached, known, [record], action, hold=False)
         return judged[0]
 
+    return await _taken_apart(which, source, holds)
+
+
+async def _taken_apart(
+    which: Which, source: str, holds: Callable[[str], Awaitable[bool]]
+) -> api.Judgement:
     judged = [
         api.JudgedPart(part.source, part.at + 1, await holds(part.source)) for part in parts(source)
     ]
     return api.Judgement(which, await holds(source), judged)
+
+
+async def _fields(
+    call: Call, collection: CompiledCollection, action: api.Action, caller: Caller, case: _Case
+) -> list[api.FieldExplanation]:
+    """Judge the rules of the fields that are shown or written, for who lacks the scope."""
+    if action in ("list", "view"):
+        reading = [(guard.field, guard.read) for guard in collection.withholding]
+        return [await _field(call, collection, *each, "read", caller, case) for each in reading]
+    if action == "delete":
+        return []
+    return [
+        await _field(call, collection, guard.field, guard.write, "write", caller, case)
+        for guard in collection.guards
+        if guard.write is not None and guard.field in case.changes
+    ]
+
+
+async def _field(
+    call: Call,
+    collection: CompiledCollection,
+    field: str,
+    rule: Program | None,
+    right: Literal["read", "write"],
+    caller: Caller,
+    case: _Case,
+) -> api.FieldExplanation:
+    if rule is None:  # it is hidden
+        return api.FieldExplanation(field, right, False, None, [])
+    names = names_of(right, collection.shape.names())
+    writes: api.Action = "create" if case.before is None else "update"
+    action: api.Action = "view" if right == "read" else writes
+    judgements = []
+    for which, record in case.records:
+
+        async def holds(expression: str, record: Mapping[str, Any] = record) -> bool:
+            program = compile_cel(expression, names)
+            known = await access.context(
+                call, action, program.asks_context, case.body, case.changes, caller, case.before
+            )
+            return program.test(record, known)
+
+        judgements.append(await _taken_apart(which, rule.source, holds))
+    allowed = all(judgement.holds for judgement in judgements)
+    return api.FieldExplanation(field, right, allowed, rule.source, judgements)
