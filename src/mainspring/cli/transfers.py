@@ -215,7 +215,11 @@ def _send(
             except StartError as error:
                 patience.wait(error)
             except KeyboardInterrupt:
-                typer.echo("interrupted while it was sent: nothing was imported", err=True)
+                typer.echo(
+                    "interrupted while it was sent: nothing is imported, unless all of it had come "
+                    "by then (GET /v1/record_runs lists what goes on)",
+                    err=True,
+                )
                 raise
             else:
                 patience.gain()

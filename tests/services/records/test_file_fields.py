@@ -1,5 +1,8 @@
 """What a file field takes: over HTTP, of both engines."""
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,3 +139,27 @@ def test_types_are_kinds_or_single_ones() -> None:
     for wrong in ("", "image", "*/*", "image/", "image/*; q=1", "a/b/c"):
         with pytest.raises(ValueError, match="is a media type"):
             pattern_of(wrong)
+
+
+async def test_pictures_of_people_are_a_collection_as_the_reference_has_it(
+    whole: testing.Platform,
+) -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/profiles.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (await whole.admin.post("/v1/collections", json.loads(told))).expect(201)
+    ann, bert = await whole.as_user("ann@example.com"), await whole.as_user("bert@example.com")
+    path = "/v1/collections/avatars/records"
+    mine = (await ann.post(path, {})).expect(201)
+    assert mine["user"] == ann.id
+    (await ann.post(path, {})).expect(409)
+    (await bert.post(path, {"user": ann.id})).expect(422)
+    (await whole.anonymous.post(path, {})).expect(401)
+    file = f"{path}/{mine['id']}/files/picture"
+    (await ann.post(file, content=PNG)).expect(201)
+    (await bert.post(file, content=PNG)).expect(403)
+    assert (await bert.get(file)).body == PNG
+    await whole.system.call("users.delete_user", ann.id)
+    await whole.drain()
+    assert (await bert.get(path)).expect(200)["items"] == []
+    blobs = whole.app.data_dir / "blobs"
+    assert [each for each in blobs.rglob("*") if each.is_file()] == []

@@ -31,7 +31,7 @@ from mainspring.services.records.operations.records import create, upsert
 from mainspring.services.records.operations.run_slots import begin_run, free_slot
 from mainspring.services.records.presenter import viewable
 from mainspring.services.records.schema_cache import denied, named
-from mainspring.services.records.sealed_files import frame_bytes, read_sealed, sealing
+from mainspring.services.records.sealed_files import FRAME_BYTES, frame_bytes, read_sealed, sealing
 from mainspring.services.records.store.runs import RunRow
 from mainspring.services.records.transfer_formats import (
     BOM,
@@ -44,7 +44,8 @@ from mainspring.services.records.transfer_formats import (
 )
 from mainspring.services.records.uploads import FILES, IMPORTS
 
-WINDOW_BYTES = 2 * RECORD_BYTES_MAX  # of a file that are read for one page
+SHORT_WINDOW_BYTES = 2 * FRAME_BYTES  # of a file that are read for one page, where they do for it
+WINDOW_BYTES = 2 * RECORD_BYTES_MAX  # and else
 ALONE_FROM = 3  # the attempt of a page from which on its records are written one by one
 GIVEN_UP_AT = 6  # and that at which the one that cannot be written is left
 
@@ -141,8 +142,10 @@ def _header(
     return header, ImportPlace(place.offset + first.end, first.line)
 
 
-async def _window(call: Call, spec: ImportSpec, place: ImportPlace) -> bytes:
-    size_bytes = min(WINDOW_BYTES, spec.size_bytes - place.offset)
+async def _window(
+    call: Call, spec: ImportSpec, place: ImportPlace, window_bytes: int = WINDOW_BYTES
+) -> bytes:
+    size_bytes = min(window_bytes, spec.size_bytes - place.offset)
     if size_bytes <= 0:
         return b""
     blobs = call.use(Blobs)
@@ -218,10 +221,13 @@ async def import_page(call: Call, row: RunRow) -> tuple[PageOutcome, ImportPlace
     if found.id != spec.collection:
         raise Invalid("the collection is gone")
     _require_way(call, found, spec.by)
-    window = await _window(call, spec, place)
-    last = place.offset + len(window) >= spec.size_bytes
     most = 1 if call.attempt >= ALONE_FROM else RUN_PAGE_MAX
-    taken, problem = _some(spec.format, window, place.line, most, last=last)
+    for window_bytes in (SHORT_WINDOW_BYTES, WINDOW_BYTES):
+        window = await _window(call, spec, place, window_bytes)
+        last = place.offset + len(window) >= spec.size_bytes
+        taken, problem = _some(spec.format, window, place.line, most, last=last)
+        if len(taken) == most or last:
+            break
     if call.attempt >= GIVEN_UP_AT and taken:
         error = RunError("not_written", "could not be written, by whatever", None, taken[0].line)
         return PageOutcome(0, 0, [error]), _at(place, taken[0]), False

@@ -5,14 +5,24 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from mainspring import Call, Raw, Rerun, Rows, Unauthenticated, handles
+from mainspring.kernel.sweep import sweep_of
 from mainspring.services.records.api import runs as contract
-from mainspring.services.records.api.runs import RUN_REPORT_MAX, RunError
+from mainspring.services.records.api import service
+from mainspring.services.records.api.runs import RUN_KEPT_MS, RUN_REPORT_MAX, RunError
 from mainspring.services.records.operations.run_access import own_run
 from mainspring.services.records.presenter import decode_errors
 from mainspring.services.records.store.runs import REPORT_PAGE, REPORTS, ReportRow, RunRow
 from mainspring.services.records.transfer_formats import row as csv_row
 
 PAGE_ROWS = 20  # each has the errors of one page of a run
+
+# With their runs: what they were made for ends later, and is kept from then on for as long.
+service.keeps(
+    sweep_of(
+        "pages of reports", "records_run_reports", "run, begins_at", "made_ms", kept_ms=RUN_KEPT_MS,
+        where="NOT EXISTS (SELECT 1 FROM records_runs WHERE id = records_run_reports.run)",
+    )
+)  # fmt: skip
 
 _COLUMNS = ("line", "id", "code", "pointer", "detail")
 _MEDIA = {"csv": "text/csv; charset=utf-8; header=present", "ndjson": "application/x-ndjson"}
@@ -23,11 +33,9 @@ def report(call: Call, row: RunRow, errors: Sequence[RunError]) -> int:
     """Stage the next errors of a run, so far as its report takes them; return how many it has."""
     told = errors[: RUN_REPORT_MAX - row.reported]
     if told:
-        call.write(
-            REPORTS.insert(
-                ReportRow(row.id, row.reported, _encode(told).decode()), on_conflict=Rerun
-            )
-        )
+        text = _encode(told).decode()
+        made = ReportRow(row.id, row.reported, text, call.now_ms)
+        call.write(REPORTS.insert(made, on_conflict=Rerun))
     return row.reported + len(told)
 
 

@@ -41,6 +41,7 @@ class ReportRow(msgspec.Struct, frozen=True):
     run: str
     begins_at: int
     errors: str
+    made_ms: int
 
 
 RUNS = Table("records_runs", RunRow, key=("id",))
