@@ -2,7 +2,7 @@
 
 import pytest
 
-from mainspring.kernel.language_tag import language_tag, preferred, wider
+from mainspring.kernel.language_tag import accepted, language_tag, preferred, wider
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,7 @@ def test_tags_are_widened() -> None:
 )  # fmt: skip
 def test_a_guess_is_what_a_client_likes_best(header: str, guess: str) -> None:
     assert preferred(header) == guess
+
+
+def test_languages_come_as_they_are_liked() -> None:
+    assert accepted("en;q=0.5, fr, *;q=0.1, de-ch;q=0.9, it;q=0") == ["fr", "de-CH", "en"]

@@ -38,16 +38,25 @@ def wider(tag: str) -> Iterator[str]:
         tag = tag.rpartition("-")[0]
 
 
-def preferred(accept_language: str) -> str:
-    """Return the language that a client likes best (RFC 9110, section 12.5.4); '' if it says none.
+def accepted(accept_language: str) -> list[str]:
+    """Return the languages that a client takes, the one it likes best first (RFC 9110, 12.5.4).
 
     What it writes wrongly counts as unsaid: it is a guess.
     """
-    best, likes = "", 0.0
+    likes: list[tuple[float, str]] = []
     for item in accept_language.split(",", ACCEPTED_MAX)[:ACCEPTED_MAX]:
         written, _, parameter = item.partition(";")
         quality = _QUALITY.fullmatch(parameter.strip())
         weight = 1.0 if not parameter else float(quality[1]) if quality else 0.0
-        if weight > likes and _TAG.fullmatch(written.strip()) is not None:
-            best, likes = written.strip(), weight
-    return language_tag(best) if 0 < len(best) <= LANGUAGE_TAG_CHARS_MAX else ""
+        try:
+            tag = language_tag(written.strip())
+        except ValueError:
+            continue
+        if weight > 0:
+            likes.append((weight, tag))
+    return [tag for _, tag in sorted(likes, key=lambda like: -like[0])]
+
+
+def preferred(accept_language: str) -> str:
+    """Return the language that a client likes best; '' if it says none."""
+    return next(iter(accepted(accept_language)), "")

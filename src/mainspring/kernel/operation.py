@@ -65,6 +65,7 @@ class OwnCredentials(msgspec.Struct, frozen=True):
 
     authorization: str | None = None
     cookie: str | None = None
+    accept_language: str | None = None
 
 
 class Response(msgspec.Struct, Generic[T], frozen=True):

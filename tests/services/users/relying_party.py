@@ -32,6 +32,7 @@ class Browser:
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
         self.cookies: dict[str, str] = {}
+        self.languages = ""
 
     async def get(self, url: str) -> HttpAnswer:
         return self._kept(await self.platform.anonymous.get(_path(url), headers=self._headers()))
@@ -54,7 +55,8 @@ class Browser:
 
     def _headers(self) -> dict[str, str]:
         said = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        return {"cookie": said} if said else {}
+        headers = {"cookie": said} if said else {}
+        return headers | ({"accept-language": self.languages} if self.languages else {})
 
     def _kept(self, answer: HttpAnswer) -> HttpAnswer:
         cookie = answer.headers.get("set-cookie")

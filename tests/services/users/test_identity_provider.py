@@ -1,11 +1,13 @@
 """Other applications log people in from here: what they see when all is well."""
 
+from string import Formatter
 from urllib.parse import parse_qsl, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from mainspring import Query
+from mainspring.services.users.identity_provider.page_texts import TEXTS, PageTexts
 from mainspring.testing import Platform
 from tests.services.users.relying_party import (
     APP,
@@ -189,3 +191,37 @@ async def test_the_products_own_page_logs_people_in(platform_server: str | None)
             assert (await ann.post(path, {"request": bad})).status == 400
         await platform.pass_time(seconds=901)
         assert (await ann.post(path, asked)).expect(400)["code"] == "oauth_page_refused"
+
+
+async def test_pages_are_in_the_language_of_who_reads_them(
+    provider: Platform, wiki: RelyingParty, browser: Browser
+) -> None:
+    browser.languages = "fr, de-CH;q=0.9"
+    page = await browser.get(wiki.url())
+    assert '<html lang="de">' in page.text
+    assert "Bei The &lt;wiki&gt; &amp; more anmelden" in page.text
+    wrong = await browser.send(page, email=EMAIL, password="another one")
+    assert "E-Mail-Adresse oder Passwort ist falsch." in wrong.text
+    consent = await log_in(browser, page)
+    assert "Ihre E-Mail-Adresse" in consent.text
+    user = (await provider.admin.get(f"/v1/users?email={EMAIL}")).json["items"][0]
+    path, english = f"/v1/users/{user['id']}", {"locale": "en-GB"}
+    (await provider.admin.patch(path, english)).expect(200)  # said counts before guessed
+    assert "your e-mail address" in (await browser.get(wiki.url())).text
+    out = await browser.get("/oauth/logout")
+    assert "Log out of Mainspring?" in out.text
+    assert "Sie sind abgemeldet" in (await browser.send(out)).text  # nobody is known any more
+
+
+def test_pages_say_the_same_in_every_language() -> None:
+    for texts in TEXTS.values():
+        for name in PageTexts.__struct_fields__:
+            here, there = getattr(texts, name), getattr(TEXTS["en"], name)
+            if isinstance(here, str):
+                assert _names(here) == _names(there), name
+            else:
+                assert here.keys() == there.keys(), name
+
+
+def _names(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name}

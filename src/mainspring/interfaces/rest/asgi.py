@@ -388,7 +388,11 @@ class RestApp:
         async def serve(exchange: Exchange) -> None:
             own, param = None, operation.credentials_param
             if param is not None:
-                own = OwnCredentials(exchange.text(b"authorization"), exchange.text(b"cookie"))
+                own = OwnCredentials(
+                    exchange.text(b"authorization"),
+                    exchange.text(b"cookie"),
+                    exchange.text(b"accept-language"),
+                )
                 exchange.authorization = None
             await self._admit(exchange, operation)
             if exchange.body_unread and operation.writes:

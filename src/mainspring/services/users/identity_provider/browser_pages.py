@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mainspring import Call, Failure, Raw
 from mainspring.services.users.api import UsersSettings
 from mainspring.services.users.identity_provider.authorization_requests import Cookie
+from mainspring.services.users.identity_provider.page_texts import FALLBACK, TEXTS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -24,18 +25,12 @@ _SCRIPT = (files(_PACKAGE) / "templates" / "passkey.js").read_text("utf-8")
 _SCRIPT_HASH = base64.b64encode(sha256(_SCRIPT.encode()).digest()).decode()
 
 LOGIN, FACTOR, CONSENT, LOGOUT = "login.html", "factor.html", "consent.html", "logout.html"
-# What people are told a scope is; one of the platform is told by its name.
-SCOPES = {
-    "openid": "to know which account is yours",
-    "profile": "your name",
-    "email": "your e-mail address",
-    "offline_access": "access that goes on after you have logged out",
-}
 
 
 def page(
     call: Call,
     template: str,
+    language: str,
     *,
     status: int = 200,
     leads_to: str = "",
@@ -48,22 +43,25 @@ def page(
     Browsers hold a form's redirects to the same rule as the form itself.
     """
     product = call.use(UsersSettings).product
-    return _page(template, status, leads_to, (*cookies, *headers), product=product, **values)
-
-
-def message(call: Call, heading: str, detail: str, cookies: tuple[Cookie, ...] = ()) -> Raw:
-    """Write a page that only says something."""
-    product = call.use(UsersSettings).product
     return _page(
-        "message.html", 200, "", cookies, product=product, heading=heading, detail=detail
+        template, language, status, leads_to, (*cookies, *headers), product=product, **values
+    )
+
+
+def logged_out(call: Call, language: str, cookies: tuple[Cookie, ...] = ()) -> Raw:
+    """Write the page that only says so."""
+    product, texts = call.use(UsersSettings).product, TEXTS[language]
+    return _page(
+        "message.html", language, 200, "", cookies,
+        product=product, heading=texts.logged_out, detail=texts.close,
     )  # fmt: skip
 
 
 def tell_in_a_page(failure: Failure) -> Raw:
-    """Tell a failure to who looks at a browser."""
+    """Tell a failure to who looks at a browser: in English, as failures are."""
     status = 400 if failure.status == 422 else failure.status
     return _page(
-        "message.html", status, "", (), product="", heading=failure.title,
+        "message.html", FALLBACK, status, "", (), product="", heading=failure.title,
         detail=failure.detail,
     )  # fmt: skip
 
@@ -77,9 +75,15 @@ def redirect(location: str, cookies: tuple[Cookie, ...] = ()) -> Raw:
 
 
 def _page(
-    template: str, status: int, leads_to: str, headers: tuple[tuple[str, str], ...], **values: Any
+    template: str,
+    language: str,
+    status: int,
+    leads_to: str,
+    headers: tuple[tuple[str, str], ...],
+    **values: Any,
 ) -> Raw:
-    text = _environment().get_template(template).render(css=_CSS, script=_SCRIPT, **values)
+    values |= {"css": _CSS, "script": _SCRIPT, "language": language, "t": TEXTS[language]}
+    text = _environment().get_template(template).render(**values)
     policy = (
         f"default-src 'none'; style-src 'sha256-{_CSS_HASH}'; base-uri 'none'; "
         f"form-action 'self' {leads_to}; frame-ancestors 'none'"

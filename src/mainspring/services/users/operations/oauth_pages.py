@@ -10,6 +10,7 @@ import msgspec
 
 from mainspring import Call, Failure, OwnCredentials, RateLimited, Raw, Rerun, Response, handles
 from mainspring.kernel.errors import StepUpRequired
+from mainspring.kernel.language_tag import accepted
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import access, api, model, passkeys, second_factor, store
 from mainspring.services.users.api.errors import (
@@ -48,6 +49,7 @@ from mainspring.services.users.identity_provider.grants import (
     TokenKind,
     write_token,
 )
+from mainspring.services.users.identity_provider.page_texts import TEXTS, language_of
 from mainspring.services.users.identity_provider.relying_parties import (
     is_registered,
     origin_of,
@@ -59,6 +61,7 @@ from mainspring.services.users.operations.sessions import create_session, revoke
 from mainspring.services.users.store import (
     OAUTH_CONSENTS,
     OAUTH_GRANTS,
+    KnownUser,
     OAuthClientRow,
     OAuthConsentRow,
     OAuthGrantRow,
@@ -112,6 +115,7 @@ async def _authorize(call: Call, asked: AskedAuthorization, own: OwnCredentials)
 async def login_user(call: Call, query: LoginForm, own: OwnCredentials) -> Raw:
     request = requests.carried(call, query.request, own)
     client = await requests.destination(call, request.client_id, request.redirect_uri)
+    texts = TEXTS[_language(call, own)]
     step = _second_step if query.challenge else _passkey_step if query.passkey else _first_step
     try:
         session_id = await step(call, query)
@@ -125,16 +129,13 @@ async def login_user(call: Call, query: LoginForm, own: OwnCredentials) -> Raw:
         challenge, typed = str(required.extra["challenge"]), bool(_TYPED.intersection(factors))
         return _factor_page(call, request, client, own, challenge, typed=typed)
     except WrongFactor as wrong:
-        said = f"{wrong.title}: type the one that the app shows now."
-        if query.passkey:
-            said = f"{WrongPasskey.title}."
+        said = texts.wrong[WrongPasskey.code if query.passkey else wrong.code]
         return _factor_page(call, request, client, own, query.challenge, said, wrong.status)
     except ChallengeInvalid as over:
-        said = "That took too long: log in again."
-        return _login_page(call, request, client, own, said, over.status, query.email)
+        return _login_page(call, request, client, own, texts.too_long, over.status, query.email)
     except (WrongCredentials, WrongPasskey) as wrong:
         return _login_page(
-            call, request, client, own, f"{wrong.title}.", wrong.status, query.email
+            call, request, client, own, texts.wrong[wrong.code], wrong.status, query.email
         )  # fmt: skip
     except RateLimited as throttled:
         return _throttled(call, request, client, own, query, throttled)
@@ -197,7 +198,8 @@ def _throttled(
     call: Call, request: AuthorizationRequest, client: OAuthClientRow, own: OwnCredentials,
     form: LoginForm, throttled: Failure,
 ) -> Raw:  # fmt: skip
-    said = f"{throttled.title}: wait {int(throttled.retry_after_s or 1) + 1} seconds."
+    seconds = int(throttled.retry_after_s or 1) + 1
+    said = TEXTS[_language(call, own)].throttled.format(seconds=seconds)
     if form.challenge:
         return _factor_page(call, request, client, own, form.challenge, said, throttled.status)
     return _login_page(call, request, client, own, said, throttled.status, form.email)
@@ -341,7 +343,8 @@ def _login_page(
 ) -> Raw:  # fmt: skip
     nonce, cookies = _bound(call, own)
     return pages.page(
-        call, pages.LOGIN, status=status, cookies=cookies, leads_to=origin_of(request.redirect_uri),
+        call, pages.LOGIN, _language(call, own), status=status, cookies=cookies,
+        leads_to=origin_of(request.redirect_uri),
         client_name=client.name, action=f"{issuer(call)}/oauth/login",
         request=requests.carry(call, request, nonce), email=email, wrong=wrong,
         begins_passkey=_begins_passkey(call), challenge="",
@@ -354,11 +357,18 @@ def _factor_page(
 ) -> Raw:  # fmt: skip
     nonce, cookies = _bound(call, own)
     return pages.page(
-        call, pages.FACTOR, status=status, cookies=cookies,
+        call, pages.FACTOR, _language(call, own), status=status, cookies=cookies,
         leads_to=origin_of(request.redirect_uri), client_name=client.name,
         action=f"{issuer(call)}/oauth/login", request=requests.carry(call, request, nonce),
         challenge=challenge, wrong=wrong, begins_passkey=_begins_passkey(call), typed=typed,
     )  # fmt: skip
+
+
+def _language(call: Call, own: OwnCredentials, user: KnownUser | None = None) -> str:
+    """Return in which language somebody reads a page: who is known said so, others' browsers do."""
+    said = "" if user is None else user.locale
+    guessed = accepted(own.accept_language or "")
+    return language_of(said, *guessed, call.use(api.UsersSettings).locale)
 
 
 def _begins_passkey(call: Call) -> str:
@@ -375,11 +385,12 @@ def _consent_page(
     nonce, cookies = _bound(call, own)
     of_session = msgspec.structs.replace(request, session_id=here.session.id)
     return pages.page(
-        call, pages.CONSENT, cookies=cookies, leads_to=origin_of(request.redirect_uri),
+        call, pages.CONSENT, _language(call, own, here.user), cookies=cookies,
+        leads_to=origin_of(request.redirect_uri),
         client_name=client.name, action=f"{issuer(call)}/oauth/consent",
         request=requests.carry(call, of_session, nonce), email=here.user.email,
         origin=origin_of(request.redirect_uri),
-        scopes=[pages.SCOPES.get(scope, scope) for scope in request.scopes],
+        scopes=request.scopes,
     )  # fmt: skip
 
 
@@ -407,7 +418,7 @@ async def logout_user(call: Call, query: AskedLogout, own: OwnCredentials) -> Ra
     here = await requests.who_is_here(call, own)
     if here is not None and hmac.compare_digest(here.session.id, asked.session_id):
         await revoke(call, here.session, "logout")
-    return _logged_out(call, _with_state(asked.redirect_uri, asked.state))
+    return _logged_out(call, own, _with_state(asked.redirect_uri, asked.state))
 
 
 async def _log_out(call: Call, asked: AskedLogout, own: OwnCredentials) -> Raw:
@@ -428,17 +439,18 @@ async def _log_out(call: Call, asked: AskedLogout, own: OwnCredentials) -> Raw:
     here = await requests.who_is_here(call, own)
     back = _with_state(location, asked.state)
     if here is None:
-        return _logged_out(call, back)
+        return _logged_out(call, own, back)
     if hint.get("sid") == here.session.id:
         await revoke(call, here.session, "logout")
-        return _logged_out(call, back)
+        return _logged_out(call, own, back)
     # Anybody can send a browser here: only the user says that this was meant.
     nonce, cookies = _bound(call, own)
     waiting = AuthorizationRequest(
         "", location, (), asked.state if location else "", "", "", (), "", 0, here.session.id
     )
     return pages.page(
-        call, pages.LOGOUT, cookies=cookies, leads_to=origin_of(location) if location else "",
+        call, pages.LOGOUT, _language(call, own, here.user), cookies=cookies,
+        leads_to=origin_of(location) if location else "",
         action=f"{issuer(call)}/oauth/logout", request=requests.carry(call, waiting, nonce),
     )  # fmt: skip
 
@@ -448,8 +460,8 @@ def _with_state(location: str, state: str) -> str:
     return with_fields(location, {"state": state}) if location and state else location
 
 
-def _logged_out(call: Call, location: str) -> Raw:
+def _logged_out(call: Call, own: OwnCredentials, location: str) -> Raw:
     gone = (requests.set_cookie(call, requests.session_cookie(call), ""),)
     if location:
         return pages.redirect(location, gone)
-    return pages.message(call, "You are logged out", "You can close this page.", gone)
+    return pages.logged_out(call, _language(call, own), gone)
