@@ -113,6 +113,7 @@ class BlobSettings(msgspec.Struct, frozen=True):
     url: str = ""
     endpoint: str = ""
     public_endpoint: str = ""
+    ca: str = ""
     region: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{0,64}$")] = ""
     access_key_id: str = ""
     secret_access_key: Annotated[str, Secret] = ""
@@ -260,8 +261,8 @@ def blobs_url(settings: Settings) -> str:
         return f"file:{Path(settings.of(PlatformSettings).data_dir) / 'blobs'}"
     named = {
         "endpoint": blobs.endpoint, "public_endpoint": blobs.public_endpoint,
-        "region": blobs.region, "token": blobs.session_token, "timeout_s": blobs.timeout_s,
-        "connections_max": blobs.connections_max,
+        "ca": blobs.ca, "region": blobs.region, "token": blobs.session_token,
+        "timeout_s": blobs.timeout_s, "connections_max": blobs.connections_max,
     }  # fmt: skip
     parts = urlsplit(blobs.url)
     who = f"{quote(blobs.access_key_id, safe='')}:{quote(blobs.secret_access_key, safe='')}"

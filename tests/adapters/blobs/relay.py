@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -15,7 +16,8 @@ class Relay:
     when the sender has sent so many; while it is ``stalled`` nothing passes in either direction.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
         self._where = urlsplit(endpoint)
         self.open, self.stalled = True, False
         self.passes_bytes: int | None = None
@@ -24,9 +26,9 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
         port = self._server.sockets[0].getsockname()[1]
-        self.endpoint = f"http://127.0.0.1:{port}"
+        self.endpoint = f"{'https' if self._context else 'http'}://127.0.0.1:{port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -26,6 +26,7 @@ from mainspring.settings import Flag, Settings, SettingsError, blobs_url, load
 from mainspring.testing.clock import FakeClock
 from mainspring.testing.conformance.blobs import LARGE, LATER_MS
 from mainspring.testing.servers import SeaweedServer
+from tests.adapters.blobs.authority import certified
 from tests.adapters.blobs.relay import Relay
 from tests.deadline import DEADLINE_S
 
@@ -109,6 +110,24 @@ def test_settings_that_cannot_be_meant(given: dict[str, object], said: str) -> N
 def test_no_secret_is_shown() -> None:
     given = settled(url="s3://files", access_key_id="ID", secret_access_key="hush")
     assert "hush" not in str(given.shown())
+
+
+async def test_a_store_is_trusted_whose_authority_is_named(
+    s3_server: SeaweedServer, tmp_path: Path
+) -> None:
+    """And no other; the URLs of clients lead there too."""
+    ca, context = certified(tmp_path)
+    async with Relay(s3_server.endpoint, context) as relay:
+        url = s3_server.url(prefix=secrets.token_hex(8), endpoint=relay.endpoint)
+        with pytest.raises(Unavailable):
+            await s3.open(f"{url}&timeout_s=5").delete("k")
+        blobs = s3.open(f"{url}&ca={ca}")
+        await blobs.put("k", chunks(b"kept"), size_bytes_max=10)
+        assert await whole(blobs, "k") == b"kept"
+        await blobs.delete("k")  # which asks for what was begun, too
+    for wrong in (tmp_path / "none.pem", Path(__file__)):
+        with pytest.raises(StartError, match="PEM"):
+            s3.open(f"{s3_server.url()}&ca={wrong}")
 
 
 async def test_a_store_that_is_away_fails_calls_and_comes_back(s3_server: SeaweedServer) -> None:

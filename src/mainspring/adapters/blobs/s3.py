@@ -292,6 +292,7 @@ def _store(place: Place) -> S3Store:
             "allow_http": place.endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=min(CONNECT_S, place.timeout_s)),
             "timeout": timedelta(seconds=place.timeout_s),
+            **({"root_certificate": place.ca} if place.ca else {}),
             "pool_max_idle_per_host": str(place.connections_max),
         },
         retry_config={

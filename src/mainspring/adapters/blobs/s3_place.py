@@ -1,7 +1,9 @@
 """Which bucket, where, and as whom: read from a URL that the settings make."""
 
 import os
+import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
@@ -10,7 +12,7 @@ from mainspring.adapters.blobs.sigv4 import Credentials, Signer
 from mainspring.ports.database import StartError
 
 TIMEOUT_S, CONNECTIONS_MAX = 15.0, 64
-_TAKEN = {"endpoint", "region", "public_endpoint", "timeout_s", "connections_max", "token"}
+_TAKEN = {"endpoint", "region", "public_endpoint", "ca", "timeout_s", "connections_max", "token"}
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -26,6 +28,7 @@ class Place(msgspec.Struct, frozen=True):
     region: str
     credentials: Credentials
     public_endpoint: str
+    ca: str = ""  # PEM, of authorities to trust beside the system's
     timeout_s: float = TIMEOUT_S
     connections_max: int = CONNECTIONS_MAX
 
@@ -67,9 +70,22 @@ def place_of(url: str, environ: Mapping[str, str] = os.environ) -> Place:
         region=region,
         credentials=_credentials(user, query.get("token", ""), environ),
         public_endpoint=(query.get("public_endpoint") or endpoint).rstrip("/"),
+        ca=_certificates(query.get("ca", "")),
         timeout_s=float(query.get("timeout_s", TIMEOUT_S)),
         connections_max=int(query.get("connections_max", CONNECTIONS_MAX)),
     )
+
+
+def _certificates(file: str) -> str:
+    """Read a file of certificates. Raises StartError."""
+    if not file:
+        return ""
+    try:
+        text = Path(file).read_text(encoding="ascii")
+        ssl.create_default_context().load_verify_locations(cadata=text)
+    except (OSError, ValueError) as error:
+        raise StartError(f"blobs: ca={file}: cannot be read as PEM certificates: {error}") from None
+    return text
 
 
 def _credentials(user: str, token: str, environ: Mapping[str, str]) -> Credentials:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+import ssl
 from collections.abc import Mapping
 from datetime import datetime
 from xml.etree import ElementTree
@@ -106,6 +107,13 @@ class SignedRequests:
             for rule in rules
         )
 
+    def _trusted(self) -> "ssl.SSLContext | bool":
+        if not self._place.ca:
+            return True
+        context = ssl.create_default_context()
+        context.load_verify_locations(cadata=self._place.ca)
+        return context
+
     async def _ask(
         self,
         method: str,
@@ -127,7 +135,7 @@ class SignedRequests:
                 aiohttp.ClientSession(timeout=timeout) as session,
                 session.request(
                     method, URL(url, encoded=True), headers=headers,
-                    allow_redirects=False,
+                    allow_redirects=False, ssl=self._trusted(),
                 ) as answer,
             ):  # fmt: skip
                 read = await answer.content.read(ANSWER_BYTES_MAX + 1)

@@ -66,7 +66,7 @@ async def upload_pending_file(call: Call, token: str, upload: Upload) -> None:
     """
 
 
-@service.contract.operation(f"POST {FILE_PATH}:finish_upload", scope=None)
+@service.contract.operation(f"POST {FILE_PATH}:finish_upload", scope=None, status=201)
 async def finish_upload(
     call: Call, collection: str, record_id: str, field: str, finish: FinishUpload
 ) -> Response[msgspec.Raw]:
