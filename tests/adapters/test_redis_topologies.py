@@ -10,6 +10,7 @@ import pytest
 
 from mainspring.adapters.cache import redis as cache_on_redis
 from mainspring.adapters.limits import redis as limits_on_redis
+from mainspring.adapters.redis.cluster import slot_of
 from mainspring.kernel.clock import SystemClock
 from mainspring.kernel.policy import Rate
 from mainspring.ports.limits import LimitVerdict
@@ -82,6 +83,19 @@ class Cluster:
         linked: bytes = self.servers[3].command("INFO", "replication")
         known: bytes = self.primaries[1].command("CLUSTER", "NODES")
         return b"master_link_status:up" in linked and known.count(b"slave") == 1
+
+    def move(self, key: bytes) -> None:
+        """Give the slot of a key to another primary, and what is in it."""
+        slot, (giver, taker) = slot_of(key), self.primaries[:2]
+        if slot_of(key) > 5_460:
+            giver, taker = self.primaries[1 if slot <= 10_922 else 2], self.primaries[0]
+        names = [one.command("CLUSTER", "MYID") for one in (giver, taker)]
+        giver.command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[1])
+        taker.command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[0])
+        keys = giver.command("CLUSTER", "GETKEYSINSLOT", slot, 100)
+        giver.command("MIGRATE", "127.0.0.1", taker.port, "", 0, 5_000, "KEYS", *keys)
+        for server in (taker, giver):
+            server.command("CLUSTER", "SETSLOT", slot, "NODE", names[1])
 
     def close(self) -> None:
         for server in self.servers:
@@ -170,6 +184,17 @@ async def test_a_primary_that_is_killed_costs_seconds_and_what_was_not_replicate
     for key in keys:
         cache.put(key, b"before", kept_s=600)
     assert [await of(cache, key) for key in keys] == [b"before"] * 30
+    for number in range(20):  # each server has what was put by now
+        assert await of(cache, f"nothing {number}") is None
+    if isinstance(topology, Cluster):
+        topology.move(b"mainspring:shop:cache:key 0")
+        await until(lambda: all_are(other, keys, b"before"))
+
+        async def put() -> bool:  # refused by who had it, until it is known who has
+            cache.put("key 0", b"moved", kept_s=600)
+            return await all_are(other, ["key 0"], b"moved")
+
+        await until(put)
     topology.primary.kill()
     await until(lambda: bool(cache.away() and other.away() and limits.away()))
     began_s = clock.monotonic_s()

@@ -178,3 +178,26 @@ async def test_a_full_server_refuses_nobody_that_may_call(own_valkey: ValkeyServ
 def test_a_url_that_does_not_fit_says_what_would(url: str, said: str) -> None:
     with pytest.raises(StartError, match=said):
         redis.open(url)
+
+
+async def test_a_server_whose_clock_was_set_back_holds_nobody_for_longer_than_a_window(
+    valkey: ValkeyServer,
+) -> None:
+    async with limits_at(f"{valkey.url()}?{PATIENT}") as limits:
+        limit = limits.limit("default", Rate(2, 60.0))
+        assert (await take(limit)).counted
+        (key,) = valkey.command("KEYS", "*")
+        far_us = float(valkey.command("GET", key)) + 86_400e6
+        valkey.command("SET", key, f"{far_us:.3f}", "KEEPTTL")
+        refused = await take(limit)
+        assert not refused.counted
+        assert refused.wait_s <= 30
+
+
+async def test_who_gives_up_while_it_asks_costs_nobody_a_call(valkey: ValkeyServer) -> None:
+    async with limits_at(f"{valkey.url()}?{PATIENT}") as limits:
+        limit = limits.limit("default", Rate(2, 3_600.0))
+        hasty, *patient = (asyncio.ensure_future(take(limit)) for _ in range(3))
+        await asyncio.sleep(0)
+        hasty.cancel()
+        assert [(await one).counted for one in patient] == [True, True]

@@ -161,10 +161,13 @@ class RedisLink:
         connection = self.connection
         if connection is None:
             return
-        if connection.late:
-            self._went()
-        else:
+        if not connection.late:
+            self._outage.worked()
             self._came(self)
+            return
+        if not connection.closed.done():
+            self._outage.failed(f"{self._target.shown}: it answers too late")
+        self._went()
 
 
 def _told_by(info: Any) -> dict[str, str]:
