@@ -5,7 +5,7 @@ from typing import Any
 
 from mainspring.adapters.redis.cluster import ClusterLinks
 from mainspring.adapters.redis.connection import Lost, RedisCommand, RedisConnection, RedisRefuses
-from mainspring.adapters.redis.link import RedisLink, ask_once
+from mainspring.adapters.redis.link import TOO_LATE, RedisLink, ask_once
 from mainspring.adapters.redis.target import ServerPlace, Target
 from mainspring.ports.database import StartError
 
@@ -86,7 +86,17 @@ class RedisClient:
         return connection.version if connection is not None else ""
 
     def away(self) -> str:
-        """Say why somebody cannot be asked now; empty when everybody can."""
+        """Say that somebody cannot be asked now, in words that anybody may read.
+
+        Where it is, and what exactly is wrong, is for the log.
+        """
+        why = self.why()
+        if not why:
+            return ""
+        return TOO_LATE if why.endswith(TOO_LATE) else "it cannot be reached"
+
+    def why(self) -> str:
+        """Say who cannot be asked now and why; empty when everybody can."""
         if self._cluster is not None:
             return self._cluster.away()
         link = self._link_of()

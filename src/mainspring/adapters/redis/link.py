@@ -23,6 +23,7 @@ BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 1.0
 # What a server answers that is of no use to us by now: another has taken over, or will.
 USELESS = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "NOPERM", "UNBLOCKED"})
+TOO_LATE = "it answers too late"
 MOVED = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"})  # what a cluster answers
 
 
@@ -94,7 +95,7 @@ class RedisLink:
 
     def why_not(self) -> str:
         """Say why it cannot be asked."""
-        return self.why if self.connection is None else "it answers too late"
+        return self.why if self.connection is None else TOO_LATE
 
     async def _keep(self) -> None:
         wait_s = BACKOFF_FIRST_S
@@ -166,7 +167,7 @@ class RedisLink:
             self._came(self)
             return
         if not connection.closed.done():
-            self._outage.failed(f"{self._target.shown}: it answers too late")
+            self._outage.failed(f"{self._target.shown}: {TOO_LATE}")
         self._went()
 
 
