@@ -37,6 +37,7 @@ WRITES = {
     "records.create_record", "records.update_record", "records.replace_record",
     "records.upsert_record", "records.delete_record", "records.batch_records",
     "records.batch_steps", "records.explain_rule", "records.upload_file", "records.cancel_run",
+    "records.upload_pending_file", "records.finish_upload",  # none begins: its answer is a secret
     "jobs.cancel_job", "jobs.pause_queue", "jobs.resume_queue",
     "webhooks.delete_webhook", "webhooks.test_webhook", "webhooks.replay_events",
     "webhooks.retry_delivery",

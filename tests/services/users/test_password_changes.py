@@ -21,6 +21,7 @@ from mainspring.services.users.api.structs import (
     PasswordReset,
     ResetRequest,
 )
+from mainspring.services.users.mail_templates import MailTemplates
 from tests.deadline import DEADLINE_S
 from tests.services.users.people import (
     ALL_JOB_ARGS,
@@ -240,9 +241,8 @@ async def test_a_reset_frees_an_account_that_waits(people: People) -> None:
 
 
 async def test_links_lead_to_the_product(people: People) -> None:
-    people.runtime.resources[UsersSettings] = UsersSettings(
-        product="Shop", reset_url="https://shop.example/reset#{token}"
-    )
+    settings = UsersSettings(product="Shop", reset_url="https://shop.example/reset#{token}")
+    people.runtime.resources[MailTemplates] = MailTemplates(settings)
     await people.sign_up()
     await request_reset(people)
     await people.work()
