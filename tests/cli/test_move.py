@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 
 from mainspring.app import build, sections
@@ -19,6 +20,7 @@ from mainspring.cli.demo.process import environment
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, StartError
+from mainspring.runtime import identity
 from mainspring.runtime.move import copying
 from mainspring.runtime.move.mover import Differs, Moved
 from mainspring.settings import Flag, Settings, load
@@ -286,6 +288,40 @@ async def test_a_copy_that_is_not_the_same_is_not_switched_to(
         await moved(tmp_path, here, postgres_url)
     async with serving(tmp_path, here) as member:
         await member.made(RECORDS, {"title": "still here"})
+
+
+async def test_nobody_comes_between(
+    tmp_path: Path, here: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has come before the source is left is ended; who comes then is refused."""
+    async with serving(tmp_path, postgres_url) as member:
+        await fill(member)
+    stand, write = identity.stand, copying.write
+    begun, go = asyncio.Event(), asyncio.Event()
+    came: list[Any] = []
+
+    async def comes_first(database: Database, *how: Any) -> None:
+        name = {"application_name": "mainspring"}
+        came.append(await asyncpg.connect(postgres_url, server_settings=name))
+        monkeypatch.setattr(identity, "stand", stand)
+        await stand(database, *how)
+
+    async def waits(database: Database, writes: Sequence[Write]) -> None:
+        begun.set()
+        await go.wait()
+        await write(database, writes)
+
+    monkeypatch.setattr(identity, "stand", comes_first)
+    monkeypatch.setattr(copying, "write", waits)
+    moving = asyncio.create_task(moved(tmp_path, postgres_url, here))
+    async with asyncio.timeout(DEADLINE_S):
+        await begun.wait()
+        with pytest.raises(StartError, match="is being moved to sqlite"):
+            async with serving(tmp_path, postgres_url):
+                pass
+        go.set()
+        assert await moving is not None
+        assert came[0].is_closed()
 
 
 async def test_the_command_moves_and_says_what_is_the_same(
