@@ -14,6 +14,7 @@ import aiohttp
 import asyncpg
 import pytest
 
+from mainspring import App, Service, Statement
 from mainspring.app import build, sections
 from mainspring.cli import EXIT_START, offline
 from mainspring.cli.demo.process import environment
@@ -40,6 +41,12 @@ POSTS = {
 RECORDS = "/v1/collections/posts/records"
 ANN = {"email": "ann@example.com", "password": "a violet in the snow"}
 MANY = 40
+
+
+NEW_ROOM = Statement("test.room", "INSERT INTO shelves_rooms (id) VALUES (:id)")
+NEW_BOARD = Statement("test.board", "INSERT INTO shelves_boards VALUES (:id, true, 0.1, :room)")
+LOSE_ROOM = Statement("test.lose_room", "DELETE FROM shelves_rooms WHERE id = :id")
+LOSE_BOARD = Statement("test.lose_board", "DELETE FROM shelves_boards WHERE id = :id")
 
 
 def settings_of(folder: Path, url: str, *more: Flag) -> Settings:
@@ -288,6 +295,35 @@ async def test_a_copy_that_is_not_the_same_is_not_switched_to(
         await moved(tmp_path, here, postgres_url)
     async with serving(tmp_path, here) as member:
         await member.made(RECORDS, {"title": "still here"})
+
+
+async def test_tables_of_an_app_move_with_what_they_refer_to(
+    tmp_path: Path, here: str, postgres_url: str
+) -> None:
+    migrations = tmp_path / "migrations"
+    migrations.mkdir()
+    shelves = Service("shelves", doc="For this test.", migrations=migrations)
+    app = App("shelves", services=[shelves])
+    (migrations / "0001_shelves.sql").write_text(
+        "CREATE TABLE shelves_rooms (id text NOT NULL PRIMARY KEY);\n"
+        "CREATE TABLE shelves_boards (id text NOT NULL PRIMARY KEY, filled boolean NOT NULL, "
+        "height double precision, room text NOT NULL REFERENCES shelves_rooms (id));\n"
+    )
+    for url, other in ((here, postgres_url), (postgres_url, here)):
+        settings = settings_of(tmp_path, url, Flag("port", "server.port", 0))
+        instance = await build(settings, app)
+        await instance.start()
+        name = "a" if url == here else "b"
+        await instance.database.commit([NEW_ROOM(id=name), NEW_BOARD(id=name, room=name)])
+        if url != here:
+            await instance.database.commit([LOSE_BOARD(id="a"), LOSE_ROOM(id="a")])
+        await instance.drain(1.0)
+        done = await offline.move(settings, app, other, lambda *_: None, ahead=False)
+        assert done is not None
+        found = {table.name: table for table in done.tables}
+        assert found["shelves_boards"].digest.rows == found["shelves_rooms"].digest.rows == 1
+    with sqlite3.connect(here.removeprefix("sqlite:")) as connection:
+        assert connection.execute("SELECT * FROM shelves_boards").fetchall() == [("b", 1, 0.1, "b")]
 
 
 async def test_nobody_comes_between(

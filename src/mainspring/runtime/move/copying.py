@@ -29,14 +29,6 @@ class Digest(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Copy(msgspec.Struct, frozen=True):
-    """What was done to a table of the target, and what the source held meanwhile."""
-
-    removed: int
-    added: int
-    source: Digest
-
-
 class _Side:
     """The rows of a table in one database, a page at a time."""
 
@@ -80,12 +72,11 @@ class _Hash:
         return Digest(self._rows, self._hash.hexdigest())
 
 
-async def copy(copied: Copied, source: Database, target: Database, progress: Progress) -> Copy:
-    """Make a table of the target hold what that of the source holds.
+async def clear(copied: Copied, source: Database, target: Database) -> int:
+    """Remove what the target holds and the source does not; return how many rows that were.
 
-    Each page is a commit of its own. Rows that are in the way are removed before any is added:
-    whatever is unique in the source is then unique on the way there as well. A table that others
-    change meanwhile is copied roughly, and its digest is of no moment.
+    Each page is a commit of its own. Done before any is added: whatever is unique in the source is
+    then unique on the way there as well.
     """
     removed = 0
     async for ours, theirs in _in_step(copied, source, target):
@@ -96,6 +87,16 @@ async def copy(copied: Copied, source: Database, target: Database, progress: Pro
             removed += len(strange)
         if not theirs and not await copied.page(target, copied.key_of(ours[-1]), PAGE_BYTES_MAX):
             break  # nothing further on is in the way
+    return removed
+
+
+async def add(
+    copied: Copied, source: Database, target: Database, progress: Progress
+) -> tuple[int, Digest]:
+    """Add what the target lacks; return how many rows, and the digest of the source.
+
+    A table that others change meanwhile is copied roughly, and its digest is of no moment.
+    """
     added, held = 0, _Hash()
     async for ours, theirs in _in_step(copied, source, target):
         if ours != theirs:
@@ -105,7 +106,7 @@ async def copy(copied: Copied, source: Database, target: Database, progress: Pro
             added += len(missing)
         held.add(ours)
         progress(copied.name, len(ours))
-    return Copy(removed, added, held.digest())
+    return added, held.digest()
 
 
 async def digest(copied: Copied, database: Database, progress: Progress) -> Digest:

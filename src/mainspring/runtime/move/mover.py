@@ -26,7 +26,7 @@ from mainspring.runtime import identity
 from mainspring.runtime.audit.merkle_store import Tree
 from mainspring.runtime.identity import FIND_IDENTITY, IdentityRow
 from mainspring.runtime.migrate import every_script, migrate
-from mainspring.runtime.move.copying import Copy, Digest, Progress, copy, digest
+from mainspring.runtime.move.copying import Digest, Progress, add, clear, digest
 from mainspring.runtime.move.tables import Copied, is_used, tables_of, unplaced_events
 
 APPLICATION = "mainspring-move"  # what its own sessions on a server are called
@@ -116,12 +116,14 @@ class Mover:
         if theirs[0].standing != "arriving":
             await identity.stand(database, "arriving", self._source.shown)
 
-    async def copy_ahead(self, progress: Progress) -> list[Copy]:
+    async def copy_ahead(self, progress: Progress) -> None:
         """Copy everything while others go on writing to the source: most of a move, roughly."""
-        return [
-            await copy(copied, self._source.database, self._target.database, progress)
-            for copied in await self._tables()
-        ]
+        source, target = self._source.database, self._target.database
+        tables = await self._tables()
+        for copied in reversed(tables):
+            await clear(copied, source, target)
+        for copied in tables:
+            await add(copied, source, target, progress)
 
     async def move(self, progress: Progress, number: Callable[[], Awaitable[int]]) -> Moved:
         """Copy what is left, compare everything, and let the target be the one that is used.
@@ -149,16 +151,17 @@ class Mover:
 
     async def _compare(self, tables: list[Copied], progress: Progress) -> Moved:
         source, target = self._source.database, self._target.database
+        removed = {copied.name: await clear(copied, source, target) for copied in reversed(tables)}
         compared = []
         for copied in tables:
-            done = await copy(copied, source, target, progress)
+            added, held = await add(copied, source, target, progress)
             found = await digest(copied, target, progress)
-            if found != done.source:
+            if found != held:
                 raise Differs(
-                    f"{copied.name}: {done.source.rows:,} rows here and {found.rows:,} there, "
-                    f"SHA-256 {done.source.sha256} and {found.sha256}"
+                    f"{copied.name}: {held.rows:,} rows here and {found.rows:,} there, "
+                    f"SHA-256 {held.sha256} and {found.sha256}"
                 )
-            compared.append(Compared(copied.name, done.removed, done.added, found))
+            compared.append(Compared(copied.name, removed[copied.name], added, found))
         ours, theirs = Tree(source), Tree(target)
         events = await ours.size()
         root = await ours.root(events)

@@ -4,7 +4,8 @@ Schemas are written once for both engines (ADR 5), so a table has the same colum
 log of events is the exception, for PostgreSQL keeps the place of an event beside it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import msgspec
@@ -64,6 +65,30 @@ _COLUMNS = Query(
     WHERE tables.relkind IN ('r', 'p') AND NOT tables.relispartition
         AND tables.relnamespace = current_schema()::regnamespace
     ORDER BY tables.relname, columns.attnum
+    """,
+    scans=True,
+)
+
+
+class _Reference(msgspec.Struct, frozen=True):
+    """A foreign key of a table."""
+
+    table: str
+    to: str
+
+
+_REFERENCES = Query(
+    "move.references",
+    """
+    SELECT tables.name, keys."table" FROM sqlite_schema AS tables,
+        pragma_foreign_key_list(tables.name) AS keys WHERE tables.type = 'table'
+    """,
+    _Reference,
+    postgres="""
+    SELECT tables.relname::text, others.relname::text FROM pg_constraint AS keys
+    JOIN pg_class AS tables ON tables.oid = keys.conrelid
+    JOIN pg_class AS others ON others.oid = keys.confrelid
+    WHERE keys.contype = 'f' AND keys.connamespace = current_schema()::regnamespace
     """,
     scans=True,
 )
@@ -176,10 +201,13 @@ class Copied:
 
 
 async def tables_of(source: Database, target: Database) -> list[Copied]:
-    """Return what is copied between two databases. Raises StartError where they do not fit."""
+    """Return what is copied between two databases, what others refer to first.
+
+    Raises StartError where they do not fit.
+    """
     ours, theirs = await _columns(source), await _columns(target)
     copied = []
-    for name in sorted(ours.keys() - OWN):
+    for name in await _in_order(target, ours.keys() - OWN):
         if name not in theirs:
             raise StartError(
                 f"the table {name} is of no service of this app, so the other database has none: "
@@ -211,6 +239,21 @@ async def _columns(database: Database) -> dict[str, list[_Column]]:
     for column in await database.read(_COLUMNS, ()):
         found.setdefault(column.table, []).append(column)
     return found
+
+
+async def _in_order(database: Database, names: Set[str]) -> list[str]:
+    """Put those that others refer to before these. Raises StartError where that is a circle."""
+    before: dict[str, set[str]] = {name: set() for name in sorted(names)}
+    for reference in await database.read(_REFERENCES, ()):
+        if reference.table in before:
+            before[reference.table].add(reference.to)
+    try:
+        return [name for name in TopologicalSorter(before).static_order() if name in before]
+    except CycleError as error:
+        raise StartError(
+            f"the foreign keys of {', '.join(sorted(set(error.args[1])))} lead in a circle: a move "
+            "adds the rows of one table after those of another, and finds no first one"
+        ) from error
 
 
 def _shape(columns: Iterable[_Column]) -> list[tuple[str, str, int]]:
