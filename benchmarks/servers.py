@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import psutil
 
 from benchmarks.beside import PINNED, Placement, on
 from benchmarks.load import request
-from mainspring.testing.servers import PostgresServer, embedded_postgres
+from mainspring.testing.servers import PostgresServer, embedded_postgres, free_ports
 
 START_DEADLINE_S = 60.0
 
@@ -80,13 +79,6 @@ def post(number: int, title: str = "") -> dict[str, Any]:
     return {"title": title, "body": "x" * 450, "views": number % 1000, "status": "live"}
 
 
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def postgres() -> Iterator[PostgresServer | None]:
     """A PostgreSQL server that waits for its disk; None where there is none to start."""
@@ -107,7 +99,7 @@ class _Process:
     def __init__(self, directory: Path, ready_path: str, placement: Placement) -> None:
         self.directory = directory
         self.placement = placement
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.start_s = 0.0
         self._ready_path = ready_path
 

@@ -17,7 +17,7 @@ from mainspring.adapters.limits import memory as limits_in_memory
 from mainspring.adapters.limits import redis as limits_on_redis
 from mainspring.adapters.limits.redis import SCRIPT
 from mainspring.kernel.policy import Rate
-from mainspring.testing.valkey import ValkeyServer, valkey_program
+from mainspring.testing.servers import ValkeyServer, valkey_program
 
 CALLS = 5_000
 TOGETHER = 100

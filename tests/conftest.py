@@ -19,15 +19,17 @@ from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.ports.database import Database
 from mainspring.testing import servers
-from mainspring.testing.kafka_server import KafkaServer, kafka_jars
 from mainspring.testing.servers import (
+    KafkaServer,
     PostgresServer,
     SeaweedServer,
+    ValkeyServer,
     embedded_postgres,
+    kafka_jars,
     seaweed,
     system_postgres,
+    valkey_program,
 )
-from mainspring.testing.valkey import ValkeyServer, valkey_program
 
 _MEMORY = Path("/dev/shm")  # what tests write lies here where there is room: it halves their time
 _MEMORY_FREE_BYTES_MIN = 4 << 30  # servers, their logs, and what failed tests leave

@@ -18,7 +18,7 @@ from mainspring.ports.opening import Sources
 from mainspring.testing.clock import FakeClock, SeededEntropy
 from mainspring.testing.conformance import cache as cache_suite
 from mainspring.testing.conformance import limits as limits_suite
-from mainspring.testing.valkey import ValkeyServer, free_port, valkey_program
+from mainspring.testing.servers import ValkeyServer, free_ports, valkey_program
 from tests.until import until
 
 FAILOVER_MAX_S = 15.0  # with time to spare on a busy machine; it takes two or three
@@ -55,7 +55,7 @@ class Cluster:
     """Three primaries, each with a third of the slots, and a replica of the first."""
 
     def __init__(self, program: Path) -> None:
-        self.buses = [free_port() for _ in range(4)]
+        self.buses = free_ports(4)
         self.servers = [
             ValkeyServer(
                 program, "--cluster-enabled", "yes", "--cluster-port", str(bus),
@@ -70,7 +70,8 @@ class Cluster:
         for server, bus in zip(self.servers[1:], self.buses[1:], strict=True):
             self.primary.command("CLUSTER", "MEET", "127.0.0.1", server.port, bus)
         self.id = self.primary.command("CLUSTER", "MYID")
-        self.url = f"redis+cluster://127.0.0.1:{self.primaries[1].port},127.0.0.1:{free_port()}"
+        nobody, one = free_ports(1)[0], self.primaries[1].port
+        self.url = f"redis+cluster://127.0.0.1:{one},127.0.0.1:{nobody}"
         self.replicating = False
 
     def ready(self) -> bool:

@@ -22,8 +22,7 @@ from mainspring.cli.checks import Check, Verdict
 from mainspring.cli.instance_file import Running, told
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.runtime.health import PROCESS_CONNECTIONS
-from mainspring.testing.servers import PostgresServer
-from mainspring.testing.valkey import ValkeyServer
+from mainspring.testing.servers import PostgresServer, ValkeyServer
 
 
 def test_this_machine_runs_it(tmp_path: Path) -> None:

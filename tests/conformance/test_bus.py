@@ -13,7 +13,7 @@ from mainspring.runtime.events.sequencer import Sequencer
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier
 from mainspring.testing.conformance.bus import CHECKS
-from mainspring.testing.kafka_server import KafkaServer
+from mainspring.testing.servers import KafkaServer
 from tests.runtime.events.memory_bus import MemoryBus
 
 

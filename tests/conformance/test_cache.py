@@ -9,7 +9,7 @@ from mainspring.ports.cache import Cache
 from mainspring.ports.opening import Sources
 from mainspring.testing.clock import FakeClock, SeededEntropy
 from mainspring.testing.conformance.cache import CHECKS, PassTime
-from mainspring.testing.valkey import ValkeyServer
+from mainspring.testing.servers import ValkeyServer
 
 Check = Callable[[Cache, PassTime], Awaitable[None]]
 

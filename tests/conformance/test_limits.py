@@ -10,7 +10,7 @@ from mainspring.ports.limits import RateLimits
 from mainspring.ports.opening import Sources
 from mainspring.testing.clock import FakeClock, SeededEntropy
 from mainspring.testing.conformance.limits import CHECKS, PassTime
-from mainspring.testing.valkey import ValkeyServer
+from mainspring.testing.servers import ValkeyServer
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

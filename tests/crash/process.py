@@ -5,7 +5,6 @@ import os
 import random
 import select
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +14,12 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from mainspring.cli import EXIT_START
+from mainspring.testing.servers import free_ports
 from tests.cli.test_up import children
 
 READY_DEADLINE_S = 60.0
 PAUSE_S = 0.02
 LEDGER = Path(__file__).parent / "ledger.py"
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago; the same one serves every restart."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Platform:
@@ -52,7 +45,7 @@ class Platform:
         self.notes = notes or directory.parent
         self.log = self.notes / "platform.log"
         self.begun = self.notes / "begun"
-        self.port = free_port()
+        self.port = free_ports(1)[0]  # the same one serves every restart
         self.url = f"http://127.0.0.1:{self.port}"
         self.starts = 0
         self._killed_workers = 0  # since the last start

@@ -17,7 +17,7 @@ from mainspring.ports.blobs import Blobs
 from mainspring.testing import Client, Platform
 from mainspring.testing.conformance.blobs import LARGE, LATER_MS
 from mainspring.testing.servers import PostgresServer, SeaweedServer
-from tests.adapters.blobs.relay import Relay
+from tests.relay import Relay
 from tests.services.records.test_direct_uploads import begun, finished
 from tests.services.records.test_forms import KIND, form
 
@@ -48,7 +48,7 @@ def of_a_bucket(server: SeaweedServer, endpoint: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def relay(s3_server: SeaweedServer) -> AsyncIterator[Relay]:
-    async with Relay(s3_server.endpoint) as relay:
+    async with Relay(s3_server.port) as relay:
         yield relay
 
 

@@ -5,7 +5,7 @@ import msgspec
 from mainspring import App, CachePolicy, Call, Service
 from mainspring.testing import Platform
 from mainspring.testing.client import HttpAnswer
-from mainspring.testing.valkey import ValkeyServer
+from mainspring.testing.servers import ValkeyServer
 from tests.until import until
 
 AWAY = "it cannot be reached"  # and where it is is nobody's business

@@ -27,8 +27,8 @@ from mainspring.testing.clock import FakeClock
 from mainspring.testing.conformance.blobs import LARGE, LATER_MS
 from mainspring.testing.servers import SeaweedServer
 from tests.adapters.blobs.authority import certified
-from tests.adapters.blobs.relay import Relay
 from tests.deadline import DEADLINE_S
+from tests.relay import Relay
 
 pytestmark = pytest.mark.xdist_group("s3")
 
@@ -117,7 +117,7 @@ async def test_a_store_is_trusted_whose_authority_is_named(
 ) -> None:
     """And no other; the URLs of clients lead there too."""
     ca, context = certified(tmp_path)
-    async with Relay(s3_server.endpoint, context) as relay:
+    async with Relay(s3_server.port, tls=context) as relay:
         url = s3_server.url(prefix=secrets.token_hex(8), endpoint=relay.endpoint)
         with pytest.raises(Unavailable):
             await s3.open(f"{url}&timeout_s=5").delete("k")
@@ -132,7 +132,7 @@ async def test_a_store_is_trusted_whose_authority_is_named(
 
 async def test_a_store_that_is_away_fails_calls_and_comes_back(s3_server: SeaweedServer) -> None:
     """Quickly, without a word of where it is; said once in the log, and once when it is back."""
-    async with Relay(s3_server.endpoint) as relay:
+    async with Relay(s3_server.port) as relay:
         blobs = through(relay, s3_server)
         await blobs.put("k", chunks(b"kept"), size_bytes_max=10)
         relay.hang_up()
@@ -159,7 +159,7 @@ async def test_a_store_that_is_away_fails_calls_and_comes_back(s3_server: Seawee
 
 async def test_a_connection_that_is_cut_is_made_again(s3_server: SeaweedServer) -> None:
     """A put that goes wrong on the way is whole in the end, or was refused and left nothing."""
-    async with Relay(s3_server.endpoint) as relay:
+    async with Relay(s3_server.port) as relay:
         blobs = through(relay, s3_server)
         relay.passes_bytes = len(LARGE) + 4_000_000  # each connection takes one part
         data = LARGE * 3
@@ -176,7 +176,7 @@ async def test_a_connection_that_is_cut_is_made_again(s3_server: SeaweedServer) 
 
 async def test_a_put_that_is_cut_as_it_begins_leaves_nothing(s3_server: SeaweedServer) -> None:
     """The store has begun it, and nobody here has heard under which name."""
-    async with Relay(s3_server.endpoint) as relay:
+    async with Relay(s3_server.port) as relay:
         blobs = through(relay, s3_server)
         put = blobs.put("k", chunks(LARGE, LARGE), size_bytes_max=1 << 30)
         putting = asyncio.create_task(put)
@@ -188,9 +188,9 @@ async def test_a_put_that_is_cut_as_it_begins_leaves_nothing(s3_server: SeaweedS
 
 
 async def test_a_store_that_does_not_answer_is_not_waited_for(s3_server: SeaweedServer) -> None:
-    async with Relay(s3_server.endpoint) as relay:
+    async with Relay(s3_server.port) as relay:
         blobs = through(relay, s3_server, timeout_s=0.2)
-        relay.stalled = True
+        relay.stall()
         async with asyncio.timeout(DEADLINE_S):
             asked = [whole(blobs, f"k{number}") for number in range(50)]
             found = await asyncio.gather(*asked, return_exceptions=True)
@@ -198,13 +198,13 @@ async def test_a_store_that_does_not_answer_is_not_waited_for(s3_server: Seaweed
         assert "in time" in str(found[0])
         # Three at a time, and some that it has not noticed the end of; others wait no longer.
         assert relay.connections_most < 15
-        relay.stalled = False
+        relay.go_on()
         with pytest.raises(NotFound):
             await whole(through(relay, s3_server), "k")
 
 
 async def test_a_reader_that_is_slow_holds_no_connection(s3_server: SeaweedServer) -> None:
-    async with Relay(s3_server.endpoint) as relay:
+    async with Relay(s3_server.port) as relay:
         blobs = through(relay, s3_server)
         await blobs.put("k", chunks(LARGE), size_bytes_max=len(LARGE))
         slow = [blobs.get("k") for _ in range(4)]  # more than it may open

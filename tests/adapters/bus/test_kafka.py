@@ -20,8 +20,7 @@ from mainspring.kernel import channel
 from mainspring.ports.database import StartError
 from mainspring.testing import Platform
 from mainspring.testing.conformance.bus.reading import event, read_all
-from mainspring.testing.kafka_server import KafkaServer, kafka_jars
-from mainspring.testing.servers import PostgresServer
+from mainspring.testing.servers import KafkaServer, PostgresServer, kafka_jars
 from tests.deadline import DEADLINE_S
 
 pytestmark = [pytest.mark.more, pytest.mark.xdist_group("kafka")]

@@ -15,8 +15,8 @@ from mainspring.adapters.limits import redis as limits_on_redis
 from mainspring.kernel.policy import Rate
 from mainspring.ports.database import StartError
 from mainspring.ports.limits import LimitVerdict
-from mainspring.testing.relay import Relay
-from mainspring.testing.valkey import ValkeyServer
+from mainspring.testing.servers import ValkeyServer
+from tests.relay import Relay
 from tests.smtp_server import certified
 from tests.until import until
 

@@ -15,7 +15,7 @@ from mainspring.ports.database import StartError
 from mainspring.ports.limits import LimitVerdict, RateLimit
 from mainspring.ports.opening import Sources
 from mainspring.testing.clock import FakeClock, SeededEntropy
-from mainspring.testing.valkey import ValkeyServer
+from mainspring.testing.servers import ValkeyServer
 from tests.until import until
 
 PROCESSES = 3

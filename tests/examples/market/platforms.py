@@ -15,7 +15,7 @@ import asyncpg
 from msgspec import UNSET
 
 from mainspring import testing
-from tests.crash.process import free_port
+from mainspring.testing.servers import free_ports
 from tests.deadline import DEADLINE_S
 from tests.examples.market.cases import PEOPLE, REFERENCES, ROWS, Case, Who
 
@@ -256,7 +256,7 @@ async def pocketbase(directory: Path) -> AsyncIterator[OnPocketBase]:
         found, "superuser", "upsert", *admin, "--dir", data, stdout=asyncio.subprocess.DEVNULL
     )
     assert await made.wait() == 0
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     process = await asyncio.create_subprocess_exec(
         found, "serve", "--http", address, "--dir", data, stdout=asyncio.subprocess.PIPE
     )

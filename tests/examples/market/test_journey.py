@@ -20,8 +20,8 @@ from mainspring.kernel.clock import SystemClock, rfc3339
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.mail import Mail
 from mainspring.testing import Platform
+from mainspring.testing.servers import free_ports
 from tests.browser import IN_A_BROWSER, Browser, chromium
-from tests.crash.process import free_port
 from tests.examples.market.platforms import COLLECTIONS, MARKET
 from tests.services.users.issuer import CLIENT, SECRET
 from tests.services.users.oidc_provider import ABSENT, oidc_provider
@@ -120,7 +120,7 @@ async def page() -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def market(page: str, post: SmtpServer) -> AsyncIterator[Platform]:
     """The platform as the page's owner runs it, with an issuer to log in with."""
-    port = free_port()
+    port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     origin = page.rstrip("/")
     async with oidc_provider(f"{url}/v1/logins/company/callback") as issuer:

@@ -13,7 +13,7 @@ import pytest
 
 from mainspring.kernel.clock import SystemClock, rfc3339
 from mainspring.testing import Platform
-from tests.crash.process import free_port
+from mainspring.testing.servers import free_ports
 from tests.deadline import DEADLINE_S
 from tests.services.users.relying_party import AFTER, EMAIL, PASSWORD, register
 
@@ -52,7 +52,7 @@ async def visit(url: str) -> str:
 
 
 async def test_openid_client_is_content(platform_server: str | None) -> None:
-    port = free_port()
+    port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     settings = {"users.url": url, "server.port": port}
     now = rfc3339(SystemClock().now_ms())  # the client's clock is the real one

@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mainspring.testing.servers import STARTED
+from mainspring.testing.servers.places import START_TIMEOUT_S, STARTED, free_ports
 
-_START_TIMEOUT_S = 60
 _ANSWER_TIMEOUT_S = 30.0
 # Standard input closes when the test process ends, however it ends: then the server goes too.
 _KEEPER = 'cd "$1"; shift; "$@" >log 2>&1 & echo $!; read -r _; kill -9 $!; rm -rf "$PWD"'
@@ -36,7 +35,7 @@ class ValkeyServer:
         self._program = program
         self._options = options
         self._sentinel = sentinel
-        self.port = port or free_port()
+        self.port = port or free_ports(1)[0]
         told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)  # noqa: S603
         kind, _, rest = told.stdout.partition(" server v=")
         self.version = f"{kind} {rest.split()[0]}"
@@ -64,7 +63,7 @@ class ValkeyServer:
         )
         assert self._keeper.stdout is not None
         self.pid = int(self._keeper.stdout.readline())
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        deadline_s = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
                 self.command("PING")
@@ -78,7 +77,7 @@ class ValkeyServer:
 
     def kill(self) -> None:
         """End it with SIGKILL, all that it held with it. Returns when it is gone."""
-        self._keeper.communicate(timeout=_START_TIMEOUT_S)
+        self._keeper.communicate(timeout=START_TIMEOUT_S)
 
     close = kill
 
@@ -139,14 +138,6 @@ def valkey_program() -> Path | None:
         return Path(system) if system else None
     folder = Path(found.submodule_search_locations[0]) / "_binaries"
     return next(iter(folder.glob("*/valkey-server")), None)
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def _lives(pid: int) -> bool:

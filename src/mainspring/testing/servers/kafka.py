@@ -8,10 +8,14 @@ import subprocess
 import time
 from pathlib import Path
 
-from mainspring.testing.servers import STARTED, free_ports, private_directory
+from mainspring.testing.servers.places import (
+    START_TIMEOUT_S,
+    STARTED,
+    free_ports,
+    private_directory,
+)
 
 JARS = Path(".tools/kafka")
-_START_TIMEOUT_S = 60
 _HEAP_MB = 256
 # Standard input closes when the test process ends, however it ends: then the broker goes too.
 _KEEPER = 'd=$1; shift; "$@" >"$d/log" 2>&1 & read -r _; kill -9 $!; wait $!'
@@ -69,7 +73,7 @@ class KafkaServer:
         )  # fmt: skip
 
     def _wait(self, number: int) -> None:
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        deadline_s = time.monotonic() + START_TIMEOUT_S
         while not _listens(self._ports[number - 1]):
             if time.monotonic() > deadline_s or self._processes[number].poll() is not None:
                 log = (self.directory / str(number) / "log").read_text(errors="replace")
@@ -78,7 +82,7 @@ class KafkaServer:
 
     def kill(self, number: int = 1) -> None:
         """Kill a broker with SIGKILL. Returns when it is gone; its files stay."""
-        self._processes.pop(number).communicate(timeout=_START_TIMEOUT_S)
+        self._processes.pop(number).communicate(timeout=START_TIMEOUT_S)
 
     def freeze(self, number: int = 1) -> None:
         """Stop a broker where it stands: connections stay, and nothing answers."""
@@ -98,7 +102,7 @@ class KafkaServer:
         done = subprocess.run(  # noqa: S603 -- our own paths
             [*self._java, "kafka.tools.StorageTool", *arguments],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
-            timeout=_START_TIMEOUT_S,
+            timeout=START_TIMEOUT_S,
         )  # fmt: skip
         return done.stdout
 
