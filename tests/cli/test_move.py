@@ -60,7 +60,12 @@ def settings_of(folder: Path, url: str, *more: Flag) -> Settings:
 
 async def moved(folder: Path, source: str, target: str, *, ahead: bool = False) -> Moved | None:
     settings = settings_of(folder, source)
-    return await offline.move(settings, None, target, lambda *_: None, ahead=ahead)
+    done: list[tuple[int, int | None]] = []
+    found = await offline.move(
+        settings, None, target, lambda _, rows, total: done.append((rows, total)), ahead=ahead
+    )
+    assert {total for _, total in done} == {sum(rows for rows, _ in done)}  # it came to the end
+    return found
 
 
 @asynccontextmanager

@@ -1,10 +1,10 @@
 """``mainspring move``: takes a platform from one engine to another, with everything in it."""
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mainspring.cli import progress
 from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, find_folder, read_settings
 
 if TYPE_CHECKING:
@@ -62,8 +62,13 @@ def move(
     if to is None:
         raise typer.BadParameter("where to? Say --to URL", param_hint="--to")
     try:
-        with _Bar(quiet=as_json) as bar:
-            moved = asyncio.run(offline.move(settings, user_app, to, bar, ahead=ahead))
+        with progress.shown("record", quiet=as_json) as bar:
+            task = bar.add_task("", total=None)
+
+            def watch(table: str, rows: int, total: int | None) -> None:
+                bar.update(task, advance=rows, description=f"{table:<24}", total=total)
+
+            moved = asyncio.run(offline.move(settings, user_app, to, watch, ahead=ahead))
     except Failure as failure:
         raise StartError(failure.detail) from failure
     except Differs as differs:
@@ -89,40 +94,3 @@ def _print(moved: "Moved") -> None:
     typer.echo(f"the same in both: {len(moved.tables)} tables, {rows:,} rows")
     typer.echo(f"audit log: {moved.events:,} events, root {moved.root}")
     typer.echo(f"moved to {moved.target}: set [database] url to it, and start")
-
-
-class _Bar:
-    """How far a move has come: a bar on a terminal, nothing where nobody watches."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as TimeLeftColumn
-
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("rows"), TimeLeftColumn(),
-            console=console, disable=quiet or not console.is_terminal,
-        )  # fmt: skip
-        self._task = self._progress.add_task("", total=None)
-
-    def expect(self, rows: int) -> None:
-        """Say how many there are to go through."""
-        self._progress.update(self._task, total=rows)
-
-    def __call__(self, table: str, rows: int) -> None:
-        """Move it on."""
-        self._progress.update(self._task, advance=rows, description=table)
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()

@@ -15,8 +15,7 @@ from mainspring.ports.database import Database, StartError
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.opening import path_of
 from mainspring.runtime import identity
-from mainspring.runtime.move.copying import Progress
-from mainspring.runtime.move.mover import APPLICATION, Moved, MoveEnd, Mover
+from mainspring.runtime.move.mover import APPLICATION, Moved, MoveEnd, Mover, Watch
 from mainspring.services.audit.api import AuditSettings
 from mainspring.services.audit.checkpoints import require_unchanged, verifier_key
 from mainspring.services.audit.export import export
@@ -137,7 +136,7 @@ async def recover_admin_key(
 
 
 async def move(
-    settings: Settings, user_app: App | None, to: str, progress: Progress, *, ahead: bool
+    settings: Settings, user_app: App | None, to: str, watch: Watch, *, ahead: bool
 ) -> Moved | None:
     """Move the database to another engine; return what was done, None when it is only ahead.
 
@@ -162,10 +161,10 @@ async def move(
         mover = Mover(MoveEnd(source, source_shown), MoveEnd(target, target_shown), services)
         await mover.prepare(alone=not ahead)
         if ahead:
-            await mover.copy_ahead(progress)
+            await mover.copy_ahead(watch)
             return None
         platform = await build(settings, user_app, ports={Database: source})
-        return await mover.move(progress, platform.runtime.sequencer.sequence)
+        return await mover.move(watch, platform.runtime.sequencer.sequence)
 
 
 async def stay(settings: Settings) -> None:

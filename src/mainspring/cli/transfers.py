@@ -10,11 +10,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mainspring.cli import progress
 from mainspring.cli.options import DataDir, KeyFile, PlatformUrl, find_platform
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from mainspring.cli.exported import Export
     from mainspring.cli.patience import Patience
     from mainspring.cli.remote import Remote
@@ -77,7 +76,7 @@ def export(
     kind = format or (_format_of(file) if file != STDIO else "ndjson")
     platform = find_platform(url, key_file, data_dir)
     wanted = Export(platform, collection, kind, filter, fields, escape_formulas)
-    with _bar("record") as bar:
+    with progress.shown("record") as bar:
         task = bar.add_task(collection, total=wanted.count())
 
         def told(count: int) -> None:
@@ -200,7 +199,7 @@ def _send(
     from mainspring.ports.database import StartError
 
     key = secrets.token_hex(16)
-    with _bar("byte") as bar:
+    with progress.shown("byte") as bar:
         task = bar.add_task(f"sending {name}", total=size_bytes)
 
         def sent(more_bytes: int) -> None:
@@ -233,7 +232,7 @@ def _follow(platform: "Remote", patience: "Patience", id: str) -> Any:
     from mainspring.ports.database import StartError
 
     try:
-        with _bar("record") as bar:
+        with progress.shown("record") as bar:
             task = bar.add_task(id, total=None)
             while True:
                 try:
@@ -305,43 +304,6 @@ def _format_of(file: Path) -> FileFormat:
             f"{file}: say which --format it has, csv, ndjson or json: its name does not tell"
         )
     return found[file.suffix.lower()]
-
-
-def _bar(what: Literal["record", "byte"]) -> "Progress":
-    """Return a bar with rate and time left on standard error, where somebody may watch."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Records in a second."""
-
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.0f}/s")
-
-    counted: list[ProgressColumn] = [MofNCompleteColumn(), Rate()]
-    if what == "byte":
-        counted = [DownloadColumn(), TransferSpeedColumn()]
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *counted,
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def _s(count: int) -> str:

@@ -375,6 +375,11 @@ class Table(Generic[R]):
         after = Query(f"{self.name}.next_page", f"{of} WHERE ({order}) > ({place}) {end}", self)
         return first, after
 
+    def counted(self, rows: str = "") -> Query[int]:
+        """Return what counts its rows, or those that ``pages`` reads; a scan."""
+        text = f"SELECT count(*) FROM {rows or self.name}"
+        return Query(f"{self.name}.counted", text, int, scans=True)
+
     def _where(self, guarded: bool) -> str:
         tests = [f"{n} = :key_{n}" for n in self.key]
         if guarded:

@@ -49,6 +49,9 @@ _END_SESSIONS = Query(
     "AND backend_type = 'client backend'",
 )
 
+# A table, rows that were done since it was last called, and how many there are if that is known.
+Watch = Callable[[str, int, int | None], None]
+
 
 class MoveEnd(NamedTuple):
     """A database that is moved from or to, open, and what to call it without its password."""
@@ -116,16 +119,17 @@ class Mover:
         if theirs[0].standing != "arriving":
             await identity.stand(database, "arriving", self._source.shown)
 
-    async def copy_ahead(self, progress: Progress) -> None:
+    async def copy_ahead(self, watch: Watch) -> None:
         """Copy everything while others go on writing to the source: most of a move, roughly."""
         source, target = self._source.database, self._target.database
         tables = await self._tables()
+        progress = await self._progress(tables, watch, readings=1)
         for copied in reversed(tables):
             await clear(copied, source, target)
         for copied in tables:
             await add(copied, source, target, progress)
 
-    async def move(self, progress: Progress, number: Callable[[], Awaitable[int]]) -> Moved:
+    async def move(self, watch: Watch, number: Callable[[], Awaitable[int]]) -> Moved:
         """Copy what is left, compare everything, and let the target be the one that is used.
 
         Nobody else may write to the source, which is made sure of. ``number`` gives events of
@@ -139,7 +143,9 @@ class Mover:
             await self._end_sessions()
             while await unplaced_events(self._source.database):
                 await number()
-            moved = await self._compare(await self._tables(), progress)
+            tables = await self._tables()
+            progress = await self._progress(tables, watch, readings=2)
+            moved = await self._compare(tables, progress)
         except BaseException:
             if ours.standing != "left":
                 back = identity.stand(self._source.database, identity.LIVE, "")
@@ -148,6 +154,13 @@ class Mover:
         await identity.stand(self._source.database, "left", self._target.shown)
         await identity.take_over(self._target.database, ours)
         return moved
+
+    async def _progress(self, tables: list[Copied], watch: Watch, readings: int) -> Progress:
+        """Have ``watch`` hear of rows with how many there are to read, so many times over."""
+        counts = [await copied.count(self._source.database) for copied in tables]
+        known = [count for count in counts if count is not None]
+        total = readings * sum(known) if len(known) == len(counts) else None
+        return lambda table, rows: watch(table, rows, total)
 
     async def _compare(self, tables: list[Copied], progress: Progress) -> Moved:
         source, target = self._source.database, self._target.database

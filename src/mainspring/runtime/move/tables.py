@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.table import ColumnType, Delete, Query, Statement, Table, Write
 from mainspring.ports.database import Database, StartError
 
@@ -166,7 +167,9 @@ class Copied:
         )
         self.table: Table[Any] = Table(name, row, key=key)
         self._key_at = [names.index(n) for n in key]
-        self._first, self._after = self.table.pages(ROWS_MAX, _PLACED if log else "")
+        rows = _PLACED if log else ""
+        self._first, self._after = self.table.pages(ROWS_MAX, rows)
+        self._counted = self.table.counted(rows)
 
     def key_of(self, row: Any) -> tuple[Any, ...]:
         """Return what its rows are ordered by."""
@@ -179,6 +182,13 @@ class Copied:
         """Return the rows behind a key, or the first ones: none where there are no more."""
         query = self._first if after is None else self._after
         return (await database.page(query, after or (), bytes_max)).items
+
+    async def count(self, database: Database) -> int | None:
+        """Return how many rows there are; None where that would take long."""
+        try:
+            return (await database.read(self._counted, ()))[0]
+        except NeedsIndex:
+            return None
 
     async def put(self, database: Database, rows: Sequence[Any]) -> list[Write]:
         """Return the writes that add rows. A row in the place of one fails them."""
