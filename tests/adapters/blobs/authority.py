@@ -29,6 +29,12 @@ def certified(folder: Path) -> tuple[Path, ssl.SSLContext]:
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            # Python asks for these from 3.13 on (VERIFY_X509_STRICT, RFC 5280 4.2.1).
+            .add_extension(_usage(signs=ca), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), False
+            )
         )
         return (made if ca else made.add_extension(names, critical=False)).sign(
             authority, hashes.SHA256()
@@ -44,3 +50,12 @@ def certified(folder: Path) -> tuple[Path, ssl.SSLContext]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
     return ca_file, context
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    """What a key may be used for: to sign certificates, or to prove who serves."""
+    return x509.KeyUsage(
+        digital_signature=not signs, key_cert_sign=signs, crl_sign=signs,
+        content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
