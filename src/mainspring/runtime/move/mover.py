@@ -95,12 +95,10 @@ class Mover:
         from, is taken as it is. With ``alone`` nobody may be at work on the source.
         """
         ours = await self._identity()
-        await self._require_schema(self._source.database)
+        await self._require_schema()
         if alone:
             await self._require_alone()
         database, shown = self._target
-        if not await database.applied():
-            await migrate(database, self._services)
         identity.check_schema(await database.applied(), self._services, database.dialect)
         await migrate(database, self._services)
         theirs = await database.read(FIND_IDENTITY, ())
@@ -200,7 +198,8 @@ class Mover:
     async def _tables(self) -> list[Copied]:
         return await tables_of(self._source.database, self._target.database)
 
-    async def _require_schema(self, database: Database) -> None:
+    async def _require_schema(self) -> None:
+        database = self._source.database
         applied = await database.applied()
         identity.check_schema(applied, self._services, database.dialect)
         known = {name for name, _ in every_script(self._services, database.dialect)}

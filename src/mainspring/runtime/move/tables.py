@@ -13,6 +13,7 @@ import msgspec
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.table import ColumnType, Delete, Query, Statement, Table, Write
 from mainspring.ports.database import Database, StartError
+from mainspring.runtime.tables import EventRow
 
 LOG = "events"
 # Each end has its own: what was applied to it, who it is, and what readiness writes.
@@ -33,7 +34,7 @@ _PYTHON: dict[ColumnType, type] = {
     "double precision": float,
     "bytea": bytes,
 }
-_LOGGED: tuple[str, ...] = ("seq", "id", "tenant", "type", "subject", "time_ms", "leaf", "body")
+_LOGGED: tuple[str, ...] = ("seq", *EventRow.__struct_fields__)
 
 
 class _Column(msgspec.Struct, frozen=True):
@@ -96,17 +97,10 @@ _REFERENCES = Query(
 _PLACED = "(SELECT * FROM logged_events WHERE seq IS NOT NULL) AS placed"
 
 
-class _Event(msgspec.Struct, frozen=True):
+class _Event(EventRow, frozen=True):
     """An event on PostgreSQL."""
 
     ordinal: int
-    id: str
-    tenant: str
-    type: str
-    subject: str
-    time_ms: int
-    leaf: bytes
-    body: str
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -197,10 +191,11 @@ class Copied:
         ordinals = sorted(await database.read(_NEXT_ORDINALS, (len(rows),)))
         writes: list[Write] = []
         for row, ordinal in zip(rows, ordinals, strict=True):
-            seq, *rest = msgspec.structs.astuple(row)
+            values = msgspec.structs.asdict(row)
+            seq = values.pop("seq")
             # All below has its place too: they are taken in this order, by nobody else.
             place = _Place(seq, ordinal, row.time_ms, settled=ordinal)
-            writes += (_EVENTS.insert(_Event(ordinal, *rest)), _PLACES.insert(place))
+            writes += (_EVENTS.insert(_Event(**values, ordinal=ordinal)), _PLACES.insert(place))
         return writes
 
     def take_away(self, row: Any) -> Write:
