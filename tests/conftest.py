@@ -278,7 +278,7 @@ def _started(found: Path | None, start: Callable[[Path], Server], absent: str) -
     try:
         server = start(found)
     except Exception as error:
-        raise ServerBroken(f"nothing starts from {found}") from error
+        raise ServerBroken(f"no {start.__name__} starts from {found}") from error
     yield server
     server.close()
 

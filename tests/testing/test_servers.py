@@ -52,4 +52,4 @@ def test_a_broken_server_is_one_error(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout
     assert re.search(r"\b1 error\b", done.stdout), done.stdout
     assert re.search(r"\b[1-9]\d* skipped\b", done.stdout), done.stdout
-    assert "no PostgreSQL starts from" in done.stdout
+    assert "no PostgresServer starts from" in done.stdout
