@@ -39,6 +39,14 @@ POSTS = {
     "indexes": [["stars"]],
 }
 RECORDS = "/v1/collections/posts/records"
+NOTES = {
+    "name": "notes",
+    "fields": [
+        {"name": "post", "type": "relation", "collection": "posts"},
+        {"name": "answers", "type": "relation", "collection": "notes"},
+    ],
+}
+ALL_NOTES = "/v1/collections/notes/records"
 ANN = {"email": "ann@example.com", "password": "a violet in the snow"}
 MANY = 40
 
@@ -94,6 +102,13 @@ async def fill(member: Member) -> dict[str, Any]:
         await member.made(RECORDS, post)
     status, kept = await member.ask("POST", RECORDS, {"title": "kept"}, key="once")
     assert status == 201
+    # Their links are guarded by triggers, and their schema is one that is not any more.
+    await member.made("/v1/collections", NOTES)
+    note = await member.made(ALL_NOTES, {"post": kept["id"]})
+    await member.made(ALL_NOTES, {"answers": note["id"]})
+    longer = {"fields": [*NOTES["fields"], {"name": "text", "type": "text"}]}
+    status, _ = await member.ask("PATCH", "/v1/collections/notes", longer)
+    assert status == 200
     await member.made("/v1/users", ANN)
     tokens = await member.made("/v1/sessions", ANN)
     key = await member.made("/v1/api_keys", {"name": "k", "scopes": ["records:read"]})
@@ -119,8 +134,8 @@ async def fill(member: Member) -> dict[str, Any]:
 async def everything(member: Member) -> list[Any]:
     """What a reader sees of it."""
     paths = (
-        f"{RECORDS}?limit=100&sort=-stars", "/v1/users?limit=100", "/v1/collections",
-        "/v1/api_keys", "/v1/webhooks", "/v1/record_runs",
+        f"{RECORDS}?limit=100&sort=-stars", f"{ALL_NOTES}?expand=post,answers",
+        "/v1/users?limit=100", "/v1/collections", "/v1/api_keys", "/v1/webhooks", "/v1/record_runs",
     )  # fmt: skip
     seen = []
     for path in paths:
@@ -163,6 +178,11 @@ async def test_all_is_there_after_a_move_and_after_the_way_back(
     with pytest.raises(StartError, match="was moved to postgresql"):
         async with serving(tmp_path, here):
             pass
+    connection = await asyncpg.connect(postgres_url)
+    off = "SELECT count(*) FILTER (WHERE tgenabled = 'D'), count(*) FROM pg_trigger"
+    (off, there) = await connection.fetchrow(f"{off} WHERE NOT tgisinternal")
+    await connection.close()
+    assert (off, there > 0) == (0, True)  # guards that a copy passes by are back
     async with serving(tmp_path, postgres_url) as member:
         await still_holds(member, told)
         for n in range(5):

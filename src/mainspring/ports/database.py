@@ -147,6 +147,16 @@ class Database(Protocol):
         """Calls that wait for their commit now."""
         ...
 
+    async def set_triggers(self, *, on: bool) -> None:
+        """Have triggers run or not, in all that is committed from now on.
+
+        Off is for a copy: its rows were judged where they come from, and what triggers wrote beside
+        them is copied too. Nobody else may write meanwhile. They may stay off when this process
+        dies, so whoever turned them off turns them on again before the database is used. Raises
+        Unavailable.
+        """
+        ...
+
     async def applied(self) -> dict[str, str]:
         """Return the digest of each migration that was applied, by its name; none in a new one."""
         ...

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.cli.demo.process import environment
+from mainspring.testing.servers import PostgresServer
 
 
 def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -17,9 +18,14 @@ def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_every_figure_is_right(engine: str, database_url: str, tmp_path: Path) -> None:
-    database = [] if engine == "sqlite" else ["--database", database_url]
-    ended = demo(tmp_path, "--orders", "300", "--json", *database)
+def test_every_figure_is_right_and_still_after_a_move_to_the_other_engine(
+    engine: str, database_url: str, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    if engine == "sqlite":
+        engines = ["--move-to", postgres_server.create_database()]
+    else:
+        engines = ["--database", database_url, "--move-to", f"sqlite:{tmp_path / 'moved.db'}"]
+    ended = demo(tmp_path, "--orders", "300", "--json", *engines)
     assert ended.returncode == 0, ended.stderr
     shown = json.loads(ended.stdout)
     figures = {figure["name"]: figure for figure in shown["figures"]}
@@ -30,6 +36,11 @@ def test_every_figure_is_right(engine: str, database_url: str, tmp_path: Path) -
         "name": "revenue", "found": "$10,460.13", "expected": "$10,460.13", "right": True,
     }  # fmt: skip
     assert figures["audit log verified"]["found"].startswith("intact")
+    other = "PostgreSQL" if engine == "sqlite" else "SQLite"
+    assert figures["moved to"]["found"].startswith(other)
+    assert figures["moved: orders"]["found"] == "300"
+    assert figures["moved: revenue"]["found"] == "$10,460.13"
+    assert figures["moved: audit log verified"]["found"].startswith("intact")
     assert int(figures["duplicates absorbed"]["found"]) > 0
 
 

@@ -73,6 +73,11 @@ CLOSE_WAIT_S = 30.0  # for transactions that run while the database closes
 MIGRATION_MAX_S = 3_600.0  # of one script, and of waiting for another process that migrates
 POSTS_MAX = 256  # commits posted from threads and not yet done; one more is dropped and logged
 
+_WITH_TRIGGERS = """
+SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger
+JOIN pg_class ON pg_class.oid = tgrelid
+WHERE NOT tgisinternal AND relnamespace = current_schema()::regnamespace ORDER BY 1
+"""
 _MIGRATIONS_LOCK = 0x6D61696E73707267  # "mainsprg": one process at a time changes the schema
 _MIGRATIONS = (
     'CREATE TABLE IF NOT EXISTS migrations (name text COLLATE "C" NOT NULL PRIMARY KEY, '
@@ -358,6 +363,24 @@ class PostgresDatabase:
         """Digests of the migrations that were applied; a database that is empty has no list."""
         (there,) = await self.read(_HAS_MIGRATIONS, ())
         return dict(await self.read(_APPLIED, ())) if there else {}
+
+    async def set_triggers(self, *, on: bool) -> None:
+        """Have the tables' own triggers run or not, whoever connects.
+
+        The owner of a table may say so. ``session_replication_role`` would end with the session,
+        and takes a superuser.
+        """
+
+        async def work(connection: Connection) -> None:
+            async with transaction(connection):
+                for (table,) in await connection.fetch(_WITH_TRIGGERS):
+                    say = "ENABLE" if on else "DISABLE"
+                    await connection.execute(f"ALTER TABLE {table} {say} TRIGGER USER")
+
+        try:
+            await self._writers.run(work)
+        except (asyncpg.PostgresError, *LOST) as error:
+            raise Unavailable(f"triggers cannot be turned {'on' if on else 'off'}") from error
 
     async def migrate(self, name: str, script: str) -> bool:
         """Apply a migration once; processes that start together take turns."""

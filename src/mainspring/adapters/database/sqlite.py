@@ -193,6 +193,10 @@ class SqliteDatabase:
                     return
                 await asyncio.sleep(HOLD_SCANS_S / 2)
 
+    async def set_triggers(self, *, on: bool) -> None:
+        """Have triggers run or not: an option of this connection, gone with the process."""
+        await self._writer.set_triggers(on=on)
+
     def _bound_log(self) -> None:
         """Have the write-ahead log emptied when it is over its bound."""
         if self._emptying is None and self._file.log_bytes() > self._emptied_over_bytes:

@@ -146,13 +146,19 @@ class Writer:
         self._group_listeners: list[Callable[[int], None]] = []
         self._outage = Outage("database")
         self._closing = False
+        self._triggers = True
         self.waiting = 0
         self.commits = 0
         self.calls_committed = 0
 
     def open(self) -> None:
         """Open the connection. Raises apsw.Error."""
-        self.connection = self._file.connect()
+        self.connection = self._connect()
+
+    def _connect(self) -> apsw.Connection:
+        connection = self._file.connect()
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, int(self._triggers))
+        return connection
 
     def start(self) -> None:
         """Start the thread."""
@@ -189,21 +195,34 @@ class Writer:
 
         Raises Unavailable when somebody reads pages that are only there.
         """
+        await self._do_between(self._empty_log)
+
+    async def set_triggers(self, *, on: bool) -> None:
+        """Have triggers run or not in what this connection commits. Raises Unavailable."""
+
+        def turn() -> None:
+            self._triggers = on
+            self.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, int(on))
+
+        await self._do_between(turn)
+
+    async def _do_between(self, work: Callable[[], None]) -> None:
+        """Have the thread do something between two commits."""
         if self._closing:
             raise Unavailable("the database is closing", retry_after_s=1)
-        emptied: asyncio.Future[None] = self._loop.create_future()
+        done: asyncio.Future[None] = self._loop.create_future()
 
-        def empty() -> bool:
+        def do() -> bool:
             error: BaseException | None = None
             try:
-                self._empty_log()
+                work()
             except (apsw.Error, Unavailable) as found:
                 error = translated(found)
-            self._loop.call_soon_threadsafe(_tell, emptied, error)
+            self._loop.call_soon_threadsafe(_tell, done, error)
             return True
 
-        self._queue.put(empty)
-        await emptied
+        self._queue.put(do)
+        await done
 
     def on_wake(self, listener: Callable[[Wakes], None]) -> None:
         """Call ``listener`` on the loop after each commit that wakes somebody."""
@@ -313,7 +332,7 @@ class Writer:
         except apsw.Error:
             self.connection.close(force=True)
             try:
-                self.connection = self._file.connect()
+                self.connection = self._connect()
             except (
                 apsw.Error,
                 Unavailable,

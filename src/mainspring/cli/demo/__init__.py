@@ -12,6 +12,8 @@ EPILOG = (
     "  [bold]mainspring demo --orders 2000[/bold]  a taste of it\n\n"
     "  [bold]mainspring demo --database postgresql://localhost/empty[/bold]  the same on "
     "PostgreSQL, in an empty database\n\n"
+    "  [bold]mainspring demo --move-to postgresql://localhost/empty[/bold]  then move all of it "
+    "there, and check it again\n\n"
     "Exits with 1 and names the figure when any of them is off. Needs the extra demo, which make "
     "installs: pip install '.\\[demo]' in a checkout of Mainspring"
 )
@@ -23,6 +25,10 @@ def demo(
     ] = None,
     database: Annotated[
         str, typer.Option(metavar="URL", help="An empty PostgreSQL database. Default: SQLite.")
+    ] = "",
+    move_to: Annotated[
+        str,
+        typer.Option(metavar="URL", help="An empty database to move it to, and to check it in."),
     ] = "",
     seed: Annotated[int, typer.Option(metavar="N", help="Chooses which calls go wrong.")] = 1997,
     keep: Annotated[
@@ -36,6 +42,6 @@ def demo(
     from mainspring.cli.demo.run import Play, play
     from mainspring.cli.loop import run_loop
 
-    wanted = Play(find_file(), orders, database, seed, keep)
+    wanted = Play(find_file(), orders, database, move_to, seed, keep)
     if not run_loop(play(wanted, as_json=as_json)):
         raise typer.Exit(EXIT_FOUND)

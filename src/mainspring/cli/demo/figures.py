@@ -101,13 +101,18 @@ def _rfm_figures(
     ]
 
 
+def record_events(events: Sequence[str], records: int) -> Figure:
+    """One event for each record that was created."""
+    return _count("events of records", len(events), records)
+
+
 def event_figures(
     events: Sequence[str], receiver: Receiver, customers: int, orders: int
 ) -> list[Figure]:
     """One event per record, each delivered at least once, every delivery verified."""
     there = set(events)
     return [
-        _count("events of records", len(events), customers + orders),
+        record_events(events, customers + orders),
         _count("events there twice", len(events) - len(there), 0),
         _count("webhooks verified", len(receiver.events & there), len(there)),
         _count("webhooks of unknown events", len(receiver.events - there), 0),

@@ -23,6 +23,7 @@ from mainspring.cli.demo.figures import (
     event_figures,
     job_figures,
     read_back,
+    record_events,
     stored_figures,
 )
 from mainspring.cli.demo.load import CALLS_AT_ONCE, load, make_collections
@@ -36,6 +37,7 @@ APP = "mainspring.cli.demo.example_app:app"
 STALL_S = 60.0  # how long nothing may move before the demo gives up waiting
 POLL_S = 0.25
 EXPORT_NAME = "audit.ndjson"
+MOVED_EXPORT_NAME = "audit-moved.ndjson"
 
 
 class Play(msgspec.Struct, frozen=True):
@@ -44,6 +46,7 @@ class Play(msgspec.Struct, frozen=True):
     file: Path
     orders: int | None
     database: str
+    move_to: str
     seed: int
     keep: bool
 
@@ -69,7 +72,8 @@ async def play(wanted: Play, *, as_json: bool) -> bool:
     folder = Path(tempfile.mkdtemp(prefix="mainspring-demo-"))
     console = Console(stderr=as_json)
     try:
-        await _require_empty(wanted.database)
+        for url in (wanted.database, wanted.move_to):
+            await _require_empty(url)
         with Board(console) as board:
             figures, database = await _perform(wanted, orders, folder, board)
     except (CallFailed, ExceptionGroup) as error:
@@ -132,7 +136,35 @@ async def _perform(
             ]
         board.say("verifying the audit log offline")
         figures += await _audit_figures(folder, environ)
+    if wanted.move_to:
+        board.say("moving everything to the other database, and reading it back from there")
+        figures += await _moved_figures(wanted, orders, folder, environ)
     return figures, running.database
+
+
+async def _moved_figures(
+    wanted: Play, orders: Sequence[Order], folder: Path, environ: Mapping[str, str]
+) -> list[Figure]:
+    """Move the platform as a user would, start it over the other database, and check it there."""
+    told = {**environ, "MAINSPRING_MOVE_TO": wanted.move_to}  # not for ps: it may hold a password
+    place = ("--data-dir", str(folder / "data"))
+    code, said = await process.run("move", APP, *place, environ=told, folder=folder)
+    if code:
+        return [Figure("moved", said.splitlines()[-1] if said else "no", "yes")]
+    there = {**environ, "MAINSPRING_DATABASE__URL": wanted.move_to}
+    async with (
+        process.platform(folder, APP, there) as running,
+        _client(running, wanted.seed) as client,
+    ):
+        stored = await read_back(client)
+    customers = len({order.customer for order in orders})
+    figures = [
+        *stored_figures(orders, stored),
+        record_events(stored.events, customers + len(orders)),
+        *await _audit_figures(folder, there, MOVED_EXPORT_NAME),
+    ]
+    renamed = [msgspec.structs.replace(f, name=f"moved: {f.name}") for f in figures]
+    return [Figure("moved to", running.database), *renamed]
 
 
 @contextlib.asynccontextmanager
@@ -179,16 +211,18 @@ async def _until(look: Callable[[], Awaitable[int]], target: int, moved: asyncio
                 await moved.wait()
 
 
-async def _audit_figures(folder: Path, environ: Mapping[str, str]) -> list[Figure]:
+async def _audit_figures(
+    folder: Path, environ: Mapping[str, str], export: str = EXPORT_NAME
+) -> list[Figure]:
     data = str(folder / "data")
     code, said = await process.run(
-        "audit", "export", EXPORT_NAME, "--data-dir", data, environ=environ, folder=folder
+        "audit", "export", export, "--data-dir", data, environ=environ, folder=folder
     )
     if code:
         return [Figure("audit log exported", said.splitlines()[-1] if said else "no", "yes")]
     key = said.rpartition("verifier key: ")[2]
     code, said = await process.run(
-        "audit", "verify", EXPORT_NAME, "--key", key, environ=environ, folder=folder
+        "audit", "verify", export, "--key", key, environ=environ, folder=folder
     )
     verdict = said.partition("\n")[0].partition(", checkpoint")[0]
     return [Figure("audit log verified", verdict, "intact" if code else verdict)]

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from mainspring.kernel.errors import Conflict
 from mainspring.kernel.table import Write
-from mainspring.ports.database import Database
+from mainspring.ports.database import Database, StartError
 from mainspring.runtime.move.tables import Copied
 
 PAGE_BYTES_MAX = 4 << 20
@@ -102,7 +103,13 @@ async def add(
         if ours != theirs:
             there = {copied.key_of(row) for row in theirs}
             missing = [row for row in ours if copied.key_of(row) not in there]
-            await write(target, await copied.put(target, missing))
+            try:
+                await write(target, await copied.put(target, missing))
+            except Conflict as error:
+                raise StartError(
+                    f"the other database takes not every row of {copied.name}: a unique index or a "
+                    "check of its own is in the way"
+                ) from error
             added += len(missing)
         held.add(ours)
         progress(copied.name, len(ours))

@@ -122,6 +122,7 @@ class Mover:
         source, target = self._source.database, self._target.database
         tables = await self._tables()
         progress = await self._progress(tables, watch, readings=1)
+        await target.set_triggers(on=False)
         for copied in reversed(tables):
             await clear(copied, source, target)
         for copied in tables:
@@ -143,12 +144,14 @@ class Mover:
                 await number()
             tables = await self._tables()
             progress = await self._progress(tables, watch, readings=2)
+            await self._target.database.set_triggers(on=False)
             moved = await self._compare(tables, progress)
         except BaseException:
             if ours.standing != "left":
                 back = identity.stand(self._source.database, identity.LIVE, "")
                 await asyncio.shield(back)
             raise
+        await self._target.database.set_triggers(on=True)
         await identity.stand(self._source.database, "left", self._target.shown)
         await identity.take_over(self._target.database, ours)
         return moved

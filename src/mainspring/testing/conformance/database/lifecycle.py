@@ -176,6 +176,30 @@ async def check_the_schema_can_change_while_open(fresh: Opener) -> None:
     assert await database.read(every, ("t",)) == [Thing("t")]
 
 
+_NO_NOTES = {
+    "sqlite": "CREATE TRIGGER no_notes BEFORE INSERT ON notes BEGIN SELECT RAISE(IGNORE); END",
+    "postgres": """
+    CREATE FUNCTION no_notes() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+    CREATE TRIGGER no_notes BEFORE INSERT ON notes FOR EACH ROW EXECUTE FUNCTION no_notes()
+    """,
+}
+
+
+async def check_triggers_are_off_until_they_are_on_again(fresh: Opener) -> None:
+    """A copy adds rows that a trigger would refuse, and later calls are judged as ever."""
+    database = await made(fresh)
+    await database.migrate("conformance/0002", _NO_NOTES[database.dialect])
+    for number, on in enumerate((True, False, True)):
+        await database.set_triggers(on=on)
+        note = NOTES.insert(Note(str(number), "text"))
+        if on:
+            await fails(Conflict, database.commit([note]))
+        else:
+            await database.commit([note])
+        found = await database.read(NOTE, (str(number),))
+        assert found == ([] if on else [Note(str(number), "text")])
+
+
 async def check_it_names_its_version(fresh: Opener) -> None:
     """The name and version of the real thing, for status pages and test reports."""
     database = await fresh()
