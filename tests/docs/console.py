@@ -3,7 +3,8 @@
 In a block ``$`` begins a command; a line that ends in a backslash or within quotes goes on in the
 next. The lines that follow are what it prints: ``...`` in a line stands for any text, ``...`` alone
 for any lines. A block with ``title=NAME`` is a file. ``make up`` and ``mainspring up`` start
-beside the shell, on a free port that takes the place of 8080. All happens in an empty directory.
+beside the shell, on a free port that takes the place of 8080, as another does of 9090, where what
+the reader writes listens. All happens in an empty directory.
 """
 
 import os
@@ -16,7 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mainspring.testing.servers.places import free_ports
+
 ADDRESS = "http://127.0.0.1:8080"
+READERS_PORT = "9090"
 DRAIN_S = 30
 MARK = "\x1e"
 
@@ -105,21 +109,25 @@ class Console:
         )
         self._server: subprocess.Popen[str] | None = None
         self.address = ADDRESS
+        self._readers_port = str(free_ports(1)[0])
 
     def run(self, step: Step) -> list[str]:
         """Do one step; return what it printed, with a last line when it failed."""
         if step.name:
             file = self.directory / step.name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(step.command)
+            file.write_text(self._here(step.command))
             return []
         if starts := _STARTS.fullmatch(step.command):
             return self._start(starts[1], starts[2])
         assert self._shell.stdin is not None
-        command = step.command.replace(ADDRESS, self.address)
-        self._shell.stdin.write(f"{command}\nprintf '{MARK}%s\\n' \"$?\"\n")
+        self._shell.stdin.write(f"{self._here(step.command)}\nprintf '{MARK}%s\\n' \"$?\"\n")
         self._shell.stdin.flush()
         return self._printed()
+
+    def _here(self, text: str) -> str:
+        """Put the ports of this run in the place of the document's."""
+        return text.replace(ADDRESS, self.address).replace(READERS_PORT, self._readers_port)
 
     def _printed(self) -> list[str]:
         assert self._shell.stdout is not None
@@ -131,6 +139,7 @@ class Console:
                 break
         else:
             code = "the shell is gone"
+        printed = printed.replace(self._readers_port, READERS_PORT)
         lines = printed.replace(self.address, ADDRESS).splitlines()
         return lines if code.strip() == "0" else [*lines, f"exit code {code.strip()}"]
 
