@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from pathlib import Path
 from typing import Self
 
 from mainspring.runtime.notifier import wait
@@ -12,6 +13,8 @@ READ_BYTES = 65_536
 class Relay:
     """Passes bytes on between those who connect to ``port`` and a server on loopback.
 
+    The server is known by its port, or by the path of its socket.
+
     ``requests`` and ``replies`` are open gates: one that is cleared holds what comes, in order, and
     ``held`` counts the pieces that wait. Another that is put in its place is that of connections
     from then on. ``asked`` is set when something was passed on, in either direction. While it is
@@ -19,8 +22,8 @@ class Relay:
     so many. With ``tls`` it speaks that to those who connect.
     """
 
-    def __init__(self, server_port: int, *, tls: ssl.SSLContext | None = None) -> None:
-        self._server_port = server_port
+    def __init__(self, server: int | Path, *, tls: ssl.SSLContext | None = None) -> None:
+        self._far = server
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -84,7 +87,7 @@ class Relay:
         self._writers.add(writer)
         try:
             if self.open:
-                far = await asyncio.open_connection("127.0.0.1", self._server_port)
+                far = await self._connect()
                 ends.append(far[1])
                 self._writers.add(far[1])
                 await self._join(reader, writer, *far)
@@ -95,6 +98,11 @@ class Relay:
             for end in ends:
                 self._writers.discard(end)
                 end.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._far, Path):
+            return await asyncio.open_unix_connection(self._far)
+        return await asyncio.open_connection("127.0.0.1", self._far)
 
     async def _join(
         self,

@@ -11,6 +11,7 @@ from tests.crash.scenarios import (
     poison,
     restore,
     runs,
+    slow,
     two_clocks,
     two_versions,
 )
@@ -19,6 +20,7 @@ _SCENARIOS = (
     kill.SCENARIO,
     runs.SCENARIO,
     outage.SCENARIO,
+    slow.SCENARIO,
     two_clocks.SCENARIO,
     two_versions.SCENARIO,
     frozen.SCENARIO,
