@@ -70,7 +70,7 @@ demo: $(READY)  ## Load 69,659 real orders through the public API and check ever
 crash: $(READY)  ## Kill, freeze, cut off, fill up and restore it under load, then look for losses (ROUNDS=50)
 	$(RUN) python -m tests.crash --rounds $(ROUNDS) $(ARGS)
 
-bench: $(BENCH)  ## Measure beside PocketBase, Huey and PgQueuer in one run
+bench: $(BENCH)  ## Measure beside PocketBase, Huey, PgQueuer and Procrastinate in one run
 	$(RUN) python -m benchmarks $(ARGS)
 
 format: $(READY)  ## Rewrite the code in the house's format

@@ -1,4 +1,4 @@
-"""No-op jobs through one worker on one core: ours beside Huey (SQLite) and PgQueuer (PostgreSQL).
+"""No-op jobs through one worker on one core: ours beside Huey, PgQueuer and Procrastinate.
 
 Each contestant is a process of its own that prints one line of JSON.
 """
@@ -18,6 +18,10 @@ from benchmarks.report import Row
 from benchmarks.servers import postgres
 
 JOBS = 10_000
+PEERS_ON_POSTGRES = (
+    ("PgQueuer", "pgqueuer_postgres"),
+    ("Procrastinate", "procrastinate_postgres"),
+)
 
 
 def run(contestant: str, *arguments: str, checkout: Path | None = None) -> dict[str, float]:
@@ -52,8 +56,8 @@ def measure(rounds: int, earlier: Path | None = None) -> list[Row]:
         rows += _beside("SQLite", ("Huey", "huey_sqlite"), fresh, rounds, earlier)
     with postgres() as server:
         if server is not None:
-            peer = ("PgQueuer", "pgqueuer_postgres")
-            rows += _beside(server.version, peer, server.create_database, rounds, earlier)
+            for peer in PEERS_ON_POSTGRES[: 1 if earlier else None]:
+                rows += _beside(server.version, peer, server.create_database, rounds, earlier)
     return rows
 
 
