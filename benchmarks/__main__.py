@@ -13,6 +13,7 @@ from benchmarks import (
     live,
     mixed,
     neighbours,
+    parse,
     rules,
     share,
     shared_store,
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the large table")
     parser.add_argument(
         "--only",
-        choices=["web", "free", "jobs", "start", "neighbours", "stages", *AREAS],
+        choices=["web", "free", "jobs", "start", "neighbours", "parse", "stages", *AREAS],
         default=None,
     )
     parser.add_argument(
@@ -115,6 +116,9 @@ def main() -> None:
         rows += jobs.measure(options.rounds, earlier)
     if options.only in (None, "start"):
         rows += web.starting(make_peer, options.rounds)
+    if options.only == "parse":
+        for row in parse.measure(options.seconds, options.rounds):
+            rows.append(msgspec.structs.replace(row, goal=0.0))  # the goals are about PocketBase
     if options.only == "neighbours":  # these are about ourselves: the peers have none of them
         rows += neighbours.measure(earlier)
     if earlier is not None:

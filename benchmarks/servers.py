@@ -93,7 +93,7 @@ def postgres() -> Iterator[PostgresServer | None]:
         server.close()
 
 
-class _Process:
+class Process:
     """A server process, and calls to it with the standard library."""
 
     def __init__(self, directory: Path, ready_path: str, placement: Placement) -> None:
@@ -104,6 +104,7 @@ class _Process:
         self._ready_path = ready_path
 
     def launch(self, command: list[str], environment: dict[str, str] | None = None) -> None:
+        """Start it, and wait until it answers."""
         self.directory.mkdir(parents=True, exist_ok=True)
         log = (self.directory / "log").open("ab")
         started_s = time.perf_counter()
@@ -143,8 +144,17 @@ class _Process:
         parent = psutil.Process(self.process.pid)
         return [parent, *parent.children(recursive=True)]
 
-    def ask(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
-        headers = {"Content-Type": "application/json"}
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        token: str | None = None,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Any:
+        """Call it; return the JSON that it answers."""
+        headers = {"Content-Type": "application/json", **headers}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         data = None if body is None else json.dumps(body).encode()
@@ -156,7 +166,7 @@ class _Process:
         return json.loads(text) if text[:1] in (b"{", b"[") else text
 
 
-class Mainspring(_Process):
+class Mainspring(Process):
     """``mainspring up`` on SQLite as it comes, but for the limits of calls per second."""
 
     name = "mainspring"
@@ -248,7 +258,7 @@ class EarlierMainspring(Mainspring):
         super().__init__(directory, str(checkout / ".venv" / "bin" / "python"), placement=placement)
 
 
-class PocketBase(_Process):
+class PocketBase(Process):
     """``pocketbase serve`` as it comes."""
 
     name = "pocketbase"

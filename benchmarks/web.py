@@ -79,11 +79,12 @@ def measure(
     seconds: float,
     rounds: int,
     sizes: tuple[int, ...],
+    make_mine: Callable[..., Mainspring] = Mainspring,
 ) -> Iterator[Row]:
     """Yield a row per workload."""
     with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as root:
         for size in sizes:
-            mine = Mainspring(Path(root) / f"mainspring-{size}", placement=placement)
+            mine = make_mine(Path(root) / f"mainspring-{size}", placement=placement)
             peer = make_peer(Path(root) / f"peer-{size}", placement=placement)
             mine.start()
             peer.start()
