@@ -132,6 +132,22 @@ def test_two_handlers_are_refused_with_both_places() -> None:
         attach()
 
 
+def test_a_post_can_read() -> None:
+    asked = Service("asked", doc="Takes questions in a body.")
+
+    @asked.operation("POST /v1/asked", scope=None, reads=True)
+    async def ask(call: Call, which: Which) -> Book:
+        """Answer a question."""
+        return Book("1")
+
+    assert (ask.writes, ask.takes_body, ask.body_param) == (False, True, "which")
+    with pytest.raises(Misdeclared, match=r"asked\.change: reads=True is for a question"):
+
+        @asked.operation("PATCH /v1/asked", scope=None, reads=True)
+        async def change(call: Call) -> None:
+            """Change nothing."""
+
+
 def test_a_handler_that_takes_something_else_is_refused() -> None:
     get = contracts().operations["books.get"]
     told = r"parameters \(call, book_id\) at test_contract.py:\d+, and handled with \(call, id\)"

@@ -37,6 +37,7 @@ VAULT = {
         {"name": "amount", "type": "integer"},
         {"name": "scan", "type": "file"},
     ],
+    "documents": True,
     "rules": {
         "list": OWNER, "view": f'{OWNER} || record.text == "hiddenrule"', "create": "false",
         "update": OWNER, "delete": OWNER,
@@ -62,6 +63,18 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "records.stream_records": [(RECORDS + ":stream", None)],
     "records.stream_record": [(RECORDS + "/{record}:stream", None)],
     "records.aggregate_records": [(RECORDS + ":aggregate?max=text&count=true&group=text", None)],
+    "records.find_documents": [
+        (RECORDS + ":find", {}),
+        (RECORDS + ":find", {"filter": {"$or": [{}, {"text": {"$regex": "^hidden"}}]}}),
+        (RECORDS + ":find", {"sort": {"text": -1}, "projection": {"text": 1}}),
+    ],
+    "records.aggregate_documents": [
+        (
+            RECORDS + ":aggregate",
+            {"pipeline": [{"$group": {"_id": "$text", "all": {"$push": "$text"}}}]},
+        ),
+        (RECORDS + ":aggregate", {"pipeline": [{"$match": {"owner": {"$ne": 1}}}]}),
+    ],
     "records.explain_rule": [
         (RECORDS + ":explain", {"action": "view", "record": "{record}", "caller": "nobody"}),
         (RECORDS + ":explain", {"action": "create", "data": {"text": 1}}),

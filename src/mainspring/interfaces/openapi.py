@@ -359,9 +359,9 @@ def _possible(operation: Operation) -> list[type[Failure]]:
             errors.OutcomeUnknown,
             errors.Timeout,
             errors.Conflict,
-            errors.TooLarge,
-            errors.UnsupportedMedia,
         ]
+    if operation.takes_body:
+        found += [errors.TooLarge, errors.UnsupportedMedia]
     if operation.method in {"PUT", "PATCH", "DELETE"}:
         found.append(errors.PreconditionFailed)
     if operation.recent_s is not None:

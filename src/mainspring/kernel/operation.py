@@ -161,7 +161,8 @@ class Operation(Contract[P], Generic[P, R]):
 
     ``impersonated`` says whether somebody may call it who acts as a user: none that answers with a
     secret, or asks for a recent log-in, unless it is declared so. ``body_bytes_max`` is None where
-    the settings say how large a body or a file may be.
+    the settings say how large a body or a file may be. A POST that ``reads`` takes no idempotency
+    key: nothing of its answer is kept, so each is judged by what its caller may see then.
 
     Calling it calls its handler, so tests need no database.
     """
@@ -192,6 +193,7 @@ class Operation(Contract[P], Generic[P, R]):
         "shows",
         "status",
         "summary",
+        "takes_body",
         "takes_form",
         "tells",
         "timeout_s",
@@ -219,6 +221,7 @@ class Operation(Contract[P], Generic[P, R]):
         prepare: Prepare | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
         impersonated: Impersonated | None = None,
+        reads: bool = False,
     ) -> None:
         super().__init__(name, declared)
         match = _SHAPE.fullmatch(shape)
@@ -246,7 +249,13 @@ class Operation(Contract[P], Generic[P, R]):
         self.prepare = prepare
         self.shows = shows
         self.tells: Tells | None = None
-        self.writes = self.method in WRITING_METHODS
+        if reads and (self.method != "POST" or kind is not Kind.UNARY):
+            raise Misdeclared(
+                f"{name}: reads=True is for a question that comes as the body of a POST: "
+                f"{self.method} says by itself whether it writes"
+            )
+        self.takes_body = self.method in WRITING_METHODS
+        self.writes = self.takes_body and not reads
         if impersonated is None:
             impersonated = Impersonated.WRITES if self.writes else Impersonated.READS
             if secret or recent_s is not None:
@@ -309,7 +318,7 @@ class Operation(Contract[P], Generic[P, R]):
                 self.credentials_param = parameter
             elif parameter == "query":
                 self.query, self.query_param = annotation, parameter
-            elif self.body_param is None and self.method in WRITING_METHODS:
+            elif self.body_param is None and self.takes_body:
                 self.body, self.body_param = annotation, parameter
             else:
                 raise Misdeclared(

@@ -127,6 +127,7 @@ class Contracts:
         cache: CachePolicy | None = None,
         shows: Callable[..., Awaitable[bytes]] | None = None,
         impersonated: Impersonated | None = None,
+        reads: bool = False,
     ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare a unary operation. ``scope=None`` lets anyone call it.
 
@@ -136,12 +137,13 @@ class Contracts:
         ``cache`` says who may keep the answer to a GET; without it whoever asked keeps it and asks
         again each time whether it still holds. ``shows`` as for ``handles``. ``impersonated`` says
         whether it is for somebody who acts as a user: by itself so is what reads, and what writes
-        for who may write then, but nothing with ``secret`` or ``recent_s``.
+        for who may write then, but nothing with ``secret`` or ``recent_s``. A POST that ``reads``
+        has its question in the body, and changes nothing: it takes no idempotency key.
         """
         return self._operation(
             shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret,
             recent_s=recent_s, raises=raises, body_bytes_max=body_bytes_max, timeout_s=timeout_s,
-            cache=cache, shows=shows, impersonated=impersonated,
+            cache=cache, shows=shows, impersonated=impersonated, reads=reads,
         )  # fmt: skip
 
     def transaction(

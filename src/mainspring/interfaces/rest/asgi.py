@@ -357,7 +357,7 @@ class RestApp:
                 outcome = await self._with_files(exchange, operation, reader)
                 await answer_json(exchange, outcome, kept=kept, secret=operation.secret)
                 return
-            if exchange.body_unread and operation.writes:
+            if exchange.body_unread and operation.takes_body:
                 await self._read_body(exchange, operation)
             arguments = _arguments(reader, exchange)
             outcome = await invoker.invoke(_invocation(exchange, operation, arguments))
@@ -395,7 +395,7 @@ class RestApp:
                 )
                 exchange.authorization = None
             await self._admit(exchange, operation)
-            if exchange.body_unread and operation.writes:
+            if exchange.body_unread and operation.takes_body:
                 await self._read_body(exchange, operation)
             arguments = _arguments(reader, exchange)
             if param is not None:

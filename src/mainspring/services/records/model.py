@@ -113,6 +113,7 @@ class Definition(msgspec.Struct, frozen=True):
     renames: dict[str, str] = {}
     filled: list[str] = []
     former: dict[str, list[str]] = {}
+    documents: bool = False
 
 
 class Shape(msgspec.Struct, frozen=True):

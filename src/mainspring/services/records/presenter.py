@@ -55,7 +55,7 @@ def present_collection(row: CollectionRow) -> Collection:
         [slot.fields for slot in definition.indexes],
         [list(slot.names) for slot in definition.uniques if not slot.field],
         row.ready_version >= definition.layout, row.problem,
-        rfc3339(row.created_ms), rfc3339(row.updated_ms),
+        rfc3339(row.created_ms), rfc3339(row.updated_ms), definition.documents,
     )  # fmt: skip
 
 

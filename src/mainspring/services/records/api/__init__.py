@@ -24,6 +24,10 @@ from mainspring import (
     Upload,
 )
 from mainspring.kernel.operation import NO_FILES, Files
+from mainspring.services.records.api.documents import DocumentPage as DocumentPage
+from mainspring.services.records.api.documents import FindQuery as FindQuery
+from mainspring.services.records.api.documents import Pipeline as Pipeline
+from mainspring.services.records.api.documents import PipelineAnswer as PipelineAnswer
 from mainspring.services.records.api.downloads import FileLink as FileLink
 from mainspring.services.records.api.downloads import FileView as FileView
 from mainspring.services.records.api.downloads import NewFileLink as NewFileLink
@@ -142,6 +146,9 @@ Uniques = Annotated[
 ]
 
 
+AsDocuments = Annotated[bool, Meta(description="whether it can be asked in MongoDB's language")]
+
+
 class NewCollection(Input, frozen=True):
     """A collection to be."""
 
@@ -150,6 +157,7 @@ class NewCollection(Input, frozen=True):
     rules: Rules = Rules()
     indexes: Indexes = msgspec.field(default_factory=list)
     uniques: Uniques = msgspec.field(default_factory=list)
+    documents: AsDocuments = False
 
 
 class CollectionChange(Input, frozen=True):
@@ -159,6 +167,7 @@ class CollectionChange(Input, frozen=True):
     rules: Rules | UnsetType = UNSET
     indexes: Indexes | UnsetType = UNSET
     uniques: Uniques | UnsetType = UNSET
+    documents: AsDocuments | UnsetType = UNSET
 
 
 Removed = Annotated[
@@ -190,6 +199,7 @@ class Collection(msgspec.Struct, frozen=True):
     problem: str | None
     created_at: Instant
     updated_at: Instant
+    documents: bool
 
 
 class BatchItem(Input, frozen=True):
@@ -500,6 +510,24 @@ async def list_records(call: Call, collection: str, query: RecordQuery) -> Respo
 @service.contract.operation(f"GET {RECORDS_PATH}:aggregate", scope=None)
 async def aggregate_records(call: Call, collection: str, query: Aggregation) -> Groups:
     """Count, sum and group. Reads every record that passes, under the budget of a scan."""
+
+
+@service.contract.operation(f"POST {RECORDS_PATH}:find", scope=None, reads=True)
+async def find_documents(call: Call, collection: str, find: FindQuery) -> DocumentPage:
+    """Find records in MongoDB's language, where the collection has ``documents``.
+
+    Each is a document as the caller may see it, its ``_id`` beside its ``id``. In the order of the
+    ids a page begins after ``cursor``, and one that looked at 10,000 records ends early. A sort
+    reads all that pass: where they are more than 10,000, or 16 MiB, it is 422.
+    """
+
+
+@service.contract.operation(f"POST {RECORDS_PATH}:aggregate", scope=None, reads=True)
+async def aggregate_documents(call: Call, collection: str, pipeline: Pipeline) -> PipelineAnswer:
+    """Run a pipeline in MongoDB's language over what the caller may see of the records.
+
+    It reads what the first ``$match`` leaves, up to 10,000 records or 16 MiB: more is 422.
+    """
 
 
 @service.contract.operation(f"POST {RECORDS_PATH}:explain", scope=EXPLAIN)

@@ -5,6 +5,7 @@ from mainspring.services.records.operations import (
     batches,
     collections,
     direct_uploads,
+    documents,
     explain,
     exports,
     files,
@@ -19,6 +20,6 @@ from mainspring.services.records.operations import (
 )
 
 __all__ = [
-    "aggregates", "batches", "collections", "direct_uploads", "explain", "exports", "files",
-    "imports", "lists", "records", "run_access", "run_reports", "runs", "steps", "streams",
+    "aggregates", "batches", "collections", "direct_uploads", "documents", "explain", "exports",
+    "files", "imports", "lists", "records", "run_access", "run_reports", "runs", "steps", "streams",
 ]  # fmt: skip

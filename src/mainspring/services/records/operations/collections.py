@@ -203,6 +203,7 @@ def _changed(name: str, old: Definition, change: api.CollectionChange) -> api.Ne
         [s.together for s in old.uniques if not s.field]
         if change.uniques is UNSET
         else change.uniques,
+        old.documents if change.documents is UNSET else change.documents,
     )
 
 
@@ -232,7 +233,7 @@ async def _define(
     return Definition(
         fields, rules, index_slots(wanted.indexes, fields, schema, before),
         unique_slots(fields, wanted.uniques, before.uniques), dict(shape.targets), before.layout,
-        [other.id for other in others],
+        [other.id for other in others], documents=wanted.documents,
     ), held  # fmt: skip
 
 
