@@ -35,6 +35,7 @@ from mainspring.kernel.user_app import App
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus
 from mainspring.ports.cache import Cache
+from mainspring.ports.certificates import CertificateAuthority
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import Keyring, NoKeyring
@@ -189,6 +190,13 @@ def open_database(url: str) -> Database:
     """Return the database behind a URL, yet to be connected. Raises StartError."""
     database: Database = opened("database", url)
     return database
+
+
+def open_authority(folder: Path) -> CertificateAuthority:
+    """Return the authority for development over a directory, which need not be there yet."""
+    from mainspring.adapters.peers.authority import DevelopmentAuthority
+
+    return DevelopmentAuthority(folder, SystemClock())
 
 
 def _make(data_dir: Path) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.cli import EXIT_START, EXIT_USAGE, main
+from mainspring.cli import EXIT_FOUND, EXIT_START, EXIT_USAGE, main
 
 COMMANDS = [
     ["up"], ["demo"], ["config"], ["doctor"], ["admin", "key"], ["admin", "user"],
     ["admin", "rotate-keyring"], ["admin", "new-keyring"], ["admin", "restored"],
     ["audit", "export"], ["audit", "verify"], ["import"], ["export"],
+    ["certs", "init"], ["certs", "issue"], ["certs", "show"], ["certs", "renew"],
 ]  # fmt: skip
 
 
@@ -159,3 +160,22 @@ def test_doctor_fails_on_a_database_that_does_not_answer(
     monkeypatch.setenv("MAINSPRING_DATABASE__URL", "postgresql://127.0.0.1:1/nowhere")
     assert run(monkeypatch, "doctor") == 1
     assert "config" in capsys.readouterr().out
+
+
+def test_certs_show_ends_with_1_when_a_peer_would_refuse_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "certs", "init", "c", "--trust-domain", "shop.internal") == 0
+    assert run(monkeypatch, "certs", "issue", "c", "users", "jobs", "--hours", "1") == 0
+    assert run(monkeypatch, "certs", "show", "c") == 0
+    assert "renew it now" not in capsys.readouterr().out
+    (tmp_path / "c/jobs/tls.key").write_text("half of it")
+    assert run(monkeypatch, "certs", "show", "c") == EXIT_FOUND
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("jobs: a file is damaged")
+    assert shown[1].startswith("spiffe://shop.internal/users  until ")
+    assert run(monkeypatch, "certs", "show", "c", "--json") == EXIT_FOUND
+    assert [each["service"] for each in json.loads(capsys.readouterr().out)] == ["jobs", "users"]
+    assert run(monkeypatch, "certs", "renew", "c", "users", "--root", "add") == EXIT_USAGE
+    assert run(monkeypatch, "certs", "renew", "c", "--root", "drop") == EXIT_START
+    assert "the step to take is add, not drop" in capsys.readouterr().err

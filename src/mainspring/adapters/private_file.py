@@ -51,7 +51,7 @@ def write(path: Path, data: bytes) -> None:
 
     Raises StartError when the directory or the disk does not let it.
     """
-    with _directory(path) as directory:
+    with held(path) as directory:
         _replace(path, data, directory)
 
 
@@ -82,7 +82,7 @@ def create_once(path: Path, make: Callable[[], bytes]) -> bytes:
 
 def change(path: Path, edit: Callable[[bytes | None], bytes]) -> bytes:
     """Replace the file by ``edit`` of its bytes (None: there is no file) while others wait."""
-    with _directory(path) as directory:
+    with held(path) as directory:
         try:
             found: bytes | None = read(path)
         except FileNotFoundError:
@@ -94,8 +94,11 @@ def change(path: Path, edit: Callable[[bytes | None], bytes]) -> bytes:
 
 
 @contextmanager
-def _directory(path: Path) -> Iterator[int]:
-    """Make the directory and lock it against other processes; the kernel drops the lock."""
+def held(path: Path) -> Iterator[int]:
+    """Make the file's directory and lock it against other processes; the kernel drops the lock.
+
+    Yields the directory's descriptor. Raises StartError when it cannot be made.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -7,6 +7,7 @@ import typer
 from mainspring.cli import (
     admin,
     audit,
+    certs,
     config,
     demo,
     doctor,
@@ -68,3 +69,4 @@ admin.group.command(epilog=restored.EPILOG)(restored.restored)
 app.add_typer(admin.group, name="admin")
 app.add_typer(audit.group, name="audit")
 app.add_typer(users.group, name="users")
+app.add_typer(certs.group, name="certs")
