@@ -13,8 +13,8 @@ import uvloop
 from mainspring import Call, Service
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.adapters.telemetry.rollups import Rollups
-from mainspring.app import open_database
 from mainspring.cli.loop import GC_OBJECTS
+from mainspring.engines import open_database
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.runtime.events.field_encryption import FieldEncryption

@@ -7,15 +7,14 @@ import asyncio
 import difflib
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
 
 from mainspring.adapters import private_file
+from mainspring.engines import adapter_of, opened, urls_of
 from mainspring.gateway.limit import Limits, LimitSettings
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.http.server import Server
@@ -35,13 +34,11 @@ from mainspring.kernel.user_app import App
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus
 from mainspring.ports.cache import Cache
-from mainspring.ports.certificates import CertificateAuthority
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import Keyring, NoKeyring
 from mainspring.ports.limits import RateLimits
-from mainspring.ports.mail import Mail
-from mainspring.ports.opening import SYSTEM_SOURCES, Sources
+from mainspring.ports.opening import Sources
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime import crew as crews
 from mainspring.runtime import identity
@@ -59,17 +56,12 @@ from mainspring.services.users.admin import ensure_admin_key, new_key, settle_ad
 from mainspring.settings import (
     DEFAULT,
     OWN_SECTIONS,
-    BusSettings,
-    CacheSettings,
-    HttpClientSettings,
     PlatformSettings,
     QueueSettings,
     Settings,
     SettingsError,
-    blobs_url,
-    database_url,
-    mail_url,
 )
+from mainspring.split import ownership
 
 BUILT_IN: tuple[Service, ...] = (
     users.service,
@@ -79,42 +71,6 @@ BUILT_IN: tuple[Service, ...] = (
     events.service,
     audit.service,
 )
-REDIS_SCHEMES = (
-    "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
-)  # fmt: skip
-# Which module fills a port, by the scheme of its URL. One is imported when it is opened.
-ADAPTERS: Mapping[str, Mapping[str, str]] = {
-    "blobs": {
-        "file": "mainspring.adapters.blobs.directory",
-        "s3": "mainspring.adapters.blobs.s3",
-    },
-    "cache": {
-        "memory": "mainspring.adapters.cache.memory",
-        **dict.fromkeys(REDIS_SCHEMES, "mainspring.adapters.cache.redis"),
-    },
-    "bus": {"kafka": "mainspring.adapters.bus.kafka"},
-    "database": {
-        "sqlite": "mainspring.adapters.database.sqlite",
-        "postgresql": "mainspring.adapters.database.postgres",
-        "postgres": "mainspring.adapters.database.postgres",
-    },
-    "http_client": {"direct": "mainspring.adapters.http_client.lazy"},
-    "keyring": {"file": "mainspring.adapters.keyring.file"},
-    "limits": {
-        "memory": "mainspring.adapters.limits.memory",
-        **dict.fromkeys(REDIS_SCHEMES, "mainspring.adapters.limits.redis"),
-    },
-    "mail": {
-        "sandbox": "mainspring.adapters.mail.sandbox",
-        "smtp+starttls": "mainspring.adapters.mail.smtp",
-        "smtps": "mainspring.adapters.mail.smtp",
-        "smtp+plain": "mainspring.adapters.mail.smtp",
-    },
-    "telemetry": {"rollups": "mainspring.adapters.telemetry.rollups"},
-}
-IN_THE_RUNTIME: Mapping[str, str] = {"bus": "log"}  # what a port is without an adapter
-# Of pyproject.toml, where one is not named like the scheme.
-EXTRAS = {"postgresql": "postgres", **dict.fromkeys(REDIS_SCHEMES, "redis")}
 PLATFORM_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     **OWN_SECTIONS,
     "server": ServerSettings,
@@ -165,40 +121,6 @@ def sections(user_app: App | None) -> Mapping[str, type[msgspec.Struct]]:
     }
 
 
-def adapter_of(port: str, url: str) -> ModuleType:
-    """Return the module that a URL's scheme names. Raises StartError."""
-    scheme, known = url.partition(":")[0], ADAPTERS[port]
-    if scheme not in known:
-        own = [IN_THE_RUNTIME[port]] if port in IN_THE_RUNTIME else []
-        schemes = " or ".join(f"{name}:" for name in (*own, *known))
-        raise StartError(f"{port}: nothing opens a URL that starts so; it starts with {schemes}")
-    try:
-        return import_module(known[scheme])
-    except ModuleNotFoundError as error:
-        raise StartError(
-            f"{port}: {scheme}: needs the package {error.name}, which is not installed: "
-            f"pip install '.[{EXTRAS.get(scheme, scheme)}]' in a checkout of Mainspring"
-        ) from error
-
-
-def opened(port: str, url: str, sources: Sources = SYSTEM_SOURCES) -> Any:
-    """Return the adapter that a URL's scheme names, yet to be connected. Raises StartError."""
-    return adapter_of(port, url).open(url, sources)
-
-
-def open_database(url: str) -> Database:
-    """Return the database behind a URL, yet to be connected. Raises StartError."""
-    database: Database = opened("database", url)
-    return database
-
-
-def open_authority(folder: Path) -> CertificateAuthority:
-    """Return the authority for development over a directory, which need not be there yet."""
-    from mainspring.adapters.peers.authority import DevelopmentAuthority
-
-    return DevelopmentAuthority(folder, SystemClock())
-
-
 def _make(data_dir: Path) -> None:
     """Make the data directory, closed to other users. Raises StartError when it cannot be made."""
     try:
@@ -219,38 +141,11 @@ def _one_process(settings: Settings) -> SettingsError:
     )
 
 
-def limits_url(limits: LimitSettings) -> str:
-    """Return the URL in force with what else is set of who counts."""
-    if limits.url.startswith("memory:"):
-        return limits.url if limits.url != "memory:" else f"memory:{limits.keys_max}"
-    mark = "&" if "?" in limits.url else "?"
-    return f"{limits.url}{mark}keys_max={limits.keys_max}&fail={limits.fail}"
-
-
-def _urls(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
-    """Return which port is filled by what is behind which URL."""
-    private = "private" if settings.of(HttpClientSettings).allow_private_addresses else ""
-    urls: dict[type, tuple[str, str]] = {
-        Database: ("database", database_url(settings)),
-        Blobs: ("blobs", blobs_url(settings)),
-        Cache: ("cache", settings.of(CacheSettings).url),
-        Keyring: ("keyring", f"file:{data_dir / 'keyring.json'}"),
-        HttpClient: ("http_client", f"direct:{private}"),
-        RateLimits: ("limits", limits_url(settings.of(LimitSettings))),
-        Mail: ("mail", mail_url(settings)),
-        Telemetry: ("telemetry", "rollups:"),
-        Bus: ("bus", settings.of(BusSettings).url),
-    }
-    if urls[Bus] == ("bus", "log:"):
-        del urls[Bus]
-    return urls
-
-
 def _ports(
     given: Mapping[type, Any], settings: Settings, data_dir: Path, sources: Sources
 ) -> dict[type, Any]:
     """Return what fills each port: what is given, else what the settings name."""
-    urls = _urls(settings, data_dir)
+    urls = urls_of(settings, data_dir)
     named = {
         kind: opened(port, url, sources) for kind, (port, url) in urls.items() if kind not in given
     }
@@ -267,7 +162,7 @@ def share(
     """
     data_dir = Path(settings.of(PlatformSettings).data_dir)
     _make(data_dir)
-    urls = _urls(settings, data_dir)
+    urls = urls_of(settings, data_dir)
     adapters = {kind: (adapter_of(port, url), url) for kind, (port, url) in urls.items()}
     shared = {
         kind: adapter.share(url, size)
@@ -320,6 +215,10 @@ class Instance:
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
         self.role = settings.of(PlatformSettings).role
         filled = _ports(ports, settings, self.data_dir, Sources(clock, entropy))
+        services = services_of(user_app)
+        self.split = ownership(settings, services, Sources(clock, entropy))
+        if self.split is not None and through is None:
+            through = self.split.through
         board, bulletin = filled.pop(CrewBoard, None), filled.pop(Bulletin, None)
         if filled[Database].dialect == "sqlite" and self.role is not ProcessRole.ALL:
             raise _one_process(settings)
@@ -338,7 +237,7 @@ class Instance:
         resources: dict[type, Any] = {**{type(s): s for s in settings.sections.values()}, **filled}
         self.runtime = Runtime(
             self.database,
-            services_of(user_app),
+            services,
             keyring=self.keyring,
             sealer=self.sealer,
             resources=resources,
@@ -394,6 +293,8 @@ class Instance:
             elsewhere=elsewhere if isinstance(elsewhere, CatchUp) else None,
             stream_tokens=runtime.resources.get(StreamTokens),
         )
+        if self.split is not None and self.split.feed is not None:
+            gateway.tell(self.split.feed)
         runtime.dispatcher.on_commit(gateway.on_commit)
         if isinstance(elsewhere, CatchUp):
             runtime.dispatcher.on_commit(elsewhere.on_commit)
@@ -413,7 +314,7 @@ class Instance:
             self._heard,
             self.runtime.clock,
             waits=self.runtime.sequencer.waits,
-            complete=lambda until_s: self.gateway.identities.heard(until_s),
+            complete=lambda until_s: self.gateway.heard(until_s),
             lost=self._forget_all,
         )
 
@@ -425,7 +326,7 @@ class Instance:
 
     def _forget_all(self) -> None:
         """Forget what was concluded from what the database may never have had, or not any more."""
-        self.gateway.identities.forget_all()
+        self.gateway.forget_all()
         self.sealer.forget_all()
         self.runtime.forget_all()
 
@@ -433,6 +334,14 @@ class Instance:
     def url(self) -> str:
         """Where it listens, once it has started."""
         return self.server.url
+
+    async def engine(self) -> str:
+        """Name and version of the database, once it is open."""
+        return await self.database.version()
+
+    async def let_go(self) -> None:
+        """Close what a start that failed may have left open."""
+        await self.database.close()
 
     async def start(self) -> None:
         """Open everything, start what moves, and serve. Raises StartError."""
@@ -444,6 +353,11 @@ class Instance:
             if self.elsewhere is not None:
                 await self.elsewhere.start()
             await self.server.start()
+            if self.split is not None:
+                operations = self.runtime.registry.operations
+                await self.split.peers.open(operations)
+                authenticator = self.runtime.resources[Authenticator]
+                await self.split.start(operations, self.runtime.owner, authenticator)
         except (OSError, Failure) as error:  # a full disk, a database that went away meanwhile
             raise StartError(f"cannot start over {self.data_dir}: {error}") from error
 
@@ -524,6 +438,8 @@ class Instance:
         is begun any more: another process may run it to its end.
         """
         self.runtime.leave()
+        if self.split is not None:
+            await self.split.drain(timeout_s)
         await self.server.drain(timeout_s, lame_duck_s=lame_duck_s if self.role.serves else 0.0)
         if self.elsewhere is not None:
             await self.elsewhere.stop()
@@ -532,6 +448,8 @@ class Instance:
 
     async def close(self) -> None:
         """Let go of what ``open`` opened."""
+        if self.split is not None:
+            await self.split.close()
         await self.runtime.close()
         if self.bus is not None:
             await self.bus.close()

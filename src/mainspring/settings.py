@@ -85,6 +85,18 @@ class BusSettings(msgspec.Struct, frozen=True):
     url: Annotated[str, Secret] = "log:"
 
 
+class PeerSettings(msgspec.Struct, frozen=True):
+    """``[peers]``: a platform whose services run in processes of their own.
+
+    ``owns`` are the services whose calls this process takes at ``listen``; ``services`` says where
+    those of others are.
+    """
+
+    listen: str = ""
+    owns: tuple[str, ...] = ()
+    services: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 class CacheSettings(msgspec.Struct, frozen=True):
     """``[cache]``: where public answers are kept. ``memory:`` is each process by itself."""
 
@@ -173,6 +185,7 @@ OWN_SECTIONS: Sections = {
     "platform": PlatformSettings,
     "database": DatabaseSettings,
     "bus": BusSettings,
+    "peers": PeerSettings,
     "cache": CacheSettings,
     "mail": MailSettings,
     "blobs": BlobSettings,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mainspring.app import ADAPTERS
+from mainspring.engines import ADAPTERS
 from mainspring.testing import Platform
 from tests.runtime.events import memory_bus
 from tests.testing import workshop

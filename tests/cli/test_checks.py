@@ -16,10 +16,10 @@ import pytest
 from mainspring.adapters.database.postgres import LANES, SCANNERS, WRITERS, PostgresDatabase
 from mainspring.adapters.database.postgres_pool import PostgresTarget
 from mainspring.adapters.database.sqlite import SqliteDatabase
-from mainspring.app import opened
 from mainspring.cli import checks
 from mainspring.cli.checks import Check, Verdict
 from mainspring.cli.instance_file import Running, told
+from mainspring.engines import opened
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.runtime.health import PROCESS_CONNECTIONS
 from mainspring.testing.servers import PostgresServer, ValkeyServer

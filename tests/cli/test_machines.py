@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.app import Instance, build, opened, sections
+from mainspring.app import Instance, build, sections
 from mainspring.cli import checks, offline
+from mainspring.engines import opened
 from mainspring.ports.database import StartError
 from mainspring.runtime import identity
 from mainspring.settings import Flag, Settings, load

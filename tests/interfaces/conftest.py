@@ -1,5 +1,6 @@
 """The notes service behind a real HTTP server on a free port."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -9,9 +10,15 @@ import msgspec
 import pytest
 
 from mainspring import App
+from mainspring.engines import opened
 from mainspring.kernel.authority import Authenticator, Identity
 from mainspring.kernel.call import Caller
+from mainspring.kernel.clock import Clock, SystemEntropy
 from mainspring.kernel.errors import Unauthenticated
+from mainspring.kernel.invocation import Invoker
+from mainspring.kernel.operation import Operation
+from mainspring.ports.opening import Sources
+from mainspring.ports.peers import Owned, Peer
 from mainspring.testing import Platform
 from tests.interfaces.notes import Gates, notes
 
@@ -97,12 +104,50 @@ class Site:
 Start = Callable[..., Awaitable[Site]]
 
 
-@pytest.fixture(params=["typed", "encoded"])
+class OverGrpc:
+    """What calls go through: a peer of this process itself, over a real connection on loopback."""
+
+    def __init__(self, owner: Invoker, clock: Clock) -> None:
+        self._owner = owner
+        self._sources = Sources(clock, SystemEntropy())
+        self._peer: Peer | None = None
+        self._opening = asyncio.Lock()
+        self.operations: dict[str, Operation] = {}
+
+    async def peer(self) -> Peer:
+        async with self._opening:
+            if self._peer is None:
+                self._listener = opened("listener", "grpc://127.0.0.1:0", self._sources)
+                await self._listener.start(Owned(self.operations, self._owner))
+                peer = opened("peers", self._listener.url, self._sources)
+                await peer.open_peer(self.operations)
+                self._peer = peer
+        return self._peer
+
+    async def close(self) -> None:
+        if self._peer is not None:
+            await self._peer.close()
+            await self._listener.drain(0)
+
+    async def invoke(self, *call: Any) -> Any:
+        return await (await self.peer()).invoke(*call)
+
+    async def upload(self, *call: Any) -> Any:
+        return await (await self.peer()).upload(*call)
+
+    async def receive(self, *call: Any) -> Any:
+        return await (await self.peer()).receive(*call)
+
+    async def open(self, *call: Any) -> Any:
+        return await (await self.peer()).open(*call)
+
+
+@pytest.fixture(params=["typed", "encoded", pytest.param("grpc", marks=pytest.mark.more)])
 async def start(request: pytest.FixtureRequest) -> AsyncIterator[Start]:
     """Start sites with settings of the test's own.
 
-    Every test runs twice: with the owner of the operations called in process, and with each call
-    and each answer encoded to bytes between the two.
+    Every test runs with the owner of the operations called in process, with each call and each
+    answer encoded to bytes between the two, and over gRPC.
     """
 
     async def begin(
@@ -122,8 +167,12 @@ async def start(request: pytest.FixtureRequest) -> AsyncIterator[Start]:
             ports={Authenticator: keys},
             sockets=True,
             encoded=request.param == "encoded",
+            through=OverGrpc if request.param == "grpc" else None,
         )
         site = Site(await sites.enter_async_context(platform), keys)
+        if isinstance(site.invoker, OverGrpc):
+            site.invoker.operations = site.runtime.registry.operations
+            sites.push_async_callback(site.invoker.close)
         sites.push_async_callback(site.close)
         return site
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.app import BUILT_IN, open_database
+from mainspring.app import BUILT_IN
 from mainspring.cli.checks import Verdict, check_kept
+from mainspring.engines import open_database
 from mainspring.kernel.sweep import HowMany
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database

@@ -194,7 +194,9 @@ async def test_sqlite_has_one_process_that_does_everything(role: str, tmp_path: 
 
 
 def test_a_role_that_is_none_is_told_which_there_are() -> None:
-    with pytest.raises(SettingsError, match=r"'worker'; it is one of all, serve, work$"):
+    with pytest.raises(
+        SettingsError, match=r"'worker'; it is one of all, serve, work, own, relay, gateway$"
+    ):
         load(sections(None), environ={"MAINSPRING_PLATFORM__ROLE": "worker"})
     with pytest.raises(SettingsError, match=r"'loud'; it is one of debug, info, warning, error$"):
         load(sections(None), environ={"MAINSPRING_LOG__LEVEL": "loud"})

@@ -55,7 +55,7 @@ def init(
     ],
 ) -> None:
     """Make an authority: a root certificate for ten years, and its key."""
-    from mainspring.app import open_authority
+    from mainspring.engines import open_authority
 
     open_authority(folder).init(trust_domain)
     typer.echo(f"made the authority of spiffe://{trust_domain} in {folder}")
@@ -68,7 +68,7 @@ def issue(
     hours: Annotated[int, typer.Option(help="How long they are good.")] = 24,
 ) -> None:
     """Make a certificate and a key for each service; what it had is replaced."""
-    from mainspring.app import open_authority
+    from mainspring.engines import open_authority
 
     _print(open_authority(folder).issue(services, hours))
 
@@ -78,8 +78,8 @@ def show(folder: Folder, as_json: AsJson = False) -> None:
     """Tell whose certificates there are, until when, and whether a peer would take them."""
     import msgspec
 
-    from mainspring.app import open_authority
     from mainspring.cli import EXIT_FOUND
+    from mainspring.engines import open_authority
     from mainspring.kernel.clock import SystemClock
 
     states = open_authority(folder).show()
@@ -105,7 +105,7 @@ def renew(
     root: Annotated[RootStep | None, typer.Option(help="A step to another root.")] = None,
 ) -> None:
     """Replace certificates by new ones, each service's files all at once."""
-    from mainspring.app import open_authority
+    from mainspring.engines import open_authority
 
     authority = open_authority(folder)
     if root is None:

@@ -14,6 +14,7 @@ from mainspring.cli import (
     keyring,
     move,
     restored,
+    run,
     transfers,
     up,
     users,
@@ -57,6 +58,7 @@ def _root(
 
 
 app.command(epilog=up.EPILOG)(up.up)
+app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=demo.EPILOG)(demo.demo)
 app.command(epilog=config.EPILOG)(config.config)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)

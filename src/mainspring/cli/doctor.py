@@ -28,11 +28,12 @@ def doctor(
     from functools import partial
     from pathlib import Path
 
-    from mainspring.app import limits_url, open_database, opened, services_of
+    from mainspring.app import services_of
     from mainspring.cli import EXIT_FOUND, checks
     from mainspring.cli.instance_file import find_running
     from mainspring.cli.offline import compare_log
     from mainspring.cli.user_app import load_app
+    from mainspring.engines import limits_url, open_database, opened
     from mainspring.gateway.limit import LimitSettings
     from mainspring.interfaces.http.server_settings import ServerSettings
     from mainspring.settings import (

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from mainspring.app import Instance, adapter_of, build, open_database, opened, services_of
+from mainspring.app import Instance, build, services_of
+from mainspring.engines import adapter_of, open_database, opened
 from mainspring.kernel.user_app import App
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.keyring import Keyring

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -21,14 +21,17 @@ from mainspring.cli.instance_file import Announce, Running, told
 from mainspring.cli.log_writer import show_dropped
 from mainspring.cli.loop import END_S, leave, serve_loop
 from mainspring.cli.prefork import Prefork
+from mainspring.gateway_process import GatewayProcess
 from mainspring.interfaces.http.server import bind
 from mainspring.interfaces.http.server_settings import ServerSettings
 from mainspring.kernel.errors import Unavailable
-from mainspring.kernel.process_role import Seat
+from mainspring.kernel.process_role import ProcessRole, Seat
 from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError
 from mainspring.settings import DEFAULT, PlatformSettings, Settings, SettingsError
 
+# Of these there are as many processes as somebody starts, each at an address of its own.
+_ALONE = (ProcessRole.GATEWAY, ProcessRole.OWN, ProcessRole.RELAY)
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -41,7 +44,7 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
     @contextlib.contextmanager
     def announce(running: Running) -> Iterator[None]:
         # Other commands look for a process that takes their calls.
-        finds = running.role.serves
+        finds = running.role in (ProcessRole.ALL, ProcessRole.SERVE)
         with told(Path(running.data_dir), running) if finds else contextlib.nullcontext():
             with contextlib.suppress(OSError):  # whoever started us may read no more
                 say(running)
@@ -67,6 +70,8 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
 def _workers(settings: Settings) -> int:
     """Return how many processes there are to be. Raises SettingsError."""
     workers = settings.of(PlatformSettings).workers
+    if settings.of(PlatformSettings).role in _ALONE:
+        return 1
     if isinstance(workers, int):
         if workers > 1 and not hasattr(os, "fork"):
             source = settings.sources.get("platform.workers", DEFAULT)
@@ -89,16 +94,14 @@ async def _serve(
 ) -> None:
     log = structlog.get_logger()
     with _signals(alone=listener is None) as stop:
-        platform = await build(
-            settings, user_app, sockets=[listener] if listener else (), ports=ports
-        )
+        platform = await _built(settings, user_app, [listener] if listener else [], ports)
         show_dropped(platform.telemetry)
         started = False
         try:
             started = await _unless(stop, _started(platform))
             if started:
                 gc.freeze()  # what is there by now stays: nobody is to wait for a look through it
-                database = await platform.database.version()
+                database = await platform.engine()
                 with announce(_where(platform, settings, database)):
                     await asyncio.shield(stop)
         finally:
@@ -114,7 +117,21 @@ async def _serve(
                 await _abandon(platform)
 
 
-async def _started(platform: Instance) -> None:
+Process = Instance | GatewayProcess
+
+
+async def _built(
+    settings: Settings,
+    user_app: App | None,
+    sockets: Sequence[socket.socket],
+    ports: Mapping[type, Any] | None,
+) -> Process:
+    if settings.of(PlatformSettings).role is ProcessRole.GATEWAY:
+        return GatewayProcess(settings, user_app, sockets=sockets)
+    return await build(settings, user_app, sockets=sockets, ports=ports)
+
+
+async def _started(platform: Process) -> None:
     """Start it. Raises StartError, also for a disk that is full or must not be written."""
     try:
         await platform.start()
@@ -125,9 +142,9 @@ async def _started(platform: Instance) -> None:
         raise StartError(f"cannot start: {where}{error.strerror or error}") from error
 
 
-async def _abandon(platform: Instance) -> None:
+async def _abandon(platform: Process) -> None:
     """Let go of a platform that did not start: parts that were never opened may say so."""
-    for close in (platform.drain(0), platform.database.close()):
+    for close in (platform.drain(0), platform.let_go()):
         try:
             await close
         except Exception as error:  # noqa: BLE001 - what went wrong first is what matters
@@ -175,7 +192,7 @@ def _signals(*, alone: bool) -> Iterator[asyncio.Future[int]]:
             signal.signal(number, handler)
 
 
-def _where(platform: Instance, settings: Settings, database: str) -> Running:
+def _where(platform: Process, settings: Settings, database: str) -> Running:
     data_dir = Path(settings.of(PlatformSettings).data_dir).resolve()
     return Running(
         url=platform.url,

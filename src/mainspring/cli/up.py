@@ -1,11 +1,16 @@
 """``mainspring up``: starts everything and stays until it is told to stop."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, read_settings
 from mainspring.kernel.process_role import ProcessRole
+
+if TYPE_CHECKING:
+    from mainspring.kernel.user_app import App
+    from mainspring.settings import Settings
 
 EPILOG = (
     "Examples:\n\n"
@@ -47,6 +52,23 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Start the platform and print its address."""
+    start(
+        app,
+        as_json,
+        lambda user_app: read_settings(
+            user_app,
+            config,
+            data_dir=data_dir,
+            server__host=host,
+            server__port=port,
+            platform__workers=int(workers) if workers and workers.isdecimal() else workers,
+            platform__role=role,
+        ),
+    )
+
+
+def start(app: str | None, as_json: bool, settings_for: "Callable[[App | None], Settings]") -> None:
+    """Start what the settings say, with an app or without, and stay until it is told to stop."""
     _import_structlog()
     from mainspring.cli.logs import set_up
     from mainspring.cli.serve import run
@@ -54,15 +76,7 @@ def up(
     from mainspring.settings import LogSettings
 
     user_app = load_app(app) if app else None
-    settings = read_settings(
-        user_app,
-        config,
-        data_dir=data_dir,
-        server__host=host,
-        server__port=port,
-        platform__workers=int(workers) if workers and workers.isdecimal() else workers,
-        platform__role=role,
-    )
+    settings = settings_for(user_app)
     set_up(settings.of(LogSettings))
     run(settings, user_app, lambda running: typer.echo(running.text(as_json=as_json)))
 

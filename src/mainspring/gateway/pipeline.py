@@ -9,6 +9,7 @@ from mainspring.gateway.identify import (
     Identities,
 )
 from mainspring.gateway.limit import Limits, Refused, awaited
+from mainspring.gateway.revocations import RevocationFeed
 from mainspring.kernel.authority import Authenticator, StreamTokens
 from mainspring.kernel.call import Call
 from mainspring.kernel.caller import ADDRESS_ACCOUNT, Caller
@@ -65,8 +66,8 @@ class Gateway:
     """
 
     __slots__ = (
-        "_clock", "_elsewhere", "_metrics", "_revoking", "_stream_tokens", "identities",
-        "limits",
+        "_clock", "_elsewhere", "_feeds", "_metrics", "_revoking", "_stream_tokens",
+        "identities", "limits",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +88,7 @@ class Gateway:
         self.identities = Identities(authenticator, clock, silence_max_s=silence_max_s)
         self.limits = limits
         self._stream_tokens = stream_tokens
+        self._feeds: list[RevocationFeed] = []
 
     def redeem(self, stream_token: str) -> bytes:
         """Return what stands for the ``Authorization`` of a stream opened with a token.
@@ -220,7 +222,29 @@ class Gateway:
     def revoke(self, event_type: str, subject: str) -> None:
         """Forget the credentials an event revokes; other events are ignored."""
         if event_type in self._revoking:
-            self.identities.forget(subject)
+            self.forget(subject)
+
+    def tell(self, feed: RevocationFeed) -> None:
+        """Tell gateways of other processes, from now on, of whatever is forgotten here."""
+        self._feeds.append(feed)
+
+    def forget(self, tag: str) -> None:
+        """Forget the credentials with this tag."""
+        self.identities.forget(tag)
+        for feed in self._feeds:
+            feed.forget(tag)
+
+    def forget_all(self) -> None:
+        """Forget every credential: revocations may have been missed."""
+        self.identities.forget_all()
+        for feed in self._feeds:
+            feed.forget_all()
+
+    def heard(self, until_s: float) -> None:
+        """Note that every revocation was heard that was committed before a moment of the clock."""
+        self.identities.heard(until_s)
+        for feed in self._feeds:
+            feed.heard(until_s)
 
 
 def _require_reach(known: CachedIdentity, address: str) -> None:

@@ -4,6 +4,7 @@ A handler raises one and the interface turns it into its own shape (RFC 9457 for
 a ``Failure`` is a defect: it is logged with its traceback and answered as a bare 500.
 """
 
+import errno
 from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Self, TypeVar
 
@@ -12,6 +13,7 @@ import msgspec
 S = TypeVar("S")
 T = TypeVar("T")
 
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 FIELD_ERRORS_MAX = 100  # errors of one input that are told; of the rest only their number is
 FIELD_ERRORS_BYTES_MAX = 16_384  # of all that are told
 FIELD_ERROR_CHARS_MAX = 1_000  # of one pointer or detail: it may quote what the caller sent
@@ -302,6 +304,13 @@ class Unavailable(Failure):
     """A bounded queue is full or a part is down; nothing was done."""
 
     status, code, title = 503, "unavailable", "Temporarily unavailable"
+
+
+def no_room(error: BaseException) -> Unavailable | None:
+    """Return what a machine without files or space left is told as; None for any other error."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return Unavailable("the machine has no room for this now", retry_after_s=1)
+    return None
 
 
 class OutcomeUnknown(Unavailable):

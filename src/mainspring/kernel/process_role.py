@@ -5,21 +5,34 @@ from typing import NamedTuple
 
 
 class ProcessRole(StrEnum):
-    """What a process does: takes calls, does the work that nobody waits for, or both."""
+    """What a process does: takes calls, does the work that nobody waits for, or both.
+
+    Of a platform whose services are split, a ``gateway`` takes the calls of callers and has no
+    database, and ``own`` takes calls of some services from gateways; ``relay`` brings the log to
+    the bus, and does nothing else.
+    """
 
     ALL = "all"
     SERVE = "serve"
     WORK = "work"
+    OWN = "own"
+    RELAY = "relay"
+    GATEWAY = "gateway"
 
     @property
     def serves(self) -> bool:
-        """Whether it takes calls of operations and of mounted apps."""
-        return self is not ProcessRole.WORK
+        """Whether it takes calls of operations and of mounted apps from callers."""
+        return self in (ProcessRole.ALL, ProcessRole.SERVE, ProcessRole.GATEWAY)
 
     @property
     def works(self) -> bool:
         """Whether it runs jobs, consumers and schedules."""
-        return self is not ProcessRole.SERVE
+        return self in (ProcessRole.ALL, ProcessRole.WORK)
+
+    @property
+    def publishes(self) -> bool:
+        """Whether it brings the log to the bus, where there is one."""
+        return self.works or self is ProcessRole.RELAY
 
 
 class Seat(NamedTuple):

@@ -300,12 +300,13 @@ class Runtime:
             self._telling.start("telling the crew", self._tell)
         await self.sequencer.start()
         await self.measures.start()
+        if self._role.publishes:
+            for publisher in self.publishers:
+                await publisher.start()
         if not self._role.works:
             # So that a consumer that nobody has run yet misses nothing of what is committed here.
             await self.consumer_runner.prepare()
             return
-        for publisher in self.publishers:
-            await publisher.start()
         await self.consumer_runner.start()
         await self.workers.start()
         await self.scheduler.start()
@@ -319,8 +320,10 @@ class Runtime:
         if self._role.works:
             await self.scheduler.stop()
             await self.workers.stop(timeout_s)
+        if self._role.publishes:
             for publisher in self.publishers:
                 await publisher.stop()
+        if self._role.works:
             await self.consumer_runner.stop()
         await self.measures.stop()
         await self.sequencer.stop()

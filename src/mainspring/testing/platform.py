@@ -17,7 +17,8 @@ import msgspec
 from yarl import URL
 
 from mainspring.adapters.mail.sandbox import SandboxMail
-from mainspring.app import BUILT_IN, Instance, build, opened, sections, services_of, share
+from mainspring.app import BUILT_IN, Instance, build, sections, services_of, share
+from mainspring.engines import opened
 from mainspring.kernel import channel
 from mainspring.kernel.call import SYSTEM, Call
 from mainspring.kernel.clock import epoch_ms, rfc3339
@@ -37,6 +38,7 @@ from mainspring.ports.opening import Sources
 from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.catch_up import CatchUp
 from mainspring.runtime.jobs.workers import JobAttempt
+from mainspring.runtime.runtime import Through
 from mainspring.runtime.tables import EVENTS_AFTER
 from mainspring.services.users.api.structs import Login, MadeApiKey, NewApiKey, NewUser
 from mainspring.services.users.passwords import Passwords
@@ -127,7 +129,8 @@ class Platform:
     begins. ``ports`` fill a port by other means than the test's own. With ``sockets`` HTTP goes
     over a real socket on loopback, at ``url``; without them the app is called in process. With
     ``running`` jobs and consumers run by themselves and side by side, as in production. With
-    ``encoded`` each call goes to the owner of its operation as bytes, as to another process.
+    ``encoded`` each call goes to the owner of its operation as bytes, as to another process;
+    ``through`` is what it goes through instead.
 
     With ``processes`` it is as many, as ``mainspring up --workers`` starts them, except that they
     have one event loop: what comes over HTTP, and what is due, is each one's in turn. ``app`` is
@@ -146,6 +149,7 @@ class Platform:
         sockets: bool = False,
         running: bool = False,
         encoded: bool = False,
+        through: Through | None = None,
         processes: int = 1,
     ) -> None:
         self.user_app = app
@@ -155,7 +159,7 @@ class Platform:
         self._sockets = sockets
         self._running = running
         self._processes = processes
-        self._through = EncodingInvoker if encoded else None
+        self._through = EncodingInvoker if encoded else through
         self._stack = AsyncExitStack()
         self._failed: list[Failed] = []
         self._entropy = SeededEntropy(seed)

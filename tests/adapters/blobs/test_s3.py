@@ -17,8 +17,9 @@ from mainspring.adapters.blobs.s3 import S3Blobs
 from mainspring.adapters.blobs.s3_place import place_of
 from mainspring.adapters.blobs.s3_urls import S3Urls
 from mainspring.adapters.blobs.sigv4 import Credentials, Signer
-from mainspring.app import adapter_of, sections
+from mainspring.app import sections
 from mainspring.cli.checks import Verdict, check_blobs
+from mainspring.engines import adapter_of
 from mainspring.kernel.clock import SystemClock
 from mainspring.kernel.errors import NotFound, Unavailable
 from mainspring.ports.database import StartError

@@ -24,7 +24,7 @@ from mainspring.ports.blobs import Blobs
 from mainspring.runtime.invoke.invoker import LARGE_BODIES_SHARE, LARGE_BODY_BYTES
 from mainspring.runtime.invoke.validate import Inputs
 from tests.deadline import DEADLINE_S
-from tests.interfaces.conftest import READER, WRITER, Site, Start
+from tests.interfaces.conftest import READER, WRITER, OverGrpc, Site, Start
 from tests.interfaces.http.test_protocol import GET, KEY, POST, Wire
 from tests.interfaces.notes import put_file
 
@@ -447,6 +447,8 @@ async def test_a_stream_that_nobody_reads_makes_nothing_more(
     monkeypatch: pytest.MonkeyPatch,
     share: int,
 ) -> None:
+    if isinstance(site.invoker, OverGrpc):
+        pytest.skip("what gRPC has on its way, within its window, is made while it is paused")
     monkeypatch.setattr(connection, "UNSENT_BYTES_SHARE", share)
     listener = server.bind("127.0.0.1", 0)
     second = server.Server(site.rest, ServerSettings(), ids=site.runtime.ids, sockets=[listener])

@@ -1,1 +1,1 @@
-"""Who a process is to its peers: certificates, their authority, and the files they lie in."""
+"""Processes of one platform to each other: calls over gRPC, and certificates of who is who."""

@@ -13,7 +13,6 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from mainspring.app import open_database
 from mainspring.cli.demo import process
 from mainspring.cli.demo.client import CallFailed, DemoClient, open_session
 from mainspring.cli.demo.data import Order, read_orders
@@ -31,6 +30,7 @@ from mainspring.cli.demo.progress import Board
 from mainspring.cli.demo.receiver import Receiver
 from mainspring.cli.instance_file import Running
 from mainspring.cli.remote import read_key
+from mainspring.engines import open_database
 from mainspring.ports.database import StartError
 
 APP = "mainspring.cli.demo.example_app:app"

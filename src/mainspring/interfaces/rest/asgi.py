@@ -1,7 +1,6 @@
 """The ASGI application: routes, and the way of a request through the gateway and back."""
 
 import asyncio
-import errno
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -37,6 +36,7 @@ from mainspring.kernel.errors import (
     NotServedHere,
     OutcomeUnknown,
     Unavailable,
+    no_room,
 )
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.impersonation import Impersonated, require_in_person
@@ -52,7 +52,6 @@ BODIES_BYTES_MAX = 256 << 20  # of bodies in memory that take a while to come
 BODIES_BYTES_SHARE = 64 << 20
 REFUSED_ORIGINS_LOGGED_MAX = 10  # in REFUSED_ORIGINS_WINDOW_S
 REFUSED_ORIGINS_WINDOW_S = 60.0
-NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 CLIENT_GONE = 499  # what metrics and logs say of a caller that left before its answer
 CUT_OFF = "the server stopped before the end"
 CUT_OFF_WRITING = (
@@ -203,9 +202,9 @@ class RestApp:
         named = {
             "request_id": exchange.request_id, "method": exchange.method, "path": exchange.route,
         }  # fmt: skip
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            self._log.error("no_room", error=error.strerror, **named)
-            return Unavailable("the machine has no room for this now", retry_after_s=1)
+        if (without := no_room(error)) is not None:
+            self._log.error("no_room", error=str(error), **named)
+            return without
         self._log.error("defect", exc_info=error, **named)
         return Defect()
 

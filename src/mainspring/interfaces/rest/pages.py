@@ -50,7 +50,8 @@ class Pages:
     """Adds the pages to a REST app.
 
     ``ready`` names the parts that fail, ``degraded`` what is away that nobody needs, ``status``
-    tells all, ``prove`` answers a nonce.
+    tells all, ``prove`` answers a nonce. Without ``make_call`` services are not asked what the data
+    adds to their operations, and without ``prove`` there is no keyring to prove.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class Pages:
         ready: Callable[[], Awaitable[Sequence[str]]],
         degraded: Callable[[], Sequence[str]],
         status: Callable[[], Awaitable[Any]],
-        prove: Callable[[str], str],
-        make_call: Callable[..., Call],
+        prove: Callable[[str], str] | None,
+        make_call: Callable[..., Call] | None,
     ) -> None:
         self._rest = rest
         self._registry = registry
@@ -94,7 +95,8 @@ class Pages:
     def _add_for_callers(self) -> None:
         """Add what only who calls operations here asks for."""
         rest = self._rest
-        rest.add("GET", "/v1/proof", self._show_proof)
+        if self._prove is not None:
+            rest.add("GET", "/v1/proof", self._show_proof)
         rest.add("GET", "/openapi.json", self._openapi)
         for path in _FILES:
             rest.add("GET", path, _file(path))
@@ -153,6 +155,7 @@ class Pages:
         nonce = _NONCE.fullmatch(exchange.query)
         if nonce is None:
             raise Malformed("ask with ?nonce= and 64 hexadecimal digits")
+        assert self._prove is not None  # else there is no such page
         proof = self._prove(nonce[1].decode())
         await answer_json(exchange, Outcome(200, _encode({"proof": proof})), kept=None)
 
@@ -171,6 +174,8 @@ class Pages:
         compared for a document that is there already.
         """
         admission = exchange.admission
+        if self._make_call is None:
+            return []
         call = self._make_call(
             admission.caller, request_id=exchange.request_id, account=admission.account
         )

@@ -1,0 +1,317 @@
+"""Calls from peers over gRPC, to the operations that this process owns."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from mainspring.adapters.peers.grpc import SCHEME
+from mainspring.adapters.peers.grpc_wire import (
+    AUTHENTICATE,
+    INVOKE,
+    OPEN,
+    OPTIONS,
+    PIECE_BYTES_MAX,
+    RECEIVE,
+    REVOCATIONS,
+    SERVICE,
+    UPLOAD,
+    Revoked,
+    WhoseAnswer,
+    credentials,
+    encode,
+)
+from mainspring.kernel import sent
+from mainspring.kernel.caller import Caller
+from mainspring.kernel.clock import Clock
+from mainspring.kernel.errors import Failure, NotServedHere, Unauthenticated, no_room
+from mainspring.kernel.invocation import FilePart, Invocation, Invoker, Opened, Outcome
+from mainspring.kernel.operation import StreamItem
+from mainspring.ports.database import StartError
+from mainspring.ports.opening import Sources
+from mainspring.ports.peers import Owned, Revocation
+
+PLAIN_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+TAGS_WAITING_MAX = 10_000  # of revocations that an asker has not asked for; then it forgets all
+
+
+def open(url: str, sources: Sources) -> "GrpcListener":
+    """Return what listens at a URL. Raises StartError for one that cannot be."""
+    return GrpcListener(url, sources.clock)
+
+
+class GrpcListener:
+    """A gRPC server. A ``PeerListener``."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        self._address = address = url.removeprefix(SCHEME)
+        host, _, port = address.rpartition(":")
+        if not url.startswith(SCHEME) or not port.isdecimal():
+            raise StartError(f"peers: {url} is not grpc://HOST:PORT")
+        if host not in PLAIN_HOSTS:
+            raise StartError(
+                f"peers: {url}: what is sent there is not encrypted, and whoever reaches it may "
+                f"call as anybody: listen on {' or '.join(PLAIN_HOSTS)}"
+            )
+        self._host, self._port = host, int(port)
+        self._clock = clock
+        self._leaving = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"{SCHEME}{self._host}:{self._port}"
+
+    async def start(self, owned: Owned) -> None:
+        """Listen."""
+        self._server = server = grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)])
+        calls = _Calls(owned, self._clock, self._leaving)
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, {
+            INVOKE: grpc.unary_unary_rpc_method_handler(calls.invoke),
+            UPLOAD: grpc.stream_stream_rpc_method_handler(calls.upload),
+            RECEIVE: grpc.stream_stream_rpc_method_handler(calls.receive),
+            OPEN: grpc.stream_stream_rpc_method_handler(calls.open),
+            AUTHENTICATE: grpc.unary_unary_rpc_method_handler(calls.authenticate),
+            REVOCATIONS: grpc.stream_stream_rpc_method_handler(calls.revocations),
+        })])  # fmt: skip
+        try:
+            self._port = server.add_insecure_port(f"{self._host}:{self._port}")
+        except RuntimeError as error:
+            raise StartError(f"peers: cannot listen at {self._address}: {error}") from error
+        await server.start()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new calls, end what lasts, let the others finish for so long."""
+        self._leaving.set()
+        await self._server.stop(timeout_s)
+
+
+class _Calls:
+    """The methods. A defect is logged here, and told nobody."""
+
+    def __init__(self, owned: Owned, clock: Clock, leaving: asyncio.Event) -> None:
+        self._owned = owned
+        self._invoker: Invoker = owned.invoker
+        self._clock = clock
+        self._leaving = leaving
+        self._log = structlog.get_logger("mainspring.peers")
+
+    async def invoke(self, request: bytes, context: Any) -> bytes:
+        """Call a unary operation."""
+        call = sent.read_told(request)
+        try:
+            outcome = await self._invoker.invoke(self._received(call))
+        except Exception as error:  # noqa: BLE001 - told, or logged and ended
+            return sent.written(await self._failed(context, error))
+        return sent.written(sent.sent_outcome(outcome))
+
+    async def upload(self, _: Any, context: Any) -> None:
+        """Call an upload: the sender waits until its file is let come."""
+        call = sent.read_told(await context.read())
+
+        async def chunks() -> AsyncIterator[bytes]:
+            await context.write(sent.written(sent.SentGo()))
+            while (told := await _read(context)) is not None:
+                assert isinstance(told, sent.SentBytes)
+                yield told.data
+
+        await self._answer(context, call, lambda i: self._invoker.upload(i, chunks()))
+
+    async def receive(self, _: Any, context: Any) -> None:
+        """Call a unary operation that takes files."""
+        call = sent.read_told(await context.read())
+        await self._answer(context, call, lambda i: self._invoker.receive(i, _files(context)))
+
+    async def open(self, _: Any, context: Any) -> None:
+        """Call a raw operation or open a stream."""
+        call = sent.read_told(await context.read())
+        assert isinstance(call, sent.SentCall)
+        far = _FarRecipient(context) if call.lasts else None
+        try:
+            opened = await self._invoker.open(self._received(call), far)
+            await context.write(sent.written(sent.sent_head(opened)))
+            if not isinstance(opened.body, bytes):
+                await self._send(context, opened)
+        except Exception as error:  # noqa: BLE001 - told, or logged and ended
+            await context.write(sent.written(await self._failed(context, error)))
+
+    async def _send(self, context: Any, opened: Opened) -> None:
+        """Send what follows, until it ends or this process does."""
+        assert not isinstance(opened.body, bytes)
+        items, leaving = aiter(opened.body), asyncio.ensure_future(self._leaving.wait())
+        pulled: asyncio.Future[Any] = leaving
+        try:
+            while True:
+                pulled = asyncio.ensure_future(anext(items, None))
+                await asyncio.wait({pulled, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if not pulled.done():
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the owner stops")
+                if (piece := pulled.result()) is None:
+                    return
+                await _write(context, piece)
+        finally:
+            leaving.cancel()
+            if not pulled.done():  # only then its generator can be closed
+                pulled.cancel()
+                await asyncio.wait({pulled})
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _answer(
+        self, context: Any, call: sent.Told, answer: Callable[[Invocation], Awaitable[Outcome]]
+    ) -> None:
+        try:
+            said: sent.Said = sent.sent_outcome(await answer(self._received(call)))
+        except Exception as error:  # noqa: BLE001 - told, or logged and ended
+            said = await self._failed(context, error)
+        await context.write(sent.written(said))
+
+    async def authenticate(self, request: bytes, context: Any) -> bytes:
+        """Say whose a credential is."""
+        asked = credentials.decode(request)
+        try:
+            if self._owned.authenticator is None:
+                raise NotServedHere("this process does not own the users")
+            found = await self._owned.authenticator.authenticate(asked.credential, asked.now_ms)
+        except Exception as error:  # noqa: BLE001 - told, or logged and ended
+            return encode(WhoseAnswer(failure=await self._failed(context, error)))
+        return encode(WhoseAnswer(identity=found))
+
+    async def revocations(self, _: Any, context: Any) -> None:
+        """Tell at each question what was revoked since the one before."""
+        if self._owned.revocations is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this process owns no users")
+        assert self._owned.revocations is not None
+        told = _Told()
+        following = asyncio.ensure_future(told.follow(self._owned.revocations.follow()))
+        try:
+            while await context.read() is not grpc.aio.EOF:
+                if self._leaving.is_set():
+                    return
+                await context.write(encode(told.take(self._clock.monotonic_s())))
+        finally:
+            following.cancel()
+
+    def _received(self, call: sent.Told) -> Invocation:
+        """Read a call. Raises NotServedHere where its operation is another process's."""
+        assert isinstance(call, sent.SentCall)
+        if call.operation not in self._owned.operations:
+            raise NotServedHere(f"{call.operation} is not of this process")
+        return sent.received_call(call, self._clock.monotonic_s())
+
+    async def _failed(self, context: Any, error: Exception) -> sent.SentFailure:
+        """Return what a call that failed is answered with. A defect is logged, and ends it."""
+        if isinstance(error, Failure):
+            return sent.sent_failure(error)
+        if (without := no_room(error)) is not None:
+            self._log.error("no_room", error=str(error))
+            return sent.sent_failure(without)
+        if not isinstance(error, grpc.aio.AbortError):
+            self._log.error("call_of_a_peer_failed", exc_info=error)
+            await context.abort(grpc.StatusCode.INTERNAL, "a defect, which its log tells of")
+        raise error
+
+
+class _Told:
+    """What was revoked and is yet to be told, within a bound."""
+
+    def __init__(self) -> None:
+        self._tags: dict[str, None] = {}
+        self._all = False
+        self._heard_s: float | None = None
+
+    async def follow(self, revocations: AsyncIterator[Revocation]) -> None:
+        async for revocation in revocations:
+            self._tags.update(dict.fromkeys(revocation.tags))
+            self._all = self._all or revocation.all or len(self._tags) > TAGS_WAITING_MAX
+            if self._all:
+                self._tags.clear()
+            if revocation.heard_s is not None:
+                self._heard_s = revocation.heard_s
+
+    def take(self, now_s: float) -> Revoked:
+        age_s = None if self._heard_s is None else now_s - self._heard_s
+        told = Revoked(tuple(self._tags), self._all, age_s)
+        self._tags, self._all = {}, False
+        return told
+
+
+class _FarRecipient:
+    """A recipient at the other end: asked each time, for it cannot say at once. A ``Recipient``."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._asking = asyncio.Lock()
+
+    @property
+    def credential(self) -> int:
+        """Nobody comes with an equal one."""
+        return id(self)
+
+    def holds(self) -> bool:
+        """It cannot say without being asked."""
+        return False
+
+    async def renew(self) -> Caller | None:
+        """Ask who it is by now."""
+        async with self._asking:
+            await self._context.write(sent.written(sent.SentRenew()))
+            told = await _read(self._context)
+        if not isinstance(told, sent.SentRenewed):
+            raise Unauthenticated("nobody says any more who this is")
+        return told.caller
+
+    def push(self, item: StreamItem) -> bool:
+        """Take nothing: it pulls."""
+        return False
+
+
+async def _read(context: Any) -> sent.Told | None:
+    data = await context.read()
+    return None if data is grpc.aio.EOF else sent.read_told(data)
+
+
+async def _write(context: Any, piece: StreamItem | bytes) -> None:
+    if not isinstance(piece, bytes):
+        await context.write(sent.written(sent.SentItem(piece)))
+        return
+    for start in range(0, len(piece), PIECE_BYTES_MAX):
+        part = piece[start : start + PIECE_BYTES_MAX]
+        await context.write(sent.written(sent.SentBytes(part)))
+
+
+async def _files(context: Any) -> AsyncIterator[FilePart]:
+    """Yield the files that follow, each with its bytes; what is left of one is passed by."""
+    await context.write(sent.written(sent.SentGo()))
+    following = await _read(context)
+    while isinstance(following, sent.SentFile):
+        file = _File(context)
+        yield FilePart(following.name, following.head, file.chunks())
+        following = await file.rest()
+
+
+class _File:
+    """The bytes of one file, up to what is no bytes of it."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._over = False
+        self._following: sent.Told | None = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while not self._over:
+            told = await _read(self._context)
+            if isinstance(told, sent.SentBytes):
+                yield told.data
+            else:
+                self._over, self._following = True, told
+
+    async def rest(self) -> sent.Told | None:
+        """Pass by what is left; return what follows, None at the end."""
+        async for _ in self.chunks():
+            pass
+        return self._following

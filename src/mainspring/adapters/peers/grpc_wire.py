@@ -1,0 +1,62 @@
+"""What both ends of a gRPC connection between processes of one platform agree on."""
+
+from typing import Any
+
+import msgspec
+
+from mainspring.kernel.authority import Identity
+from mainspring.kernel.sent import SentFailure
+
+SERVICE = "mainspring.Owner"
+INVOKE, UPLOAD, RECEIVE, OPEN = "Invoke", "Upload", "Receive", "Open"
+AUTHENTICATE, REVOCATIONS = "Authenticate", "Revocations"
+MESSAGE_BYTES_MAX = 64 << 20  # of one message; operations have lower bounds of their own
+PIECE_BYTES_MAX = 1 << 20  # of a body that is sent in pieces
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    # A connection on which nothing answers is found out, also while no call is under way.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """What somebody came with, and the time of day at which they did."""
+
+    credential: str
+    now_ms: int
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """Asks for what was revoked since the last one."""
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """``age_s`` is how long ago all had been heard; None where that is not known."""
+
+    tags: tuple[str, ...]
+    all: bool
+    age_s: float | None
+
+
+encode = msgspec.msgpack.Encoder().encode
+credentials: msgspec.msgpack.Decoder[Credential] = msgspec.msgpack.Decoder(Credential)
+revoked: msgspec.msgpack.Decoder[Revoked] = msgspec.msgpack.Decoder(Revoked)
+
+
+class WhoseAnswer(msgspec.Struct, frozen=True):
+    """Whose a credential is, or why it is nobody's."""
+
+    identity: Identity | None = None
+    failure: SentFailure | None = None
+
+
+answers: msgspec.msgpack.Decoder[WhoseAnswer] = msgspec.msgpack.Decoder(WhoseAnswer)
+
+
+def path(method: str) -> str:
+    """Return the path of a method."""
+    return f"/{SERVICE}/{method}"

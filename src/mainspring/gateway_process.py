@@ -1,0 +1,172 @@
+"""A process that takes callers' calls and owns nothing: it has no database and no keyring.
+
+It knows the contracts of all services. Who calls is asked of the owner of the users, and each call
+goes to the owner of its operation.
+"""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mainspring.app import SILENCE_MAX_S, services_of
+from mainspring.engines import limits_url, opened
+from mainspring.gateway.limit import Limits, LimitSettings
+from mainspring.gateway.pipeline import Gateway
+from mainspring.interfaces.http.server import Server
+from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
+from mainspring.interfaces.rest.asgi import RestApp
+from mainspring.interfaces.rest.pages import Pages
+from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
+from mainspring.kernel.errors import Failure
+from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.process_role import ProcessRole
+from mainspring.kernel.registry import Registry
+from mainspring.kernel.user_app import App
+from mainspring.ports.database import StartError
+from mainspring.ports.limits import RateLimits
+from mainspring.ports.opening import Sources
+from mainspring.ports.telemetry import Telemetry
+from mainspring.runtime.invoke.routed import REST, RoutedInvoker
+from mainspring.runtime.metrics.telemetry import Metrics
+from mainspring.runtime.supervisor import Supervisor
+from mainspring.settings import DEFAULT, PlatformSettings, Settings, SettingsError
+from mainspring.split import USERS, Peers
+
+PLATFORM = "gateway"  # of whose limits it is one, where they are counted for several
+
+
+class GatewayProcess:
+    """HTTP in front of owners in other processes. It is started and drained as an ``Instance``."""
+
+    role = ProcessRole.GATEWAY
+    new = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        user_app: App | None = None,
+        *,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        sockets: Sequence[socket.socket] = (),
+    ) -> None:
+        self.clock, self.entropy = clock or SystemClock(), entropy or SystemEntropy()
+        sources = Sources(self.clock, self.entropy)
+        services = services_of(user_app)
+        self.registry = Registry(services)
+        self.peers = Peers(settings, services, sources)
+        named = self.peers.by_service
+        users = named.get(USERS) or named.get(REST)
+        if users is None:
+            source = settings.sources.get("peers.services", DEFAULT)
+            raise SettingsError(
+                f"{source}: peers.services: a gateway asks the users service who calls: say where "
+                'its owner is, {users = "grpc://127.0.0.1:7100"}'
+            )
+        self._users = users
+        self.data_dir = Path(settings.of(PlatformSettings).data_dir)
+        self.telemetry: Telemetry = opened("telemetry", "rollups:", sources)
+        metrics = Metrics(self.telemetry)
+        metrics.declare(services)
+        chosen = settings.of(LimitSettings)
+        self.limits: RateLimits = opened("limits", limits_url(chosen), sources)
+        self.gateway = Gateway(
+            users,
+            self.clock,
+            metrics,
+            limits=Limits(chosen, self.limits, self.registry.rate_classes),
+            silence_max_s=SILENCE_MAX_S,
+        )
+        server = settings.of(ServerSettings)
+        ids = IdMaker(self.clock, self.entropy)
+        self.rest = RestApp(
+            self.registry.operations.values(),
+            self.gateway,
+            RoutedInvoker(None, (), named),
+            clock=self.clock,
+            ids=ids,
+            metrics=metrics,
+            mounts=user_app.mounts if user_app else {},
+            server=server,
+            cors=settings.of(CorsSettings),
+        )
+        Pages(
+            self.rest,
+            self.registry,
+            ready=self.failing,
+            degraded=self.degraded,
+            status=self.status,
+            prove=None,
+            make_call=None,
+        )
+        self.server = Server(self.rest, server, ids=ids, sockets=sockets)
+        self._hearing = Supervisor()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, once it has started."""
+        return self.server.url
+
+    async def engine(self) -> str:
+        """Say what it keeps things in."""
+        return "none: it asks the owners of services"
+
+    async def start(self) -> None:
+        """Connect and serve. Raises StartError."""
+        try:
+            await self.limits.open(PLATFORM)
+            await self.peers.open(self.registry.operations)
+            self._hearing.start("revocations", self._hear)
+            await self.server.start()
+        except (OSError, Failure) as error:
+            raise StartError(f"cannot start: {error}") from error
+
+    async def _hear(self) -> None:
+        """Forget who is revoked. What is remembered counts only while this hears everything."""
+        async for revocation in self._users.follow():
+            if revocation.all:
+                self.gateway.forget_all()
+            for tag in revocation.tags:
+                self.gateway.forget(tag)
+            if revocation.heard_s is not None:
+                self.gateway.heard(revocation.heard_s)
+
+    async def drain(self, timeout_s: float, *, lame_duck_s: float = 0.0) -> None:
+        """Take no new calls, let those under way finish, close."""
+        await self.server.drain(timeout_s, lame_duck_s=lame_duck_s)
+        await self.close()
+
+    async def let_go(self) -> None:
+        """Close what a start that failed may have left open."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self._hearing.stop()
+        await asyncio.gather(self.peers.close(), self.limits.close())
+
+    async def failing(self) -> list[str]:
+        """Name what keeps it from serving: nothing but that it leaves."""
+        return ["process: it is about to end"] if self.server.leaving else []
+
+    def degraded(self) -> list[str]:
+        """Name the services that are away: the others go on without them."""
+        limits = self.limits.away()
+        return [*self.peers.away(), *([f"limits: {limits}"] if limits else [])]
+
+    async def status(self) -> dict[str, Any]:
+        """Version, role and services, for ``GET /v1/status``."""
+        failing = await self.failing()
+        return {
+            "version": version("mainspring"),
+            "role": self.role,
+            "processes": {"wanted": 1, "alive": 1},
+            "ready": not failing,
+            "failing": failing,
+            "degraded": self.degraded(),
+            "engines": {},
+            "services": {s.name: s.doc for s in self.registry.services.values()},
+        }

@@ -1,0 +1,87 @@
+"""The peers port: calls to services that other processes own, and the calls that come from them.
+
+All processes are of one platform and one version. A call crosses as ``kernel/sent.py`` has it, and
+its owner goes through the same stages as for a call of its own process.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+import msgspec
+
+from mainspring.kernel.authority import Authenticator
+from mainspring.kernel.invocation import Invoker
+from mainspring.kernel.operation import Operation
+
+
+class Revocation(msgspec.Struct, frozen=True):
+    """What the owner of users tells those who remember credentials.
+
+    ``tags`` are to be forgotten, or everything with ``all``. What was committed until ``heard_s``
+    of the asker's clock is among what was told by now; None where that is not known.
+    """
+
+    tags: tuple[str, ...] = ()
+    all: bool = False
+    heard_s: float | None = None
+
+
+class Revocations(Protocol):
+    """Hears which credentials are revoked, in every process of the platform."""
+
+    def follow(self) -> AsyncIterator["Revocation"]:
+        """Yield what is revoked from now on, and word that all was heard, twice a second or more.
+
+        ``heard_s`` is a moment of this process's monotonic clock.
+        """
+        ...
+
+
+class Peer(Invoker, Authenticator, Revocations, Protocol):
+    """The processes that own a service: any of them answers.
+
+    An ``Invoker`` for its operations; of the users service also an ``Authenticator``, and what
+    tells of revocations. Everything raises Unavailable while none of them can be reached, and
+    OutcomeUnknown where a call that writes may have been done.
+    """
+
+    async def open_peer(self, operations: Mapping[str, Operation]) -> None:
+        """Begin to connect, for calls of these operations; returns at once."""
+        ...
+
+    async def close(self) -> None:
+        """End every call and connection."""
+        ...
+
+    def away(self) -> str | None:
+        """Say why it cannot be reached as far as is known; None where it can."""
+        ...
+
+
+class Owned(msgspec.Struct, frozen=True):
+    """What a process gives its peers: the operations it owns, and what runs them.
+
+    ``authenticator`` and ``revocations`` are there where it owns the users.
+    """
+
+    operations: Mapping[str, Operation]
+    invoker: Invoker
+    authenticator: Authenticator | None = None
+    revocations: Revocations | None = None
+
+
+class PeerListener(Protocol):
+    """Takes calls from peers."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens, once it does."""
+        ...
+
+    async def start(self, owned: Owned) -> None:
+        """Listen. Raises StartError."""
+        ...
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new calls, let those under way finish for so long, and stop."""
+        ...

@@ -1,0 +1,207 @@
+"""What callers see of a platform whose services run in processes of their own."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from mainspring.app import SILENCE_MAX_S
+from mainspring.cli.demo.process import environment
+from mainspring.cli.instance_file import Running
+from mainspring.testing.servers import free_ports
+from tests.cli.site import Site
+from tests.deadline import DEADLINE_S
+
+NOTES = {
+    "name": "notes",
+    "fields": [
+        {"name": "owner", "type": "relation", "collection": "users", "stamp": "caller.user"},
+        {"name": "text", "type": "text"},
+        {"name": "scan", "type": "file"},
+    ],
+    "rules": {
+        "list": "record.owner == caller.id",
+        "view": "record.owner == caller.id",
+        "create": "true",
+        "update": "record.owner == caller.id",
+    },
+}
+RECORDS = "/v1/collections/notes/records"
+ANN = {"email": "ann@example.com", "password": "a violet in the snow"}
+SCAN = b"%PDF-1.4\n" + bytes(range(256)) * 2_000
+
+
+@asynccontextmanager
+async def part(
+    folder: Path, log: IO[bytes], settings: Mapping[str, str], *arguments: str
+) -> AsyncIterator[Site]:
+    """Run one part of a platform, from when it listens."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mainspring", "run", *arguments, "--port", "0", "--json",
+        env=environment(platform__drain_s="2", platform__lame_duck_s="0", **settings), cwd=folder,
+        stdout=asyncio.subprocess.PIPE, stderr=log,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            running = msgspec.json.decode(await process.stdout.readline(), type=Running)
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(DEADLINE_S)) as http:
+            yield Site(process, running, http)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+class Split:
+    """Two owners, a worker and a gateway over one PostgreSQL."""
+
+    def __init__(self, folder: Path, log: IO[bytes], database: str) -> None:
+        self._folder, self._log = folder, log
+        users, rest = free_ports(2)
+        self.urls = {"users": f"grpc://127.0.0.1:{users}", "*": f"grpc://127.0.0.1:{rest}"}
+        others = {"peers__services": msgspec.json.encode(self.urls).decode()}
+        data = {"database__url": database, "platform__data_dir": str(folder / "data")}
+        self._owning = {**others, **data}
+        self._gateway = {**others, "platform__data_dir": str(folder / "none")}
+
+    def users(self) -> Any:
+        """Run the owner of the users."""
+        return self._part(self._owning, "users", "--listen", self.urls["users"])
+
+    def rest(self) -> Any:
+        """Run the owner of everything else."""
+        names = ("records", "jobs", "webhooks", "events", "audit")
+        return self._part(self._owning, *names, "--listen", self.urls["*"])
+
+    def worker(self) -> Any:
+        """Run what works off jobs and consumers."""
+        return self._part(self._owning, "worker")
+
+    def gateway(self) -> Any:
+        """Run what callers reach. It is given neither database nor keyring."""
+        return self._part(self._gateway, "gateway")
+
+    def _part(self, settings: Mapping[str, str], *arguments: str) -> Any:
+        return part(self._folder, self._log, settings, *arguments)
+
+    @property
+    def key(self) -> str:
+        """The administrator's."""
+        return (self._folder / "data" / "admin.key").read_text().strip()
+
+
+@pytest.fixture
+def split(postgres_url: str, tmp_path: Path) -> Iterator[Split]:
+    with (tmp_path / "log").open("wb") as log:
+        yield Split(tmp_path, log, postgres_url)
+
+
+async def sign_up(gateway: Site, admin: str) -> None:
+    """Make the collection and the user, and go on as that user."""
+    gateway.http.headers["Authorization"] = f"Bearer {admin}"
+    assert (await gateway.ask("POST", "/v1/collections", NOTES))[0] == 201
+    assert (await gateway.ask("POST", "/v1/users", ANN))[0] == 201
+    del gateway.http.headers["Authorization"]
+    status, tokens = await gateway.ask("POST", "/v1/sessions", ANN)
+    assert status == 201
+    gateway.http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+
+
+@pytest.mark.xdist_group("processes")
+async def test_calls_of_every_kind_reach_the_owner_of_their_operation(split: Split) -> None:
+    async with split.users(), split.rest(), split.worker(), split.gateway() as gateway:
+        await sign_up(gateway, split.key)
+        stream = await gateway.http.get(f"{gateway.url}{RECORDS}:stream")
+        assert stream.status == 200, await stream.text()
+        status, note = await gateway.ask("POST", RECORDS, {"text": "one"})
+        assert status == 201
+        assert note["id"] in await _change(stream)
+        # A form with a file goes piece by piece, and is asked for first; so does the download.
+        form = aiohttp.FormData({"record": '{"text": "two"}'})
+        form.add_field("scan", SCAN, filename="scan.pdf", content_type="application/pdf")
+        async with gateway.http.post(gateway.url + RECORDS, data=form) as answer:
+            assert answer.status == 201, await answer.text()
+            kept = await answer.json()
+        place = f"{gateway.url}{RECORDS}/{kept['id']}/files/scan"
+        async with gateway.http.get(place) as answer:
+            assert answer.status == 200, await answer.text()
+            assert await answer.read() == SCAN
+        _, page = await gateway.ask("GET", f"{RECORDS}?sort=id")
+        assert [item["id"] for item in page["items"]] == [note["id"], kept["id"]]
+        refused = await gateway.ask("PATCH", f"{RECORDS}/{note['id']}", {"text": 1})
+        assert (refused[0], refused[1]["errors"][0]["pointer"]) == (422, "/text")
+        assert (await gateway.ask("GET", "/v1/audit/checkpoint"))[0] == 403
+        stream.close()
+        # Whoever is revoked by one owner is refused by a gateway that remembers them.
+        assert (await gateway.ask("GET", "/v1/users/me"))[0] == 200
+        _, sessions = await gateway.ask("GET", "/v1/sessions")
+        own = sessions["items"][0]["id"]
+        assert (await gateway.ask("DELETE", f"/v1/sessions/{own}"))[0] == 204
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + SILENCE_MAX_S + 1.0
+        while (await gateway.ask("GET", RECORDS))[0] != 401:
+            assert loop.time() < until_s
+        assert await gateway.end() == 0
+
+
+async def _change(stream: aiohttp.ClientResponse) -> str:
+    """Return the data of the next event that tells of a record."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            line = (await stream.content.readline()).decode()
+            assert line, "the stream ended"
+            if line.startswith("data:") and "rec_" in line:
+                return line
+
+
+@pytest.mark.more
+@pytest.mark.xdist_group("processes")
+async def test_a_service_that_is_away_fails_its_own_calls_and_nothing_else(split: Split) -> None:
+    async with split.users() as users, split.gateway() as gateway:
+        async with split.rest() as rest:
+            await _all_there(gateway)
+            await sign_up(gateway, split.key)
+            made = await _keyed(gateway, "one")
+            assert made[0] == 201
+            rest.process.kill()
+            await rest.process.wait()
+        status, said = await gateway.ask("GET", RECORDS)
+        assert (status, said["code"]) == (503, "unavailable")
+        assert "records" in said["detail"]
+        assert (await gateway.ask("GET", "/v1/users/me"))[0] == 200
+        status, said = await gateway.ask("GET", "/readyz")
+        assert status == 200
+        assert said["degraded"][0].startswith("other services")
+        async with split.rest() as rest:
+            async with asyncio.timeout(DEADLINE_S):
+                while (again := await _keyed(gateway, "one"))[0] == 503:
+                    pass
+            assert again == (200, made[1])  # it was done once, before the kill
+            assert await rest.end() == 0
+        assert await users.end() == 0
+        # Nobody can say who calls: nobody is let in.
+        async with asyncio.timeout(DEADLINE_S):
+            while (await gateway.ask("GET", "/v1/users/me"))[0] != 503:
+                pass
+        assert await gateway.end() == 0
+
+
+async def _all_there(gateway: Site) -> None:
+    """Wait until a gateway that was started first has found everybody."""
+    async with asyncio.timeout(DEADLINE_S):
+        while "degraded" in (await gateway.ask("GET", "/readyz"))[1]:
+            pass
+
+
+async def _keyed(gateway: Site, key: str) -> tuple[int, Any]:
+    async with gateway.http.post(
+        gateway.url + RECORDS, json={"text": key}, headers={"Idempotency-Key": key}
+    ) as answer:
+        return answer.status, await answer.json()
