@@ -243,4 +243,9 @@ def test_no_certificate_outlives_its_root(tmp_path: Path) -> None:
     clock.move(3_651 * 86_400)
     with pytest.raises(StartError, match=r"the root ends .*--root add"):
         made.issue(["users"], 48)
+    with pytest.raises(StartError, match=r"the root begins .*set the clock"):
+        DevelopmentAuthority(tmp_path, FakeClock(clock.now_ms() - 3_652 * 24 * HOUR_MS)).issue(
+            ["users"], 12
+        )
+    assert not (tmp_path / "users").exists()
     assert made.issue(["users"], 12) == [f"spiffe://{DOMAIN}/users"]

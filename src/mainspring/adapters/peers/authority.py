@@ -22,6 +22,7 @@ from mainspring.adapters.peers.certificates import (
     TRUST_DOMAIN,
     NotValid,
     Pair,
+    identity_of,
     make_leaf,
     make_root,
     verify,
@@ -180,15 +181,11 @@ class DevelopmentAuthority:
             try:
                 pair = make_leaf(authority.signing, domain, name, life, now_ms)
             except NotValid as error:
-                raise StartError(
-                    f"{self._folder}: {error}, before the certificate of {name} would: take fewer "
-                    "--hours, or give it another root: mainspring certs renew "
-                    f"{self._folder} --root add"
-                ) from None
+                raise StartError(f"{self._folder}: {name}: {error}") from None
             files = CertificateFiles(pair.certificate, pair.key, authority.roots)
             serial = x509.load_pem_x509_certificate(pair.certificate).serial_number
             certificate_files.publish(self._folder / name, files, f"{serial:x}")
-            yield verify(files, now_ms).identity
+            yield identity_of(domain, name)
 
     def _read(self) -> AuthorityRoots:
         try:

@@ -78,15 +78,24 @@ def make_root(trust_domain: str, now_ms: int) -> Pair:
 def make_leaf(root: Pair, trust_domain: str, service: str, life: timedelta, now_ms: int) -> Pair:
     """Make a service's certificate with a key of its own.
 
-    It begins five minutes ago and ends ``life`` from now. Raises NotValid when that is after the
-    end of the root.
+    It begins five minutes ago and ends ``life`` from now. Raises NotValid when the root begins
+    later or ends before.
     """
     authority = x509.load_pem_x509_certificate(root.certificate)
     signer = load_pem_private_key(root.key, None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     end = _moment(now_ms) + life
     if end > authority.not_valid_after_utc:
-        raise NotValid(f"the root ends {authority.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+        raise NotValid(
+            f"the root ends {authority.not_valid_after_utc:%Y-%m-%d %H:%M} UTC, before the "
+            "certificate would: take fewer --hours, or give the authority another root: "
+            "mainspring certs renew DIR --root add"
+        )
+    if _moment(now_ms) < authority.not_valid_before_utc:
+        raise NotValid(
+            f"the root begins {authority.not_valid_before_utc:%Y-%m-%d %H:%M} UTC, which this "
+            "machine's clock has yet to reach: set the clock"
+        )
     key = ec.generate_private_key(ec.SECP256R1())
     names: list[x509.GeneralName] = [
         x509.UniformResourceIdentifier(identity_of(trust_domain, service)),
