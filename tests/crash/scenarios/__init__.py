@@ -9,6 +9,8 @@ from tests.crash.scenarios import (
     kill,
     outage,
     poison,
+    pooler,
+    promotion,
     restore,
     runs,
     slow,
@@ -30,5 +32,7 @@ _SCENARIOS = (
     restore.SCENARIO,
     restore.UNTOLD,
     failover.SCENARIO,
+    promotion.SCENARIO,
+    pooler.SCENARIO,
 )
 ALL: dict[str, Scenario] = {scenario.name: scenario for scenario in _SCENARIOS}

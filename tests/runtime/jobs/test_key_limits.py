@@ -51,6 +51,7 @@ async def test_no_more_than_the_limit_of_a_key_run_and_no_other_key_waits(
     job = limited(runtime)
     await backlog(runtime, job, *["slow"] * 5, "other")
     assert providers(await runtime.workers.claim("bulk", 10)) == ["slow", "slow", "other"]
+    assert await runtime.workers.claim("bulk", 0) == []
     assert await runtime.workers.claim("bulk", 10) == []
     waiting = await jobs_in(runtime, "ready")
     assert [(job.attempt, job.worker) for job in waiting] == [(0, None)] * 3

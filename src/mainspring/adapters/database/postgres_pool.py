@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 
 from mainspring.adapters.database.postgres_batch import TAKE_TURN
+from mainspring.adapters.database.postgres_hosts import STANDBY, NoHost, PostgresHosts, watch_over
 from mainspring.adapters.database.postgres_trust import Trust
 from mainspring.adapters.database.postgres_turns import Turns
 from mainspring.adapters.database.postgres_types import TypedConnection
@@ -37,7 +38,8 @@ log = structlog.get_logger()
 POOL_SIZE = 8  # connections for reads and transactions, unless the URL says ``pool=N``
 POOL_SIZE_MAX = 100
 WAIT_TIMEOUT_S = 10.0
-CONNECT_TIMEOUT_S = 5.0
+# After that a connection is made anew, give or take a fifth: a name may lead elsewhere by now.
+AGE_MAX_S = 300.0
 EXAMINED_EVERY_S = 1.0  # whether a connection leads to the database that was opened
 COMMAND_TIMEOUT_S = 30.0  # after that a server that does not answer counts as gone
 CLOSE_TIMEOUT_S = 5.0
@@ -99,6 +101,7 @@ class PostgresTarget:
         if not pool.isdecimal() or not 1 <= int(pool) <= POOL_SIZE_MAX:
             raise StartError(f"database url: pool is 1 to {POOL_SIZE_MAX}, not {pool!r}")
         self._application_name = query.pop("application_name", "mainspring")
+        self.hosts = PostgresHosts(parts, query)
         self.trust = Trust(parts, query)
         self.dsn = urlunsplit(parts._replace(query=urlencode(self.trust.query)))
         self.pool_size = int(pool)
@@ -111,25 +114,32 @@ class PostgresTarget:
         self.writes = Outage("database writes")
         self._few_connections = False
         self._recheck: tuple[Query[Any], Callable[[list[Any]], None]] | None = None
-        self.shown = f"{query.get('host') or parts.hostname or 'localhost'}{parts.path}"
+        shown = ",".join(host for host, _ in self.hosts.named) or "localhost"
+        self.shown = f"{shown}{parts.path}"
 
     async def connect(self) -> Connection:
-        """Open one connection. Raises what the driver raises."""
+        """Open one connection, to the primary. Raises what the driver raises."""
+        return await self.hosts.connect(self._connect)
+
+    async def _connect(self, where: dict[str, Any], within_s: float) -> Connection:
         settings = {"application_name": self._application_name}
         if self.probed and not self.pooler:  # a pooler refuses settings it does not know
             settings["idle_in_transaction_session_timeout"] = f"{IDLE_IN_TRANSACTION_S}s"
         if self.limits_transactions:
             settings["transaction_timeout"] = f"{TRANSACTION_S}s"
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             self.dsn,
             connection_class=TypedConnection,
-            timeout=CONNECT_TIMEOUT_S,
+            timeout=within_s,
             command_timeout=COMMAND_TIMEOUT_S,
             statement_cache_size=STATEMENTS_CACHED if self.prepared else 0,
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=STATEMENT_MAX_CHARS,
             server_settings=settings,
+            **where,
         )
+        watch_over(connection.transport)
+        return connection
 
     def recheck(self, query: Query[Any], judge: Callable[[list[Any]], None]) -> None:
         """Have ``examine`` run this query, and its rows judged."""
@@ -137,6 +147,10 @@ class PostgresTarget:
 
     async def examine(self, connection: Connection) -> None:
         """Make sure which database a connection leads to. Raises Unavailable, or as lost."""
+        if self.pooler and self.hosts.wanted != "any":  # which may lead to a standby by now
+            (row,) = await self.fetch(connection, "SELECT pg_catalog.pg_is_in_recovery()", ())
+            if row[0]:
+                raise NoHost(STANDBY)
         if self._recheck is None:
             return
         query, judge = self._recheck
@@ -227,6 +241,8 @@ class Connections:
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._pids: dict[Connection, int] = {}
         self._examine_at_s: dict[Connection, float] = {}
+        self._too_old_at_s: dict[Connection, float] = {}
+        self._moves: dict[Connection, int] = {}
         self._making = 0
         self._failures = 0
         self._refused = UNREACHED
@@ -245,7 +261,7 @@ class Connections:
         while True:
             while self._idle:
                 connection = self._idle.pop()
-                if not connection.is_closed() and await self._still_good(connection):
+                if not self._is_done(connection) and await self._still_good(connection):
                     return connection
                 self.cut(connection)
             if (made := await self._make()) is not None:
@@ -256,8 +272,8 @@ class Connections:
                 self.cut(handed)
 
     def give_back(self, connection: Connection) -> None:
-        """Take a connection back; one that is closed, or still in a transaction, is dropped."""
-        if self._closed or connection.is_closed() or connection.is_in_transaction():
+        """Take a connection back; one closed, too old, or still in a transaction is dropped."""
+        if self._closed or self._is_done(connection) or connection.is_in_transaction():
             self.cut(connection)
         elif not self._hand(connection):
             self._idle.append(connection)
@@ -284,6 +300,15 @@ class Connections:
     def _forget(self, connection: Connection) -> None:
         self._pids.pop(connection, None)
         self._examine_at_s.pop(connection, None)
+        self._too_old_at_s.pop(connection, None)
+        self._moves.pop(connection, None)
+
+    def _is_done(self, connection: Connection) -> bool:
+        """Tell whether it is closed, too old, or leads to a server that was left."""
+        moves = self.target.hosts.moves
+        if connection.is_closed() or self._moves.get(connection, moves) != moves:
+            return True
+        return asyncio.get_running_loop().time() >= self._too_old_at_s.get(connection, math.inf)
 
     async def _still_good(self, connection: Connection) -> bool:
         """Tell whether it works and leads to the database, where that was not just looked at."""
@@ -358,6 +383,7 @@ class Connections:
             raise Unavailable(self._refused, retry_after_s=round(wait_s, 3))
         try:
             connection = await self.target.connect()
+            moves = self.target.hosts.moves
             try:
                 await self._examine(connection)
             except BaseException:
@@ -378,7 +404,9 @@ class Connections:
             raise Unavailable(UNREACHED, retry_after_s=1) from error
         self._failures = 0
         self.target.outage.worked()
+        self._moves[connection] = moves
         self._pids[connection] = connection.get_server_pid()
+        self._too_old_at_s[connection] = loop.time() + AGE_MAX_S * (0.8 + 0.4 * self.jitter())
         return connection
 
 

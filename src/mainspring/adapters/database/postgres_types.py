@@ -26,6 +26,11 @@ class TypedConnection(asyncpg.Connection):
     ours. The method is the driver's own matter; test_postgres_types.py says when it has moved.
     """
 
+    @property
+    def transport(self) -> Any:
+        """What carries it: the driver has no word for the options of a socket."""
+        return self._transport  # type: ignore[attr-defined]
+
     async def _introspect_types(
         self,
         typeoids: Iterable[int],

@@ -135,11 +135,14 @@ class Listener:
     async def _until_broken(self, connection: Connection) -> None:
         broken = asyncio.Event()
         connection.add_termination_listener(lambda _: broken.set())
+        moves = self._target.hosts.moves
         while not connection.is_closed():
             try:
                 async with asyncio.timeout(CHECK_S):
                     await broken.wait()
             except TimeoutError:
+                if self._target.hosts.moves != moves:
+                    return  # the calls go to another server by now
                 try:
                     await connection.execute("SELECT 1")
                 except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError):

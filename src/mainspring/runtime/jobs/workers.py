@@ -220,6 +220,8 @@ class Workers:
         Only those that this process knows, and of one key no more than it may have places. Who
         comes again anyway need not see the ``whole`` queue each time (see ``fronts``).
         """
+        if limit < 1:
+            return []  # to have looked for none says nothing of what there is
         # What another version of the program enqueued waits for a process that knows it.
         names = msgspec.json.encode(list(self._jobs)).decode()
         kept: list[ClaimedJob] = []

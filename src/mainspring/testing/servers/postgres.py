@@ -97,6 +97,14 @@ class PostgresServer:
         """Make a replica a server of its own. Returns when it takes writes."""
         self._run("pg_ctl", "-D", f"{self.directory}/data", "-w", "promote")
 
+    def follow(self, primary: "PostgresServer") -> None:
+        """Come back after ``kill`` as a replica of the one that took over, rewound to it."""
+        source = f"host={primary.directory} user=postgres dbname=postgres"
+        self._run(
+            "pg_rewind", "-D", f"{self.directory}/data", "--source-server", source, "-R",
+        )  # fmt: skip
+        self.start()
+
     def kill(self) -> None:
         """Kill the server and every process of it with SIGKILL. Returns when they are gone."""
         lock = self.directory / "data" / "postmaster.pid"
