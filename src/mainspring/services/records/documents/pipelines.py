@@ -12,7 +12,7 @@ from mainspring.services.records.documents.values import (
     Budget,
     Document,
     Path,
-    found,
+    ordered_by,
     read_path,
     sort_key,
     token,
@@ -76,11 +76,8 @@ def read_sort(operand: Any, pointer: str) -> Stage:
 
 
 def _sorted_by(document: Document, path: Path, budget: Budget, *, descending: bool) -> Any:
-    keys = [
-        sort_key(value, budget, descending=descending) for value in found(document, path, budget)
-    ]
-    if not keys:  # a list on the way has no item that is a document
-        return sort_key(MISSING, budget, descending=descending)
+    lying = ordered_by(document, path, budget)
+    keys = [sort_key(value, budget, descending=descending) for value in lying]
     return max(keys) if descending else min(keys)
 
 

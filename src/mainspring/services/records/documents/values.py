@@ -122,6 +122,22 @@ def found(value: Any, path: Path, budget: Budget, at: int = 0) -> Iterator[Any]:
         yield MISSING
 
 
+def ordered_by(value: Any, path: Path, budget: Budget, at: int = 0) -> Iterator[Any]:
+    """What lies at a path for a sort: an item that has nothing there counts, as null."""
+    budget.spend()
+    if at == len(path):
+        yield value
+    elif isinstance(value, dict) and path[at] in value:
+        yield from ordered_by(value[path[at]], path, budget, at + 1)
+    elif not isinstance(value, list):
+        yield MISSING
+    elif path[at].isdecimal() and int(path[at]) < len(value):
+        yield from ordered_by(value[int(path[at])], path, budget, at + 1)
+    else:
+        for item in value or [MISSING]:
+            yield from ordered_by(item, path, budget, at)
+
+
 def taken(value: Any, path: Path, budget: Budget, at: int = 0) -> Any:
     """What ``"$a.b"`` is in a pipeline: of a list the list of what its items have there."""
     budget.spend()
