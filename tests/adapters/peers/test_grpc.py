@@ -1,13 +1,14 @@
 """gRPC takes the development authority's certificates, through renewals and to another root."""
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, get_args
 
+import grpc
 import pytest
+from grpc import aio
 
 from mainspring.adapters.peers import certificate_files
 from mainspring.adapters.peers.authority import DevelopmentAuthority
@@ -17,9 +18,6 @@ from mainspring.ports.certificates import RootStep
 from mainspring.ports.database import StartError
 from mainspring.testing.clock import FakeClock
 from tests.deadline import DEADLINE_S
-
-grpc: Any = importlib.import_module("grpc")  # it has no types
-aio: Any = importlib.import_module("grpc.aio")
 
 DOMAIN = "shop.internal"
 WHO = "/test.Peers/Who"
