@@ -6,6 +6,7 @@
 ORDERS  ?=
 ROUNDS  ?= 50
 DATABASE ?=
+TOPOLOGY ?=
 ARGS    ?=
 VENV    ?= .venv
 WORKERS ?= 2
@@ -41,7 +42,9 @@ help:  ## Explain the targets
 	@echo
 	@echo '  ORDERS=500 shortens the demo, ROUNDS=2 the crash suite, whose faults ARGS=--list names and'
 	@echo '  ARGS="--scenario outage" plays one by one; DATABASE=postgresql://... picks'
-	@echo '  the engine of up and demo; ARGS="..." goes to up, test, demo, crash and bench as it is.'
+	@echo '  the engine of up and demo; TOPOLOGY=split has the demo run services as separate processes'
+	@echo '  on real PostgreSQL, Valkey, Kafka and S3 (Kafka: make .tools/kafka/.ready);'
+	@echo '  ARGS="..." goes to up, test, demo, crash and bench as it is.'
 
 up: $(READY)  ## Start everything on SQLite, on every core; stop with Ctrl-C
 	@$(if $(DATABASE),MAINSPRING_DATABASE__URL='$(DATABASE)') $(RUN) mainspring up $(ARGS)
@@ -69,7 +72,7 @@ again: $(READY)  ## Run the tests that failed last once more, one after the othe
 	$(RUN) pytest -n 0 -m 'more or not more' --last-failed --last-failed-no-failures=none $(ARGS)
 
 demo: $(READY)  ## Load 69,659 real orders through the public API and check every figure
-	$(RUN) mainspring demo $(if $(ORDERS),--orders $(ORDERS)) $(if $(DATABASE),--database '$(DATABASE)') $(ARGS)
+	$(if $(filter split,$(TOPOLOGY)),$(RUN) python -m tests.scenarios.split_demo $(if $(ORDERS),--orders $(ORDERS)) $(ARGS),$(RUN) mainspring demo $(if $(ORDERS),--orders $(ORDERS)) $(if $(DATABASE),--database '$(DATABASE)') $(ARGS))
 
 crash: $(READY)  ## Kill, freeze, cut off, fill up and restore it under load, then look for losses (ROUNDS=50)
 	$(RUN) python -m tests.crash --rounds $(ROUNDS) $(ARGS)

@@ -121,17 +121,25 @@ def event_figures(
     ]
 
 
-def job_figures(metrics: str, queues: Sequence[Mapping[str, Any]], customers: int) -> list[Figure]:
-    """A job per customer at least, none of them failed, dead or left over."""
+def job_figures(
+    metrics: str | None, queues: Sequence[Mapping[str, Any]], customers: int
+) -> list[Figure]:
+    """A job per customer at least, none of them failed, dead or left over.
+
+    Without ``metrics`` of who ran them only what became of them is known.
+    """
+    dead = sum(q["dead"] for q in queues)
+    left = sum(q["scheduled"] + q["ready"] + q["running"] for q in queues if q["name"] == "bulk")
+    if metrics is None:
+        return [_count("jobs dead", dead, 0), _count("jobs left over", left, 0)]
     counts: dict[str, int] = {}
     for line in metrics.splitlines():
         if match := _JOBS_COUNTED.match(line):
             counts[match[1]] = int(float(match[2]))
     done = counts.pop("done", 0)
-    left = sum(q["scheduled"] + q["ready"] + q["running"] for q in queues if q["name"] == "bulk")
     return [
         Figure("jobs done", f"{done:,}", _at_least(customers, done)),
-        _count("jobs failed", sum(counts.values()) + sum(q["dead"] for q in queues), 0),
+        _count("jobs failed", sum(counts.values()) + dead, 0),
         _count("jobs left over", left, 0),
     ]
 
