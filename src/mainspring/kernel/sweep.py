@@ -29,14 +29,19 @@ def sweep_of(
     what: str, table: str, key: str, since: str, *, kept_ms: int = 0, where: str = "true"
 ) -> Sweep:
     """Return the sweep of a table's rows by a column with a moment, in ms, that has an index."""
-    remove = (
-        f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} "
-        f"WHERE {where} AND {since} <= :before_ms ORDER BY {since} LIMIT :limit {{lock}}) "
-        "RETURNING 1"
+    first = (
+        f"SELECT {key} FROM {table} "
+        f"WHERE {where} AND {since} <= :before_ms ORDER BY {since} LIMIT :limit"
     )
-    # What another process removes just now is left to it.
-    postgres = remove.format(lock="FOR UPDATE SKIP LOCKED")
-    statement = Statement(f"{table}.sweep", remove.format(lock=""), postgres=postgres)
+    # What another process removes just now is left to it. One key is taken as an array, which is
+    # made once: a table that the server last knew as empty would be joined row by row.
+    locked = f"{first} FOR UPDATE SKIP LOCKED"
+    chosen = f"IN ({locked})" if "," in key else f"= ANY (ARRAY({locked}))"
+    statement = Statement(
+        f"{table}.sweep",
+        f"DELETE FROM {table} WHERE ({key}) IN ({first}) RETURNING 1",
+        postgres=f"DELETE FROM {table} WHERE ({key}) {chosen} RETURNING 1",
+    )
     return Sweep(what, statement, count_of(table, since, where=where), kept_ms)
 
 

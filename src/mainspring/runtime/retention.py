@@ -23,6 +23,7 @@ from mainspring.runtime.metrics.measures import FORGET_MEASURES
 from mainspring.runtime.tables import (
     FORGET_ANSWER_BODIES,
     FORGET_ANSWERS,
+    FORGET_DEAD_JOBS,
     FORGET_JOBS,
     HEAL_ANSWER_BODIES,
     HEAL_ANSWERS,
@@ -48,11 +49,6 @@ class RetentionSettings(msgspec.Struct, frozen=True):
     left_days: Days = 30
 
 
-FORGET_DEAD_JOBS = Statement(
-    "runtime.forget_dead_jobs",
-    "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state = 'dead' "
-    "AND updated_ms < :before_ms ORDER BY updated_ms LIMIT :limit) RETURNING 1",
-)
 FORGET_SCHEDULES = Statement(
     "runtime.forget_schedules",
     **both_engines(

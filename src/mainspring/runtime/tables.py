@@ -349,10 +349,15 @@ NEXT_DUE = Query(
     "ORDER BY run_at_ms LIMIT 1",
     int,
 )
+# PostgreSQL joins ``IN (SELECT …)`` row by row in a table that it last knew as empty, as a sweep
+# leaves it: a step took over 30 s. An array is made once, before the table is looked at.
+_FIRST_ANSWERS = (
+    "SELECT key_hash FROM idempotency WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit"
+)
 FORGET_ANSWERS = Statement(
     "runtime.forget_answers",
-    "DELETE FROM idempotency WHERE key_hash IN (SELECT key_hash FROM idempotency "
-    "WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit) RETURNING 1",
+    f"DELETE FROM idempotency WHERE key_hash IN ({_FIRST_ANSWERS}) RETURNING 1",
+    postgres=f"DELETE FROM idempotency WHERE key_hash = ANY (ARRAY({_FIRST_ANSWERS})) RETURNING 1",
 )
 # What a clock that ran ahead has written would else stay until that clock's time has come.
 HEAL_ANSWERS = Statement(
@@ -367,16 +372,31 @@ HEAL_ANSWER_BODIES = Statement(
     "FROM answer_bodies WHERE expires_ms > :latest_ms ORDER BY expires_ms DESC LIMIT :limit) "
     "RETURNING 1",
 )
+_FIRST_BODIES = (
+    "SELECT digest FROM answer_bodies WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit"
+)
 FORGET_ANSWER_BODIES = Statement(
     "runtime.forget_answer_bodies",
-    "DELETE FROM answer_bodies WHERE digest IN (SELECT digest FROM answer_bodies "
-    "WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit) RETURNING 1",
+    f"DELETE FROM answer_bodies WHERE digest IN ({_FIRST_BODIES}) RETURNING 1",
+    postgres=f"DELETE FROM answer_bodies WHERE digest = ANY (ARRAY({_FIRST_BODIES})) RETURNING 1",
+)
+_FIRST_JOBS = (
+    "SELECT id FROM jobs WHERE id < :before AND state IN ('done', 'cancelled') "
+    "AND updated_ms < :ended_ms ORDER BY id LIMIT :limit"
 )
 FORGET_JOBS = Statement(
     "runtime.forget_jobs",
-    "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE id < :before "
-    "AND state IN ('done', 'cancelled') AND updated_ms < :ended_ms ORDER BY id LIMIT :limit) "
-    "RETURNING 1",
+    f"DELETE FROM jobs WHERE id IN ({_FIRST_JOBS}) RETURNING 1",
+    postgres=f"DELETE FROM jobs WHERE id = ANY (ARRAY({_FIRST_JOBS})) RETURNING 1",
+)
+_FIRST_DEAD_JOBS = (
+    "SELECT id FROM jobs "
+    "WHERE state = 'dead' AND updated_ms < :before_ms ORDER BY updated_ms LIMIT :limit"
+)
+FORGET_DEAD_JOBS = Statement(
+    "runtime.forget_dead_jobs",
+    f"DELETE FROM jobs WHERE id IN ({_FIRST_DEAD_JOBS}) RETURNING 1",
+    postgres=f"DELETE FROM jobs WHERE id = ANY (ARRAY({_FIRST_DEAD_JOBS})) RETURNING 1",
 )
 
 

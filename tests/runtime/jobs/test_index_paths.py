@@ -4,12 +4,21 @@ from typing import Any
 
 import pytest
 
+from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.table import Query, Sql, Statement
 from mainspring.runtime.jobs.admin import LIVE_BY_KEY, RUN_NOW
-from mainspring.runtime.retention import FORGET_DEAD_JOBS
+from mainspring.runtime.migrate import migrate
 from mainspring.runtime.runtime import Runtime
-from mainspring.runtime.tables import CLAIM_JOBS, FINISH_JOB, RECLAIM_JOBS, RETRY_JOB, SNOOZE_JOB
+from mainspring.runtime.tables import (
+    CLAIM_JOBS,
+    FINISH_JOB,
+    FORGET_DEAD_JOBS,
+    FORGET_JOBS,
+    RECLAIM_JOBS,
+    RETRY_JOB,
+    SNOOZE_JOB,
+)
 from tests.runtime import links
 
 WAITING = 2_000
@@ -19,6 +28,13 @@ CLAIM = {
     "queue": "bulk", "names": '["links.rescan"]', "mark": "none", "limit": 10,
     "worker": "w", "now_ms": 1, "lease_until_ms": 1, "after": '["", ""]',
 }  # fmt: skip
+
+DONE_JOBS = """
+INSERT INTO jobs (id, tenant, queue, name, args, state, priority, run_at_ms, attempt, max_attempts,
+    lease_until_ms, coalesces, correlation_id, created_ms, updated_ms)
+SELECT 'job_0' || n, 't', 'bulk', 'n', '{}', 'done', 5, 0, 1, 3, 0, false, '', 0, 0
+FROM generate_series(1, 5000) AS n
+"""
 
 
 class Explained(Query[tuple[Any, ...]]):
@@ -62,3 +78,23 @@ async def test_it_scans_no_jobs_that_wait(
         assert "jobs_running" not in plan
     for scan in ("SCAN jobs", "SCAN other", "Seq Scan", "jobs_scheduled"):
         assert scan not in plan
+
+
+async def test_a_table_that_was_swept_clean_is_swept_again_without_a_join(
+    postgres_url: str,
+) -> None:
+    """The server last knew it as empty, however much has come since: a join would take minutes."""
+    database = PostgresDatabase(postgres_url)
+    await database.open()
+    try:
+        await migrate(database, [])
+        for text in (DONE_JOBS, "DELETE FROM jobs", "ANALYZE jobs", DONE_JOBS):
+            await database.commit([Statement("test.step", text)()])
+        values = {"before": "job_1", "ended_ms": 9, "limit": 1_000}
+        lines = await database.read(Explained(FORGET_JOBS.sql), FORGET_JOBS.sql.bind(values))
+        plan = "\n".join(str(line[0]) for line in lines)
+        assert "InitPlan" in plan
+        assert "Join" not in plan
+        assert "Nested Loop" not in plan
+    finally:
+        await database.close()
