@@ -467,7 +467,8 @@ class Instance:
         """Name what is away that not every call needs: others go on without it."""
         watched = {**self._stores, "blobs": self.blobs}
         away = {part: store.away() for part, store in watched.items()}
-        return [f"{part}: {why}" for part, why in away.items() if why]
+        peers = [] if self.split is None else self.split.peers.away()
+        return [*(f"{part}: {why}" for part, why in away.items() if why), *peers]
 
     async def status(self) -> dict[str, Any]:
         """Version, role, services and engines, for ``GET /v1/status``."""

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from mainspring.gateway.limit import LimitSettings
-from mainspring.kernel.clock import SystemClock
+from mainspring.kernel.clock import Clock, SystemClock
 from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus
 from mainspring.ports.cache import Cache
@@ -18,6 +18,7 @@ from mainspring.ports.keyring import Keyring
 from mainspring.ports.limits import RateLimits
 from mainspring.ports.mail import Mail
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
+from mainspring.ports.peers import OwnIdentity
 from mainspring.ports.telemetry import Telemetry
 from mainspring.settings import (
     BusSettings,
@@ -101,6 +102,15 @@ def open_authority(folder: Path) -> CertificateAuthority:
     from mainspring.adapters.peers.authority import DevelopmentAuthority
 
     return DevelopmentAuthority(folder, SystemClock())
+
+
+def own_certificate(folder: str, clock: Clock) -> OwnIdentity | None:
+    """Return the certificate in a directory, None where none is named. Raises StartError."""
+    if not folder:
+        return None
+    from mainspring.adapters.peers.tls import OwnCertificate
+
+    return OwnCertificate(Path(folder), clock)
 
 
 def limits_url(limits: LimitSettings) -> str:

@@ -89,12 +89,13 @@ class PeerSettings(msgspec.Struct, frozen=True):
     """``[peers]``: a platform whose services run in processes of their own.
 
     ``owns`` are the services whose calls this process takes at ``listen``; ``services`` says where
-    those of others are.
+    those of others are. ``certificates`` is the directory of this process's own.
     """
 
     listen: str = ""
     owns: tuple[str, ...] = ()
     services: dict[str, str] = msgspec.field(default_factory=dict)
+    certificates: str = ""
 
 
 class CacheSettings(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ All are over one database, so a call is one commit wherever it runs.
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from mainspring.engines import opened
+from mainspring.engines import opened, own_certificate
 from mainspring.gateway.revocations import RevocationFeed
 from mainspring.kernel.authority import Authenticator
 from mainspring.kernel.clock import Clock
@@ -30,22 +30,39 @@ class Peers:
         known = {service.name for service in services} | {REST}
         if unknown := sorted(named.keys() - known):
             raise _wrong(settings, "services", f"there is no service {unknown[0]}")
-        by_url = {url: opened("peers", url, sources) for url in dict.fromkeys(named.values())}
-        self.by_service: Mapping[str, Peer] = {name: by_url[url] for name, url in named.items()}
-        self._all: list[Peer] = list(by_url.values())
+        self.credentials = own_certificate(settings.of(PeerSettings).certificates, sources.clock)
+        self._wanted = {name: url.partition("#")[2] or name for name, url in named.items()}
+        if self.credentials is not None and self._wanted.get(REST) == REST:
+            raise _wrong(
+                settings,
+                "services",
+                f'which service does the certificate of "*" name? Say so: "{named[REST]}#records"',
+            )
+        by_url = {
+            (url.partition("#")[0], self._wanted[name]): opened(
+                "peers", url.partition("#")[0], sources
+            )
+            for name, url in named.items()
+        }
+        self.by_service: Mapping[str, Peer] = {
+            name: by_url[url.partition("#")[0], self._wanted[name]] for name, url in named.items()
+        }
+        self._all: Mapping[tuple[str, str], Peer] = by_url
 
     async def open(self, operations: Mapping[str, Operation]) -> None:
         """Begin to connect to all."""
-        for peer in self._all:
-            await peer.open_peer(operations)
+        for (_, service), peer in self._all.items():
+            await peer.open_peer(operations, self.credentials, service)
 
     async def close(self) -> None:
         """End every connection."""
-        await asyncio.gather(*(peer.close() for peer in self._all))
+        await asyncio.gather(*(peer.close() for peer in self._all.values()))
 
     def away(self) -> list[str]:
-        """Name the services whose owners cannot be reached, and why."""
-        return [
+        """Name the services whose owners cannot be reached, and why; also a certificate's end."""
+        failing = None if self.credentials is None else self.credentials.failing()
+        own = [] if failing is None else [f"certificate: {failing}"]
+        return own + [
             f"{'other services' if name == REST else name}: {why}"
             for name, peer in self.by_service.items()
             if (why := peer.away()) is not None
@@ -85,7 +102,8 @@ class Ownership:
             if name.partition(".")[0] in self._names
         }
         await self.listener.start(
-            Owned(owned, owner, None if self.feed is None else authenticator, self.feed)
+            Owned(owned, owner, None if self.feed is None else authenticator, self.feed),
+            self.peers.credentials,
         )
 
     async def drain(self, timeout_s: float) -> None:

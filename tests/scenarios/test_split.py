@@ -1,6 +1,7 @@
 """What callers see of a platform whose services run in processes of their own."""
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,9 +12,12 @@ import aiohttp
 import msgspec
 import pytest
 
+from mainspring.adapters.peers.authority import DevelopmentAuthority
 from mainspring.app import SILENCE_MAX_S
+from mainspring.cli import EXIT_START
 from mainspring.cli.demo.process import environment
 from mainspring.cli.instance_file import Running
+from mainspring.kernel.clock import SystemClock
 from mainspring.testing.servers import free_ports
 from tests.cli.site import Site
 from tests.deadline import DEADLINE_S
@@ -64,12 +68,25 @@ class Split:
 
     def __init__(self, folder: Path, log: IO[bytes], database: str) -> None:
         self._folder, self._log = folder, log
+        self._secured = False
         users, rest = free_ports(2)
         self.urls = {"users": f"grpc://127.0.0.1:{users}", "*": f"grpc://127.0.0.1:{rest}"}
         others = {"peers__services": msgspec.json.encode(self.urls).decode()}
         data = {"database__url": database, "platform__data_dir": str(folder / "data")}
         self._owning = {**others, **data}
         self._gateway = {**others, "platform__data_dir": str(folder / "none")}
+
+    def secure(self) -> DevelopmentAuthority:
+        """Give each part a certificate of its own, and have everything encrypted."""
+        made = DevelopmentAuthority(self._folder / "certs", SystemClock())
+        made.init("shop.internal")
+        made.issue(["gateway", "users", "records", "worker"], 24)
+        self.urls["*"] += "#records"
+        named = {"peers__services": msgspec.json.encode(self.urls).decode()}
+        self._owning |= named
+        self._gateway |= named
+        self._secured = True
+        return made
 
     def users(self) -> Any:
         """Run the owner of the users."""
@@ -78,17 +95,22 @@ class Split:
     def rest(self) -> Any:
         """Run the owner of everything else."""
         names = ("records", "jobs", "webhooks", "events", "audit")
-        return self._part(self._owning, *names, "--listen", self.urls["*"])
+        return self._part(self._owning, *names, "--listen", self.urls["*"].partition("#")[0])
 
     def worker(self) -> Any:
         """Run what works off jobs and consumers."""
         return self._part(self._owning, "worker")
 
-    def gateway(self) -> Any:
+    def gateway(self, certificate: str = "gateway") -> Any:
         """Run what callers reach. It is given neither database nor keyring."""
-        return self._part(self._gateway, "gateway")
+        return self._part(self._gateway, "gateway", certificate=certificate)
 
-    def _part(self, settings: Mapping[str, str], *arguments: str) -> Any:
+    def _part(
+        self, settings: Mapping[str, str], *arguments: str, certificate: str | None = None
+    ) -> Any:
+        if self._secured:
+            own = self._folder / "certs" / (certificate or arguments[0])
+            settings = {**settings, "peers__certificates": str(own)}
         return part(self._folder, self._log, settings, *arguments)
 
     @property
@@ -191,6 +213,63 @@ async def test_a_service_that_is_away_fails_its_own_calls_and_nothing_else(split
             while (await gateway.ask("GET", "/v1/users/me"))[0] != 503:
                 pass
         assert await gateway.end() == 0
+
+
+@pytest.mark.more
+@pytest.mark.xdist_group("processes")
+async def test_each_proves_who_it_is_and_no_call_fails_while_certificates_are_replaced(
+    split: Split,
+) -> None:
+    authority = split.secure()
+    async with split.users(), split.rest():
+        async with split.gateway() as gateway:
+            await _all_there(gateway)
+            await sign_up(gateway, split.key)
+            replaced = asyncio.Event()
+            calls = 0
+
+            async def call() -> None:
+                nonlocal calls
+                while not replaced.is_set():
+                    assert (await gateway.ask("POST", RECORDS, {"text": "one"}))[0] == 201
+                    calls += 1
+
+            callers = [asyncio.create_task(call()) for _ in range(4)]
+            for _ in range(3):
+                before = calls
+                await asyncio.to_thread(authority.renew, (), None)
+                loop = asyncio.get_running_loop()
+                until_s = loop.time() + 1.5  # the files are looked at once a second
+                while loop.time() < until_s or calls < before + 20:
+                    await asyncio.wait(callers, timeout=0.1)
+            replaced.set()
+            await asyncio.gather(*callers)
+            assert calls > 60
+        # What has the certificate of a service may not call as a gateway does, nor ask who is who.
+        async with split.gateway(certificate="worker") as pretender:
+            pretender.http.headers["Authorization"] = f"Bearer {split.key}"
+            status, said = await pretender.ask("POST", RECORDS, {"text": "two"})
+            assert (status, said["code"]) == (503, "peer_refused")
+            assert said["detail"] == "Authenticate is for gateway; worker calls"
+
+
+@pytest.mark.parametrize(
+    ("listen", "why"),
+    [
+        ("grpc://0.0.0.0:0", "is not encrypted"),
+        ("127.0.0.1:7100", "nothing opens a URL that starts so"),
+    ],
+)  # fmt: skip
+def test_where_an_owner_may_not_listen_it_says_why(
+    postgres_url: str, tmp_path: Path, listen: str, why: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "mainspring", "run", "users", "--listen", listen, "--port", "0"],
+        env=environment(database__url=postgres_url), cwd=tmp_path,
+        capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert ended.returncode == EXIT_START
+    assert why in ended.stderr.splitlines()[-1]
 
 
 async def _all_there(gateway: Site) -> None:

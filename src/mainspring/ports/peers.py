@@ -37,6 +37,14 @@ class Revocations(Protocol):
         ...
 
 
+class OwnIdentity(Protocol):
+    """The certificate of this process, which says which service of which platform it is."""
+
+    def failing(self) -> str | None:
+        """Say why no peer takes it, or that what lies there now is not good; None where all is."""
+        ...
+
+
 class Peer(Invoker, Authenticator, Revocations, Protocol):
     """The processes that own a service: any of them answers.
 
@@ -45,8 +53,16 @@ class Peer(Invoker, Authenticator, Revocations, Protocol):
     OutcomeUnknown where a call that writes may have been done.
     """
 
-    async def open_peer(self, operations: Mapping[str, Operation]) -> None:
-        """Begin to connect, for calls of these operations; returns at once."""
+    async def open_peer(
+        self,
+        operations: Mapping[str, Operation],
+        credentials: OwnIdentity | None = None,
+        service: str = "",
+    ) -> None:
+        """Begin to connect, for calls of these operations; returns at once.
+
+        With ``credentials`` each side proves who it is, and the other has to be ``service``.
+        """
         ...
 
     async def close(self) -> None:
@@ -78,8 +94,12 @@ class PeerListener(Protocol):
         """Where it listens, once it does."""
         ...
 
-    async def start(self, owned: Owned) -> None:
-        """Listen. Raises StartError."""
+    async def start(self, owned: Owned, credentials: OwnIdentity | None = None) -> None:
+        """Listen. Raises StartError: also where others could reach it and nothing is encrypted.
+
+        With ``credentials`` each side proves who it is: a gateway may call everything, a service
+        what only reads.
+        """
         ...
 
     async def drain(self, timeout_s: float) -> None:

@@ -10,6 +10,7 @@ import grpc.aio
 import structlog
 
 from mainspring.adapters.outage import Outage
+from mainspring.adapters.peers.certificate_files import CertificateFiles
 from mainspring.adapters.peers.grpc_wire import (
     AUTHENTICATE,
     INVOKE,
@@ -25,6 +26,7 @@ from mainspring.adapters.peers.grpc_wire import (
     path,
     revoked,
 )
+from mainspring.adapters.peers.tls import OwnCertificate
 from mainspring.kernel import sent
 from mainspring.kernel.authority import Identity
 from mainspring.kernel.clock import Clock
@@ -34,7 +36,7 @@ from mainspring.kernel.operation import Kind, Operation
 from mainspring.kernel.recipient import Recipient
 from mainspring.ports.database import StartError
 from mainspring.ports.opening import Sources
-from mainspring.ports.peers import Revocation
+from mainspring.ports.peers import OwnIdentity, Revocation
 
 SCHEME = "grpc://"
 ANSWER_MARGIN_S = 2.0  # after the time that a call has: its owner says itself that it is up
@@ -42,6 +44,7 @@ AUTHENTICATE_S = 10.0
 TRIES_MAX = 3  # of a call that is safe to repeat, while its owner cannot be reached
 FIRST_PAUSE_S = 0.05
 PING_EVERY_S = 0.25
+RETIRE_S = 3_600.0  # what lasts on a channel of a certificate that was replaced goes on so long
 AGAIN_S = 0.5  # before the stream of revocations is opened once more
 _RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -66,21 +69,56 @@ class GrpcPeer:
         self._clock = clock
         self._operations: Mapping[str, Operation] = {}
         self._channel: grpc.aio.Channel | None = None
+        self._own: OwnCertificate | None = None
+        self._files: CertificateFiles | None = None
+        self._service = ""
+        self._methods: dict[str, Any] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
         self._outage = Outage(f"peer {url}")
 
-    async def open_peer(self, operations: Mapping[str, Operation]) -> None:
+    async def open_peer(
+        self,
+        operations: Mapping[str, Operation],
+        credentials: OwnIdentity | None = None,
+        service: str = "",
+    ) -> None:
         """Begin to connect."""
-        self._operations = operations
-        self._channel = channel = grpc.aio.insecure_channel(
-            self._target, options=[*OPTIONS, *_RECONNECT]
-        )
-        self._invoke = channel.unary_unary(path(INVOKE))
-        self._upload = channel.stream_stream(path(UPLOAD))
-        self._receive = channel.stream_stream(path(RECEIVE))
-        self._open = channel.stream_stream(path(OPEN))
-        self._authenticate = channel.unary_unary(path(AUTHENTICATE))
-        self._revocations = channel.stream_stream(path(REVOCATIONS))
+        self._operations, self._service = operations, service
+        self._own = credentials if isinstance(credentials, OwnCertificate) else None
+        self._connect()
+
+    def _connect(self) -> None:
+        options = [*OPTIONS, *_RECONNECT]
+        if self._own is None:
+            channel = grpc.aio.insecure_channel(self._target, options=options)
+        else:
+            self._files = self._own.files
+            options += self._own.channel_options(self._service)
+            secure = self._own.channel_credentials()
+            channel = grpc.aio.secure_channel(self._target, secure, options=options)
+        self._channel = channel
+        self._methods = {
+            INVOKE: channel.unary_unary(path(INVOKE)),
+            UPLOAD: channel.stream_stream(path(UPLOAD)),
+            RECEIVE: channel.stream_stream(path(RECEIVE)),
+            OPEN: channel.stream_stream(path(OPEN)),
+            AUTHENTICATE: channel.unary_unary(path(AUTHENTICATE)),
+            REVOCATIONS: channel.stream_stream(path(REVOCATIONS)),
+        }
         channel.get_state(try_to_connect=True)
+
+    def _method(self, name: str) -> Any:
+        """Return a method of the channel; of a new one where this one's certificate is replaced.
+
+        gRPC gives a channel no other certificate. The one before goes when its last call is over.
+        """
+        if self._own is not None and self._own.files is not self._files:
+            assert self._channel is not None
+            retiring = asyncio.create_task(self._channel.close(RETIRE_S))
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
+            self._connect()
+        return self._methods[name]
 
     async def close(self) -> None:
         """End every call and connection."""
@@ -106,7 +144,9 @@ class GrpcPeer:
             tries += 1
             message = self._written(invocation)
             try:
-                data = await self._invoke(message, timeout=self._time_for(operation, invocation))
+                data = await self._method(INVOKE)(
+                    message, timeout=self._time_for(operation, invocation)
+                )
             except grpc.aio.AioRpcError as error:
                 failure = self._failed(error, operation)
                 again = safe and isinstance(failure, Unavailable) and tries < TRIES_MAX
@@ -126,7 +166,7 @@ class GrpcPeer:
                 await call.write(sent.written(sent.SentBytes(chunk)))
             await call.done_writing()
 
-        return await self._sending(self._upload, invocation, send)
+        return await self._sending(UPLOAD, invocation, send)
 
     async def receive(self, invocation: Invocation, files: AsyncIterator[FilePart]) -> Outcome:
         """Call a unary operation that takes files."""
@@ -138,14 +178,14 @@ class GrpcPeer:
                     await call.write(sent.written(sent.SentBytes(chunk)))
             await call.done_writing()
 
-        return await self._sending(self._receive, invocation, send)
+        return await self._sending(RECEIVE, invocation, send)
 
     async def _sending(
-        self, method: Any, invocation: Invocation, send: Callable[[Any], Awaitable[None]]
+        self, method: str, invocation: Invocation, send: Callable[[Any], Awaitable[None]]
     ) -> Outcome:
         """Call with what follows, which its owner lets come first."""
         operation = self._operations[invocation.operation]
-        call = method()  # it takes as long as its sender does: the interface bounds that
+        call = self._method(method)()  # it may take as long as its sender, whom others bound
         try:
             await call.write(self._written(invocation))
             said = await _read(call)
@@ -162,7 +202,7 @@ class GrpcPeer:
     async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:
         """Call a raw operation or open a stream."""
         operation = self._operations[invocation.operation]
-        call = self._open()
+        call = self._method(OPEN)()
         try:
             await call.write(self._written(invocation, lasts=recipient is not None))
             said = await _asked(call, recipient)
@@ -242,7 +282,7 @@ class GrpcPeer:
         while True:
             tries += 1
             try:
-                data = await self._authenticate(message, timeout=AUTHENTICATE_S)
+                data = await self._method(AUTHENTICATE)(message, timeout=AUTHENTICATE_S)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNKNOWN:
                     raise RuntimeError(f"no log-in is checked: {error.details()}") from error
@@ -261,7 +301,7 @@ class GrpcPeer:
         """Yield what is revoked; whenever it may have missed something, that all is."""
         while True:
             try:
-                call = self._revocations()
+                call = self._method(REVOCATIONS)()
                 yield Revocation(all=True)
                 while True:
                     asked_s = self._clock.monotonic_s()

@@ -24,23 +24,31 @@ from mainspring.adapters.peers.grpc_wire import (
     credentials,
     encode,
 )
+from mainspring.adapters.peers.tls import OwnCertificate
 from mainspring.kernel import sent
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.clock import Clock
-from mainspring.kernel.errors import Failure, NotServedHere, Unauthenticated, no_room
+from mainspring.kernel.errors import Failure, NotServedHere, Unauthenticated, Unavailable, no_room
 from mainspring.kernel.invocation import FilePart, Invocation, Invoker, Opened, Outcome
 from mainspring.kernel.operation import StreamItem
 from mainspring.ports.database import StartError
 from mainspring.ports.opening import Sources
-from mainspring.ports.peers import Owned, Revocation
+from mainspring.ports.peers import Owned, OwnIdentity, Revocation
 
 PLAIN_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+GATEWAY = "gateway"  # the name in the certificate of what may call everything
 TAGS_WAITING_MAX = 10_000  # of revocations that an asker has not asked for; then it forgets all
 
 
 def open(url: str, sources: Sources) -> "GrpcListener":
     """Return what listens at a URL. Raises StartError for one that cannot be."""
     return GrpcListener(url, sources.clock)
+
+
+class PeerRefused(Unavailable):
+    """The process that calls is not one that may: its certificate says who it is."""
+
+    code, title = "peer_refused", "Not for this process"
 
 
 class GrpcListener:
@@ -51,24 +59,27 @@ class GrpcListener:
         host, _, port = address.rpartition(":")
         if not url.startswith(SCHEME) or not port.isdecimal():
             raise StartError(f"peers: {url} is not grpc://HOST:PORT")
-        if host not in PLAIN_HOSTS:
-            raise StartError(
-                f"peers: {url}: what is sent there is not encrypted, and whoever reaches it may "
-                f"call as anybody: listen on {' or '.join(PLAIN_HOSTS)}"
-            )
         self._host, self._port = host, int(port)
         self._clock = clock
         self._leaving = asyncio.Event()
+        self._server: grpc.aio.Server | None = None
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"{SCHEME}{self._host}:{self._port}"
 
-    async def start(self, owned: Owned) -> None:
+    async def start(self, owned: Owned, credentials: OwnIdentity | None = None) -> None:
         """Listen."""
+        own = credentials if isinstance(credentials, OwnCertificate) else None
+        if own is None and self._host not in PLAIN_HOSTS:
+            raise StartError(
+                f"peers: {self.url}: what is sent there is not encrypted, and whoever reaches it "
+                f"may call as anybody: listen on {' or '.join(PLAIN_HOSTS)}, or name [peers] "
+                "certificates"
+            )
         self._server = server = grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)])
-        calls = _Calls(owned, self._clock, self._leaving)
+        calls = _Calls(owned, self._clock, self._leaving, own)
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, {
             INVOKE: grpc.unary_unary_rpc_method_handler(calls.invoke),
             UPLOAD: grpc.stream_stream_rpc_method_handler(calls.upload),
@@ -77,8 +88,12 @@ class GrpcListener:
             AUTHENTICATE: grpc.unary_unary_rpc_method_handler(calls.authenticate),
             REVOCATIONS: grpc.stream_stream_rpc_method_handler(calls.revocations),
         })])  # fmt: skip
+        where = f"{self._host}:{self._port}"
         try:
-            self._port = server.add_insecure_port(f"{self._host}:{self._port}")
+            if own is None:
+                self._port = server.add_insecure_port(where)
+            else:
+                self._port = server.add_secure_port(where, own.server_credentials())
         except RuntimeError as error:
             raise StartError(f"peers: cannot listen at {self._address}: {error}") from error
         await server.start()
@@ -86,14 +101,18 @@ class GrpcListener:
     async def drain(self, timeout_s: float) -> None:
         """Take no new calls, end what lasts, let the others finish for so long."""
         self._leaving.set()
-        await self._server.stop(timeout_s)
+        if self._server is not None:
+            await self._server.stop(timeout_s)
 
 
 class _Calls:
     """The methods. A defect is logged here, and told nobody."""
 
-    def __init__(self, owned: Owned, clock: Clock, leaving: asyncio.Event) -> None:
+    def __init__(
+        self, owned: Owned, clock: Clock, leaving: asyncio.Event, own: OwnCertificate | None
+    ) -> None:
         self._owned = owned
+        self._own = own
         self._invoker: Invoker = owned.invoker
         self._clock = clock
         self._leaving = leaving
@@ -103,7 +122,7 @@ class _Calls:
         """Call a unary operation."""
         call = sent.read_told(request)
         try:
-            outcome = await self._invoker.invoke(self._received(call))
+            outcome = await self._invoker.invoke(self._received(context, call))
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
             return sent.written(await self._failed(context, error))
         return sent.written(sent.sent_outcome(outcome))
@@ -131,7 +150,7 @@ class _Calls:
         assert isinstance(call, sent.SentCall)
         far = _FarRecipient(context) if call.lasts else None
         try:
-            opened = await self._invoker.open(self._received(call), far)
+            opened = await self._invoker.open(self._received(context, call), far)
             await context.write(sent.written(sent.sent_head(opened)))
             if not isinstance(opened.body, bytes):
                 await self._send(context, opened)
@@ -165,7 +184,7 @@ class _Calls:
         self, context: Any, call: sent.Told, answer: Callable[[Invocation], Awaitable[Outcome]]
     ) -> None:
         try:
-            said: sent.Said = sent.sent_outcome(await answer(self._received(call)))
+            said: sent.Said = sent.sent_outcome(await answer(self._received(context, call)))
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
             said = await self._failed(context, error)
         await context.write(sent.written(said))
@@ -174,6 +193,7 @@ class _Calls:
         """Say whose a credential is."""
         asked = credentials.decode(request)
         try:
+            self._require(context, AUTHENTICATE, anybody=False)
             if self._owned.authenticator is None:
                 raise NotServedHere("this process does not own the users")
             found = await self._owned.authenticator.authenticate(asked.credential, asked.now_ms)
@@ -185,6 +205,10 @@ class _Calls:
         """Tell at each question what was revoked since the one before."""
         if self._owned.revocations is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this process owns no users")
+        try:
+            self._require(context, REVOCATIONS, anybody=False)
+        except PeerRefused as refused:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, refused.detail)
         assert self._owned.revocations is not None
         told = _Told()
         following = asyncio.ensure_future(told.follow(self._owned.revocations.follow()))
@@ -196,12 +220,31 @@ class _Calls:
         finally:
             following.cancel()
 
-    def _received(self, call: sent.Told) -> Invocation:
-        """Read a call. Raises NotServedHere where its operation is another process's."""
+    def _received(self, context: Any, call: sent.Told) -> Invocation:
+        """Read a call. Raises NotServedHere where its operation is another process's.
+
+        Raises PeerRefused where whoever calls may not.
+        """
         assert isinstance(call, sent.SentCall)
-        if call.operation not in self._owned.operations:
+        operation = self._owned.operations.get(call.operation)
+        if operation is None:
             raise NotServedHere(f"{call.operation} is not of this process")
+        self._require(context, call.operation, anybody=not operation.writes)
         return sent.received_call(call, self._clock.monotonic_s())
+
+    def _require(self, context: Any, what: str, *, anybody: bool) -> None:
+        """Let a gateway pass, and any service of this platform where ``anybody`` may.
+
+        Raises PeerRefused.
+        """
+        if self._own is None:
+            return
+        caller = self._own.caller_of(context)
+        if caller == GATEWAY or (caller is not None and anybody):
+            return
+        fits = f"any of {self._own.trust_domain}" if anybody else GATEWAY
+        self._log.warning("peer_refused", peer=caller, operation=what)
+        raise PeerRefused(f"{what} is for {fits}; {caller or 'another trust domain'} calls")
 
     async def _failed(self, context: Any, error: Exception) -> sent.SentFailure:
         """Return what a call that failed is answered with. A defect is logged, and ends it."""
