@@ -188,7 +188,8 @@ async def test_what_no_platform_wrote_is_passed_by(kafka_server: KafkaServer) ->
     await bus.publish([event(1)])
     with capture_logs() as logs:
         for value in (b"hello", None, b"{"):
-            await producer.send_and_wait(target.topic, value, key=b"x")
+            headers = [("ce_id", b"\xff")] if value else []  # not text, in a header that is read
+            await producer.send_and_wait(target.topic, value, key=b"x", headers=headers)
         await bus.publish([event(2), event(3)])
         found = await read_all(bus, ids=3)
         assert [e.id for e in found[0]] == [event(n).id for n in (1, 2, 3)]
