@@ -66,7 +66,7 @@ check: lint types  ## All that must hold before a change lands: style, types, la
 	cd tests/ferretdb && PATH="$$PATH:/usr/local/go/bin" go build -trimpath -o '$(CURDIR)/$@' .
 
 test-all: $(READY)  ## Every test, those with more servers and more minutes included
-	$(PYTEST) -m 'more or not more' $(ARGS)
+	$(PYTEST) -m 'more or not more' --durations 25 --durations-min 4 $(ARGS)
 
 again: $(READY)  ## Run the tests that failed last once more, one after the other
 	$(RUN) pytest -n 0 -m 'more or not more' --last-failed --last-failed-no-failures=none $(ARGS)
