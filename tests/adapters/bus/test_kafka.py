@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -201,6 +202,34 @@ async def test_what_no_platform_wrote_is_passed_by(kafka_server: KafkaServer) ->
     await other.open()
     assert [e.offset for e in (await other.read(0, 1, 10, 1 << 20)).items] == [5, 6]
     await other.close()
+
+
+async def test_a_defect_in_what_is_held_leaves_nobody_deaf(
+    kafka_server: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = kafka.open(kafka_server.url(secrets.token_hex(6), partitions=1))
+    await bus.open()
+    extend, failed = kafka.Stretch.extend, asyncio.Event()
+
+    def fails_once(stretch: Any, records: Any) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("a defect")
+        extend(stretch, records)
+
+    monkeypatch.setattr(kafka.Stretch, "extend", fails_once)
+    with capture_logs() as logs, bus.listen() as signal:
+        await bus.publish([event(1)])
+        async with asyncio.timeout(DEADLINE_S):
+            await failed.wait()
+        signal.clear()
+        await bus.publish([event(2)])
+        async with asyncio.timeout(DEADLINE_S):
+            await signal.wait()
+        found = await read_all(bus, ids=2)
+    assert [e.id for e in found[0]] == [event(1).id, event(2).id]
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["kafka_not_followed"]
+    await bus.close()
 
 
 async def test_what_the_topic_has_dropped_is_where_it_begins(kafka_server: KafkaServer) -> None:

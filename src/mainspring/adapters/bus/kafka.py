@@ -107,6 +107,7 @@ class KafkaBus:
         self._far_lock = asyncio.Lock()
         self._signals: set[asyncio.Event] = set()
         self._following: asyncio.Task[None] | None = None
+        self._holds_all = True  # of what came since the tails begin
         self._partition_of = DefaultPartitioner()
 
     async def open(self) -> None:
@@ -240,20 +241,31 @@ class KafkaBus:
         return _Signal(self._signals)
 
     async def _follow(self) -> None:
+        """Take what comes, whatever goes wrong with it: without this nobody hears of anything."""
         while True:
             try:
-                found = await self._newest.getmany(timeout_ms=FETCH_MS, max_records=FETCH_RECORDS)
+                await self._take()
             except KafkaError as error:
                 self._unavailable(error)
                 await asyncio.sleep(AGAIN_S)
-                continue
-            for part, records in found.items():
-                tail = self._tails[part.partition]
-                tail.extend(records)
-                tail.bound(TAIL_BYTES_MAX)
-            if found:
-                for signal in self._signals:
-                    signal.set()
+            except Exception as error:
+                log.error("kafka_not_followed", exc_info=error)
+                self._holds_all = False
+                await asyncio.sleep(AGAIN_S)
+
+    async def _take(self) -> None:
+        if not self._holds_all:  # who reads what is missing here asks the broker
+            for part in self._all:
+                self._tails[part.partition] = Stretch(await self._newest.position(part))
+            self._holds_all = True
+        found = await self._newest.getmany(timeout_ms=FETCH_MS, max_records=FETCH_RECORDS)
+        for part, records in found.items():
+            tail = self._tails[part.partition]
+            tail.extend(records)
+            tail.bound(TAIL_BYTES_MAX)
+        if found:
+            for signal in self._signals:
+                signal.set()
 
     def _unavailable(self, error: BaseException) -> Unavailable:
         self._outage.failed(why(error))
