@@ -111,6 +111,7 @@ class Process:
         self.process = subprocess.Popen(
             on(self.placement.server, *command),
             stdout=log, stderr=log, env={**_ENVIRONMENT, **(environment or {})},
+            cwd=self.directory,  # where it leaves what it leaves
         )  # fmt: skip
         while True:
             try:
