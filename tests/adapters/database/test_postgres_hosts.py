@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -172,3 +173,36 @@ def test_the_kernel_ends_a_connection_to_what_is_gone() -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         watch_over(Transport(sock))
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+
+
+class _Made:
+    """A connection that was made to a server, as far as hosts look at it."""
+
+    def __init__(self, host: str) -> None:
+        self.host, self.ended = host, False
+
+    def terminate(self) -> None:
+        self.ended = True
+
+
+async def test_a_slow_attempt_does_not_lead_back_to_a_server_that_was_left() -> None:
+    hosts = hosts_of("postgresql://a,b/shop")
+    slow, made = asyncio.Event(), list[_Made]()
+    gone = False
+
+    async def connect(asked: dict[str, Any], _: float) -> _Made:
+        if asked["host"] == "a" and not gone:
+            await slow.wait()
+        elif asked["host"] == "a":
+            raise ConnectionRefusedError
+        made.append(_Made(asked["host"]))
+        return made[-1]
+
+    late = asyncio.create_task(hosts.connect(connect))
+    await asyncio.wait([late], timeout=0)
+    gone = True
+    assert (await hosts.connect(connect)).host == "b"
+    slow.set()
+    assert (await late).host == "b"
+    assert (hosts.at, hosts.moves) == (1, 1)
+    assert [one.host for one in made if one.ended] == ["a"]

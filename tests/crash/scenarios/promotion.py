@@ -12,7 +12,6 @@ from tests.crash.stage import Stage, database_of, postgres, until, wait_s
 LOAD_S = 1.5
 WORKS_AGAIN_MAX_S = 15.0
 _STREAMS = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
-_WRITES = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables"
 
 
 async def play(setting: Setting) -> Outcome:

@@ -66,6 +66,7 @@ class PostgresHosts:
             except asyncpg.TargetServerAttributeNotMatched as error:
                 raise NoHost(STANDBY) from error
         errors: list[Exception] = []
+        begun_at = self.moves
         order = [self.at, *(n for n in range(len(self.named)) if n != self.at)]
         for number in order:
             host, port = self.named[number]
@@ -75,6 +76,9 @@ class PostgresHosts:
                 errors.append(refusal)  # TimeoutError is an OSError
                 continue
             if number != self.at:
+                if self.moves != begun_at:  # another attempt has found a newer one meanwhile
+                    made.terminate()
+                    return await self.connect(connect)
                 self.at = number
                 self.moves += 1
             return made
