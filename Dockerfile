@@ -16,7 +16,7 @@ COPY src src
 RUN /opt/uv/bin/uv sync --frozen --no-cache --no-dev --no-editable --all-extras --no-extra demo
 
 FROM ${PYTHON_IMAGE}
-RUN install -d -o 10001 -g 10001 -m 0700 /data
+RUN install -d -o 10001 -g 10001 -m 0700 /data /certificates
 COPY --from=build /opt/mainspring /opt/mainspring
 ENV PATH=/opt/mainspring/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 MAINSPRING_PLATFORM__DATA_DIR=/data MAINSPRING_SERVER__HOST=0.0.0.0
 USER 10001:10001

@@ -1,4 +1,4 @@
-"""The Dockerfile fits the checkout: it installs what was locked, and all it copies is there.
+"""The Dockerfile fits the checkout, and compose.yaml the command line and the settings.
 
 No image is built here. Its steps were run by hand in a root of Debian's packages; see the docs.
 """
@@ -9,7 +9,11 @@ import shlex
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
+import pytest
+import typer
+import yaml
 from typer.testing import CliRunner
 
 from mainspring.app import sections
@@ -70,3 +74,40 @@ def test_it_runs_as_nobody_in_particular_with_settings_that_exist() -> None:
 def test_what_it_starts_is_a_command() -> None:
     assert json.loads(instructions("ENTRYPOINT")[-1]) == ["mainspring"]
     assert CliRunner().invoke(app, [*json.loads(instructions("CMD")[-1]), "--help"]).exit_code == 0
+
+
+def compose() -> dict[str, Any]:
+    """The services of compose.yaml, with a word in the place of each secret."""
+    text = re.sub(r"\$\{\w+:\?[^}]*\}", "secret", (ROOT / "deploy" / "compose.yaml").read_text())
+    services: dict[str, Any] = yaml.safe_load(text)["services"]
+    return services
+
+
+PARTS = {name: part for name, part in compose().items() if part["image"] == "mainspring"}
+
+
+def test_compose_runs_commands_that_there_are() -> None:
+    run = typer.main.get_command(app).commands["run"]
+    for name in PARTS.keys() - {"certificates"}:
+        command, *arguments = PARTS[name]["command"]
+        assert command == "run"
+        assert run.make_context("run", arguments).params["parts"][0] == name
+    issued = re.findall(r"certs (\w+)", PARTS["certificates"]["command"][0])
+    assert set(issued) <= typer.main.get_command(app).commands["certs"].commands.keys()
+
+
+@pytest.mark.parametrize("name", sorted(PARTS.keys() - {"certificates"}))
+def test_compose_sets_what_there_is(name: str) -> None:
+    environ = PARTS[name]["environment"]
+    settings = load(sections(None), environ=environ)
+    assert set(settings.sources.values()) == environ.keys()
+    assert ("MAINSPRING_DATABASE__URL" in environ) == (name != "gateway")
+
+
+def test_compose_keeps_secrets_elsewhere_and_pins_what_others_make() -> None:
+    text = (ROOT / "deploy" / "compose.yaml").read_text()
+    given = re.findall(r"(?:PASSWORD|SECRET\w*|KEY_ID): (.*)", text)
+    assert given
+    assert all(value.strip('"}').startswith("${") for value in given)
+    images = [service["image"] for service in compose().values()]
+    assert all(":" in image for image in images if image != "mainspring")
