@@ -17,6 +17,7 @@ from benchmarks import (
     rules,
     share,
     shared_store,
+    split,
     stages,
     stalls,
     web,
@@ -65,10 +66,14 @@ def _redis(tiny: bool) -> None:
     shared_store.show(shared_store.measure(200, 1) if tiny else shared_store.measure())
 
 
+def _split(tiny: bool) -> None:
+    split.show(split.measure(0.1, 1, 20) if tiny else split.measure())
+
+
 # What has a table of its own: how late, how even, how large.
 AREAS = {
     "live": _live, "mixed": _mixed, "stalls": _stalls, "growth": _growth, "rules": _rules,
-    "share": _share, "blobs": _blobs, "redis": _redis,
+    "share": _share, "blobs": _blobs, "redis": _redis, "split": _split,
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ PATIENCE_S = 120.0
         ("share", "asyncpg"),
         ("blobs", "bare obstore"),
         ("redis", "leased in slices"),
+        ("split", "through a gateway and an owner"),
     ],
 )
 async def test_an_area_runs(area: str, said: str) -> None:
