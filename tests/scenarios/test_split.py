@@ -197,6 +197,8 @@ async def test_a_service_that_is_away_fails_its_own_calls_and_nothing_else(split
         status, said = await gateway.ask("GET", RECORDS)
         assert (status, said["code"]) == (503, "unavailable")
         assert "records" in said["detail"]
+        status, said = await gateway.ask("POST", RECORDS, {"text": "not sent"})
+        assert (status, said["code"]) == (503, "unavailable")
         assert (await gateway.ask("GET", "/v1/users/me"))[0] == 200
         status, said = await gateway.ask("GET", "/readyz")
         assert status == 200

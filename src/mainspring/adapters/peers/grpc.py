@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import structlog
 
 from mainspring.adapters.outage import Outage
 from mainspring.adapters.peers.certificate_files import CertificateFiles
@@ -45,6 +44,7 @@ TRIES_MAX = 3  # of a call that is safe to repeat, while its owner cannot be rea
 FIRST_PAUSE_S = 0.05
 PING_EVERY_S = 0.25
 RETIRE_S = 3_600.0  # what lasts on a channel of a certificate that was replaced goes on so long
+WHY_CHARS_MAX = 200
 AGAIN_S = 0.5  # before the stream of revocations is opened once more
 _RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -53,6 +53,8 @@ _RECONNECT = [
     ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
     ("grpc.enable_retries", 0),  # what is safe to repeat is known here
 ]
+# What gRPC says of a call that it kept, since it had no connection to send it on.
+_NOT_SENT = ("connections to all backends failing", "failed to connect", "dns resolution failed")
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
@@ -75,6 +77,7 @@ class GrpcPeer:
         self._methods: dict[str, Any] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._outage = Outage(f"peer {url}")
+        self._deaf = Outage(f"revocations of {url}")
 
     async def open_peer(
         self,
@@ -122,6 +125,8 @@ class GrpcPeer:
 
     async def close(self) -> None:
         """End every call and connection."""
+        for retiring in self._retiring:
+            retiring.cancel()
         if self._channel is not None:
             await self._channel.close()
 
@@ -260,7 +265,7 @@ class GrpcPeer:
         if code not in _GONE:
             return RuntimeError(f"the owner of {operation.name} failed: {code.name} {why}")
         self._outage.failed(why)
-        if operation.writes and "failed to connect" not in why:
+        if operation.writes and not any(told in why.lower() for told in _NOT_SENT):
             return OutcomeUnknown(
                 f"the service {service} ended while it did this. Repeat the call with the same "
                 "Idempotency-Key; without one look first",
@@ -300,8 +305,8 @@ class GrpcPeer:
     async def follow(self) -> AsyncIterator[Revocation]:
         """Yield what is revoked; whenever it may have missed something, that all is."""
         while True:
+            call = self._method(REVOCATIONS)()
             try:
-                call = self._method(REVOCATIONS)()
                 yield Revocation(all=True)
                 while True:
                     asked_s = self._clock.monotonic_s()
@@ -310,12 +315,13 @@ class GrpcPeer:
                     if data is grpc.aio.EOF:
                         break
                     told = revoked.decode(data)
+                    self._deaf.worked()
                     # What it had heard by then, it had heard when it was asked, or later.
                     heard_s = None if told.age_s is None else asked_s - told.age_s
                     yield Revocation(told.tags, told.all, heard_s)
                     await asyncio.sleep(PING_EVERY_S)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-                structlog.get_logger().info("revocations_not_heard", error=str(error)[:200])
+                self._deaf.failed(str(error)[:WHY_CHARS_MAX])
             finally:
                 call.cancel()
             await asyncio.sleep(AGAIN_S)

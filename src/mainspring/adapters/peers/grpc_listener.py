@@ -213,6 +213,7 @@ class _Calls:
         told = _Told()
         following = asyncio.ensure_future(told.follow(self._owned.revocations.follow()))
         try:
+            await asyncio.sleep(0)  # so that it follows before the first answer
             while await context.read() is not grpc.aio.EOF:
                 if self._leaving.is_set():
                     return
@@ -264,7 +265,7 @@ class _Told:
 
     def __init__(self) -> None:
         self._tags: dict[str, None] = {}
-        self._all = False
+        self._all = True  # what was revoked before it followed it cannot tell one by one
         self._heard_s: float | None = None
 
     async def follow(self, revocations: AsyncIterator[Revocation]) -> None:
