@@ -329,6 +329,12 @@ class NotServedHere(Unavailable):
     code, title = "not_served_here", "Not served by this process"
 
 
+class PeerRefused(Unavailable):
+    """The process that calls this one is not one that may: its certificate says which it is."""
+
+    code, title = "peer_refused", "Not for this process"
+
+
 class DeadlineExceeded(Failure):
     """The operation's time limit passed; nothing was committed."""
 

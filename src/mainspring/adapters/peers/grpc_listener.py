@@ -28,7 +28,13 @@ from mainspring.adapters.peers.tls import OwnCertificate
 from mainspring.kernel import sent
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.clock import Clock
-from mainspring.kernel.errors import Failure, NotServedHere, Unauthenticated, Unavailable, no_room
+from mainspring.kernel.errors import (
+    Failure,
+    NotServedHere,
+    PeerRefused,
+    Unauthenticated,
+    no_room,
+)
 from mainspring.kernel.invocation import FilePart, Invocation, Invoker, Opened, Outcome
 from mainspring.kernel.operation import StreamItem
 from mainspring.ports.database import StartError
@@ -43,12 +49,6 @@ TAGS_WAITING_MAX = 10_000  # of revocations that an asker has not asked for; the
 def open(url: str, sources: Sources) -> "GrpcListener":
     """Return what listens at a URL. Raises StartError for one that cannot be."""
     return GrpcListener(url, sources.clock)
-
-
-class PeerRefused(Unavailable):
-    """The process that calls is not one that may: its certificate says who it is."""
-
-    code, title = "peer_refused", "Not for this process"
 
 
 class GrpcListener:
