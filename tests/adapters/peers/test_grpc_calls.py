@@ -1,7 +1,6 @@
 """What an owner over gRPC is asked, while the way to it is slow, or it is not there."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,19 +75,16 @@ async def test_what_is_revoked_before_the_stream_arrived_is_not_recalled_after_i
                     remembered.heard(told.heard_s)
                     heard.set()
 
-        async def go_on() -> AsyncIterator[None]:
-            while not heard.is_set():
-                feed.heard(CLOCK.monotonic_s())
-                yield await asyncio.sleep(0.05)
-
         hearing = asyncio.create_task(hear())
         async with asyncio.timeout(DEADLINE_S):
             await begun.wait()
             await remembered.look_up(HEADER, "192.0.2.1")
             feed.forget("key_1")
             relay.requests.set()
-            async for _ in go_on():
-                pass
+            hears = asyncio.create_task(heard.wait())
+            while not hears.done():
+                feed.heard(CLOCK.monotonic_s())
+                await asyncio.wait([hears], timeout=0.05)
         assert remembered.recall(HEADER, CLOCK.now_ms()) is None
         hearing.cancel()
         await peer.close()
