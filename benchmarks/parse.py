@@ -41,7 +41,11 @@ class ParseServer(Process):
 
     def start(self) -> None:
         """Start over the database."""
-        self.launch(["node", str(SCRIPT), self._url, str(self.port)], {"NODE_PATH": str(MODULES)})
+        self.launch(
+            ["node", str(SCRIPT), self._url, str(self.port)],
+            {"NODE_PATH": str(MODULES)},
+            cwd=self.directory,  # it writes logs where it stands
+        )
 
     def prepare(self, rows: int) -> list[str]:
         """Make the class, the posts and the user."""

@@ -103,7 +103,12 @@ class Process:
         self.start_s = 0.0
         self._ready_path = ready_path
 
-    def launch(self, command: list[str], environment: dict[str, str] | None = None) -> None:
+    def launch(
+        self,
+        command: list[str],
+        environment: dict[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
         """Start it, and wait until it answers."""
         self.directory.mkdir(parents=True, exist_ok=True)
         log = (self.directory / "log").open("ab")
@@ -111,7 +116,7 @@ class Process:
         self.process = subprocess.Popen(
             on(self.placement.server, *command),
             stdout=log, stderr=log, env={**_ENVIRONMENT, **(environment or {})},
-            cwd=self.directory,  # where it leaves what it leaves
+            cwd=cwd,
         )  # fmt: skip
         while True:
             try:
