@@ -7,9 +7,12 @@ goes to the owner of its operation.
 import asyncio
 import socket
 from collections.abc import Sequence
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from mainspring.app import SILENCE_MAX_S, services_of
 from mainspring.engines import limits_url, opened
@@ -32,10 +35,8 @@ from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime.invoke.routed import REST, RoutedInvoker
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.supervisor import Supervisor
-from mainspring.settings import DEFAULT, PlatformSettings, Settings, SettingsError
+from mainspring.settings import DEFAULT, PeerSettings, PlatformSettings, Settings, SettingsError
 from mainspring.split import USERS, Peers
-
-PLATFORM = "gateway"  # of whose limits it is one, where they are counted for several
 
 
 class GatewayProcess:
@@ -72,6 +73,11 @@ class GatewayProcess:
         metrics = Metrics(self.telemetry)
         metrics.declare(services)
         chosen = settings.of(LimitSettings)
+        # Gateways with the same owners count together, and those of other platforms by themselves.
+        owners = settings.of(PeerSettings).services
+        self._platform = blake2b(
+            msgspec.json.encode(owners, order="sorted"), digest_size=8
+        ).hexdigest()
         self.limits: RateLimits = opened("limits", limits_url(chosen), sources)
         self.gateway = Gateway(
             users,
@@ -117,7 +123,7 @@ class GatewayProcess:
     async def start(self) -> None:
         """Connect and serve. Raises StartError."""
         try:
-            await self.limits.open(PLATFORM)
+            await self.limits.open(self._platform)
             await self.peers.open(self.registry.operations)
             self._hearing.start("revocations", self._hear)
             await self.server.start()

@@ -1,12 +1,16 @@
 """What an owner over gRPC is asked, while the way to it is slow, or it is not there."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mainspring.adapters.peers import grpc, grpc_listener
+from mainspring.adapters.peers.authority import DevelopmentAuthority
+from mainspring.adapters.peers.tls import LOOK_EVERY_S, OwnCertificate
 from mainspring.gateway.identify import Identities
 from mainspring.gateway.revocations import RevocationFeed
 from mainspring.kernel.authority import Identity
@@ -17,6 +21,7 @@ from mainspring.kernel.invocation import Invocation, Outcome
 from mainspring.kernel.operation import Kind
 from mainspring.ports.opening import Sources
 from mainspring.ports.peers import Owned
+from mainspring.testing.clock import FakeClock
 from mainspring.testing.servers import free_ports
 from tests.deadline import DEADLINE_S
 from tests.relay import Relay
@@ -99,7 +104,35 @@ async def test_a_write_that_was_not_sent_is_not_said_to_be_unknown(addresses: in
     with pytest.raises(Unavailable, match="notes cannot be reached") as raised:
         await peer.invoke(CALL)
     assert type(raised.value) is Unavailable
+    for calling in (peer.open(CALL), peer.upload(CALL, _nothing())):
+        with pytest.raises(Unavailable, match="notes cannot be reached"):
+            await calling
     await peer.close()
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
+
+
+async def test_a_certificate_that_stays_the_same_is_not_taken_for_another(tmp_path: Path) -> None:
+    clock = FakeClock(CLOCK.now_ms())
+    authority = DevelopmentAuthority(tmp_path, clock)
+    authority.init("shop.internal")
+    authority.issue(["users"], 24)
+    own = OwnCertificate(tmp_path / "users", clock)
+    files = own.files
+    clock.move(2 * LOOK_EVERY_S)
+    assert own.files is files  # else each look would be a new channel
+    authority.renew((), None)
+    assert own.files is files  # not looked at again yet
+    clock.move(2 * LOOK_EVERY_S)
+    assert own.files != files
+    (tmp_path / "users" / "tls.crt").resolve().write_bytes(b"broken")
+    good = own.files
+    clock.move(2 * LOOK_EVERY_S)
+    assert own.files is good
+    assert "not PEM" in (own.failing() or "")
 
 
 async def test_a_write_whose_owner_ended_is_unknown() -> None:

@@ -55,6 +55,8 @@ _RECONNECT = [
 ]
 # What gRPC says of a call that it kept, since it had no connection to send it on.
 _NOT_SENT = ("connections to all backends failing", "failed to connect", "dns resolution failed")
+# How a call says that it is over: where it is read, and where it is written to.
+_ENDED = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
@@ -197,10 +199,8 @@ class GrpcPeer:
             if isinstance(said, sent.SentGo):
                 said = await _while(call, send)
             return _outcome(said)
-        except grpc.aio.AioRpcError as error:
-            raise self._failed(error, operation) from error
-        except asyncio.InvalidStateError as error:  # written to when it was over
-            raise self._failed(await _status(call), operation) from error
+        except _ENDED as error:
+            raise self._failed(await _status(call, error), operation) from error
         finally:
             call.cancel()
 
@@ -211,11 +211,10 @@ class GrpcPeer:
         try:
             await call.write(self._written(invocation, lasts=recipient is not None))
             said = await _asked(call, recipient)
-        except grpc.aio.AioRpcError as error:
+        except BaseException as error:
             call.cancel()
-            raise self._failed(error, operation) from error
-        except BaseException:
-            call.cancel()
+            if isinstance(error, _ENDED):
+                raise self._failed(await _status(call, error), operation) from error
             raise
         if isinstance(said, sent.SentFailure):
             raise sent.received_failure(said)
@@ -235,10 +234,11 @@ class GrpcPeer:
                 if isinstance(said, sent.SentFailure):
                     raise sent.received_failure(said)
                 yield said.item if isinstance(said, sent.SentItem) else said.data
-        except grpc.aio.AioRpcError as error:
-            if operation.kind is Kind.STREAM and error.code() in _GONE:
+        except _ENDED as error:
+            told = await _status(call, error)
+            if operation.kind is Kind.STREAM and told.code() in _GONE:
                 return  # its owner stops: whoever follows comes again, after the last item
-            raise self._failed(error, operation) from error
+            raise self._failed(told, operation) from error
         finally:
             call.cancel()
 
@@ -320,7 +320,7 @@ class GrpcPeer:
                     heard_s = None if told.age_s is None else asked_s - told.age_s
                     yield Revocation(told.tags, told.all, heard_s)
                     await asyncio.sleep(PING_EVERY_S)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            except _ENDED as error:
                 self._deaf.failed(str(error)[:WHY_CHARS_MAX])
             finally:
                 call.cancel()
@@ -355,7 +355,10 @@ async def _while(call: Any, send: Callable[[Any], Awaitable[None]]) -> sent.Said
         await asyncio.wait({sending, answer})
 
 
-async def _status(call: Any) -> grpc.aio.AioRpcError:
+async def _status(call: Any, error: BaseException) -> grpc.aio.AioRpcError:
+    """Return how a call ended."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error
     code, details = await call.code(), await call.details()
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
 

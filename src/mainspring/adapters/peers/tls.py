@@ -28,25 +28,28 @@ class OwnCertificate:
         self._folder = folder
         self._clock = clock
         self._failed = ""
-        self._files, self.leaf = self._read()
+        self._files = certificate_files.read(folder)
+        self.leaf = self._verified(self._files)
         self._looked_s = clock.monotonic_s()
 
-    def _read(self) -> tuple[CertificateFiles, LeafCertificate]:
-        """Read the files. Raises StartError where no peer would take them."""
-        files = certificate_files.read(self._folder)
+    def _verified(self, files: CertificateFiles) -> LeafCertificate:
+        """Return what the files say. Raises StartError where no peer would take them."""
         try:
-            return files, verify(files, self._clock.now_ms())
+            return verify(files, self._clock.now_ms())
         except NotValid as error:
             raise StartError(f"{self._folder}: {error}") from error
 
     @property
     def files(self) -> CertificateFiles:
-        """The newest files that are good, or the last ones that were."""
+        """The newest files that are good, or the last ones that were: the same while they are."""
         now_s = self._clock.monotonic_s()
         if now_s - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now_s
             try:
-                self._files, self.leaf = self._read()
+                files = certificate_files.read(self._folder)
+                if files != self._files:
+                    self.leaf = self._verified(files)
+                    self._files = files
                 self._failed = ""
             except StartError as error:
                 if not self._failed:
