@@ -177,7 +177,12 @@ def check_open_files() -> Check:
 
 def check_role(role: ProcessRole, database_url: str) -> Check:
     """The process does what its database lets it."""
-    parts = {"takes calls": role.serves, "runs jobs, consumers and schedules": role.works}
+    parts = {
+        "takes calls": role.serves,
+        "takes calls of gateways": role is ProcessRole.OWN,
+        "runs jobs, consumers and schedules": role.works,
+        "brings the log to the bus": role is ProcessRole.RELAY,
+    }
     found = f"{role}: {' and '.join(part for part, does in parts.items() if does)}"
     if role is not ProcessRole.ALL and database_url.startswith("sqlite:"):
         return Check("role", Verdict.FAIL, f"{found}; SQLite has one process that does everything",

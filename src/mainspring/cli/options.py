@@ -27,6 +27,14 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Where data lives. Default: ./mainspring-data"),
 ]
+Host = Annotated[
+    str | None,
+    typer.Option("--host", metavar="HOST", help="Address to listen on. Default: 127.0.0.1"),
+]
+Port = Annotated[
+    int | None,
+    typer.Option("--port", metavar="PORT", help="Default: 8080; 0 takes any free port."),
+]
 PlatformUrl = Annotated[
     str | None,
     typer.Option("--url", metavar="URL", help="A running platform. Default: the one of DATA_DIR."),

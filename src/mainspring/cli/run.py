@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli.options import AsJson, ConfigFile, DataDir, read_settings
+from mainspring.cli.options import AsJson, ConfigFile, DataDir, Host, Port, read_settings
 from mainspring.kernel.process_role import ProcessRole
 
 PARTS = {
@@ -39,12 +39,8 @@ def run(
         str | None,
         typer.Option(metavar="URL", help="Where it takes calls of peers: grpc://127.0.0.1:7100."),
     ] = None,
-    host: Annotated[
-        str | None, typer.Option(metavar="HOST", help="Address to listen on. Default: 127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(metavar="PORT", help="Default: 8080; 0 takes any free port.")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, read_settings
+from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, Host, Port, read_settings
 from mainspring.kernel.process_role import ProcessRole
 
 if TYPE_CHECKING:
@@ -27,12 +27,8 @@ EPILOG = (
 
 def up(
     app: AppName = None,
-    host: Annotated[
-        str | None, typer.Option(metavar="HOST", help="Address to listen on. Default: 127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(metavar="PORT", help="Default: 8080; 0 takes any free port.")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
     data_dir: DataDir = None,
     workers: Annotated[
         str | None,
