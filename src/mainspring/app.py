@@ -48,7 +48,7 @@ from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.health import warn_of_little_room
-from mainspring.runtime.metrics.gauges import watch_stores
+from mainspring.runtime.metrics.gauges import Store, watch_stores
 from mainspring.runtime.retention import RetentionSettings
 from mainspring.runtime.runtime import Runtime, Through
 from mainspring.services import audit, events, jobs, records, users, webhooks
@@ -267,7 +267,7 @@ class Instance:
             cors=settings.of(CorsSettings),
             serves=self.role.serves,
         )
-        watch_stores(self.telemetry, {**self._stores, "blobs": self.blobs})
+        watch_stores(self.telemetry, self._watched)
         self._add_pages()
         self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets)
 
@@ -397,6 +397,11 @@ class Instance:
     def _stores(self) -> dict[str, Cache | RateLimits]:
         return {"cache": self.cache, "limits": self.limits}
 
+    @property
+    def _watched(self) -> dict[str, Store]:
+        bus: dict[str, Store] = {} if self.bus is None else {"bus": self.bus}
+        return {**self._stores, "blobs": self.blobs, **bus}
+
     async def open_keyring(self) -> None:
         """Open the keyring of the open database; make it if that is empty. Raises StartError."""
         applied = await self.database.applied()
@@ -465,10 +470,13 @@ class Instance:
 
     def degraded(self) -> list[str]:
         """Name what is away that not every call needs: others go on without it."""
-        watched = {**self._stores, "blobs": self.blobs}
-        away = {part: store.away() for part, store in watched.items()}
+        away = {part: store.away() for part, store in self._watched.items()}
         peers = [] if self.split is None else self.split.peers.away()
-        return [*(f"{part}: {why}" for part, why in away.items() if why), *peers]
+        return [
+            *(f"{part}: {why}" for part, why in away.items() if why),
+            *self.runtime.waiting(),
+            *peers,
+        ]
 
     async def status(self) -> dict[str, Any]:
         """Version, role, services and engines, for ``GET /v1/status``."""

@@ -14,6 +14,11 @@ class Outage:
         self._part = part
         self._failures = 0
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it failed, and has not worked since."""
+        return self._failures > 0
+
     def failed(self, error: str) -> None:
         """Take note of a failure; the first of an outage is logged."""
         self._failures += 1

@@ -28,6 +28,7 @@ from mainspring.kernel.service import Service
 from mainspring.kernel.sweep import HowMany
 from mainspring.kernel.table import Query, Write
 from mainspring.ports.blobs import Blobs
+from mainspring.ports.bus import Bus, BusAway
 from mainspring.ports.cache import Cache
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
 from mainspring.ports.limits import RateLimits
@@ -232,6 +233,17 @@ async def check_store(part: str, open_store: Callable[[], Cache | RateLimits]) -
         advice = f"calls go on without it; check [{part}] url: mainspring config"
         return Check(part, Verdict.WARN, away, advice)
     return Check(part, Verdict.OK, name or "in the process")
+
+
+async def check_bus(open_bus: Callable[[], Bus]) -> Check:
+    """The bus answers, where one is set; calls need none."""
+    try:
+        return Check("bus", Verdict.OK, await open_bus().check())
+    except StartError as error:
+        return Check("bus", Verdict.FAIL, str(error), "check [bus] url: mainspring config")
+    except BusAway as error:
+        advice = "calls go on, and events wait in the log; check [bus] url: mainspring config"
+        return Check("bus", Verdict.WARN, error.detail, advice)
 
 
 async def check_connections(database: Database) -> Check:

@@ -37,6 +37,7 @@ def doctor(
     from mainspring.gateway.limit import LimitSettings
     from mainspring.interfaces.http.server_settings import ServerSettings
     from mainspring.settings import (
+        BusSettings,
         CacheSettings,
         PlatformSettings,
         blobs_url,
@@ -62,6 +63,9 @@ def doctor(
     for part, where in stores.items():
         if not where.startswith("memory:"):
             found.append(asyncio.run(checks.check_store(part, partial(opened, part, where))))
+    where = settings.of(BusSettings).url
+    if where != "log:":
+        found.append(asyncio.run(checks.check_bus(partial(opened, "bus", where))))
     found.append(checks.check_role(settings.of(PlatformSettings).role, url))
     file = Path(url.removeprefix("sqlite:"))
     running = find_running(folder)

@@ -14,10 +14,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.event_log import BusEvent
 from mainspring.kernel.table import Rows
 
-__all__ = ["Bus", "BusEvent"]
+__all__ = ["Bus", "BusAway", "BusEvent"]
+
+
+class BusAway(Unavailable):
+    """The bus cannot be reached now. Calls go on: what they tell waits in the log."""
 
 
 class Bus(Protocol):
@@ -29,7 +34,22 @@ class Bus(Protocol):
         ...
 
     async def open(self) -> None:
-        """Connect, once, before anything else is asked. Raises StartError."""
+        """Connect, once, before anything else is asked.
+
+        A bus that is away is no reason not to begin: it is tried again until it is there. Raises
+        StartError for one that refuses us.
+        """
+        ...
+
+    def away(self) -> str:
+        """Say that it cannot be reached now, in words for anybody; empty when it can.
+
+        While it cannot, whatever else is asked raises BusAway.
+        """
+        ...
+
+    async def check(self) -> str:
+        """Say what is there, without opening it, and make nothing. Raises BusAway, StartError."""
         ...
 
     async def close(self) -> None:
@@ -51,14 +71,14 @@ class Bus(Protocol):
     async def read(self, partition: int, after: int, limit: int, bytes_max: int) -> Rows[BusEvent]:
         """Return the next events after an offset: at most so many, with so many bytes of bodies.
 
-        The first comes however long it is. None past the end. Raises Unavailable.
+        The first comes however long it is. None past the end. Raises BusAway.
         """
         ...
 
     async def publish(self, events: Sequence[BusEvent]) -> None:
         """Make events readable, durably, in this order within each partition key.
 
-        An event that was published before may be there once more. Raises Unavailable, with any of
+        An event that was published before may be there once more. Raises BusAway, with any of
         them published or none.
         """
         ...

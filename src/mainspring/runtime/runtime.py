@@ -241,6 +241,10 @@ class Runtime:
         elsewhere = self.crew.failing_elsewhere(self.clock.monotonic_s())
         return [*self._failing_loops(), *elsewhere]
 
+    def waiting(self) -> list[str]:
+        """Say which bus takes nothing of what the log has for it: calls go on meanwhile."""
+        return [why for publisher in self.publishers for why in publisher.waiting()]
+
     async def _tell(self) -> None:
         """Tell the others of this address what only this process knows of itself."""
         while True:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from mainspring.kernel.errors import Unavailable
+from mainspring.ports.bus import BusAway
 from mainspring.ports.listeners import described
 from mainspring.runtime.invoke.containment import contained, end
 
@@ -34,7 +35,10 @@ class Supervisor:
         self._tasks[name] = asyncio.create_task(self._keep_running(name, loop), name=name)
 
     def failing(self) -> list[str]:
-        """Name the loops that keep failing, and why: not those that failed just once."""
+        """Name the loops that keep failing, and why: not those that failed just once.
+
+        Nor those that only wait for a bus that is away: that is told once, and calls go on.
+        """
         now_s = asyncio.get_running_loop().time()
         return [
             f"{name}: {why}"
@@ -64,8 +68,11 @@ class Supervisor:
                 if clock.time() - began_s > RESTART_MAX_S:  # not the trouble of the last restart
                     delay_s = RESTART_FIRST_S
                     self._failures.pop(name, None)
-                times = self._failures.get(name, (0, 0.0, ""))[0] + 1
-                self._failures[name] = (times, clock.time(), described(error)[:WHY_CHARS_MAX])
+                if isinstance(error, BusAway):
+                    self._failures.pop(name, None)
+                else:
+                    times = self._failures.get(name, (0, 0.0, ""))[0] + 1
+                    self._failures[name] = (times, clock.time(), described(error)[:WHY_CHARS_MAX])
                 # A part that is away tells so itself, once for all the loops that need it.
                 known = isinstance(error, Unavailable)
                 (log.debug if known else log.error)(

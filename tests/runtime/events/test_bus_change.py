@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+import tests.until
 from mainspring.kernel.call import Call
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.database import Database
+from mainspring.runtime import supervisor
 from tests.runtime.events.memory_bus import MemoryBus
 from tests.runtime.events.test_consumers import LINES, Line, Paid, Shop, until
 from tests.tampering import LOSE_AFTER
@@ -147,6 +149,29 @@ async def test_what_a_bus_dropped_before_it_was_taken_is_published_again(
     for _ in range(2):
         await platform.runtime.run_due()
     assert sorted(await platform.places("one")) == ["a", "b", "c", "d"]
+
+
+async def test_a_start_without_the_bus_loses_nothing_and_takes_it_up_when_it_is_there(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "FAILURES_MIN", 1)
+    bus = MemoryBus()
+    platform = await Shop(database, tmp_path, bus).open()
+    await platform.pay("a", "b")
+    await platform.runtime.run_due()
+    bus.is_away = True
+    platform = await Shop(database, tmp_path, bus, 2, newcomer("late")).open()
+    await platform.runtime.start()
+    await platform.pay("c", "d")
+    await tests.until.until(lambda: bus.refused > 8)  # by the publisher, and who wait to follow
+    assert await platform.runtime.health.failing() == []
+    lags = await platform.runtime.consumer_runner.lags()
+    assert lags == {"shop.note": 4, "shop.tally": 4, "late.note": 2}  # by the log
+    bus.is_away = False
+    await until(platform, ["a", "b", "c", "d"])
+    await platform.runtime.stop(1.0)
+    assert sorted(await platform.places("one")) == ["a", "b", "c", "d"]
+    assert sorted(await platform.places("late")) == ["c", "d"]
 
 
 async def test_a_living_process_notices_that_its_bus_fell_back(

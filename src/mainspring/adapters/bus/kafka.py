@@ -20,19 +20,20 @@ from aiokafka.partitioner import DefaultPartitioner
 from mainspring.adapters.bus.kafka_messages import NotOurs, event_of, headers_of, value_of
 from mainspring.adapters.bus.kafka_topic import MESSAGE_BYTES_MAX, KafkaTarget, why
 from mainspring.adapters.outage import Outage
-from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Rows
-from mainspring.ports.bus import BusEvent
-from mainspring.ports.database import StartError
+from mainspring.ports.bus import BusAway, BusEvent
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 
 log = structlog.get_logger()
 
+_AWAY = (KafkaError, OSError, TimeoutError)
 TAIL_BYTES_MAX = 2 << 20  # of bodies that came lately, held for each partition
 FETCH_RECORDS = 500  # taken from what was fetched at a time
 FETCH_MS = 1_000  # that a question for more waits, before it is asked again
 FAR_S = 15.0  # for events that must be there
-AGAIN_S = 1.0  # after the broker could not say what came
+AGAIN_S = 1.0  # after the broker could not say what came, or could not be reached
+OPEN_S = 10.0  # that a start waits for a broker before it goes on without
+LOOK_EVERY_S = 5.0  # whether the broker is there, where nobody asks it anything
 STOP_S = 5.0
 
 
@@ -106,33 +107,59 @@ class KafkaBus:
         self._far: dict[int, Stretch] = {}  # what was read last of what is held no more
         self._far_lock = asyncio.Lock()
         self._signals: set[asyncio.Event] = set()
-        self._following: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._parts: list[AIOKafkaProducer | AIOKafkaConsumer] = []
+        self._all: list[TopicPartition] = []  # none until it is connected
         self._holds_all = True  # of what came since the tails begin
         self._partition_of = DefaultPartitioner()
 
     async def open(self) -> None:
-        """Connect, and make the topic where there is none. Raises StartError."""
+        """Connect, and make the topic where there is none. Raises StartError.
+
+        Where no broker can be reached it goes on without, and connects once there is one.
+        """
+        try:
+            async with asyncio.timeout(OPEN_S):
+                await self._connect()
+        except _AWAY as error:
+            await self._target.raise_refusal(error)
+            self._away(error)
+        self._tasks = [asyncio.create_task(each()) for each in (self._follow, self._look)]
+
+    async def check(self) -> str:
+        """Say how many brokers there are, and what the topic is. Raises BusAway, StartError."""
+        try:
+            async with asyncio.timeout(OPEN_S):
+                return await self._target.describe()
+        except _AWAY as error:
+            await self._target.raise_refusal(error)
+            raise BusAway(f"the bus cannot be reached: {why(error)}") from error
+
+    async def _connect(self) -> None:
+        """Raises what is wrong, with nothing left open."""
         target = self._target
         try:
             count = await target.ensure_topic()
-            self._all = [TopicPartition(target.topic, number) for number in range(count)]
+            every = [TopicPartition(target.topic, number) for number in range(count)]
             self._producer = AIOKafkaProducer(
                 **target.options, acks="all", enable_idempotence=True,
                 max_batch_size=MESSAGE_BYTES_MAX, max_request_size=MESSAGE_BYTES_MAX,
             )  # fmt: skip
             self._newest, self._older = self._consumer(), self._consumer()
-            for part in (self._producer, self._newest, self._older):
+            self._parts = [self._producer, self._newest, self._older]
+            for part in self._parts:
                 await part.start()
-            self._newest.assign(self._all)
-            for number, end in (await self.ends()).items():
-                self._newest.seek(TopicPartition(target.topic, number), end)
-                self._tails[number] = Stretch(end)
-        except (KafkaError, Unavailable, OSError, TimeoutError) as error:
-            await self.close()
-            raise StartError(
-                f"the bus at {', '.join(target.brokers)} cannot be used: {why(error)}"
-            ) from error
-        self._following = asyncio.create_task(self._follow())
+            self._newest.assign(every)
+            for part, end in (await self._older.end_offsets(every)).items():
+                self._newest.seek(part, end)
+                self._tails[part.partition] = Stretch(end)
+        except BaseException:
+            await self._disconnect()
+            raise
+        self._all = every
+        self._outage.worked()
+        for signal in self._signals:
+            signal.set()
 
     def _consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
@@ -142,19 +169,31 @@ class KafkaBus:
 
     async def close(self) -> None:
         """Let what is on its way arrive, and disconnect."""
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
-        for name in ("_producer", "_newest", "_older"):
-            if (part := getattr(self, name, None)) is not None:
-                with suppress(KafkaError, TimeoutError):
-                    async with asyncio.timeout(STOP_S):
-                        await part.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        parts, self._parts, self._all = self._parts, [], []
+        for part in parts:
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    await part.stop()
+
+    def away(self) -> str:
+        """Say that it cannot be reached now; where, and why, is for the log."""
+        return "it cannot be reached" if self._outage.lasts or not self._all else ""
+
+    def _connected(self) -> list[TopicPartition]:
+        """Return the partitions, where there was a broker to ask which. Raises BusAway."""
+        if not self._all:
+            raise BusAway("the bus cannot be reached: no broker has been yet", retry_after_s=1)
+        return self._all
 
     async def partitions(self) -> Sequence[int]:
-        """Those that the topic had when it was opened."""
-        return [part.partition for part in self._all]
+        """Return those that the topic had when it was first reached. Raises BusAway."""
+        return [part.partition for part in self._connected()]
 
     async def begins(self) -> Mapping[int, int]:
         """Return where each partition begins, which is behind what it has dropped."""
@@ -165,14 +204,17 @@ class KafkaBus:
         return await self._offsets("end_offsets")
 
     async def _offsets(self, which: str) -> dict[int, int]:
+        every = self._connected()
         try:
-            found = await getattr(self._older, which)(self._all)
+            found = await getattr(self._older, which)(every)
         except (KafkaError, TimeoutError) as error:
-            raise self._unavailable(error) from error
+            raise self._away(error) from error
+        self._outage.worked()
         return {part.partition: offset for part, offset in found.items()}
 
     async def read(self, partition: int, after: int, limit: int, bytes_max: int) -> Rows[BusEvent]:
-        """Return the next events, from what is held or from the broker. Raises Unavailable."""
+        """Return the next events, from what is held or from the broker. Raises BusAway."""
+        self._connected()
         tail = self._tails[partition]
         if after >= tail.begin:
             return tail.take(after, limit, bytes_max)
@@ -197,13 +239,13 @@ class KafkaBus:
                     )
                     stretch.extend(found.get(part, ()))
         except (KafkaError, TimeoutError) as error:
-            raise self._unavailable(error) from error
+            raise self._away(error) from error
         self._outage.worked()
         return stretch
 
     async def publish(self, events: Sequence[BusEvent]) -> None:
-        """Send events, those of one partition one batch after the other. Raises Unavailable."""
-        numbers = [part.partition for part in self._all]
+        """Send events, those of one partition one batch after the other. Raises BusAway."""
+        numbers = await self.partitions()
         by_partition: dict[int, list[BusEvent]] = {}
         for event in events:
             number = self._partition_of(event.key.encode(), numbers, numbers)
@@ -213,7 +255,7 @@ class KafkaBus:
                 for number, its in by_partition.items():
                     group.create_task(self._send_all(number, its))
         except* (KafkaError, TimeoutError) as failed:
-            raise self._unavailable(failed.exceptions[0]) from failed
+            raise self._away(failed.exceptions[0]) from failed
         self._outage.worked()
 
     async def _send_all(self, partition: int, events: Sequence[BusEvent]) -> None:
@@ -244,14 +286,27 @@ class KafkaBus:
         """Take what comes, whatever goes wrong with it: without this nobody hears of anything."""
         while True:
             try:
+                if not self._all:
+                    await self._connect()
                 await self._take()
-            except KafkaError as error:
-                self._unavailable(error)
+            except _AWAY as error:
+                self._away(error)
                 await asyncio.sleep(AGAIN_S)
             except Exception as error:
                 log.error("kafka_not_followed", exc_info=error)
                 self._holds_all = False
                 await asyncio.sleep(AGAIN_S)
+
+    async def _look(self) -> None:
+        """Look whether the broker is there: those who wait for what comes do not find out."""
+        while True:
+            await asyncio.sleep(AGAIN_S if self._outage.lasts else LOOK_EVERY_S)
+            try:
+                await self.ends()
+            except BusAway:
+                continue
+            except Exception as error:
+                log.error("kafka_not_looked_at", exc_info=error)
 
     async def _take(self) -> None:
         if not self._holds_all:  # who reads what is missing here asks the broker
@@ -267,9 +322,9 @@ class KafkaBus:
             for signal in self._signals:
                 signal.set()
 
-    def _unavailable(self, error: BaseException) -> Unavailable:
+    def _away(self, error: BaseException) -> BusAway:
         self._outage.failed(why(error))
-        return Unavailable(f"the bus cannot be reached: {why(error)}", retry_after_s=1)
+        return BusAway(f"the bus cannot be reached: {why(error)}", retry_after_s=1)
 
 
 class _Signal:

@@ -7,7 +7,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    BrokerResponseError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from mainspring.kernel.event import EVENT_BYTES_MAX
 from mainspring.ports.database import StartError
@@ -92,6 +100,49 @@ class KafkaTarget:
                     await asyncio.sleep(KNOWN_S)
         finally:
             await admin.close()
+
+    async def describe(self) -> str:
+        """Say how many brokers there are, and what the topic is. Raises KafkaError."""
+        admin = AIOKafkaAdminClient(**self.options)
+        try:
+            await admin.start()
+            brokers = len((await admin.describe_cluster())["brokers"])
+            if self.topic in await admin.list_topics():
+                (described,) = await admin.describe_topics([self.topic])
+                topic = f"partitions: {len(described['partitions'])}"
+            else:
+                topic = "not there yet, the first start makes it"
+        finally:
+            await admin.close()
+        return f"Kafka, {brokers} broker{'s' if brokers > 1 else ''}; {self.topic}: {topic}"
+
+    async def raise_refusal(self, error: BaseException) -> None:
+        """Raise StartError where a broker will not have us; return where it is just away."""
+        if (refusal := await self._refusal(error)) is not None:
+            places = ", ".join(self.brokers)
+            raise StartError(f"the bus at {places} refuses us: {why(refusal)}") from error
+
+    async def _refusal(self, error: BaseException) -> KafkaError | None:
+        """Return what a broker answered that is final.
+
+        Of a login that was not taken the client says only that nobody was reached.
+        """
+        if isinstance(error, BrokerResponseError):
+            return None if error.retriable else error
+        names = ("client_id", "request_timeout_ms", "security_protocol", "ssl_context",
+                 "sasl_mechanism", "sasl_plain_username", "sasl_plain_password")  # fmt: skip
+        options = {name: self.options[name] for name in names if name in self.options}
+        asks = self.options["security_protocol"].startswith("SASL")
+        for host, port, _ in collect_hosts(self.brokers) if asks else ():
+            try:
+                (await create_conn(host, port, **options)).close()
+            except (AuthenticationFailedError, AuthenticationMethodNotSupported) as refused:
+                return refused
+            except BrokerResponseError as refused:
+                return None if refused.retriable else refused
+            except (KafkaError, OSError, TimeoutError):
+                continue
+        return None
 
     async def _make(self, admin: AIOKafkaAdminClient, replicas: int) -> None:
         wanted = NewTopic(

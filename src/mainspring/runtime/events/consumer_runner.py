@@ -7,7 +7,7 @@ aside as a job (``consumer_retry``) and the others go on.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -18,7 +18,7 @@ from mainspring.kernel.errors import Rerun, Unavailable
 from mainspring.kernel.job import JobFailed
 from mainspring.kernel.service import Consumer
 from mainspring.kernel.table import Write
-from mainspring.ports.bus import BusEvent
+from mainspring.ports.bus import BusAway, BusEvent
 from mainspring.ports.database import Database
 from mainspring.ports.listeners import described, tell
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
@@ -90,11 +90,17 @@ class ConsumerRunner:
         return [*self._supervisor.failing(), *stuck]
 
     async def lags(self) -> dict[str, int]:
-        """Return how many events each consumer is behind the end of the bus."""
-        bus = self._reader.bus
-        ends = await bus.ends()
+        """Return how many events each consumer is behind the end of the bus.
+
+        Of the log, while the bus is away: what it has taken of late may be counted as well.
+        """
+        source = self._reader.bus.source
+        try:
+            ends = await self._reader.bus.ends()
+        except BusAway:
+            source, ends = SOURCE, {PARTITION: (await self._database.read(LAST_SEQ, ()))[0]}
         lags = {consumer.name: 0 for consumer in self._consumers}
-        for cursor in await self._database.read(ALL_CURSORS, (bus.source,)):
+        for cursor in await self._database.read(ALL_CURSORS, (source,)):
             if cursor.consumer in lags:
                 behind = ends.get(cursor.partition, 0) - cursor.position
                 lags[cursor.consumer] += max(0, behind)
@@ -108,10 +114,25 @@ class ConsumerRunner:
         """Give new consumers their cursors: from then on they miss nothing.
 
         Those that followed another bus, or the log, take up this one from its beginning: what they
-        have taken they pass by.
+        have taken they pass by. Where the bus is away a new one is given its place in the log, and
+        takes up the bus like those.
         """
+        try:
+            await self._take_up()
+        except BusAway:
+            await self._make_cursors((), {}, {})
+
+    async def _take_up(self) -> Sequence[int]:
+        """Have a cursor for every partition of the bus; return which there are. Raises BusAway."""
         bus = self._reader.bus
-        begins, ends = await bus.begins(), await bus.ends()
+        numbers = await bus.partitions()
+        await self._make_cursors(numbers, await bus.begins(), await bus.ends())
+        return numbers
+
+    async def _make_cursors(
+        self, numbers: Sequence[int], begins: Mapping[int, int], ends: Mapping[int, int]
+    ) -> None:
+        source = self._reader.bus.source
         # Read after the ends: what is on the bus before them is in the log before this.
         log_end = (await self._database.read(LAST_SEQ, ()))[0]
         for consumer in self._consumers:
@@ -119,7 +140,7 @@ class ConsumerRunner:
             if not consumer.from_start and not await self._cursors.known(name):
                 first, place = ends, log_end
             rows = {(SOURCE, PARTITION): place}
-            rows |= {(bus.source, number): first[number] for number in await bus.partitions()}
+            rows |= {(source, number): first[number] for number in numbers}
             await self._cursors.make(CursorRow(name, *at, place) for at, place in rows.items())
             self._taken_elsewhere[name] = await self._inbox.last(name)
 
@@ -138,11 +159,11 @@ class ConsumerRunner:
 
     async def start(self) -> None:
         """Follow the bus."""
-        await self.prepare()
-        for consumer in self._consumers:
-            for number in await self._reader.bus.partitions():
-                follower = self._follower(consumer, number)
-                self._supervisor.start(f"consumer {consumer.name} {number}", follower.follow)
+        try:
+            await self._follow_all()
+        except BusAway:
+            await self.prepare()
+            self._supervisor.start("consumers", self._follow_all)
         if not self._database.exclusive:
             self._supervisor.start("consumer leases", self._keep_leases)
         if not self._on_log:
@@ -156,6 +177,13 @@ class ConsumerRunner:
             await self._cursors.release()
         except Unavailable as error:  # they run out by themselves
             log.info("cursors_not_released", error=described(error))
+
+    async def _follow_all(self) -> None:
+        numbers = await self._take_up()
+        for consumer in self._consumers:
+            for number in numbers:
+                follower = self._follower(consumer, number)
+                self._supervisor.start(f"consumer {consumer.name} {number}", follower.follow)
 
     async def _keep_leases(self) -> None:
         while True:

@@ -40,8 +40,16 @@ class LogBus:
     async def open(self) -> None:
         """Nothing to do: whoever opened the database opened it."""
 
+    async def check(self) -> str:
+        """Say what it is."""
+        return "the log of the database"
+
     async def close(self) -> None:
         """Nothing to do."""
+
+    def away(self) -> str:
+        """Nothing to say: without its database nothing is ready."""
+        return ""
 
     async def partitions(self) -> Sequence[int]:
         """There is one."""

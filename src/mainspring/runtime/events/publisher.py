@@ -39,11 +39,14 @@ class Publisher:
         self._trying_since_s: float | None = None  # to publish the batch that is next
 
     def failing(self) -> list[str]:
-        """Name the loop if it fails, and why; also where the bus just does not answer."""
-        failing = self._supervisor.failing()
+        """Name the loop if it fails, and why: not for a bus that is away."""
+        return self._supervisor.failing()
+
+    def waiting(self) -> list[str]:
+        """Say how long the bus has taken nothing, where it just does not answer."""
         since_s = self._trying_since_s
-        if failing or since_s is None:
-            return failing
+        if since_s is None:
+            return []
         waited_s = asyncio.get_running_loop().time() - since_s
         if waited_s <= PUBLISH_SLOW_S:
             return []

@@ -22,9 +22,15 @@ _KEEPER = 'd=$1; shift; "$@" >"$d/log" 2>&1 & read -r _; kill -9 $!; wait $!'
 
 
 class KafkaServer:
-    """A cluster of so many brokers that are controllers too, each a process of its own."""
+    """A cluster of so many brokers that are controllers too, each a process of its own.
 
-    def __init__(self, jars: Path, brokers: int = 1) -> None:
+    With a ``login``, a name and a password, clients have to have it (SASL, PLAIN).
+    """
+
+    def __init__(
+        self, jars: Path, brokers: int = 1, *, login: tuple[str, str] | None = None
+    ) -> None:
+        self._login = "" if login is None else "{}:{}@".format(*login)
         self.directory = private_directory("mainspring-kafka-")
         self._java = [
             "java", f"-Xmx{_HEAP_MB}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
@@ -42,6 +48,7 @@ class KafkaServer:
             settings = _settings(
                 number, self._ports[number - 1], ports[brokers + number - 1], place
             )
+            settings |= {} if login is None else _login(*login)
             settings |= _replication(brokers) | {"controller.quorum.voters": ",".join(voters)}
             file = place / "server.properties"
             file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
@@ -56,7 +63,7 @@ class KafkaServer:
         """Return the URL of a bus with topics of its own."""
         hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
         query = "&".join(f"{name}={value}" for name, value in options.items())
-        return f"kafka://{hosts}/{prefix}?{query}"
+        return f"kafka://{self._login}{hosts}/{prefix}?{query}"
 
     def start(self, number: int = 1) -> None:
         """Start a broker again. Returns when it takes connections."""
@@ -127,6 +134,18 @@ def _settings(number: int, port: int, control: int, place: Path) -> dict[str, ob
         "broker.heartbeat.interval.ms": 500,
         "controller.quorum.election.timeout.ms": 500,
         "controller.quorum.fetch.timeout.ms": 1_000,
+    }
+
+
+def _login(name: str, password: str) -> dict[str, object]:
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    return {
+        "listener.security.protocol.map": "PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        "listener.name.plaintext.plain.sasl.jaas.config": f'{module} required username="{name}" '
+        f'password="{password}" user_{name}="{password}";',
     }
 
 
