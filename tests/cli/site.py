@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,10 +64,16 @@ class Site:
 
 
 @asynccontextmanager
-async def site(folder: Path, log: IO[bytes] | int, **settings: str) -> AsyncIterator[Site]:
-    """Start a platform of the hostile app in a folder, and yield it when it listens."""
+async def started(
+    folder: Path, log: IO[bytes] | int, *command: str, **settings: str
+) -> AsyncIterator[Site]:
+    """Start a process of a platform in a folder, and yield it when it listens.
+
+    ``command`` is what follows ``mainspring``. Whatever has no administrator's key is asked as
+    nobody in particular.
+    """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mainspring", "up", str(APP), "--port", "0", "--json",
+        sys.executable, "-m", "mainspring", *command, "--port", "0", "--json",
         env=environment(platform__drain_s="2", **settings), cwd=folder,
         stdout=asyncio.subprocess.PIPE, stderr=log,
     )  # fmt: skip
@@ -75,16 +81,20 @@ async def site(folder: Path, log: IO[bytes] | int, **settings: str) -> AsyncIter
     try:
         async with asyncio.timeout(DEADLINE_S):
             running = msgspec.json.decode(await process.stdout.readline(), type=Running)
-        key = Path(running.admin_key).read_text().strip()
+        key = Path(running.admin_key)
+        headers = {"Authorization": f"Bearer {key.read_text().strip()}"} if key.is_file() else {}
         timeout = aiohttp.ClientTimeout(DEADLINE_S)
-        async with aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {key}"}, timeout=timeout
-        ) as http:
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
             yield Site(process, running, http)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+def site(folder: Path, log: IO[bytes] | int, **settings: str) -> AbstractAsyncContextManager[Site]:
+    """Start a platform of the hostile app in a folder, as ``started`` does."""
+    return started(folder, log, "up", str(APP), **settings)
 
 
 def lines_of(log: Path) -> list[dict[str, Any]]:

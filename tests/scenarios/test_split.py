@@ -3,24 +3,19 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import aiohttp
-import msgspec
 import pytest
 
-from mainspring.adapters.peers.authority import DevelopmentAuthority
 from mainspring.app import SILENCE_MAX_S
 from mainspring.cli import EXIT_START
 from mainspring.cli.demo.process import environment
-from mainspring.cli.instance_file import Running
-from mainspring.kernel.clock import SystemClock
-from mainspring.testing.servers import free_ports
 from tests.cli.site import Site
 from tests.deadline import DEADLINE_S
+from tests.scenarios.split import Split
 
 NOTES = {
     "name": "notes",
@@ -39,84 +34,6 @@ NOTES = {
 RECORDS = "/v1/collections/notes/records"
 ANN = {"email": "ann@example.com", "password": "a violet in the snow"}
 SCAN = b"%PDF-1.4\n" + bytes(range(256)) * 2_000
-
-
-@asynccontextmanager
-async def part(
-    folder: Path, log: IO[bytes], settings: Mapping[str, str], *arguments: str
-) -> AsyncIterator[Site]:
-    """Run one part of a platform, from when it listens."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mainspring", "run", *arguments, "--port", "0", "--json",
-        env=environment(platform__drain_s="2", platform__lame_duck_s="0", **settings), cwd=folder,
-        stdout=asyncio.subprocess.PIPE, stderr=log,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            running = msgspec.json.decode(await process.stdout.readline(), type=Running)
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(DEADLINE_S)) as http:
-            yield Site(process, running, http)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-class Split:
-    """Two owners, a worker and a gateway over one PostgreSQL."""
-
-    def __init__(self, folder: Path, log: IO[bytes], database: str) -> None:
-        self._folder, self._log = folder, log
-        self._secured = False
-        users, rest = free_ports(2)
-        self.urls = {"users": f"grpc://127.0.0.1:{users}", "*": f"grpc://127.0.0.1:{rest}"}
-        others = {"peers__services": msgspec.json.encode(self.urls).decode()}
-        data = {"database__url": database, "platform__data_dir": str(folder / "data")}
-        self._owning = {**others, **data}
-        self._gateway = {**others, "platform__data_dir": str(folder / "none")}
-
-    def secure(self) -> DevelopmentAuthority:
-        """Give each part a certificate of its own, and have everything encrypted."""
-        made = DevelopmentAuthority(self._folder / "certs", SystemClock())
-        made.init("shop.internal")
-        made.issue(["gateway", "users", "records", "worker"], 24)
-        self.urls["*"] += "#records"
-        named = {"peers__services": msgspec.json.encode(self.urls).decode()}
-        self._owning |= named
-        self._gateway |= named
-        self._secured = True
-        return made
-
-    def users(self) -> Any:
-        """Run the owner of the users."""
-        return self._part(self._owning, "users", "--listen", self.urls["users"])
-
-    def rest(self) -> Any:
-        """Run the owner of everything else."""
-        names = ("records", "jobs", "webhooks", "events", "audit")
-        return self._part(self._owning, *names, "--listen", self.urls["*"].partition("#")[0])
-
-    def worker(self) -> Any:
-        """Run what works off jobs and consumers."""
-        return self._part(self._owning, "worker")
-
-    def gateway(self, certificate: str = "gateway") -> Any:
-        """Run what callers reach. It is given neither database nor keyring."""
-        return self._part(self._gateway, "gateway", certificate=certificate)
-
-    def _part(
-        self, settings: Mapping[str, str], *arguments: str, certificate: str | None = None
-    ) -> Any:
-        if self._secured:
-            own = self._folder / "certs" / (certificate or arguments[0])
-            settings = {**settings, "peers__certificates": str(own)}
-        return part(self._folder, self._log, settings, *arguments)
-
-    @property
-    def key(self) -> str:
-        """The administrator's."""
-        return (self._folder / "data" / "admin.key").read_text().strip()
 
 
 @pytest.fixture
