@@ -86,6 +86,8 @@ async def sight(call: Call, collection: CompiledCollection, caller: Caller | Non
 
 async def unseen(call: Call, collection: CompiledCollection, record: Record) -> Sequence[str]:
     """Name the fields that have a value which is not shown: withheld, or of who was erased."""
+    if not collection.withholding and not collection.personal:
+        return ()
     withheld = (await sight(call, collection)).withheld(record)
     (opened,) = await personal.opened(call, collection, [record])
     return [
@@ -229,6 +231,8 @@ async def _unwritable(
     body: msgspec.Raw | None = None,
     before: Record | None = None,
 ) -> list[str]:
+    if not collection.guards:
+        return []
     guarding = {g.field: g.write for g in collection.guards if g.write is not None}
     asked = {name: guarding[name] for name in names if name in guarding}
     if not asked or call.caller.allows(WRITE):

@@ -53,6 +53,8 @@ def with_files(
     Files that came are behind what a list holds. Raises Invalid for an id of no file of the
     ``record``, and for a list that would be too long.
     """
+    if not collection.files:
+        return values
     made, errors = dict(values), FieldErrors()
     for name in [name for name in values if name in collection.files]:
         if not collection.fields[name].many:

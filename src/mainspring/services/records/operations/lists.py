@@ -248,10 +248,13 @@ async def visible(
         await field_rights.require_filter(call, collection, program.tree, {})
     own = None if rule is None else rule.program
     asked = [p for p in (program, own) if p is not None]
-    names = frozenset[str]().union(*(p.asks_context for p in asked))
-    known = await access.context(call, action, names)
-    parts = tuple(p.residual(known) for p in asked)
-    seen = parts[0] if len(parts) == 1 else evaluate.fold(ast.All(parts), known)
+    if len(asked) == 1:
+        known = await access.context(call, action, asked[0].asks_context)
+        seen = asked[0].residual(known)
+    else:
+        names = frozenset[str]().union(*(p.asks_context for p in asked))
+        known = await access.context(call, action, names)
+        seen = evaluate.fold(ast.All(tuple(p.residual(known) for p in asked)), known)
     return ListCondition(collection.on_stored(seen), caller=known.get("caller", {}))
 
 
