@@ -48,7 +48,7 @@ from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.health import warn_of_little_room
-from mainspring.runtime.metrics.gauges import Store, watch_stores
+from mainspring.runtime.metrics.gauges import Store, watch_peers, watch_stores
 from mainspring.runtime.retention import RetentionSettings
 from mainspring.runtime.runtime import Runtime, Through
 from mainspring.services import audit, events, jobs, records, users, webhooks
@@ -267,9 +267,16 @@ class Instance:
             cors=settings.of(CorsSettings),
             serves=self.role.serves,
         )
-        watch_stores(self.telemetry, self._watched)
+        self._watch()
         self._add_pages()
         self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets)
+
+    def _watch(self) -> None:
+        """Have what this process needs of others shown in its metrics."""
+        watch_stores(self.telemetry, self._watched)
+        if self.split is not None:
+            named, own = self.split.peers.by_service, self.split.peers.credentials
+            watch_peers(self.telemetry, named, own)
 
     def _add_pages(self) -> None:
         Pages(
@@ -357,7 +364,8 @@ class Instance:
                 operations = self.runtime.registry.operations
                 await self.split.peers.open(operations)
                 authenticator = self.runtime.resources[Authenticator]
-                await self.split.start(operations, self.runtime.owner, authenticator)
+                owner = self.runtime.owner
+                await self.split.start(operations, owner, authenticator, self.failing)
         except (OSError, Failure) as error:  # a full disk, a database that went away meanwhile
             raise StartError(f"cannot start over {self.data_dir}: {error}") from error
 
@@ -443,9 +451,11 @@ class Instance:
         is begun any more: another process may run it to its end.
         """
         self.runtime.leave()
+        takes_calls = self.role.serves or self.split is not None
+        leaving = [self.server.drain(timeout_s, lame_duck_s=lame_duck_s if takes_calls else 0.0)]
         if self.split is not None:
-            await self.split.drain(timeout_s)
-        await self.server.drain(timeout_s, lame_duck_s=lame_duck_s if self.role.serves else 0.0)
+            leaving.append(self.split.drain(timeout_s, lame_duck_s=lame_duck_s))
+        await asyncio.gather(*leaving)
         if self.elsewhere is not None:
             await self.elsewhere.stop()
         await self.runtime.stop(timeout_s)

@@ -33,6 +33,7 @@ from mainspring.ports.limits import RateLimits
 from mainspring.ports.opening import Sources
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime.invoke.routed import REST, RoutedInvoker
+from mainspring.runtime.metrics.gauges import watch_peers
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.supervisor import Supervisor
 from mainspring.settings import DEFAULT, PeerSettings, PlatformSettings, Settings, SettingsError
@@ -72,6 +73,7 @@ class GatewayProcess:
         self.telemetry: Telemetry = opened("telemetry", "rollups:", sources)
         metrics = Metrics(self.telemetry)
         metrics.declare(services)
+        watch_peers(self.telemetry, named, self.peers.credentials)
         chosen = settings.of(LimitSettings)
         # Gateways with the same owners count together, and those of other platforms by themselves.
         owners = settings.of(PeerSettings).services

@@ -4,7 +4,7 @@ All are over one database, so a call is one commit wherever it runs.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from mainspring.engines import opened, own_certificate
 from mainspring.gateway.revocations import RevocationFeed
@@ -94,6 +94,7 @@ class Ownership:
         operations: Mapping[str, Operation],
         owner: Invoker,
         authenticator: Authenticator,
+        failing: Callable[[], Awaitable[Sequence[str]]],
     ) -> None:
         """Take the calls of peers. Raises StartError."""
         owned = {
@@ -102,13 +103,13 @@ class Ownership:
             if name.partition(".")[0] in self._names
         }
         await self.listener.start(
-            Owned(owned, owner, None if self.feed is None else authenticator, self.feed),
+            Owned(owned, owner, None if self.feed is None else authenticator, self.feed, failing),
             self.peers.credentials,
         )
 
-    async def drain(self, timeout_s: float) -> None:
-        """Take no new calls of peers, and let those under way finish."""
-        await self.listener.drain(timeout_s)
+    async def drain(self, timeout_s: float, *, lame_duck_s: float) -> None:
+        """Say that it leaves, take no new calls of peers, and let those under way finish."""
+        await self.listener.drain(timeout_s, lame_duck_s=lame_duck_s)
 
     async def close(self) -> None:
         """Let go of the others."""

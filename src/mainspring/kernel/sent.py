@@ -94,6 +94,14 @@ class SentFile(msgspec.Struct, frozen=True, tag="file"):
     head: FileHead
 
 
+class SentEnd(msgspec.Struct, frozen=True, tag="end"):
+    """Everything was sent that follows the call; what ends without it was cut off."""
+
+
+class SentLeaving(msgspec.Struct, frozen=True, tag="leaving"):
+    """The owner is about to end, and has not begun this call."""
+
+
 class SentGo(msgspec.Struct, frozen=True, tag="go"):
     """The owner lets what follows the call come."""
 
@@ -109,8 +117,10 @@ class SentRenewed(msgspec.Struct, frozen=True, tag="renewed"):
 
 
 # What an owner says, and what is said to it.
-Said = SentOutcome | SentHead | SentFailure | SentItem | SentBytes | SentGo | SentRenew
-Told = SentCall | SentFile | SentBytes | SentRenewed
+Said = (
+    SentOutcome | SentHead | SentFailure | SentItem | SentBytes | SentGo | SentRenew | SentLeaving
+)
+Told = SentCall | SentFile | SentBytes | SentEnd | SentRenewed
 _KNOWN: dict[tuple[str, int], type[Failure]] = {}
 _encode = msgspec.msgpack.Encoder().encode
 _said: msgspec.msgpack.Decoder[Said] = msgspec.msgpack.Decoder(Said)

@@ -4,7 +4,7 @@ All processes are of one platform and one version. A call crosses as ``kernel/se
 its owner goes through the same stages as for a call of its own process.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -40,17 +40,47 @@ class Revocations(Protocol):
 class OwnIdentity(Protocol):
     """The certificate of this process, which says which service of which platform it is."""
 
+    def expires_s(self) -> float:
+        """Return when the certificate that is shown ends, in seconds since the Unix epoch."""
+        ...
+
     def failing(self) -> str | None:
         """Say why no peer takes it, or that what lies there now is not good; None where all is."""
         ...
+
+
+class OwnerState(msgspec.Struct, frozen=True):
+    """How one owner stands: whether it is ``away``, or ``connected``.
+
+    ``pending`` calls are those that it has yet to answer.
+    """
+
+    address: str
+    away: bool
+    connected: bool
+    pending: int
+
+
+class PeerState(msgspec.Struct, frozen=True):
+    """How the owners of a service stand, with what was counted since the start.
+
+    ``retried`` calls were made once more, ``refused`` were not made at all, since nobody was there
+    to take them.
+    """
+
+    owners: tuple[OwnerState, ...]
+    retried: int
+    refused: int
 
 
 class Peer(Invoker, Authenticator, Revocations, Protocol):
     """The processes that own a service: any of them answers.
 
     An ``Invoker`` for its operations; of the users service also an ``Authenticator``, and what
-    tells of revocations. Everything raises Unavailable while none of them can be reached, and
-    OutcomeUnknown where a call that writes may have been done.
+    tells of revocations. Everything raises Unavailable while none of them can be reached, at once
+    where they left calls without an answer or have as many under way as they may. It raises
+    OutcomeUnknown where a call that writes may have been done. Only what is safe is repeated,
+    within a budget.
     """
 
     async def open_peer(
@@ -70,20 +100,31 @@ class Peer(Invoker, Authenticator, Revocations, Protocol):
         ...
 
     def away(self) -> str | None:
-        """Say why it cannot be reached as far as is known; None where it can."""
+        """Say why owners cannot be reached as far as is known; None where all can."""
         ...
+
+    def state(self) -> PeerState:
+        """Tell of each owner how it stands. Never waits."""
+        ...
+
+
+async def nothing_fails() -> Sequence[str]:
+    """Name nothing: for who is always ready."""
+    return ()
 
 
 class Owned(msgspec.Struct, frozen=True):
     """What a process gives its peers: the operations it owns, and what runs them.
 
-    ``authenticator`` and ``revocations`` are there where it owns the users.
+    ``authenticator`` and ``revocations`` are there where it owns the users; ``failing`` names what
+    keeps it from being ready.
     """
 
     operations: Mapping[str, Operation]
     invoker: Invoker
     authenticator: Authenticator | None = None
     revocations: Revocations | None = None
+    failing: Callable[[], Awaitable[Sequence[str]]] = nothing_fails
 
 
 class PeerListener(Protocol):
@@ -102,6 +143,9 @@ class PeerListener(Protocol):
         """
         ...
 
-    async def drain(self, timeout_s: float) -> None:
-        """Take no new calls, let those under way finish for so long, and stop."""
+    async def drain(self, timeout_s: float, *, lame_duck_s: float = 0.0) -> None:
+        """Take no new calls, let those under way finish for ``timeout_s``, and stop.
+
+        For ``lame_duck_s`` before that it still takes calls, and says that it is not ready.
+        """
         ...

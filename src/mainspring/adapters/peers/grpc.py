@@ -1,20 +1,20 @@
 """Calls to the owners of a service over gRPC: ``grpc://host:port``, or several with commas."""
 
 import asyncio
-import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 import grpc.aio
 
 from mainspring.adapters.outage import Outage
-from mainspring.adapters.peers.certificate_files import CertificateFiles
+from mainspring.adapters.peers.breaker import RetryBudget
+from mainspring.adapters.peers.grpc_owner import GONE, GrpcOwner, NotBegun
 from mainspring.adapters.peers.grpc_wire import (
     AUTHENTICATE,
     INVOKE,
     OPEN,
-    OPTIONS,
     RECEIVE,
     REVOCATIONS,
     UPLOAD,
@@ -22,7 +22,6 @@ from mainspring.adapters.peers.grpc_wire import (
     Ping,
     answers,
     encode,
-    path,
     revoked,
 )
 from mainspring.adapters.peers.tls import OwnCertificate
@@ -35,29 +34,36 @@ from mainspring.kernel.operation import Kind, Operation
 from mainspring.kernel.recipient import Recipient
 from mainspring.ports.database import StartError
 from mainspring.ports.opening import Sources
-from mainspring.ports.peers import OwnIdentity, Revocation
+from mainspring.ports.peers import OwnerState, OwnIdentity, PeerState, Revocation
+
+T = TypeVar("T")
 
 SCHEME = "grpc://"
 ANSWER_MARGIN_S = 2.0  # after the time that a call has: its owner says itself that it is up
-AUTHENTICATE_S = 10.0
+AUTHENTICATE_S, AUTHENTICATE_TRY_S = 10.0, 4.0
 TRIES_MAX = 3  # of a call that is safe to repeat, while its owner cannot be reached
-FIRST_PAUSE_S = 0.05
+FIRST_PAUSE_S = 0.05  # where there is no other owner to ask at once
 PING_EVERY_S = 0.25
-RETIRE_S = 3_600.0  # what lasts on a channel of a certificate that was replaced goes on so long
+PONG_S = 2.0  # for the answer to a ping; then another owner is asked
 WHY_CHARS_MAX = 200
 AGAIN_S = 0.5  # before the stream of revocations is opened once more
-_RECONNECT = [
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
-    ("grpc.enable_retries", 0),  # what is safe to repeat is known here
-]
 # What gRPC says of a call that it kept, since it had no connection to send it on.
 _NOT_SENT = ("connections to all backends failing", "failed to connect", "dns resolution failed")
 # How a call says that it is over: where it is read, and where it is written to.
 _ENDED = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
-_GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+class _Terms(NamedTuple):
+    """What one call may cost: whether it is ``safe`` to make it again, and the time that is left.
+
+    ``what`` is what cannot be had without an owner; ``failed`` says what to raise for a call that
+    had no answer.
+    """
+
+    what: str
+    safe: bool
+    left_s: Callable[[], float]
+    failed: Callable[[grpc.aio.AioRpcError], Exception]
 
 
 def open(url: str, sources: Sources) -> "GrpcPeer":
@@ -69,17 +75,13 @@ class GrpcPeer:
     """The processes behind one or more addresses. A ``Peer``."""
 
     def __init__(self, url: str, clock: Clock) -> None:
-        self._target, self._shown = _target(url), url
         self._clock = clock
+        self._owners = [GrpcOwner(address, clock) for address in _addresses(url)]
+        self._turn = 0
+        self._budget = RetryBudget()
         self._operations: Mapping[str, Operation] = {}
-        self._channel: grpc.aio.Channel | None = None
-        self._own: OwnCertificate | None = None
-        self._files: CertificateFiles | None = None
-        self._service = ""
-        self._methods: dict[str, Any] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
-        self._outage = Outage(f"peer {url}")
         self._deaf = Outage(f"revocations of {url}")
+        self._retried = self._refused = 0
 
     async def open_peer(
         self,
@@ -88,82 +90,102 @@ class GrpcPeer:
         service: str = "",
     ) -> None:
         """Begin to connect."""
-        self._operations, self._service = operations, service
-        self._own = credentials if isinstance(credentials, OwnCertificate) else None
-        self._connect()
-
-    def _connect(self) -> None:
-        options = [*OPTIONS, *_RECONNECT]
-        if self._own is None:
-            channel = grpc.aio.insecure_channel(self._target, options=options)
-        else:
-            self._files = self._own.files
-            options += self._own.channel_options(self._service)
-            secure = self._own.channel_credentials()
-            channel = grpc.aio.secure_channel(self._target, secure, options=options)
-        self._channel = channel
-        self._methods = {
-            INVOKE: channel.unary_unary(path(INVOKE)),
-            UPLOAD: channel.stream_stream(path(UPLOAD)),
-            RECEIVE: channel.stream_stream(path(RECEIVE)),
-            OPEN: channel.stream_stream(path(OPEN)),
-            AUTHENTICATE: channel.unary_unary(path(AUTHENTICATE)),
-            REVOCATIONS: channel.stream_stream(path(REVOCATIONS)),
-        }
-        channel.get_state(try_to_connect=True)
-
-    def _method(self, name: str) -> Any:
-        """Return a method of the channel; of a new one where this one's certificate is replaced.
-
-        gRPC gives a channel no other certificate. The one before goes when its last call is over.
-        """
-        if self._own is not None and self._own.files is not self._files:
-            assert self._channel is not None
-            retiring = asyncio.create_task(self._channel.close(RETIRE_S))
-            self._retiring.add(retiring)
-            retiring.add_done_callback(self._retiring.discard)
-            self._connect()
-        return self._methods[name]
+        self._operations = operations
+        own = credentials if isinstance(credentials, OwnCertificate) else None
+        for owner in self._owners:
+            owner.open(own, service)
 
     async def close(self) -> None:
         """End every call and connection."""
-        for retiring in self._retiring:
-            retiring.cancel()
-        if self._channel is not None:
-            await self._channel.close()
+        await asyncio.gather(*(owner.close() for owner in self._owners))
 
     def away(self) -> str | None:
-        """Say why it cannot be reached."""
-        if self._channel is None:
-            return "it was not opened yet"
-        state = self._channel.get_state(try_to_connect=True)
-        failing = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
-        return f"nothing answers at {self._shown}" if state in failing else None
+        """Say which owners cannot be reached, and why."""
+        away = [why for owner in self._owners if (why := owner.away()) is not None]
+        if len(self._owners) == 1 or not away:
+            return away[0] if away else None
+        return f"{len(away)} of {len(self._owners)}: {'; '.join(away)}"
+
+    def state(self) -> PeerState:
+        """Tell of each owner how it stands."""
+        owners = [
+            OwnerState(o.address, o.away() is not None, o.connected(), o.pending)
+            for o in self._owners
+        ]
+        return PeerState(tuple(owners), self._retried, self._refused)
+
+    # Whom to ask, and how often
+
+    def _choose(self, last: GrpcOwner | None = None) -> GrpcOwner | None:
+        """Return the owner with the least to do, and not the last one where there is another."""
+        now_s = self._clock.monotonic_s()
+        if len(self._owners) == 1:
+            return self._owners[0] if self._owners[0].takes_calls(now_s) else None
+        self._turn = (self._turn + 1) % len(self._owners)
+        in_turn = self._owners[self._turn :] + self._owners[: self._turn]
+        return min(
+            (owner for owner in in_turn if owner.takes_calls(now_s)),
+            key=lambda owner: (owner is last, not owner.connected(), owner.pending),
+            default=None,
+        )
+
+    async def _ask(self, attempt: Callable[[GrpcOwner], Awaitable[T]], terms: _Terms) -> T:
+        """Ask an owner, and again where that is safe and there is room for it.
+
+        Raises Unavailable, without asking, where all are left alone or have enough to do.
+        """
+        self._budget.called()
+        owner: GrpcOwner | None = None
+        failure: Exception | None = None
+        tries = 0
+        while True:
+            tries += 1
+            owner = self._choose(owner)
+            if owner is None:
+                self._refused += failure is None
+                raise failure or Unavailable(f"{terms.what} cannot be reached", retry_after_s=1)
+            try:
+                return await owner.ask(attempt)
+            except NotBegun:
+                continue  # it is asked no more, so this ends when there is no other
+            except grpc.aio.AioRpcError as error:
+                # One try that may have been done outweighs a later one that was not sent.
+                if not isinstance(failure, OutcomeUnknown):
+                    failure = terms.failed(error)
+                undone = isinstance(failure, Unavailable) and not isinstance(
+                    failure, OutcomeUnknown
+                )
+                again = undone or (terms.safe and isinstance(failure, OutcomeUnknown))
+                if (
+                    not again
+                    or tries == TRIES_MAX
+                    or not await self._may_repeat(owner, tries, terms)
+                ):
+                    raise failure from error
+                self._retried += 1
+
+    async def _may_repeat(self, asked: GrpcOwner, tries: int, terms: _Terms) -> bool:
+        """Tell whether there is time and room to ask once more; wait a little where it helps."""
+        pause_s = 0.0
+        if self._choose(asked) in (asked, None):
+            pause_s = FIRST_PAUSE_S * 2 ** (tries - 1)
+        if terms.left_s() <= pause_s or not self._budget.take():
+            return False
+        await asyncio.sleep(pause_s)
+        return True
 
     # An Invoker
 
     async def invoke(self, invocation: Invocation) -> Outcome:
         """Call a unary operation, again where that is safe."""
         operation = self._operations[invocation.operation]
+
+        async def once(owner: GrpcOwner) -> sent.Said:
+            message, time_s = self._written(invocation), self._time_for(operation, invocation)
+            return _begun(sent.read_said(await owner.method(INVOKE)(message, timeout=time_s)))
+
         safe = not operation.writes or invocation.idempotency_key is not None
-        tries = 0
-        while True:
-            tries += 1
-            message = self._written(invocation)
-            try:
-                data = await self._method(INVOKE)(
-                    message, timeout=self._time_for(operation, invocation)
-                )
-            except grpc.aio.AioRpcError as error:
-                failure = self._failed(error, operation)
-                again = safe and isinstance(failure, Unavailable) and tries < TRIES_MAX
-                pause_s = FIRST_PAUSE_S * 2 ** (tries - 1)
-                if not again or self._left_s(invocation, operation) <= pause_s:
-                    raise failure from error
-                await asyncio.sleep(pause_s)
-            else:
-                self._outage.worked()
-                return _outcome(sent.read_said(data))
+        return _outcome(await self._ask(once, self._terms(operation, invocation, safe=safe)))
 
     async def upload(self, invocation: Invocation, chunks: AsyncIterator[bytes]) -> Outcome:
         """Call an upload."""
@@ -171,7 +193,6 @@ class GrpcPeer:
         async def send(call: Any) -> None:
             async for chunk in chunks:
                 await call.write(sent.written(sent.SentBytes(chunk)))
-            await call.done_writing()
 
         return await self._sending(UPLOAD, invocation, send)
 
@@ -183,39 +204,45 @@ class GrpcPeer:
                 await call.write(sent.written(sent.SentFile(file.name, file.head)))
                 async for chunk in file.chunks:
                     await call.write(sent.written(sent.SentBytes(chunk)))
-            await call.done_writing()
 
         return await self._sending(RECEIVE, invocation, send)
 
     async def _sending(
         self, method: str, invocation: Invocation, send: Callable[[Any], Awaitable[None]]
     ) -> Outcome:
-        """Call with what follows, which its owner lets come first."""
+        """Call with what follows, which its owner lets come first.
+
+        Before that nothing is done, so another may be asked; after it the sender's own time counts,
+        whom others bound.
+        """
         operation = self._operations[invocation.operation]
-        call = self._method(method)()  # it may take as long as its sender, whom others bound
+
+        async def once(owner: GrpcOwner) -> tuple[Any, sent.Said]:
+            call = owner.method(method)()
+            return call, await self._first(call, invocation)
+
+        terms = self._terms(operation, invocation, safe=True, writes=False)
+        call, first = await self._ask(once, terms)
+        said: sent.Said | None = first
         try:
-            await call.write(self._written(invocation))
-            said = await _read(call)
             if isinstance(said, sent.SentGo):
                 said = await _while(call, send)
             return _outcome(said)
         except _ENDED as error:
-            raise self._failed(await _status(call, error), operation) from error
+            raise _failed(await _status(call, error), operation, operation.writes) from error
         finally:
             call.cancel()
 
     async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:
-        """Call a raw operation or open a stream."""
+        """Call a raw operation or open a stream; again, up to its head, where that is safe."""
         operation = self._operations[invocation.operation]
-        call = self._method(OPEN)()
-        try:
-            await call.write(self._written(invocation, lasts=recipient is not None))
-            said = await _asked(call, recipient)
-        except BaseException as error:
-            call.cancel()
-            if isinstance(error, _ENDED):
-                raise self._failed(await _status(call, error), operation) from error
-            raise
+
+        async def once(owner: GrpcOwner) -> tuple[Any, sent.Said]:
+            call = owner.method(OPEN)()
+            return call, await self._first(call, invocation, recipient)
+
+        safe = not operation.writes or invocation.idempotency_key is not None
+        call, said = await self._ask(once, self._terms(operation, invocation, safe=safe))
         if isinstance(said, sent.SentFailure):
             raise sent.received_failure(said)
         assert isinstance(said, sent.SentHead), said
@@ -225,6 +252,24 @@ class GrpcPeer:
         return Opened(
             body, said.status, said.media_type, said.headers, said.replayed, said.elsewhere
         )
+
+    async def _first(
+        self, call: Any, invocation: Invocation, recipient: Recipient | None = None
+    ) -> sent.Said:
+        """Send a call, and return its first answer. Raises AioRpcError where there is none."""
+        operation = self._operations[invocation.operation]
+        limit = asyncio.timeout(self._time_for(operation, invocation))
+        try:
+            async with limit:
+                await call.write(self._written(invocation, lasts=recipient is not None))
+                return _begun(await _asked(call, recipient))
+        except BaseException as error:
+            call.cancel()
+            if isinstance(error, _ENDED):
+                raise await _status(call, error) from error
+            if limit.expired():
+                raise _ended(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time") from error
+            raise
 
     async def _pieces(
         self, call: Any, recipient: Recipient | None, operation: Operation
@@ -236,15 +281,31 @@ class GrpcPeer:
                 yield said.item if isinstance(said, sent.SentItem) else said.data
         except _ENDED as error:
             told = await _status(call, error)
-            if operation.kind is Kind.STREAM and told.code() in _GONE:
+            if operation.kind is Kind.STREAM and told.code() in GONE:
                 return  # its owner stops: whoever follows comes again, after the last item
-            raise self._failed(told, operation) from error
+            raise _failed(told, operation, operation.writes) from error
         finally:
             call.cancel()
 
     def _written(self, invocation: Invocation, *, lasts: bool = False) -> bytes:
         now_s = self._clock.monotonic_s()
         return sent.written(sent.sent_call(invocation, now_s, lasts=lasts))
+
+    def _terms(
+        self,
+        operation: Operation,
+        invocation: Invocation,
+        *,
+        safe: bool,
+        writes: bool | None = None,
+    ) -> _Terms:
+        changes = operation.writes if writes is None else writes
+        return _Terms(
+            f"the service {_service(operation)}",
+            safe,
+            lambda: self._left_s(invocation, operation),
+            lambda error: _failed(error, operation, changes),
+        )
 
     def _left_s(self, invocation: Invocation, operation: Operation) -> float:
         if invocation.deadline_s is None:
@@ -253,25 +314,6 @@ class GrpcPeer:
 
     def _time_for(self, operation: Operation, invocation: Invocation) -> float:
         return max(self._left_s(invocation, operation), 0.0) + ANSWER_MARGIN_S
-
-    def _failed(self, error: grpc.aio.AioRpcError, operation: Operation) -> Exception:
-        """Return what to raise for a call that had no answer."""
-        code, why = error.code(), str(error.details() or "")
-        service = operation.name.partition(".")[0]
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            if not operation.writes:
-                return DeadlineExceeded(f"the service {service} did not answer in time")
-            return OutcomeUnknown(f"the service {service} did not say whether this was done")
-        if code not in _GONE:
-            return RuntimeError(f"the owner of {operation.name} failed: {code.name} {why}")
-        self._outage.failed(why)
-        if operation.writes and not any(told in why.lower() for told in _NOT_SENT):
-            return OutcomeUnknown(
-                f"the service {service} ended while it did this. Repeat the call with the same "
-                "Idempotency-Key; without one look first",
-                retry_after_s=1,
-            )
-        return Unavailable(f"the service {service} cannot be reached", retry_after_s=1)
 
     # An Authenticator, and what tells of revocations
 
@@ -283,48 +325,82 @@ class GrpcPeer:
     async def authenticate(self, credential: str, now_ms: int) -> Identity:
         """Return whose credential this is."""
         message = encode(Credential(credential, now_ms))
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                data = await self._method(AUTHENTICATE)(message, timeout=AUTHENTICATE_S)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.UNKNOWN:
-                    raise RuntimeError(f"no log-in is checked: {error.details()}") from error
-                if error.code() not in _GONE or tries == TRIES_MAX:
-                    self._outage.failed(str(error.details()))
-                    raise Unavailable("nobody can be identified now", retry_after_s=1) from error
-                await asyncio.sleep(FIRST_PAUSE_S * 2 ** (tries - 1))
-            else:
-                answer = answers.decode(data)
-                if answer.failure is not None:
-                    raise sent.received_failure(answer.failure)
-                assert answer.identity is not None
-                return answer.identity
+        until_s = self._clock.monotonic_s() + AUTHENTICATE_S
+
+        async def once(owner: GrpcOwner) -> bytes:
+            found: bytes = await owner.method(AUTHENTICATE)(message, timeout=AUTHENTICATE_TRY_S)
+            return found
+
+        def failed(error: grpc.aio.AioRpcError) -> Exception:
+            if error.code() is grpc.StatusCode.UNKNOWN:
+                return RuntimeError(f"no log-in is checked: {error.details()}")
+            return Unavailable("nobody can be identified now", retry_after_s=1)
+
+        def left_s() -> float:
+            return until_s - self._clock.monotonic_s()
+
+        data = await self._ask(once, _Terms("who says who calls", True, left_s, failed))
+        answer = answers.decode(data)
+        if answer.failure is not None:
+            raise sent.received_failure(answer.failure)
+        assert answer.identity is not None
+        return answer.identity
 
     async def follow(self) -> AsyncIterator[Revocation]:
         """Yield what is revoked; whenever it may have missed something, that all is."""
+        owner: GrpcOwner | None = None
         while True:
-            call = self._method(REVOCATIONS)()
-            try:
-                yield Revocation(all=True)
-                while True:
-                    asked_s = self._clock.monotonic_s()
+            owner = self._choose(owner)
+            if owner is not None:
+                async with aclosing(self._follow(owner)) as told:
+                    async for revocation in told:
+                        yield revocation
+            await asyncio.sleep(AGAIN_S)
+
+    async def _follow(self, owner: GrpcOwner) -> AsyncGenerator[Revocation, None]:
+        """Yield what one owner hears of, until it answers no more."""
+        call = owner.method(REVOCATIONS)()
+        try:
+            yield Revocation(all=True)
+            while True:
+                asked_s = self._clock.monotonic_s()
+                async with asyncio.timeout(PONG_S):
                     await call.write(encode(Ping()))
                     data = await call.read()
-                    if data is grpc.aio.EOF:
-                        break
-                    told = revoked.decode(data)
-                    self._deaf.worked()
-                    # What it had heard by then, it had heard when it was asked, or later.
-                    heard_s = None if told.age_s is None else asked_s - told.age_s
-                    yield Revocation(told.tags, told.all, heard_s)
-                    await asyncio.sleep(PING_EVERY_S)
-            except _ENDED as error:
-                self._deaf.failed(str(error)[:WHY_CHARS_MAX])
-            finally:
-                call.cancel()
-            await asyncio.sleep(AGAIN_S)
+                if data is grpc.aio.EOF:
+                    return
+                told = revoked.decode(data)
+                self._deaf.worked()
+                # What it had heard by then, it had heard when it was asked, or later.
+                heard_s = None if told.age_s is None else asked_s - told.age_s
+                yield Revocation(told.tags, told.all, heard_s)
+                await asyncio.sleep(PING_EVERY_S)
+        except (*_ENDED, TimeoutError) as error:
+            self._deaf.failed(str(error)[:WHY_CHARS_MAX])
+        finally:
+            call.cancel()
+
+
+def _service(operation: Operation) -> str:
+    return operation.name.partition(".")[0]
+
+
+def _failed(error: grpc.aio.AioRpcError, operation: Operation, writes: bool) -> Exception:
+    """Return what to raise for a call that had no answer; ``writes`` if it may have changed any."""
+    code, why, service = error.code(), str(error.details() or ""), _service(operation)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if not writes:
+            return DeadlineExceeded(f"the service {service} did not answer in time")
+        return OutcomeUnknown(f"the service {service} did not say whether this was done")
+    if code not in GONE:
+        return RuntimeError(f"the owner of {operation.name} failed: {code.name} {why}")
+    if writes and not any(told in why.lower() for told in _NOT_SENT):
+        return OutcomeUnknown(
+            f"the service {service} ended while it did this. Repeat the call with the same "
+            "Idempotency-Key; without one look first",
+            retry_after_s=1,
+        )
+    return Unavailable(f"the service {service} cannot be reached", retry_after_s=1)
 
 
 async def _read(call: Any) -> sent.Said | None:
@@ -342,7 +418,14 @@ async def _asked(call: Any, recipient: Recipient | None) -> Any:
 
 async def _while(call: Any, send: Callable[[Any], Awaitable[None]]) -> sent.Said | None:
     """Send until there is an answer, which may come before everything was sent."""
-    sending = asyncio.ensure_future(send(call))
+
+    async def whole() -> None:
+        await send(call)
+        # Else what was cut off would look like what has ended.
+        await call.write(sent.written(sent.SentEnd()))
+        await call.done_writing()
+
+    sending = asyncio.ensure_future(whole())
     answer = asyncio.ensure_future(_read(call))
     try:
         await asyncio.wait({sending, answer}, return_when=asyncio.FIRST_COMPLETED)
@@ -359,8 +442,20 @@ async def _status(call: Any, error: BaseException) -> grpc.aio.AioRpcError:
     """Return how a call ended."""
     if isinstance(error, grpc.aio.AioRpcError):
         return error
-    code, details = await call.code(), await call.details()
+    return _ended(await call.code(), await call.details())
+
+
+def _ended(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+
+
+def _begun(said: sent.Said | None) -> sent.Said:
+    """Return the first answer to a call. Raises NotBegun."""
+    if isinstance(said, sent.SentLeaving):
+        raise NotBegun
+    if said is None:
+        raise RuntimeError("an owner ends a call without an answer")
+    return said
 
 
 def _outcome(said: sent.Said | None) -> Outcome:
@@ -371,20 +466,9 @@ def _outcome(said: sent.Said | None) -> Outcome:
     return sent.received_outcome(said)
 
 
-def _target(url: str) -> str:
-    """Return what gRPC calls the addresses of a URL. Raises StartError."""
-    hosts = url.removeprefix(SCHEME).split(",")
-    if not url.startswith(SCHEME) or not all(host.rpartition(":")[2].isdecimal() for host in hosts):
+def _addresses(url: str) -> list[str]:
+    """Return the addresses of a URL. Raises StartError."""
+    found = url.removeprefix(SCHEME).split(",")
+    if not url.startswith(SCHEME) or not all(one.rpartition(":")[2].isdecimal() for one in found):
         raise StartError(f"peers: {url} is not grpc://HOST:PORT, or several with commas between")
-    if len(hosts) == 1:
-        return f"dns:///{hosts[0]}"
-    for host in hosts:
-        name = host.rpartition(":")[0]
-        try:
-            ipaddress.IPv4Address(name)
-        except ValueError:
-            raise StartError(
-                f"peers: {name} in {url}: several are told apart by IPv4 addresses; one name may "
-                "lead to several"
-            ) from None
-    return f"ipv4:{','.join(hosts)}"
+    return found

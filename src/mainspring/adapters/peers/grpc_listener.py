@@ -9,6 +9,7 @@ import grpc.aio
 import structlog
 
 from mainspring.adapters.peers.grpc import SCHEME
+from mainspring.adapters.peers.grpc_health import OwnerHealth
 from mainspring.adapters.peers.grpc_wire import (
     AUTHENTICATE,
     INVOKE,
@@ -43,12 +44,21 @@ from mainspring.ports.peers import Owned, OwnIdentity, Revocation
 
 PLAIN_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 GATEWAY = "gateway"  # the name in the certificate of what may call everything
+WORD_S = 0.25  # in which every caller hears that this process leaves
 TAGS_WAITING_MAX = 10_000  # of revocations that an asker has not asked for; then it forgets all
 
 
 def open(url: str, sources: Sources) -> "GrpcListener":
     """Return what listens at a URL. Raises StartError for one that cannot be."""
     return GrpcListener(url, sources.clock)
+
+
+class Leaves(Exception):
+    """This process is about to end, and begins no call."""
+
+
+class CutOff(Exception):
+    """Whoever sent files went before they were whole."""
 
 
 class GrpcListener:
@@ -63,6 +73,7 @@ class GrpcListener:
         self._clock = clock
         self._leaving = asyncio.Event()
         self._server: grpc.aio.Server | None = None
+        self._health: OwnerHealth | None = None
 
     @property
     def url(self) -> str:
@@ -96,13 +107,22 @@ class GrpcListener:
                 self._port = server.add_secure_port(where, own.server_credentials())
         except RuntimeError as error:
             raise StartError(f"peers: cannot listen at {self._address}: {error}") from error
+        services = {name.partition(".")[0] for name in owned.operations}
+        self._health = OwnerHealth(services, owned.failing, self._leaving)
+        await self._health.start(server)
         await server.start()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Take no new calls, end what lasts, let the others finish for so long."""
+    async def drain(self, timeout_s: float, *, lame_duck_s: float = 0.0) -> None:
+        """Say that it leaves, then take no new calls, end what lasts, let the others finish."""
+        if self._server is None or self._health is None:
+            return
+        await self._health.leave()
+        await asyncio.sleep(lame_duck_s)
         self._leaving.set()
-        if self._server is not None:
-            await self._server.stop(timeout_s)
+        # gRPC cancels what comes after it stops, and whoever sent it cannot know that it was not
+        # begun. So each is told so by word first, and goes on elsewhere.
+        await asyncio.sleep(min(WORD_S, timeout_s))
+        await self._server.stop(timeout_s)
 
 
 class _Calls:
@@ -133,7 +153,7 @@ class _Calls:
 
         async def chunks() -> AsyncIterator[bytes]:
             await context.write(sent.written(sent.SentGo()))
-            while (told := await _read(context)) is not None:
+            while not isinstance(told := await _following(context), sent.SentEnd):
                 assert isinstance(told, sent.SentBytes)
                 yield told.data
 
@@ -198,7 +218,7 @@ class _Calls:
                 raise NotServedHere("this process does not own the users")
             found = await self._owned.authenticator.authenticate(asked.credential, asked.now_ms)
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
-            return encode(WhoseAnswer(failure=await self._failed(context, error)))
+            return encode(WhoseAnswer(failure=await self._told(context, error)))
         return encode(WhoseAnswer(identity=found))
 
     async def revocations(self, _: Any, context: Any) -> None:
@@ -224,9 +244,11 @@ class _Calls:
     def _received(self, context: Any, call: sent.Told) -> Invocation:
         """Read a call. Raises NotServedHere where its operation is another process's.
 
-        Raises PeerRefused where whoever calls may not.
+        Raises PeerRefused where whoever calls may not, and Leaves where nothing is begun any more.
         """
         assert isinstance(call, sent.SentCall)
+        if self._leaving.is_set():
+            raise Leaves
         operation = self._owned.operations.get(call.operation)
         if operation is None:
             raise NotServedHere(f"{call.operation} is not of this process")
@@ -247,13 +269,20 @@ class _Calls:
         self._log.warning("peer_refused", peer=caller, operation=what)
         raise PeerRefused(f"{what} is for {fits}; {caller or 'another trust domain'} calls")
 
-    async def _failed(self, context: Any, error: Exception) -> sent.SentFailure:
+    async def _failed(self, context: Any, error: Exception) -> sent.Said:
         """Return what a call that failed is answered with. A defect is logged, and ends it."""
+        if isinstance(error, Leaves):
+            return sent.SentLeaving()
+        return await self._told(context, error)
+
+    async def _told(self, context: Any, error: Exception) -> sent.SentFailure:
         if isinstance(error, Failure):
             return sent.sent_failure(error)
         if (without := no_room(error)) is not None:
             self._log.error("no_room", error=str(error))
             return sent.sent_failure(without)
+        if isinstance(error, CutOff):
+            await context.abort(grpc.StatusCode.CANCELLED, "what was sent is not whole")
         if not isinstance(error, grpc.aio.AbortError):
             self._log.error("call_of_a_peer_failed", exc_info=error)
             await context.abort(grpc.StatusCode.INTERNAL, "a defect, which its log tells of")
@@ -319,6 +348,14 @@ async def _read(context: Any) -> sent.Told | None:
     return None if data is grpc.aio.EOF else sent.read_told(data)
 
 
+async def _following(context: Any) -> sent.Told:
+    """Read what follows a call. Raises CutOff where it ends without saying so."""
+    told = await _read(context)
+    if told is None:
+        raise CutOff
+    return told
+
+
 async def _write(context: Any, piece: StreamItem | bytes) -> None:
     if not isinstance(piece, bytes):
         await context.write(sent.written(sent.SentItem(piece)))
@@ -331,7 +368,7 @@ async def _write(context: Any, piece: StreamItem | bytes) -> None:
 async def _files(context: Any) -> AsyncIterator[FilePart]:
     """Yield the files that follow, each with its bytes; what is left of one is passed by."""
     await context.write(sent.written(sent.SentGo()))
-    following = await _read(context)
+    following: sent.Told = await _following(context)
     while isinstance(following, sent.SentFile):
         file = _File(context)
         yield FilePart(following.name, following.head, file.chunks())
@@ -343,19 +380,19 @@ class _File:
 
     def __init__(self, context: Any) -> None:
         self._context = context
-        self._over = False
-        self._following: sent.Told | None = None
+        self._next: sent.Told | None = None  # what comes after them
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        while not self._over:
-            told = await _read(self._context)
+        while self._next is None:
+            told = await _following(self._context)
             if isinstance(told, sent.SentBytes):
                 yield told.data
             else:
-                self._over, self._following = True, told
+                self._next = told
 
-    async def rest(self) -> sent.Told | None:
-        """Pass by what is left; return what follows, None at the end."""
+    async def rest(self) -> sent.Told:
+        """Pass by what is left; return what follows."""
         async for _ in self.chunks():
             pass
-        return self._following
+        assert self._next is not None
+        return self._next

@@ -15,11 +15,14 @@ PIECE_BYTES_MAX = 1 << 20  # of a body that is sent in pieces
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    # A connection on which nothing answers is found out, also while no call is under way.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    # A connection on which nothing answers is found out, also while no call is under way. gRPC
+    # answers pings on threads of its own, so a process that is merely busy is not taken for dead.
+    ("grpc.keepalive_time_ms", 3_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.http2.ping_timeout_ms", 3_000),  # what ends the connection; without it a minute
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.max_ping_strikes", 0),  # else an owner hangs up on who pings an idle connection
 ]
 
 

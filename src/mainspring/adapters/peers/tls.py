@@ -62,6 +62,11 @@ class OwnCertificate:
         """Whose services these are."""
         return self.leaf.identity.removeprefix("spiffe://").partition("/")[0]
 
+    def expires_s(self) -> float:
+        """Return when the certificate that is shown ends, in seconds since the Unix epoch."""
+        self.files  # noqa: B018 - looks again
+        return self.leaf.not_after.timestamp()
+
     def failing(self) -> str | None:
         """Say what is wrong with the files that lie there now, or that they have ended."""
         self.files  # noqa: B018 - looks again

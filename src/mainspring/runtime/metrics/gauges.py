@@ -7,8 +7,17 @@ import msgspec
 
 from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
+from mainspring.ports.peers import OwnIdentity, Peer
 from mainspring.ports.telemetry import Telemetry
-from mainspring.runtime.metrics.telemetry import STORE_AWAY, Metrics
+from mainspring.runtime.metrics.telemetry import (
+    CERTIFICATE_ENDS,
+    PEER_AWAY,
+    PEER_PENDING,
+    PEER_REFUSALS,
+    PEER_RETRIES,
+    STORE_AWAY,
+    Metrics,
+)
 
 _STATES = ("scheduled", "ready", "running", "dead")
 
@@ -74,5 +83,31 @@ def watch_stores(telemetry: Telemetry, stores: Mapping[str, Store]) -> None:
     async def refresh() -> None:
         for part, store in stores.items():
             gauge.of(part).set(float(bool(store.away())))
+
+    telemetry.before_scrape(refresh)
+
+
+def watch_peers(
+    telemetry: Telemetry, peers: Mapping[str, Peer], identity: OwnIdentity | None
+) -> None:
+    """Show how the owners of each service stand, and when this process's certificate ends.
+
+    Each scrape looks anew.
+    """
+    away, pending = telemetry.gauge(PEER_AWAY), telemetry.gauge(PEER_PENDING)
+    retries, refusals = telemetry.counter(PEER_RETRIES), telemetry.counter(PEER_REFUSALS)
+    told = {service: peer.state() for service, peer in peers.items()}
+    ends = None if identity is None else telemetry.gauge(CERTIFICATE_ENDS).of()
+
+    async def refresh() -> None:
+        for service, peer in peers.items():
+            before, told[service] = told[service], peer.state()
+            retries.of(service).add(told[service].retried - before.retried)
+            refusals.of(service).add(told[service].refused - before.refused)
+            for owner in told[service].owners:
+                away.of(service, owner.address).set(float(owner.away))
+                pending.of(service, owner.address).set(owner.pending)
+        if ends is not None and identity is not None:
+            ends.set(identity.expires_s())
 
     telemetry.before_scrape(refresh)

@@ -45,6 +45,32 @@ STORE_AWAY = Gauge(
     ("part",),
     newest=True,
 )
+PEER_AWAY = Gauge(
+    "mainspring_peer_away",
+    "Whether an owner of a service is not called by who answers this, as it does not answer: 1.",
+    ("service", "owner"),
+    newest=True,
+)
+PEER_PENDING = Gauge(
+    "mainspring_peer_pending_calls",
+    "Calls that an owner of a service has yet to answer.",
+    ("service", "owner"),
+)
+PEER_RETRIES = Counter(
+    "mainspring_peer_retries",
+    "Calls to owners of a service that were made once more.",
+    ("service",),
+)
+PEER_REFUSALS = Counter(
+    "mainspring_peer_refusals",
+    "Calls that failed at once, as no owner of the service was there to take them.",
+    ("service",),
+)
+CERTIFICATE_ENDS = Gauge(
+    "mainspring_certificate_expiry_timestamp_seconds",
+    "When the certificate that this process shows its peers ends, in seconds since the Unix epoch.",
+    newest=True,
+)
 JOBS = Gauge(
     "mainspring_jobs",
     "Jobs that are not done, by where they stand.",
