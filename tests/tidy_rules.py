@@ -46,7 +46,7 @@ SQL = re.compile(
 )
 SQL_ROOMS = re.compile(
     r"src/mainspring/(services/\w+/store\.py|services/\w+/store/\w+\.py|runtime/(\w+/)?\w+\.py"
-    r"|kernel/(table|sweep)\.py|adapters/database/.+|testing/.+|cli/demo/example_app\.py)"
+    r"|kernel/(table|sweep)\.py|adapters/(database|search)/.+|testing/.+|cli/demo/example_app\.py)"
 )
 BINDING_ROOMS = re.compile(
     r"src/mainspring/(services/\w+/store(\.py|/\w+\.py)|runtime/(\w+/)?\w+\.py)"

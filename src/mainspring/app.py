@@ -39,6 +39,7 @@ from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import Keyring, NoKeyring
 from mainspring.ports.limits import RateLimits
 from mainspring.ports.opening import Sources
+from mainspring.ports.search import SearchEngine
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime import crew as crews
 from mainspring.runtime import identity
@@ -233,6 +234,7 @@ class Instance:
         self.bus: Bus | None = filled.get(Bus)
         self.cache: Cache = filled[Cache]
         self.limits: RateLimits = filled[RateLimits]
+        self.search: SearchEngine | None = filled.get(SearchEngine)
         self.sealer = FieldEncryption(self.database, self.keyring, entropy, clock)
         resources: dict[type, Any] = {**{type(s): s for s in settings.sections.values()}, **filled}
         self.runtime = Runtime(
@@ -402,8 +404,9 @@ class Instance:
         await asyncio.gather(*(store.open(known.id) for store in self._stores.values()))
 
     @property
-    def _stores(self) -> dict[str, Cache | RateLimits]:
-        return {"cache": self.cache, "limits": self.limits}
+    def _stores(self) -> dict[str, Cache | RateLimits | SearchEngine]:
+        search = {} if self.search is None else {"search": self.search}
+        return {"cache": self.cache, "limits": self.limits, **search}
 
     @property
     def _watched(self) -> dict[str, Store]:

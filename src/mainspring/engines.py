@@ -19,6 +19,7 @@ from mainspring.ports.limits import RateLimits
 from mainspring.ports.mail import Mail
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 from mainspring.ports.peers import OwnIdentity
+from mainspring.ports.search import SearchEngine
 from mainspring.ports.telemetry import Telemetry
 from mainspring.settings import (
     BusSettings,
@@ -28,6 +29,7 @@ from mainspring.settings import (
     blobs_url,
     database_url,
     mail_url,
+    search_url,
 )
 
 REDIS_SCHEMES = (
@@ -62,6 +64,7 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
         "smtps": "mainspring.adapters.mail.smtp",
         "smtp+plain": "mainspring.adapters.mail.smtp",
     },
+    "search": {"fts5": "mainspring.adapters.search.fts5"},
     "peers": {"grpc": "mainspring.adapters.peers.grpc"},
     "telemetry": {"rollups": "mainspring.adapters.telemetry.rollups"},
 }
@@ -135,6 +138,8 @@ def urls_of(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
         Telemetry: ("telemetry", "rollups:"),
         Bus: ("bus", settings.of(BusSettings).url),
     }
+    if url := search_url(settings):
+        urls[SearchEngine] = ("search", url)
     if urls[Bus] == ("bus", "log:"):
         del urls[Bus]
     return urls

@@ -85,6 +85,15 @@ class BusSettings(msgspec.Struct, frozen=True):
     url: Annotated[str, Secret] = "log:"
 
 
+class SearchSettings(msgspec.Struct, frozen=True):
+    """``[search]``: where texts are indexed. Empty is a file in the data directory over SQLite.
+
+    Over PostgreSQL empty is nowhere: ``fts5:`` is that file there, for a single machine.
+    """
+
+    url: Annotated[str, Secret] = ""
+
+
 class PeerSettings(msgspec.Struct, frozen=True):
     """``[peers]``: a platform whose services run in processes of their own.
 
@@ -188,6 +197,7 @@ OWN_SECTIONS: Sections = {
     "bus": BusSettings,
     "peers": PeerSettings,
     "cache": CacheSettings,
+    "search": SearchSettings,
     "mail": MailSettings,
     "blobs": BlobSettings,
     "log": LogSettings,
@@ -251,6 +261,15 @@ def database_url(settings: Settings) -> str:
     """Return the URL in force: the one that was set, or SQLite in the data directory."""
     folder = Path(settings.of(PlatformSettings).data_dir)
     return settings.of(DatabaseSettings).url or f"sqlite:{folder / 'mainspring.db'}"
+
+
+def search_url(settings: Settings) -> str:
+    """Return the URL in force; empty where nothing is indexed."""
+    url = settings.of(SearchSettings).url
+    if not url and not database_url(settings).startswith("sqlite:"):
+        return ""
+    file = Path(settings.of(PlatformSettings).data_dir) / "search.db"
+    return f"fts5:{file}" if url in ("", "fts5:") else url
 
 
 def mail_url(settings: Settings) -> str:

@@ -10,7 +10,8 @@ from mainspring.ports.database import StartError
 REST = {
     "sqlite": "{folder}/a.db", "file": "{folder}/a", "sandbox": "{folder}/mail",
     "postgresql": "//somebody@localhost/shop", "postgres": "//somebody@localhost/shop",
-    "s3": "//id:secret@bucket", "kafka": "//localhost:9092,other/shop", "grpc": "//127.0.0.1:0",
+    "s3": "//id:secret@bucket", "fts5": "{folder}/search.db",
+    "kafka": "//localhost:9092,other/shop", "grpc": "//127.0.0.1:0",
     **dict.fromkeys(("redis", "rediss"), "//:secret@localhost:6379/0"),
     **dict.fromkeys(("redis+cluster", "rediss+cluster"), "//localhost:6379,other"),
     **dict.fromkeys(("redis+sentinel", "rediss+sentinel"), "//localhost:26379,other/shop"),

@@ -199,6 +199,20 @@ class EventLog(Protocol):
         """Return the offset of the newest event, 0 where there was none."""
         ...
 
+    async def committed(self) -> int:
+        """Return an offset that holds, or comes after, all that was committed before this.
+
+        It waits for events that have no place yet: whoever asks says for how long.
+        """
+        ...
+
+    async def taken(self, consumer: str, prefix: str, offset: int) -> bool:
+        """Tell whether a consumer has taken all events up to there of types that begin so.
+
+        False too where that would take long to find out.
+        """
+        ...
+
     async def events_after(self, offset: int, limit: int) -> Rows[BusEvent]:
         """Return the next events: a chunk of them."""
         ...

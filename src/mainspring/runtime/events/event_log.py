@@ -17,9 +17,12 @@ from mainspring.runtime.events.cursors import PARTITION
 from mainspring.runtime.events.log_bus import bus_event
 from mainspring.runtime.events.positions import Positions
 from mainspring.runtime.events.reader import CHUNK_BYTES, SharedReader, Window
+from mainspring.runtime.events.sequencer import WAITS
 from mainspring.runtime.notifier import wait
 from mainspring.runtime.tables import LAST_SEQ, both_engines
 
+PLACE_POLL_S = 0.005  # while what was committed has no place yet; the sequencer takes about as long
+TAKEN_SCANNED_MAX = 20_000  # events behind a consumer's place in the log
 FOLLOW_EVENTS = 100  # held in memory for one who follows
 FOLLOW_SCANNED_MAX = 2_000  # read between two looks at the clock
 
@@ -76,6 +79,19 @@ _PLACES = Query(
     long=(True, False),
     **both_engines("SELECT id, seq FROM logged_events WHERE id IN ({each})", listed="ids"),
 )
+_PLACE_OF = Query(
+    "runtime.place_of_consumer",
+    "SELECT position FROM consumer_cursors "
+    "WHERE consumer = :consumer AND source = 'log' AND partition = 0",
+    int,
+)
+_NOT_TAKEN = Query(
+    "runtime.not_taken",
+    "SELECT 1 FROM logged_events AS e WHERE e.seq > :place AND e.seq <= :offset "
+    "AND substr(e.type, 1, :length) = :prefix AND NOT EXISTS "
+    "(SELECT 1 FROM inbox WHERE consumer = :consumer AND event_id = e.id) LIMIT 1",
+    int,
+)
 
 
 class StoredLog:
@@ -101,6 +117,30 @@ class StoredLog:
         """Return the offset of the newest event."""
         last: int = (await self._database.read(LAST_SEQ, ()))[0]
         return last
+
+    async def committed(self) -> int:
+        """Return an offset that holds, or comes after, all that was committed before this."""
+        if self._database.dialect == "postgres":
+            waiting = (await self._database.read(WAITS, ()))[0]
+            newest = waiting.newest
+            while waiting.oldest is not None and waiting.oldest <= newest:
+                await asyncio.sleep(PLACE_POLL_S)
+                waiting = (await self._database.read(WAITS, ()))[0]
+        return await self.end()
+
+    async def taken(self, consumer: str, prefix: str, offset: int) -> bool:
+        """Tell whether a consumer has taken all events up to there of types that begin so."""
+        places = await self._database.read(_PLACE_OF, (consumer,))
+        place = places[0] if places else 0
+        if place >= offset or offset - place > TAKEN_SCANNED_MAX:
+            return bool(place >= offset)
+        values = _NOT_TAKEN.sql.bind(
+            {
+                "place": place, "offset": offset, "consumer": consumer,
+                "prefix": prefix, "length": len(prefix),
+            }
+        )  # fmt: skip
+        return not await self._database.read(_NOT_TAKEN, values)
 
     async def events_after(self, offset: int, limit: int) -> Rows[BusEvent]:
         """Return the next events: a chunk of them."""

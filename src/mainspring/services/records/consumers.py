@@ -1,13 +1,17 @@
-"""What the end of a user or organisation asks of records, in jobs: whoever ends does at once."""
+"""What events ask of records: the end of a user or organisation, and words to be found.
+
+Whoever ends does at once; what is left of them is let go of in jobs.
+"""
 
 from mainspring import Call, Envelope, handles
-from mainspring.services.records import api
+from mainspring.services.records import api, indexing
 from mainspring.services.records.api import StillReferenced, service
 from mainspring.services.records.ending import Ending
 from mainspring.services.records.fields import ORGANIZATIONS, USERS
 from mainspring.services.records.store import REFERRING, UNLINK_TARGET
 
 PAGE_ROWS = 100  # links that are looked after in one commit
+INDEXED_EVENTS = 256  # in one go
 
 
 @service.on("users.user.deleted")
@@ -20,6 +24,12 @@ async def part(call: Call, event: Envelope) -> None:
 async def part_with(call: Call, event: Envelope) -> None:
     """Go over the records that point at the organisation, in the same way."""
     call.enqueue(api.part_with_organization, organization=event.subject)
+
+
+@service.on("records.record.*", batch=INDEXED_EVENTS)
+async def index_records(call: Call, events: list[Envelope]) -> None:
+    """Bring the words of records that changed to the indexes that there are."""
+    await indexing.take(call, events)
 
 
 @handles(api.part_with_user)

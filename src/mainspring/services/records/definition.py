@@ -11,7 +11,7 @@ import msgspec
 from mainspring import FieldError, Invalid, check_all, read_at
 from mainspring.cel import RESERVED_WORDS, Type
 from mainspring.services.records import keys
-from mainspring.services.records.api import GUARDED_MAX, UNIQUES_MAX, Field
+from mainspring.services.records.api import GUARDED_MAX, SEARCHED_MAX, UNIQUES_MAX, Field
 from mainspring.services.records.fields import (
     CEL_TYPES,
     TEXT_CHARS_MAX,
@@ -39,6 +39,7 @@ from mainspring.services.records.personal_rules import SEALED, wrong_owner, wron
 from mainspring.services.records.store import KEY_COLUMNS, UNIQUE_COLUMNS
 
 ID_CHARS, ID_CHARS_MIN = 64, 1  # of whoever calls
+SEARCHED_TYPES = ("text", "select", "email", "url")
 KEY_BYTES_MAX = 2_400  # of one index key; PostgreSQL takes about 2,700 in an index entry
 
 
@@ -65,6 +66,8 @@ def check_fields(fields: list[Field], before: Collection[str] = ()) -> list[Fiel
             errors.append(FieldError(f"{where}/personal_of", problem))
     if sum(f.unique for f in fields) > UNIQUES_MAX:
         errors.append(FieldError("/fields", f"at most {UNIQUES_MAX} fields can be unique"))
+    if sum(f.search for f in fields) > SEARCHED_MAX:
+        errors.append(FieldError("/fields", f"at most {SEARCHED_MAX} fields are searched"))
     if sum(map(is_guarded, fields)) > GUARDED_MAX:
         errors.append(FieldError("/fields", TOO_MANY))
     if errors:
@@ -117,10 +120,25 @@ def _wrong(field: Field) -> list[tuple[str, str]]:
                 "a file field has no default and is not required: its file is uploaded afterwards",
             )
         )
+    found.extend(_wrong_search(field))
     if field.unique and field.type in ("json", "boolean", "file"):
         found.append(("unique", f"a {field.type} field cannot be unique"))
     found.extend(wrong_guards(field))
     return [*found, *_wrong_list(field), *_wrong_end(field), *_wrong_stamp(field)]
+
+
+def _wrong_search(field: Field) -> list[tuple[str, str]]:
+    if not field.search:
+        only = "is for a field with search: it says how much a word found there counts"
+        return [] if field.search_weight == 1 else [("search_weight", only)]
+    if field.type not in SEARCHED_TYPES:
+        fits = ", ".join(SEARCHED_TYPES)
+        return [("search", f"a {field.type} field has no words: {fits} fields have")]
+    if field.personal:
+        return [("search", f"this field {SEALED}")]
+    if field.hidden:
+        return [("search", "a hidden field is found by nobody: what is found tells what is in it")]
+    return []
 
 
 def _wrong_stamp(field: Field) -> list[tuple[str, str]]:

@@ -42,6 +42,7 @@ from mainspring.services.records.api.fields import FILE_BYTES_MAX as FILE_BYTES_
 from mainspring.services.records.api.fields import GUARDED_MAX as GUARDED_MAX
 from mainspring.services.records.api.fields import ITEMS_MAX as ITEMS_MAX
 from mainspring.services.records.api.fields import NAME as NAME
+from mainspring.services.records.api.fields import SEARCHED_MAX as SEARCHED_MAX
 from mainspring.services.records.api.fields import THUMBS_MAX as THUMBS_MAX
 from mainspring.services.records.api.fields import TYPES_MAX as TYPES_MAX
 from mainspring.services.records.api.fields import VALUES_MAX as VALUES_MAX
@@ -93,6 +94,7 @@ class RecordsSettings(msgspec.Struct, frozen=True):
     direct_url_s: Annotated[int, Meta(ge=1, le=3_600)] = 60
     upload_url_s: Annotated[int, Meta(ge=1, le=43_200)] = 900
     open_runs_per_caller_max: Annotated[int, Meta(ge=1, le=1_000)] = 10
+    search_wait_s: Annotated[float, Meta(ge=0, le=30)] = 3.0
 
 
 service = Service(
@@ -102,6 +104,7 @@ service = Service(
     settings=RecordsSettings,
     handlers=(
         "mainspring.services.records.consumers",
+        "mainspring.services.records.indexing",
         "mainspring.services.records.jobs",
         "mainspring.services.records.openapi_schemas",
         "mainspring.services.records.operations",
@@ -504,6 +507,10 @@ async def list_records(call: Call, collection: str, query: RecordQuery) -> Respo
 
     A filter or order that no index covers is scanned for under a budget, and refused with
     ``filter_needs_index`` and what would help when it goes over: an index, or a smaller range.
+
+    ``q`` finds those that have all of its words in fields with ``search``, the best first; with
+    ``sort=-id``, and for who may not see every record, the newest first. What was written before
+    the call is found.
     """
 
 
@@ -578,6 +585,7 @@ async def get_linked_file(call: Call, token: str) -> Raw:
 # Declared apart, on the service above: who imports this face has every contract of it.
 from mainspring.services.records.api import direct_uploads as direct_uploads  # noqa: E402
 from mainspring.services.records.api import runs as runs  # noqa: E402
+from mainspring.services.records.api import search as search  # noqa: E402
 from mainspring.services.records.api import steps as steps  # noqa: E402
 from mainspring.services.records.api import streams as streams  # noqa: E402
 from mainspring.services.records.api import transfers as transfers  # noqa: E402

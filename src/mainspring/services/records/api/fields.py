@@ -14,6 +14,8 @@ THUMBS_MAX = 10  # of one file field
 FILE_BYTES_MAX = 1 << 40  # whatever the settings allow
 ITEMS_MAX = 1_000  # of one list in a record
 FIELD_RULE_CHARS_MAX = 2_000
+SEARCHED_MAX = 16  # fields of one collection that are searched
+SEARCH_WEIGHT_MAX = 100
 GUARDED_MAX = 20  # fields of one collection that have rules of their own, or are hidden
 
 NAME = r"^[a-z](?:_?[a-z0-9])*_?$(?!\n)"
@@ -73,6 +75,9 @@ class Field(Input, frozen=True):
     A ``personal`` field is sealed under the key of the user that the field ``personal_of`` names,
     and ends when that user is erased.
 
+    A text field with ``search`` is found by its words with ``?q=``; what is found in one with more
+    ``search_weight`` comes first.
+
     A ``hidden`` field is shown to nobody without ``records:read``; ``rules`` say who else may read
     or write one. ``renamed_from`` is the name that a field had until now: its values stay.
     """
@@ -106,3 +111,5 @@ class Field(Input, frozen=True):
     hidden: bool = False
     rules: FieldRules | None = None
     renamed_from: Name | None = None
+    search: bool = False
+    search_weight: Annotated[int, Meta(ge=1, le=SEARCH_WEIGHT_MAX)] = 1

@@ -31,6 +31,10 @@ class RecordQuery(PageQuery, frozen=True):
     fields: FieldNames | None = None
     expand: FieldNames | None = None
     total: Literal["exact", "estimate"] | None = None
+    q: (
+        Annotated[str, Meta(min_length=1, max_length=500, description='words, "a phrase", beginn*')]
+        | None
+    ) = None
 
 
 class RecordPage(msgspec.Struct, frozen=True):

@@ -39,6 +39,7 @@ from mainspring.services.records.fields import (
     items_max,
 )
 from mainspring.services.records.guards import compile_guards
+from mainspring.services.records.indexing import ask_refresh, searched
 from mainspring.services.records.model import (
     RESERVED_COLLECTIONS,
     Definition,
@@ -102,6 +103,8 @@ async def create_collection(call: Call, new: api.NewCollection) -> Response[api.
     call.write(*reached, COLLECTIONS.insert(row, on_conflict=taken))
     made = present_collection(row)
     call.emit(api.CollectionCreated(*msgspec.structs.astuple(made)))
+    if searched(definition):
+        ask_refresh(call, row.id)
     location = f"{api.COLLECTIONS_PATH}/{new.name}"
     return Response(made, etag=version_tag(1), headers=(("Location", location),))
 
@@ -167,6 +170,8 @@ async def update_collection(
     )
     made = present_collection(changed)
     call.emit(api.CollectionUpdated(*msgspec.structs.astuple(made)))
+    if searched(new) != searched(old) or (searched(new) and new.layout != old.layout):
+        ask_refresh(call, row.id)
     readable = call.caller.allows(api.COLLECTIONS_READ)
     return Response.shown_if(readable, made, etag=version_tag(changed.version))
 
@@ -184,12 +189,17 @@ async def delete_collection(call: Call, name: str) -> None:
     call.write(hold_writers(call, row.id), unused, COLLECTIONS.delete(row))
     files = [f.name for f in compile_row(row).definition.fields if f.type == "file"]
     call.enqueue(api.purge_collection, collection=row.id, files=files)
+    if searched(read_definition(row)):
+        ask_refresh(call, row.id)
     call.emit(api.CollectionDeleted(row.id, name))
 
 
 def _layout(definition: Definition) -> tuple[Any, ...]:
     """What says how records are stored: who may read or write a field does not."""
-    fields = [msgspec.structs.replace(f, hidden=False, rules=None) for f in definition.fields]
+    fields = [
+        msgspec.structs.replace(f, hidden=False, rules=None, search=False, search_weight=1)
+        for f in definition.fields
+    ]
     return fields, definition.indexes, definition.uniques
 
 

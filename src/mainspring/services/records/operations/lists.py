@@ -20,7 +20,17 @@ from mainspring.services.records.far_end import (
     FarEnd,
     Search,
 )
-from mainspring.services.records.model import AccessRule, CompiledCollection, Reached, decode
+from mainspring.services.records.model import AccessRule, CompiledCollection, Reached
+from mainspring.services.records.operations.searches import search_page
+from mainspring.services.records.operations.shown_pages import (
+    ListCondition as ListCondition,
+)
+from mainspring.services.records.operations.shown_pages import (
+    as_stored,
+    bad_cursor,
+    current,
+    open_cursor,
+)
 from mainspring.services.records.projection import Projection
 from mainspring.services.records.query_planner import Plan, Sort, advice, choose, read_sort
 from mainspring.services.records.schema_cache import named
@@ -61,7 +71,10 @@ async def list_records(
         raise
     names = [part.name for part in sort.parts]
     await field_rights.require_askable(call, found, names, "/sort")
-    page = await _page(call, found, query, asked, sort, wanted)
+    if query.q is None:
+        page = await _page(call, found, query, asked, sort, wanted)
+    else:
+        page = await search_page(call, found, query, asked, wanted)
     page = msgspec.structs.replace(page, headers=headers)
     return await _with_total(call, found, asked, query, page)
 
@@ -70,7 +83,7 @@ async def _page(
     call: Call,
     found: CompiledCollection,
     query: api.RecordQuery,
-    asked: "ListCondition",
+    asked: ListCondition,
     sort: Sort,
     wanted: Projection | None,
 ) -> Response[Any]:
@@ -92,10 +105,8 @@ async def _page(
         and min([r.schema_version for r in rows], default=0) >= found.layout
     ):
         cursor = _next_cursor(found, plan, sort, rows[-1]) if more else None
-        return _as_stored(found, rows, cursor)
-    items = await (wanted or Projection(found)).present(
-        call, [_current(found, row) for row in rows]
-    )
+        return as_stored(found, rows, cursor)
+    items = await (wanted or Projection(found)).present(call, [current(found, row) for row in rows])
     more = more or len(items) < len(rows)
     cursor = _next_cursor(found, plan, sort, rows[len(items) - 1]) if more else None
     return Response(api.RecordPage(items, cursor))
@@ -104,7 +115,7 @@ async def _page(
 async def read_after(
     call: Call,
     collection: CompiledCollection,
-    asked: "ListCondition",
+    asked: ListCondition,
     after: str | None,
     limit: int,
 ) -> Rows[StoredRecord]:
@@ -139,34 +150,6 @@ def _require_readable(collection: CompiledCollection, query: api.RecordQuery) ->
         lambda: Projection(collection, query.fields),
         lambda: Projection(collection, expand=query.expand),
     )
-
-
-def _as_stored(
-    collection: CompiledCollection, rows: list[StoredRecord], cursor: str | None
-) -> Response[Any]:
-    """A page of records as they are stored: their text is joined, not read and written again.
-
-    Ids and versions tell a page from another one, at a twentieth of its bytes.
-    """
-    items = ",".join([row.data for row in rows])
-    following = msgspec.json.encode(cursor).decode()
-    body = f'{{"items":[{items}],"next_cursor":{following}}}'
-    told = "".join([f"{row.id}{row.version}," for row in rows])
-    seen = f"{collection.id}{collection.version},{told}{following}"
-    return Response(msgspec.Raw(body.encode()), etag=tag_of(seen.encode()))
-
-
-class ListCondition(msgspec.Struct, frozen=True):
-    """The condition of a list, and the other collections that it reaches, by id.
-
-    ``caller`` is what it was told of the caller, as far as it asks for that; ``far`` is where a
-    list may begin instead.
-    """
-
-    condition: ast.Node
-    others: Mapping[str, CompiledCollection] = {}
-    caller: Mapping[str, Any] = {}
-    far: FarEnd | None = None
 
 
 async def few_at_the_far_end(
@@ -316,11 +299,6 @@ def _as_asked(
     return ListCondition(condition, others, known.get("caller", {}), far)
 
 
-def _current(collection: CompiledCollection, row: StoredRecord) -> dict[str, Any]:
-    record = decode(row.data)
-    return record if row.schema_version >= collection.layout else collection.upgrade(record)
-
-
 def page_statement(
     collection: CompiledCollection,
     plan: Plan,
@@ -448,7 +426,7 @@ def _range_after(plan: Plan, at: tuple[bytes, str], params: dict[str, Any]) -> l
     if (plan.low is not None and position < plan.low) or (
         plan.high is not None and position >= plan.high
     ):
-        raise _bad_cursor()
+        raise bad_cursor()
     sign = "<" if plan.descending else ">"
     tests = _range(plan, params, low=plan.descending, high=not plan.descending)
     if plan.column == "id" or plan.exact:
@@ -487,7 +465,7 @@ def _next_cursor(collection: CompiledCollection, plan: Plan, sort: Sort, last: S
         key = last.key if isinstance(last, IndexedRecord) else b""
         text = b"%b\0%b\0%b" % (_tag(plan), last.id.encode(), key)
     else:
-        record = _current(collection, last)
+        record = current(collection, last)
         values = [record.get(p.name) for p in sort.parts]
         text = msgspec.json.encode((_sort_tag(sort), values, last.id))
     cursor = base64.urlsafe_b64encode(text).decode().rstrip("=")
@@ -507,37 +485,26 @@ def _sort_tag(sort: Sort) -> str:
     return ",".join([*parts, "-" if _ties_descend(sort) else "+"])
 
 
-def _open_cursor(cursor: str) -> bytes:
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
-    except ValueError:
-        raise _bad_cursor() from None
-
-
-def _bad_cursor() -> Invalid:
-    return Invalid.at("/cursor", "is not a next_cursor of this list")
-
-
 def _read_key_cursor(cursor: str, plan: Plan) -> tuple[bytes, str]:
-    tag, _, rest = _open_cursor(cursor).partition(b"\0")
+    tag, _, rest = open_cursor(cursor).partition(b"\0")
     last, _, key = rest.partition(b"\0")
     try:
         text = last.decode()
     except UnicodeDecodeError:
-        raise _bad_cursor() from None
+        raise bad_cursor() from None
     if tag != _tag(plan):
-        raise _bad_cursor()
+        raise bad_cursor()
     return key, text
 
 
 def _read_sort_cursor(cursor: str, sort: Sort) -> ast.Node:
     """The condition that a record comes after the one the cursor names."""
     try:
-        tag, values, last = _decode_sort_cursor(_open_cursor(cursor))
+        tag, values, last = _decode_sort_cursor(open_cursor(cursor))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _bad_cursor() from None
+        raise bad_cursor() from None
     if tag != _sort_tag(sort) or len(values) != len(sort.parts) or "\0" in last:
-        raise _bad_cursor()
+        raise bad_cursor()
     condition: ast.Node = ast.Ordering(
         "<" if _ties_descend(sort) else ">",
         ast.FieldValue(Type.TEXT, ("id",)),
@@ -545,7 +512,7 @@ def _read_sort_cursor(cursor: str, sort: Sort) -> ast.Node:
     )
     for part, value in zip(reversed(sort.parts), reversed(values), strict=True):
         if not _could_be(value, part.type):
-            raise _bad_cursor()
+            raise bad_cursor()
         field, at = ast.FieldValue(part.type, (part.name,)), ast.Const(part.type, value)
         condition = ast.Any(
             (_beyond(field, at, part.descending), ast.All((ast.Same(field, at), condition)))

@@ -1,0 +1,1 @@
+"""Search: SQLite FTS5 embedded, OpenSearch when one machine is outgrown."""
