@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import apsw
 import structlog
 
+from mainspring.adapters.database.sqlite_checkpoints import Checkpoints, copied
 from mainspring.adapters.database.sqlite_file import (
     BUSY_MS,
     File,
@@ -145,6 +146,7 @@ class Writer:
         self._listeners: list[Callable[[Wakes], None]] = []
         self._group_listeners: list[Callable[[int], None]] = []
         self._outage = Outage("database")
+        self._checkpoints = Checkpoints(file, lambda: self._queue.put(self._finish_checkpoint))
         self._closing = False
         self._triggers = True
         self.waiting = 0
@@ -158,7 +160,13 @@ class Writer:
     def _connect(self) -> apsw.Connection:
         connection = self._file.connect()
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, int(self._triggers))
+        # In place of SQLite's own, which brings the log in within the commit.
+        connection.set_wal_hook(self._logged)
         return connection
+
+    def _logged(self, connection: apsw.Connection, name: str, pages: int) -> int:
+        self._checkpoints.logged(pages)
+        return apsw.SQLITE_OK
 
     def start(self) -> None:
         """Start the thread."""
@@ -171,6 +179,7 @@ class Writer:
         self._closing = True
         self._queue.put(lambda: False)
         await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._checkpoints.close)
         self.connection.close()
 
     async def submit(self, writes: Sequence[Write], wakes: Wakes, body: Body | None = None) -> None:
@@ -275,8 +284,17 @@ class Writer:
                 group.append(found)
         return None
 
+    def _finish_checkpoint(self) -> bool:
+        """Bring in what a checkpoint left, so that the next commit begins the log anew."""
+        try:
+            with self._checkpoints.idle, self._turn():
+                copied(self.connection)
+        except (apsw.Error, Unavailable) as error:  # the next checkpoint comes to it
+            log.warning("checkpoint_not_finished", error=str(error))
+        return True
+
     def _empty_log(self) -> None:
-        with self._turn():
+        with self._checkpoints.idle, self._turn():
             self.connection.set_busy_timeout(EMPTYING_BUSY_MS)
             try:
                 busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
