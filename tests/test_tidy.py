@@ -136,6 +136,8 @@ def test_decisions_name_proofs_that_exist() -> None:
 
 
 def test_every_decision_is_in_the_index() -> None:
+    numbers = [int(p.name[:4]) for p in sorted((ROOT / "docs/adr").glob("0*.md"))]
+    assert numbers == list(range(len(numbers))), "each decision has a number of its own"
     index = (ROOT / "docs/adr/README.md").read_text(encoding="utf-8")
     missing = [p.name for p in sorted((ROOT / "docs/adr").glob("0*.md")) if p.name not in index]
     assert not missing
