@@ -8,8 +8,10 @@ from mainspring.cli.options import ConfigFile, DataDir, find_folder, read_settin
 
 ROTATE_EPILOG = (
     "Examples:\n\n"
-    "  [bold]mainspring admin rotate-keyring[/bold]  then restart every process, each with this "
-    "keyring.json\n\n"
+    "  [bold]mainspring admin rotate-keyring[/bold]  then take keyring.json to every machine, and "
+    "restart every process\n\n"
+    "Processes that are not restarted yet read what the others seal and sign with the new key, "
+    "once keyring.json has it where they run: restart them one after another, in any order. "
     "The older keys stay in the file: they read what they sealed, verify tokens until those "
     "expire, and sign the audit log beside the new one, so that a verifier key noted earlier "
     "still verifies."
@@ -38,7 +40,7 @@ def rotate_keyring(config: ConfigFile = None, data_dir: DataDir = None) -> None:
     find_folder(settings)
     key, verifier = asyncio.run(offline.rotate_keyring(settings))
     typer.echo(f"added the key {key}")
-    typer.echo("Restart every process of this platform, each with this keyring.json.")
+    typer.echo("Take keyring.json to every machine, then restart every process, in any order.")
     typer.echo(f"verifier key of the audit log from then on: {verifier}")
 
 

@@ -32,7 +32,11 @@ class TreeContradicts(Exception):
 
 
 class Keyring(Protocol):
-    """Seals, signs and fingerprints. What is no coroutine is fast, and does no I/O once open."""
+    """Seals, signs and fingerprints. What is no coroutine is fast: it waits for no other machine.
+
+    A process seals and signs with what was current when it opened; it reads what others seal and
+    sign after a rotation, as soon as the new key has come to where its own keys are.
+    """
 
     async def open(self, *, create: bool = True) -> None:
         """Load the keys, making them on the first start. Raises StartError.
@@ -43,6 +47,8 @@ class Keyring(Protocol):
 
     async def rotate(self, *, for_new_log: bool = False) -> str:
         """Add a key, which seals and signs from now on; return its id. The older ones stay.
+
+        Another process that has these keys open goes on with its own, and reads the new one's.
 
         ``for_new_log`` is for a log that lost what was signed: the older ones sign no tree any
         more, whatever process holds them.

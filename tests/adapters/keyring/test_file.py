@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, OKPKey
+from structlog.testing import capture_logs
 
 from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.kernel.clock import SystemEntropy
@@ -103,6 +104,41 @@ def test_processes_that_start_at_once_agree_on_the_keys(tmp_path: Path) -> None:
     keys = {process.communicate(timeout=60)[0] for process in running}
     assert len(keys) == 1
     assert len(keys.pop()) == 65
+
+
+async def test_a_file_that_is_not_fit_teaches_a_running_process_nothing(
+    tmp_path: Path,
+) -> None:
+    """It is looked at once for each unknown key and read once for each version, then mended."""
+    path, other = tmp_path / "keyring.json", tmp_path / "other"
+    keyring, rotated = await ring(tmp_path), await ring(tmp_path)
+    await rotated.rotate()
+    good, sealed = path.read_bytes(), rotated.seal(b"x", purpose="p")
+    stranger = await ring(other)
+    foreign = (other / "keyring.json").read_bytes()
+    half = json.loads(good)
+    half["keys"], half["current"] = half["keys"][1:], half["keys"][1]["id"]
+    half["fingerprints"] = half["current"]
+    with capture_logs() as logs:
+        for times, bad in enumerate((good[:-9], b"", foreign, json.dumps(half).encode()), 1):
+            path.write_bytes(bad)
+            for token in (rotated, stranger):
+                with pytest.raises(ValueError, match="does not hold"):
+                    keyring.verify_token(token.sign_token(CLAIMS), now_s=NOW_S)
+            for text in (sealed, stranger.seal(b"x", purpose="p")):
+                with pytest.raises(ValueError, match="not sealed with a key of this keyring"):
+                    keyring.unseal(text, purpose="p")
+            assert [line["event"] for line in logs] == ["keyring_not_read_again"] * times
+    assert json.loads(good)["keys"][0]["secret"][:8] not in str(logs)
+    path.unlink()
+    with pytest.raises(ValueError, match="not sealed"):
+        keyring.unseal(sealed, purpose="p")
+    path.write_bytes(good)
+    path.chmod(0o644)
+    with pytest.raises(ValueError, match="not sealed"):
+        keyring.unseal(sealed, purpose="p")
+    path.chmod(0o600)
+    assert keyring.unseal(sealed, purpose="p") == b"x"
 
 
 # Sealing and fingerprints

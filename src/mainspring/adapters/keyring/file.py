@@ -5,24 +5,29 @@ one that fingerprints are made under: it stays when keys rotate, because a finge
 with stored ones and another key would forget them all. Older roots stay to unseal and verify, and
 sign trees beside the current one, as far back as ``trees_since``. What was signed stands in a file
 of its own, ``signed_trees.py``.
+
+A process seals and signs with what was current when it started. What others seal and sign since a
+rotation it reads: at a key that it does not know it looks whether the file has grown meanwhile.
 """
 
 import asyncio
 import base64
 import hmac
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc import jwt
-from joserfc.errors import JoseError, UnsupportedAlgorithmError
+from joserfc.errors import InvalidKeyIdError, JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import KeySet, OKPKey
 from joserfc.jws import JWSRegistry
 
@@ -50,6 +55,8 @@ _HEAD_BYTES = 1 + _ID_BYTES
 _ROOT_BYTES = 32
 
 KeyId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}\Z")]
+
+log = structlog.get_logger()
 
 
 class _Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,7 +154,9 @@ class FileKeyring:
         self._issuer = issuer
         self._audience = audience
         self._keys: dict[bytes, _Keys] = {}
-        self._trees_since: bytes | None = None
+        self._tree_signers: list[_Keys] = []
+        self._looking = threading.Lock()  # around looking at the file again
+        self._looked_at: tuple[int, ...] = ()
         self._signed = SignedTrees(path.with_suffix(".signed.json"))
 
     async def open(self, *, create: bool = True) -> None:
@@ -158,6 +167,7 @@ class FileKeyring:
         if create:
             private_file.create_once(self._path, self._first)
         try:
+            self._looked_at = self._version()
             self._load(private_file.read(self._path))
         except FileNotFoundError:
             raise NoKeyring(f"{self._path} is missing") from None
@@ -165,12 +175,14 @@ class FileKeyring:
     async def rotate(self, *, for_new_log: bool = False) -> str:
         """Add a root key, make it current and return its id. Raises StartError.
 
-        Processes that are running know it after a restart. The older keys stay, to read what they
-        sealed and to verify what they signed; ``for_new_log`` they sign no tree any more.
+        Processes that are running read what it seals at once, and seal with it after a restart. The
+        older keys stay, to read what they sealed and to verify what they signed; ``for_new_log``
+        they sign no tree any more.
         """
         rotated = partial(self._rotated, for_new_log=for_new_log)
         data = await asyncio.to_thread(private_file.change, self._path, rotated)
-        self._load(data)
+        with self._looking:
+            self._load(data)
         return self._current.id.hex()
 
     def seal(self, plain: bytes, *, purpose: str) -> bytes:
@@ -183,7 +195,7 @@ class FileKeyring:
     def unseal(self, sealed: bytes, *, purpose: str) -> bytes:
         """Decrypt, under whichever key sealed it. Raises ValueError when none of ours did."""
         head, rest = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:]
-        keys = self._keys.get(head[1:])
+        keys = self._keys.get(head[1:]) or self._added(head[1:])
         former = head.startswith(_AES_GCM)
         nonce_bytes = _AES_GCM_NONCE_BYTES if former else xaes.NONCE_BYTES
         if keys is None or not (former or head.startswith(_XAES_GCM)) or len(rest) < nonce_bytes:
@@ -213,7 +225,7 @@ class FileKeyring:
         if len(token) > TOKEN_CHARS_MAX:
             raise ValueError(f"a token has at most {TOKEN_CHARS_MAX} characters")
         try:
-            found = jwt.decode(token, self._verifying, registry=_ALGORITHMS)
+            found = self._decode_token(token)
             if found.header.keys() != {"alg", "typ", "kid"} or found.header["typ"] != TOKEN_TYPE:
                 raise ValueError("not an access token")
             claims = dict(found.claims)
@@ -232,13 +244,24 @@ class FileKeyring:
             raise ValueError("the token does not hold: its header is of other types") from None
         return claims
 
+    def _decode_token(self, token: str) -> jwt.Token:
+        verifying = self._verifying
+        try:
+            return jwt.decode(token, verifying, registry=_ALGORITHMS)
+        except InvalidKeyIdError:
+            self._look_again()
+            if self._verifying is verifying:
+                raise
+            return jwt.decode(token, self._verifying, registry=_ALGORITHMS)
+
     def jwks(self) -> dict[str, Any]:
         """Public keys that tokens may be signed with (RFC 7517), the current one first."""
+        self._look_again()  # another process may sign with it by now, and ours is asked for the key
         return {"keys": [keys.tokens.as_dict(private=False) for keys in self._newest_first()]}
 
     async def last_signed(self, log: str) -> SignedTree | None:
         """Return the tree that was signed last for a log. Raises Unavailable."""
-        signers = [keys.id.hex() for keys in self._tree_signers()]
+        signers = [keys.id.hex() for keys in self._tree_signers]
         return await asyncio.to_thread(self._signed.last, log, signers)
 
     async def sign_tree(
@@ -248,8 +271,9 @@ class FileKeyring:
 
         Raises TreeContradicts, Unavailable.
         """
-        signers = self._tree_signers()
+        signers = self._tree_signers
         ids = [keys.id.hex() for keys in signers]
+        await asyncio.to_thread(self._look_again)  # what an added key signed is not to be forgotten
         await asyncio.to_thread(self._signed.note, log, tree, ids, proof, self.key_ids())
         return {keys.checkpoint_key: keys.checkpoints.sign(message) for keys in signers}
 
@@ -263,14 +287,7 @@ class FileKeyring:
 
     def public_keys(self) -> list[bytes]:
         """The keys that sign trees, the current one first."""
-        return [keys.checkpoint_key for keys in self._tree_signers()]
-
-    def _tree_signers(self) -> list[_Keys]:
-        if self._trees_since is None:
-            return self._newest_first()
-        since = list(self._keys).index(self._trees_since)
-        signers = list(self._keys)[since:]
-        return [keys for keys in self._newest_first() if keys.id in signers]
+        return [keys.checkpoint_key for keys in self._tree_signers]
 
     def _newest_first(self) -> list[_Keys]:
         newest_first = list(reversed(self._keys.values()))
@@ -312,16 +329,61 @@ class FileKeyring:
         return file
 
     def _load(self, data: bytes) -> None:
+        """Go by the file from now on."""
         file = self._read(data)
+        keys = self._made(file.keys)
+        self._keys = keys
+        self._current = keys[bytes.fromhex(file.current)]
+        self._fingerprints = keys[bytes.fromhex(file.fingerprints)]
+        self._verifying = KeySet([one.tokens for one in keys.values()])
+        since = list(keys).index(bytes.fromhex(file.trees_since)) if file.trees_since else 0
+        sign = list(keys)[since:]
+        self._tree_signers = [one for one in self._newest_first() if one.id in sign]
+
+    def _made(self, roots: Sequence[_Root]) -> dict[bytes, _Keys]:
         try:
-            made = [_Keys(root.id, _secret(root.secret)) for root in file.keys]
+            made = [_Keys(root.id, _secret(root.secret)) for root in roots]
         except ValueError:
             raise StartError(f"{self._path}: a secret is not base64 of 32 bytes") from None
-        self._keys = {keys.id: keys for keys in made}
-        self._current = self._keys[bytes.fromhex(file.current)]
-        self._fingerprints = self._keys[bytes.fromhex(file.fingerprints)]
-        self._trees_since = bytes.fromhex(file.trees_since) if file.trees_since else None
-        self._verifying = KeySet([keys.tokens for keys in made])
+        return {keys.id: keys for keys in made}
+
+    # What is added while it runs
+
+    def _added(self, key_id: bytes) -> _Keys | None:
+        """Return a key that was added to the file since it was read."""
+        self._look_again()
+        return self._keys.get(key_id)
+
+    def _look_again(self) -> None:
+        """Take the keys that were added, to read what others seal and sign with them.
+
+        Each version of the file is read once, and nothing is unless it is this keyring's still:
+        who sends unknown key ids has the file looked up, no more.
+        """
+        try:
+            with self._looking:
+                if (version := self._version()) == self._looked_at:
+                    return
+                self._looked_at = version
+                file = self._read(private_file.read(self._path))
+                known = {keys.id.hex() for keys in self._keys.values()}
+                if not known <= {root.id for root in file.keys} or (
+                    bytes.fromhex(file.fingerprints) != self._fingerprints.id
+                ):
+                    raise StartError(f"{self._path}: lacks keys of the keyring that was opened")
+                added = self._made([root for root in file.keys if root.id not in known])
+                self._keys = {**self._keys, **added}
+                self._verifying = KeySet([keys.tokens for keys in self._keys.values()])
+        except (FileNotFoundError, StartError) as error:
+            log.error("keyring_not_read_again", file=str(self._path), error=str(error))
+
+    def _version(self) -> tuple[int, ...]:
+        """Tell one version of the file from the next: it is replaced, or copied over."""
+        try:
+            status = self._path.stat()
+        except OSError:  # whoever reads it is told why
+            return ()
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _write(file: _File) -> bytes:

@@ -110,6 +110,26 @@ async def check_a_rotation_keeps_what_was_there(make: MakeKeyring) -> None:
         assert after.jwks()["keys"][0]["kid"] == _header(after.sign_token(CLAIMS))["kid"]
 
 
+async def check_a_process_reads_what_others_make_after_a_rotation(make: MakeKeyring) -> None:
+    """One that is not restarted yet goes on with its own key, which the others read as well."""
+    running, restarted = await _opened(make), await _opened(make)
+    ids, signers = running.key_ids(), running.public_keys()
+    fresh = await restarted.rotate()
+    for made in (restarted, await _opened(make)):
+        assert running.unseal(made.seal(b"x", purpose="p"), purpose="p") == b"x"
+        assert running.verify_token(made.sign_token(CLAIMS), now_s=NOW_S)["sub"] == "user_1"
+        assert made.unseal(running.seal(b"y", purpose="p"), purpose="p") == b"y"
+        assert made.verify_token(running.sign_token(CLAIMS), now_s=NOW_S)["sub"] == "user_1"
+    assert running.key_ids() == [*ids, fresh]
+    assert running.public_keys() == signers, "what it signs trees with it was told at its start"
+    newer = await restarted.rotate()
+    published = [key["kid"] for key in running.jwks()["keys"]]
+    assert published == [_header(running.sign_token(CLAIMS))["kid"], newer, fresh]
+    again = await _opened(make)
+    assert running.verify_token(again.sign_token(CLAIMS), now_s=NOW_S)["sub"] == "user_1"
+    _refused(running.unseal, (await _opened(make, "theirs")).seal(b"x", purpose="p"), purpose="p")
+
+
 def _header(token: str) -> dict[str, Any]:
     header: dict[str, Any] = json.loads(_read(token.split(".")[0]))
     return header
