@@ -271,7 +271,7 @@ class Instance:
         )
         self._watch()
         self._add_pages()
-        self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets)
+        self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets, clock=clock)
 
     def _watch(self) -> None:
         """Have what this process needs of others shown in its metrics."""
@@ -489,6 +489,7 @@ class Instance:
             *(f"{part}: {why}" for part, why in away.items() if why),
             *self.runtime.waiting(),
             *peers,
+            *self.server.degraded(),
         ]
 
     async def status(self) -> dict[str, Any]:

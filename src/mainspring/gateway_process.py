@@ -110,7 +110,7 @@ class GatewayProcess:
             prove=None,
             make_call=None,
         )
-        self.server = Server(self.rest, server, ids=ids, sockets=sockets)
+        self.server = Server(self.rest, server, ids=ids, sockets=sockets, clock=self.clock)
         self._hearing = Supervisor()
 
     @property
@@ -163,7 +163,8 @@ class GatewayProcess:
     def degraded(self) -> list[str]:
         """Name the services that are away: the others go on without them."""
         limits = self.limits.away()
-        return [*self.peers.away(), *([f"limits: {limits}"] if limits else [])]
+        own = self.server.degraded()
+        return [*self.peers.away(), *([f"limits: {limits}"] if limits else []), *own]
 
     async def status(self) -> dict[str, Any]:
         """Version, role and services, for ``GET /v1/status``."""

@@ -14,8 +14,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from mainspring.cli import EXIT_START
 from mainspring.cli.demo.process import environment, run
 from mainspring.cli.instance_file import RUNNING_FILE, Running
+from tests.certificates import Files, pair
 from tests.deadline import DEADLINE_S
 
 
@@ -353,3 +355,24 @@ def children(pid: int) -> list[int]:
         if fields[1] == str(pid) and fields[0] != "Z":
             found.append(int(stat.parent.name))
     return found
+
+
+async def test_commands_trust_the_very_certificate_of_the_platform_that_runs(
+    tmp_path: Path,
+) -> None:
+    """Its name is that of callers, and no authority of this machine has signed it."""
+    files = Files(tmp_path).put(*pair(name="shop.example"))
+    tls = {"server__tls_certificate": "site.crt", "server__tls_key": "site.key"}
+    async with up(tmp_path, **tls) as running:
+        await running.announced()
+        assert running.shown["url"].startswith("https://")
+        settings = environment(**tls)
+        assert (await run("admin", "key", "x", environ=settings, folder=tmp_path))[0] == 0
+        _, said = await run("doctor", "--json", environ=settings, folder=tmp_path)
+        found = {check["name"]: check for check in json.loads(said)}
+        assert found["certificate"]["verdict"] == "ok"
+        assert found["platform"]["found"].startswith("ready at https://")
+        files.put(pair(name="shop.example")[0], files.key.read_bytes())
+        code, said = await run("admin", "key", "z", environ=settings, folder=tmp_path)
+        assert code == EXIT_START, "what answers does not have that certificate"
+        assert "certificate verify failed" in said

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mainspring.testing.servers.places import free_ports
 
-ADDRESS = "http://127.0.0.1:8080"
+ADDRESS = "127.0.0.1:8080"
 READERS_PORT = "9090"
 DRAIN_S = 30
 MARK = "\x1e"
@@ -156,10 +156,10 @@ class Console:
         )
         assert self._server.stdout is not None
         first = self._server.stdout.readline()
-        found = re.search(r"http://\S+", first)
+        found = re.search(r"https?://(\S+)", first)
         if found is None:
             raise AssertionError(first + (self.directory / ".server.log").read_text())
-        self.address = found[0]
+        self.address = found[1]
         return [first.rstrip().replace(self.address, ADDRESS)]
 
     def _stop(self) -> None:

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from typing import Any
 import msgspec
 
 from mainspring.cli.instance_file import find_running
+from mainspring.cli.remote import trusting
+from mainspring.interfaces.http.server_settings import ServerSettings
+from mainspring.interfaces.http.tls import EdgeCertificate
+from mainspring.kernel.clock import SystemClock
 from mainspring.kernel.errors import Failure, Unavailable
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.service import Service
@@ -55,6 +59,7 @@ BLOBS_MAX = 20_000  # that are looked at; their order is not that of their age
 UPLOADS_LATE_MS = 2 * LEFT_MS + DAY_MS // 2  # the sweep of the day after is half a day late
 CLOCK_EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 CLOCK_SLACK_S = 60.0
+CERTIFICATE_LEFT_GOOD = timedelta(days=7)
 _KEPT_ADVICE = "look into /v1/queues; [retention] says what is kept for how long: mainspring config"
 
 
@@ -380,6 +385,22 @@ class _Processes(msgspec.Struct, frozen=True):
     alive: int
 
 
+def check_certificate(server: ServerSettings) -> Check:
+    """The server's certificate is one that it would start with, and holds for a while."""
+    try:
+        not_after = EdgeCertificate(server, SystemClock()).not_after
+    except StartError as error:
+        return Check("certificate", Verdict.FAIL, str(error), "see docs/howto/speak-tls.md")
+    left = not_after - datetime.now(UTC)
+    found = f"{server.tls_certificate} holds until {not_after:%F %T} UTC"
+    if left < CERTIFICATE_LEFT_GOOD:
+        return Check(
+            "certificate", Verdict.WARN, f"{found}, {left.days} days from now", "renew it: the "
+            "files are read again when they are replaced",
+        )  # fmt: skip
+    return Check("certificate", Verdict.OK, found)
+
+
 class _Status(msgspec.Struct, frozen=True):
     """What is read of ``GET /v1/status``."""
 
@@ -388,17 +409,20 @@ class _Status(msgspec.Struct, frozen=True):
     processes: _Processes
 
 
-def check_running(url: str) -> Check:
+def check_running(url: str, certificate: str = "") -> Check:
     """The platform that runs over this data directory says that it can serve."""
     request = urllib.request.Request(url + "/v1/status")  # noqa: S310 - http, from running.json
     try:
-        with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as answer:  # noqa: S310
+        context = trusting(certificate) if certificate else None
+        with urllib.request.urlopen(  # noqa: S310
+            request, timeout=CONNECT_TIMEOUT_S, context=context
+        ) as answer:
             status = msgspec.json.decode(answer.read(STATUS_BYTES_MAX), type=_Status)
     except urllib.error.HTTPError as error:
         found = f"answers {error.code}"
     except msgspec.MsgspecError as error:
         found = f"something else answers at {url}: {error}"
-    except OSError as error:
+    except (OSError, StartError) as error:
         found = f"does not answer at {url}: {error}"
     else:
         if not status.ready:

@@ -52,6 +52,8 @@ def doctor(
     folder = Path(settings.of(PlatformSettings).data_dir)
     server = settings.of(ServerSettings)
     found = list(checks.local_checks(folder, server.host, server.port))
+    if server.tls_certificate:
+        found.append(checks.check_certificate(server))
     url = database_url(settings)
     found.append(asyncio.run(checks.check_mail(lambda: opened("mail", mail_url(settings)))))
     open_blobs = partial(opened, "blobs", blobs_url(settings))
@@ -70,7 +72,7 @@ def doctor(
     file = Path(url.removeprefix("sqlite:"))
     running = find_running(folder)
     if running is not None:
-        found.append(checks.check_running(running.url))
+        found.append(checks.check_running(running.url, running.certificate))
     if not url.startswith("sqlite:") or (file.is_file() and running is None):
         found.append(asyncio.run(checks.check_database(open_database(url))))
         found.append(asyncio.run(checks.check_connections(open_database(url))))

@@ -31,6 +31,7 @@ class Running(msgspec.Struct, frozen=True):
     new: bool = False
     role: ProcessRole = ProcessRole.ALL
     processes: int = 1
+    certificate: str = ""  # the file that its server shows, where it speaks TLS
 
     def text(self, *, as_json: bool) -> str:
         """One line of JSON, or a few lines a person can act on."""
@@ -100,7 +101,7 @@ def reach_running(data_dir: Path) -> Running | None:
     if running is None:
         return None
     nonce = secrets.token_hex(32)
-    answer = Remote(running.url, None).call("GET", f"/v1/proof?nonce={nonce}")
+    answer = Remote(running.url, None, running.certificate).call("GET", f"/v1/proof?nonce={nonce}")
     proof = answer.get("proof") if isinstance(answer, dict) else None
     wanted = asyncio.run(prove(data_dir, nonce, running.url))
     if not isinstance(proof, str) or not hmac.compare_digest(proof.encode(), wanted.encode()):

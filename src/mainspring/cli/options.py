@@ -74,13 +74,13 @@ def find_platform(url: str | None, key_file: Path | None, data_dir: Path | None)
     )
     if url is None or key_file is None:
         require_platform(folder)
-    key = read_key(key_file or folder / "admin.key")
+    key, certificate = read_key(key_file or folder / "admin.key"), ""
     if url is None:
         running = reach_running(folder)
         if running is None:
             raise StartError(f"no platform runs over {folder}: start it, or say where with --url")
-        url = running.url
-    return Remote(url, key)
+        url, certificate = running.url, running.certificate
+    return Remote(url, key, certificate)
 
 
 def read_settings(

@@ -24,6 +24,6 @@ def recover(settings: Settings) -> Path:
     def ask(secret: StoredSecret, token: str) -> None:
         assert running is not None  # else nobody is asked
         wanted = {"prefix": secret.prefix, "key_hash": secret.hash.hex()}
-        Remote(running.url, token).call("POST", "/v1/api_keys:recover", wanted)
+        Remote(running.url, token, running.certificate).call("POST", "/v1/api_keys:recover", wanted)
 
     return run_loop(recover_admin_key(settings, None if running is None else ask))

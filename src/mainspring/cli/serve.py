@@ -194,6 +194,7 @@ def _signals(*, alone: bool) -> Iterator[asyncio.Future[int]]:
 
 def _where(platform: Process, settings: Settings, database: str) -> Running:
     data_dir = Path(settings.of(PlatformSettings).data_dir).resolve()
+    certificate = settings.of(ServerSettings).tls_certificate
     return Running(
         url=platform.url,
         docs=f"{platform.url}/docs",
@@ -204,4 +205,5 @@ def _where(platform: Process, settings: Settings, database: str) -> Running:
         version=version("mainspring"),
         new=platform.new,
         role=platform.role,
+        certificate=str(Path(certificate).resolve()) if certificate else "",
     )

@@ -63,6 +63,7 @@ class Shared:
         self.phase = Phase.SERVING
         self.connections: set[HttpConnection] = set()
         self.running: set[Exchange] = set()
+        self.handshakes: set[asyncio.Task[Any]] = set()  # of TLS, before a first request
         self.idle = asyncio.Event()  # once it drains: nobody is connected, and nothing runs
         self._date = b""
         self._date_until_s = 0.0
@@ -76,7 +77,8 @@ class Shared:
 
     def left(self) -> None:
         """Note that a connection or a request has come to its end."""
-        if self.phase is Phase.DRAINING and not (self.connections or self.running):
+        busy = self.connections or self.running or self.handshakes
+        if self.phase is Phase.DRAINING and not busy:
             self.idle.set()
 
 
@@ -124,14 +126,12 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock for the first request; refuse one connection too many."""
         self.transport = Lingering(transport, self._loop)
-        self.peer = _address(transport.get_extra_info("peername"))
-        self.server = _address(transport.get_extra_info("sockname"))
-        if self.peer is not None:
-            self.address = self.peer[0]
-        self.network = network_of(self.address)
         self._shared.connections.add(self)
         try:
-            self._take_place()
+            if self._holder is None:
+                self.meet(
+                    transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+                )
         except Failure as failure:
             self._refuse(failure)
             return
@@ -139,12 +139,25 @@ class HttpConnection(asyncio.Protocol):
         if self._shared.phase is Phase.DRAINING:
             self.shutdown()
 
-    def _take_place(self) -> None:
-        """Count this connection for its address; each that a proxy makes is somebody else's."""
+    def meet(self, peer: Any, server: Any) -> None:
+        """Note who the peer is and count this connection for its address. Raises Failure.
+
+        Each that a proxy makes is somebody else's. With TLS it comes before the handshake.
+        """
+        self.peer, self.server = _address(peer), _address(server)
+        if self.peer is not None:
+            self.address = self.peer[0]
+        self.network = network_of(self.address)
         proxied = self._shared.proxies.trusts(self.address)
         holder = f"proxied {id(self)}" if proxied else self.network
         self._shared.places.take(holder)
         self._holder = holder
+
+    def give_back_place(self) -> None:
+        """Leave the place to another."""
+        if self._holder is not None:
+            self._shared.places.give_back(self._holder)
+            self._holder = None
 
     def connection_lost(self, _: Exception | None) -> None:
         """Stop the clock, tell who answers, and leave the place to another."""
@@ -153,9 +166,7 @@ class HttpConnection(asyncio.Protocol):
             self._timer.cancel()
         self.transport.lost()
         self._note_sent()
-        if self._holder is not None:
-            self._shared.places.give_back(self._holder)
-            self._holder = None
+        self.give_back_place()
         for request in (self._running, self._coming, *self._waiting):
             if request is not None and not request.complete:
                 request.peer_left()
@@ -415,6 +426,8 @@ class HttpConnection(asyncio.Protocol):
         exchange = Exchange(self, method, target, query, path, self._headers)
         if authority is not None:
             exchange.authority = authority
+        if self.transport.secure:
+            exchange.scheme = "https"
         return exchange
 
     def on_body(self, body: bytes) -> None:  # used by httptools

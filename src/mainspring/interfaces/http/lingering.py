@@ -14,6 +14,8 @@ class Lingering(asyncio.Transport):
     It sends what is left and a FIN, then takes and drops what still comes, until the peer closes
     too or ``LINGER_S`` have passed. Closed at once, what was on its way would be answered by a
     reset, and that destroys what the peer has not read yet (RFC 9112, section 9.6).
+
+    Over TLS the transport below says the end itself, and waits for the peer's.
     """
 
     def __init__(self, inner: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -23,6 +25,7 @@ class Lingering(asyncio.Transport):
         self._linger_s = LINGER_S
         self._dropped_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self.secure = inner.get_extra_info("ssl_object") is not None
         # As long as it is open nothing is in between.
         self.write = inner.write  # type: ignore[method-assign]
         self.is_closing = inner.is_closing  # type: ignore[method-assign]
@@ -45,7 +48,10 @@ class Lingering(asyncio.Transport):
         self.is_closing = lambda: True  # type: ignore[method-assign]
         try:
             self._inner.resume_reading()
-            self._inner.write_eof()
+            if self.secure:
+                self._inner.close()
+            else:
+                self._inner.write_eof()
         except (OSError, RuntimeError):  # the peer has gone, or is just being let go
             self._inner.close()
         else:
@@ -82,9 +88,10 @@ class Lingering(asyncio.Transport):
         self._timer = None
         left_bytes = self.get_write_buffer_size()
         quiet_s = quiet_s + self._linger_s if left_bytes == before_bytes else 0.0
-        if not left_bytes:
+        if not left_bytes and not self.secure:
             self._inner.close()
-        elif quiet_s >= UNREAD_S:
+        # What TLS has written may still be on its way through the transport below: it has longer.
+        elif quiet_s >= (UNREAD_S if left_bytes else 2 * self._linger_s):
             self.abort()
         else:
             self._wait(left_bytes, quiet_s)

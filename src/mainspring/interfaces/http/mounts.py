@@ -121,7 +121,7 @@ def _scope(mount: Mount, exchange: Exchange) -> Message:
         "http_version": exchange.version,
         "server": server,
         "client": peer,
-        "scheme": "http",
+        "scheme": exchange.scheme,
         "method": exchange.method,
         "root_path": mount.prefix,
         "path": exchange.path,

@@ -8,10 +8,18 @@ from typing import Protocol
 
 import structlog
 
-from mainspring.interfaces.http.connection import FAREWELL_S, HttpConnection, Phase, Shared
+from mainspring.interfaces.http.connection import (
+    FAREWELL_S,
+    PARTING_S,
+    HttpConnection,
+    Phase,
+    Shared,
+)
 from mainspring.interfaces.http.exchange import Exchange
 from mainspring.interfaces.http.open_files import connections_for, raise_open_files
 from mainspring.interfaces.http.server_settings import ServerSettings
+from mainspring.interfaces.http.tls import EdgeCertificate, TlsListener
+from mainspring.kernel.clock import Clock, SystemClock
 from mainspring.kernel.ids import IdMaker
 from mainspring.ports.database import StartError
 
@@ -42,7 +50,10 @@ class Server:
     ``url`` is where, with the port it got; ``shared`` has who is connected and what runs.
     """
 
-    __slots__ = ("_app", "_ended", "_listeners", "_settings", "_sockets", "shared", "url")
+    __slots__ = (
+        "_app", "_clock", "_ended", "_listeners", "_settings", "_sockets", "certificate", "shared",
+        "url",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -51,17 +62,20 @@ class Server:
         *,
         ids: IdMaker,
         sockets: Sequence[socket.socket] = (),
+        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     ) -> None:
         self._app = app
+        self._clock = clock
         self._settings = settings
         self._sockets = list(sockets)
         self.shared = Shared(app.__call__, settings, ids)
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | TlsListener] = []
         self._ended = asyncio.Event()
+        self.certificate: EdgeCertificate | None = None
         self.url = ""
 
     async def start(self) -> None:
-        """Bind and begin to serve. Raises StartError when the address is not to be had.
+        """Bind and begin to serve. Raises StartError: no address is to be had, no certificate.
 
         As many files are opened as the system lets this process have, and some are left to the
         rest of the platform: the connection that is one too many is refused in words.
@@ -69,18 +83,31 @@ class Server:
         connections, places = connections_for(raise_open_files()), self.shared.places
         places.size = min(places.size, connections)
         places.share = min(places.share, max(1, connections // 2))
+        if self._settings.tls_certificate:
+            self.certificate = EdgeCertificate(self._settings, self._clock)
         if not self._sockets:
             self._sockets = [bind(self._settings.host, self._settings.port)]
         host, port = self._sockets[0].getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self.certificate is None else "https"
+        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         try:
             await self._app.start()
         except RuntimeError as error:
             raise StartError(str(error)) from error
         loop = asyncio.get_running_loop()
         for listener in self._sockets:
-            server = await loop.create_server(self.connection, sock=listener, backlog=BACKLOG)
-            self._listeners.append(server)
+            if self.certificate is None:
+                server = await loop.create_server(self.connection, sock=listener, backlog=BACKLOG)
+                self._listeners.append(server)
+            else:
+                secure = TlsListener(self.shared, listener, self.certificate)
+                secure.start(BACKLOG)
+                self._listeners.append(secure)
+
+    def degraded(self) -> list[str]:
+        """Say what is wrong with the certificate: it serves on, with the last good one."""
+        failing = None if self.certificate is None else self.certificate.failing()
+        return [] if failing is None else [f"certificate: {failing}"]
 
     def connection(self) -> HttpConnection:
         """Make what serves a new connection."""
@@ -108,6 +135,7 @@ class Server:
         await self._stop_accepting()
         for connection in list(shared.connections):
             connection.shutdown()
+        asyncio.get_running_loop().call_later(PARTING_S, self._end_handshakes)
         shared.left()
         if not await _within(seconds, shared.idle.wait):
             await self._cut_off()
@@ -118,17 +146,27 @@ class Server:
         """Take those who have connected by now: what still waits at a listener is reset with it."""
         loop = asyncio.get_running_loop()
         taken = [connection for listener in self._sockets for connection in _waiting(listener)]
+        shaking = [server for server in self._listeners if isinstance(server, TlsListener)]
         for server in self._listeners:
             server.close()
         self._listeners = []
         for listener in self._sockets:
             listener.close()
+        if shaking:
+            for one in taken:
+                shaking[0].take(one)
+            return
         accepting = [loop.connect_accepted_socket(self.connection, one) for one in taken]
         await asyncio.gather(*accepting, return_exceptions=True)
+
+    def _end_handshakes(self) -> None:
+        for handshake in list(self.shared.handshakes):
+            handshake.cancel()
 
     async def _cut_off(self) -> None:
         """Cancel what has not ended in time, and leave it a moment to say so."""
         shared = self.shared
+        self._end_handshakes()
         running = list(shared.running)
         if running:
             log.warning("requests_cut_off", count=len(running))

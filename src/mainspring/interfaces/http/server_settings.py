@@ -1,7 +1,7 @@
 """The settings of HTTP: ``[server]`` and ``[cors]``."""
 
 from ipaddress import ip_network
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -27,6 +27,9 @@ class ServerSettings(msgspec.Struct, frozen=True):
     body_timeout_s: Seconds = 30.0
     keep_alive_s: Seconds = 75.0
     idempotency_required: bool = False
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_minimum: Literal["1.2", "1.3"] = "1.3"
     hsts_max_age_s: Annotated[int, msgspec.Meta(ge=0)] = 31_536_000
     hsts_subdomains: bool = False
     access_log: bool = False
@@ -36,6 +39,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
             ip_network(proxy, strict=False)
         for host in self.hosts:
             hosts.check(host)
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key go together")
 
 
 class CorsSettings(msgspec.Struct, frozen=True):

@@ -155,7 +155,7 @@ class RestApp:
         meter = route = None
         try:
             exchange.read_headers(self._hosts)
-            if self._cors.on or self.proxies:
+            if self._cors.on or self.proxies or exchange.scheme == "https":
                 self._environs(exchange)
             path = exchange.path
             if b"%" in exchange.target:
@@ -211,7 +211,7 @@ class RestApp:
     def _environs(self, exchange: Exchange) -> None:
         """Work out address, scheme and origin; a plain setup has none of these.
 
-        TLS ends at a proxy, so that only one that is trusted can say it.
+        Where TLS ends at a proxy, only one that is trusted can say it.
         """
         if self.proxies:
             forwarded = exchange.text(b"forwarded")
