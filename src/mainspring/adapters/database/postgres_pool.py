@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 import structlog
 
+from mainspring.adapters.database import postgres_goodbye
 from mainspring.adapters.database.postgres_batch import TAKE_TURN
 from mainspring.adapters.database.postgres_hosts import STANDBY, NoHost, PostgresHosts, watch_over
 from mainspring.adapters.database.postgres_trust import Trust
@@ -55,7 +56,6 @@ BACKOFF_MAX_S = 2.0
 STATEMENTS_CACHED = 1_024  # prepared statements per connection
 STATEMENT_MAX_CHARS = 65_536  # longer texts are not kept prepared
 OLDEST_MAJOR = 15
-
 UNREACHED = "the database cannot be reached"
 
 Connection = Any  # asyncpg.Connection, whose pooled and plain forms differ in type only
@@ -467,7 +467,7 @@ class ConnectionPool:
                     self.release(connection)
                 raise
             except BaseException:  # cancelled: the answer may still be on its way
-                self.drop(connection)
+                postgres_goodbye.leave(connection, self.drop)
                 raise
             else:
                 self.release(connection)
