@@ -26,7 +26,7 @@ def main() -> int:
     options = _parsed()
     if options.list:
         for scenario in ALL.values():
-            print(f"{scenario.name:<14}{' '.join(scenario.engines):<17}{_told(scenario)}")
+            print(f"{scenario.name:<15}{' '.join(scenario.engines):<17}{_told(scenario)}")
         return 0
     print(f"seed: {options.seed}", flush=True)
     found: list[tuple[str, str, Outcome | str]] = []

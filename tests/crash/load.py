@@ -3,8 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -51,6 +52,11 @@ class Timeline:
         """How long after a moment a call was refused first; None when none was."""
         return next((s - moment_s for s in self.refused_s if s >= moment_s), None)
 
+    def stood_still_s(self, since_s: float) -> float:
+        """How long at most no call was acknowledged, from a moment on."""
+        moments = [since_s, *(s for s in self.acknowledged_s if s >= since_s)]
+        return max((b - a for a, b in pairwise(moments)), default=0.0)
+
     def works_after(self, moment_s: float) -> float | None:
         """How long after a moment a call was acknowledged first; None when none was."""
         return next((s - moment_s for s in self.acknowledged_s if s >= moment_s), None)
@@ -59,13 +65,14 @@ class Timeline:
 class Client:
     """One caller among many, with its own seeded choices.
 
-    ``deposits`` go to accounts that exist: not where a database may lose accounts.
+    ``deposits`` go to accounts that exist: not where a database may lose accounts. Of several
+    ``urls`` it goes on at the next one where one refuses.
     """
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        url: str,
+        urls: Sequence[str],
         truth: Truth,
         seed: str,
         stop: asyncio.Event,
@@ -74,7 +81,8 @@ class Client:
         deposits: bool,
     ) -> None:
         self._session = session
-        self._url = url
+        self._urls = urls
+        self._at = 0
         self._truth = truth
         self._timeline = timeline
         self._deposits = deposits
@@ -126,7 +134,7 @@ class Client:
             tries += 1
             try:
                 async with self._session.post(
-                    self._url + path, json=body, headers=headers
+                    self._urls[self._at] + path, json=body, headers=headers
                 ) as answer:
                     if answer.status in (200, 201):
                         self._timeline.acknowledged_s.append(time.monotonic())
@@ -140,11 +148,12 @@ class Client:
             except (aiohttp.ClientError, TimeoutError):
                 pass
             self._timeline.refused_s.append(time.monotonic())
+            self._at = (self._at + 1) % len(self._urls)
             await pause()
 
 
 async def load(
-    url: str,
+    urls: Sequence[str],
     key: str,
     truth: Truth,
     seed: str,
@@ -158,7 +167,7 @@ async def load(
     headers = {"Authorization": f"Bearer {key}"}
     async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
         clients = [
-            Client(session, url, truth, f"{seed}.{n}", stop, timeline, deposits=deposits)
+            Client(session, urls, truth, f"{seed}.{n}", stop, timeline, deposits=deposits)
             for n in range(CLIENTS)
         ]
         await asyncio.gather(*[client.run() for client in clients])
@@ -166,13 +175,22 @@ async def load(
 
 @asynccontextmanager
 async def under_load(
-    urls: Iterable[str], key: str, truth: Truth, seed: str, *, deposits: bool = True
+    urls: Iterable[str | Sequence[str]],
+    key: str,
+    truth: Truth,
+    seed: str,
+    *,
+    deposits: bool = True,
 ) -> AsyncIterator[list[Timeline]]:
-    """Keep processes under load, each with a timeline; at the end all that was sent is through."""
+    """Keep processes under load, each with a timeline; at the end all that was sent is through.
+
+    Where one of ``urls`` is several, its callers know them all.
+    """
     stop, timelines, running = asyncio.Event(), [], []
     for number, url in enumerate(urls):
         timelines.append(Timeline())
-        sent = load(url, key, truth, f"{seed}/{number}", stop, timelines[-1], deposits=deposits)
+        known = [url] if isinstance(url, str) else url
+        sent = load(known, key, truth, f"{seed}/{number}", stop, timelines[-1], deposits=deposits)
         running.append(asyncio.create_task(sent))
     try:
         yield timelines

@@ -6,7 +6,7 @@ import random
 import select
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -71,14 +71,22 @@ class Platform:
         """Start, and return when it is on its way."""
         self.starts += 1
         self._killed_workers = 0
-        ahead = ("tests.crash.clock_ahead", str(self.clock_ahead_s)) if self.clock_ahead_s else ()
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", *(ahead or ("mainspring",)), "up", str(LEDGER),
-                "--port", str(self.port), "--data-dir", str(self.directory),
-                "--workers", str(self.workers),
-                env=self.environ, stdout=log, stderr=log,
-            )  # fmt: skip
+                *self.command(), env=self.environ, stdout=log, stderr=log
+            )
+
+    def python(self) -> Sequence[str]:
+        """What runs Mainspring."""
+        ahead = ("tests.crash.clock_ahead", str(self.clock_ahead_s)) if self.clock_ahead_s else ()
+        return sys.executable, "-m", *(ahead or ("mainspring",))
+
+    def command(self) -> Sequence[str]:
+        """What is started."""
+        return (
+            *self.python(), "up", str(LEDGER), "--port", str(self.port),
+            "--data-dir", str(self.directory), "--workers", str(self.workers),
+        )  # fmt: skip
 
     async def ready(self) -> None:
         """Wait for ``/readyz``. Raises with the log's end when the process died.

@@ -8,12 +8,15 @@ from tests.crash.scenarios import (
     full_disk,
     kill,
     outage,
+    partition,
     poison,
     pooler,
     promotion,
+    relays,
     restore,
     runs,
     slow,
+    split_parts,
     two_clocks,
     two_versions,
 )
@@ -34,5 +37,8 @@ _SCENARIOS = (
     failover.SCENARIO,
     promotion.SCENARIO,
     pooler.SCENARIO,
+    *split_parts.SCENARIOS,
+    relays.SCENARIO,
+    partition.SCENARIO,
 )
 ALL: dict[str, Scenario] = {scenario.name: scenario for scenario in _SCENARIOS}
