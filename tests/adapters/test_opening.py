@@ -11,6 +11,7 @@ REST = {
     "sqlite": "{folder}/a.db", "file": "{folder}/a", "sandbox": "{folder}/mail",
     "postgresql": "//somebody@localhost/shop", "postgres": "//somebody@localhost/shop",
     "s3": "//id:secret@bucket", "fts5": "{folder}/search.db",
+    **dict.fromkeys(("opensearch", "opensearch+plain"), "//id:secret@localhost:9200/shop"),
     "kafka": "//localhost:9092,other/shop", "grpc": "//127.0.0.1:0",
     **dict.fromkeys(("redis", "rediss"), "//:secret@localhost:6379/0"),
     **dict.fromkeys(("redis+cluster", "rediss+cluster"), "//localhost:6379,other"),

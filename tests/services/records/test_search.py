@@ -9,6 +9,7 @@ import pytest
 from mainspring import testing
 from mainspring.kernel.errors import Forbidden, Invalid
 from mainspring.ports.search import SearchEngine
+from mainspring.services.records import indexing
 from mainspring.services.records.api.search import SearchNotReady
 from tests.services.records.platform import ANNA, KEY, NOBODY, Platform
 
@@ -138,3 +139,34 @@ async def test_an_index_is_built_of_what_is_stored_and_again_when_it_is_lost(
     await platform.run("delete_collection", name="posts")
     await whole.drain()
     assert await engine.indexes() == []
+
+
+async def test_what_happens_while_an_index_is_built_is_in_it(
+    whole: testing.Platform, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "PAGE_ROWS", 1)
+    await platform.make("posts", {**TITLE, "search": False, "search_weight": 1}, OWNER)
+    rows = [await platform.add("posts", title=f"word {at}") for at in range(4)]
+    await whole.drain()
+    engine = whole.app.runtime.resources[SearchEngine]
+    apply, calls = engine.apply, 0
+
+    async def disturbed(index: str, *args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # both kinds of record: those that are in it and those that are not yet
+            for row, title in ((rows[0], "new"), (rows[3], "new")):
+                await platform.run(
+                    "update_record", collection="posts", id=row["id"], body={"title": title}
+                )
+            await platform.run("delete_record", collection="posts", id=rows[1]["id"])
+        if calls == 3:
+            await engine.drop(index)
+        await apply(index, *args)
+
+    monkeypatch.setattr(engine, "apply", disturbed)
+    await platform.run("update_collection", name="posts", change={"fields": [TITLE, OWNER]})
+    await whole.drain()
+    assert await titles(platform, "new", sort="-id") == ["new", "new"]
+    assert await titles(platform, "word") == ["word 2"]
+    assert calls > 5  # it was lost on the way, and begun anew

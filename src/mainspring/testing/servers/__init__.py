@@ -5,6 +5,7 @@ Nothing here is a stand-in. What was started is noted in ``STARTED`` so that a r
 
 from mainspring.testing.servers.ferretdb import FerretServer, ferretdb_program
 from mainspring.testing.servers.kafka import KafkaServer, kafka_jars
+from mainspring.testing.servers.opensearch import OpenSearchServer, opensearch_jars
 from mainspring.testing.servers.pgbouncer import PgBouncer
 from mainspring.testing.servers.places import STARTED, free_ports
 from mainspring.testing.servers.postgres import PostgresServer, embedded_postgres, system_postgres
@@ -15,6 +16,7 @@ __all__ = [
     "STARTED",
     "FerretServer",
     "KafkaServer",
+    "OpenSearchServer",
     "PgBouncer",
     "PostgresServer",
     "SeaweedServer",
@@ -23,6 +25,7 @@ __all__ = [
     "ferretdb_program",
     "free_ports",
     "kafka_jars",
+    "opensearch_jars",
     "seaweed",
     "system_postgres",
     "valkey_program",
