@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer
@@ -11,12 +11,14 @@ from mainspring.adapters.bus.kafka_topic import KafkaTarget
 from mainspring.testing.servers import KafkaServer, kafka_jars
 from tests.crash.checks import Broken, Reader
 from tests.crash.scenario import Outcome, Scenario, Setting, Skipped
-from tests.crash.split_stage import SplitStage
+from tests.crash.split_stage import Part, SplitStage
 from tests.crash.stage import database_of, until, wait_s
 
 LOAD_S = 1.5
 TAKEN_OVER_S_MAX = 30.0
-_HOLDER = "SELECT owner FROM consumer_cursors WHERE consumer LIKE 'publisher %' AND source = 'log'"
+SETTLED_S = 1.0  # a lease is five
+_CURSOR = "FROM consumer_cursors WHERE consumer LIKE 'publisher %' AND source = 'log'"
+_HOLDER, _PLACE = f"SELECT owner {_CURSOR}", f"SELECT position {_CURSOR}"
 
 
 async def play(setting: Setting) -> Outcome:
@@ -37,25 +39,27 @@ async def _play(stage: SplitStage, url: str) -> Outcome:
     await stage.owner()
     await stage.part("gateway")
     await stage.prepare()
-    first = await stage.part("relay")
+    relays = [await stage.part("relay")]
 
     async def publishes() -> bool:
         return bool(await _holder(stage))
 
     await until("the first publishes", publishes)
-    second = await stage.part("relay")
+    relays.append(await stage.part("relay"))
     async with stage.loaded() as (timeline,):
         await wait_s(LOAD_S)
-        killed_s = time.monotonic()
-        taken_s = await _taken_over(stage, first.kill)
-        await first.start()
-        await first.ready()
+        began_s = time.monotonic()
+        holder = await _holder_of(stage, relays)
+        taken_s = await _taken_over(stage, holder.kill)
+        await holder.start()
+        await holder.ready()
         await wait_s(LOAD_S)
-        frozen_for_s = await _taken_over(stage, second.freeze)
+        holder = await _holder_of(stage, relays)
+        frozen_for_s = await _taken_over(stage, holder.freeze)
         await wait_s(LOAD_S)
-        second.thaw()
+        holder.thaw()
         await wait_s(LOAD_S)
-        still_s = timeline.stood_still_s(killed_s)
+        still_s = timeline.stood_still_s(began_s)
     await stage.part("worker")
     counted = await stage.check()
     wanted = await _events(stage)
@@ -72,8 +76,27 @@ async def _play(stage: SplitStage, url: str) -> Outcome:
 
 async def _holder(stage: SplitStage) -> str:
     """Return which process publishes: each has another name at every start."""
-    found = await asyncio.to_thread(stage.server.psql, _HOLDER, database_of(stage.url))
+    return await _asked(stage, _HOLDER)
+
+
+async def _asked(stage: SplitStage, sql: str) -> str:
+    found = await asyncio.to_thread(stage.server.psql, sql, database_of(stage.url))
     return found.strip()
+
+
+async def _holder_of(stage: SplitStage, relays: Sequence[Part]) -> Part:
+    """Return the relay that publishes: nothing is published while it is frozen for a moment."""
+    for relay in relays:
+        relay.freeze()
+        await wait_s(SETTLED_S)
+        before = await _asked(stage, _PLACE)
+        await wait_s(SETTLED_S)
+        stands = await _asked(stage, _PLACE) == before
+        relay.thaw()
+        if stands:
+            return relay
+        await wait_s(SETTLED_S)
+    raise Broken("no relay publishes")
 
 
 async def _taken_over(stage: SplitStage, hurt: Callable[[], Awaitable[None] | None]) -> float:
