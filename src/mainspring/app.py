@@ -359,6 +359,8 @@ class Instance:
             if self.runtime.crew.seat.number == 0:  # the others of a crew have divided what is left
                 await warn_of_little_room(self.database)
             await self.runtime.start()
+            if self.role.works:
+                await self.runtime.resealing.begin(self.runtime.dispatcher, new=self.new)
             if self.elsewhere is not None:
                 await self.elsewhere.start()
             await self.server.start()

@@ -9,10 +9,10 @@ import pytest
 
 from mainspring.app import Instance, build, sections
 from mainspring.cli import checks, offline
-from mainspring.engines import opened
+from mainspring.engines import open_database, opened
 from mainspring.ports.database import StartError
 from mainspring.runtime import identity
-from mainspring.settings import Flag, Settings, load
+from mainspring.settings import Flag, Settings, database_url, load
 
 Machine = Callable[[str], Settings]
 
@@ -46,6 +46,13 @@ async def refused(settings: Settings, why: str) -> None:
     with pytest.raises(StartError, match=why):
         async with started(settings):
             pass
+
+
+async def sealed(settings: Settings, folder: Path) -> str:
+    """What doctor says of sealed values."""
+    keyring = opened("keyring", f"file:{folder / 'keyring.json'}")
+    check = await checks.check_sealed(open_database(database_url(settings)), keyring)
+    return f"{check.verdict} {check.found}"
 
 
 async def row_of(platform: Instance) -> identity.IdentityRow:
@@ -95,3 +102,29 @@ async def test_a_rotated_keyring_goes_to_every_machine(machine: Machine, tmp_pat
     shutil.copy(tmp_path / "first/keyring.json", tmp_path / "second/keyring.json")
     async with started(second):
         pass
+
+
+async def test_doctor_says_what_is_under_an_older_key(machine: Machine, tmp_path: Path) -> None:
+    settings, folder = machine("first"), tmp_path / "first"
+    async with started(settings) as new:
+        runtime = new.runtime
+        await runtime.resealing.begin(runtime.dispatcher, new=True)
+        (key,) = new.keyring.key_ids()
+    assert await sealed(settings, folder) == f"ok all are under the key {key}, the newest of 1"
+    added, _ = await offline.rotate_keyring(settings)
+    said = await sealed(settings, folder)
+    assert said.startswith("warn subject_keys.sealed, users_signing_keys.sealed, users_totp.sec")
+    assert said.endswith(f"not all of it is under the key {added}, the newest of 2")
+    async with started(settings) as again:
+        runtime = again.runtime
+        assert await runtime.resealing.begin(runtime.dispatcher)
+        await runtime.prepare()
+        while await run_once(again):
+            pass
+    said = await sealed(settings, folder)
+    assert said.startswith(f"ok all are under the key {added}, the newest of 2; they are looked at")
+
+
+async def run_once(platform: Instance) -> bool:
+    """Do what is due; return whether a job was among it."""
+    return bool((await platform.runtime.run_due()).attempts)

@@ -187,6 +187,12 @@ async def test_a_rotation_is_followed_by_who_noted_the_old_key(tmp_path: Path) -
             session.get(f"{running.shown['url']}/.well-known/jwks.json") as answer,
         ):
             assert len((await answer.json())["keys"]) == 2
+        async with aiohttp.ClientSession() as session:
+            key = Path(running.shown["admin_key"]).read_text().strip()
+            admin = {"Authorization": f"Bearer {key}"}
+            async with session.get(f"{running.shown['url']}/v1/jobs", headers=admin) as answer:
+                names = {job["name"] for job in (await answer.json())["items"]}
+        assert "runtime.reseal" in names, "what is stored follows the new key"
         _, said = await command("audit", "export", "after.ndjson")
         assert said.rpartition("verifier key: ")[2] == later != noted
     for key, *older in ((noted, "--older", "before.ndjson"), (later,)):

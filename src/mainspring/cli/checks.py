@@ -35,10 +35,12 @@ from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus, BusAway
 from mainspring.ports.cache import Cache
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
+from mainspring.ports.keyring import Keyring
 from mainspring.ports.limits import RateLimits
 from mainspring.ports.listeners import described
 from mainspring.ports.mail import Mail, MailError
 from mainspring.runtime.health import PROCESS_CONNECTIONS, SERVER_ROOM, TRY_TO_WRITE
+from mainspring.runtime.resealing import ALL_RESEALED, PASSES, RESEALED_MIGRATION
 from mainspring.runtime.retention import COUNTED_MAX, DAY_MS, kept
 from mainspring.services.audit.api import CheckpointRefused
 from mainspring.services.audit.checkpoints import ADVICE
@@ -385,20 +387,56 @@ class _Processes(msgspec.Struct, frozen=True):
     alive: int
 
 
-def check_certificate(server: ServerSettings) -> Check:
+def check_certificate(server: ServerSettings) -> Iterator[Check]:
     """The server's certificate is one that it would start with, and holds for a while."""
+    if not server.tls_certificate:
+        return
     try:
         not_after = EdgeCertificate(server, SystemClock()).not_after
     except StartError as error:
-        return Check("certificate", Verdict.FAIL, str(error), "see docs/howto/speak-tls.md")
+        yield Check("certificate", Verdict.FAIL, str(error), "see docs/howto/speak-tls.md")
+        return
     left = not_after - datetime.now(UTC)
     found = f"{server.tls_certificate} holds until {not_after:%F %T} UTC"
-    if left < CERTIFICATE_LEFT_GOOD:
-        return Check(
+    if left >= CERTIFICATE_LEFT_GOOD:
+        yield Check("certificate", Verdict.OK, found)
+    else:
+        yield Check(
             "certificate", Verdict.WARN, f"{found}, {left.days} days from now", "renew it: the "
             "files are read again when they are replaced",
         )  # fmt: skip
-    return Check("certificate", Verdict.OK, found)
+
+
+async def check_sealed(database: Database, keyring: Keyring) -> Check:
+    """What is stored sealed is under the keyring's current key."""
+    name = "sealed values"
+    try:
+        await keyring.open(create=False)
+        await database.open()
+        try:
+            if RESEALED_MIGRATION not in await database.applied():
+                return Check(name, Verdict.OK, "nothing is known yet: the platform was not started")
+            rows = await database.read(ALL_RESEALED, ())
+        finally:
+            await database.close()
+    except (StartError, Failure) as error:
+        return Check(name, Verdict.WARN, f"cannot be looked at: {described(error)}")
+    current, keys = keyring.current_key(), len(keyring.key_ids())
+    behind = [row.name for row in rows if row.key_id != current]
+    once = [row.name for row in rows if row.key_id == current and row.passes < PASSES]
+    under = f"under the key {current}, the newest of {keys}"
+    if behind:
+        return Check(
+            name, Verdict.WARN, f"{', '.join(behind)}: not all of it is {under}",
+            "a process that works seals it anew once it was started again: look for jobs named "
+            "runtime.reseal",
+        )  # fmt: skip
+    if once:
+        return Check(
+            name, Verdict.OK, f"all are {under}; they are looked at once more a day later, for "
+            "processes that were not started again at once",
+        )  # fmt: skip
+    return Check(name, Verdict.OK, f"all are {under}")
 
 
 class _Status(msgspec.Struct, frozen=True):

@@ -52,8 +52,7 @@ def doctor(
     folder = Path(settings.of(PlatformSettings).data_dir)
     server = settings.of(ServerSettings)
     found = list(checks.local_checks(folder, server.host, server.port))
-    if server.tls_certificate:
-        found.append(checks.check_certificate(server))
+    found += checks.check_certificate(server)
     url = database_url(settings)
     found.append(asyncio.run(checks.check_mail(lambda: opened("mail", mail_url(settings)))))
     open_blobs = partial(opened, "blobs", blobs_url(settings))
@@ -80,6 +79,8 @@ def doctor(
         found.append(asyncio.run(checks.check_uploads(open_database(url), open_blobs)))
         if (folder / "keyring.json").is_file():
             found.append(asyncio.run(checks.check_audit_log(compare_log(settings))))
+            keyring = opened("keyring", f"file:{folder / 'keyring.json'}")
+            found.append(asyncio.run(checks.check_sealed(open_database(url), keyring)))
     if as_json:
         typer.echo(checks.as_json(found))
     else:

@@ -11,6 +11,7 @@ from mainspring.kernel.measure import Measure
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.policy import OWN_CLASSES, RateClass
 from mainspring.kernel.resource import Resource
+from mainspring.kernel.sealed import SealedColumn
 from mainspring.kernel.service import Consumer, Service
 from mainspring.kernel.sweep import Sweep
 
@@ -100,6 +101,10 @@ class Registry:
     def sweeps(self) -> list[Sweep]:
         """Return what the services keep for a time only."""
         return [sweep for service in self.services.values() for sweep in service.sweeps]
+
+    def sealed(self) -> list[SealedColumn]:
+        """Return what the services store sealed with the keyring."""
+        return [column for service in self.services.values() for column in service.sealed]
 
     def resources(self) -> list[Resource]:
         """Return what the services provide, in their order."""

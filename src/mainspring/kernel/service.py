@@ -41,6 +41,7 @@ from mainspring.kernel.policy import (
     RetryPolicy,
 )
 from mainspring.kernel.resource import Resource
+from mainspring.kernel.sealed import SealedColumn
 from mainspring.kernel.sweep import HowMany, Sweep
 from mainspring.kernel.table import Query
 
@@ -355,6 +356,7 @@ class Service(Contracts):
         self.metrics = metrics
         self.measures: dict[str, Measure] = {}
         self.sweeps: tuple[Sweep, ...] = ()
+        self.sealed: tuple[SealedColumn, ...] = ()
         self.counts: dict[str, Query[HowMany]] = {}
         self.events: dict[str, EventType[Any]] = {}
         self.consumers: dict[str, Consumer] = {}
@@ -388,6 +390,10 @@ class Service(Contracts):
         """Declare what is kept for a time only, and what else ``mainspring doctor`` counts."""
         self.sweeps = (*self.sweeps, *sweeps)
         self.counts = {**self.counts, **counts}
+
+    def seals(self, *columns: SealedColumn) -> None:
+        """Declare what is stored sealed with the keyring, so that it follows a rotation."""
+        self.sealed = (*self.sealed, *columns)
 
     def measure(
         self, name: str, *, doc: str, bucket_s: int = HOUR_S, keep_days: int = KEEP_DAYS

@@ -380,6 +380,16 @@ class Table(Generic[R]):
         text = f"SELECT count(*) FROM {rows or self.name}"
         return Query(f"{self.name}.counted", text, int, scans=True)
 
+    def replaces(self, name: str) -> Statement:
+        """Return what puts a ``value`` in a row's column while it has what it ``was``.
+
+        It takes the key beside them, each part as ``key_…``.
+        """
+        text = (
+            f"UPDATE {self.name} SET {name} = :value WHERE {self._where(False)} AND {name} = :was"
+        )
+        return Statement(f"{self.name}.replace_{name}", text)
+
     def _where(self, guarded: bool) -> str:
         tests = [f"{n} = :key_{n}" for n in self.key]
         if guarded:

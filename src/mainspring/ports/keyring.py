@@ -59,12 +59,26 @@ class Keyring(Protocol):
         """Name every key it holds, in the order they were made."""
         ...
 
-    def seal(self, plain: bytes, *, purpose: str) -> bytes:
-        """Encrypt under the current key of this purpose; no two texts are the same."""
+    def current_key(self) -> str:
+        """Name the key that seals and signs."""
         ...
 
-    def unseal(self, sealed: bytes, *, purpose: str) -> bytes:
-        """Decrypt, under whichever key sealed it. Raises ValueError when none of ours did."""
+    def seal(self, plain: bytes, *, purpose: str, about: bytes = b"") -> bytes:
+        """Encrypt under the current key of this purpose; no two texts are the same.
+
+        What is sealed ``about`` something opens for that and for nothing else.
+        """
+        ...
+
+    def unseal(self, sealed: bytes, *, purpose: str, about: bytes = b"") -> bytes:
+        """Decrypt, under whichever key sealed it. Raises ValueError when none of ours did.
+
+        What was sealed about nothing opens about anything, as before there was such a thing.
+        """
+        ...
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Tell whether it was sealed about something under the current key: as it would be now."""
         ...
 
     def fingerprint(self, data: bytes, *, purpose: str) -> bytes:

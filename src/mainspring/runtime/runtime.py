@@ -57,6 +57,7 @@ from mainspring.runtime.metrics.measures import MeasureBuffer, StoredMeasures
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.notifier import Notifier
+from mainspring.runtime.resealing import Resealing
 from mainspring.runtime.retention import Retention, RetentionSettings
 from mainspring.runtime.supervisor import Supervisor
 
@@ -172,7 +173,9 @@ class Runtime:
 
     def _all_jobs(self, context: Context) -> dict[str, Job[...]]:
         """Return the jobs of the services, and those of the runtime itself."""
-        ours = [context.requests, *self.consumer_retry.jobs.values()]
+        keyring: Keyring = self.resources[Keyring]
+        self.resealing = Resealing(self.registry.sealed(), keyring, self.database)
+        ours = [context.requests, *self.consumer_retry.jobs.values(), self.resealing.job]
         return {**self.registry.jobs, **{job.name: job for job in ours if job is not None}}
 
     def _database_clock(self) -> DatabaseClock:

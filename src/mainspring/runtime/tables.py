@@ -10,6 +10,7 @@ import msgspec
 
 from mainspring.kernel.ids import first_id_at
 from mainspring.kernel.job import PRIORITY_MAX
+from mainspring.kernel.sealed import SealedColumn
 from mainspring.kernel.table import Query, Statement, Table
 
 
@@ -148,6 +149,7 @@ ANSWERS = Table("idempotency", StoredAnswer, key=("key_hash",))
 ANSWER_BODIES = Table("answer_bodies", AnswerBody, key=("digest",))
 JOBS = Table("jobs", JobRow, key=("id",))
 SUBJECT_KEYS = Table("subject_keys", SubjectKey, key=("tenant", "person"))
+SEALED_SUBJECT_KEYS = SealedColumn(SUBJECT_KEYS, "sealed", "personal")
 
 EVENTS_AFTER = Query(
     "runtime.events_after",

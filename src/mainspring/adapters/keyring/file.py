@@ -47,6 +47,7 @@ ALGORITHM = "EdDSA"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
 
 # The first byte of everything sealed, before the id of its key and a random nonce.
+_BOUND = b"\x03"  # XAES-256-GCM, of what is sealed about something
 _XAES_GCM = b"\x02"
 _AES_GCM = b"\x01"  # until 0.1: it is opened and made no more
 _AES_GCM_NONCE_BYTES = 12
@@ -185,26 +186,36 @@ class FileKeyring:
             self._load(data)
         return self._current.id.hex()
 
-    def seal(self, plain: bytes, *, purpose: str) -> bytes:
+    def current_key(self) -> str:
+        """Name the key that seals and signs."""
+        return self._current.id.hex()
+
+    def seal(self, plain: bytes, *, purpose: str, about: bytes = b"") -> bytes:
         """Encrypt with XAES-256-GCM under the current key of this purpose and a random nonce."""
         keys = self._current
-        head = _XAES_GCM + keys.id
+        head = (_BOUND if about else _XAES_GCM) + keys.id
         nonce = self._entropy.token(xaes.NONCE_BYTES)
-        return head + nonce + keys.cipher(purpose).encrypt(nonce, plain, head)
+        return head + nonce + keys.cipher(purpose).encrypt(nonce, plain, head + about)
 
-    def unseal(self, sealed: bytes, *, purpose: str) -> bytes:
+    def is_current(self, sealed: bytes) -> bool:
+        """Tell whether it was sealed about something under the current key."""
+        return sealed.startswith(_BOUND + self._current.id)
+
+    def unseal(self, sealed: bytes, *, purpose: str, about: bytes = b"") -> bytes:
         """Decrypt, under whichever key sealed it. Raises ValueError when none of ours did."""
         head, rest = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:]
         keys = self._keys.get(head[1:]) or self._added(head[1:])
-        former = head.startswith(_AES_GCM)
+        former, bound = head.startswith(_AES_GCM), head.startswith(_BOUND)
         nonce_bytes = _AES_GCM_NONCE_BYTES if former else xaes.NONCE_BYTES
-        if keys is None or not (former or head.startswith(_XAES_GCM)) or len(rest) < nonce_bytes:
+        known = former or bound or head.startswith(_XAES_GCM)
+        if keys is None or not known or len(rest) < nonce_bytes:
             raise ValueError("not sealed with a key of this keyring")
         cipher = keys.former_cipher(purpose) if former else keys.cipher(purpose)
         try:
-            return cipher.decrypt(rest[:nonce_bytes], rest[nonce_bytes:], head)
+            said = head + about if bound else head
+            return cipher.decrypt(rest[:nonce_bytes], rest[nonce_bytes:], said)
         except InvalidTag:
-            raise ValueError(f"not sealed for {purpose}, or changed since") from None
+            raise ValueError(f"not sealed for {purpose}, or there, or changed since") from None
 
     def fingerprint(self, data: bytes, *, purpose: str) -> bytes:
         """HMAC-SHA256 under the key of this purpose: 32 bytes, the same after a rotation."""

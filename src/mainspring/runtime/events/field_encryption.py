@@ -27,7 +27,7 @@ from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime.invoke.idempotency import forget_person
-from mainspring.runtime.tables import SUBJECT_KEY
+from mainspring.runtime.tables import SEALED_SUBJECT_KEYS, SUBJECT_KEY
 
 E = TypeVar("E")
 
@@ -35,7 +35,6 @@ KEYS_HELD_MAX = 10_000  # unsealed keys in memory
 KEY_HELD_S = 1.0  # how long another process may still use a key after it was destroyed
 SEALED_FIELDS = "sealedfields"  # CloudEvents extension: which fields a reader is not shown
 
-_PURPOSE = "personal"
 _OLD_VALUES = "before"  # the member of an event that has what its thing had, sealed as it was
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -278,7 +277,8 @@ class FieldEncryption:
             made = self._new.get((call.tenant, person))
             if made is None:
                 key = self._entropy.token(_KEY_BYTES)
-                made = _Held(key, self._keyring.seal(key, purpose=_PURPOSE))
+                purpose, about = SEALED_SUBJECT_KEYS.purpose, _about(call.tenant, person)
+                made = _Held(key, self._keyring.seal(key, purpose=purpose, about=about))
                 self._new.put((call.tenant, person), made)
         return made
 
@@ -287,13 +287,19 @@ class FieldEncryption:
             return self._held.get((tenant, person), self._clock.monotonic_s())
 
     def _hold(self, tenant: str, person: str, sealed: bytes, drops: int) -> _Held:
-        held = _Held(self._keyring.unseal(sealed, purpose=_PURPOSE))
+        purpose, about = SEALED_SUBJECT_KEYS.purpose, _about(tenant, person)
+        held = _Held(self._keyring.unseal(sealed, purpose=purpose, about=about))
         now_s = self._clock.monotonic_s()
         with self._lock:
             self._new.pop((tenant, person))
             if drops == self._drops:  # else the row may have been read before somebody's erasure
                 self._held.put((tenant, person), held, now_s, now_s + KEY_HELD_S)
         return held
+
+
+def _about(tenant: str, person: str) -> bytes:
+    """What a person's key is bound to: the row of another is no place for it."""
+    return SEALED_SUBJECT_KEYS.about(tenant, tenant, person)
 
 
 def _keeping(call: Call, person: str, held: _Held | None) -> list[Write]:

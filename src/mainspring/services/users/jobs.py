@@ -9,6 +9,7 @@ from mainspring.services.users.mail_texts import MailMatter
 from mainspring.services.users.mailing import Purpose
 
 api.service.keeps(*store.SWEEPS, *store.OAUTH_SWEEPS)
+api.service.seals(store.TOTP_SECRET, store.SIGNING_KEY)
 
 
 @handles(api.send_token)

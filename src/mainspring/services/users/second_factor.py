@@ -33,7 +33,6 @@ log = structlog.get_logger()
 
 TOTP, PASSKEY, RECOVERY_CODE = "totp", "passkey", "recovery_code"
 MFA = "mfa"  # what a token says of who has shown two factors (RFC 8176)
-SEALED = "users.totp"
 
 
 def account_of(call: Call, user_id: str) -> bytes:
@@ -75,9 +74,12 @@ async def require_shown(call: Call, user_id: str) -> None:
         raise StepUpRequired("this needs a step-up of the session by a second factor")
 
 
-def seal_secret(call: Call, user_id: str, secret: bytes) -> bytes:
+def seal_secret(call: Call, user_id: str, totp_id: str, secret: bytes) -> bytes:
     """Seal a secret for this user: in the row of another it is nobody's."""
-    return call.use(Keyring).seal(f"{user_id}/".encode() + secret, purpose=SEALED)
+    column = store.TOTP_SECRET
+    about = column.about(call.tenant, totp_id)
+    plain = f"{user_id}/".encode() + secret
+    return call.use(Keyring).seal(plain, purpose=column.purpose, about=about)
 
 
 async def prove(call: Call, user: KnownUser, given: FactorProof) -> Sequence[str]:
@@ -127,7 +129,13 @@ def settle(call: Call, user: KnownUser, failures: int, right: bool) -> None:
 
 def use_code(call: Call, totp: TotpRow, code: str, **changes: object) -> bool:
     """Tell whether a code is of this app and was not used; stage that it is now."""
-    plain = call.use(Keyring).unseal(totp.secret, purpose=SEALED)
+    column = store.TOTP_SECRET
+    about = column.about(totp.tenant, totp.id)
+    try:
+        plain = call.use(Keyring).unseal(totp.secret, purpose=column.purpose, about=about)
+    except ValueError as error:  # of another row, or of a keyring that is gone
+        log.error("factor_not_opened", user_id=totp.user_id, error=str(error))
+        return False
     owner, _, secret = plain.partition(b"/")
     if owner.decode() != totp.user_id:
         return False

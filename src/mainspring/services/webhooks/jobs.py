@@ -39,13 +39,13 @@ from mainspring.services.webhooks.api import (
 log = structlog.get_logger()
 
 ACTOR_GONE = "actor_gone"
-PURPOSE = "webhooks"  # what the keyring seals secrets for
 REPLAY_PAGE = 500  # events of the log one replaying job looks at
 FORGET_PAGE = 1_000  # deliveries one forgetting job removes
 ENDPOINTS_PAGE = 500
 DAY_MS = 24 * 3600 * 1000
 
 api.service.keeps(store.SWEEP_TENANTS, deliveries=store.COUNT_DELIVERIES)
+api.service.seals(store.SECRET, store.OLD_SECRET)
 
 
 @handles(api.deliver)
@@ -66,7 +66,7 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
     settings = call.use(WebhookSettings)
     # The job's first attempt begins a series of retries, be it a replay, a retry or a redrive.
     begins = call.attempt == 1
-    attempt, answer = await _send_once(call, due, event)
+    attempt, answer = await _send_once(call, endpoint_id, due, event)
     ok = attempt.status is not None and 200 <= attempt.status < 300
     outcome = "delivered" if ok else attempt.error or "refused"
     call.use(Telemetry).counter(DELIVERIES).of(outcome).add()
@@ -91,14 +91,15 @@ async def deliver(call: Call, endpoint_id: str, event_id: str) -> None:
 
 
 async def _send_once(
-    call: Call, due: store.DueRow, event: BusEvent
+    call: Call, endpoint_id: str, due: store.DueRow, event: BusEvent
 ) -> tuple[Attempt, WebAnswer | None]:
     """Sign and POST one event."""
     clock, keyring = call.use(Clock), call.use(Keyring)
     settings, telemetry = call.use(WebhookSettings), call.use(Telemetry)
-    secrets = [keyring.unseal(due.secret, purpose=PURPOSE)]
+    purpose, about = store.SECRET.purpose, store.SECRET.about(due.tenant, endpoint_id)
+    secrets = [keyring.unseal(due.secret, purpose=purpose, about=about)]
     if due.old_secret is not None and call.now_ms < due.old_secret_until_ms:
-        secrets.append(keyring.unseal(due.old_secret, purpose=PURPOSE))
+        secrets.append(keyring.unseal(due.old_secret, purpose=purpose, about=about))
     revealed = await call.use(PersonalFields).reveal(event.body, allowed=due.personal)
     body = revealed.encode()
     timestamp_s = clock.now_ms() // 1000

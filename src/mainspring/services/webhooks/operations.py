@@ -57,7 +57,7 @@ async def create_webhook(call: Call, new: api.NewWebhook) -> Response[api.Webhoo
         enabled=True,
         disabled_reason=None,
         failing_since_ms=None,
-        secret=call.use(Keyring).seal(secret, purpose=jobs.PURPOSE),
+        secret=_sealed(call, webhook_id, secret),
         old_secret=None,
         old_secret_until_ms=0,
         created_event=call.emit(api.EndpointCreated(webhook_id, model.host_of(url), new.types)),
@@ -147,7 +147,7 @@ async def rotate_secret(call: Call, id: str) -> api.RotatedSecret:
     call.write(
         ENDPOINTS.update(
             row,
-            secret=call.use(Keyring).seal(secret, purpose=jobs.PURPOSE),
+            secret=_sealed(call, row.id, secret),
             old_secret=row.secret,
             old_secret_until_ms=until_ms,
             updated_ms=call.now_ms,
@@ -155,6 +155,12 @@ async def rotate_secret(call: Call, id: str) -> api.RotatedSecret:
     )
     call.emit(api.SecretRotated(row.id, rfc3339(until_ms)))
     return api.RotatedSecret(model.secret_text(secret), rfc3339(until_ms))
+
+
+def _sealed(call: Call, webhook_id: str, secret: bytes) -> bytes:
+    column = store.SECRET
+    about = column.about(call.tenant, webhook_id)
+    return call.use(Keyring).seal(secret, purpose=column.purpose, about=about)
 
 
 @handles(api.test_webhook)

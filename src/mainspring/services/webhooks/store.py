@@ -3,6 +3,7 @@
 import msgspec
 
 from mainspring import Query, Statement, Table
+from mainspring.kernel.sealed import SealedColumn
 from mainspring.kernel.sweep import Sweep, count_of
 
 
@@ -83,6 +84,8 @@ class Stale(msgspec.Struct, frozen=True):
 
 
 ENDPOINTS = Table("webhooks_endpoints", EndpointRow, key=("id",))
+SECRET = SealedColumn(ENDPOINTS, "secret", "webhooks")
+OLD_SECRET = SealedColumn(ENDPOINTS, "old_secret", "webhooks", bound_as="secret")
 DELIVERIES = Table("webhooks_deliveries", DeliveryRow, key=("endpoint_id", "event_id"))
 
 ENDPOINT = Query(

@@ -27,7 +27,6 @@ ALGORITHM = "RS256"
 KEY_BITS = 2_048
 SHOWN_FIRST_MS = DAY_S * 1000  # before it signs
 KEYS_MAX = 3  # the next one, the one that signs, and the one before
-PURPOSE = "users.signing_key"
 TOKEN_CHARS_MAX = 8_192
 
 
@@ -41,7 +40,9 @@ class SigningKeys:
         """Return the key of a row."""
         known = self._keys.get(row.id)
         if known is None:
-            pem = keyring.unseal(row.sealed, purpose=PURPOSE)
+            column = store.SIGNING_KEY
+            about = column.about(row.tenant, row.tenant, row.number)
+            pem = keyring.unseal(row.sealed, purpose=column.purpose, about=about)
             known = RSAKey.import_key(pem, {"kid": row.id, "alg": ALGORITHM, "use": "sig"})
             self._keys.put(row.id, known)
         return known
@@ -85,11 +86,13 @@ async def _rows(call: Call) -> list[SigningKeyRow]:
     if rows and call.now_ms - rows[0].created_ms < life_ms:
         return rows
     pem = await asyncio.to_thread(_new_key)
+    number, column = rows[0].number + 1 if rows else 1, store.SIGNING_KEY
+    about = column.about(call.tenant, call.tenant, number)
     row = SigningKeyRow(
         tenant=call.tenant,
-        number=rows[0].number + 1 if rows else 1,
+        number=number,
         id=call.new_id("sigkey"),
-        sealed=call.use(Keyring).seal(pem, purpose=PURPOSE),
+        sealed=call.use(Keyring).seal(pem, purpose=column.purpose, about=about),
         created_ms=call.now_ms,
     )
     call.write(SIGNING_KEYS.insert(row, on_conflict=Rerun))  # of two that make one, one is kept

@@ -56,12 +56,13 @@ async def create_totp(call: Call) -> Response[TotpEnrolment]:
         call.write(TOTPS.delete(former))
     await second_factor.require_shown(call, user.id)
     secret = call.use(Entropy).token(one_time_codes.SECRET_BYTES)
+    totp_id = call.new_id("totp")
     row = TotpRow(
-        id=call.new_id("totp"),
+        id=totp_id,
         tenant=call.tenant,
         version=1,
         user_id=user.id,
-        secret=second_factor.seal_secret(call, user.id, secret),
+        secret=second_factor.seal_secret(call, user.id, totp_id, secret),
         step=0,
         created_ms=call.now_ms,
         confirmed_ms=None,

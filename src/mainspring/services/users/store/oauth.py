@@ -3,6 +3,7 @@
 import msgspec
 
 from mainspring import Query, Statement, Table
+from mainspring.kernel.sealed import SealedColumn
 from mainspring.kernel.sweep import HowMany, Sweep, sweep_of
 
 
@@ -165,6 +166,7 @@ HOLD_OAUTH_CLIENT = Statement(
 )
 
 SIGNING_KEYS = Table("users_signing_keys", SigningKeyRow, key=("tenant", "number"))
+SIGNING_KEY = SealedColumn(SIGNING_KEYS, "sealed", "users.signing_key")
 SIGNING_KEYS_KEPT = Query(
     "users.signing_keys",
     f"SELECT {SIGNING_KEYS.columns} FROM users_signing_keys WHERE tenant = :tenant"

@@ -3,6 +3,7 @@
 import msgspec
 
 from mainspring import Query, Statement, Table
+from mainspring.kernel.sealed import SealedColumn
 
 
 class TotpRow(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ class TicketRow(msgspec.Struct, frozen=True):
 
 
 TOTPS = Table("users_totp", TotpRow, key=("id",))
+TOTP_SECRET = SealedColumn(TOTPS, "secret", "users.totp")
 TOTP = Query(
     "users.totp",
     f"SELECT {TOTPS.columns} FROM users_totp WHERE tenant = :tenant AND user_id = :user_id",

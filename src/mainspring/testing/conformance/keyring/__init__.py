@@ -80,6 +80,27 @@ async def check_what_is_sealed_opens_for_its_purpose_only(make: MakeKeyring) -> 
     _refused(other.unseal, sealed, purpose="answers")
 
 
+async def check_what_is_sealed_about_something_opens_for_that_only(make: MakeKeyring) -> None:
+    """What was sealed about nothing, as before there was such a thing, opens about anything."""
+    keyring = await _opened(make)
+    sealed, unbound = keyring.seal(b"x", purpose="p", about=b"a"), keyring.seal(b"x", purpose="p")
+    assert keyring.unseal(sealed, purpose="p", about=b"a") == b"x"
+    assert keyring.unseal(unbound, purpose="p", about=b"a") == b"x"
+    for about in (b"", b"b", b"ab"):
+        _refused(keyring.unseal, sealed, purpose="p", about=about)
+    _refused(keyring.unseal, sealed, purpose="q", about=b"a")
+    for at in range(len(sealed)):
+        changed = bytes(byte ^ (place == at) for place, byte in enumerate(sealed))
+        _refused(keyring.unseal, changed, purpose="p", about=b"a")
+    assert [keyring.is_current(text) for text in (sealed, unbound)] == [True, False]
+    assert keyring.current_key() in keyring.key_ids()
+    fresh = await keyring.rotate()
+    assert keyring.current_key() == fresh
+    assert not keyring.is_current(sealed)
+    assert keyring.unseal(sealed, purpose="p", about=b"a") == b"x"
+    assert keyring.is_current(keyring.seal(b"x", purpose="p", about=b"a"))
+
+
 async def check_every_changed_byte_is_noticed(make: MakeKeyring) -> None:
     """One that is missing as well."""
     keyring = await _opened(make)

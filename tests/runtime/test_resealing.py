@@ -1,0 +1,169 @@
+"""What is stored sealed is bound to its row, and follows the keyring to another key."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from mainspring import App, Service
+from mainspring.kernel.call import SYSTEM
+from mainspring.kernel.table import Query, Statement
+from mainspring.ports.keyring import Keyring
+from mainspring.runtime import resealing
+from mainspring.runtime.resealing import ALL_RESEALED
+from mainspring.runtime.tables import SEALED_SUBJECT_KEYS
+from mainspring.services.users import store as users
+from mainspring.services.webhooks import store as webhooks
+from mainspring.testing import Platform
+
+SECRETS = Query(
+    "test.secrets", "SELECT id, secret FROM webhooks_endpoints ORDER BY id", tuple, long=(True,) * 2
+)
+OLD = Query(
+    "test.old", "SELECT id, old_secret FROM webhooks_endpoints WHERE old_secret IS NOT NULL",
+    tuple, long=(True, True),
+)  # fmt: skip
+PUT = Statement("test.put", "UPDATE webhooks_endpoints SET secret = :secret WHERE id = :id")
+KEYS = Query("test.keys", "SELECT person, sealed FROM subject_keys", tuple, long=(True, True))
+COLUMNS = {
+    "subject_keys.sealed", "users_signing_keys.sealed", "users_totp.secret",
+    "webhooks_endpoints.old_secret", "webhooks_endpoints.secret",
+}  # fmt: skip
+
+
+@pytest.fixture
+async def platform(
+    platform_server: str | None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Platform]:
+    monkeypatch.setattr(resealing, "PAGE_ROWS", 2)
+    async with Platform(database=platform_server) as found:
+        for number in range(3):
+            url = f"https://example.com/{number}"
+            (await found.admin.post("/v1/webhooks", {"url": url, "types": ["records.*"]})).expect(
+                201
+            )
+        await found.as_user("ann@example.com")
+        await found.drain()
+        yield found
+
+
+def opened(platform: Platform, id: str, sealed: bytes) -> bytes:
+    column = webhooks.SECRET
+    about = column.about("main", id)
+    return platform.use(Keyring).unseal(sealed, purpose=column.purpose, about=about)
+
+
+async def plain(platform: Platform) -> dict[str, bytes]:
+    """Every endpoint's secret, opened."""
+    return {id: opened(platform, id, sealed) for id, sealed in await platform.rows(SECRETS)}
+
+
+async def begin(platform: Platform) -> list[str]:
+    runtime = platform.app.runtime
+    return await runtime.resealing.begin(runtime.dispatcher)
+
+
+async def test_a_value_in_another_row_does_not_open(platform: Platform) -> None:
+    (one, first), (two, _), *_ = await platform.rows(SECRETS)
+    await platform.app.database.commit([PUT(secret=first, id=two)])
+    assert opened(platform, one, first)
+    with pytest.raises(ValueError, match="or there"):
+        opened(platform, two, first)
+    ((person, key),) = await platform.rows(KEYS)
+    keyring, column = platform.use(Keyring), SEALED_SUBJECT_KEYS
+    own = column.about("main", "main", person)
+    assert len(keyring.unseal(key, purpose=column.purpose, about=own)) == 32
+    another = column.about("main", "main", "user_x")
+    with pytest.raises(ValueError, match="or there"):
+        keyring.unseal(key, purpose=column.purpose, about=another)
+
+
+async def test_all_that_is_sealed_follows_a_rotation(platform: Platform) -> None:
+    """Every secret opens before, between any two pages, and after; also one from before 0.2."""
+    keyring = platform.use(Keyring)
+    (first, _), (second, _), *_ = await platform.rows(SECRETS)
+    former = (await plain(platform))[second]
+    (await platform.admin.post(f"/v1/webhooks/{second}:rotate_secret")).expect(200)
+    before = await plain(platform)
+    unbound = keyring.seal(before[first], purpose="webhooks")
+    await platform.app.database.commit([PUT(secret=unbound, id=first)])
+    assert set(await begin(platform)) == COLUMNS
+    await keyring.rotate()
+    assert not keyring.is_current(unbound)
+    pages = 0
+    while not await platform.idle():
+        await platform.app.runtime.run_due()
+        pages += 1
+        assert await plain(platform) == before
+    assert pages > 1
+    ((_, old),) = await platform.rows(OLD)
+    assert keyring.is_current(old)
+    assert opened(platform, second, old) == former, "both sign for a while"
+    stored = [*await platform.rows(SECRETS), *await platform.rows(KEYS)]
+    assert len(stored) > 3
+    assert all(keyring.is_current(sealed) for _, sealed in stored)
+    noted = await platform.rows(ALL_RESEALED)
+    assert {(row.name, row.key_id, row.passes) for row in noted} == {
+        (name, keyring.current_key(), 1) for name in COLUMNS
+    }
+    assert await begin(platform) == [], "it is known to be done"
+
+
+async def test_what_a_process_seals_with_an_older_key_meanwhile_is_found_a_day_later(
+    platform: Platform,
+) -> None:
+    keyring, running = platform.use(Keyring), await platform.another_process()
+    await keyring.rotate()
+    await begin(platform)
+    await platform.drain()
+    (first, _), *_ = await platform.rows(SECRETS)
+    about = webhooks.SECRET.about("main", first)
+    late = running.keyring.seal(b"late", purpose="webhooks", about=about)
+    await platform.app.database.commit([PUT(secret=late, id=first)])
+    await platform.pass_time(hours=25)
+    ((_, sealed), *_) = await platform.rows(SECRETS)
+    assert keyring.is_current(sealed)
+    assert opened(platform, first, sealed) == b"late"
+    assert {row.passes for row in await platform.rows(ALL_RESEALED)} == {resealing.PASSES}
+
+
+async def test_what_changes_meanwhile_is_left_as_it_is(platform: Platform) -> None:
+    """A secret that is rotated between the page's read and its commit, and an erased person's."""
+    keyring, runtime = platform.use(Keyring), platform.app.runtime
+    await keyring.rotate()
+    call = runtime.dispatcher.call(SYSTEM, request_id="test")
+    await runtime.resealing.reseal(call, "webhooks_endpoints.secret")
+    (first, _), *_ = await platform.rows(SECRETS)
+    about = webhooks.SECRET.about("main", first)
+    fresh = keyring.seal(b"fresh", purpose="webhooks", about=about)
+    await platform.app.database.commit([PUT(secret=fresh, id=first)])
+    await runtime.dispatcher.commit(call)
+    assert dict(await platform.rows(SECRETS))[first] == fresh
+
+    ((person, _), *_) = await platform.rows(KEYS)
+    call = runtime.dispatcher.call(SYSTEM, request_id="test")
+    await runtime.resealing.reseal(call, "subject_keys.sealed")
+    (await platform.admin.delete(f"/v1/users/{person}?erase=true")).expect(204)
+    await runtime.dispatcher.commit(call)
+    assert dict(await platform.rows(KEYS))[person] == b"", "nobody comes back"
+
+
+async def test_what_no_key_opens_stops_nothing(platform: Platform) -> None:
+    keyring = platform.use(Keyring)
+    (first, _), (second, kept), *_ = await platform.rows(SECRETS)
+    await keyring.rotate()
+    await platform.app.database.commit([PUT(secret=kept, id=first)])
+    await begin(platform)
+    await platform.drain()
+    after: dict[str, Any] = dict(await platform.rows(SECRETS))
+    assert after[first] == kept
+    assert keyring.is_current(after[second])
+
+
+async def test_a_new_platform_has_nothing_to_do() -> None:
+    async with Platform(App("new", services=[Service("own", doc="Ours.")])) as platform:
+        runtime = platform.app.runtime
+        assert set(await runtime.resealing.begin(runtime.dispatcher, new=True)) == COLUMNS
+        assert await begin(platform) == []
+        assert await platform.jobs() == []
+    assert users.TOTP_SECRET.name in COLUMNS
