@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Awaitable, Callable, Iterator
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 
 from mainspring.adapters.cache import redis as cache_on_redis
 from mainspring.adapters.limits import redis as limits_on_redis
-from mainspring.adapters.redis.cluster import slot_of
 from mainspring.kernel.clock import SystemClock
 from mainspring.kernel.policy import Rate
 from mainspring.ports.limits import LimitVerdict
@@ -18,89 +17,13 @@ from mainspring.ports.opening import Sources
 from mainspring.testing.clock import FakeClock, SeededEntropy
 from mainspring.testing.conformance import cache as cache_suite
 from mainspring.testing.conformance import limits as limits_suite
-from mainspring.testing.servers import ValkeyServer, free_ports, valkey_program
+from mainspring.testing.servers import valkey_program
 from tests.until import until
+from tests.valkey_topologies import Cluster, Sentinel
 
 FAILOVER_MAX_S = 15.0  # with time to spare on a busy machine; it takes two or three
 
 pytestmark = [pytest.mark.more, pytest.mark.xdist_group("redis-topologies")]
-
-
-class Sentinel:
-    """A primary, its replica, and one Sentinel that watches them."""
-
-    def __init__(self, program: Path) -> None:
-        self.primary = ValkeyServer(program)
-        replica = ("--replicaof", "127.0.0.1", str(self.primary.port))
-        self.servers = [self.primary, ValkeyServer(program, *replica)]
-        watches = (
-            f"sentinel monitor shop 127.0.0.1 {self.primary.port} 1\n"
-            "sentinel down-after-milliseconds shop 500\nsentinel failover-timeout shop 2000"
-        )
-        self.sentinel = ValkeyServer(program, sentinel=watches)
-        self.url = f"redis+sentinel://127.0.0.1:{self.sentinel.port}/shop"
-        self.primaries = [self.primary]
-
-    def ready(self) -> bool:
-        told = self.sentinel.command("SENTINEL", "REPLICAS", "shop")
-        linked: bytes = self.servers[1].command("INFO", "replication")
-        return len(told) == 1 and b"master_link_status:up" in linked
-
-    def close(self) -> None:
-        for server in (self.sentinel, *self.servers):
-            server.close()
-
-
-class Cluster:
-    """Three primaries, each with a third of the slots, and a replica of the first."""
-
-    def __init__(self, program: Path) -> None:
-        self.buses = free_ports(4)
-        self.servers = [
-            ValkeyServer(
-                program, "--cluster-enabled", "yes", "--cluster-port", str(bus),
-                "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0",
-            )
-            for bus in self.buses
-        ]  # fmt: skip
-        self.primary, *_ = self.primaries = self.servers[:3]
-        bounds = (0, 5_461, 10_923, 16_384)
-        for server, (first, last) in zip(self.primaries, pairwise(bounds), strict=True):
-            server.command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
-        for server, bus in zip(self.servers[1:], self.buses[1:], strict=True):
-            self.primary.command("CLUSTER", "MEET", "127.0.0.1", server.port, bus)
-        self.id = self.primary.command("CLUSTER", "MYID")
-        nobody, one = free_ports(1)[0], self.primaries[1].port
-        self.url = f"redis+cluster://127.0.0.1:{one},127.0.0.1:{nobody}"
-        self.replicating = False
-
-    def ready(self) -> bool:
-        infos: list[bytes] = [one.command("CLUSTER", "INFO") for one in self.servers]
-        if not all(b"cluster_known_nodes:4" in i and b"cluster_state:ok" in i for i in infos):
-            return False
-        if not self.replicating:
-            self.servers[3].command("CLUSTER", "REPLICATE", self.id)
-            self.replicating = True
-        linked: bytes = self.servers[3].command("INFO", "replication")
-        known: bytes = self.primaries[1].command("CLUSTER", "NODES")
-        return b"master_link_status:up" in linked and known.count(b"slave") == 1
-
-    def move(self, key: bytes) -> None:
-        """Give the slot of a key to another primary, and what is in it."""
-        slot, (giver, taker) = slot_of(key), self.primaries[:2]
-        if slot_of(key) > 5_460:
-            giver, taker = self.primaries[1 if slot <= 10_922 else 2], self.primaries[0]
-        names = [one.command("CLUSTER", "MYID") for one in (giver, taker)]
-        giver.command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[1])
-        taker.command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[0])
-        keys = giver.command("CLUSTER", "GETKEYSINSLOT", slot, 100)
-        giver.command("MIGRATE", "127.0.0.1", taker.port, "", 0, 5_000, "KEYS", *keys)
-        for server in (taker, giver):
-            server.command("CLUSTER", "SETSLOT", slot, "NODE", names[1])
-
-    def close(self) -> None:
-        for server in self.servers:
-            server.close()
 
 
 Topology = Sentinel | Cluster

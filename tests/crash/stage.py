@@ -249,6 +249,26 @@ class Stage:
         if early or late:
             raise Broken(f"lost: {early} that were copied, and {late} written after the return")
 
+    async def say_away(self, part: str) -> bool:
+        """Tell whether every process says that a part is away, and that it is ready all the same.
+
+        Raises Broken where one is not ready.
+        """
+        return all(await self._degraded(part))
+
+    async def say_back(self, part: str) -> bool:
+        """Tell whether no process says that a part is away."""
+        return not any(await self._degraded(part))
+
+    async def _degraded(self, part: str) -> list[bool]:
+        found = []
+        for platform in self.platforms:
+            status, told = await self.tried("/readyz", platform)
+            if status != 200:
+                raise Broken(f"{platform.url} is not ready: {status} {told}")
+            found.append(any(why.startswith(f"{part}:") for why in told.get("degraded", [])))
+        return found
+
     async def sql(self, text: str) -> str:
         """Run SQL on the server from outside."""
         return await asyncio.to_thread(self.server.psql, text)

@@ -13,6 +13,7 @@ SHORT = (
     "two-versions",
     "frozen-member",
     "full-disk",
+    "cluster",
 )  # the others take from half a minute to two
 PLAYED = [(ALL[name], engine) for name in SHORT for engine in ALL[name].engines]
 

@@ -36,6 +36,7 @@ from mainspring.runtime.events.consumer_runner import ConsumerRunner
 from mainspring.runtime.events.cursors import Cursors
 from mainspring.runtime.events.event_log import StoredLog
 from mainspring.runtime.events.field_encryption import FieldEncryption
+from mainspring.runtime.events.lags import Lag, Lags
 from mainspring.runtime.events.log_bus import LogBus
 from mainspring.runtime.events.publisher import Publisher
 from mainspring.runtime.events.reader import SharedReader
@@ -120,6 +121,7 @@ class Runtime:
         self.event_log: EventLog = StoredLog(database, self.reader)
         cursors = Cursors(database, self.ids.new("proc"))
         followed = SharedReader(bus) if bus else self.reader
+        self._lags = Lags(self.clock)
         self.publishers = [Publisher(self.reader, bus, cursors)] if bus else []
         consumers = [*self.registry.consumers.values()]
         self.consumer_retry = ConsumerRetry(consumers, sealer)
@@ -147,11 +149,11 @@ class Runtime:
         self.invoker = context.invoker = through(own, self.clock) if through else own
         self.consumer_runner = ConsumerRunner(
             database, self.dispatcher, self.consumer_retry, consumers, followed, self.clock,
-            cursors=cursors,
+            cursors=cursors, log=self.reader.bus,
         )  # fmt: skip
         time = self._database_clock()
         self.workers = self._workers(concurrency or {}, time)
-        watch(metrics, database, queues=self.workers.stats, consumer_lags=self._lags)
+        watch(metrics, database, queues=self.workers.stats, consumer_lags=self.lags)
         self.resources[JobAdmin] = StoredJobs(self.registry, self.crew)
         self._provided = make_all(self.registry.resources(), self.resources)
         self.scheduler = Scheduler(
@@ -255,15 +257,15 @@ class Runtime:
             self.crew.tell(self._failing_loops(), self.clock.monotonic_s())
             await asyncio.sleep(TELL_S)
 
-    async def _lags(self) -> dict[str, int]:
+    async def lags(self) -> dict[str, Lag]:
         """Return what consumers have yet to take, and what they cannot take before it is published.
 
         The latter under the name of who publishes it.
         """
-        lags = await self.consumer_runner.lags()
+        behind = await self.consumer_runner.behind()
         for publisher in self.publishers:
-            lags |= await publisher.lags()
-        return lags
+            behind |= await publisher.behind()
+        return {name: await self._lags.of(name, its) for name, its in behind.items()}
 
     async def migrate(self) -> int:
         """Bring the database to the schema of the services; return how many scripts ran."""

@@ -438,10 +438,14 @@ class Platform:
         """Tell whether nothing is due: consumers have taken every event, and no job is to run."""
         await self.place_events()
         (before,) = await self.app.database.read(_WORK, (self.clock.now_ms(),))
-        lags = await self.app.runtime.consumer_runner.lags()
+        behind = await self.app.runtime.consumer_runner.behind()
         # Whoever took the last event in between has enqueued its jobs by now.
         (after,) = await self.app.database.read(_WORK, (self.clock.now_ms(),))
-        return not any(lags.values()) and tuple(before) == tuple(after) and before[1] == 0
+        return (
+            not any(its.events for its in behind.values())
+            and tuple(before) == tuple(after)
+            and before[1] == 0
+        )
 
     def _attempted(self, attempt: JobAttempt) -> None:
         if attempt.error is not None and attempt.outcome in {"failed", "refused"}:

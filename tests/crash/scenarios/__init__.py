@@ -2,6 +2,7 @@
 
 from tests.crash.scenario import Scenario
 from tests.crash.scenarios import (
+    broker,
     failover,
     frozen,
     frozen_member,
@@ -17,6 +18,7 @@ from tests.crash.scenarios import (
     runs,
     slow,
     split_parts,
+    stores,
     two_clocks,
     two_versions,
 )
@@ -40,5 +42,8 @@ _SCENARIOS = (
     *split_parts.SCENARIOS,
     relays.SCENARIO,
     partition.SCENARIO,
+    broker.SCENARIO,
+    stores.SENTINEL,
+    stores.CLUSTER,
 )
 ALL: dict[str, Scenario] = {scenario.name: scenario for scenario in _SCENARIOS}

@@ -33,7 +33,8 @@ FETCH_MS = 1_000  # that a question for more waits, before it is asked again
 FAR_S = 15.0  # for events that must be there
 AGAIN_S = 1.0  # after the broker could not say what came, or could not be reached
 OPEN_S = 10.0  # that a start waits for a broker before it goes on without
-LOOK_EVERY_S = 5.0  # whether the broker is there, where nobody asks it anything
+LOOK_EVERY_S = 2.0  # whether the broker is there, where nobody asks it anything
+LOOK_S = 3.0  # for its answer
 STOP_S = 5.0
 
 
@@ -302,9 +303,12 @@ class KafkaBus:
         while True:
             await asyncio.sleep(AGAIN_S if self._outage.lasts else LOOK_EVERY_S)
             try:
-                await self.ends()
+                async with asyncio.timeout(LOOK_S):
+                    await self.ends()
             except BusAway:
                 continue
+            except TimeoutError as error:
+                self._away(error)
             except Exception as error:
                 log.error("kafka_not_looked_at", exc_info=error)
 

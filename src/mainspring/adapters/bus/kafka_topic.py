@@ -114,7 +114,7 @@ class KafkaTarget:
                 topic = "not there yet, the first start makes it"
         finally:
             await admin.close()
-        return f"Kafka, {brokers} broker{'s' if brokers > 1 else ''}; {self.topic}: {topic}"
+        return f"Kafka, brokers: {brokers}; {self.topic}: {topic}"
 
     async def raise_refusal(self, error: BaseException) -> None:
         """Raise StartError where a broker will not have us; return where it is just away."""

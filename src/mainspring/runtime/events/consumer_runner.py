@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
+import msgspec
 import structlog
 
 from mainspring.kernel.call import TENANT_DEFAULT, Call, Caller
@@ -18,7 +19,7 @@ from mainspring.kernel.errors import Rerun, Unavailable
 from mainspring.kernel.job import JobFailed
 from mainspring.kernel.service import Consumer
 from mainspring.kernel.table import Write
-from mainspring.ports.bus import BusAway, BusEvent
+from mainspring.ports.bus import Bus, BusAway, BusEvent
 from mainspring.ports.database import Database
 from mainspring.ports.listeners import described, tell
 from mainspring.runtime.events.consumer_retry import ConsumerRetry
@@ -35,6 +36,7 @@ from mainspring.runtime.events.cursors import (
 )
 from mainspring.runtime.events.follower import Follower
 from mainspring.runtime.events.inbox import SWEEP_EVERY_S, Inbox
+from mainspring.runtime.events.lags import Behind
 from mainspring.runtime.events.reader import SharedReader
 from mainspring.runtime.invoke.containment import attempt
 from mainspring.runtime.invoke.dispatcher import RERUNS_MAX, Dispatcher
@@ -63,7 +65,9 @@ class ConsumerRunner:
         clock: Clock,
         *,
         cursors: Cursors,
+        log: Bus,
     ) -> None:
+        self._log = log
         self._database = database
         self._dispatcher = dispatcher
         self._retry = retry
@@ -89,22 +93,30 @@ class ConsumerRunner:
         ]
         return [*self._supervisor.failing(), *stuck]
 
-    async def lags(self) -> dict[str, int]:
+    async def behind(self) -> dict[str, Behind]:
         """Return how many events each consumer is behind the end of the bus.
 
         Of the log, while the bus is away: what it has taken of late may be counted as well.
         """
-        source = self._reader.bus.source
+        bus = self._reader.bus
         try:
-            ends = await self._reader.bus.ends()
+            ends = await bus.ends()
         except BusAway:
-            source, ends = SOURCE, {PARTITION: (await self._database.read(LAST_SEQ, ()))[0]}
-        lags = {consumer.name: 0 for consumer in self._consumers}
-        for cursor in await self._database.read(ALL_CURSORS, (source,)):
-            if cursor.consumer in lags:
-                behind = ends.get(cursor.partition, 0) - cursor.position
-                lags[cursor.consumer] += max(0, behind)
-        return lags
+            bus = self._log
+            ends = await bus.ends()
+        found: dict[str, Behind] = {consumer.name: Behind(0) for consumer in self._consumers}
+        most = dict.fromkeys(found, 0)
+        for cursor in await self._database.read(ALL_CURSORS, (bus.source,)):
+            name, events = cursor.consumer, ends.get(cursor.partition, 0) - cursor.position
+            if name not in found or events <= 0:
+                continue
+            whole = found[name].events + events
+            if events > most[name]:
+                most[name] = events
+                found[name] = Behind(whole, bus, cursor.partition, cursor.position)
+            else:
+                found[name] = msgspec.structs.replace(found[name], events=whole)
+        return found
 
     def on_aside(self, listener: AsideListener) -> None:
         """Call ``listener`` with each event that a consumer failed on, and why."""

@@ -17,6 +17,7 @@ from mainspring.runtime.events.cursors import (
     publisher_of,
 )
 from mainspring.runtime.events.follower import Follower
+from mainspring.runtime.events.lags import Behind
 from mainspring.runtime.events.reader import SharedReader
 from mainspring.runtime.supervisor import Supervisor
 
@@ -52,11 +53,14 @@ class Publisher:
             return []
         return [f"{self._name}: the bus has not taken a batch of events for {waited_s:.0f} s"]
 
-    async def lags(self) -> dict[str, int]:
+    async def behind(self) -> dict[str, Behind]:
         """Return how many events of the log are not published yet, under its name."""
         positions = await self._cursors.positions(self._name, SOURCE)
         end = (await self._log.ends())[PARTITION]
-        return {self._name: max(0, end - positions.get(PARTITION, end))}
+        position = positions.get(PARTITION, end)
+        if position >= end:
+            return {self._name: Behind(0)}
+        return {self._name: Behind(end - position, self._log, PARTITION, position)}
 
     async def prepare(self) -> None:
         """Make its cursor: the whole log is published."""

@@ -9,6 +9,7 @@ from mainspring.kernel.table import Query
 from mainspring.ports.database import Database
 from mainspring.ports.peers import OwnIdentity, Peer
 from mainspring.ports.telemetry import Telemetry
+from mainspring.runtime.events.lags import Lag
 from mainspring.runtime.metrics.telemetry import (
     CERTIFICATE_ENDS,
     PEER_AWAY,
@@ -47,7 +48,7 @@ def watch(
     database: Database,
     *,
     queues: Iterable[str],
-    consumer_lags: Callable[[], Awaitable[dict[str, int]]],
+    consumer_lags: Callable[[], Awaitable[dict[str, Lag]]],
 ) -> None:
     """Keep the gauges of commits, consumers and queues: each scrape reads them anew."""
     database.on_group(metrics.commit_batch.observe)
@@ -58,7 +59,8 @@ def watch(
     async def refresh() -> None:
         metrics.commit_queue.set(database.waiting)
         for consumer, lag in (await consumer_lags()).items():
-            metrics.event_lag.of(consumer).set(lag)
+            metrics.event_lag.of(consumer).set(lag.events)
+            metrics.event_lag_seconds.of(consumer).set(lag.seconds)
         counts = {(c.queue, c.state): c.jobs for c in await database.read(JOB_COUNTS, ())}
         for labels, _ in metrics.jobs.series():
             metrics.jobs.of(*labels).set(0)

@@ -39,6 +39,12 @@ COMMIT_QUEUE = Gauge("mainspring_commit_queue_depth", "Calls waiting for their c
 EVENT_LAG = Gauge(
     "mainspring_event_lag", "Events a consumer has yet to take.", ("consumer",), newest=True
 )
+EVENT_LAG_SECONDS = Gauge(
+    "mainspring_event_lag_seconds",
+    "How long ago the next event happened that a consumer has yet to take; 0 for none.",
+    ("consumer",),
+    newest=True,
+)
 STORE_AWAY = Gauge(
     "mainspring_store_away",
     "Whether a store that calls go on without cannot be asked by who answers this: 1, or 0.",
@@ -127,6 +133,7 @@ class Metrics:
         self.commit_queue = telemetry.gauge(COMMIT_QUEUE).of()
         self.loop_late = telemetry.histogram(LOOP_LATE).of()
         self.event_lag = telemetry.gauge(EVENT_LAG)
+        self.event_lag_seconds = telemetry.gauge(EVENT_LAG_SECONDS)
         self.jobs = telemetry.gauge(JOBS)
         self.job_seconds = telemetry.histogram(JOB_SECONDS)
 
