@@ -173,9 +173,13 @@ async def test_a_start_without_the_bus_loses_nothing_and_takes_it_up_when_it_is_
     assert min(lag.seconds for lag in lags.values()) >= 90
     bus.is_away = False
     await until(platform, ["a", "b", "c", "d"])
-    lag = (await platform.runtime.lags())["shop.note"]
+
+    async def caught_up() -> bool:  # with what the bus repeats as well
+        lags = await platform.runtime.lags()
+        return all((lag.events, lag.seconds) == (0, 0.0) for lag in lags.values())
+
+    await tests.until.until(caught_up)
     await platform.runtime.stop(1.0)
-    assert (lag.events, lag.seconds) == (0, 0.0)
     assert sorted(await platform.places("one")) == ["a", "b", "c", "d"]
     assert sorted(await platform.places("late")) == ["c", "d"]
 
