@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mainspring.adapters.redis.cluster import slot_of
 from mainspring.testing.servers import ValkeyServer, free_ports
+from mainspring.testing.servers.valkey import ServerError
 
 
 class Sentinel:
@@ -81,4 +82,86 @@ class Cluster:
 
     def close(self) -> None:
         for server in self.servers:
+            server.close()
+
+
+class SixNodes:
+    """Three primaries, each with a replica; every node can be replaced, at another address."""
+
+    def __init__(self, program: Path) -> None:
+        self._program = program
+        self.servers = [self._made() for _ in range(6)]
+        self._replicating = False
+        bounds = (0, 5_461, 10_923, 16_384)
+        for (server, _), (first, last) in zip(self.servers[:3], pairwise(bounds), strict=True):
+            server.command("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
+        for server, bus in self.servers[1:]:
+            self.servers[0][0].command("CLUSTER", "MEET", "127.0.0.1", server.port, bus)
+        places = ",".join(f"127.0.0.1:{server.port}" for server, _ in self.servers[:2])
+        self.url = f"redis+cluster://{places}"
+
+    def _made(self) -> tuple[ValkeyServer, int]:
+        (bus,) = free_ports(1)
+        options = (
+            "--cluster-enabled", "yes", "--cluster-port", str(bus),
+            "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0",
+        )  # fmt: skip
+        return ValkeyServer(self._program, *options), bus
+
+    def ready(self) -> bool:
+        """Tell whether each knows all six, all slots are owned, and each primary has a replica."""
+        for server, _ in self.servers:
+            info: bytes = server.command("CLUSTER", "INFO")
+            if b"cluster_known_nodes:6" not in info or b"cluster_state:ok" not in info:
+                return False
+        if not self._replicating:
+            for (replica, _), (primary, _) in zip(self.servers[3:], self.servers, strict=False):
+                replica.command("CLUSTER", "REPLICATE", primary.command("CLUSTER", "MYID"))
+            self._replicating = True
+        infos: list[bytes] = [s.command("INFO", "replication") for s, _ in self.servers]
+        primaries = [info for info in infos if b"role:master" in info]
+        linked = sum(b"master_link_status:up" in info for info in infos)
+        return len(primaries) == linked == sum(b"state=online" in info for info in primaries) == 3
+
+    def kill(self, at: int) -> bytes:
+        """Kill a node; return its id."""
+        server, _ = self.servers.pop(at)
+        name: bytes = server.command("CLUSTER", "MYID")
+        server.kill()
+        return name
+
+    def gone(self, name: bytes) -> bool:
+        """Tell whether all that live know that a node has failed, and that it owns no slot."""
+        for server, _ in self.servers:
+            told: bytes = server.command("CLUSTER", "NODES")
+            (line,) = [line for line in told.splitlines() if line.startswith(name)]
+            _, _, flags, *fields = line.split()
+            if b"fail" not in flags.split(b",") or len(fields) > 5:  # the rest are its slots
+                return False
+        return True
+
+    def join(self, gone: bytes) -> ValkeyServer:
+        """Have a new node take the place of one that is gone, as yet without its role."""
+        made, bus = self._made()
+        for server, _ in self.servers:
+            server.command("CLUSTER", "FORGET", gone)
+        self.servers[0][0].command("CLUSTER", "MEET", "127.0.0.1", made.port, bus)
+        self.servers.append((made, bus))
+        return made
+
+    def follow_the_lonely(self, made: ValkeyServer) -> bool:
+        """Have a new node replicate the primary that has no replica, once it knows of it."""
+        for server, _ in self.servers[:-1]:
+            told: bytes = server.command("INFO", "replication")
+            if b"role:master" in told and b"connected_slaves:0" in told:
+                try:
+                    made.command("CLUSTER", "REPLICATE", server.command("CLUSTER", "MYID"))
+                except ServerError:  # it has not heard of it yet
+                    return False
+                return True
+        return False
+
+    def close(self) -> None:
+        """End them all."""
+        for server, _ in self.servers:
             server.close()

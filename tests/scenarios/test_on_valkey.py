@@ -1,5 +1,7 @@
 """Several processes that share what is kept on a Valkey, and go on by themselves without it."""
 
+import re
+
 import msgspec
 
 from mainspring import App, CachePolicy, Call, Service
@@ -9,6 +11,16 @@ from mainspring.testing.servers import ValkeyServer
 from tests.until import until
 
 AWAY = "it cannot be reached"  # and where it is is nobody's business
+
+USES = {  # of the process that answers, or of both, at least
+    'part="cache",result="near"': 1,
+    'part="cache",result="miss"': 1,
+    'part="cache",result="emptied"': 1,
+    'part="limits",result="asked"': 1,
+    'part="limits",result="counted"': 1,
+    'part="limits",result="refused"': 1,
+    'part="limits",result="alone"': 1,
+}
 
 fair = Service("fair", doc="A fair.")
 
@@ -84,6 +96,12 @@ async def test_processes_share_answers_and_limits_and_go_on_while_the_store_is_a
         assert found == [200] * 10 + [429] * 2
         shown = (await platform.admin.get("/metrics")).text
         assert 'mainspring_store_away{part="cache"} 1' in shown
+        uses = {
+            labels: float(value)
+            for labels, value in re.findall(r"mainspring_store_uses_total\{(.*)\} (\S+)", shown)
+        }
+        for labels, least in USES.items():
+            assert uses.get(labels, 0) >= least, (labels, shown)
         own_valkey.start()
         await until(lambda: not any(member.degraded() for member in platform.members))
         for _ in range(4):

@@ -1,5 +1,9 @@
 """What an adapter says of a store that it does not have: all is in the process."""
 
+from collections.abc import Callable
+
+from mainspring.ports.telemetry import CounterSeries
+
 
 class InProcess:
     """Asks nobody, so nobody can be away."""
@@ -15,6 +19,9 @@ class InProcess:
     def away(self) -> str:
         """Say that it can be asked."""
         return ""
+
+    def measure(self, series: Callable[[str], CounterSeries]) -> None:
+        """Count nothing: there is no store whose use could be wondered at."""
 
     def version(self) -> str:
         """Name no store."""

@@ -1,7 +1,9 @@
 """The cache port: bytes that can be had again, kept for a while, at once where nobody is asked."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
+
+from mainspring.ports.telemetry import CounterSeries
 
 KEY_CHARS_MAX = 200
 VALUE_BYTES_MAX = 1 << 20  # of one value; a larger one is not kept
@@ -27,6 +29,10 @@ class Cache(Protocol):
 
     def away(self) -> str:
         """Say why the store cannot be asked now; empty when it can, or there is none to ask."""
+        ...
+
+    def measure(self, series: Callable[[str], CounterSeries]) -> None:
+        """Count from now on what comes of what is asked, in a series for each kind of result."""
         ...
 
     def version(self) -> str:

@@ -4,12 +4,13 @@ A limit is a rate under a name. It allows a burst of ``rate.count`` and then one
 ``window_s / count``, for each key by itself (GCRA, the leaky bucket as a meter).
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
 
 from mainspring.kernel.policy import Rate
+from mainspring.ports.telemetry import CounterSeries
 
 KEYS_MAX = 65_536  # of one limit; an adapter bounds how many it keeps
 
@@ -59,6 +60,10 @@ class RateLimits(Protocol):
 
     def away(self) -> str:
         """Say why the store cannot be asked now; empty when it can, or there is none to ask."""
+        ...
+
+    def measure(self, series: Callable[[str], CounterSeries]) -> None:
+        """Count from now on what comes of what is asked, in a series for each kind of result."""
         ...
 
     def version(self) -> str:

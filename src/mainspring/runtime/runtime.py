@@ -115,13 +115,12 @@ class Runtime:
         self.clock, self.entropy = clock or SystemClock(), entropy or SystemEntropy()
         self.registry, self.board = Registry(services), Notifier()
         self.crew = crew or alone(self.registry.queue_names)
-        self.ids = IdMaker(self.clock, self.entropy)
+        self.ids, self._lags = IdMaker(self.clock, self.entropy), Lags(self.clock)
         database.on_wake(self.board.wake)
         self.reader = SharedReader(LogBus(database, self.board))
         self.event_log: EventLog = StoredLog(database, self.reader)
         cursors = Cursors(database, self.ids.new("proc"))
         followed = SharedReader(bus) if bus else self.reader
-        self._lags = Lags(self.clock)
         self.publishers = [Publisher(self.reader, bus, cursors)] if bus else []
         consumers = [*self.registry.consumers.values()]
         self.consumer_retry = ConsumerRetry(consumers, sealer)

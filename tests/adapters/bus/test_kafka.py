@@ -1,6 +1,7 @@
 """A whole platform over real Kafka: what it publishes, and what holds while a broker is away."""
 
 import asyncio
+import resource
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from structlog.testing import capture_logs
 
 from mainspring import App, Call, Input, Query, Service, Table
@@ -31,6 +32,8 @@ from tests.until import until
 pytestmark = [pytest.mark.more, pytest.mark.xdist_group("kafka")]
 
 BURST = 60
+BURST_CALL = 500  # events of one call
+BACKLOG = 50_000
 
 
 class Parcel(msgspec.Struct, frozen=True):
@@ -45,6 +48,11 @@ class Moved(Input, frozen=True):
 
 
 PARCELS = Table("depot_parcels", Parcel, key=("id", "number"))
+COUNT = Query("depot.count", "SELECT COUNT(*) FROM depot_parcels", int)
+TAKEN_IN_ORDER = Query(
+    "depot.taken", "SELECT id, number FROM depot_parcels ORDER BY rowid", PARCELS
+)
+BACKLOG_MIB_MAX = 128
 SEEN = Query("depot.seen", "SELECT id, number FROM depot_parcels ORDER BY id, number", PARCELS)
 
 
@@ -66,6 +74,12 @@ def depot(tmp_path: Path) -> App:
     async def move(call: Call, id: str, moved: Moved) -> None:
         """Tell of it."""
         call.emit(ParcelMoved(id, moved.number))
+
+    @service.operation("POST /v1/bursts/{id}", scope=None)
+    async def burst(call: Call, id: str, moved: Moved) -> None:
+        """Tell of many."""
+        for number in range(moved.number, moved.number + BURST_CALL):
+            call.emit(ParcelMoved(f"{id}{number % 7}", number))
 
     @service.on("depot.parcel.moved")
     async def note(call: Call, moved: ParcelMoved) -> None:
@@ -187,6 +201,45 @@ async def test_a_start_without_a_broker_takes_calls_and_publishes_once_there_is_
                 assert "degraded" not in ready
         told = [log["event"] for log in logs if log.get("part") == "bus"]
         assert told == ["part_unavailable", "part_available"]  # an hour is two lines as well
+    finally:
+        server.close()
+
+
+async def test_a_long_outage_is_drained_within_bounds_and_in_order(depot: App) -> None:
+    """As many events as an hour may bring: what is waited for is their number, not the time."""
+    jars = kafka_jars()
+    if jars is None:
+        pytest.skip("no Kafka here")
+    server = KafkaServer(jars)
+    try:
+        async with running(depot, None, server.url("long")) as platform:
+            await move(platform, 0, 1)
+            await until_seen(platform, 1)
+            server.kill()
+            for number in range(0, BACKLOG, BURST_CALL):
+                path, body = "/v1/bursts/b", {"number": number}
+                (await platform.anonymous.post(path, body)).expect(204)
+            before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            began_s = asyncio.get_running_loop().time()
+            server.start()
+            runtime, left = platform.app.runtime, BACKLOG + 1
+            with runtime.board.listen(channel.CONSUMED) as signal:
+                async with asyncio.timeout(5 * DEADLINE_S):
+                    while left:
+                        signal.clear()
+                        (count,) = await platform.app.database.read(COUNT, ())
+                        left = BACKLOG + 1 - count
+                        if left:
+                            await signal.wait()
+            took_s = asyncio.get_running_loop().time() - began_s
+            grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) >> 10
+            print(f"backlog: {BACKLOG} events in {took_s:.1f} s with the broker's start, "
+                  f"{grown_mib} MiB more at most")  # fmt: skip
+            assert grown_mib < BACKLOG_MIB_MAX
+            rows = await platform.app.database.read(TAKEN_IN_ORDER, ())
+            for subject in {row.id for row in rows}:
+                numbers = [row.number for row in rows if row.id == subject]
+                assert numbers == sorted(numbers)
     finally:
         server.close()
 
@@ -350,6 +403,65 @@ async def test_what_the_topic_has_dropped_is_where_it_begins(kafka_server: Kafka
     await other.open()
     assert [e.offset for e in (await other.read(0, 0, 10, 1 << 20)).items] == [*range(5, 11)]
     await other.close()
+
+
+async def test_a_topic_that_would_lose_events_or_is_another_is_refused(
+    kafka_server: KafkaServer,
+) -> None:
+    url = kafka_server.url(secrets.token_hex(6), partitions=4, retention_days=30)
+    target = KafkaTarget(url)
+    admin = AIOKafkaAdminClient(bootstrap_servers=target.brokers)
+    await admin.start()
+    configs = {"cleanup.policy": "compact", "max.message.bytes": "1000"}
+    await admin.create_topics([NewTopic(target.topic, 2, 1, topic_configs=configs)])
+    by_hand = kafka_server.url(secrets.token_hex(6))  # with all that Kafka does by default
+    await admin.create_topics([NewTopic(KafkaTarget(by_hand).topic, 2, 1)])
+    await admin.close()
+    bus = kafka.open(by_hand)
+    await bus.open()
+    assert list(await bus.partitions()) == [0, 1]
+    await bus.close()
+    with pytest.raises(StartError) as told:
+        await kafka.open(url).open()
+    for said in (
+        "cleanup.policy is compact",
+        "max.message.bytes is 1000",
+        "it has 2 partitions, and the URL says 4",
+        "retention.ms is 604800000, and the URL says 2592000000",
+    ):
+        assert said in str(told.value)
+    with pytest.raises(StartError) as told:
+        await kafka.open(url.partition("?")[0]).open()
+    assert "URL says" not in str(told.value)
+
+
+async def test_what_the_topic_dropped_before_it_was_taken_comes_from_the_log_again(
+    kafka_server: KafkaServer, depot: App
+) -> None:
+    url = kafka_server.url(secrets.token_hex(6), partitions=2)
+    target = KafkaTarget(url)
+    async with Platform(depot, settings={"bus.url": url}) as platform:
+        await move(platform, 0, 9)
+        runtime, bus = platform.app.runtime, platform.app.bus
+        assert bus is not None
+        await platform.place_events()
+        for publisher in runtime.publishers:
+            await publisher.run_due()
+        admin = AIOKafkaAdminClient(bootstrap_servers=target.brokers)
+        await admin.start()
+        ends = await bus.ends()
+        await admin.delete_records(
+            {TopicPartition(target.topic, n): RecordsToDelete(end) for n, end in ends.items()}
+        )
+        await admin.close()
+        assert await bus.begins() == ends
+        assert sum(ends.values()) >= 9
+
+        async def all_taken() -> bool:
+            await runtime.run_due()
+            return len(await platform.app.database.read(SEEN, ())) == 9
+
+        await until(all_taken)
 
 
 async def test_a_bus_that_cannot_be_is_told_in_one_line(kafka_server: KafkaServer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -64,6 +65,31 @@ async def test_what_is_at_hand_costs_no_round_trip_and_what_changed_is_not(
         valkey.command("FLUSHALL")
         await until(lambda: _is(one, "a", None))
         await until(lambda: _is(other, "a", None))
+
+
+async def test_what_came_of_each_question_is_counted(valkey: ValkeyServer) -> None:
+    counts: Counter[str] = Counter()
+
+    class Series:
+        def __init__(self, result: str) -> None:
+            self.result = result
+
+        def add(self, amount: float = 1) -> None:
+            counts[self.result] += int(amount)
+
+    async with cache_at(valkey.url()) as one, cache_at(valkey.url()) as other:
+        other.measure(Series)
+        one.put("a", b"1", kept_s=60)
+        assert await get(one, "nobody") is None  # after what was put
+        found = [await get(other, key) for key in ("a", "a", "a", "b")]
+        assert found == [b"1", b"1", b"1", None]
+        assert counts == {"hit": 1, "near": 2, "miss": 1}
+        one.put("a", b"2", kept_s=60)
+        await until(lambda: counts["invalidated"] == 1)
+        assert await get(other, "a") == b"2"
+        valkey.command("FLUSHALL")
+        await until(lambda: counts["emptied"] == 1)
+        assert counts == {"hit": 2, "near": 2, "miss": 1, "invalidated": 1, "emptied": 1}
 
 
 async def _is(cache: RedisCache, key: str, value: bytes | None) -> bool:

@@ -22,6 +22,7 @@ from mainspring.adapters.bus.kafka_topic import MESSAGE_BYTES_MAX, KafkaTarget, 
 from mainspring.adapters.outage import Outage
 from mainspring.kernel.table import Rows
 from mainspring.ports.bus import BusAway, BusEvent
+from mainspring.ports.database import StartError
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 
 log = structlog.get_logger()
@@ -290,7 +291,7 @@ class KafkaBus:
                 if not self._all:
                     await self._connect()
                 await self._take()
-            except _AWAY as error:
+            except (*_AWAY, StartError) as error:  # the latter once a start went on without
                 self._away(error)
                 await asyncio.sleep(AGAIN_S)
             except Exception as error:

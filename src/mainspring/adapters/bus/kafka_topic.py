@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -27,6 +28,7 @@ PARTITIONS = 12
 RETENTION_DAYS = 7
 REPLICAS = 3  # or as many as there are brokers
 MESSAGE_BYTES_MAX = EVENT_BYTES_MAX + (48 << 10)  # with headers, under the broker's own bound
+EVENT_MESSAGE_BYTES = EVENT_BYTES_MAX + (32 << 10)  # that one event needs, with its headers
 REQUEST_TIMEOUT_MS = 10_000
 KNOWN_S = 0.05
 _MS_PER_DAY = 86_400_000
@@ -45,6 +47,7 @@ class KafkaTarget:
         parts = urlsplit(url)
         user, _, hosts = parts.netloc.rpartition("@")
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        self._named = query.keys()
         if unknown := sorted(query.keys() - set(_OPTIONS)):
             raise StartError(f"bus url: no option {unknown[0]!r}; there are {', '.join(_OPTIONS)}")
         if not hosts:
@@ -83,7 +86,8 @@ class KafkaTarget:
     async def ensure_topic(self) -> int:
         """Make the topic if there is none; return how many partitions it has.
 
-        Raises KafkaError. A topic that is there stays as it is.
+        A topic that is there stays as it is. Raises StartError where that would lose events, or is
+        not what the URL says; KafkaError.
         """
         admin = AIOKafkaAdminClient(**self.options)
         await admin.start()
@@ -92,6 +96,8 @@ class KafkaTarget:
             if self.topic not in found:
                 brokers = len((await admin.describe_cluster())["brokers"])
                 await self._make(admin, min(self.replicas, brokers))
+            else:
+                await self._require_fit(admin)
             async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):
                 while True:  # a new topic is known to every broker a moment later
                     (described,) = await admin.describe_topics([self.topic])
@@ -143,6 +149,33 @@ class KafkaTarget:
             except (KafkaError, OSError, TimeoutError):
                 continue
         return None
+
+    async def _require_fit(self, admin: AIOKafkaAdminClient) -> None:
+        asked = ConfigResource(ConfigResourceType.TOPIC, self.topic)
+        (answer,) = await admin.describe_configs([asked])
+        ((code, said, _, _, entries),) = answer.resources
+        (described,) = await admin.describe_topics([self.topic])
+        if code:  # who may write need not be allowed to ask
+            log.warning("kafka_topic_not_checked", topic=self.topic, error=said or code)
+            return
+        has = {name: value for name, value, *_ in entries}
+        wrong = []
+        if "compact" in has["cleanup.policy"]:
+            wrong.append("cleanup.policy is compact, which takes out all but the last of a key; "
+                         "it is to be delete")  # fmt: skip
+        if int(has["max.message.bytes"]) < EVENT_MESSAGE_BYTES:
+            wrong.append(f"max.message.bytes is {has['max.message.bytes']}, and an event may have "
+                         f"{EVENT_MESSAGE_BYTES}")  # fmt: skip
+        partitions, retention_ms = len(described["partitions"]), self.retention_days * _MS_PER_DAY
+        if "partitions" in self._named and partitions != self.partitions:
+            wrong.append(f"it has {partitions} partitions, and the URL says {self.partitions}")
+        if "retention_days" in self._named and int(has["retention.ms"]) != retention_ms:
+            wrong.append(f"retention.ms is {has['retention.ms']}, and the URL says {retention_ms}")
+        if wrong:
+            raise StartError(
+                f"the topic {self.topic} does not fit: {'; '.join(wrong)}. Change the topic, or "
+                "the URL"
+            )
 
     async def _make(self, admin: AIOKafkaAdminClient, replicas: int) -> None:
         wanted = NewTopic(

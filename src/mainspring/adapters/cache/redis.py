@@ -13,7 +13,7 @@ kept here, and one that broke without a sign is found within ``PULSE_S`` and a t
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,11 +23,13 @@ from mainspring.adapters.redis.client import RedisClient, connection_of
 from mainspring.adapters.redis.connection import RedisCommand
 from mainspring.adapters.redis.link import RedisLink
 from mainspring.adapters.redis.target import Target, read_target
+from mainspring.adapters.redis.uncounted import UNCOUNTED
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.lru_cache import ExpiringCache
 from mainspring.ports.cache import VALUE_BYTES_MAX
 from mainspring.ports.database import StartError
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
+from mainspring.ports.telemetry import CounterSeries
 
 NEAR_BYTES = 16 << 20
 NEAR_BYTES_MAX = 4 << 30
@@ -79,6 +81,8 @@ class RedisCache:
         self._ignore_older = False
         self._not_before_ms = 0
         self._margin_ms = target.timeout_s * 1000  # by which clocks of servers may differ
+        self._near_hits = self._hits = self._misses = UNCOUNTED
+        self._invalidated = self._emptied = UNCOUNTED
         self.client = RedisClient(
             "cache", target, greeting=_TRACK, pushed=self._pushed, came=self._came,
             went=self._forget,
@@ -98,6 +102,11 @@ class RedisCache:
         """Say why the store cannot be asked now; empty when it can."""
         return self.client.away()
 
+    def measure(self, series: Callable[[str], CounterSeries]) -> None:
+        """Count what was at hand, was there, or was not; and what the server said has changed."""
+        self._near_hits, self._hits, self._misses = series("near"), series("hit"), series("miss")
+        self._invalidated, self._emptied = series("invalidated"), series("emptied")
+
     def version(self) -> str:
         """Name the server."""
         return self.client.version
@@ -106,10 +115,16 @@ class RedisCache:
         """Return what is at hand at once; else what the server has, asked with others together."""
         name = self._name(key)
         found = self._near.get(name, self._clock.monotonic_s())
-        if found is not None or name in self._doubts:
+        if found is not None:
+            self._near_hits.add()
             return found
-        fill = self._fills.get(name)
-        return self._fill(name) if fill is None else fill.wait()
+        if name not in self._doubts:
+            fill = self._fills.get(name)
+            asked = self._fill(name) if fill is None else fill.wait()
+            if asked is not None:
+                return asked
+        self._misses.add()
+        return None
 
     def put(self, key: str, value: bytes, *, kept_s: float) -> None:
         """Keep a value for so long, here at once, and there with what else is asked in this turn.
@@ -175,8 +190,10 @@ class RedisCache:
                 value = None if name in self._doubts else self._unless_older(found)
             if value is not None and current and not fill.changed and link.ready is not None:
                 self._near.put(name, value, asked_s, asked_s + left_ms / 1000)
+        came_of_it = self._misses if value is None else self._hits
         for future in fill.waiting:
             if not future.done():
+                came_of_it.add()
                 future.set_result(value)
 
     def _unless_older(self, stamped: bytes) -> bytes | None:
@@ -246,6 +263,7 @@ class RedisCache:
             self._forget()
             return
         for name in told[1]:
+            self._invalidated.add()
             self._near.pop(name)
             if (fill := self._fills.get(name)) is not None:
                 fill.changed = True
@@ -255,6 +273,7 @@ class RedisCache:
         self._take_out([*self._doubts])
 
     def _forget(self) -> None:
+        self._emptied.add()
         self._near.clear()
         for fill in self._fills.values():
             fill.changed = True

@@ -25,12 +25,14 @@ from mainspring.adapters.limits.memory import GcraLimiter
 from mainspring.adapters.redis.client import RedisClient, connection_of
 from mainspring.adapters.redis.connection import RedisCommand
 from mainspring.adapters.redis.target import Target, read_target
+from mainspring.adapters.redis.uncounted import UNCOUNTED
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.lru_cache import LruCache
 from mainspring.kernel.policy import Rate
 from mainspring.ports.database import StartError
 from mainspring.ports.limits import KEYS_MAX, LimitVerdict
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
+from mainspring.ports.telemetry import CounterSeries
 
 LEASE_S = 0.1  # how long leased calls may be used
 SLICES = 100  # the largest slice is this part of a rate's count
@@ -91,6 +93,7 @@ class RedisLimits:
         self._limits: dict[str, LeasingLimiter] = {}
         self.client = RedisClient("limits", target)
         self.prefix = b""
+        self.asked = self.counted = self.refused = self.alone = UNCOUNTED
 
     async def open(self, owner: str) -> None:
         """Connect; what is counted is apart from that of any other ``owner``. Raises StartError."""
@@ -104,6 +107,11 @@ class RedisLimits:
     def away(self) -> str:
         """Say why the store cannot be asked now; empty when it can."""
         return self.client.away()
+
+    def measure(self, series: Callable[[str], CounterSeries]) -> None:
+        """Count questions to the server, and calls: let through, refused, or decided without it."""
+        self.asked, self.counted = series("asked"), series("counted")
+        self.refused, self.alone = series("refused"), series("alone")
 
     def version(self) -> str:
         """Name the server."""
@@ -171,7 +179,7 @@ class LeasingLimiter:
         if lease.left and now_s < lease.until_s:
             return self._count(key, lease, now_s)
         if now_s < lease.refused_until_s:
-            return LimitVerdict(False, 0, lease.refused_until_s - now_s)
+            return self._refuse(lease.refused_until_s - now_s)
         if not lease.asking and not self._ask(key, lease, now_s, waiting=1):
             return self._without(key, now_s)
         future = asyncio.get_running_loop().create_future()
@@ -221,6 +229,7 @@ class LeasingLimiter:
         told = partial(self._hear, key, lease, name, wanted)
         if not connection.ask([self._command(name, given, wanted)], told):
             return False
+        self._limits.asked.add()
         lease.asking, lease.asked_s = True, now_s
         lease.left = lease.taken = 0
         return True
@@ -255,7 +264,7 @@ class LeasingLimiter:
                 future.set_result(self._count(key, lease, now_s))
         if lease.taken < wanted:
             wait_s = max(self._interval_s / 2, lease.refused_until_s - now_s)
-            self._tell(lease, lambda: LimitVerdict(False, 0, wait_s))
+            self._tell(lease, lambda: self._refuse(wait_s))
         elif lease.waiting and not self._ask(key, lease, now_s, waiting=len(lease.waiting)):
             self._tell(lease, lambda: self._without(key, now_s))
 
@@ -266,8 +275,13 @@ class LeasingLimiter:
             if not future.done():
                 future.set_result(verdict())
 
+    def _refuse(self, wait_s: float) -> LimitVerdict:
+        self._limits.refused.add()
+        return LimitVerdict(False, 0, wait_s)
+
     def _count(self, key: str, lease: _Lease, now_s: float) -> LimitVerdict:
         lease.left -= 1
+        self._limits.counted.add()
         if self._alone is not None:
             self._alone.take_at(key, now_s)
         left = lease.free + lease.left
@@ -279,6 +293,7 @@ class LeasingLimiter:
 
     def _without(self, key: str, now_s: float) -> LimitVerdict:
         """Decide while nobody can be asked: by what this process has let through, or not at all."""
+        self._limits.alone.add()
         if self._alone is None:
             return LimitVerdict(False, 0, CLOSED_S)
         return self._alone.take_at(key, now_s)

@@ -77,6 +77,12 @@ CERTIFICATE_ENDS = Gauge(
     "When the certificate that this process shows its peers ends, in seconds since the Unix epoch.",
     newest=True,
 )
+STORE_USES = Counter(
+    "mainspring_store_uses",
+    "What came of what was asked of a cache (near, hit, miss; keys invalidated, times emptied) or "
+    "of counted limits (questions asked; calls counted, refused, decided alone), where shared.",
+    ("part", "result"),
+)
 JOBS = Gauge(
     "mainspring_jobs",
     "Jobs that are not done, by where they stand.",
