@@ -50,7 +50,12 @@ from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.health import warn_of_little_room
-from mainspring.runtime.metrics.gauges import Store, watch_peers, watch_stores
+from mainspring.runtime.metrics.gauges import (
+    Store,
+    watch_peers,
+    watch_replicas,
+    watch_stores,
+)
 from mainspring.runtime.metrics.telemetry import STORE_USES
 from mainspring.runtime.retention import RetentionSettings
 from mainspring.runtime.runtime import Runtime, Through
@@ -59,6 +64,7 @@ from mainspring.services.users.admin import ensure_admin_key, new_key, settle_ad
 from mainspring.settings import (
     DEFAULT,
     OWN_SECTIONS,
+    DatabaseSettings,
     PlatformSettings,
     QueueSettings,
     Settings,
@@ -259,21 +265,25 @@ class Instance:
         self.runtime.dispatcher.on_commit(self.sealer.on_commit)
         self.elsewhere, self.recheck = self._elsewhere(bulletin), identity.Recheck(self._forget_all)
         self.gateway = self._gateway(settings.of(LimitSettings), self.limits)
-        self.rest = RestApp(
-            self.runtime.registry.operations.values(),
-            self.gateway,
-            self.runtime.invoker,
-            clock=clock,
-            ids=self.runtime.ids,
-            metrics=self.runtime.metrics,
-            mounts=user_app.mounts if user_app else {},
-            server=server,
-            cors=settings.of(CorsSettings),
-            serves=self.role.serves,
-        )
+        self.rest = self._rest(settings, user_app)
         self._watch()
         self._add_pages()
         self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets, clock=clock)
+
+    def _rest(self, settings: Settings, user_app: App | None) -> RestApp:
+        return RestApp(
+            self.runtime.registry.operations.values(),
+            self.gateway,
+            self.runtime.invoker,
+            clock=self.runtime.clock,
+            ids=self.runtime.ids,
+            metrics=self.runtime.metrics,
+            mounts=user_app.mounts if user_app else {},
+            server=settings.of(ServerSettings),
+            cors=settings.of(CorsSettings),
+            serves=self.role.serves,
+            lags=settings.of(DatabaseSettings).replicas_for == "all",
+        )
 
     def _watch(self) -> None:
         """Have what this process needs of others shown in its metrics."""
@@ -285,6 +295,8 @@ class Instance:
         if self.split is not None:
             named, own = self.split.peers.by_service, self.split.peers.credentials
             watch_peers(self.telemetry, named, own)
+        if self.database.replicas is not None:
+            watch_replicas(self.telemetry, self.database.replicas)
 
     def _add_pages(self) -> None:
         Pages(
@@ -493,8 +505,11 @@ class Instance:
         """Name what is away that not every call needs: others go on without it."""
         away = {part: store.away() for part, store in self._watched.items()}
         peers = [] if self.split is None else self.split.peers.away()
+        replicas = self.database.replicas
+        left = [] if replicas is None else [(r.name, r.why) for r in replicas.standing() if r.why]
         return [
             *(f"{part}: {why}" for part, why in away.items() if why),
+            *(f"replica {name}: {why}" for name, why in left),
             *self.runtime.waiting(),
             *peers,
             *self.server.degraded(),

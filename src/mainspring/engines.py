@@ -27,9 +27,9 @@ from mainspring.settings import (
     HttpClientSettings,
     Settings,
     blobs_url,
-    database_url,
     mail_url,
     search_url,
+    serving_url,
 )
 
 REDIS_SCHEMES = (
@@ -132,7 +132,7 @@ def urls_of(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
     """Return which port is filled by what is behind which URL."""
     private = "private" if settings.of(HttpClientSettings).allow_private_addresses else ""
     urls: dict[type, tuple[str, str]] = {
-        Database: ("database", database_url(settings)),
+        Database: ("database", serving_url(settings)),
         Blobs: ("blobs", blobs_url(settings)),
         Cache: ("cache", settings.of(CacheSettings).url),
         Keyring: ("keyring", f"file:{data_dir / 'keyring.json'}"),

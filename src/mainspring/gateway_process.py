@@ -36,7 +36,14 @@ from mainspring.runtime.invoke.routed import REST, RoutedInvoker
 from mainspring.runtime.metrics.gauges import watch_peers
 from mainspring.runtime.metrics.telemetry import Metrics
 from mainspring.runtime.supervisor import Supervisor
-from mainspring.settings import DEFAULT, PeerSettings, PlatformSettings, Settings, SettingsError
+from mainspring.settings import (
+    DEFAULT,
+    DatabaseSettings,
+    PeerSettings,
+    PlatformSettings,
+    Settings,
+    SettingsError,
+)
 from mainspring.split import USERS, Peers
 
 
@@ -100,6 +107,7 @@ class GatewayProcess:
             mounts=user_app.mounts if user_app else {},
             server=server,
             cors=settings.of(CorsSettings),
+            lags=settings.of(DatabaseSettings).replicas_for == "all",
         )
         Pages(
             self.rest,

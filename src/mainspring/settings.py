@@ -71,8 +71,18 @@ class DatabaseSettings(msgspec.Struct, frozen=True):
     """``[database]``: which engine. An empty URL is SQLite in the data directory."""
 
     url: Annotated[str, Secret] = ""
+    replicas: Annotated[tuple[str, ...], Secret] = ()
+    replica_lag_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
+    replicas_for: Literal["asking", "all"] = "asking"
 
     def __post_init__(self) -> None:
+        for replica in self.replicas:
+            if not replica.startswith(("postgresql://", "postgres://")):
+                raise ValueError("replicas are URLs that start with postgresql://")
+            if why := faulty_url(replica):
+                raise ValueError(f"replicas: a URL {why}")
+        if self.replicas and not self.url.startswith("postgres"):
+            raise ValueError("replicas are of a PostgreSQL url: SQLite has none")
         if self.url and not self.url.startswith(("postgresql://", "postgres://", "sqlite:")):
             raise ValueError("url starts with postgresql:// or sqlite:, or is empty")
         if self.url.startswith("postgres") and (why := faulty_url(self.url)):
@@ -252,7 +262,10 @@ class Settings:
             for keys, value, kind in _leaves((name,), section, type(section)):
                 path = ".".join(keys)
                 plain = msgspec.to_builtins(value)
-                shown = masked(plain) if _is_secret(kind) else plain
+                shown = plain
+                if _is_secret(kind):
+                    several = isinstance(plain, list | tuple)
+                    shown = [masked(one) for one in plain] if several else masked(plain)
                 rows.append(Shown(path, shown, self.sources.get(path, DEFAULT)))
         return rows
 
@@ -270,6 +283,17 @@ def search_url(settings: Settings) -> str:
         return ""
     file = Path(settings.of(PlatformSettings).data_dir) / "search.db"
     return f"fts5:{file}" if url in ("", "fts5:") else url
+
+
+def serving_url(settings: Settings) -> str:
+    """Return the URL in force with the replicas, which processes that take calls read from."""
+    url, database = database_url(settings), settings.of(DatabaseSettings)
+    role = settings.of(PlatformSettings).role
+    if not database.replicas or not (role.serves or role is ProcessRole.OWN):
+        return url
+    said = [("replica", replica) for replica in database.replicas]
+    said.append(("replica_lag_s", str(database.replica_lag_s)))
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(said)}"
 
 
 def mail_url(settings: Settings) -> str:

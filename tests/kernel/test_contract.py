@@ -147,6 +147,12 @@ def test_a_post_can_read() -> None:
         async def change(call: Call) -> None:
             """Change nothing."""
 
+    with pytest.raises(Misdeclared, match=r"asked\.make: may_lag=True is for a unary operation"):
+
+        @asked.operation("POST /v1/made", scope=None, may_lag=True)
+        async def make(call: Call) -> None:
+            """Go by what is old."""
+
 
 def test_a_handler_that_takes_something_else_is_refused() -> None:
     get = contracts().operations["books.get"]

@@ -54,6 +54,7 @@ DISK_FREE_BYTES_GOOD = 5 << 30
 OPEN_FILES_GOOD = 4_096
 OPEN_FILES_MIN = 256
 CONNECT_TIMEOUT_S = 5.0
+REPLICA_LOOKS, REPLICA_PAUSE_S = 10, 0.2
 MAIL_TIMEOUT_S = 15.0
 STATUS_BYTES_MAX = 1 << 20
 COMPARE_TIMEOUT_S = 30.0  # of the log with what was signed
@@ -275,6 +276,36 @@ async def check_connections(database: Database) -> Check:
         return Check("connections", Verdict.OK, found)
     advice = "raise the server's max_connections, or lower ?pool=N in [database] url"
     return Check("connections", Verdict.WARN, f"{found}; not one more does now", advice)
+
+
+async def check_replicas(database: Database) -> list[Check]:
+    """Each replica can be read from, and lags no more than it may."""
+    if (replicas := database.replicas) is None:
+        return []
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await database.open()
+            try:
+                for _ in range(REPLICA_LOOKS):  # the first may come before what it looks for
+                    await replicas.look()
+                    standing = replicas.standing()
+                    if not any(one.why for one in standing):
+                        break
+                    await asyncio.sleep(REPLICA_PAUSE_S)
+            finally:
+                await database.close()
+    except (TimeoutError, StartError, Failure) as error:
+        return [Check("replicas", Verdict.WARN, f"not looked at: {described(error)}")]
+    advice = "reads go to the primary meanwhile; look into the server, and [database] replicas"
+    return [
+        Check(
+            "replica",
+            Verdict.WARN if one.why else Verdict.OK,
+            f"{one.name}: {one.why or f'rows are {one.lag_s or 0.0:.1f} s old at most'}",
+            advice if one.why else "",
+        )
+        for one in standing
+    ]
 
 
 async def check_kept(database: Database, services: Sequence[Service]) -> Check:

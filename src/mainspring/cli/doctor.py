@@ -43,6 +43,7 @@ def doctor(
         blobs_url,
         database_url,
         mail_url,
+        serving_url,
     )
 
     user_app = load_app(app) if app else None
@@ -64,17 +65,16 @@ def doctor(
     for part, where in stores.items():
         if not where.startswith("memory:"):
             found.append(asyncio.run(checks.check_store(part, partial(opened, part, where))))
-    where = settings.of(BusSettings).url
-    if where != "log:":
+    if (where := settings.of(BusSettings).url) != "log:":
         found.append(asyncio.run(checks.check_bus(partial(opened, "bus", where))))
     found.append(checks.check_role(settings.of(PlatformSettings).role, url))
     file = Path(url.removeprefix("sqlite:"))
-    running = find_running(folder)
-    if running is not None:
+    if (running := find_running(folder)) is not None:
         found.append(checks.check_running(running.url, running.certificate))
     if not url.startswith("sqlite:") or (file.is_file() and running is None):
         found.append(asyncio.run(checks.check_database(open_database(url))))
         found.append(asyncio.run(checks.check_connections(open_database(url))))
+        found += asyncio.run(checks.check_replicas(open_database(serving_url(settings))))
         found.append(asyncio.run(checks.check_kept(open_database(url), services_of(user_app))))
         found.append(asyncio.run(checks.check_uploads(open_database(url), open_blobs)))
         if (folder / "keyring.json").is_file():

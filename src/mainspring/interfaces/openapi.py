@@ -103,7 +103,11 @@ class OpenApiDocument:
                 "schemas": self._typed.components,
                 "responses": {f.__name__: _response(f) for f in self._failures.values()},
                 "headers": _HEADERS,
-                "parameters": {"IdempotencyKey": _IDEMPOTENCY_KEY, "IfMatch": _IF_MATCH},
+                "parameters": {
+                    "IdempotencyKey": _IDEMPOTENCY_KEY,
+                    "IfMatch": _IF_MATCH,
+                    "ReadAfter": _READ_AFTER,
+                },
                 "securitySchemes": {
                     "bearer": {
                         "type": "http",
@@ -285,7 +289,8 @@ def _headers(operation: Operation) -> list[str]:
     and a tool that fills in parameters at random would only ever meet 412 and 422.
     """
     matched = operation.method in {"PUT", "PATCH", "DELETE"} and operation.path_params
-    return [*(["IdempotencyKey"] if operation.writes else []), *(["IfMatch"] if matched else [])]
+    named = {"IdempotencyKey": operation.writes, "IfMatch": matched, "ReadAfter": operation.may_lag}
+    return [name for name, understood in named.items() if understood]
 
 
 def _inline(kind: Any) -> Json:
@@ -429,6 +434,14 @@ _IF_MATCH = {
     "required": False,
     "description": "The `ETag` that was read; another version answers 412.",
     "schema": {"type": "string"},
+}
+_READ_AFTER = {
+    "name": "Read-After",
+    "in": "header",
+    "required": False,
+    "description": "Lets a replica answer: `any`, or what the answer of a write said under this "
+    "name, to see that write.",
+    "schema": {"type": "string", "maxLength": 64},
 }
 _ABOUT = (
     "Errors are problem details (RFC 9457). Lists take `limit` and `cursor`. Every write takes "

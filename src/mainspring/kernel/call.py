@@ -104,14 +104,15 @@ class Call:
     on the monotonic clock. ``path`` ends with the name of what is called: the operation, the job or
     the consumer; before it are the operations whose handlers wait for it. ``until_ms`` is when the
     credential ends that its caller came with, None where it does not or there is none. ``sender``
-    is where a call that may write came from, None where no client sent it.
+    is where a call that may write came from, None where no client sent it. With ``lagging`` its
+    rows are read through that, from a replica; ``reader`` has the newest.
     """
 
     __slots__ = (
         "_asks", "_context", "_ids", "_ids_at", "_stages_in", "_updated", "account", "attempt",
         "caller", "causation_id", "correlation_id", "deadline_s", "events", "if_match", "jobs",
-        "measures", "now_ms", "path", "progress", "reader", "recipient", "request_id", "reruns",
-        "sender", "until_ms", "wakes", "writes",
+        "lagging", "measures", "now_ms", "path", "progress", "reader", "recipient", "request_id",
+        "reruns", "sender", "until_ms", "wakes", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -150,6 +151,7 @@ class Call:
         self.if_match = if_match
         self.recipient: Recipient | None = None  # set where a call lasts: a stream, a download
         self.reader: Reader = context.reader
+        self.lagging: Reader | None = None
         self.writes: list[Write] = []
         self._updated: dict[tuple[object, tuple[Any, ...]], int] = {}  # where a row's update is
         self.events: list[StagedEvent] = []
@@ -352,9 +354,17 @@ class Call:
 
     # Reading
 
+    def read_newest(self) -> None:
+        """Read from a replica no more: for what decides who may see, beyond the row itself."""
+        self.lagging = None
+
+    @property
+    def _rows(self) -> Reader:
+        return self.lagging or self.reader
+
     async def all(self, query: Query[T], **params: Any) -> list[T]:
         """Return every row of a query."""
-        return await self.reader.read(query, query.sql.bind(params))
+        return await self._rows.read(query, query.sql.bind(params))
 
     async def page(
         self, query: Query[T], *, limit: int, bytes_max: int = PAGE_BYTES_MAX, **params: Any
@@ -365,17 +375,22 @@ class Call:
         read than that. One comes however long it is.
         """
         values = query.sql.bind({**params, "limit": limit + 1})
-        rows: Rows[T] = await self.reader.page(query, values, bytes_max)
+        rows: Rows[T] = await self._rows.page(query, values, bytes_max)
         return rows if len(rows.items) <= limit else Rows(rows.items[:limit], more=True)
 
     async def find(self, query: Query[T], **params: Any) -> T | None:
         """Return the first row of a query, or None."""
+        rows = await self._rows.read(query, query.sql.bind(params))
+        return rows[0] if rows else None
+
+    async def find_newest(self, query: Query[T], **params: Any) -> T | None:
+        """Return the first row of a query as of now: of what is kept, or decides for others."""
         rows = await self.reader.read(query, query.sql.bind(params))
         return rows[0] if rows else None
 
     async def one(self, query: Query[T], **params: Any) -> T:
         """Return the first row of a query. Raises NotFound when there is none."""
-        rows = await self.reader.read(query, query.sql.bind(params))
+        rows = await self._rows.read(query, query.sql.bind(params))
         if not rows:
             raise NotFound()
         row: T = rows[0]

@@ -28,7 +28,8 @@ class Invocation(msgspec.Struct, frozen=True):
     ``wanted`` the part of a raw answer that is asked for; ``path`` names the handlers that wait for
     this call, the outermost first. ``until_ms`` is when the credential ends that the caller came
     with, None where it does not or there is none. ``sender`` is where a call that may write came
-    from, as far as the interface knows.
+    from, as far as the interface knows. ``read_after`` says how new what its caller reads has to
+    be; None is the newest, and who says nothing is told no position of what it writes.
     """
 
     operation: str
@@ -46,6 +47,7 @@ class Invocation(msgspec.Struct, frozen=True):
     path: tuple[str, ...] = ()
     until_ms: int | None = None
     sender: Sender | None = None
+    read_after: str | None = None
 
 
 class FileHead(msgspec.Struct, frozen=True):

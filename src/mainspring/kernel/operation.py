@@ -162,7 +162,8 @@ class Operation(Contract[P], Generic[P, R]):
     ``impersonated`` says whether somebody may call it who acts as a user: none that answers with a
     secret, or asks for a recent log-in, unless it is declared so. ``body_bytes_max`` is None where
     the settings say how large a body or a file may be. A POST that ``reads`` takes no idempotency
-    key: nothing of its answer is kept, so each is judged by what its caller may see then.
+    key: nothing of its answer is kept, so each is judged by what its caller may see then. One that
+    ``may_lag`` is read from a replica for who asks for that.
 
     Calling it calls its handler, so tests need no database.
     """
@@ -178,6 +179,7 @@ class Operation(Contract[P], Generic[P, R]):
         "in_transaction",
         "kind",
         "may_be_silent",
+        "may_lag",
         "method",
         "path",
         "path_params",
@@ -222,6 +224,7 @@ class Operation(Contract[P], Generic[P, R]):
         shows: Callable[..., Awaitable[bytes]] | None = None,
         impersonated: Impersonated | None = None,
         reads: bool = False,
+        may_lag: bool = False,
     ) -> None:
         super().__init__(name, declared)
         match = _SHAPE.fullmatch(shape)
@@ -261,10 +264,20 @@ class Operation(Contract[P], Generic[P, R]):
             if secret or recent_s is not None:
                 impersonated = Impersonated.REFUSED
         self.impersonated = impersonated
+        self.may_lag = self._lagging(may_lag)
         self.cache = self._cached(cache)
         self.summary = self.doc.partition("\n")[0]
         self._read_signature()
         self.status = status or (204 if self.response is type(None) else 200)
+
+    def _lagging(self, declared: bool) -> bool:
+        """Whether a replica may answer. Raises Misdeclared for what no replica could."""
+        if declared and (self.writes or self.secret or self.kind is not Kind.UNARY):
+            raise Misdeclared(
+                f"{self.name}: may_lag=True is for a unary operation that reads, and answers no "
+                "secret: what is decided or written goes by the newest"
+            )
+        return declared
 
     def _cached(self, policy: CachePolicy | None) -> CachePolicy | None:
         """Who may keep its answers: what is said, or who asked, asking again each time."""

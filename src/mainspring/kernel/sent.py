@@ -37,6 +37,7 @@ class SentCall(msgspec.Struct, frozen=True, tag="call"):
     path: tuple[str, ...]
     until_ms: int | None
     sender: Sender | None
+    read_after: str | None
     lasts: bool = False
 
 
@@ -161,6 +162,7 @@ def sent_call(invocation: Invocation, now_s: float, *, lasts: bool = False) -> S
         invocation.path,
         invocation.until_ms,
         invocation.sender,
+        invocation.read_after,
         lasts,
     )
 
@@ -183,6 +185,7 @@ def received_call(call: SentCall, now_s: float) -> Invocation:
         call.path,
         call.until_ms,
         call.sender,
+        call.read_after,
     )
 
 

@@ -129,6 +129,7 @@ class Contracts:
         shows: Callable[..., Awaitable[bytes]] | None = None,
         impersonated: Impersonated | None = None,
         reads: bool = False,
+        may_lag: bool = False,
     ) -> Callable[[UnaryHandler[P, R]], Operation[P, R]]:
         """Declare a unary operation. ``scope=None`` lets anyone call it.
 
@@ -140,11 +141,15 @@ class Contracts:
         whether it is for somebody who acts as a user: by itself so is what reads, and what writes
         for who may write then, but nothing with ``secret`` or ``recent_s``. A POST that ``reads``
         has its question in the body, and changes nothing: it takes no idempotency key.
+        What ``may_lag`` is answered by a replica of the database for callers that say how new it
+        has to be (``Read-After``); what its handler reads with ``call.find``, ``all``, ``one`` and
+        ``page`` comes from there, and all else from the newest.
         """
         return self._operation(
             shape, Kind.UNARY, scope=scope, status=status, rate=rate, secret=secret,
             recent_s=recent_s, raises=raises, body_bytes_max=body_bytes_max, timeout_s=timeout_s,
             cache=cache, shows=shows, impersonated=impersonated, reads=reads,
+            may_lag=may_lag,
         )  # fmt: skip
 
     def transaction(

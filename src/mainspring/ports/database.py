@@ -4,7 +4,10 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
+import msgspec
+
 from mainspring.kernel.channel import Channel
+from mainspring.kernel.reader import Reader
 from mainspring.kernel.table import Command, Query, Rows, Write
 
 R = TypeVar("R")
@@ -37,6 +40,45 @@ class DatabaseTransaction(Protocol):
         ...
 
 
+class ReplicaStanding(msgspec.Struct, frozen=True):
+    """How a replica is doing, as one process sees it.
+
+    ``lag_s`` is how old its rows are at most, None where that is not known; ``why`` it is not read
+    from, empty where it is. ``served`` reads were answered by it, and ``left`` ones begun there
+    that the primary answered.
+    """
+
+    name: str
+    lag_s: float | None
+    why: str
+    served: int
+    left: int
+
+
+class Replicas(Protocol):
+    """Copies of a database that lag a little behind it, each within a bound or not read from."""
+
+    def reader(self, after: str) -> Reader | None:
+        """Return what reads from one of them; None where the database itself has to be read.
+
+        ``after`` is ``any``, ``newest``, or a position: all that was committed before that was
+        given is seen. A read that fails there is done at the database, and so is what follows.
+        """
+        ...
+
+    async def position(self) -> str:
+        """Return a position after all that was acknowledged by now; ``newest`` if not known."""
+        ...
+
+    async def look(self) -> None:
+        """Look now how each is doing, which happens by itself in the time that one may lag."""
+        ...
+
+    def standing(self) -> list[ReplicaStanding]:
+        """How each is doing."""
+        ...
+
+
 class Database(Protocol):
     """One database: the unit of commit. Safe for concurrent use by the tasks of one event loop."""
 
@@ -53,6 +95,11 @@ class Database(Protocol):
     @property
     def first(self) -> bool:
         """Whether no other process had it open when this one was started, as far as it knows."""
+        ...
+
+    @property
+    def replicas(self) -> Replicas | None:
+        """Its replicas, where it has any."""
         ...
 
     async def open(self) -> None:

@@ -234,6 +234,7 @@ class Runtime:
             metrics=metrics,
             intake=None if blobs is None else FileIntake(blobs, self.ids, settings),
             cache=self.resources.get(Cache),
+            replicas=self.database.replicas,
         )
 
     def _failing_loops(self) -> list[str]:

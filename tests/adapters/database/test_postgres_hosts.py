@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from mainspring.adapters.database import postgres_hosts, postgres_pool
+from mainspring.adapters.database import postgres_hosts, postgres_pool, postgres_wakes
 from mainspring.adapters.database.postgres import PostgresDatabase
 from mainspring.adapters.database.postgres_hosts import PostgresHosts, watch_over
 from mainspring.kernel.errors import OutcomeUnknown, Unavailable
@@ -84,6 +84,7 @@ async def test_the_primary_is_found_and_followed(
 ) -> None:
     """Past one that is silent and a standby; then to that standby, once it was promoted."""
     monkeypatch.setattr(postgres_hosts, "HOST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(postgres_wakes, "CHECK_S", 3_600.0)
     primary, replica = pair
     with pytest.raises(StartError, match="it is a standby"):
         await PostgresDatabase(url_of(replica.directory)).open()
@@ -107,7 +108,7 @@ async def test_the_primary_is_found_and_followed(
         await until_committed(database, "after")
         assert await database.read(SERVER, ()) == [str(replica.directory)]
         assert replica.psql("SELECT id FROM notes ORDER BY id").split() == ["after", "before"]
-        async with asyncio.timeout(DEADLINE_S):  # but the one that listens, which looks by itself
+        async with asyncio.timeout(DEADLINE_S):  # the one that listens is told, and follows
             while int(await asyncio.to_thread(primary.psql, OURS)) > 1:
                 pass
     finally:

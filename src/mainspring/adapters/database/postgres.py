@@ -21,40 +21,34 @@ from mainspring.adapters.database.postgres_commit import (
     Inside,
     Unit,
     apply,
-    page_of,
     verdict,
 )
+from mainspring.adapters.database.postgres_migrations import APPLIED, HAS_MIGRATIONS, Migrations
 from mainspring.adapters.database.postgres_pool import (
     LOST,
-    UNREACHED,
-    WAIT_TIMEOUT_S,
     CommitLost,
     Connection,
     ConnectionPool,
     Connections,
     PostgresTarget,
-    is_lost,
     said,
     transaction,
     translated,
 )
+from mainspring.adapters.database.postgres_reads import SCANNERS, Reads
+from mainspring.adapters.database.postgres_replicas import PostgresReplicas, apart
 from mainspring.adapters.database.postgres_room import Room
-from mainspring.adapters.database.postgres_script import with_code_point_order
 from mainspring.adapters.database.postgres_wakes import TURNS, Announcer, Listener
-from mainspring.adapters.database.shares import Shares
 from mainspring.kernel.channel import Channel
-from mainspring.kernel.current_call import current_account
-from mainspring.kernel.errors import NeedsIndex, Unavailable
+from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.process_role import Seat
 from mainspring.kernel.table import Query, Rows, Write
 from mainspring.ports.database import (
     COMMIT_QUEUE_MAX,
     NO_WAKES,
-    SCAN_DEADLINE_S,
     DatabaseTransaction,
     StartError,
     Wakes,
-    digest_of,
 )
 from mainspring.ports.listeners import tell
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
@@ -65,12 +59,10 @@ Body = Callable[[DatabaseTransaction], Awaitable[tuple[Sequence[Write], Wakes]]]
 
 LANES = 2
 WRITERS = 4  # connections for calls that go alone
-SCANNERS = 4
 OUTSIDE_POOLS = 2  # who listens, and who posts from a thread of its own
 # What a process opens beside its connections for reads, of which the announcer has one.
 BESIDE_READERS = LANES + WRITERS + SCANNERS + 1 + OUTSIDE_POOLS
 CLOSE_WAIT_S = 30.0  # for transactions that run while the database closes
-MIGRATION_MAX_S = 3_600.0  # of one script, and of waiting for another process that migrates
 POSTS_MAX = 256  # commits posted from threads and not yet done; one more is dropped and logged
 
 _WITH_TRIGGERS = """
@@ -78,14 +70,6 @@ SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger
 JOIN pg_class ON pg_class.oid = tgrelid
 WHERE NOT tgisinternal AND relnamespace = current_schema()::regnamespace ORDER BY 1
 """
-_MIGRATIONS_LOCK = 0x6D61696E73707267  # "mainsprg": one process at a time changes the schema
-_MIGRATIONS = (
-    'CREATE TABLE IF NOT EXISTS migrations (name text COLLATE "C" NOT NULL PRIMARY KEY, '
-    'digest text COLLATE "C" NOT NULL)'
-)
-_HAS_MIGRATIONS = Query("migrations.exist", "SELECT to_regclass('migrations') IS NOT NULL", int)
-_APPLIED = Query("migrations.applied", "SELECT name, digest FROM migrations ORDER BY name", tuple)
-_SCAN = f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(SCAN_DEADLINE_S * 1000)}"
 
 
 def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "PostgresDatabase":
@@ -109,18 +93,22 @@ class PostgresDatabase:
     def __init__(
         self, url: str, *, queue_max: int = COMMIT_QUEUE_MAX, room: Room | None = None
     ) -> None:
+        url, replicas = apart(url)
         self._target = PostgresTarget(url)
         self._room = room
         self._queue_max = queue_max
         self._connections = Connections(self._target)
-        self._readers = ConnectionPool(self._connections, self._target.pool_size)
+        self._reads = Reads(self._connections, self._target.pool_size)
         self._batches = ConnectionPool(self._connections, LANES)
         self._writers = ConnectionPool(self._connections, WRITERS)
-        self._scanners = ConnectionPool(self._connections, SCANNERS)
-        self._shares = Shares(SCANNERS)
+        self._migrations = Migrations(self._target, self._writers)
         self._inserts = CommitLane(self._batches, self._settle, turns=False)
         self._guarded = CommitLane(self._batches, self._settle, turns=True)
         self._single: set[asyncio.Task[None]] = set()
+        self.replicas: PostgresReplicas | None = None
+        if replicas.urls:
+            looks = ConnectionPool(self._connections, 1)
+            self.replicas = PostgresReplicas(replicas, looks, self._reads)
         self._announcer = Announcer(ConnectionPool(self._connections, 1))
         self._listener = Listener(self._target, self._hear, self._connections.has_pid)
         self._connections.turns.announce = partial(self._announcer.tell, frozenset({TURNS}))
@@ -154,12 +142,14 @@ class PostgresDatabase:
                 await self._listener.start()
             except (*LOST, asyncpg.PostgresError) as error:
                 raise StartError(f"cannot listen at {self._target.shown}: {said(error)}") from error
+        if self.replicas is not None:
+            await self.replicas.start()
 
     async def _divide(self, connection: Connection) -> None:
         """Open no more than one's part, in a crew. A pooler has its own ways to divide them."""
         if self._room is None or self._target.pooler:
             return
-        wanted = self._target.pool_size + BESIDE_READERS
+        wanted = self._target.pool_size + BESIDE_READERS + bool(self.replicas)
         try:
             each = await self._room.each(connection, wanted)
         except (*LOST, asyncpg.PostgresError) as error:
@@ -171,6 +161,8 @@ class PostgresDatabase:
         if self._closing:
             return
         self._closing = True
+        if self.replicas is not None:
+            await self.replicas.stop()
         await self._inserts.stop()
         await self._guarded.stop()
         if self._single:
@@ -194,53 +186,11 @@ class PostgresDatabase:
 
     async def read(self, query: Query[R], values: tuple[Any, ...]) -> list[R]:
         """Return the rows of a query; one that scans has connections and a deadline of its own."""
-        make = query.make
-        return [make(row) for row in await self._read(query, query.sql.postgres, values)]
+        return await self._reads.read(query, values)
 
     async def page(self, query: Query[R], values: tuple[Any, ...], bytes_max: int) -> Rows[R]:
         """Return the first rows of a query; the server sends no more than fit, and one row."""
-        rows = await self._read(query, query.postgres_page, (*values, bytes_max))
-        return page_of(query, rows)
-
-    async def _read(self, query: Query[Any], sql: str, values: tuple[Any, ...]) -> list[Any]:
-        try:
-            if query.scans:
-                return await self._scan(query.sql.name, sql, values)
-            return await self._fetch(sql, values)
-        except Exception as error:
-            if isinstance(error, CommitLost):  # of a transaction that only read
-                raise Unavailable(UNREACHED, retry_after_s=1) from error
-            raised = translated(error)
-            if raised is error:
-                raise
-            raise raised from error
-
-    async def _fetch(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
-        def work(connection: Connection) -> Awaitable[list[Any]]:
-            return self._readers.fetch(connection, sql, values)
-
-        try:
-            return await self._readers.run(work)
-        except Exception as error:
-            if not is_lost(error):
-                raise
-            # The server or a pooler was restarted: a read can be repeated.
-            return await self._readers.run(work)
-
-    async def _scan(self, name: str, sql: str, values: tuple[Any, ...]) -> list[Any]:
-        async def work(connection: Connection) -> list[Any]:
-            async with transaction(connection, _SCAN):
-                rows: list[Any] = await connection.fetch(sql, *values)
-            return rows
-
-        account = current_account()
-        await self._shares.acquire(account, WAIT_TIMEOUT_S)
-        try:
-            return await self._scanners.run(work)
-        except asyncpg.QueryCanceledError as error:
-            raise NeedsIndex(f"{name} went over its budget") from error
-        finally:
-            self._shares.release(account)
+        return await self._reads.page(query, values, bytes_max)
 
     # Writing
 
@@ -361,8 +311,8 @@ class PostgresDatabase:
 
     async def applied(self) -> dict[str, str]:
         """Digests of the migrations that were applied; a database that is empty has no list."""
-        (there,) = await self.read(_HAS_MIGRATIONS, ())
-        return dict(await self.read(_APPLIED, ())) if there else {}
+        (there,) = await self.read(HAS_MIGRATIONS, ())
+        return dict(await self.read(APPLIED, ())) if there else {}
 
     async def set_triggers(self, *, on: bool) -> None:
         """Have the tables' own triggers run or not, whoever connects.
@@ -384,31 +334,7 @@ class PostgresDatabase:
 
     async def migrate(self, name: str, script: str) -> bool:
         """Apply a migration once; processes that start together take turns."""
-        digest = digest_of(script)
-
-        async def work(connection: Connection) -> bool:
-            async with transaction(connection):
-                if self._target.limits_transactions:
-                    await connection.execute("SET LOCAL transaction_timeout = 0")
-                await connection.execute(
-                    f"SELECT pg_advisory_xact_lock({_MIGRATIONS_LOCK})", timeout=MIGRATION_MAX_S
-                )
-                await connection.execute(_MIGRATIONS)
-                found = await connection.fetchval(
-                    "SELECT digest FROM migrations WHERE name = $1", name
-                )
-                if found == digest:
-                    return False
-                if found is not None:
-                    raise StartError(f"migration {name} was changed after it was applied")
-                await connection.execute(with_code_point_order(script), timeout=MIGRATION_MAX_S)
-                await connection.execute("INSERT INTO migrations VALUES ($1, $2)", name, digest)
-                return True
-
-        try:
-            return await self._writers.run(work)
-        except (asyncpg.PostgresError, Unavailable, *LOST) as error:
-            raise StartError(f"migration {name} failed: {said(error)}") from error
+        return await self._migrations.apply(name, script)
 
 
 class Poster:

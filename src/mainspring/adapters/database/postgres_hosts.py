@@ -44,10 +44,13 @@ class PostgresHosts:
     which a primary that was told to take no writes is no good either (``read-write``).
     """
 
-    def __init__(self, parts: SplitResult, query: dict[str, str]) -> None:
+    def __init__(self, parts: SplitResult, query: dict[str, str], *, replica: bool = False) -> None:
         self.named = _named(parts, query)
         several = len(self.named) > 1
-        wanted = query.pop("target_session_attrs", "read-write" if several else "primary")
+        if replica and several:
+            raise StartError("database replicas: each names one server: write a URL for each")
+        usual = "any" if replica else "read-write" if several else "primary"
+        wanted = query.pop("target_session_attrs", usual)
         if wanted not in ATTRIBUTES:
             raise StartError(
                 f"database url: target_session_attrs is {', '.join(ATTRIBUTES[:-1])} or "
@@ -56,6 +59,7 @@ class PostgresHosts:
         self.wanted = wanted
         self.at = 0  # of ``named``: where the last connection led to
         self.moves = 0  # how often it was another than before
+        self.moved: Callable[[], None] = _nobody  # told of each, in whatever thread finds it
 
     async def connect(self, connect: Connect) -> Any:
         """Connect to the first that will do. Raises what the driver raises, or NoHost."""
@@ -81,12 +85,17 @@ class PostgresHosts:
                     return await self.connect(connect)
                 self.at = number
                 self.moves += 1
+                self.moved()
             return made
         for told in errors:
             if isinstance(told, _TELLING):
                 raise told
         said = [f"{self.named[n][0]}: {_why(e)}" for n, e in zip(order, errors, strict=True)]
         raise NoHost("; ".join(said)) from errors[0]
+
+
+def _nobody() -> None:
+    """Nobody waits for a move."""
 
 
 def _why(error: Exception) -> str:

@@ -91,7 +91,7 @@ class PostgresTarget:
     transaction (PgBouncer before 1.21). Left out, they are used unless a pooler is found.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, replica: bool = False) -> None:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         prepared = query.pop("prepared", None)
@@ -101,7 +101,7 @@ class PostgresTarget:
         if not pool.isdecimal() or not 1 <= int(pool) <= POOL_SIZE_MAX:
             raise StartError(f"database url: pool is 1 to {POOL_SIZE_MAX}, not {pool!r}")
         self._application_name = query.pop("application_name", "mainspring")
-        self.hosts = PostgresHosts(parts, query)
+        self.hosts = PostgresHosts(parts, query, replica=replica)
         self.trust = Trust(parts, query)
         self.dsn = urlunsplit(parts._replace(query=urlencode(self.trust.query)))
         self.pool_size = int(pool)

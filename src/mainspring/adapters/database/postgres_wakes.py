@@ -1,6 +1,7 @@
 """Wakes between processes: who tells of commits, and who listens and comes back."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -93,6 +94,7 @@ class Listener:
         self._deliver = deliver
         self._is_ours = is_ours
         self._task: asyncio.Task[None] | None = None
+        self._moves = 0  # of the hosts, when the connection was made
         self.connection: Connection | None = None
 
     async def start(self) -> None:
@@ -110,6 +112,7 @@ class Listener:
 
     async def _listen(self) -> Connection:
         connection = await self._target.connect()
+        self._moves = self._target.hosts.moves
         try:
             await connection.add_listener(CHANNEL, self._hear)
         except BaseException:
@@ -133,24 +136,32 @@ class Listener:
                 self._deliver(frozenset({ALL_WAKES}))
 
     async def _until_broken(self, connection: Connection) -> None:
-        broken = asyncio.Event()
-        connection.add_termination_listener(lambda _: broken.set())
-        moves = self._target.hosts.moves
-        while not connection.is_closed():
+        """Return when it is closed, silent, or the calls go to another server by now."""
+        loop, left = asyncio.get_running_loop(), asyncio.Event()
+        connection.add_termination_listener(lambda _: left.set())
+        hosts = self._target.hosts
+        hosts.moved = lambda: _tell(loop, left)
+        while not connection.is_closed() and hosts.moves == self._moves:
             try:
                 async with asyncio.timeout(CHECK_S):
-                    await broken.wait()
+                    await left.wait()
             except TimeoutError:
-                if self._target.hosts.moves != moves:
-                    return  # the calls go to another server by now
                 try:
                     await connection.execute("SELECT 1")
                 except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError):
                     return
+            else:
+                return
 
     def _hear(self, _connection: Connection, pid: int, _channel: str, payload: str) -> None:
         if not self._is_ours(pid):
             self._deliver(frozenset(map(Channel, payload.split(","))))
+
+
+def _tell(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    """Set an event of a loop from any thread; one that has ended waits for nothing."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(event.set)
 
 
 def payload(wakes: Iterable[Channel]) -> str:

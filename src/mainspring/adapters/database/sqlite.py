@@ -80,6 +80,7 @@ class SqliteDatabase:
     """
 
     dialect: Literal["sqlite"] = "sqlite"
+    replicas = None
 
     def __init__(
         self,

@@ -7,12 +7,12 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 ALLOWED_HEADERS = (
     "authorization", "content-disposition", "content-type", "idempotency-key", "if-match",
-    "if-none-match", "last-event-id", "traceparent",
+    "if-none-match", "last-event-id", "read-after", "traceparent",
 )  # fmt: skip
 EXPOSED_HEADERS = (
     "content-disposition", "etag", "idempotency-replayed", "link", "location", "ratelimit",
-    "ratelimit-policy", "request-id", "retry-after", "stream-position", "traceparent",
-    "www-authenticate",
+    "ratelimit-policy", "read-after", "request-id", "retry-after", "stream-position",
+    "traceparent", "www-authenticate",
 )  # fmt: skip
 _VARY = (b"vary", b"Origin")
 

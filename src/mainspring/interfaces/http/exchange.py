@@ -20,7 +20,7 @@ SEND_IDLE_S = 60.0  # a reader that takes nothing for longer is cut off
 # Of these a second one makes the request ambiguous; others join into one list (RFC 9110, 5.3).
 _SINGLE = frozenset({
     b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key",
-    b"last-event-id", b"origin", b"traceparent",
+    b"last-event-id", b"origin", b"read-after", b"traceparent",
 })  # fmt: skip
 _REFERENCES = frozenset({"location", "content-location", "link"})
 _URI_CHARS = "".join(chr(code) for code in range(0x21, 0x7F))

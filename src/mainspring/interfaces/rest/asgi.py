@@ -44,6 +44,7 @@ from mainspring.kernel.invocation import Invocation, Invoker, Opened, Outcome
 from mainspring.kernel.operation import Kind, Operation, OwnCredentials, Tells
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.pool import Pool
+from mainspring.kernel.read_after import ANY, require_known
 from mainspring.kernel.sender import sender
 from mainspring.kernel.user_app import Asgi
 from mainspring.runtime.metrics.telemetry import Metrics, RouteMeter
@@ -79,7 +80,8 @@ class Route:
 class RestApp:
     """Serves operations, pages and mounted apps over HTTP.
 
-    One that does not ``serves`` has only the pages that are added to it.
+    One that does not ``serves`` has only the pages that are added to it. With ``lags`` who does not
+    say how new its reads have to be is answered from replicas as well.
     """
 
     def __init__(
@@ -95,8 +97,10 @@ class RestApp:
         server: ServerSettings | None = None,
         cors: CorsSettings | None = None,
         serves: bool = True,
+        lags: bool = False,
     ) -> None:
         self.gateway = gateway
+        self._lags = lags
         self.serves = serves
         self._invoker = invoker
         self.settings = server or ServerSettings()
@@ -349,6 +353,7 @@ class RestApp:
 
     def _unary(self, operation: Operation) -> Handle:
         invoker, reader, kept = self._invoker, ArgumentReader(operation), _kept(operation)
+        unsaid = ANY if self._lags and operation.may_lag else None
 
         async def serve(exchange: Exchange) -> None:
             await self._admit(exchange, operation)
@@ -359,7 +364,8 @@ class RestApp:
             if exchange.body_unread and operation.takes_body:
                 await self._read_body(exchange, operation)
             arguments = _arguments(reader, exchange)
-            outcome = await invoker.invoke(_invocation(exchange, operation, arguments))
+            asked = _invocation(exchange, operation, arguments, unsaid)
+            outcome = await invoker.invoke(asked)
             await answer_json(exchange, outcome, kept=kept, secret=operation.secret)
 
         return serve
@@ -491,10 +497,14 @@ def _arguments(reader: ArgumentReader, exchange: Exchange) -> dict[str, Any]:
 
 
 def _invocation(
-    exchange: Exchange, operation: Operation, arguments: Mapping[str, Any]
+    exchange: Exchange,
+    operation: Operation,
+    arguments: Mapping[str, Any],
+    unsaid: str | None = None,
 ) -> Invocation:
     """Write down what was asked, for whoever owns the operation."""
     admission, key = exchange.admission, exchange.idempotency_key
+    read_after = exchange.text(b"read-after")
     return Invocation(
         operation.name,
         arguments,
@@ -513,4 +523,5 @@ def _invocation(
         )
         if operation.writes
         else None,
+        read_after=unsaid if read_after is None else require_known(read_after),
     )

@@ -133,7 +133,7 @@ class FieldEncryption:
             person = value["person"]
             if (held := self._fresh(call.tenant, person)) is None:
                 drops = self._drops
-                row = await call.find(SUBJECT_KEY, tenant=call.tenant, person=person)
+                row = await call.find_newest(SUBJECT_KEY, tenant=call.tenant, person=person)
                 if row is not None and row.sealed != _DESTROYED:
                     held = self._hold(call.tenant, person, row.sealed, drops)
             key = None if held is None else held.key
@@ -204,7 +204,7 @@ class FieldEncryption:
 
     async def knows(self, call: Call, person: str) -> bool:
         """Tell whether a person has a key that was not destroyed."""
-        row = await call.find(SUBJECT_KEY, tenant=call.tenant, person=person)
+        row = await call.find_newest(SUBJECT_KEY, tenant=call.tenant, person=person)
         return row is not None and row.sealed != _DESTROYED
 
     def erase(self, call: Call, person: str) -> list[Write]:
@@ -268,7 +268,7 @@ class FieldEncryption:
             return held
         drops = self._drops
         # Through the call: inside a transaction nothing else may be read.
-        row = await call.find(SUBJECT_KEY, tenant=call.tenant, person=person)
+        row = await call.find_newest(SUBJECT_KEY, tenant=call.tenant, person=person)
         if row is not None and row.sealed == _DESTROYED:
             return None
         if row is not None:

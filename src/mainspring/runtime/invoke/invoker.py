@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -35,6 +35,7 @@ from mainspring.kernel.operation import (
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.recipient import Recipient
 from mainspring.ports.cache import Cache
+from mainspring.ports.database import Replicas
 from mainspring.runtime.invoke.answer_cache import AnswerCache
 from mainspring.runtime.invoke.containment import contained, contained_items
 from mainspring.runtime.invoke.deadline import TimeLimit
@@ -44,6 +45,7 @@ from mainspring.runtime.invoke.idempotency import Idempotency, IdempotencyKeys
 from mainspring.runtime.invoke.validate import Args, Inputs
 from mainspring.runtime.metrics.telemetry import Metrics
 
+A = TypeVar("A", Outcome, Opened)
 _RANGES = ("Accept-Ranges", "bytes")
 
 LARGE_BODY_BYTES = 256 << 10  # read off the loop, one such body at a time
@@ -77,7 +79,7 @@ class LocalInvoker:
 
     Each stage asks nobody but what came with the invocation: it may have been sent by another
     process. ``intake`` is where uploads go; without it there can be none. ``cache`` keeps public
-    answers for as long as they say.
+    answers for as long as they say. ``replicas`` are read where operation and caller let them be.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class LocalInvoker:
         metrics: Metrics,
         intake: FileIntake | None = None,
         cache: Cache | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         self._owned = {operation.name: _Owned(operation) for operation in operations}
         self._dispatcher = dispatcher
@@ -100,6 +103,7 @@ class LocalInvoker:
         self._metrics = metrics
         self.intake = intake
         self._answers = None if cache is None else AnswerCache(cache, clock)
+        self._replicas = replicas
         self._large_bodies = Pool("large bodies", LARGE_BODIES_MAX, LARGE_BODIES_SHARE)
         self._reading = asyncio.Semaphore(1)
 
@@ -115,11 +119,14 @@ class LocalInvoker:
             return await self._kept_or_run(self._answers, owned, invocation, args, limit)
         asking = CURRENT_CALL.get() if invocation.path else None
         call = self._call(owned, invocation, limit)
+        if owned.operation.may_lag:
+            self._lag(call, invocation)
         try:
-            return await self._run(owned.operation, call, args, idempotency, limit)
+            outcome = await self._run(owned.operation, call, args, idempotency, limit)
         finally:
             if asking is not None:  # whoever asked goes on under its own name
                 CURRENT_CALL.set(asking)
+        return await self._placed(owned.operation, invocation, outcome)
 
     async def _kept_or_run(
         self,
@@ -217,7 +224,7 @@ class LocalInvoker:
             raise
         if outcome.replayed:
             await intake.drop(uploads)
-        return outcome
+        return await self._placed(operation, invocation, outcome)
 
     async def open(self, invocation: Invocation, recipient: Recipient | None = None) -> Opened:
         """Call a raw operation or open a stream."""
@@ -240,8 +247,30 @@ class LocalInvoker:
         outcome = await self._run(operation, call, args, idempotency, limit)
         raw = outcome.value
         if isinstance(raw, Raw):
-            return _opened(raw, invocation.wanted)
-        return Opened(outcome.body, outcome.status, headers=outcome.headers, replayed=True)
+            opened = _opened(raw, invocation.wanted)
+        else:
+            opened = Opened(outcome.body, outcome.status, headers=outcome.headers, replayed=True)
+        return await self._placed(operation, invocation, opened)
+
+    # Replicas
+
+    def _lag(self, call: Call, invocation: Invocation) -> None:
+        """Have a call read from a replica, where its caller takes that; no handler that asks does.
+
+        What it asks for decides what is done.
+        """
+        if self._replicas is None or invocation.read_after is None or invocation.path:
+            return
+        call.lagging = self._replicas.reader(invocation.read_after)
+        where = self._metrics.lagging_reads
+        where.of("primary" if call.lagging is None else "replica").add()
+
+    async def _placed(self, operation: Operation, invocation: Invocation, answer: A) -> A:
+        """Tell who writes and says how new it reads after which position that has to be now."""
+        if self._replicas is None or invocation.read_after is None or not operation.writes:
+            return answer
+        told = ("Read-After", await self._replicas.position())
+        return msgspec.structs.replace(answer, headers=(*answer.headers, told))
 
     # The stages
 

@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from mainspring.kernel.table import Query
-from mainspring.ports.database import Database
+from mainspring.ports.database import Database, Replicas
 from mainspring.ports.peers import OwnIdentity, Peer
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime.events.lags import Lag
@@ -16,6 +16,9 @@ from mainspring.runtime.metrics.telemetry import (
     PEER_PENDING,
     PEER_REFUSALS,
     PEER_RETRIES,
+    REPLICA_LAG,
+    REPLICA_READS,
+    REPLICA_USED,
     STORE_AWAY,
     Metrics,
 )
@@ -111,5 +114,23 @@ def watch_peers(
                 pending.of(service, owner.address).set(owner.pending)
         if ends is not None and identity is not None:
             ends.set(identity.expires_s())
+
+    telemetry.before_scrape(refresh)
+
+
+def watch_replicas(telemetry: Telemetry, replicas: Replicas) -> None:
+    """Show how each replica is doing, as of each scrape."""
+    used, lag = telemetry.gauge(REPLICA_USED), telemetry.gauge(REPLICA_LAG)
+    reads = telemetry.counter(REPLICA_READS)
+    counted: dict[tuple[str, str], int] = {}
+
+    async def refresh() -> None:
+        for one in replicas.standing():
+            used.of(one.name).set(float(not one.why))
+            lag.of(one.name).set(-1.0 if one.lag_s is None else one.lag_s)
+            for outcome, count in (("served", one.served), ("left", one.left)):
+                more = count - counted.get((one.name, outcome), 0)
+                reads.of(one.name, outcome).add(more)
+                counted[one.name, outcome] = count
 
     telemetry.before_scrape(refresh)

@@ -83,6 +83,28 @@ STORE_USES = Counter(
     "of counted limits (questions asked; calls counted, refused, decided alone), where shared.",
     ("part", "result"),
 )
+LAGGING_READS = Counter(
+    "mainspring_lagging_reads",
+    "Calls that a replica may answer, by where they began to read: replica or primary.",
+    ("where",),
+)
+REPLICA_READS = Counter(
+    "mainspring_replica_reads",
+    "Reads at a replica: served, or left to the primary when they failed there.",
+    ("replica", "outcome"),
+)
+REPLICA_USED = Gauge(
+    "mainspring_replica_used",
+    "Whether who answers this reads from the replica: 1, or 0.",
+    ("replica",),
+    newest=True,
+)
+REPLICA_LAG = Gauge(
+    "mainspring_replica_lag_seconds",
+    "How old the rows of a replica are at most, as seen by who answers this; -1 if not known.",
+    ("replica",),
+    newest=True,
+)
 JOBS = Gauge(
     "mainspring_jobs",
     "Jobs that are not done, by where they stand.",
@@ -137,6 +159,7 @@ class Metrics:
         self.commit_batch = telemetry.histogram(COMMIT_BATCH).of()
         self.commit_seconds = telemetry.histogram(COMMIT_SECONDS).of()
         self.commit_queue = telemetry.gauge(COMMIT_QUEUE).of()
+        self.lagging_reads = telemetry.counter(LAGGING_READS)
         self.loop_late = telemetry.histogram(LOOP_LATE).of()
         self.event_lag = telemetry.gauge(EVENT_LAG)
         self.event_lag_seconds = telemetry.gauge(EVENT_LAG_SECONDS)

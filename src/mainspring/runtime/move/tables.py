@@ -16,8 +16,9 @@ from mainspring.ports.database import Database, StartError
 from mainspring.runtime.tables import EventRow
 
 LOG = "events"
-# Each end has its own: what was applied to it, who it is, and what readiness writes.
-OWN = frozenset({"migrations", "identity", "probe", "event_places"})
+# Each end has its own: what was applied to it, who it is, what readiness writes, and what replicas
+# are known by.
+OWN = frozenset({"migrations", "identity", "probe", "event_places", "primary_runs"})
 ROWS_MAX = 1_000  # of one page
 _TYPES: dict[str, ColumnType] = {
     "text": "text",

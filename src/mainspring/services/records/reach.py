@@ -104,7 +104,11 @@ class Surroundings:
 
 
 async def rule_of(call: Call, collection: CompiledCollection, rule: AccessRule) -> Reached:
-    """Compile a rule that reaches other collections, as they are now."""
+    """Compile a rule that reaches other collections, as they are now.
+
+    What it reaches is who belongs where, mostly: that is asked of the newest.
+    """
+    call.read_newest()
     known = collection.reached.get(rule.action)
     if known is not None and await _current(call, known):
         return known
@@ -123,6 +127,7 @@ async def filter_of(call: Call, collection: CompiledCollection, source: str) -> 
 
     Raises Invalid.
     """
+    call.read_newest()
     key = f"filter {source}"
     known = collection.reached.get(key)
     if (

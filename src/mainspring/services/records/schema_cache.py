@@ -87,7 +87,8 @@ async def compiled(call: Call, collection: str, version: int) -> CompiledCollect
     found = cache.compiled(collection, version)
     if found is not None:
         return found
-    row = await call.find(COLLECTION_BY_ID, id=collection)
+    # As of now, whoever reads: what a version is taken for is kept, for all who come.
+    row = await call.find_newest(COLLECTION_BY_ID, id=collection)
     if row is None:
         raise NotFound("no such collection")
     return cache.compile(row)

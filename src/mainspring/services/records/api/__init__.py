@@ -430,7 +430,7 @@ async def create_record(
     """
 
 
-@service.contract.operation(f"GET {RECORD_PATH}", scope=None)
+@service.contract.operation(f"GET {RECORD_PATH}", scope=None, may_lag=True)
 async def get_record(
     call: Call, collection: str, id: str, query: ViewRecord
 ) -> Response[msgspec.Raw]:
@@ -499,7 +499,7 @@ async def batch_records(call: Call, collection: str, batch: Batch) -> BatchAnswe
     """
 
 
-@service.contract.operation(f"GET {RECORDS_PATH}", scope=None)
+@service.contract.operation(f"GET {RECORDS_PATH}", scope=None, may_lag=True)
 async def list_records(call: Call, collection: str, query: RecordQuery) -> Response[RecordPage]:
     """List the records that pass the filter and that the caller may see.
 
@@ -514,12 +514,12 @@ async def list_records(call: Call, collection: str, query: RecordQuery) -> Respo
     """
 
 
-@service.contract.operation(f"GET {RECORDS_PATH}:aggregate", scope=None)
+@service.contract.operation(f"GET {RECORDS_PATH}:aggregate", scope=None, may_lag=True)
 async def aggregate_records(call: Call, collection: str, query: Aggregation) -> Groups:
     """Count, sum and group. Reads every record that passes, under the budget of a scan."""
 
 
-@service.contract.operation(f"POST {RECORDS_PATH}:find", scope=None, reads=True)
+@service.contract.operation(f"POST {RECORDS_PATH}:find", scope=None, reads=True, may_lag=True)
 async def find_documents(call: Call, collection: str, find: FindQuery) -> DocumentPage:
     """Find records in MongoDB's language, where the collection has ``documents``.
 
@@ -529,7 +529,7 @@ async def find_documents(call: Call, collection: str, find: FindQuery) -> Docume
     """
 
 
-@service.contract.operation(f"POST {RECORDS_PATH}:aggregate", scope=None, reads=True)
+@service.contract.operation(f"POST {RECORDS_PATH}:aggregate", scope=None, reads=True, may_lag=True)
 async def aggregate_documents(call: Call, collection: str, pipeline: Pipeline) -> PipelineAnswer:
     """Run a pipeline in MongoDB's language over what the caller may see of the records.
 

@@ -58,8 +58,9 @@ async def list_records(
     call: Call, collection: str, query: api.RecordQuery
 ) -> Response[api.RecordPage]:
     found = await named(call, collection, api.READ)
-    # Before anything is read: what happens meanwhile may be told twice, and is not missed.
-    headers = (("Stream-Position", await place(call)),)
+    # Before anything is read: what happens meanwhile may be told twice, and is not missed. What a
+    # replica has yet to hear of would be.
+    headers = () if call.lagging else (("Stream-Position", await place(call)),)
     try:
         asked = await visible(call, found, query.filter)
         sort = read_sort(found, query.sort)
@@ -74,6 +75,7 @@ async def list_records(
     if query.q is None:
         page = await _page(call, found, query, asked, sort, wanted)
     else:
+        call.read_newest()  # the index is of the primary's log
         page = await search_page(call, found, query, asked, wanted)
     page = msgspec.structs.replace(page, headers=headers)
     return await _with_total(call, found, asked, query, page)
