@@ -266,7 +266,8 @@ async def test_a_server_that_is_slow_or_away_keeps_nobody_waiting_and_comes_back
         assert await get(cache, "nothing") is None
         own_valkey.freeze()
         assert await get(cache, "b") is None  # as long as is waited for an answer, once
-        assert cache.away().endswith("it answers too late")
+        # Which it is told hangs on whether it was connected to once more meanwhile.
+        assert cache.away().endswith(("it answers too late", "it cannot be reached"))
         assert cache.get("a") is None, "nobody would tell of a change"
         cache.put("a", b"while it stood still", kept_s=600)
         assert cache.get("b") is None
@@ -322,7 +323,8 @@ async def test_behind_a_slow_network_it_is_away_and_comes_back(valkey: ValkeySer
         assert await get(cache, "nothing") is None
         relay.delay_s = 0.5
         assert await get(cache, "b") is None
-        assert cache.away().endswith("it answers too late")
+        # Which it is told hangs on whether it was connected to once more meanwhile.
+        assert cache.away().endswith(("it answers too late", "it cannot be reached"))
         assert (cache.get("a"), cache.get("b")) == (None, None)
         relay.delay_s = 0.0
         await until_there(cache)

@@ -15,7 +15,6 @@ import apsw
 
 from mainspring.adapters.database.sqlite_file import CHECKPOINT_PAGES, File
 from mainspring.adapters.outage import Outage
-from mainspring.kernel.errors import Unavailable
 
 REST_PAGES_MAX = CHECKPOINT_PAGES // 4  # that the writer brings in itself
 AGAIN_PAGES = CHECKPOINT_PAGES // 4  # that the log grows by, where a reader kept it from beginning
@@ -68,8 +67,8 @@ class Checkpoints:
                 with self.idle:
                     connection = connection or self._file.connect()
                     rest_pages = copied(connection)
-            except (apsw.Error, Unavailable) as error:
-                self._outage.failed(str(error))
+            except Exception as error:  # noqa: BLE001 - told; commits do it where this does not
+                self._outage.failed(repr(error))
                 continue
             self._outage.worked()
             if rest_pages is not None and rest_pages <= REST_PAGES_MAX:

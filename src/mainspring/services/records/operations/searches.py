@@ -11,7 +11,7 @@ import asyncio
 import base64
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -81,14 +81,14 @@ async def search_page(
         raise Invalid.at("/total", "how many have these words is not counted: leave it out with q")
     weights = await _weights(call, collection)
     whole = query.sort is None and await _sees_all(call, collection, weights)
-    order = "relevance" if whole else "newest"
+    order: Literal["relevance", "newest"] = "relevance" if whole else "newest"
     mark = f"{order} {blake2b(query.q.encode(), digest_size=6).hexdigest()}"
     after = None if query.cursor is None else _read_cursor(query.cursor, mark)
     engine, index = await _current_index(call, collection)
     weights = {name: weight for name, weight in weights.items() if name in fields_of(index)}
     if asked.condition is ast.FALSE or not weights:
         return Response(api.RecordPage([]))
-    search = SearchQuery(terms, weights, "relevance" if whole else "newest", 1, after)
+    search = SearchQuery(terms, weights, order, 1, after)
     found = await _find(call, collection, asked, engine, index, search, query.limit)
     rows, last = found.rows, len(found.rows)
     seen = await field_rights.sight(call, collection)
