@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from mainspring.kernel.call import Call
-from mainspring.kernel.errors import Conflict, Forbidden, NotFound
+from mainspring.kernel.errors import Conflict, Forbidden, NotFound, read_at
 from mainspring.kernel.operation import Input, Raw, Response, StreamItem, Upload, UploadTerms
 from mainspring.kernel.page import Cursor, Limit, Page
 from mainspring.kernel.policy import RateClass
@@ -205,7 +205,7 @@ async def forbidden(call: Call) -> None:
 @notes.stream("GET /v1/ticks", scope="notes:read")
 async def ticks(call: Call, query: StreamQuery) -> AsyncIterator[StreamItem]:
     """Count from ``after`` to 3; with ``wait`` stay open between two and three."""
-    start = int(query.after or 0)
+    start = read_at("/after", int, query.after or "0")
     if start > 3:
         raise Conflict("past the end")
     for number in range(start + 1, 4):
