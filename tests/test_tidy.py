@@ -1,6 +1,5 @@
 """Style is executable: the tree keeps the rules, and each rule tells right from wrong."""
 
-import ast
 import re
 import shutil
 import subprocess
@@ -151,7 +150,7 @@ def test_every_runtime_dependency_is_imported() -> None:
         name.split(".")[0]
         for source in sources()
         if source.shipped
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         for name in rules.imports(node)
     }
     homes = packages_distributions()

@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import mainspring
@@ -84,9 +85,27 @@ class Source:
     path: str
     text: str
     tree: ast.Module = field(init=False, repr=False, compare=False)
+    nodes: tuple[ast.AST, ...] = field(init=False, repr=False, compare=False)  # for all rules
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tree", ast.parse(self.text, self.path))
+        object.__setattr__(self, "nodes", tuple(ast.walk(self.tree)))
+
+    @cached_property
+    def calls(self) -> tuple[tuple[ast.Call, str], ...]:
+        """Every call and the dotted name that is called, with ``from x import y`` resolved."""
+        imported = {
+            alias.asname or alias.name: f"{node.module}.{alias.name}"
+            for node in self.nodes
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level
+            for alias in node.names
+        }
+        found = []
+        for node in self.nodes:
+            if isinstance(node, ast.Call) and (name := dotted(node.func)):
+                first, dot, rest = name.partition(".")
+                found.append((node, imported.get(first, first) + dot + rest))
+        return tuple(found)
 
     @property
     def shipped(self) -> bool:
@@ -122,20 +141,6 @@ def dotted(node: ast.AST) -> str:
     return ""
 
 
-def calls(source: Source) -> Iterator[tuple[ast.Call, str]]:
-    """Every call and the dotted name that is called, with ``from x import y`` resolved."""
-    imported = {
-        alias.asname or alias.name: f"{node.module}.{alias.name}"
-        for node in ast.walk(source.tree)
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level
-        for alias in node.names
-    }
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and (name := dotted(node.func)):
-            first, dot, rest = name.partition(".")
-            yield node, imported.get(first, first) + dot + rest
-
-
 def imports(node: ast.AST) -> list[str]:
     """The full names a statement imports; none for other nodes and for relative imports."""
     if isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -149,7 +154,7 @@ def imports(node: ast.AST) -> list[str]:
 
 
 def functions_are_short(source: Source) -> Iterator[Finding]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > FUNCTION_LINES_MAX:
@@ -172,7 +177,7 @@ def names_are_rooms(source: Source) -> Iterator[Finding]:
     for part in source.parts:
         if part.removesuffix(".py") in VAGUE:
             yield Finding(source.path, 1, f"{part!r} says nothing of what is inside")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef) and VAGUE_CLASS.fullmatch(node.name):
             yield Finding(source.path, node.lineno, f"{node.name}: name what it is, not its rank")
 
@@ -184,7 +189,7 @@ def errors_are_not_swallowed(source: Source) -> Iterator[Finding]:
     """A broad ``except`` raises again, logs or counts the error, or hands it on."""
     if not source.shipped:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ExceptHandler) and _is_broad(node.type):
             inside = [inner for part in node.body for inner in ast.walk(part)]
             raises = any(isinstance(inner, ast.Raise) for inner in inside)
@@ -199,7 +204,7 @@ def errors_are_not_swallowed(source: Source) -> Iterator[Finding]:
             )
             if not (raises or tells or uses):
                 yield Finding(source.path, node.lineno, "a broad except that drops the error")
-    for call, name in calls(source):
+    for call, name in source.calls:
         if name == "contextlib.suppress" and any(_is_broad(arg) for arg in call.args):
             yield Finding(source.path, call.lineno, "suppress() of every error")
 
@@ -213,7 +218,7 @@ def _is_broad(kind: ast.expr | None) -> bool:
 def time_and_chance_are_injected(source: Source) -> Iterator[Finding]:
     if not source.shipped or source.path.startswith(AMBIENT_ROOMS):
         return
-    for call, name in calls(source):
+    for call, name in source.calls:
         if name in DURATIONS and source.parts[2] == "adapters":
             continue
         if AMBIENT.fullmatch(name) and _imports(source, name.split(".")[0]):
@@ -225,7 +230,7 @@ def _imports(source: Source, module: str) -> bool:
     return any(
         (isinstance(node, ast.Import) and any(a.name == module for a in node.names))
         or (isinstance(node, ast.ImportFrom) and node.module == module)
-        for node in ast.walk(source.tree)
+        for node in source.nodes
     )
 
 
@@ -233,7 +238,7 @@ def tests_do_not_sleep(source: Source) -> Iterator[Finding]:
     """Zero is a turn of the event loop and no wait."""
     if not source.path.startswith("tests/"):
         return
-    for call, name in calls(source):
+    for call, name in source.calls:
         zero = [a for a in call.args if isinstance(a, ast.Constant) and a.value == 0]
         if name == "time.sleep" or (name == "asyncio.sleep" and not zero):
             yield Finding(source.path, call.lineno, f"{name}() instead of waiting for a signal")
@@ -249,7 +254,7 @@ def tests_wait_for_one_deadline(source: Source) -> Iterator[Finding]:
     """
     if not source.path.startswith("tests/"):
         return
-    for call, name in calls(source):
+    for call, name in source.calls:
         bound = call.args[0] if name == "asyncio.timeout" and call.args else None
         if isinstance(bound, ast.Constant) and bound.value and bound.value >= 1:
             yield Finding(source.path, call.lineno, "say DEADLINE_S (tests/deadline.py)")
@@ -259,7 +264,7 @@ def tests_can_fail(source: Source) -> Iterator[Finding]:
     """A test asserts, expects an error, or hands its case to a function that says so by name."""
     if not source.path.startswith("tests/"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = "\n".join(ast.unparse(part) for part in node.body)
             if node.name.startswith("test_") and not ASSERTING.search(body):
@@ -271,7 +276,7 @@ def nothing_grows_without_bound(source: Source) -> Iterator[Finding]:
     if not source.shipped:
         return
     lines = source.text.splitlines()
-    for call, name in calls(source):
+    for call, name in source.calls:
         if "# bounded by " in lines[call.lineno - 1]:
             continue
         sized = call.args or any(k.arg == "maxsize" for k in call.keywords)
@@ -291,7 +296,7 @@ def caches_are_lru_caches(source: Source) -> Iterator[Finding]:
     """What is forgotten to make room is kept in an ``LruCache``: nobody pushes out by hand."""
     if not source.shipped or source.path == LRU_CACHE:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if (
             any(name.partition(".")[0] == "cachetools" for name in imports(node))
             or (isinstance(node, ast.Delete) and any(map(_takes_its_first, node.targets)))
@@ -331,7 +336,7 @@ def _clears_when_full(branch: ast.If) -> bool:
 def structs_are_frozen(source: Source) -> Iterator[Finding]:
     if not source.shipped:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef) and "msgspec.Struct" in map(dotted, node.bases):
             frozen = any(
                 k.arg == "frozen" and isinstance(k.value, ast.Constant) and k.value.value is True
@@ -374,19 +379,17 @@ def _names_fixed_at_import(source: Source) -> frozenset[str]:
     """Loop names of the module's own comprehensions; parameters of functions it alone calls."""
     in_functions = {
         id(inner)
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         for inner in ast.walk(node)
     }
     fixed: set[str] = set()
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.comprehension) and id(node) not in in_functions:
             fixed.update(n.id for n in ast.walk(node.target) if isinstance(n, ast.Name))
     for node in source.tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("_"):
-            uses = [
-                n for n in ast.walk(source.tree) if isinstance(n, ast.Name) and n.id == node.name
-            ]
+            uses = [n for n in source.nodes if isinstance(n, ast.Name) and n.id == node.name]
             if uses and not any(id(use) in in_functions for use in uses):
                 fixed.update(a.arg for a in [*node.args.args, *node.args.kwonlyargs])
     return frozenset(fixed)
@@ -396,13 +399,13 @@ def _sql_texts(source: Source) -> Iterator[tuple[int, str, list[str]]]:
     """Texts that begin as SQL does: the line, the text, and the expressions in its braces."""
     inside = {
         id(part)
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.JoinedStr)
         for part in ast.walk(node)
         if part is not node
     }
     documentation = _documentation(source)
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if id(node) in inside or id(node) in documentation:
             continue
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -427,7 +430,7 @@ def _sql_texts(source: Source) -> Iterator[tuple[int, str, list[str]]]:
 def _documentation(source: Source) -> frozenset[int]:
     return frozenset(
         id(node.body[0].value)
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and node.body
         and isinstance(node.body[0], ast.Expr)
@@ -440,7 +443,7 @@ def siblings_meet_at_the_api(source: Source) -> Iterator[Finding]:
     if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
         return
     own = source.parts[3]
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         for name in imports(node):
@@ -454,7 +457,7 @@ def system_tables_are_the_runtimes(source: Source) -> Iterator[Finding]:
     """A service's SQL names no system table: it asks ``EventLog``, ``JobAdmin`` and their like."""
     if source.parts[:3] != ("src", "mainspring", "services"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             for named in SYSTEM_TABLES.finditer(node.value):
                 what = f"{named[1]} is a table of the runtime: ask a Protocol of the kernel"
@@ -466,7 +469,7 @@ def services_speak_the_public_api(source: Source) -> Iterator[Finding]:
     ours = source.parts[:3] == ("src", "mainspring", "services")
     if not ours and source.path != "src/mainspring/cli/demo/example_app.py":
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mainspring."):
             for name in PUBLIC.intersection(alias.name for alias in node.names):
                 yield Finding(source.path, node.lineno, f"import {name} from mainspring itself")
@@ -481,7 +484,7 @@ def services_hold_nothing_in_modules(source: Source) -> Iterator[Finding]:
         for each in source.tree.body
         if isinstance(each, ast.Assign | ast.AnnAssign) and _is_empty(each.value)
     ]
-    held += [each.lineno for each in ast.walk(source.tree) if isinstance(each, ast.Global)]
+    held += [each.lineno for each in source.nodes if isinstance(each, ast.Global)]
     for line in held:
         yield Finding(source.path, line, "state: declare it with service.provide")
 
@@ -503,7 +506,7 @@ def declarations_have_their_room(source: Source) -> Iterator[Finding]:
     if source.parts[:3] != ("src", "mainspring", "services") or len(source.parts) < 5:
         return
     room = source.parts[4].removesuffix(".py")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             for decorator in node.decorator_list:
                 name = dotted(decorator.func) if isinstance(decorator, ast.Call) else ""
@@ -536,7 +539,7 @@ def tags_have_one_form(source: Source) -> Iterator[Finding]:
     """Services take entity tags from kernel/etag.py: no two forms, no quote forgotten."""
     if source.parts[:3] != ("src", "mainspring", "services"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.JoinedStr):
             continue
         ends = [part.value for part in (node.values[0], node.values[-1])
@@ -627,7 +630,7 @@ def scopes_have_names(source: Source) -> Iterator[Finding]:
         if isinstance(node, ast.Assign) and "api" in source.path
         for inner in ast.walk(node)
     }
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         text = node.value if isinstance(node, ast.Constant) else None
         if isinstance(text, str) and SCOPE.fullmatch(text) and id(node) not in named:
             yield Finding(source.path, node.lineno, f"{text!r}: name the scope in the api")
@@ -637,7 +640,7 @@ def queries_are_called_so(source: Source) -> Iterator[Finding]:
     """What chooses a page of a list is a ``PageQuery``, and is called ``…Query``."""
     if source.parts[:3] != ("src", "mainspring", "services"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ClassDef):
             continue
         fields = {ast.unparse(n.target) for n in node.body if isinstance(n, ast.AnnAssign)}
@@ -696,7 +699,7 @@ def messages_are_plain(source: Source) -> Iterator[Finding]:
     if not source.shipped:
         return
     documentation = _documentation(source)
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         text = node.value if isinstance(node, ast.Constant) else None
         if not isinstance(text, str) or id(node) in documentation:
             continue
@@ -709,7 +712,7 @@ def one_error_is_made_with_at(source: Source) -> Iterator[Finding]:
     """A failure with a single field error is ``Invalid.at(pointer, problem)``: no tuple of one."""
     if not source.shipped:
         return
-    for call, name in calls(source):
+    for call, name in source.calls:
         for keyword in call.keywords:
             if (
                 name == "cls"

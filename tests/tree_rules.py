@@ -55,7 +55,7 @@ def _exported(source: Source | None) -> frozenset[str]:
 
 def _spared(source: Source, public: frozenset[str]) -> frozenset[int]:
     lines: set[int] = set()
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef):
             if node.bases or node.decorator_list:
                 lines.update(n.lineno for n in node.body if isinstance(n, ast.AnnAssign))
@@ -107,7 +107,7 @@ def one_statement_has_a_name(sources: Sequence[Source]) -> Iterator[Finding]:
     for source in sources:
         if not source.shipped or "adapters" in source.parts:
             continue
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if not (isinstance(node, ast.Call) and dotted(node.func) in ("Statement", "Query")):
                 continue
             name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else 0
@@ -128,7 +128,7 @@ def nothing_private_is_tested(sources: Sequence[Source]) -> Iterator[Finding]:
         if source.parts[0] != "tests":
             continue
         foreign = private - _private_names(source)
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             for name in sorted(_touched(node) & foreign):
                 yield Finding(source.path, node.lineno, f"{name} is private to src")
 
@@ -136,7 +136,7 @@ def nothing_private_is_tested(sources: Sequence[Source]) -> Iterator[Finding]:
 def _private_names(source: Source) -> set[str]:
     """Every private name that a file defines: functions, classes, variables, attributes of self."""
     names: set[str] = set()
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, _DEFINED):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):

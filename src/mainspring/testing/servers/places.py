@@ -9,6 +9,8 @@ from pathlib import Path
 
 STARTED: set[str] = set()  # "PostgreSQL 18.6": what this process ran its tests against
 START_TIMEOUT_S = 60
+_MEMORY = Path("/dev/shm")  # noqa: S108 -- each server makes a directory of its own there
+_ROOMY_BYTES = 4 << 30
 _SOCKET_PATH_MAX_BYTES = 90  # the kernel takes 107, of which PostgreSQL adds ".s.PGSQL.5432"
 
 
@@ -32,6 +34,17 @@ def private_directory(prefix: str, place: Path | None = None) -> Path:
         return directory
     directory.rmdir()
     return Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+
+
+def memory() -> Path | None:
+    """Where files lie in memory, if a server has room and may run programs there."""
+    try:
+        found = os.statvfs(_MEMORY)
+    except OSError:
+        return None
+    room = found.f_bavail * found.f_frsize >= _ROOMY_BYTES
+    usable = os.access(_MEMORY, os.W_OK) and not found.f_flag & os.ST_NOEXEC
+    return _MEMORY if room and usable else None
 
 
 def open_to_others(directory: Path) -> bool:

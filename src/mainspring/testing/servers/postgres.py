@@ -16,6 +16,7 @@ from urllib.parse import quote
 from mainspring.testing.servers.places import (
     START_TIMEOUT_S,
     STARTED,
+    memory,
     open_to_others,
     private_directory,
 )
@@ -28,10 +29,10 @@ class PostgresServer:
     """A PostgreSQL server of its own on a Unix socket, as user ``postgres`` without a password.
 
     ``durable`` keeps fsync on, for tests that kill it; without it the server is faster and loses
-    data only when the machine fails. ``settings`` are server parameters. The default collation is
-    the least like code points that the build offers, so that a query which forgot ``COLLATE "C"``
-    is found out. With ``replica_of`` it is a streaming replica of that server, asynchronous, until
-    it is promoted. Its files lie in ``place``, or where temporary ones do.
+    data only when the machine fails (it lies in memory if there is room). ``settings`` are server
+    parameters. The default collation is the least like code points that the build offers, so that
+    a query which forgot ``COLLATE "C"`` is found out. With ``replica_of`` it is a streaming replica
+    of that server, asynchronous, until it is promoted. Its files lie in ``place``, if one is given.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class PostgresServer:
         place: Path | None = None,
     ) -> None:
         self.as_user: dict[str, Any] = {}
+        place = place or (None if durable else memory())  # a copy takes half the time
         self.directory = private_directory("mainspring-pg-", place)
         if os.geteuid() == 0:  # PostgreSQL refuses root
             nobody = pwd.getpwnam("nobody")
