@@ -1,5 +1,5 @@
 """``python -m mainspring`` is ``mainspring``."""
 
-from mainspring.cli import main
+from mainspring.cli import program
 
-main()
+program()

@@ -2,12 +2,15 @@
 
 import io
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from mainspring.cli import EXIT_FOUND, EXIT_START, EXIT_USAGE, main
+from tests.deadline import DEADLINE_S
 
 COMMANDS = [
     ["up"], ["demo"], ["config"], ["doctor"], ["admin", "key"], ["admin", "user"],
@@ -179,3 +182,37 @@ def test_certs_show_ends_with_1_when_a_peer_would_refuse_one(
     assert run(monkeypatch, "certs", "renew", "c", "users", "--root", "add") == EXIT_USAGE
     assert run(monkeypatch, "certs", "renew", "c", "--root", "drop") == EXIT_START
     assert "the step to take is add, not drop" in capsys.readouterr().err
+
+
+COMMAND = """
+import atexit, sys
+
+class Late:
+    def __del__(self):
+        print("taken down")
+
+late = Late()
+atexit.register(print, "at exit")
+sys.argv = ["mainspring", *sys.argv[1:]]
+from mainspring.cli import program
+program()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        (["--version"], r"mainspring \S+\nat exit\n", 0),
+        (["config", "--app", "none:x"], "at exit\n", 2),
+    ],
+)
+def test_a_command_ends_without_taking_the_interpreter_down(
+    arguments: list[str], said: str, code: int, tmp_path: Path
+) -> None:
+    """A thread of the S3 client or of gRPC that came back to it then aborted the process."""
+    ended = subprocess.run(
+        [sys.executable, "-c", COMMAND, *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert re.fullmatch(said, ended.stdout), ended
+    assert ended.returncode == code

@@ -7,13 +7,28 @@ interrupted.
 
 import os
 import sys
+from typing import NoReturn
 
+from mainspring.cli.process_end import leave
 from mainspring.ports.database import StartError
 
 EXIT_FOUND = 1
 EXIT_USAGE = 2
 EXIT_START = 3
 EXIT_INTERRUPTED = 130
+
+
+def program() -> NoReturn:
+    """Be the program ``mainspring``: run the command line and end the process."""
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+        if code is not None and not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+        leave(code or 0)
+    leave(0)
 
 
 def main() -> None:

@@ -3,17 +3,13 @@
 import asyncio
 import contextlib
 import gc
-import logging
-import os
-import sys
-import threading
-import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import structlog
 
+from mainspring.cli.process_end import END_S
 from mainspring.ports.listeners import described
 from mainspring.runtime.invoke.containment import end
 
@@ -23,7 +19,6 @@ T = TypeVar("T")
 # million small arrays takes four times as long to read so, while nobody else is served. After many
 # more than this it is the look itself for which everybody waits: 20 ms for 50,000.
 GC_OBJECTS = 10_000
-END_S = 5.0  # how long what user code left running may take to end, once all else has
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
@@ -59,26 +54,6 @@ def serve_loop(main: Coroutine[Any, Any, None]) -> None:
                 )
     finally:
         _close(loop, threads)
-
-
-def leave(code: int) -> None:
-    """End the process although threads of user code still run; return when none does."""
-    deadline_s = time.monotonic() + END_S
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join(max(0.0, deadline_s - time.monotonic()))
-            if thread.is_alive():
-                structlog.get_logger().error("thread_left_behind", thread=thread.name)
-                flush_all()
-                os._exit(code)
-
-
-def flush_all() -> None:
-    """Write what is buffered, as the end of a process would; whoever reads may be gone."""
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
 
 
 def _close(loop: asyncio.AbstractEventLoop, threads: ThreadPoolExecutor) -> None:

@@ -22,7 +22,8 @@ import msgspec
 import structlog
 
 from mainspring.cli.instance_file import Announce, Running
-from mainspring.cli.loop import flush_all, loop_factory
+from mainspring.cli.loop import loop_factory
+from mainspring.cli.process_end import flush_all
 from mainspring.cli.pulse import BEAT_S, Pulse, Pulses, Silence
 from mainspring.kernel.declaration import Misdeclared
 from mainspring.kernel.process_role import Seat

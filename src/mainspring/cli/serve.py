@@ -19,8 +19,9 @@ from mainspring.app import Instance, build, share
 from mainspring.cli import cores
 from mainspring.cli.instance_file import Announce, Running, told
 from mainspring.cli.log_writer import show_dropped
-from mainspring.cli.loop import END_S, leave, serve_loop
+from mainspring.cli.loop import serve_loop
 from mainspring.cli.prefork import Prefork
+from mainspring.cli.process_end import END_S
 from mainspring.gateway_process import GatewayProcess
 from mainspring.interfaces.http.server import bind
 from mainspring.interfaces.http.server_settings import ServerSettings
@@ -54,7 +55,6 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
     workers = _workers(settings)
     if workers == 1:
         serve_loop(_serve(settings, user_app, announce))
-        leave(0)
         return
     shared = share(settings, workers, user_app)
 
