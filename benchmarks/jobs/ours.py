@@ -17,6 +17,7 @@ from mainspring.cli.loop import GC_OBJECTS
 from mainspring.engines import open_database
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.clock import SystemClock, SystemEntropy
+from mainspring.runtime.data_keys import DataKeys
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.jobs.workers import JobAttempt
 from mainspring.runtime.runtime import Runtime
@@ -48,8 +49,10 @@ async def main(jobs: int, where: str) -> None:
         await keyring.open()
         database = open_database(where if "://" in where else f"sqlite:{where}")
         await database.open()
+        data_keys = DataKeys(database, keyring, clock, entropy)
         runtime = Runtime(
-            database, [bench], keyring=keyring, sealer=FieldEncryption(database, keyring, entropy),
+            database, [bench], keyring=keyring,
+            sealer=FieldEncryption(database, data_keys, entropy),
             telemetry=Rollups(clock), concurrency={"bulk": 512},
         )  # fmt: skip
         await runtime.migrate()

@@ -45,6 +45,7 @@ from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime import crew as crews
 from mainspring.runtime import identity
 from mainspring.runtime.crew import CrewBoard
+from mainspring.runtime.data_keys import DataKeys
 from mainspring.runtime.events import catch_up
 from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
@@ -243,7 +244,8 @@ class Instance:
         self.cache: Cache = filled[Cache]
         self.limits: RateLimits = filled[RateLimits]
         self.search: SearchEngine | None = filled.get(SearchEngine)
-        self.sealer = FieldEncryption(self.database, self.keyring, entropy, clock)
+        self.data_keys = DataKeys(self.database, self.keyring, clock, entropy)
+        self.sealer = FieldEncryption(self.database, self.data_keys, entropy, clock)
         resources: dict[type, Any] = {**{type(s): s for s in settings.sections.values()}, **filled}
         self.runtime = Runtime(
             self.database,
@@ -354,6 +356,7 @@ class Instance:
     def _forget_all(self) -> None:
         """Forget what was concluded from what the database may never have had, or not any more."""
         self.gateway.forget_all()
+        self.data_keys.forget_all()
         self.sealer.forget_all()
         self.runtime.forget_all()
 

@@ -14,8 +14,8 @@ from tests.deadline import DEADLINE_S
 
 COMMANDS = [
     ["up"], ["demo"], ["config"], ["doctor"], ["admin", "key"], ["admin", "user"],
-    ["admin", "rotate-keyring"], ["admin", "new-keyring"], ["admin", "restored"],
-    ["audit", "export"], ["audit", "verify"], ["import"], ["export"],
+    ["admin", "rotate-keyring"], ["admin", "rotate-data-keys"], ["admin", "new-keyring"],
+    ["admin", "restored"], ["audit", "export"], ["audit", "verify"], ["import"], ["export"],
     ["certs", "init"], ["certs", "issue"], ["certs", "show"], ["certs", "renew"],
 ]  # fmt: skip
 
@@ -109,6 +109,7 @@ def test_the_defaults_are_a_file_to_start_from(
         (["admin", "key", "x"], EXIT_START, "mainspring: no platform has ever run over "),
         (["admin", "user", "x"], EXIT_START, "mainspring: no platform has ever run over "),
         (["admin", "rotate-keyring"], EXIT_START, "mainspring: no platform has ever run over "),
+        (["admin", "rotate-data-keys"], EXIT_START, "mainspring: no platform has ever run over "),
         (["admin", "new-keyring"], EXIT_START, "mainspring: no platform has ever run over "),
         (["admin", "restored"], EXIT_START, "mainspring: no platform has ever run over "),
         (

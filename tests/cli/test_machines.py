@@ -9,9 +9,13 @@ import pytest
 
 from mainspring.app import Instance, build, sections
 from mainspring.cli import checks, offline
+from mainspring.cli.sealed_check import check_sealed
 from mainspring.engines import open_database, opened
+from mainspring.kernel.call import SYSTEM
+from mainspring.kernel.clock import rfc3339
 from mainspring.ports.database import StartError
 from mainspring.runtime import identity
+from mainspring.runtime.tables import SEALED_SUBJECT_KEYS
 from mainspring.settings import Flag, Settings, database_url, load
 
 Machine = Callable[[str], Settings]
@@ -51,7 +55,7 @@ async def refused(settings: Settings, why: str) -> None:
 async def sealed(settings: Settings, folder: Path) -> str:
     """What doctor says of sealed values."""
     keyring = opened("keyring", f"file:{folder / 'keyring.json'}")
-    check = await checks.check_sealed(open_database(database_url(settings)), keyring)
+    check = await check_sealed(open_database(database_url(settings)), keyring)
     return f"{check.verdict} {check.found}"
 
 
@@ -110,19 +114,29 @@ async def test_doctor_says_what_is_under_an_older_key(machine: Machine, tmp_path
         runtime = new.runtime
         await runtime.resealing.begin(runtime.dispatcher, new=True)
         (key,) = new.keyring.key_ids()
-    assert await sealed(settings, folder) == f"ok all are under the key {key}, the newest of 1"
+        call = runtime.dispatcher.call(SYSTEM, request_id="test")
+        assert await new.data_keys.seal(call, SEALED_SUBJECT_KEYS, b"key", "main", "ann")
+        day = rfc3339(runtime.clock.now_ms())[:10]
+    said = f"1 data keys, those in use made since {day}, wrapped by keyring:"
+    assert await sealed(settings, folder) == f"ok {said}{key}"
     added, _ = await offline.rotate_keyring(settings)
-    said = await sealed(settings, folder)
-    assert said.startswith("warn subject_keys.sealed, users_signing_keys.sealed, users_totp.sec")
-    assert said.endswith(f"not all of it is under the key {added}, the newest of 2")
+    assert await sealed(settings, folder) == (
+        f"warn {said}{key}; the keyring's newest key is keyring:{added}"
+    )
+    assert await offline.rotate_data_keys(settings, None) == (1, 1)
+    assert (await sealed(settings, folder)).endswith(
+        "; subject_keys.sealed: not all of it is under the newest"
+    )
     async with started(settings) as again:
         runtime = again.runtime
         assert await runtime.resealing.begin(runtime.dispatcher)
         await runtime.prepare()
         while await run_once(again):
             pass
-    said = await sealed(settings, folder)
-    assert said.startswith(f"ok all are under the key {added}, the newest of 2; they are looked at")
+    assert await sealed(settings, folder) == (
+        f"ok 2 data keys, those in use made since {day}, wrapped by keyring:{added}; values are "
+        "looked at once more a day after they were sealed anew"
+    )
 
 
 async def run_once(platform: Instance) -> bool:

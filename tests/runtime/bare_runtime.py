@@ -12,6 +12,7 @@ from mainspring.adapters.telemetry.rollups import Rollups
 from mainspring.kernel.service import Service
 from mainspring.ports.bus import Bus
 from mainspring.ports.database import Database
+from mainspring.runtime.data_keys import DataKeys
 from mainspring.runtime.database_clock import DatabaseClock
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
@@ -36,11 +37,12 @@ async def bare_runtime(
     entropy = SeededEntropy(seed)
     keyring = FileKeyring(folder / "keyring.json", clock=clock, entropy=entropy)
     await keyring.open()
+    data_keys = DataKeys(database, keyring, clock, entropy)
     runtime = Runtime(
         database,
         services,
         keyring=keyring,
-        sealer=FieldEncryption(database, keyring, entropy, clock),
+        sealer=FieldEncryption(database, data_keys, entropy, clock),
         resources={DatabaseClock: DatabaseClock(clock), **(resources or {})},
         telemetry=Rollups(clock),
         clock=clock,

@@ -1,4 +1,4 @@
-"""What is stored sealed is bound to its row, and follows the keyring to another key."""
+"""What is stored sealed is bound to its row, and follows data keys to newer ones."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from mainspring import App, Service
+from mainspring.app import Instance
 from mainspring.kernel.call import SYSTEM
 from mainspring.kernel.table import Query, Statement
 from mainspring.ports.keyring import Keyring
 from mainspring.runtime import resealing
+from mainspring.runtime.data_key import key_id_of
+from mainspring.runtime.data_keys import ALL_DATA_KEYS
 from mainspring.runtime.resealing import ALL_RESEALED
 from mainspring.runtime.tables import SEALED_SUBJECT_KEYS
 from mainspring.services.users import store as users
@@ -47,15 +50,29 @@ async def platform(
         yield found
 
 
-def opened(platform: Platform, id: str, sealed: bytes) -> bytes:
-    column = webhooks.SECRET
-    about = column.about("main", id)
-    return platform.use(Keyring).unseal(sealed, purpose=column.purpose, about=about)
+async def opened(platform: Platform, id: str, sealed: bytes) -> bytes:
+    return await platform.app.data_keys.open_of("main", webhooks.SECRET, sealed, id)
 
 
 async def plain(platform: Platform) -> dict[str, bytes]:
     """Every endpoint's secret, opened."""
-    return {id: opened(platform, id, sealed) for id, sealed in await platform.rows(SECRETS)}
+    return {id: await opened(platform, id, sealed) for id, sealed in await platform.rows(SECRETS)}
+
+
+async def sealed_by(app: Instance, id: str, plain: bytes) -> bytes:
+    call = app.runtime.dispatcher.call(SYSTEM, request_id="test")
+    return await app.data_keys.seal(call, webhooks.SECRET, plain, id)
+
+
+async def rotate(platform: Platform) -> None:
+    """Make new data keys; what is sealed under others is behind from here on."""
+    assert await platform.app.data_keys.add_generation(platform.clock.now_ms()) >= 2
+
+
+async def newest(platform: Platform) -> set[str]:
+    rows = await platform.rows(ALL_DATA_KEYS)
+    last = max(row.generation for row in rows)
+    return {row.id for row in rows if row.generation == last}
 
 
 async def begin(platform: Platform) -> list[str]:
@@ -66,16 +83,18 @@ async def begin(platform: Platform) -> list[str]:
 async def test_a_value_in_another_row_does_not_open(platform: Platform) -> None:
     (one, first), (two, _), *_ = await platform.rows(SECRETS)
     await platform.app.database.commit([PUT(secret=first, id=two)])
-    assert opened(platform, one, first)
+    assert await opened(platform, one, first)
     with pytest.raises(ValueError, match="or there"):
-        opened(platform, two, first)
+        await opened(platform, two, first)
     ((person, key),) = await platform.rows(KEYS)
-    keyring, column = platform.use(Keyring), SEALED_SUBJECT_KEYS
-    own = column.about("main", "main", person)
-    assert len(keyring.unseal(key, purpose=column.purpose, about=own)) == 32
-    another = column.about("main", "main", "user_x")
+    keys, column = platform.app.data_keys, SEALED_SUBJECT_KEYS
+    assert len(await keys.open_of("main", column, key, "main", person)) == 32
     with pytest.raises(ValueError, match="or there"):
-        keyring.unseal(key, purpose=column.purpose, about=another)
+        await keys.open_of("main", column, key, "main", "user_x")
+    with pytest.raises(ValueError, match="not sealed for personal of this tenant"):
+        await keys.open_of("main", column, first, "main", person)
+    with pytest.raises(ValueError, match="of this tenant"):
+        await keys.open_of("other", column, key, "main", person)
 
 
 async def test_all_that_is_sealed_follows_a_rotation(platform: Platform) -> None:
@@ -88,8 +107,8 @@ async def test_all_that_is_sealed_follows_a_rotation(platform: Platform) -> None
     unbound = keyring.seal(before[first], purpose="webhooks")
     await platform.app.database.commit([PUT(secret=unbound, id=first)])
     assert set(await begin(platform)) == COLUMNS
-    await keyring.rotate()
-    assert not keyring.is_current(unbound)
+    await rotate(platform)
+    assert set(await begin(platform)) == COLUMNS
     pages = 0
     while not await platform.idle():
         await platform.app.runtime.run_due()
@@ -97,45 +116,44 @@ async def test_all_that_is_sealed_follows_a_rotation(platform: Platform) -> None
         assert await plain(platform) == before
     assert pages > 1
     ((_, old),) = await platform.rows(OLD)
-    assert keyring.is_current(old)
-    assert opened(platform, second, old) == former, "both sign for a while"
+    assert key_id_of(old) in await newest(platform)
+    assert await opened(platform, second, old) == former, "both sign for a while"
     stored = [*await platform.rows(SECRETS), *await platform.rows(KEYS)]
     assert len(stored) > 3
-    assert all(keyring.is_current(sealed) for _, sealed in stored)
-    noted = await platform.rows(ALL_RESEALED)
-    assert {(row.name, row.key_id, row.passes) for row in noted} == {
-        (name, keyring.current_key(), 1) for name in COLUMNS
-    }
+    assert {key_id_of(sealed) for _, sealed in stored} <= await newest(platform)
+    noted = {row.name: (row.key_id, row.passes) for row in await platform.rows(ALL_RESEALED)}
+    assert set(noted) == COLUMNS
+    assert noted["webhooks_endpoints.secret"] == ("webhooks 2", 1)
     assert await begin(platform) == [], "it is known to be done"
 
 
 async def test_what_a_process_seals_with_an_older_key_meanwhile_is_found_a_day_later(
     platform: Platform,
 ) -> None:
-    keyring, running = platform.use(Keyring), await platform.another_process()
-    await keyring.rotate()
+    (first, _), *_ = await platform.rows(SECRETS)
+    running = await platform.another_process()
+    assert await sealed_by(running, first, b"")
+    await rotate(platform)
     await begin(platform)
     await platform.drain()
-    (first, _), *_ = await platform.rows(SECRETS)
-    about = webhooks.SECRET.about("main", first)
-    late = running.keyring.seal(b"late", purpose="webhooks", about=about)
+    late = await sealed_by(running, first, b"late")
+    assert key_id_of(late) not in await newest(platform)
     await platform.app.database.commit([PUT(secret=late, id=first)])
     await platform.pass_time(hours=25)
     ((_, sealed), *_) = await platform.rows(SECRETS)
-    assert keyring.is_current(sealed)
-    assert opened(platform, first, sealed) == b"late"
+    assert key_id_of(sealed) in await newest(platform)
+    assert await opened(platform, first, sealed) == b"late"
     assert {row.passes for row in await platform.rows(ALL_RESEALED)} == {resealing.PASSES}
 
 
 async def test_what_changes_meanwhile_is_left_as_it_is(platform: Platform) -> None:
     """A secret that is rotated between the page's read and its commit, and an erased person's."""
-    keyring, runtime = platform.use(Keyring), platform.app.runtime
-    await keyring.rotate()
+    runtime = platform.app.runtime
+    await rotate(platform)
     call = runtime.dispatcher.call(SYSTEM, request_id="test")
     await runtime.resealing.reseal(call, "webhooks_endpoints.secret")
     (first, _), *_ = await platform.rows(SECRETS)
-    about = webhooks.SECRET.about("main", first)
-    fresh = keyring.seal(b"fresh", purpose="webhooks", about=about)
+    fresh = await sealed_by(platform.app, first, b"fresh")
     await platform.app.database.commit([PUT(secret=fresh, id=first)])
     await runtime.dispatcher.commit(call)
     assert dict(await platform.rows(SECRETS))[first] == fresh
@@ -148,16 +166,35 @@ async def test_what_changes_meanwhile_is_left_as_it_is(platform: Platform) -> No
     assert dict(await platform.rows(KEYS))[person] == b"", "nobody comes back"
 
 
+async def test_another_root_key_wraps_data_keys_anew_and_changes_no_value(
+    platform: Platform,
+) -> None:
+    keyring, before = platform.use(Keyring), await platform.rows(SECRETS)
+    await begin(platform)
+    await platform.drain()
+    assert await platform.rows(SECRETS) == before
+    data_keys = await platform.rows(ALL_DATA_KEYS)
+    root = await keyring.rotate()
+    assert await begin(platform) == []
+    await platform.drain()
+    after = await platform.rows(ALL_DATA_KEYS)
+    assert {row.wrapped_by for row in data_keys} != {row.wrapped_by for row in after}
+    assert {row.wrapped_by for row in after} == {f"keyring:{root}"}
+    assert [row.id for row in data_keys] == [row.id for row in after]
+    platform.app.data_keys.forget_all()
+    assert len(await plain(platform)) == 3
+    assert await platform.rows(SECRETS) == before
+
+
 async def test_what_no_key_opens_stops_nothing(platform: Platform) -> None:
-    keyring = platform.use(Keyring)
     (first, _), (second, kept), *_ = await platform.rows(SECRETS)
-    await keyring.rotate()
+    await rotate(platform)
     await platform.app.database.commit([PUT(secret=kept, id=first)])
     await begin(platform)
     await platform.drain()
     after: dict[str, Any] = dict(await platform.rows(SECRETS))
     assert after[first] == kept
-    assert keyring.is_current(after[second])
+    assert key_id_of(after[second]) in await newest(platform)
 
 
 async def test_a_new_platform_has_nothing_to_do() -> None:

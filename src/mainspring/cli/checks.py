@@ -35,12 +35,10 @@ from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus, BusAway
 from mainspring.ports.cache import Cache
 from mainspring.ports.database import Database, DatabaseTransaction, StartError, Wakes
-from mainspring.ports.keyring import Keyring
 from mainspring.ports.limits import RateLimits
 from mainspring.ports.listeners import described
 from mainspring.ports.mail import Mail, MailError
 from mainspring.runtime.health import PROCESS_CONNECTIONS, SERVER_ROOM, TRY_TO_WRITE
-from mainspring.runtime.resealing import ALL_RESEALED, PASSES, RESEALED_MIGRATION
 from mainspring.runtime.retention import COUNTED_MAX, DAY_MS, kept
 from mainspring.services.audit.api import CheckpointRefused
 from mainspring.services.audit.checkpoints import ADVICE
@@ -436,38 +434,6 @@ def check_certificate(server: ServerSettings) -> Iterator[Check]:
             "certificate", Verdict.WARN, f"{found}, {left.days} days from now", "renew it: the "
             "files are read again when they are replaced",
         )  # fmt: skip
-
-
-async def check_sealed(database: Database, keyring: Keyring) -> Check:
-    """What is stored sealed is under the keyring's current key."""
-    name = "sealed values"
-    try:
-        await keyring.open(create=False)
-        await database.open()
-        try:
-            if RESEALED_MIGRATION not in await database.applied():
-                return Check(name, Verdict.OK, "nothing is known yet: the platform was not started")
-            rows = await database.read(ALL_RESEALED, ())
-        finally:
-            await database.close()
-    except (StartError, Failure) as error:
-        return Check(name, Verdict.WARN, f"cannot be looked at: {described(error)}")
-    current, keys = keyring.current_key(), len(keyring.key_ids())
-    behind = [row.name for row in rows if row.key_id != current]
-    once = [row.name for row in rows if row.key_id == current and row.passes < PASSES]
-    under = f"under the key {current}, the newest of {keys}"
-    if behind:
-        return Check(
-            name, Verdict.WARN, f"{', '.join(behind)}: not all of it is {under}",
-            "a process that works seals it anew once it was started again: look for jobs named "
-            "runtime.reseal",
-        )  # fmt: skip
-    if once:
-        return Check(
-            name, Verdict.OK, f"all are {under}; they are looked at once more a day later, for "
-            "processes that were not started again at once",
-        )  # fmt: skip
-    return Check(name, Verdict.OK, f"all are {under}")
 
 
 class _Status(msgspec.Struct, frozen=True):

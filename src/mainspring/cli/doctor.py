@@ -7,7 +7,10 @@ import typer
 from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, find_folder, read_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mainspring.cli.checks import Check
+    from mainspring.settings import Settings
 
 EPILOG = (
     "Examples:\n\n"
@@ -31,7 +34,6 @@ def doctor(
     from mainspring.app import services_of
     from mainspring.cli import EXIT_FOUND, checks
     from mainspring.cli.instance_file import find_running
-    from mainspring.cli.offline import compare_log
     from mainspring.cli.user_app import load_app
     from mainspring.engines import limits_url, open_database, opened
     from mainspring.gateway.limit import LimitSettings
@@ -44,7 +46,7 @@ def doctor(
         database_url,
         mail_url,
         serving_url,
-    )
+    )  # fmt: skip
 
     user_app = load_app(app) if app else None
     settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
@@ -78,15 +80,30 @@ def doctor(
         found.append(asyncio.run(checks.check_kept(open_database(url), services_of(user_app))))
         found.append(asyncio.run(checks.check_uploads(open_database(url), open_blobs)))
         if (folder / "keyring.json").is_file():
-            found.append(asyncio.run(checks.check_audit_log(compare_log(settings))))
-            keyring = opened("keyring", f"file:{folder / 'keyring.json'}")
-            found.append(asyncio.run(checks.check_sealed(open_database(url), keyring)))
+            found += _of_keys(settings, folder)
     if as_json:
         typer.echo(checks.as_json(found))
     else:
         _print(found)
     if checks.worst(found) is checks.Verdict.FAIL:
         raise typer.Exit(EXIT_FOUND)
+
+
+def _of_keys(settings: "Settings", folder: "Path") -> "list[Check]":
+    """What the keyring's keys have signed, and what is sealed under which."""
+    import asyncio
+
+    from mainspring.cli import checks
+    from mainspring.cli.offline import compare_log
+    from mainspring.cli.sealed_check import check_sealed
+    from mainspring.engines import open_database, opened
+    from mainspring.settings import database_url
+
+    keyring = opened("keyring", f"file:{folder / 'keyring.json'}")
+    return [
+        asyncio.run(checks.check_audit_log(compare_log(settings))),
+        asyncio.run(check_sealed(open_database(database_url(settings)), keyring)),
+    ]
 
 
 def _print(found: "list[Check]") -> None:

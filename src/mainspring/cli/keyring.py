@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli.options import ConfigFile, DataDir, find_folder, read_settings
+from mainspring.cli.options import AppName, ConfigFile, DataDir, find_folder, read_settings
 
 ROTATE_EPILOG = (
     "Examples:\n\n"
@@ -15,6 +15,14 @@ ROTATE_EPILOG = (
     "The older keys stay in the file: they read what they sealed, verify tokens until those "
     "expire, and sign the audit log beside the new one, so that a verifier key noted earlier "
     "still verifies."
+)
+DATA_KEYS_EPILOG = (
+    "Examples:\n\n"
+    "  [bold]mainspring admin rotate-data-keys[/bold]  over PostgreSQL while it runs, over SQLite "
+    "after it was stopped\n\n"
+    "Every purpose is given a new data key. Processes that run seal with it within five minutes, "
+    "and what is stored under older ones is sealed anew in the background, by a process that "
+    "works: mainspring doctor says when all is. The older ones stay, to open what is not yet."
 )
 NEW_EPILOG = (
     "Examples:\n\n"
@@ -42,6 +50,27 @@ def rotate_keyring(config: ConfigFile = None, data_dir: DataDir = None) -> None:
     typer.echo(f"added the key {key}")
     typer.echo("Take keyring.json to every machine, then restart every process, in any order.")
     typer.echo(f"verifier key of the audit log from then on: {verifier}")
+
+
+def rotate_data_keys(
+    app: AppName = None, config: ConfigFile = None, data_dir: DataDir = None
+) -> None:
+    """Make new data keys, and have all that is stored sealed anew under them."""
+    import asyncio
+
+    from mainspring.cli import offline
+    from mainspring.cli.user_app import load_app
+    from mainspring.kernel.errors import Failure
+    from mainspring.ports.database import StartError
+
+    user_app = load_app(app) if app else None
+    settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
+    find_folder(settings)
+    try:
+        made, columns = asyncio.run(offline.rotate_data_keys(settings, user_app))
+    except Failure as failure:
+        raise StartError(failure.detail) from failure
+    typer.echo(f"made {made} data keys, of which {columns} columns are sealed anew")
 
 
 def new_keyring(

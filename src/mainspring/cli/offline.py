@@ -41,6 +41,18 @@ async def rotate_keyring(settings: Settings) -> tuple[str, str]:
     return key_id, str(verifier_key(platform.keyring, origin))
 
 
+async def rotate_data_keys(settings: Settings, user_app: App | None) -> tuple[int, int]:
+    """Make new data keys, and the jobs that seal anew what is stored; return how many of both.
+
+    Raises StartError, Unavailable.
+    """
+    platform = await build(settings, user_app)
+    async with _opened(platform):
+        runtime = platform.runtime
+        made = await platform.data_keys.add_generation(runtime.clock.now_ms())
+        return made, len(await runtime.resealing.begin(runtime.dispatcher))
+
+
 async def replace_keyring(settings: Settings) -> Path | None:
     """Give a database a new keyring, whatever the old one sealed being lost.
 

@@ -72,6 +72,9 @@ _TAKE_OVER = Statement(
     "other_end = '' WHERE one = 1",
 )
 _LOSE_PERSONS = Statement("runtime.lose_persons", "UPDATE subject_keys SET sealed = :none")
+_LOSE_DATA_KEYS = Statement(
+    "runtime.lose_data_keys", "DELETE FROM data_keys WHERE wrapped_by LIKE 'keyring:%'"
+)
 _LOSE_ANSWERS = Statement("runtime.lose_answers", "DELETE FROM idempotency WHERE sealed")
 
 
@@ -284,8 +287,8 @@ def missing_keyring(row: IdentityRow | None) -> StartError:
 async def accept_loss(database: Database, keyring: Keyring, clock: Clock, entropy: Entropy) -> None:
     """Let the database go on with another keyring, knowingly: what the old one sealed is lost.
 
-    In one commit: personal fields of events are erased for every person, and sealed answers
-    forgotten.
+    In one commit: personal fields of events are erased for every person, sealed answers and the
+    data keys that it wrapped are forgotten.
     """
     ours, keys = _fingerprint(keyring), _joined(keyring.key_ids())
     name = entropy.token(_ID_BYTES).hex()
@@ -296,6 +299,7 @@ async def accept_loss(database: Database, keyring: Keyring, clock: Clock, entrop
             ),
             _TAKE_KEYRING(keyring=ours, keys=keys),
             _LOSE_PERSONS(none=b""),
+            _LOSE_DATA_KEYS(),
             _LOSE_ANSWERS(),
         ]
     )

@@ -1,11 +1,14 @@
-"""Sealed anew: what is stored under older keys of the keyring, page by page, in the background.
+"""Sealed anew: what is stored under older data keys, page by page, in the background.
 
 Each page is a job that stages the next one, so that it goes on where a process died; a value that
 was changed or erased meanwhile is left as it is. A day later all is looked at once more: a process
-that was not restarted after the rotation has sealed under the older key until then.
+that had not heard of the new key has sealed under the older one until then.
+
+A data key is wrapped anew where the keyring or the KMS has another key: of the values nothing
+changes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -16,11 +19,10 @@ from mainspring.kernel.policy import RetryPolicy
 from mainspring.kernel.sealed import SealedColumn
 from mainspring.kernel.table import Command, Query, Statement, Table
 from mainspring.ports.database import Database
-from mainspring.ports.keyring import Keyring
+from mainspring.runtime.data_keys import ALL_DATA_KEYS, GENERATIONS, REWRAP, DataKeys
 from mainspring.runtime.invoke.dispatcher import Dispatcher
 from mainspring.runtime.tables import SEALED_SUBJECT_KEYS
 
-RESEALED_MIGRATION = "runtime/0023_resealed"
 PAGE_ROWS = 100
 AGAIN_MS = 24 * 3600 * 1000
 ATTEMPTS_MAX = 20
@@ -31,7 +33,9 @@ log = structlog.get_logger()
 
 
 class ResealedRow(msgspec.Struct, frozen=True):
-    """Under which key all of a column is, since when, and how often it was gone through for it."""
+    """Under which generation of data keys all of a column is, since when, and how often it was
+    gone through for it.
+    """
 
     name: str
     key_id: str
@@ -53,19 +57,19 @@ PASSES = 2  # after which nothing of a column is under an older key
 
 
 class Resealing:
-    """Goes through every sealed column when the keyring was given another key.
+    """Goes through every sealed column when there are new data keys.
 
     ``columns`` are the services'; the keys of persons are there by themselves.
     """
 
     def __init__(
-        self, columns: Iterable[SealedColumn], keyring: Keyring, database: Database
+        self, columns: Iterable[SealedColumn], data_keys: DataKeys, database: Database
     ) -> None:
         self._columns = {column.name: column for column in (SEALED_SUBJECT_KEYS, *columns)}
         self._replace = {
             column.name: column.table.replaces(column.column) for column in self._columns.values()
         }
-        self._keyring = keyring
+        self._data_keys = data_keys
         self._database = database
         self.job = Job(
             "runtime.reseal",
@@ -75,33 +79,78 @@ class Resealing:
             timeout_s=TIMEOUT_S,
         )
         self.job.attach(self.reseal)
+        self.rewrap_job = Job(
+            "runtime.rewrap",
+            self.rewrap,
+            queue="platform",
+            retry=RetryPolicy(max_attempts=ATTEMPTS_MAX),
+            timeout_s=TIMEOUT_S,
+        )
+        self.rewrap_job.attach(self.rewrap)
+        self.jobs: Sequence[Job[...]] = (self.job, self.rewrap_job)
 
     async def begin(self, dispatcher: Dispatcher, *, new: bool = False) -> list[str]:
-        """Have the columns gone through that are not known to be under the current key.
+        """Have the columns gone through that are not known to be under the newest data keys.
 
-        Of a ``new`` database nothing is under another. Returns their names.
+        Of a ``new`` database nothing is under others. Returns their names. Data keys that an
+        earlier key of the keyring wrapped, or a KMS, are looked at too.
         """
-        done = {row.name: row for row in await self._database.read(ALL_RESEALED, ())}
-        current = self._keyring.current_key()
-        due = [name for name in self._columns if name not in done or done[name].key_id != current]
-        if not due:
-            return []
+        done = {row.name: row.key_id for row in await self._database.read(ALL_RESEALED, ())}
+        wanted = await self._newest()
+        due = [name for name in self._columns if done.get(name) != wanted[name]]
         call = dispatcher.call(SYSTEM, request_id=REQUEST_ID)
+        if await self._data_keys.may_be_behind():
+            call.enqueue(self.rewrap_job.configure(unique_key="rewrap"))
         for name in due:
             if new:
-                call.write(self._note(name, PASSES, call.now_ms))
+                call.write(_note(name, wanted[name], PASSES, call.now_ms))
             else:
-                call.enqueue(self.job.configure(unique_key=f"{name} {current}"), name=name)
-        await dispatcher.commit(call)
+                job = self.job.configure(unique_key=f"{name} {wanted[name]}")
+                call.enqueue(job, name=name, newest=wanted[name])
+        if call.writes or call.jobs:
+            await dispatcher.commit(call)
         return due
 
+    async def _newest(self) -> dict[str, str]:
+        """Return the name of the newest generation of each column's data keys."""
+        generations = dict(await self._database.read(GENERATIONS, ()))
+        return {
+            name: generation_name(column.purpose, generations.get(column.purpose, 1))
+            for name, column in self._columns.items()
+        }
+
+    async def rewrap(self, call: Call) -> None:
+        """Have every data key wrapped by the key that wraps now."""
+        by = (await self._data_keys.describe()).name
+        for row in await call.all(ALL_DATA_KEYS):
+            if row.wrapped_by == by:
+                continue
+            try:
+                wrapped = await self._data_keys.rewrapped(row)
+            except ValueError as error:
+                log.error("data_key_not_wrapped_anew", data_key=row.id, error=str(error))
+                continue
+            call.write(
+                REWRAP(id=row.id, was=row.wrapped, wrapped=wrapped.text, wrapped_by=wrapped.by)
+            )
+
     async def reseal(
-        self, call: Call, name: str, again: bool = False, after: list[str | int] | None = None
+        self,
+        call: Call,
+        name: str,
+        newest: str = "",
+        again: bool = False,
+        after: list[str | int] | None = None,
     ) -> None:
-        """Seal a page of a column anew, where that is not under the current key."""
+        """Seal a page of a column anew, where that is not under the newest data key.
+
+        ``newest`` is the generation as it was when the column was begun: it is what is noted.
+        """
         column = self._columns.get(name)
         if column is None:  # of a service that was taken out
             return
+        self._data_keys.forget_newest()
+        newest = newest or (await self._newest())[name]
         key = column.table.key
         first, later = column.table.pages(PAGE_ROWS)
         if after is None:
@@ -109,34 +158,40 @@ class Resealing:
         else:
             rows = await call.all(later, **dict(zip(key, after, strict=True)))
         for row in rows:
-            self._seal(call, column, msgspec.structs.asdict(row))
+            await self._seal(call, column, msgspec.structs.asdict(row))
         if len(rows) == PAGE_ROWS:
             last = [getattr(rows[-1], part) for part in key]
-            page = self.job.configure(unique_key=f"{name} {again} {last}")
-            call.enqueue(page, name=name, again=again, after=last)
+            page = self.job.configure(unique_key=f"{name} {newest} {again} {last}")
+            call.enqueue(page, name=name, newest=newest, again=again, after=last)
             return
-        call.write(self._note(name, PASSES if again else 1, call.now_ms))
+        call.write(_note(name, newest, PASSES if again else 1, call.now_ms))
         if not again:
             when = self.job.configure(
-                run_at_ms=call.now_ms + AGAIN_MS, unique_key=f"{name} {again} end"
+                run_at_ms=call.now_ms + AGAIN_MS, unique_key=f"{name} {newest} {again} end"
             )
-            call.enqueue(when, name=name, again=True)
+            call.enqueue(when, name=name, newest=newest, again=True)
 
-    def _seal(self, call: Call, column: SealedColumn, row: Mapping[str, object]) -> None:
+    async def _seal(self, call: Call, column: SealedColumn, row: Mapping[str, object]) -> None:
         sealed = row[column.column]
-        if not isinstance(sealed, bytes) or not sealed or self._keyring.is_current(sealed):
+        if not isinstance(sealed, bytes) or not sealed:
             return
         key = {part: row[part] for part in column.table.key}
-        about = column.about(row["tenant"], *key.values())  # type: ignore[arg-type]
+        tenant: str = row["tenant"]  # type: ignore[assignment]
         try:
-            plain = self._keyring.unseal(sealed, purpose=column.purpose, about=about)
+            fresh = await self._data_keys.sealed_anew(tenant, column, sealed, *key.values())  # type: ignore[arg-type]
         except ValueError:
             log.warning("not_sealed_anew", column=column.name, error="no key of ours opens it")
             return
-        fresh = self._keyring.seal(plain, purpose=column.purpose, about=about)
+        if fresh is None:
+            return
         named = {f"key_{part}": value for part, value in key.items()}
         call.write(self._replace[column.name](value=fresh, was=sealed, **named))
 
-    def _note(self, name: str, passes: int, now_ms: int) -> Command:
-        key_id = self._keyring.current_key()
-        return _NOTE(name=name, key_id=key_id, passes=passes, done_ms=now_ms)
+
+def generation_name(purpose: str, generation: int) -> str:
+    """Name a generation of data keys, as it is noted of a column that is all under it."""
+    return f"{purpose} {generation}"
+
+
+def _note(name: str, newest: str, passes: int, now_ms: int) -> Command:
+    return _NOTE(name=name, key_id=newest, passes=passes, done_ms=now_ms)

@@ -21,6 +21,7 @@ from mainspring.kernel.personal_fields import PersonalFields
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.resource import make_all
+from mainspring.kernel.sealed_values import SealedValues
 from mainspring.kernel.service import Service
 from mainspring.kernel.upload_settings import UploadSettings
 from mainspring.ports.blobs import Blobs
@@ -159,8 +160,8 @@ class Runtime:
             database, self.dispatcher, self.registry.schedules, self.board, time,
             self._retention(),
         )  # fmt: skip
-        self.sequencer = Sequencer(database, self.board)
-        self._watchdog, self._telling = Watchdog(late=metrics.loop_late.observe), Supervisor()
+        self.sequencer, self._telling = Sequencer(database, self.board), Supervisor()
+        self._watchdog = Watchdog(late=metrics.loop_late.observe)
         self.health = Health(database, self.clock, self._failing_anywhere, data_dir)
 
     def _context(self) -> Context:
@@ -174,9 +175,9 @@ class Runtime:
 
     def _all_jobs(self, context: Context) -> dict[str, Job[...]]:
         """Return the jobs of the services, and those of the runtime itself."""
-        keyring: Keyring = self.resources[Keyring]
-        self.resealing = Resealing(self.registry.sealed(), keyring, self.database)
-        ours = [context.requests, *self.consumer_retry.jobs.values(), self.resealing.job]
+        data_keys = self.resources[SealedValues] = self.resources[PersonalFields].data_keys
+        self.resealing = Resealing(self.registry.sealed(), data_keys, self.database)
+        ours = [context.requests, *self.consumer_retry.jobs.values(), *self.resealing.jobs]
         return {**self.registry.jobs, **{job.name: job for job in ours if job is not None}}
 
     def _database_clock(self) -> DatabaseClock:

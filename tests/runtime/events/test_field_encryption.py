@@ -14,6 +14,7 @@ from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.service import Service
 from mainspring.kernel.table import Query
+from mainspring.runtime.data_keys import DataKeys
 from mainspring.runtime.events import field_encryption
 from mainspring.runtime.events.field_encryption import KEY_HELD_S, FieldEncryption
 from mainspring.runtime.invoke.dispatcher import Dispatcher, Idempotency
@@ -60,7 +61,9 @@ class Process:
     def __init__(self, database, keyring, clock, seed):
         entropy = SeededEntropy(seed)
         self.database = database
-        self.sealer = FieldEncryption(database, keyring, entropy, clock)
+        self.sealer = FieldEncryption(
+            database, DataKeys(database, keyring, clock, entropy), entropy, clock
+        )
         ids = IdMaker(clock, entropy)
         context = Context(database, ids, {}, Registry([people]).event_types)
         telemetry = Rollups(clock)

@@ -18,14 +18,14 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mainspring.kernel.call import Call
+from mainspring.kernel.call import Call, Transaction
 from mainspring.kernel.clock import Clock, Entropy, SystemClock
 from mainspring.kernel.errors import Rerun
 from mainspring.kernel.event import Envelope, StagedEvent
 from mainspring.kernel.lru_cache import ExpiringCache, LruCache
 from mainspring.kernel.table import Statement, Write
 from mainspring.ports.database import Database
-from mainspring.ports.keyring import Keyring
+from mainspring.runtime.data_keys import DataKeys
 from mainspring.runtime.invoke.idempotency import forget_person
 from mainspring.runtime.tables import SEALED_SUBJECT_KEYS, SUBJECT_KEY
 
@@ -72,17 +72,17 @@ class FieldEncryption:
     Calls inside a transaction come from another thread.
     """
 
-    __slots__ = ("_clock", "_database", "_drops", "_entropy", "_held", "_keyring", "_lock", "_new")
+    __slots__ = ("_clock", "_database", "_drops", "_entropy", "_held", "_lock", "_new", "data_keys")
 
     def __init__(
         self,
         database: Database,
-        keyring: Keyring,
+        data_keys: DataKeys,
         entropy: Entropy,
         clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     ) -> None:
         self._database = database
-        self._keyring = keyring
+        self.data_keys = data_keys
         self._clock = clock
         self._entropy = entropy
         self._lock = threading.Lock()  # around what follows
@@ -135,7 +135,7 @@ class FieldEncryption:
                 drops = self._drops
                 row = await call.find_newest(SUBJECT_KEY, tenant=call.tenant, person=person)
                 if row is not None and row.sealed != _DESTROYED:
-                    held = self._hold(call.tenant, person, row.sealed, drops)
+                    held = await self._hold(call.tenant, person, row.sealed, drops, call)
             key = None if held is None else held.key
             try:
                 made[name] = _opened(key, call.tenant, (about,), name, value)
@@ -260,7 +260,7 @@ class FieldEncryption:
         rows = await self._database.read(SUBJECT_KEY, (tenant, person))
         if not rows or rows[0].sealed == _DESTROYED:
             return None
-        return self._hold(tenant, person, rows[0].sealed, drops).key
+        return (await self._hold(tenant, person, rows[0].sealed, drops)).key
 
     async def _key_for(self, person: str, call: Call) -> _Held | None:
         """Return the key to seal with; None when it was destroyed."""
@@ -272,34 +272,37 @@ class FieldEncryption:
         if row is not None and row.sealed == _DESTROYED:
             return None
         if row is not None:
-            return self._hold(call.tenant, person, row.sealed, drops)
+            return await self._hold(call.tenant, person, row.sealed, drops, call)
         with self._lock:
             made = self._new.get((call.tenant, person))
-            if made is None:
-                key = self._entropy.token(_KEY_BYTES)
-                purpose, about = SEALED_SUBJECT_KEYS.purpose, _about(call.tenant, person)
-                made = _Held(key, self._keyring.seal(key, purpose=purpose, about=about))
-                self._new.put((call.tenant, person), made)
+        if made is not None:
+            return made
+        key, column = self._entropy.token(_KEY_BYTES), SEALED_SUBJECT_KEYS
+        fresh = _Held(key, await self.data_keys.seal(call, column, key, call.tenant, person))
+        with self._lock:
+            made = self._new.get((call.tenant, person)) or fresh  # another call's, of meanwhile
+            self._new.put((call.tenant, person), made)
         return made
 
     def _fresh(self, tenant: str, person: str) -> _Held | None:
         with self._lock:
             return self._held.get((tenant, person), self._clock.monotonic_s())
 
-    def _hold(self, tenant: str, person: str, sealed: bytes, drops: int) -> _Held:
-        purpose, about = SEALED_SUBJECT_KEYS.purpose, _about(tenant, person)
-        held = _Held(self._keyring.unseal(sealed, purpose=purpose, about=about))
+    async def _hold(
+        self, tenant: str, person: str, sealed: bytes, drops: int, call: Call | None = None
+    ) -> _Held:
+        inside = isinstance(call, Transaction)
+        held = _Held(
+            await self.data_keys.open_of(
+                tenant, SEALED_SUBJECT_KEYS, sealed, tenant, person, inside=inside
+            )
+        )
         now_s = self._clock.monotonic_s()
         with self._lock:
             self._new.pop((tenant, person))
             if drops == self._drops:  # else the row may have been read before somebody's erasure
                 self._held.put((tenant, person), held, now_s, now_s + KEY_HELD_S)
         return held
-
-
-def _about(tenant: str, person: str) -> bytes:
-    """What a person's key is bound to: the row of another is no place for it."""
-    return SEALED_SUBJECT_KEYS.about(tenant, tenant, person)
 
 
 def _keeping(call: Call, person: str, held: _Held | None) -> list[Write]:

@@ -32,6 +32,7 @@ from mainspring.kernel.table import Write
 from mainspring.ports.database import Database, DatabaseTransaction, Wakes
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.listeners import tell
+from mainspring.runtime.data_keys import KeyNotHeld
 from mainspring.runtime.events.log import event_row
 from mainspring.runtime.invoke.containment import contained, contained_items
 from mainspring.runtime.invoke.deadline import TimeLimit
@@ -367,6 +368,9 @@ class Dispatcher:
         for _ in range(RERUNS_MAX):
             try:
                 await self._counted(self._database.transact(body), run.limit)
+            except KeyNotHeld as missing:
+                await missing.fetch()
+                continue
             except Rerun:
                 continue
             except KeyTaken:

@@ -10,6 +10,7 @@ import structlog
 
 from mainspring import Call, Entropy, Invalid, Rerun
 from mainspring.kernel.errors import StepUpRequired
+from mainspring.kernel.sealed_values import SealedValues
 from mainspring.ports.keyring import Keyring
 from mainspring.services.users import one_time_codes, passkeys, store
 from mainspring.services.users.api import FactorRefused, PasskeyDeleted, RecoveryCodeUsed
@@ -74,12 +75,10 @@ async def require_shown(call: Call, user_id: str) -> None:
         raise StepUpRequired("this needs a step-up of the session by a second factor")
 
 
-def seal_secret(call: Call, user_id: str, totp_id: str, secret: bytes) -> bytes:
+async def seal_secret(call: Call, user_id: str, totp_id: str, secret: bytes) -> bytes:
     """Seal a secret for this user: in the row of another it is nobody's."""
-    column = store.TOTP_SECRET
-    about = column.about(call.tenant, totp_id)
     plain = f"{user_id}/".encode() + secret
-    return call.use(Keyring).seal(plain, purpose=column.purpose, about=about)
+    return await call.use(SealedValues).seal(call, store.TOTP_SECRET, plain, totp_id)
 
 
 async def prove(call: Call, user: KnownUser, given: FactorProof) -> Sequence[str]:
@@ -106,7 +105,9 @@ async def _code_is_right(call: Call, user: KnownUser, given: FactorProof) -> boo
         right = await _use_recovery_code(call, user.id, given.recovery_code or "")
     else:
         right = (
-            totp is not None and totp.confirmed_ms is not None and use_code(call, totp, given.code)
+            totp is not None
+            and totp.confirmed_ms is not None
+            and await use_code(call, totp, given.code)
         )
     settle(call, user, failures, right)
     return right
@@ -127,12 +128,10 @@ def settle(call: Call, user: KnownUser, failures: int, right: bool) -> None:
         call.emit(FactorRefused(user.id, failures + 1))
 
 
-def use_code(call: Call, totp: TotpRow, code: str, **changes: object) -> bool:
+async def use_code(call: Call, totp: TotpRow, code: str, **changes: object) -> bool:
     """Tell whether a code is of this app and was not used; stage that it is now."""
-    column = store.TOTP_SECRET
-    about = column.about(totp.tenant, totp.id)
     try:
-        plain = call.use(Keyring).unseal(totp.secret, purpose=column.purpose, about=about)
+        plain = await call.use(SealedValues).open(call, store.TOTP_SECRET, totp.secret, totp.id)
     except ValueError as error:  # of another row, or of a keyring that is gone
         log.error("factor_not_opened", user_id=totp.user_id, error=str(error))
         return False

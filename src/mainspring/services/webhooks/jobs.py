@@ -21,9 +21,9 @@ from mainspring.kernel.clock import SKEW_MS, is_ahead
 from mainspring.kernel.event import without
 from mainspring.kernel.event_log import BusEvent
 from mainspring.kernel.ids import first_id_at
+from mainspring.kernel.sealed_values import SealedValues
 from mainspring.kernel.visibility import Visibility, acting_for
 from mainspring.ports.http_client import NAME_NOT_RESOLVED, HttpClient, WebAnswer, WebError
-from mainspring.ports.keyring import Keyring
 from mainspring.services.webhooks import api, model, store
 from mainspring.services.webhooks.acting import allowed, withholds
 from mainspring.services.webhooks.api import (
@@ -94,12 +94,11 @@ async def _send_once(
     call: Call, endpoint_id: str, due: store.DueRow, event: BusEvent
 ) -> tuple[Attempt, WebAnswer | None]:
     """Sign and POST one event."""
-    clock, keyring = call.use(Clock), call.use(Keyring)
+    clock, values = call.use(Clock), call.use(SealedValues)
     settings, telemetry = call.use(WebhookSettings), call.use(Telemetry)
-    purpose, about = store.SECRET.purpose, store.SECRET.about(due.tenant, endpoint_id)
-    secrets = [keyring.unseal(due.secret, purpose=purpose, about=about)]
+    secrets = [await values.open(call, store.SECRET, due.secret, endpoint_id)]
     if due.old_secret is not None and call.now_ms < due.old_secret_until_ms:
-        secrets.append(keyring.unseal(due.old_secret, purpose=purpose, about=about))
+        secrets.append(await values.open(call, store.SECRET, due.old_secret, endpoint_id))
     revealed = await call.use(PersonalFields).reveal(event.body, allowed=due.personal)
     body = revealed.encode()
     timestamp_s = clock.now_ms() // 1000

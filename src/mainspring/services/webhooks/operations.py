@@ -25,9 +25,9 @@ from mainspring import (
 )
 from mainspring.kernel.event_log import require_known
 from mainspring.kernel.ids import first_id_at
+from mainspring.kernel.sealed_values import SealedValues
 from mainspring.kernel.visibility import PERSONAL_SCOPE
 from mainspring.ports.http_client import HttpClient, WebError
-from mainspring.ports.keyring import Keyring
 from mainspring.services.webhooks import api, jobs, model, store
 from mainspring.services.webhooks.presenter import (
     present_delivery,
@@ -57,7 +57,7 @@ async def create_webhook(call: Call, new: api.NewWebhook) -> Response[api.Webhoo
         enabled=True,
         disabled_reason=None,
         failing_since_ms=None,
-        secret=_sealed(call, webhook_id, secret),
+        secret=await _sealed(call, webhook_id, secret),
         old_secret=None,
         old_secret_until_ms=0,
         created_event=call.emit(api.EndpointCreated(webhook_id, model.host_of(url), new.types)),
@@ -147,7 +147,7 @@ async def rotate_secret(call: Call, id: str) -> api.RotatedSecret:
     call.write(
         ENDPOINTS.update(
             row,
-            secret=_sealed(call, row.id, secret),
+            secret=await _sealed(call, row.id, secret),
             old_secret=row.secret,
             old_secret_until_ms=until_ms,
             updated_ms=call.now_ms,
@@ -157,10 +157,8 @@ async def rotate_secret(call: Call, id: str) -> api.RotatedSecret:
     return api.RotatedSecret(model.secret_text(secret), rfc3339(until_ms))
 
 
-def _sealed(call: Call, webhook_id: str, secret: bytes) -> bytes:
-    column = store.SECRET
-    about = column.about(call.tenant, webhook_id)
-    return call.use(Keyring).seal(secret, purpose=column.purpose, about=about)
+async def _sealed(call: Call, webhook_id: str, secret: bytes) -> bytes:
+    return await call.use(SealedValues).seal(call, store.SECRET, secret, webhook_id)
 
 
 @handles(api.test_webhook)

@@ -17,7 +17,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
 
 from mainspring import Call, LruCache, Rerun
-from mainspring.ports.keyring import Keyring
+from mainspring.kernel.sealed_values import SealedValues
 from mainspring.services.users import store
 from mainspring.services.users.api import DAY_S, UsersSettings, service
 from mainspring.services.users.api.oauth_structs import RsaKey
@@ -36,13 +36,12 @@ class SigningKeys:
     def __init__(self) -> None:
         self._keys: LruCache[str, RSAKey] = LruCache(KEYS_MAX * 4)
 
-    def key(self, row: SigningKeyRow, keyring: Keyring) -> RSAKey:
+    async def key(self, call: Call, row: SigningKeyRow) -> RSAKey:
         """Return the key of a row."""
         known = self._keys.get(row.id)
         if known is None:
-            column = store.SIGNING_KEY
-            about = column.about(row.tenant, row.tenant, row.number)
-            pem = keyring.unseal(row.sealed, purpose=column.purpose, about=about)
+            column, place = store.SIGNING_KEY, (row.tenant, row.number)
+            pem = await call.use(SealedValues).open(call, column, row.sealed, *place)
             known = RSAKey.import_key(pem, {"kid": row.id, "alg": ALGORITHM, "use": "sig"})
             self._keys.put(row.id, known)
         return known
@@ -54,7 +53,7 @@ service.provide(SigningKeys)
 async def public_keys(call: Call) -> list[RsaKey]:
     """Return what others verify with."""
     rows, held = await _rows(call), call.use(SigningKeys)
-    keys = [held.key(row, call.use(Keyring)).as_dict(private=False) for row in rows]
+    keys = [(await held.key(call, row)).as_dict(private=False) for row in rows]
     return [msgspec.convert(key, RsaKey) for key in keys]
 
 
@@ -63,7 +62,7 @@ async def sign(call: Call, claims: dict[str, Any]) -> str:
     rows = await _rows(call)
     shown = [row for row in rows if row.created_ms + SHOWN_FIRST_MS <= call.now_ms]
     row = shown[0] if shown else rows[-1]
-    key = call.use(SigningKeys).key(row, call.use(Keyring))
+    key = await call.use(SigningKeys).key(call, row)
     return jwt.encode({"alg": ALGORITHM, "typ": "JWT", "kid": row.id}, claims, key)
 
 
@@ -71,8 +70,8 @@ async def read_signed(call: Call, token: str) -> dict[str, Any] | None:
     """Return what a JWT says that was signed here, also when it has run out; None for others."""
     if not token or len(token) > TOKEN_CHARS_MAX:
         return None
-    rows, held, keyring = await _rows(call), call.use(SigningKeys), call.use(Keyring)
-    keys = KeySet([held.key(row, keyring) for row in rows])
+    rows, held = await _rows(call), call.use(SigningKeys)
+    keys = KeySet([await held.key(call, row) for row in rows])
     try:
         return dict(jwt.decode(token, keys, algorithms=[ALGORITHM]).claims)
     except (JoseError, ValueError, TypeError):  # the last for a header of other types
@@ -87,12 +86,11 @@ async def _rows(call: Call) -> list[SigningKeyRow]:
         return rows
     pem = await asyncio.to_thread(_new_key)
     number, column = rows[0].number + 1 if rows else 1, store.SIGNING_KEY
-    about = column.about(call.tenant, call.tenant, number)
     row = SigningKeyRow(
         tenant=call.tenant,
         number=number,
         id=call.new_id("sigkey"),
-        sealed=call.use(Keyring).seal(pem, purpose=column.purpose, about=about),
+        sealed=await call.use(SealedValues).seal(call, column, pem, call.tenant, number),
         created_ms=call.now_ms,
     )
     call.write(SIGNING_KEYS.insert(row, on_conflict=Rerun))  # of two that make one, one is kept

@@ -62,7 +62,7 @@ async def create_totp(call: Call) -> Response[TotpEnrolment]:
         tenant=call.tenant,
         version=1,
         user_id=user.id,
-        secret=second_factor.seal_secret(call, user.id, totp_id, secret),
+        secret=await second_factor.seal_secret(call, user.id, totp_id, secret),
         step=0,
         created_ms=call.now_ms,
         confirmed_ms=None,
@@ -84,7 +84,7 @@ async def confirm_totp(call: Call, given: TotpCode) -> RecoveryCodes:
     await second_factor.require_shown(call, user.id)
     account = second_factor.account_of(call, user.id)
     failures = await refuse_throttled(call, account, FactorThrottled)
-    right = second_factor.use_code(call, totp, given.code, confirmed_ms=call.now_ms)
+    right = await second_factor.use_code(call, totp, given.code, confirmed_ms=call.now_ms)
     second_factor.settle(call, user, failures, right)
     if not right:
         raise WrongFactor("the app shows another code: compare its clock and the secret")
