@@ -1,24 +1,28 @@
 """``python -m tests.crash``: faults on real servers, then a search for anything lost or doubled.
 
-``--list`` names the scenarios; ``--scenario outage --engine postgres`` plays one.
+``--list`` names the scenarios; ``--scenario outage --engine postgres`` plays one. The table of what
+was found is printed and written to a file; nothing acknowledged may be lost where nothing may be.
 """
 
 import argparse
 import asyncio
+import os
 import secrets
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.report import machine
 from mainspring.testing.servers import STARTED
 from tests.crash.checks import Broken
-from tests.crash.report import table
+from tests.crash.report import table, write
 from tests.crash.scenario import Outcome, Scenario, Setting, Skipped
 from tests.crash.scenarios import ALL
 
 ENGINES = ("sqlite", "postgres")
 LOG_TAIL_CHARS = 4_000
+TABLE = Path("logs") / "failures.md"
 
 
 def main() -> int:
@@ -41,7 +45,12 @@ def main() -> int:
             failed += outcome is None
             found.append((name, engine, outcome or "BROKEN"))
     passed = sum(isinstance(outcome, Outcome) for _, _, outcome in found)
-    print(f"\n{', '.join(sorted(STARTED))}\n{table(found)}\n{passed} passed, {failed} failed")
+    servers = ", ".join(sorted(STARTED))
+    print(f"\n{servers}\n{table(found)}\n{passed} passed, {failed} failed")
+    about = [f"{name}: {value}" for name, value in machine().items()]
+    about += [f"load average: {os.getloadavg()[0]:.1f}", f"seed: {options.seed}", servers]
+    write(options.table, about, found)
+    print(f"written to {options.table}")
     return 1 if failed else 0
 
 
@@ -58,6 +67,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=50, help="of kill -9")
     parser.add_argument("--engine", choices=[*ENGINES, "both"], default="both")
     parser.add_argument("--workers", type=int, default=1, help="processes of each platform")
+    parser.add_argument("--table", type=Path, default=TABLE, help="where the table is written to")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     return parser.parse_args()
 

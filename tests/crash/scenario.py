@@ -22,13 +22,16 @@ class Setting(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What one scenario found on one engine.
 
-    ``noticed_s`` is how long the fault went on until a caller or a process noticed, ``works_s`` how
-    long calls took to succeed after it was over; None where nobody had to notice anything.
+    ``noticed_s`` is how long the fault went on until a caller or a process noticed, ``mitigated_s``
+    how long until what it hit went on without what was hurt, by a successor or by itself, and
+    ``works_s`` how long the whole took to work after the fault was over. None where nobody had to
+    notice anything, where nothing but the fault's end could help, and where all went on.
     ``acknowledged`` writes were made, of which ``lost`` are not there and ``doubled`` are twice.
     """
 
     noticed_s: float | None
     works_s: float | None
+    mitigated_s: float | None = None
     acknowledged: int
     remark: str
     lost: int = 0

@@ -41,11 +41,13 @@ async def play(setting: Setting) -> Outcome:
             drained_s = time.monotonic() - listens_s
     finally:
         server.close()
+    still_s = max(line.stood_still_s(killed_s) for line in timelines)
     meanwhile = [sum(killed_s < s < back_s for s in line.acknowledged_s) for line in timelines]
     if not all(meanwhile):
         raise Broken(f"calls that each process took without Kafka: {meanwhile}")
     return Outcome(
         noticed_s=noticed_s,
+        mitigated_s=still_s,
         works_s=works_s,
         acknowledged=counted["calls"],
         remark=f"away for {listens_s - killed_s:.1f} s, in which {sum(meanwhile)} calls were made; "

@@ -58,6 +58,7 @@ async def play(setting: Setting) -> Outcome:
         counted = await stage.check()
     return Outcome(
         noticed_s=noticed_s,
+        mitigated_s=noticed_s,
         works_s=timelines[0].works_after(thawed_s),
         acknowledged=counted["calls"] + len(tasks),
         remark=f"frozen for {thawed_s - frozen_s:.0f} s; {len(its)} jobs were taken over and "

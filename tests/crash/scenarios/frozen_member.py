@@ -37,6 +37,7 @@ async def play(setting: Setting) -> Outcome:
         counted = await stage.check()
     return Outcome(
         noticed_s=killed_s - frozen_s,
+        mitigated_s=timeline.stood_still_s(frozen_s),
         works_s=timeline.works_after(killed_s),
         acknowledged=counted["calls"],
         remark=f"one of {members} frozen in its commit: {_meanwhile(timeline, frozen_s, killed_s)} "

@@ -75,6 +75,7 @@ async def _play(stage: SplitStage, machines: Namespaces) -> Outcome:
         raise Broken(f"noticed after {noticed_s:.1f} s; calls elsewhere took {slowest_s:.1f} s")
     return Outcome(
         noticed_s=noticed_s,
+        mitigated_s=noticed_s + refused_s,
         works_s=timeline.works_after(healed_s),
         acknowledged=counted["calls"],
         remark=f"cut for {healed_s - cut_s:.1f} s without a word; calls were refused in "

@@ -40,7 +40,8 @@ async def play(setting: Setting) -> Outcome:
             await asyncio.gather(*keepers, return_exceptions=True)
     return Outcome(
         noticed_s=deaths[0] - served_s,
-        works_s=taken_s - served_s,
+        mitigated_s=taken_s - served_s,
+        works_s=None,
         acknowledged=counted["calls"] + DISHES + 1,
         remark=f"{len(deaths)} processes died of it, then it was a dead letter; the {DISHES} other "
         "events of its consumer were taken, each once",

@@ -65,6 +65,7 @@ async def _play(
         raise Broken(f"writes went on after {whole_s:.1f} s, {WORKS_AGAIN_MAX_S:g} s at most")
     return Outcome(
         noticed_s=max((line.refused_after(killed_s) or 0.0) for line in timelines),
+        mitigated_s=whole_s,
         works_s=again_s,
         acknowledged=counted["calls"],
         remark=f"killed, promoted after {promoted_s - killed_s:.1f} s, whole {whole_s:.1f} s; "

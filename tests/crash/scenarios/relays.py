@@ -65,8 +65,9 @@ async def _play(stage: SplitStage, url: str) -> Outcome:
     wanted = await _events(stage)
     times = await _published(url, wanted)
     return Outcome(
-        noticed_s=taken_s,
-        works_s=frozen_for_s,
+        noticed_s=None,  # no call needs it
+        mitigated_s=max(taken_s, frozen_for_s),
+        works_s=None,
         acknowledged=counted["calls"],
         remark=f"taken over {taken_s:.1f} s after a kill, {frozen_for_s:.1f} s after a freeze; "
         f"{len(wanted)} events on the topic, {sum(times.values()) - len(times)} of them again; "

@@ -52,6 +52,7 @@ async def play(kind: type[Sentinel | Cluster], setting: Setting) -> Outcome:
         raise Broken("no call was made while nobody could be asked")
     return Outcome(
         noticed_s=noticed_s,
+        mitigated_s=max(line.stood_still_s(killed_s) for line in timelines),
         works_s=whole_s - noticed_s,
         acknowledged=counted["calls"],
         remark=f"the primary killed; whole again after {whole_s:.1f} s, in which {done} calls were "
