@@ -13,6 +13,7 @@ from grpc import aio
 from mainspring.adapters.peers import certificate_files
 from mainspring.adapters.peers.authority import DevelopmentAuthority
 from mainspring.adapters.peers.certificate_files import CertificateFiles
+from mainspring.adapters.peers.tls import reloaded_credentials
 from mainspring.kernel.clock import SystemClock
 from mainspring.ports.certificates import RootStep
 from mainspring.ports.database import StartError
@@ -21,9 +22,7 @@ from tests.deadline import DEADLINE_S
 
 DOMAIN = "shop.internal"
 WHO = "/test.Peers/Who"
-# Each call is a channel and a handshake of its own. With four callers and twice the steps gRPC 1.85
-# ended the process in one of thirty runs, in its own threads.
-CALLERS = 1
+CALLERS = 4  # so many handshakes at a time, of a channel each
 
 
 class Server:
@@ -39,9 +38,8 @@ class Server:
                 ),
             )
         )
-        credentials = grpc.dynamic_ssl_server_credentials(
-            self._configuration(), self._fetch, require_client_authentication=True
-        )
+        self._newest = certificate_files.read(folder)
+        credentials = reloaded_credentials(self._newest, self._read)
         self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
         self.refused = 0  # reads that gave no pair
 
@@ -51,16 +49,12 @@ class Server:
     async def stop(self) -> None:
         await self._server.stop(None)
 
-    def _configuration(self) -> object:
-        files = certificate_files.read(self._folder)
-        return grpc.ssl_server_certificate_configuration([(files.key, files.chain)], files.roots)
-
-    def _fetch(self) -> object:
+    def _read(self) -> CertificateFiles:
         try:
-            return self._configuration()
+            self._newest = certificate_files.read(self._folder)
         except StartError:
             self.refused += 1
-            return None  # go on with the pair before
+        return self._newest
 
     async def _who(self, _: bytes, context: Any) -> bytes:
         names: list[bytes] = context.auth_context()["x509_subject_alternative_name"]
@@ -142,6 +136,23 @@ async def test_no_call_fails_while_certificates_and_the_root_are_replaced(tmp_pa
                 group.create_task(keep_calling(caller))
         assert len(seen) > len(get_args(RootStep))
         assert server.refused == 0
+
+
+def test_grpc_is_told_only_of_certificates_that_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each that it is told of frees the one before, also under a handshake beside this one."""
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda _, fetch, **__: fetch)
+    made = authority(tmp_path)
+
+    def newest() -> CertificateFiles:
+        return certificate_files.read(tmp_path / "users")
+
+    fetch = reloaded_credentials(newest(), newest)
+    assert fetch() is None
+    made.renew((), None)
+    assert fetch() is not None
+    assert fetch() is None
 
 
 async def test_old_and_new_root_are_both_taken_until_it_is_dropped(tmp_path: Path) -> None:

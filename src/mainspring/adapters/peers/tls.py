@@ -5,6 +5,7 @@ URI of its caller's certificate (SPIFFE); whoever calls has the host name in the
 service that it wants compared, since gRPC looks at no URI there.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +79,7 @@ class OwnCertificate:
 
     def server_credentials(self) -> Any:
         """Return what a server takes, which asks for the files at every handshake."""
-
-        def configuration() -> Any:
-            files = self.files
-            pair = (files.key, files.chain)
-            return grpc.ssl_server_certificate_configuration([pair], files.roots)
-
-        return grpc.dynamic_ssl_server_credentials(
-            configuration(), configuration, require_client_authentication=True
-        )
+        return reloaded_credentials(self.files, lambda: self.files)
 
     def channel_credentials(self) -> Any:
         """Return what a channel takes: these files, and no later ones."""
@@ -109,3 +102,27 @@ class OwnCertificate:
         if len(found) != 1 or not found[0].startswith(own):
             return None
         return found[0].removeprefix(own)
+
+
+def reloaded_credentials(first: CertificateFiles, newest: Callable[[], CertificateFiles]) -> Any:
+    """Return what a server takes that asks for its files at every handshake.
+
+    It is told of those that changed only: gRPC frees what it had, also under a handshake that
+    another thread is at (https://github.com/grpc/grpc/issues/36693), and ends the process then.
+    """
+    shown = first
+
+    def configuration(files: CertificateFiles) -> Any:
+        return grpc.ssl_server_certificate_configuration([(files.key, files.chain)], files.roots)
+
+    def changed() -> Any:
+        nonlocal shown
+        files = newest()
+        if files == shown:
+            return None
+        shown = files
+        return configuration(files)
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(first), changed, require_client_authentication=True
+    )
