@@ -39,6 +39,7 @@ from mainspring.runtime.events.event_log import StoredLog
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.lags import Lag, Lags
 from mainspring.runtime.events.log_bus import LogBus
+from mainspring.runtime.events.losses import Losses
 from mainspring.runtime.events.publisher import Publisher
 from mainspring.runtime.events.reader import SharedReader
 from mainspring.runtime.events.sequencer import BATCH_EVENTS, Sequencer
@@ -118,12 +119,12 @@ class Runtime:
         self.crew = crew or alone(self.registry.queue_names)
         self.ids, self._lags = IdMaker(self.clock, self.entropy), Lags(self.clock)
         database.on_wake(self.board.wake)
-        self.reader = SharedReader(LogBus(database, self.board))
+        consumers, self._losses = [*self.registry.consumers.values()], Losses(database, telemetry)
+        self.reader = SharedReader(LogBus(database, self.board), self._losses.fell_back)
         self.event_log: EventLog = StoredLog(database, self.reader)
         cursors = Cursors(database, self.ids.new("proc"))
         followed = SharedReader(bus) if bus else self.reader
         self.publishers = [Publisher(self.reader, bus, cursors)] if bus else []
-        consumers = [*self.registry.consumers.values()]
         self.consumer_retry = ConsumerRetry(consumers, sealer)
         self.resources: dict[type, Any] = {
             **(resources or {}),
@@ -248,8 +249,12 @@ class Runtime:
         return [*self._failing_loops(), *elsewhere]
 
     def waiting(self) -> list[str]:
-        """Say which bus takes nothing of what the log has for it: calls go on meanwhile."""
-        return [why for publisher in self.publishers for why in publisher.waiting()]
+        """Say which bus takes nothing of what the log has for it, and whether the log fell back.
+
+        Calls go on meanwhile.
+        """
+        publishers = [why for publisher in self.publishers for why in publisher.waiting()]
+        return [*publishers, *self._losses.told()]
 
     async def _tell(self) -> None:
         """Tell the others of this address what only this process knows of itself."""

@@ -2,6 +2,7 @@
 
 from tests.crash.scenario import Scenario
 from tests.crash.scenarios import (
+    asynchronous,
     broker,
     failover,
     frozen,
@@ -38,6 +39,7 @@ _SCENARIOS = (
     restore.UNTOLD,
     failover.SCENARIO,
     promotion.SCENARIO,
+    asynchronous.SCENARIO,
     pooler.SCENARIO,
     *split_parts.SCENARIOS,
     relays.SCENARIO,

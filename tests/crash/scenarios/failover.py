@@ -6,6 +6,7 @@ import time
 from mainspring.testing.servers import PostgresServer
 from tests.crash.checks import Broken, find_lost
 from tests.crash.scenario import Outcome, Scenario, Setting
+from tests.crash.scenarios.asynchronous import stop_receiving
 from tests.crash.stage import Stage, database_of, postgres, wait_s
 
 LOAD_S = 1.5
@@ -41,7 +42,7 @@ async def _play(stage: Stage, replica: PostgresServer) -> Outcome:
     async with stage.loaded(deposits=False) as timelines:
         await wait_s(LOAD_S)
         cut_s = time.monotonic()
-        await asyncio.to_thread(_stop_receiving, replica)
+        await asyncio.to_thread(stop_receiving, replica)
         await wait_s(LOAD_S)
         key, key_id = await stage.made_key()
         position, seq = await stage.end_of_log(key_id)
@@ -69,16 +70,6 @@ async def _play(stage: Stage, replica: PostgresServer) -> Outcome:
         remark=f"promoted after {promoted_s - killed_s:.1f} s; lost is what was not replicated; "
         "places in the log that are gone: 410 for good",
     )
-
-
-def _stop_receiving(replica: PostgresServer) -> None:
-    """Leave the replica behind, as a network that fails does."""
-    replica.psql("ALTER SYSTEM SET primary_conninfo TO ''")
-    replica.psql("SELECT pg_reload_conf()")
-    deadline_s = time.monotonic() + 30
-    while replica.psql("SELECT count(*) FROM pg_stat_wal_receiver").strip() != "0":
-        if time.monotonic() > deadline_s:
-            raise Broken("the replica still receives")
 
 
 def _take_over(stage: Stage, replica: PostgresServer) -> float:

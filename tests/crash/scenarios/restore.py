@@ -71,13 +71,13 @@ async def play_untold(setting: Setting) -> Outcome:
             await _holds(stage, before)
             noticed_s = time.monotonic() - restored_s
             await stage.signs_nothing()
-        await _tell(stage)
+        await tell_restored(stage)
         lost = await _lost(stage, before, restored_s)
     how = "nobody was told; its key signed nothing until somebody was"
     return _outcome(stage, noticed_s, restored_s, timelines, lost, how)
 
 
-async def _tell(stage: Stage) -> None:
+async def tell_restored(stage: Stage) -> None:
     """Say it after all, which gives the audit log a new key, and start every process again."""
     environ = {"MAINSPRING_DATABASE__URL": stage.url} if stage.engine == "postgres" else {}
     if stage.engine == "sqlite":

@@ -7,6 +7,7 @@ from functools import partial
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from mainspring.app import SILENCE_MAX_S
 from mainspring.kernel.call import Caller
@@ -172,6 +173,33 @@ async def test_an_open_stream_ends_when_the_log_falls_back_behind_it(platform):
     with pytest.raises(PositionGone) as gone:
         await waiting
     assert gone.value.extra == {"position": await platform.at(2)}
+
+
+async def test_what_is_known_to_be_lost_is_named_until_somebody_has_looked(platform):
+    await platform.write(2)
+    reader = Following(platform)
+    assert await reader.seqs(1) == [2]
+    waiting = asyncio.create_task(reader.next())
+    await platform.write(1)  # what is read from here on is held in memory
+    assert offset((await waiting).id) == 3
+    await platform.write(3)
+    assert await reader.seqs(3) == [4, 5, 6]
+    ids = [event["id"] for event in (await follow(platform))[0]]
+    app = platform.whole.app
+    assert app.degraded() == []
+    waiting = asyncio.create_task(reader.next())
+    with capture_logs() as lines:
+        await platform.database.commit([LOSE_AFTER(seq=4)], frozenset({"events", "sequenced"}))
+        with pytest.raises(PositionGone):
+            await waiting
+    (told,) = [line for line in lines if line["event"] == "log_fell_back"]
+    assert (told["was_at"], told["log_ends_at"], told["lost_known"]) == (6, 4, 2)
+    assert told["lost"] == [f"notes.note.written {id}" for id in ids[4:]]
+    (said,) = app.degraded()
+    assert "lacks 2 events" in said
+    assert "mainspring admin restored" in said
+    shown = await platform.whole.admin.get("/metrics")
+    assert "mainspring_log_lost_events_total 2" in shown.text
 
 
 @pytest.mark.parametrize("grown", [0, 2, 6], ids=["shorter", "as long", "longer"])

@@ -8,6 +8,7 @@ holds up nobody.
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from operator import attrgetter
 
@@ -17,6 +18,9 @@ from mainspring.kernel.table import Rows
 from mainspring.ports.bus import Bus, BusEvent
 
 log = structlog.get_logger()
+
+# Told of a bus that fell back: what was held of it, in order, and where it ends by now.
+FellBack = Callable[[Bus, Sequence[BusEvent], int], Awaitable[None]]
 
 WINDOW_EVENTS_MAX = 1_024  # held in memory for those who follow
 WINDOW_BYTES_MAX = 8 << 20  # of their bodies; what is decoded of them may be as much again
@@ -34,12 +38,13 @@ class Window:
     """
 
     __slots__ = (
-        "_behind", "_bytes", "_events", "_jump", "_last", "_listening", "_reading", "_woken",
-        "begin", "bus", "end", "losses", "partition",
+        "_behind", "_bytes", "_events", "_fell_back", "_jump", "_last", "_listening", "_reading",
+        "_woken", "begin", "bus", "end", "losses", "partition",
     )  # fmt: skip
 
-    def __init__(self, bus: Bus, partition: int) -> None:
+    def __init__(self, bus: Bus, partition: int, fell_back: FellBack) -> None:
         self.bus = bus
+        self._fell_back = fell_back
         self.partition = partition
         self._listening = bus.listen()  # ends with this object
         self._woken = self._listening.__enter__()
@@ -97,7 +102,7 @@ class Window:
     async def _read_on(self) -> None:
         try:
             if self._jump:
-                await self._begin_at_the_end()
+                self._begin_at(*await self._find_end())
             rows = await self._next()
             self._take(rows)
             read = len(rows.items)
@@ -121,9 +126,11 @@ class Window:
         rows = await self.bus.read(self.partition, last.offset - 1, CHUNK_EVENTS + 1, CHUNK_BYTES)
         if rows.items and (rows.items[0].offset, rows.items[0].id) == (last.offset, last.id):
             return Rows(rows.items[1:], rows.more)
+        found = await self._find_end()
+        # Before anything is forgotten: where this fails it is noticed again at the next read.
+        await self._fell_back(self.bus, [*self._events] or [last], found[0])
         self.losses += 1
-        await self._begin_at_the_end()
-        log.error("log_fell_back", source=self.bus.source, was_at=last.offset, log_ends_at=self.end)
+        self._begin_at(*found)
         return Rows([], more=False)
 
     def _take(self, rows: Rows[BusEvent]) -> None:
@@ -134,13 +141,18 @@ class Window:
         self._behind = rows.more
         self._let_go()
 
-    async def _begin_at_the_end(self) -> None:
+    async def _find_end(self) -> tuple[int, BusEvent | None]:
+        """Return the end of the partition, and the event there."""
         end = (await self.bus.ends())[self.partition]
         rows = await self.bus.read(self.partition, end - 1, 1, 1) if end else None
+        return end, rows.items[0] if rows and rows.items else None
+
+    def _begin_at(self, end: int, last: BusEvent | None) -> None:
+        """Hold nothing of before the end of the partition."""
         self._events.clear()
         self._bytes = 0
         self.begin = self.end = end
-        self._last = rows.items[0] if rows and rows.items else None
+        self._last = last
         self._jump = False
 
     def _let_go(self) -> None:
@@ -153,17 +165,25 @@ class Window:
         del self._events[:gone]
 
 
+async def _log_it(bus: Bus, held: Sequence[BusEvent], ends_at: int) -> None:
+    log.error("log_fell_back", source=bus.source, was_at=held[-1].offset, log_ends_at=ends_at)
+
+
 class SharedReader:
-    """The windows of a bus, one for each partition that somebody follows."""
+    """The windows of a bus, one for each partition that somebody follows.
 
-    __slots__ = ("_windows", "bus")
+    ``fell_back`` hears when what was read last is not there any more; without it, it is logged.
+    """
 
-    def __init__(self, bus: Bus) -> None:
+    __slots__ = ("_fell_back", "_windows", "bus")
+
+    def __init__(self, bus: Bus, fell_back: FellBack = _log_it) -> None:
         self.bus = bus
+        self._fell_back = fell_back
         self._windows: dict[int, Window] = {}
 
     def window(self, partition: int) -> Window:
         """Return the window of a partition."""
         if (window := self._windows.get(partition)) is None:
-            window = self._windows[partition] = Window(self.bus, partition)
+            window = self._windows[partition] = Window(self.bus, partition, self._fell_back)
         return window
