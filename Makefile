@@ -70,6 +70,10 @@ check: lint types  ## All that must hold before a change lands: style, types, la
 .tools/ferretdb: tests/ferretdb/main.go tests/ferretdb/go.mod tests/ferretdb/go.sum
 	cd tests/ferretdb && PATH="$$PATH:/usr/local/go/bin" go build -trimpath -o '$(CURDIR)/$@' .
 
+# local-kms, which speaks AWS KMS's protocol. As above.
+.tools/local-kms: tests/kms/main.go tests/kms/go.mod tests/kms/go.sum
+	cd tests/kms && PATH="$$PATH:/usr/local/go/bin" go build -trimpath -o '$(CURDIR)/$@' .
+
 test-all: $(READY)  ## Every test, those with more servers and more minutes included
 	$(PYTEST) -m 'more or not more' --durations 25 --durations-min 4 $(ARGS)
 

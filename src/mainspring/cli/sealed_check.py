@@ -1,10 +1,13 @@
 """What ``mainspring doctor`` says of keys: which are in use, how old, what is under others yet."""
 
+from collections.abc import Callable, Collection
+
 from mainspring.cli.checks import Check, Verdict
 from mainspring.kernel.clock import rfc3339
 from mainspring.kernel.errors import Failure
 from mainspring.ports.database import Database, StartError
 from mainspring.ports.keyring import Keyring
+from mainspring.ports.kms import Kms
 from mainspring.ports.listeners import described
 from mainspring.runtime.data_keys import ALL_DATA_KEYS, DATA_KEYS_MIGRATION, DataKeyRow
 from mainspring.runtime.keyring_kms import KeyringKms
@@ -13,8 +16,11 @@ from mainspring.runtime.resealing import ALL_RESEALED, PASSES, ResealedRow, gene
 NAME = "sealed values"
 
 
-async def check_sealed(database: Database, keyring: Keyring) -> Check:
-    """What is stored sealed is under the newest data keys, and those under the current key."""
+async def check_sealed(database: Database, keyring: Keyring, kms: Collection[str] = ()) -> Check:
+    """What is stored sealed is under the newest data keys, and those under the current key.
+
+    ``kms`` are the schemes of those that the settings name.
+    """
     try:
         await keyring.open(create=False)
         await database.open()
@@ -29,7 +35,33 @@ async def check_sealed(database: Database, keyring: Keyring) -> Check:
             await database.close()
     except (StartError, Failure) as error:
         return Check(NAME, Verdict.WARN, f"cannot be looked at: {described(error)}")
+    opened = {KeyringKms.scheme, *kms}
+    shut = sorted({k.wrapped_by for k in data_keys if k.wrapped_by.partition(":")[0] not in opened})
+    if shut:
+        return Check(
+            NAME, Verdict.FAIL, f"what wraps data keys is named by no setting: {', '.join(shut)}",
+            "name it as [keyring] kms, or as former_kms: what it wrapped cannot be opened",
+        )  # fmt: skip
     return _sealed(resealed, data_keys, (await KeyringKms(keyring).describe()).name)
+
+
+async def check_kms(open_kms: Callable[[], Kms]) -> Check:
+    """The key that wraps data keys is there and may be used."""
+    try:
+        kms = open_kms()
+        await kms.open()
+        try:
+            found = await kms.describe()
+        finally:
+            await kms.close()
+    except StartError as error:
+        return Check("kms", Verdict.FAIL, str(error))
+    except Failure as error:
+        said = kms.away() or described(error)
+        return Check("kms", Verdict.WARN, f"cannot be asked: {said}")
+    if found.why:
+        return Check("kms", Verdict.FAIL, f"{found.name}: {found.why}")
+    return Check("kms", Verdict.OK, f"{found.name} wraps data keys")
 
 
 def _sealed(resealed: list[ResealedRow], data_keys: list[DataKeyRow], root: str) -> Check:

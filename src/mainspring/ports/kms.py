@@ -62,3 +62,7 @@ class Kms(Protocol):
     async def describe(self) -> WrappingKey:
         """Tell which key wraps from now on. Raises Unavailable."""
         ...
+
+
+class FormerKms(Kms, Protocol):
+    """The one that wrapped before, and only unwraps now."""

@@ -37,6 +37,21 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
+class KeyringSettings(msgspec.Struct, frozen=True):
+    """``[keyring]``: which key wraps data keys. ``keyring:`` is the keyring's own root.
+
+    ``former_kms`` unwraps what ``kms`` cannot, and wraps nothing.
+    """
+
+    kms: str = "keyring:"
+    former_kms: str = ""
+
+    def __post_init__(self) -> None:
+        former = self.former_kms.partition(":")[0]
+        if former and former in (self.kms.partition(":")[0], "keyring"):
+            raise ValueError("former_kms is not needed for what kms or the keyring unwraps")
+
+
 class DataKeyRow(msgspec.Struct, frozen=True):
     """A data key as it is stored: wrapped, and by which key."""
 
@@ -80,6 +95,10 @@ REWRAP = Statement(
     "UPDATE data_keys SET wrapped = :wrapped, wrapped_by = :wrapped_by "
     "WHERE id = :id AND wrapped = :was",
 )
+
+
+class NoSuchKms(Unavailable):
+    """A data key was wrapped by a KMS that no setting names."""
 
 
 class KeyNotHeld(Rerun):
@@ -137,6 +156,16 @@ class DataKeys:
         self._held: ExpiringCache[str, _Held] = ExpiringCache(HELD_MAX)
         self._newest: ExpiringCache[tuple[str, str], str] = ExpiringCache(HELD_MAX)
         self._drops = 0
+
+    async def connect(self) -> None:
+        """Begin with the KMS. One that is away is no reason not to begin. Raises StartError."""
+        for kms in self._unwraps.values():
+            await kms.open()
+
+    async def disconnect(self) -> None:
+        """Let go of it."""
+        for kms in self._unwraps.values():
+            await kms.close()
 
     # Values
 
@@ -197,9 +226,14 @@ class DataKeys:
             self._newest.clear()
             self._held.clear()
 
+    @property
+    def has_kms(self) -> bool:
+        """Whether another machine may be asked for keys."""
+        return len(self._unwraps) > 1
+
     def away(self) -> str:
-        """Say why the KMS could not be asked a moment ago; empty when it could."""
-        return self.kms.away()
+        """Say why a KMS could not be asked a moment ago; empty when it could."""
+        return next((why for kms in self._unwraps.values() if (why := kms.away())), "")
 
     async def describe(self) -> WrappingKey:
         """Tell which key wraps from now on. Raises Unavailable."""
@@ -331,10 +365,11 @@ class DataKeys:
     async def _unwrapped(self, row: DataKeyRow) -> bytes:
         scheme = row.wrapped_by.partition(":")[0]
         if (kms := self._unwraps.get(scheme)) is None:
-            raise Unavailable(
-                f"a data key was wrapped by {row.wrapped_by}, and no [keyring] kms or former_kms "
-                f"opens what starts with {scheme}:"
-            )
+            log.error(
+                "data_key_without_kms", data_key=row.id, wrapped_by=row.wrapped_by,
+                error=f"name what opens {scheme}: as [keyring] former_kms",
+            )  # fmt: skip
+            raise NoSuchKms("no key management service here opens the key of this")
         wrapped = Wrapped(row.wrapped, row.wrapped_by)
         return await self._asked(kms, kms.unwrap(wrapped, row.context))
 

@@ -19,7 +19,7 @@ from mainspring.kernel.policy import RetryPolicy
 from mainspring.kernel.sealed import SealedColumn
 from mainspring.kernel.table import Command, Query, Statement, Table
 from mainspring.ports.database import Database
-from mainspring.runtime.data_keys import ALL_DATA_KEYS, GENERATIONS, REWRAP, DataKeys
+from mainspring.runtime.data_keys import ALL_DATA_KEYS, GENERATIONS, REWRAP, DataKeys, NoSuchKms
 from mainspring.runtime.invoke.dispatcher import Dispatcher
 from mainspring.runtime.tables import SEALED_SUBJECT_KEYS
 
@@ -127,7 +127,7 @@ class Resealing:
                 continue
             try:
                 wrapped = await self._data_keys.rewrapped(row)
-            except ValueError as error:
+            except (ValueError, NoSuchKms) as error:  # the next start looks again
                 log.error("data_key_not_wrapped_anew", data_key=row.id, error=str(error))
                 continue
             call.write(

@@ -5,6 +5,7 @@ Nothing here is a stand-in. What was started is noted in ``STARTED`` so that a r
 
 from mainspring.testing.servers.ferretdb import FerretServer, ferretdb_program
 from mainspring.testing.servers.kafka import KafkaServer, kafka_jars
+from mainspring.testing.servers.local_kms import LocalKms, local_kms_program
 from mainspring.testing.servers.opensearch import OpenSearchServer, opensearch_jars
 from mainspring.testing.servers.pgbouncer import PgBouncer
 from mainspring.testing.servers.places import STARTED, free_ports
@@ -16,6 +17,7 @@ __all__ = [
     "STARTED",
     "FerretServer",
     "KafkaServer",
+    "LocalKms",
     "OpenSearchServer",
     "PgBouncer",
     "PostgresServer",
@@ -25,6 +27,7 @@ __all__ = [
     "ferretdb_program",
     "free_ports",
     "kafka_jars",
+    "local_kms_program",
     "opensearch_jars",
     "seaweed",
     "system_postgres",

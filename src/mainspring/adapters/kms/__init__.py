@@ -1,0 +1,1 @@
+"""Key management services, which hold the key that wraps data keys."""
