@@ -11,7 +11,7 @@ import pytest
 from mainspring.adapters.search.fts5 import Fts5Search
 from mainspring.kernel.search_terms import read_query
 from mainspring.ports.database import StartError
-from mainspring.ports.search import IndexChange, SearchQuery
+from mainspring.ports.search import IndexChange, NoIndex, SearchQuery
 from tests.deadline import DEADLINE_S
 
 _WRITER = """
@@ -82,3 +82,24 @@ async def test_a_file_that_is_spoilt_or_of_another_database_is_begun_anew(tmp_pa
     assert (tmp_path / "search.db.unreadable").read_bytes().startswith(b"no database")
     with pytest.raises(StartError, match="cannot use"):
         await Fts5Search(tmp_path / "nowhere" / "search.db").open("shop")
+
+
+async def test_a_file_that_is_lost_under_processes_is_left_by_all_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "search.db"
+    one, other = Fts5Search(file, durable=False), Fts5Search(file, durable=False)
+    for engine in (one, other):
+        await engine.open("shop")
+    await one.make("one", ["title"])
+    query = SearchQuery(read_query("a"), {"title": 1.0}, "newest", 10)
+    assert await other.query("one", query) == []
+    file.unlink()  # and not what stands beside it, which is of no use to the next one
+    for engine in (one, other):
+        with pytest.raises(NoIndex):
+            await engine.query("one", query)
+    await one.make("one", ["title"])
+    await one.apply("one", [IndexChange("rec_1", 1, {"title": "a"})], 1)
+    for engine in (one, other):
+        assert [hit.id for hit in await engine.query("one", query, position=1)] == ["rec_1"]
+        await engine.close()
+    assert await _with_one(file, "shop") == ["one"]
+    assert file.stat().st_mode & 0o077 == 0

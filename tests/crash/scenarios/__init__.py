@@ -17,6 +17,7 @@ from tests.crash.scenarios import (
     relays,
     restore,
     runs,
+    search,
     slow,
     split_parts,
     stores,
@@ -45,6 +46,7 @@ _SCENARIOS = (
     relays.SCENARIO,
     partition.SCENARIO,
     broker.SCENARIO,
+    search.SCENARIO,
     stores.SENTINEL,
     stores.CLUSTER,
 )

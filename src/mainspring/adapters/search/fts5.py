@@ -3,9 +3,12 @@
 Documents stand in an FTS5 table without their texts (``contentless_delete``): only where each word
 stands is kept. Versions, marks of what was deleted and the position are in the same file, and
 change in the same transaction. A file that cannot be read is put aside and another one begun.
+One that is removed or replaced under processes that live is left by all of them: each looks whether
+the path still leads to what it has open before it asks, so that none writes where no other reads.
 """
 
 import asyncio
+import fcntl
 import os
 import threading
 import time
@@ -93,6 +96,8 @@ class Fts5Search:
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path = path
         self._durable = durable
+        self._owner = ""
+        self._begun = False
         self._away = ""
         self._writer = ThreadPoolExecutor(1, "search-writer")
         self._readers = ThreadPoolExecutor(READERS, "search-reader")
@@ -120,6 +125,7 @@ class Fts5Search:
         return f"FTS5 of SQLite {apsw.sqlite_lib_version()}"
 
     def _begin(self, owner: str) -> None:
+        self._owner = owner
         try:
             try:
                 known = self._prepare()
@@ -132,6 +138,7 @@ class Fts5Search:
                 self._discard()
                 self._prepare()
             self._connection().execute("INSERT OR IGNORE INTO owner (id) VALUES (?)", (owner,))
+            self._begun = True
         except (apsw.Error, OSError) as error:
             raise StartError(f"[search] url: cannot use {self.path}: {error}") from error
 
@@ -160,17 +167,51 @@ class Fts5Search:
             self.path.with_name(self.path.name + end).unlink(missing_ok=True)
 
     def _connection(self) -> apsw.Connection:
-        """The connection of this thread."""
+        """The connection of this thread, to the file that the path leads to."""
         found: apsw.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = apsw.Connection(str(self.path))
-            found.set_busy_timeout(BUSY_MS)
-            found.execute("PRAGMA journal_mode = WAL")
-            # What was indexed must not be lost where the cursor that says so was not.
-            found.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
-            self._local.connection = found
-            self._connections.append(found)
-        return found
+        if found is not None and self._local.file == self._file():
+            return found
+        if found is not None:
+            self._connections.remove(found)
+            del self._local.connection
+            found.close(True)
+        if self._begun and self._file() is None:
+            log.warning("search_file_lost", path=str(self.path))
+            self._make_file()
+        return self._connect()
+
+    def _connect(self) -> apsw.Connection:
+        self._local.file = self._file()  # before: one that takes its place is noticed by the next
+        made = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)
+        made.set_busy_timeout(BUSY_MS)
+        made.execute("PRAGMA journal_mode = WAL")
+        # What was indexed must not be lost where the cursor that says so was not.
+        made.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
+        if self._begun:  # another one may be in its place since
+            made.execute(_SCHEMA)
+            made.execute(f"PRAGMA user_version = {_FORMAT}")
+            made.execute("INSERT OR IGNORE INTO owner (id) VALUES (?)", (self._owner,))
+        self._local.connection = made
+        self._connections.append(made)
+        return made
+
+    def _file(self) -> tuple[int, int] | None:
+        """Say which file the path leads to; None for none."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _make_file(self) -> None:
+        """Make the file where it is gone, without what the one before left: one process does."""
+        lock = self.path.with_name(self.path.name + ".lock")
+        with lock.open("a") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if self._file() is None:
+                for end in ("-wal", "-shm"):
+                    self.path.with_name(self.path.name + end).unlink(missing_ok=True)
+                os.close(private_file.opener(str(self.path), os.O_RDWR | os.O_CREAT))
 
     async def _run(self, pool: ThreadPoolExecutor, work: Callable[[apsw.Connection], T]) -> T:
         try:
