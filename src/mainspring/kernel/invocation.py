@@ -29,7 +29,8 @@ class Invocation(msgspec.Struct, frozen=True):
     this call, the outermost first. ``until_ms`` is when the credential ends that the caller came
     with, None where it does not or there is none. ``sender`` is where a call that may write came
     from, as far as the interface knows. ``read_after`` says how new what its caller reads has to
-    be; None is the newest, and who says nothing is told no position of what it writes.
+    be; None is the newest, and who says nothing is told no position of what it writes. A
+    ``dry_run`` of what writes is judged to the end, database included, and commits nothing.
     """
 
     operation: str
@@ -48,6 +49,7 @@ class Invocation(msgspec.Struct, frozen=True):
     until_ms: int | None = None
     sender: Sender | None = None
     read_after: str | None = None
+    dry_run: bool = False
 
 
 class FileHead(msgspec.Struct, frozen=True):
@@ -69,11 +71,20 @@ class FilePart(msgspec.Struct, frozen=True):
     chunks: AsyncIterator[bytes]
 
 
+class Staged(msgspec.Struct, frozen=True):
+    """How much a dry run would have committed: rows, and events and jobs by their names."""
+
+    rows: int
+    events: dict[str, int]
+    jobs: dict[str, int]
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What a call is answered with.
 
     ``value`` is what the handler returned, for who called in this process; None where a stored
-    answer is replayed, or the answer crossed a wire: then it is read from ``body``.
+    answer is replayed, or the answer crossed a wire: then it is read from ``body``. ``staged`` is
+    of a dry run, and tells of rows that its caller may not see.
     """
 
     status: int
@@ -82,6 +93,7 @@ class Outcome(msgspec.Struct, frozen=True):
     headers: Headers = ()
     value: Any = None
     replayed: bool = False
+    staged: Staged | None = None
 
 
 class Opened(msgspec.Struct, frozen=True):

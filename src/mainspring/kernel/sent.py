@@ -11,7 +11,7 @@ import msgspec
 from mainspring.kernel.byte_range import WantedRange
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.errors import Failure, FieldError
-from mainspring.kernel.invocation import FileHead, Headers, Invocation, Opened, Outcome
+from mainspring.kernel.invocation import FileHead, Headers, Invocation, Opened, Outcome, Staged
 from mainspring.kernel.operation import StreamItem
 from mainspring.kernel.sender import Sender
 
@@ -38,6 +38,7 @@ class SentCall(msgspec.Struct, frozen=True, tag="call"):
     until_ms: int | None
     sender: Sender | None
     read_after: str | None
+    dry_run: bool
     lasts: bool = False
 
 
@@ -49,6 +50,7 @@ class SentOutcome(msgspec.Struct, frozen=True, tag="outcome"):
     etag: str | None
     headers: Headers
     replayed: bool
+    staged: Staged | None
 
 
 class SentHead(msgspec.Struct, frozen=True, tag="head"):
@@ -163,6 +165,7 @@ def sent_call(invocation: Invocation, now_s: float, *, lasts: bool = False) -> S
         invocation.until_ms,
         invocation.sender,
         invocation.read_after,
+        invocation.dry_run,
         lasts,
     )
 
@@ -186,6 +189,7 @@ def received_call(call: SentCall, now_s: float) -> Invocation:
         call.until_ms,
         call.sender,
         call.read_after,
+        call.dry_run,
     )
 
 
@@ -198,13 +202,25 @@ def _argument(value: Any) -> str | bytes:
 def sent_outcome(outcome: Outcome) -> SentOutcome:
     """Return an answer as it is sent."""
     return SentOutcome(
-        outcome.status, outcome.body, outcome.etag, outcome.headers, outcome.replayed
+        outcome.status,
+        outcome.body,
+        outcome.etag,
+        outcome.headers,
+        outcome.replayed,
+        outcome.staged,
     )
 
 
 def received_outcome(sent: SentOutcome) -> Outcome:
     """Return the answer that was sent."""
-    return Outcome(sent.status, sent.body, sent.etag, sent.headers, replayed=sent.replayed)
+    return Outcome(
+        sent.status,
+        sent.body,
+        sent.etag,
+        sent.headers,
+        replayed=sent.replayed,
+        staged=sent.staged,
+    )
 
 
 def sent_head(opened: Opened) -> SentHead:

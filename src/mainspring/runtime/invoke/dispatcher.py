@@ -1,7 +1,9 @@
 """The commit: runs a handler and makes everything it staged durable in one transaction."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -24,7 +26,7 @@ from mainspring.kernel.errors import (
     Unavailable,
 )
 from mainspring.kernel.event import StagedEvent
-from mainspring.kernel.invocation import Outcome
+from mainspring.kernel.invocation import Outcome, Staged
 from mainspring.kernel.job import JobState, StagedJob
 from mainspring.kernel.lru_cache import LruCache
 from mainspring.kernel.operation import Operation, Raw, Response, Seekable
@@ -339,9 +341,8 @@ class Dispatcher:
             for listener in self._listeners:
                 tell(listener, call, call.events)
 
-    async def _run_inside(self, run: "_Run") -> Outcome:
-        operation, call, idempotency = run.operation, run.call, run.idempotency
-        inner = Transaction(
+    def _inside(self, call: Call) -> Transaction:
+        return Transaction(
             self._context,
             call.caller,
             now_ms=call.now_ms,
@@ -353,6 +354,64 @@ class Dispatcher:
             deadline_s=call.deadline_s,
             path=call.path,
         )
+
+    async def rehearse(
+        self, operation: Operation, call: Call, args: Mapping[str, Any], limit: TimeLimit
+    ) -> Outcome:
+        """Run what writes as ``run`` would, let the database judge what it staged, and undo that.
+
+        Nobody is told, and nothing stays but what a failure keeps: who tries a password in a dry
+        run has tried it. Raises what ``run`` raises.
+        """
+        run = _Run(operation, call, args, None, limit)
+        for _ in range(RERUNS_MAX):
+            try:
+                if operation.in_transaction:
+                    return await self._rehearse_inside(run)
+                outcome = outcome_of(operation, await contained(operation.handler(call, **args)))
+                writes, _ = await self._to_writes(call, outcome, None)
+                await self._undone(partial(_apply, writes))
+                return msgspec.structs.replace(outcome, staged=_staged(call))
+            except Rerun:
+                call.reset()
+            except Failure as failure:
+                if failure.commits_on_failure and not await self._keep(run):
+                    call.reset()
+                    continue
+                raise
+        raise ConcurrentUpdate()
+
+    async def _rehearse_inside(self, run: "_Run") -> Outcome:
+        operation, inner = run.operation, self._inside(run.call)
+        outcome: Outcome | None = None
+
+        async def apply(transaction: DatabaseTransaction) -> None:
+            nonlocal outcome
+            inner.reset()
+            inner.reader = transaction
+            outcome = outcome_of(operation, await contained(operation.handler(inner, **run.args)))
+            writes, _ = await self._to_writes(inner, outcome, None)
+            await transaction.apply(writes)
+
+        await self._undone(apply)
+        assert outcome is not None  # the body has run
+        return msgspec.structs.replace(outcome, staged=_staged(inner))
+
+    async def _undone(self, apply: Callable[[DatabaseTransaction], Awaitable[None]]) -> None:
+        """Do something in a transaction that never commits. Raises what the database says."""
+
+        async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:
+            await apply(transaction)
+            raise _Undone
+
+        try:
+            await self._database.transact(body)
+        except _Undone:
+            return
+
+    async def _run_inside(self, run: "_Run") -> Outcome:
+        operation, call, idempotency = run.operation, run.call, run.idempotency
+        inner = self._inside(call)
         outcome: Outcome | None = None
         ran = False
 
@@ -421,6 +480,20 @@ class Dispatcher:
             due = job.run_at_ms <= call.now_ms
             wakes.add(channel.ready(job.queue) if due else channel.SCHEDULED)
         return writes, EVENT_WAKES.union(wakes) if events else frozenset(wakes)
+
+
+async def _apply(writes: Sequence[Write], transaction: DatabaseTransaction) -> None:
+    await transaction.apply(writes)
+
+
+class _Undone(Exception):
+    """Takes a dry run's writes back."""
+
+
+def _staged(call: Call) -> Staged:
+    events = Counter(event.type.name for event in call.events)
+    jobs = Counter(staged.job.name for staged in call.jobs)
+    return Staged(len(call.writes), dict(events), dict(jobs))
 
 
 def _denies(failure: Failure) -> bool:

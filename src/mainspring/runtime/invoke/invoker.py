@@ -17,6 +17,7 @@ from mainspring.kernel.errors import (
     DeadlineExceeded,
     Failure,
     Forbidden,
+    Invalid,
     OutcomeUnknown,
     Unauthenticated,
 )
@@ -32,6 +33,7 @@ from mainspring.kernel.operation import (
     Upload,
     UploadTerms,
 )
+from mainspring.kernel.policy import RateClass
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.recipient import Recipient
 from mainspring.ports.cache import Cache
@@ -115,6 +117,10 @@ class LocalInvoker:
         else:
             args, idempotency = self._read(owned, invocation)
         limit = self._limit(owned.operation, invocation)
+        if invocation.dry_run and owned.operation.writes:
+            return await self._rehearse(
+                owned.operation, self._call(owned, invocation, limit), args, limit
+            )
         if owned.kept and self._answers is not None and not invocation.path:
             return await self._kept_or_run(self._answers, owned, invocation, args, limit)
         asking = CURRENT_CALL.get() if invocation.path else None
@@ -127,6 +133,18 @@ class LocalInvoker:
             if asking is not None:  # whoever asked goes on under its own name
                 CURRENT_CALL.set(asking)
         return await self._placed(owned.operation, invocation, outcome)
+
+    async def _rehearse(
+        self, operation: Operation, call: Call, args: Args, limit: TimeLimit
+    ) -> Outcome:
+        """Try what writes. Raises Invalid for what a dry run would tell too much about."""
+        if operation.secret or operation.rate is RateClass.LOGIN:
+            raise Invalid.at(
+                "/dry_run",
+                "not of this operation",
+                f"{operation.name} makes a secret or proves one: it cannot be tried without effect",
+            )
+        return await limit.run(self._dispatcher.rehearse(operation, call, args, limit))
 
     async def _kept_or_run(
         self,
@@ -289,7 +307,7 @@ class LocalInvoker:
         """Validate, and identify a repetition. Raises what either does."""
         args = owned.inputs.read(invocation.arguments, invocation.resume_after)
         # What a foreign page or client posts has no key: its protocol says what a repeat is.
-        if not owned.operation.writes or owned.operation.takes_form:
+        if not owned.operation.writes or owned.operation.takes_form or invocation.dry_run:
             return args, None
         return args, self._identify(owned.operation, invocation, args)
 
