@@ -20,6 +20,8 @@ from mainspring.gateway.limit import Limits, LimitSettings
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.http.server import Server
 from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
+from mainspring.interfaces.mcp.endpoint import McpEndpoint
+from mainspring.interfaces.mcp.settings import McpSettings
 from mainspring.interfaces.rest.asgi import RestApp
 from mainspring.interfaces.rest.pages import Pages
 from mainspring.kernel.authority import Authenticator, StreamTokens
@@ -87,6 +89,7 @@ PLATFORM_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "server": ServerSettings,
     "limits": LimitSettings,
     "cors": CorsSettings,
+    "mcp": McpSettings,
     "retention": RetentionSettings,
     "keyring": KeyringSettings,
     "uploads": UploadSettings,
@@ -275,6 +278,7 @@ class Instance:
         self.rest = self._rest(settings, user_app)
         self._watch()
         self._add_pages()
+        self._add_interfaces(settings)
         self.server = Server(self.rest, server, ids=self.runtime.ids, sockets=sockets, clock=clock)
 
     def _rest(self, settings: Settings, user_app: App | None) -> RestApp:
@@ -314,6 +318,16 @@ class Instance:
             status=self.status,
             make_call=self.runtime.dispatcher.call,
             prove=lambda nonce: identity.prove(self.keyring, nonce, self.url),
+        )
+
+    def _add_interfaces(self, settings: Settings) -> None:
+        McpEndpoint(
+            self.rest,
+            self.runtime.registry,
+            self.runtime.invoker,
+            settings.of(McpSettings),
+            settings.of(CorsSettings),
+            make_call=self.runtime.dispatcher.call,
         )
 
     def _gateway(self, settings: LimitSettings, limits: RateLimits) -> Gateway:

@@ -20,11 +20,14 @@ from mainspring.gateway.limit import Limits, LimitSettings
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.http.server import Server
 from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
+from mainspring.interfaces.mcp.endpoint import McpEndpoint
+from mainspring.interfaces.mcp.settings import McpSettings
 from mainspring.interfaces.rest.asgi import RestApp
 from mainspring.interfaces.rest.pages import Pages
 from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.ids import IdMaker
+from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.process_role import ProcessRole
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.user_app import App
@@ -97,10 +100,11 @@ class GatewayProcess:
         )
         server = settings.of(ServerSettings)
         ids = IdMaker(self.clock, self.entropy)
+        invoker = RoutedInvoker(None, (), named)
         self.rest = RestApp(
             self.registry.operations.values(),
             self.gateway,
-            RoutedInvoker(None, (), named),
+            invoker,
             clock=self.clock,
             ids=ids,
             metrics=metrics,
@@ -109,6 +113,11 @@ class GatewayProcess:
             cors=settings.of(CorsSettings),
             lags=settings.of(DatabaseSettings).replicas_for == "all",
         )
+        self._add_pages(settings, invoker)
+        self.server = Server(self.rest, server, ids=ids, sockets=sockets, clock=self.clock)
+        self._hearing = Supervisor()
+
+    def _add_pages(self, settings: Settings, invoker: Invoker) -> None:
         Pages(
             self.rest,
             self.registry,
@@ -118,8 +127,8 @@ class GatewayProcess:
             prove=None,
             make_call=None,
         )
-        self.server = Server(self.rest, server, ids=ids, sockets=sockets, clock=self.clock)
-        self._hearing = Supervisor()
+        mcp, cors = settings.of(McpSettings), settings.of(CorsSettings)
+        McpEndpoint(self.rest, self.registry, invoker, mcp, cors, make_call=None)
 
     @property
     def url(self) -> str:

@@ -128,6 +128,39 @@ class OpenApiDocument:
             ],
         }
 
+    def describe(self, operation: Operation, shape: OperationVariant | None) -> Json:
+        """Describe one operation by itself, with the schemas that its own refer to."""
+        described: Json = {
+            "description": operation.doc,
+            "rest": f"{operation.method} {operation.path}",
+            "scope": operation.scope,
+        }
+        for place in ("path", "query"):
+            told = [p for p in _parameters(operation, shape) if p["in"] == place]
+            if told:
+                described[place] = _object(told)
+        if shape is not None:
+            fixed = {name: {"const": value} for name, value in shape.values.items()}
+            path = described.setdefault("path", {"type": "object", "properties": {}})
+            path["properties"] = {**fixed, **path["properties"]}
+            path["required"] = [*fixed, *path.get("required", [])]
+        body, answer = (None, None) if shape is None else (shape.body, shape.response)
+        for part, of, own in (("body", "body", body), ("answer", "response", answer)):
+            known = self._typed.parts.get((operation.name, of))
+            if own is not None or known is not None:
+                described[part] = known if own is None else _plain(dict(own))
+        described["errors"] = sorted(f.code for f in _possible(operation))
+        components: Json = {}
+        waiting = _references(described)
+        while waiting:
+            name = waiting.pop()
+            if name not in components:
+                components[name] = self._typed.components[name]
+                waiting |= _references(components[name])
+        if components:
+            described["components"] = {"schemas": components}
+        return described
+
     def _operation(
         self, operation: Operation, service: str, shape: OperationVariant | None
     ) -> Json:
@@ -272,6 +305,30 @@ def _parameters(operation: Operation, shape: OperationVariant | None) -> list[Js
                 schema["default"] = field.default
             found.append({**parameter, "schema": schema})
     return found
+
+
+def _object(parameters: list[Json]) -> Json:
+    """Parameters as the object that holds them."""
+    return {
+        "type": "object",
+        "properties": {
+            p["name"]: {**p["schema"], **{n: p[n] for n in ("description",) if n in p}}
+            for p in parameters
+        },
+        "required": [p["name"] for p in parameters if p["required"]],
+        "additionalProperties": False,
+    }
+
+
+def _references(schema: Any) -> set[str]:
+    """The components that a schema names itself."""
+    if isinstance(schema, list | tuple):
+        return {name for value in schema for name in _references(value)}
+    if not isinstance(schema, dict):
+        return set()
+    found = {name for value in schema.values() for name in _references(value)}
+    ref = schema.get("$ref")
+    return found | {ref.rpartition("/")[2]} if isinstance(ref, str) else found
 
 
 def _fields(form: Any) -> Json:
