@@ -43,6 +43,7 @@ from mainspring.ports.keyring import Keyring, NoKeyring
 from mainspring.ports.kms import FormerKms, Kms
 from mainspring.ports.limits import RateLimits
 from mainspring.ports.opening import Sources
+from mainspring.ports.peers import Owned
 from mainspring.ports.search import SearchEngine
 from mainspring.ports.telemetry import Telemetry
 from mainspring.runtime import crew as crews
@@ -54,6 +55,7 @@ from mainspring.runtime.events.catch_up import Bulletin, CatchUp
 from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.events.tail import Tail
 from mainspring.runtime.health import warn_of_little_room
+from mainspring.runtime.invoke.descriptions import OwnDescriptions
 from mainspring.runtime.metrics.gauges import (
     Store,
     watch_peers,
@@ -310,14 +312,15 @@ class Instance:
             watch_replicas(self.telemetry, self.database.replicas)
 
     def _add_pages(self) -> None:
+        self._descriptions = OwnDescriptions(self.runtime.registry, self.runtime.dispatcher.call)
         Pages(
             self.rest,
             self.runtime.registry,
             ready=self.failing,
             degraded=self.degraded,
             status=self.status,
-            make_call=self.runtime.dispatcher.call,
-            prove=lambda nonce: identity.prove(self.keyring, nonce, self.url),
+            descriptions=self._descriptions,
+            prove=lambda nonce: self.prove(nonce, self.url),
         )
 
     def _add_interfaces(self, settings: Settings) -> None:
@@ -327,7 +330,7 @@ class Instance:
             self.runtime.invoker,
             settings.of(McpSettings),
             settings.of(CorsSettings),
-            make_call=self.runtime.dispatcher.call,
+            self._descriptions,
         )
 
     def _gateway(self, settings: LimitSettings, limits: RateLimits) -> Gateway:
@@ -405,13 +408,26 @@ class Instance:
                 await self.elsewhere.start()
             await self.server.start()
             if self.split is not None:
-                operations = self.runtime.registry.operations
-                await self.split.peers.open(operations)
-                authenticator = self.runtime.resources[Authenticator]
-                owner = self.runtime.owner
-                await self.split.start(operations, owner, authenticator, self.failing)
+                await self.split.peers.open(self.runtime.registry.operations)
+                await self.split.start(self.owned())
         except (OSError, Failure) as error:  # a full disk, a database that went away meanwhile
             raise StartError(f"cannot start over {self.data_dir}: {error}") from error
+
+    def owned(self) -> Owned:
+        """Return what peers may be given by this process."""
+        return Owned(
+            self.runtime.registry.operations,
+            self.runtime.owner,
+            self.runtime.resources[Authenticator],
+            failing=self.failing,
+            stream_tokens=self.runtime.resources.get(StreamTokens),
+            describes=self._descriptions,
+            proves=self,
+        )
+
+    async def prove(self, nonce: str, url: str) -> str:
+        """Show whoever has the same keyring, and asked at this address, that a platform answers."""
+        return identity.prove(self.keyring, nonce, url)
 
     async def open(self) -> None:
         """Open everything and bring the schema up to date: calls are taken, nothing moves yet.

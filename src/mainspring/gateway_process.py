@@ -35,6 +35,7 @@ from mainspring.ports.database import StartError
 from mainspring.ports.limits import RateLimits
 from mainspring.ports.opening import Sources
 from mainspring.ports.telemetry import Telemetry
+from mainspring.runtime.invoke.descriptions import AskedDescriptions
 from mainspring.runtime.invoke.routed import REST, RoutedInvoker
 from mainspring.runtime.metrics.gauges import watch_peers
 from mainspring.runtime.metrics.telemetry import Metrics
@@ -97,6 +98,7 @@ class GatewayProcess:
             metrics,
             limits=Limits(chosen, self.limits, self.registry.rate_classes),
             silence_max_s=SILENCE_MAX_S,
+            stream_tokens=users,
         )
         server = settings.of(ServerSettings)
         ids = IdMaker(self.clock, self.entropy)
@@ -118,17 +120,18 @@ class GatewayProcess:
         self._hearing = Supervisor()
 
     def _add_pages(self, settings: Settings, invoker: Invoker) -> None:
+        descriptions = AskedDescriptions(self.registry, self.peers.by_service)
         Pages(
             self.rest,
             self.registry,
             ready=self.failing,
             degraded=self.degraded,
             status=self.status,
-            prove=None,
-            make_call=None,
+            prove=lambda nonce: self._users.prove(nonce, self.url),
+            descriptions=descriptions,
         )
         mcp, cors = settings.of(McpSettings), settings.of(CorsSettings)
-        McpEndpoint(self.rest, self.registry, invoker, mcp, cors, make_call=None)
+        McpEndpoint(self.rest, self.registry, invoker, mcp, cors, descriptions)
 
     @property
     def url(self) -> str:

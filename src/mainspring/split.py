@@ -4,11 +4,12 @@ All are over one database, so a call is one commit wherever it runs.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from mainspring.engines import opened, own_certificate
 from mainspring.gateway.revocations import RevocationFeed
-from mainspring.kernel.authority import Authenticator
 from mainspring.kernel.clock import Clock
 from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.operation import Operation
@@ -89,23 +90,17 @@ class Ownership:
         """Return what calls of this process go through: others own what it does not."""
         return RoutedInvoker(own, self._names, self.peers.by_service)
 
-    async def start(
-        self,
-        operations: Mapping[str, Operation],
-        owner: Invoker,
-        authenticator: Authenticator,
-        failing: Callable[[], Awaitable[Sequence[str]]],
-    ) -> None:
-        """Take the calls of peers. Raises StartError."""
+    async def start(self, whole: Owned) -> None:
+        """Take the calls of peers, of what is owned here of the whole. Raises StartError."""
         owned = {
             name: operation
-            for name, operation in operations.items()
+            for name, operation in whole.operations.items()
             if name.partition(".")[0] in self._names
         }
-        await self.listener.start(
-            Owned(owned, owner, None if self.feed is None else authenticator, self.feed, failing),
-            self.peers.credentials,
-        )
+        part = msgspec.structs.replace(whole, operations=owned, revocations=self.feed)
+        if self.feed is None:
+            part = msgspec.structs.replace(part, authenticator=None, stream_tokens=None)
+        await self.listener.start(part, self.peers.credentials)
 
     async def drain(self, timeout_s: float, *, lame_duck_s: float) -> None:
         """Say that it leaves, take no new calls of peers, and let those under way finish."""

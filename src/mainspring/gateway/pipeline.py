@@ -90,14 +90,26 @@ class Gateway:
         self._stream_tokens = stream_tokens
         self._feeds: list[RevocationFeed] = []
 
-    def redeem(self, stream_token: str) -> bytes:
+    async def redeem(self, stream_token: str, network: str) -> bytes:
         """Return what stands for the ``Authorization`` of a stream opened with a token.
 
-        Raises Unauthenticated.
+        On the account of its address until it proves to be good: the owner of the users may have
+        to be asked. Raises Unauthenticated or Refused.
         """
         if self._stream_tokens is None:
             raise Unauthenticated("this platform gives no stream tokens")
-        return b"Bearer " + self._stream_tokens.redeem(stream_token, self._clock.now_ms()).encode()
+        try:
+            told = await awaited(self.limits.anonymous.take(network))
+        except Refused as refused:
+            self._note(refused)
+            raise
+        try:
+            opened = await self._stream_tokens.redeem(stream_token, self._clock.now_ms())
+        except Unauthenticated as failure:
+            _tell(failure, told)
+            raise
+        self.limits.anonymous.give_back(network)
+        return b"Bearer " + opened.encode()
 
     def admit(
         self,

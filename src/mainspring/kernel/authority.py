@@ -42,7 +42,7 @@ class Authenticator(Protocol):
 class StreamTokens(Protocol):
     """Knows tokens that open a stream where a browser cannot send its credential."""
 
-    def redeem(self, token: str, now_ms: int) -> str:
+    async def redeem(self, token: str, now_ms: int) -> str:
         """Return the credential that a stream lives by which is opened with this token.
 
         It is for ``Authenticator`` alone, and told nobody. Raises Unauthenticated.

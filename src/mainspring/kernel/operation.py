@@ -433,5 +433,6 @@ class OperationVariant(msgspec.Struct, frozen=True):
     files: Mapping[str, Sequence[str]] = types.MappingProxyType({})
 
 
-# Given a call; it answers the same list for as long as nothing in it has changed.
+# Given a call; it answers the same list for as long as nothing in it has changed. Of its caller it
+# looks at kind, tenant and scopes alone: a gateway keeps what was told for these.
 Describe = Callable[[Any], Awaitable[list[OperationVariant]]]

@@ -9,7 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from mainspring.kernel.authority import Authenticator
+from mainspring.kernel.authority import Authenticator, StreamTokens
+from mainspring.kernel.caller import Caller
 from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.operation import Operation
 
@@ -49,6 +50,45 @@ class OwnIdentity(Protocol):
         ...
 
 
+class DescribeFor(msgspec.Struct, frozen=True):
+    """Asks what the data adds to the operations of a service, as one caller may see it.
+
+    ``known`` is the version that whoever asks has already; empty for none.
+    """
+
+    service: str
+    caller: Caller
+    request_id: str
+    account: str
+    known: str = ""
+
+
+class Described(msgspec.Struct, frozen=True):
+    """Shapes of operations, packed; None where whoever asks knows this ``version`` of them.
+
+    Equal shapes have one version, whichever process is asked.
+    """
+
+    version: str
+    packed: bytes | None = None
+
+
+class Describes(Protocol):
+    """Knows what the data adds to operations."""
+
+    async def describe(self, asked: DescribeFor) -> Described:
+        """Tell the shapes of a service. Raises NotServedHere and Unavailable."""
+        ...
+
+
+class Proves(Protocol):
+    """Has the keyring of the platform."""
+
+    async def prove(self, nonce: str, url: str) -> str:
+        """Show whoever has the same keyring, and asked at this address, that a platform answers."""
+        ...
+
+
 class OwnerState(msgspec.Struct, frozen=True):
     """How one owner stands: whether it is ``away``, or ``connected``.
 
@@ -73,14 +113,14 @@ class PeerState(msgspec.Struct, frozen=True):
     refused: int
 
 
-class Peer(Invoker, Authenticator, Revocations, Protocol):
+class Peer(Invoker, Authenticator, Revocations, StreamTokens, Describes, Proves, Protocol):
     """The processes that own a service: any of them answers.
 
-    An ``Invoker`` for its operations; of the users service also an ``Authenticator``, and what
-    tells of revocations. Everything raises Unavailable while none of them can be reached, at once
-    where they left calls without an answer or have as many under way as they may. It raises
-    OutcomeUnknown where a call that writes may have been done. Only what is safe is repeated,
-    within a budget.
+    An ``Invoker`` for its operations, and what describes them; of the users service also an
+    ``Authenticator`` that redeems stream tokens, and what tells of revocations. Everything raises
+    Unavailable while none of them can be reached, at once where they left calls without an answer
+    or have as many under way as they may. It raises OutcomeUnknown where a call that writes may
+    have been done. Only what is safe is repeated, within a budget.
     """
 
     async def open_peer(
@@ -116,8 +156,8 @@ async def nothing_fails() -> Sequence[str]:
 class Owned(msgspec.Struct, frozen=True):
     """What a process gives its peers: the operations it owns, and what runs them.
 
-    ``authenticator`` and ``revocations`` are there where it owns the users; ``failing`` names what
-    keeps it from being ready.
+    ``authenticator``, ``stream_tokens`` and ``revocations`` are there where it owns the users;
+    ``failing`` names what keeps it from being ready.
     """
 
     operations: Mapping[str, Operation]
@@ -125,6 +165,9 @@ class Owned(msgspec.Struct, frozen=True):
     authenticator: Authenticator | None = None
     revocations: Revocations | None = None
     failing: Callable[[], Awaitable[Sequence[str]]] = nothing_fails
+    stream_tokens: StreamTokens | None = None
+    describes: Describes | None = None
+    proves: Proves | None = None
 
 
 class PeerListener(Protocol):

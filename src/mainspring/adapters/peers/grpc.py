@@ -11,7 +11,9 @@ import grpc.aio
 from mainspring.adapters.outage import Outage
 from mainspring.adapters.peers.breaker import RetryBudget
 from mainspring.adapters.peers.grpc_owner import GONE, GrpcOwner, NotBegun
+from mainspring.adapters.peers.grpc_questions import AsksOwners
 from mainspring.adapters.peers.grpc_wire import (
+    ASK,
     AUTHENTICATE,
     INVOKE,
     OPEN,
@@ -20,9 +22,12 @@ from mainspring.adapters.peers.grpc_wire import (
     UPLOAD,
     Credential,
     Ping,
+    Question,
+    QuestionAnswer,
     answers,
     encode,
     revoked,
+    told,
 )
 from mainspring.adapters.peers.tls import OwnCertificate
 from mainspring.kernel import sent
@@ -41,6 +46,7 @@ T = TypeVar("T")
 SCHEME = "grpc://"
 ANSWER_MARGIN_S = 2.0  # after the time that a call has: its owner says itself that it is up
 AUTHENTICATE_S, AUTHENTICATE_TRY_S = 10.0, 4.0
+QUESTION_S, QUESTION_TRY_S = 15.0, 10.0
 TRIES_MAX = 3  # of a call that is safe to repeat, while its owner cannot be reached
 FIRST_PAUSE_S = 0.05  # where there is no other owner to ask at once
 PING_EVERY_S = 0.25
@@ -71,7 +77,7 @@ def open(url: str, sources: Sources) -> "GrpcPeer":
     return GrpcPeer(url, sources.clock)
 
 
-class GrpcPeer:
+class GrpcPeer(AsksOwners):
     """The processes behind one or more addresses. A ``Peer``."""
 
     def __init__(self, url: str, clock: Clock) -> None:
@@ -325,7 +331,6 @@ class GrpcPeer:
     async def authenticate(self, credential: str, now_ms: int) -> Identity:
         """Return whose credential this is."""
         message = encode(Credential(credential, now_ms))
-        until_s = self._clock.monotonic_s() + AUTHENTICATE_S
 
         async def once(owner: GrpcOwner) -> bytes:
             found: bytes = await owner.method(AUTHENTICATE)(message, timeout=AUTHENTICATE_TRY_S)
@@ -336,15 +341,36 @@ class GrpcPeer:
                 return RuntimeError(f"no log-in is checked: {error.details()}")
             return Unavailable("nobody can be identified now", retry_after_s=1)
 
-        def left_s() -> float:
-            return until_s - self._clock.monotonic_s()
-
+        left_s = self._left_of(AUTHENTICATE_S)
         data = await self._ask(once, _Terms("who says who calls", True, left_s, failed))
         answer = answers.decode(data)
         if answer.failure is not None:
             raise sent.received_failure(answer.failure)
         assert answer.identity is not None
         return answer.identity
+
+    def _left_of(self, time_s: float) -> Callable[[], float]:
+        until_s = self._clock.monotonic_s() + time_s
+        return lambda: until_s - self._clock.monotonic_s()
+
+    async def _question(self, question: Question, what: str) -> QuestionAnswer:
+        """Ask what changes nothing. Raises whatever the owner said, and Unavailable."""
+        message = encode(question)
+
+        async def once(owner: GrpcOwner) -> bytes:
+            found: bytes = await owner.method(ASK)(message, timeout=QUESTION_TRY_S)
+            return found
+
+        def failed(error: grpc.aio.AioRpcError) -> Exception:
+            if error.code() in (*GONE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                return Unavailable(f"{what} cannot be reached", retry_after_s=1)
+            return RuntimeError(f"{what} failed: {error.code().name} {error.details()}")
+
+        terms = _Terms(what, True, self._left_of(QUESTION_S), failed)
+        answer = told.decode(await self._ask(once, terms))
+        if answer.failure is not None:
+            raise sent.received_failure(answer.failure)
+        return answer
 
     async def follow(self) -> AsyncIterator[Revocation]:
         """Yield what is revoked; whenever it may have missed something, that all is."""
@@ -369,11 +395,11 @@ class GrpcPeer:
                     data = await call.read()
                 if data is grpc.aio.EOF:
                     return
-                told = revoked.decode(data)
+                word = revoked.decode(data)
                 self._deaf.worked()
                 # What it had heard by then, it had heard when it was asked, or later.
-                heard_s = None if told.age_s is None else asked_s - told.age_s
-                yield Revocation(told.tags, told.all, heard_s)
+                heard_s = None if word.age_s is None else asked_s - word.age_s
+                yield Revocation(word.tags, word.all, heard_s)
                 await asyncio.sleep(PING_EVERY_S)
         except (*_ENDED, TimeoutError) as error:
             self._deaf.failed(str(error)[:WHY_CHARS_MAX])

@@ -10,7 +10,9 @@ import structlog
 
 from mainspring.adapters.peers.grpc import SCHEME
 from mainspring.adapters.peers.grpc_health import OwnerHealth
+from mainspring.adapters.peers.grpc_questions import answered
 from mainspring.adapters.peers.grpc_wire import (
+    ASK,
     AUTHENTICATE,
     INVOKE,
     OPEN,
@@ -20,10 +22,12 @@ from mainspring.adapters.peers.grpc_wire import (
     REVOCATIONS,
     SERVICE,
     UPLOAD,
+    QuestionAnswer,
     Revoked,
     WhoseAnswer,
     credentials,
     encode,
+    questions,
 )
 from mainspring.adapters.peers.tls import OwnCertificate
 from mainspring.kernel import sent
@@ -96,6 +100,7 @@ class GrpcListener:
             UPLOAD: grpc.stream_stream_rpc_method_handler(calls.upload),
             RECEIVE: grpc.stream_stream_rpc_method_handler(calls.receive),
             OPEN: grpc.stream_stream_rpc_method_handler(calls.open),
+            ASK: grpc.unary_unary_rpc_method_handler(calls.ask),
             AUTHENTICATE: grpc.unary_unary_rpc_method_handler(calls.authenticate),
             REVOCATIONS: grpc.stream_stream_rpc_method_handler(calls.revocations),
         })])  # fmt: skip
@@ -220,6 +225,14 @@ class _Calls:
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
             return encode(WhoseAnswer(failure=await self._told(context, error)))
         return encode(WhoseAnswer(identity=found))
+
+    async def ask(self, request: bytes, context: Any) -> bytes:
+        """Answer a question that is no call."""
+        try:
+            self._require(context, ASK, anybody=False)
+            return encode(await answered(self._owned, questions.decode(request)))
+        except Exception as error:  # noqa: BLE001 - told, or logged and ended
+            return encode(QuestionAnswer(failure=await self._told(context, error)))
 
     async def revocations(self, _: Any, context: Any) -> None:
         """Tell at each question what was revoked since the one before."""

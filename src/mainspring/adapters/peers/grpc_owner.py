@@ -11,6 +11,7 @@ from mainspring.adapters.outage import Outage
 from mainspring.adapters.peers.breaker import Breaker
 from mainspring.adapters.peers.certificate_files import CertificateFiles
 from mainspring.adapters.peers.grpc_wire import (
+    ASK,
     AUTHENTICATE,
     INVOKE,
     OPEN,
@@ -88,6 +89,7 @@ class GrpcOwner:
             UPLOAD: channel.stream_stream(path(UPLOAD)),
             RECEIVE: channel.stream_stream(path(RECEIVE)),
             OPEN: channel.stream_stream(path(OPEN)),
+            ASK: channel.unary_unary(path(ASK)),
             AUTHENTICATE: channel.unary_unary(path(AUTHENTICATE)),
             REVOCATIONS: channel.stream_stream(path(REVOCATIONS)),
         }

@@ -6,10 +6,11 @@ import msgspec
 
 from mainspring.kernel.authority import Identity
 from mainspring.kernel.sent import SentFailure
+from mainspring.ports.peers import Described, DescribeFor
 
 SERVICE = "mainspring.Owner"
 INVOKE, UPLOAD, RECEIVE, OPEN = "Invoke", "Upload", "Receive", "Open"
-AUTHENTICATE, REVOCATIONS = "Authenticate", "Revocations"
+AUTHENTICATE, REVOCATIONS, ASK = "Authenticate", "Revocations", "Ask"
 MESSAGE_BYTES_MAX = 64 << 20  # of one message; operations have lower bounds of their own
 PIECE_BYTES_MAX = 1 << 20  # of a body that is sent in pieces
 OPTIONS: list[tuple[str, Any]] = [
@@ -57,6 +58,39 @@ class WhoseAnswer(msgspec.Struct, frozen=True):
     failure: SentFailure | None = None
 
 
+class RedeemAsked(msgspec.Struct, frozen=True, tag="redeem"):
+    """Asks what a stream lives by that is opened with a token."""
+
+    token: str
+    now_ms: int
+
+
+class ProveAsked(msgspec.Struct, frozen=True, tag="prove"):
+    """Asks for what only the keyring can say of a nonce and an address."""
+
+    nonce: str
+    url: str
+
+
+class DescribeAsked(msgspec.Struct, frozen=True, tag="describe"):
+    """Asks what the data adds to the operations of a service."""
+
+    asked: DescribeFor
+
+
+Question = RedeemAsked | ProveAsked | DescribeAsked
+
+
+class QuestionAnswer(msgspec.Struct, frozen=True):
+    """What an owner says to a question, or why it says nothing."""
+
+    text: str = ""
+    described: Described | None = None
+    failure: SentFailure | None = None
+
+
+questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
+told: msgspec.msgpack.Decoder[QuestionAnswer] = msgspec.msgpack.Decoder(QuestionAnswer)
 answers: msgspec.msgpack.Decoder[WhoseAnswer] = msgspec.msgpack.Decoder(WhoseAnswer)
 
 

@@ -1,6 +1,5 @@
 """``POST /mcp``: streamable HTTP without streams. Every message is a request of its own."""
 
-from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,7 +35,6 @@ from mainspring.interfaces.mcp.tools import CallArguments, Tools
 from mainspring.interfaces.rest.arguments import require_json
 from mainspring.interfaces.rest.asgi import RestApp
 from mainspring.kernel.authority import authorise
-from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Failure, Forbidden, NotAcceptable, NotFound, Unauthenticated
 from mainspring.kernel.impersonation import require_in_person
 from mainspring.kernel.invocation import Invoker, Outcome
@@ -44,6 +42,7 @@ from mainspring.kernel.json_reader import reader_of
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.registry import Registry
+from mainspring.runtime.invoke.descriptions import Descriptions
 
 PATH = "/mcp"
 KEPT_MS = 300_000  # for so long a client may go by what it was told of tools
@@ -80,7 +79,7 @@ class InitializeParams(msgspec.Struct, frozen=True):
 class McpEndpoint:
     """Adds MCP to a REST app, which lets its callers in and counts them.
 
-    Without ``make_call`` services are not asked what the data adds to their operations.
+    ``descriptions`` knows what the data adds to operations.
     """
 
     def __init__(
@@ -90,12 +89,11 @@ class McpEndpoint:
         invoker: Invoker,
         settings: McpSettings,
         cors: CorsSettings,
-        make_call: Callable[..., Call] | None,
+        descriptions: Descriptions,
     ) -> None:
         self._rest = rest
-        self._registry = registry
         self._settings = settings
-        self._make_call = make_call
+        self._descriptions = descriptions
         self._cors = Cors(cors)
         self._hosts = Hosts(rest.settings.hosts) if rest.settings.hosts else None
         self._catalog = Catalog(registry, settings)
@@ -252,16 +250,12 @@ class McpEndpoint:
 
     async def _shapes(self, exchange: Exchange) -> Shapes:
         """What the data adds to operations, as far as the caller gets through to it."""
-        if self._make_call is None:
-            return ()
         admission = exchange.admission
-        call = self._make_call(
+        told = await self._descriptions.of(
             admission.caller, request_id=exchange.request_id, account=admission.account
         )
         known = admission.caller.id is not None
-        services = [s for s in self._registry.services.values() if s.describe is not None]
-        lists = [await s.describe(call) for s in services if s.describe is not None]
-        return [shape for shapes in lists for shape in shapes if known or shape.public]
+        return [shape for service in told for shape in service.shapes if known or shape.public]
 
     def _log_denial(
         self, exchange: Exchange, failure: Failure, operation: Operation | None

@@ -422,7 +422,7 @@ class RestApp:
             if exchange.authorization is None and exchange.query:
                 token, exchange.query = without_stream_token(exchange.query)
                 if token is not None:
-                    exchange.authorization = self.gateway.redeem(token)
+                    exchange.authorization = await self.gateway.redeem(token, exchange.network)
             await self._admit(exchange, operation)
             invocation = _invocation(exchange, operation, _arguments(reader, exchange))
             answer = StreamAnswer(exchange, self.gateway, scope, self._encoders)

@@ -18,15 +18,14 @@ from mainspring.interfaces.http.responses import answer_json
 from mainspring.interfaces.http.streams import shrinks
 from mainspring.interfaces.openapi import OpenApiDocument
 from mainspring.interfaces.rest.asgi import RestApp
-from mainspring.kernel.call import Call
 from mainspring.kernel.errors import Malformed, Unavailable
 from mainspring.kernel.etag import tag_of
 from mainspring.kernel.invocation import Outcome
 from mainspring.kernel.lru_cache import LruCache
-from mainspring.kernel.operation import OperationVariant
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.registry import Registry
 from mainspring.ports.telemetry import TEXT_TYPE
+from mainspring.runtime.invoke.descriptions import Descriptions, ServiceShapes
 
 METRICS_SCOPE = "metrics:read"
 DOCUMENTS_BYTES_MAX = 32 << 20  # of OpenAPI documents kept, one per set of shapes somebody may see
@@ -50,8 +49,7 @@ class Pages:
     """Adds the pages to a REST app.
 
     ``ready`` names the parts that fail, ``degraded`` what is away that nobody needs, ``status``
-    tells all, ``prove`` answers a nonce. Without ``make_call`` services are not asked what the data
-    adds to their operations, and without ``prove`` there is no keyring to prove.
+    tells all, ``prove`` answers a nonce, ``descriptions`` what the data adds to operations.
     """
 
     def __init__(
@@ -62,16 +60,15 @@ class Pages:
         ready: Callable[[], Awaitable[Sequence[str]]],
         degraded: Callable[[], Sequence[str]],
         status: Callable[[], Awaitable[Any]],
-        prove: Callable[[str], str] | None,
-        make_call: Callable[..., Call] | None,
+        prove: Callable[[str], Awaitable[str]],
+        descriptions: Descriptions,
     ) -> None:
         self._rest = rest
-        self._registry = registry
         self._ready = ready
         self._degraded = degraded
         self._status = status
         self._prove = prove
-        self._make_call = make_call
+        self._descriptions = descriptions
         # One that is larger than the whole takes the whole: writing it for each call would hold
         # up everybody, and how large it gets is bounded by how many collections there may be.
         self._documents: LruCache[tuple[bool, tuple[_Same, ...]], _Written] = LruCache(
@@ -95,8 +92,7 @@ class Pages:
     def _add_for_callers(self) -> None:
         """Add what only who calls operations here asks for."""
         rest = self._rest
-        if self._prove is not None:
-            rest.add("GET", "/v1/proof", self._show_proof)
+        rest.add("GET", "/v1/proof", self._show_proof)
         rest.add("GET", "/openapi.json", self._openapi)
         for path in _FILES:
             rest.add("GET", path, _file(path))
@@ -155,43 +151,34 @@ class Pages:
         nonce = _NONCE.fullmatch(exchange.query)
         if nonce is None:
             raise Malformed("ask with ?nonce= and 64 hexadecimal digits")
-        assert self._prove is not None  # else there is no such page
-        proof = self._prove(nonce[1].decode())
+        proof = await self._prove(nonce[1].decode())
         await answer_json(exchange, Outcome(200, _encode({"proof": proof})), kept=None)
 
     async def _openapi(self, exchange: Exchange) -> None:
         await self._rest.admit(exchange, None)
-        shapes = await self._shapes(exchange)
-        known = exchange.admission.caller.id is not None
-        written = self._document_of(shapes, known=known)
+        admission = exchange.admission
+        found = await self._descriptions.of(
+            admission.caller, request_id=exchange.request_id, account=admission.account
+        )
+        written = self._document_of(found, known=admission.caller.id is not None)
         packed = written.packed if shrinks(exchange, written.plain, "application/json") else None
         await answer_json(exchange, Outcome(200, written.plain, etag=written.etag), packed=packed)
 
-    async def _shapes(self, exchange: Exchange) -> list[Sequence[OperationVariant]]:
-        """What the data adds, of each service.
-
-        A service gives the same list while nothing has changed, so nothing is compiled and nothing
-        compared for a document that is there already.
-        """
-        admission = exchange.admission
-        if self._make_call is None:
-            return []
-        call = self._make_call(
-            admission.caller, request_id=exchange.request_id, account=admission.account
-        )
-        services = self._registry.services.values()
-        return [await s.describe(call) for s in services if s.describe is not None]
-
-    def _document_of(self, shapes: list[Sequence[OperationVariant]], *, known: bool) -> "_Written":
+    def _document_of(self, found: Sequence[ServiceShapes], *, known: bool) -> "_Written":
         """The document with these shapes: all of them for a known caller, else what is public.
 
-        It is written at the first call that asks for it; nothing is awaited, so only by that one.
+        A service gives the same list while nothing has changed, so nothing is compiled and nothing
+        compared for a document that is there already. It is written at the first call that asks for
+        it; nothing is awaited, so only by that one.
         """
-        key = (known, tuple(map(_Same, shapes)))
+        key = (known, tuple(map(_Same, found)))
         written = self._documents.get(key)
         if written is None:
-            shown = [s for service in shapes for s in service if known or s.public]
-            written = _Written(_encode(self._document.build(shown)))
+            shown = [s for service in found for s in service.shapes if known or s.public]
+            document = self._document.build(shown)
+            if missing := {one.service: one.missing for one in found if one.missing}:
+                document["x-incomplete"] = missing
+            written = _Written(_encode(document))
             self._documents.put(key, written)
         return written
 
@@ -199,16 +186,20 @@ class Pages:
 class _Same:
     """A list that a service gives again while nothing has changed: equal to itself only."""
 
-    __slots__ = ("shapes",)
+    __slots__ = ("missing", "shapes")
 
-    def __init__(self, shapes: Sequence[OperationVariant]) -> None:
-        self.shapes = shapes
+    def __init__(self, description: ServiceShapes) -> None:
+        self.shapes, self.missing = description.shapes, description.missing
 
     def __hash__(self) -> int:
-        return id(self.shapes)
+        return hash((id(self.shapes), self.missing))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.shapes is self.shapes
+        return (
+            isinstance(other, _Same)
+            and other.shapes is self.shapes
+            and other.missing == self.missing
+        )
 
 
 class _Written:

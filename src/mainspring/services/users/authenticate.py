@@ -62,7 +62,7 @@ class UserAuthenticator:
             return await self._by_stream(credential, now_ms)
         return await self._by_token(credential, now_ms)
 
-    def redeem(self, token: str, now_ms: int) -> str:
+    async def redeem(self, token: str, now_ms: int) -> str:
         """Return what a stream lives by that is opened with a token. Raises Unauthenticated."""
         stream = streams.read(self._keyring, token, now_ms)
         return streams.write(self._keyring, stream, opened=True)
