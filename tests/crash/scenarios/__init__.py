@@ -8,6 +8,7 @@ from tests.crash.scenarios import (
     frozen,
     frozen_member,
     full_disk,
+    keys,
     kill,
     outage,
     partition,
@@ -28,6 +29,7 @@ from tests.crash.scenarios import (
 _SCENARIOS = (
     kill.SCENARIO,
     runs.SCENARIO,
+    keys.SCENARIO,
     outage.SCENARIO,
     slow.SCENARIO,
     two_clocks.SCENARIO,
