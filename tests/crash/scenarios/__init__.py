@@ -38,6 +38,7 @@ _SCENARIOS = (
     frozen_member.SCENARIO,
     poison.SCENARIO,
     full_disk.SCENARIO,
+    full_disk.TABLES,
     restore.SCENARIO,
     restore.UNTOLD,
     failover.SCENARIO,

@@ -1,6 +1,8 @@
 """The disk under the database is full for a while."""
 
 import asyncio
+import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -30,28 +32,62 @@ async def play(setting: Setting) -> Outcome:
         if setting.engine == "postgres":
             server = postgres(place=disk, settings=SMALL_WAL)
         async with Stage(setting, server=server, place=None if server else disk / "data") as stage:
-            await stage.add()
-            async with stage.loaded(deposits=False) as (timeline,):
-                await wait_s(BEFORE_S)
-                filler, full_s = disk / "filler", time.monotonic()
-                await until("a call is refused", lambda: _refused(filler, timeline.refused_s))
-                noticed_s = timeline.refused_after(full_s)
-                await wait_s(FULL_S)
-                kept = await _reads(stage) if server is None else ""
-                fell = server is not None and not await _answers(server)
-                filler.unlink()
-                room_s = time.monotonic()
-                if fell:
-                    await asyncio.to_thread(stage.server.start)
-                await until("a call succeeds", lambda: timeline.works_after(room_s) is not None)
-            counted = await stage.check()
-    fate = "PostgreSQL ended itself and was started again" if fell else kept or "it stayed up"
+            return await _play(stage, disk)
+
+
+async def play_tables(setting: Setting) -> Outcome:
+    """The same, where the server's log is on a disk of its own: it stays up, and nobody is needed.
+
+    Reads go on all the while, and writes once there is room.
+    """
+    with small_disk(SIZE["postgres"]) as disk, tempfile.TemporaryDirectory() as other:
+        Path(other).chmod(0o711)
+        server = postgres(place=disk, settings=SMALL_WAL)
+        await asyncio.to_thread(_move_wal, server, Path(other))
+        async with Stage(setting, server=server) as stage:
+            outcome = await _play(stage, disk)
+    if "could be read" not in outcome.remark:
+        raise Broken(f"a server with room for its log did not stay up: {outcome.remark}")
+    return outcome
+
+
+async def _play(stage: Stage, disk: Path) -> Outcome:
+    server = stage.server if stage.engine == "postgres" else None
+    await stage.add()
+    async with stage.loaded(deposits=False) as (timeline,):
+        await wait_s(BEFORE_S)
+        filler, full_s = disk / "filler", time.monotonic()
+        await until("a call is refused", lambda: _refused(filler, timeline.refused_s))
+        noticed_s = timeline.refused_after(full_s)
+        await until("it is said why", lambda: _says_why(stage, filler, timeline.refused_s))
+        await wait_s(FULL_S)
+        fell = server is not None and not await _answers(server)
+        kept = "" if fell else await _reads(stage)
+        filler.unlink()
+        room_s = time.monotonic()
+        if fell:
+            await asyncio.to_thread(stage.server.start)
+        await until("a call succeeds", lambda: timeline.works_after(room_s) is not None)
+    counted = await stage.check()
+    fate = "PostgreSQL ended itself and was started again" if fell else kept
     return Outcome(
         noticed_s=noticed_s,
         works_s=timeline.works_after(room_s),
         acknowledged=counted["calls"],
         remark=f"no room for {FULL_S:g} s and more; {fate}",
     )
+
+
+def _move_wal(server: PostgresServer, place: Path) -> None:
+    """Put the server's log on another disk, as an operator does."""
+    server.stop()
+    wal, moved = server.directory / "data" / "pg_wal", place / "pg_wal"
+    owner = wal.stat()
+    shutil.move(wal, moved)
+    for path in (place, moved, *moved.rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    wal.symlink_to(moved)
+    server.start()
 
 
 @contextmanager
@@ -86,6 +122,22 @@ def _refused(filler: Path, refused_s: list[float]) -> bool:
     return bool(refused_s)
 
 
+async def _says_why(stage: Stage, filler: Path, refused_s: list[float]) -> bool:
+    """Write, and tell whether it was refused for the disk, or the server that it ended.
+
+    A write that found room is no reason. Raises Broken where the refusal is not clear.
+    """
+    _refused(filler, refused_s)
+    status, said = await stage.ask("POST", "/v1/ledger/dishes", {"name": "one more"})
+    if status < 300:
+        return False
+    if status != 503 or said["code"] not in ("unavailable", "outcome_unknown"):
+        raise Broken(f"a write on a full disk: {status} {said}")
+    if "disk" in said["detail"]:
+        return True
+    return stage.engine == "postgres" and not await _answers(stage.server)
+
+
 async def _reads(stage: Stage) -> str:
     """Read while nothing can be written."""
     title = next(iter(stage.truth.records))
@@ -104,3 +156,6 @@ async def _answers(server: PostgresServer) -> bool:
 
 
 SCENARIO = Scenario("full-disk", play)
+TABLES = Scenario(
+    "full-tables", play_tables, engines=("postgres",), only="SQLite has one disk; see full-disk"
+)
