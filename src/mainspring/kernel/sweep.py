@@ -29,18 +29,15 @@ def sweep_of(
     what: str, table: str, key: str, since: str, *, kept_ms: int = 0, where: str = "true"
 ) -> Sweep:
     """Return the sweep of a table's rows by a column with a moment, in ms, that has an index."""
-    first = (
-        f"SELECT {key} FROM {table} "
-        f"WHERE {where} AND {since} <= :before_ms ORDER BY {since} LIMIT :limit"
-    )
-    # What another process removes just now is left to it. One key is taken as an array, which is
-    # made once: a table that the server last knew as empty would be joined row by row.
-    locked = f"{first} FOR UPDATE SKIP LOCKED"
-    chosen = f"IN ({locked})" if "," in key else f"= ANY (ARRAY({locked}))"
+    first = f"FROM {table} WHERE {where} AND {since} <= :before_ms ORDER BY {since} LIMIT :limit"
+    # What another process removes just now is left to it. Rows are named in an array, which is made
+    # once: a table that the server last knew as empty would be joined row by row. They are locked,
+    # so that each is where it was, and one that was changed since the look is left to the next.
     statement = Statement(
         f"{table}.sweep",
-        f"DELETE FROM {table} WHERE ({key}) IN ({first}) RETURNING 1",
-        postgres=f"DELETE FROM {table} WHERE ({key}) {chosen} RETURNING 1",
+        f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} {first}) RETURNING 1",
+        postgres=f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid {first} "
+        "FOR UPDATE SKIP LOCKED)) RETURNING 1",
     )
     return Sweep(what, statement, count_of(table, since, where=where), kept_ms)
 

@@ -131,13 +131,18 @@ def both_engines(text: str, *, listed: str = "") -> EngineTexts:
     """Return a text in the words of both engines.
 
     ``{each}`` selects the strings of the JSON list ``:listed``; ``{lock}`` locks the rows that are
-    chosen, and passes by those that others have locked.
+    chosen, and passes by those that others have locked. ``{among}SELECT … LIMIT :limit{chosen}``
+    stands for ``IN (SELECT … LIMIT :limit)`` where the rows of a step are chosen by their key.
     """
+    # PostgreSQL joins ``IN (SELECT …)`` row by row in a table that it last knew as empty, as a
+    # sweep leaves it: a step took over 30 s. An array is made once, before the table is looked at.
     return EngineTexts(
-        sql=text.format(each=EACH.format(listed), lock=""),
+        sql=text.format(each=EACH.format(listed), lock="", among="IN (", chosen=")"),
         postgres=text.format(
             each=EACH_POSTGRES.format(listed),
             lock="FOR UPDATE SKIP LOCKED",
+            among="= ANY (ARRAY(",
+            chosen="))",
         ),
     )
 
@@ -340,10 +345,10 @@ HEAL_LEASES = Statement(
     "WHERE state = 'running' AND lease_until_ms > :before_ms",
 )
 _PROMOTE = """
-UPDATE jobs SET state = 'ready' WHERE id IN (
+UPDATE jobs SET state = 'ready' WHERE id {among}
     SELECT id FROM jobs WHERE state = 'scheduled' AND run_at_ms > :from_ms AND run_at_ms <= :now_ms
     ORDER BY run_at_ms LIMIT :limit {lock}
-) RETURNING queue"""
+{chosen} RETURNING queue"""
 PROMOTE_JOBS = Statement("runtime.promote_jobs", **both_engines(_PROMOTE))
 NEXT_DUE = Query(
     "runtime.next_due",
@@ -351,54 +356,51 @@ NEXT_DUE = Query(
     "ORDER BY run_at_ms LIMIT 1",
     int,
 )
-# PostgreSQL joins ``IN (SELECT …)`` row by row in a table that it last knew as empty, as a sweep
-# leaves it: a step took over 30 s. An array is made once, before the table is looked at.
-_FIRST_ANSWERS = (
-    "SELECT key_hash FROM idempotency WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit"
-)
 FORGET_ANSWERS = Statement(
     "runtime.forget_answers",
-    f"DELETE FROM idempotency WHERE key_hash IN ({_FIRST_ANSWERS}) RETURNING 1",
-    postgres=f"DELETE FROM idempotency WHERE key_hash = ANY (ARRAY({_FIRST_ANSWERS})) RETURNING 1",
+    **both_engines(
+        "DELETE FROM idempotency WHERE key_hash {among}SELECT key_hash FROM idempotency "
+        "WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit{chosen} RETURNING 1"
+    ),
 )
 # What a clock that ran ahead has written would else stay until that clock's time has come.
 HEAL_ANSWERS = Statement(
     "runtime.heal_answers",
-    "UPDATE idempotency SET expires_ms = :latest_ms WHERE key_hash IN (SELECT key_hash "
-    "FROM idempotency WHERE expires_ms > :latest_ms ORDER BY expires_ms DESC LIMIT :limit) "
-    "RETURNING 1",
+    **both_engines(
+        "UPDATE idempotency SET expires_ms = :latest_ms WHERE key_hash {among}SELECT key_hash "
+        "FROM idempotency WHERE expires_ms > :latest_ms ORDER BY expires_ms DESC LIMIT :limit"
+        "{chosen} RETURNING 1"
+    ),
 )
 HEAL_ANSWER_BODIES = Statement(
     "runtime.heal_answer_bodies",
-    "UPDATE answer_bodies SET expires_ms = :latest_ms WHERE digest IN (SELECT digest "
-    "FROM answer_bodies WHERE expires_ms > :latest_ms ORDER BY expires_ms DESC LIMIT :limit) "
-    "RETURNING 1",
-)
-_FIRST_BODIES = (
-    "SELECT digest FROM answer_bodies WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit"
+    **both_engines(
+        "UPDATE answer_bodies SET expires_ms = :latest_ms WHERE digest {among}SELECT digest "
+        "FROM answer_bodies WHERE expires_ms > :latest_ms ORDER BY expires_ms DESC LIMIT :limit"
+        "{chosen} RETURNING 1"
+    ),
 )
 FORGET_ANSWER_BODIES = Statement(
     "runtime.forget_answer_bodies",
-    f"DELETE FROM answer_bodies WHERE digest IN ({_FIRST_BODIES}) RETURNING 1",
-    postgres=f"DELETE FROM answer_bodies WHERE digest = ANY (ARRAY({_FIRST_BODIES})) RETURNING 1",
-)
-_FIRST_JOBS = (
-    "SELECT id FROM jobs WHERE id < :before AND state IN ('done', 'cancelled') "
-    "AND updated_ms < :ended_ms ORDER BY id LIMIT :limit"
+    **both_engines(
+        "DELETE FROM answer_bodies WHERE digest {among}SELECT digest FROM answer_bodies "
+        "WHERE expires_ms <= :now_ms ORDER BY expires_ms LIMIT :limit{chosen} RETURNING 1"
+    ),
 )
 FORGET_JOBS = Statement(
     "runtime.forget_jobs",
-    f"DELETE FROM jobs WHERE id IN ({_FIRST_JOBS}) RETURNING 1",
-    postgres=f"DELETE FROM jobs WHERE id = ANY (ARRAY({_FIRST_JOBS})) RETURNING 1",
-)
-_FIRST_DEAD_JOBS = (
-    "SELECT id FROM jobs "
-    "WHERE state = 'dead' AND updated_ms < :before_ms ORDER BY updated_ms LIMIT :limit"
+    **both_engines(
+        "DELETE FROM jobs WHERE id {among}SELECT id FROM jobs WHERE id < :before "
+        "AND state IN ('done', 'cancelled') AND updated_ms < :ended_ms ORDER BY id "
+        "LIMIT :limit{chosen} RETURNING 1"
+    ),
 )
 FORGET_DEAD_JOBS = Statement(
     "runtime.forget_dead_jobs",
-    f"DELETE FROM jobs WHERE id IN ({_FIRST_DEAD_JOBS}) RETURNING 1",
-    postgres=f"DELETE FROM jobs WHERE id = ANY (ARRAY({_FIRST_DEAD_JOBS})) RETURNING 1",
+    **both_engines(
+        "DELETE FROM jobs WHERE id {among}SELECT id FROM jobs WHERE state = 'dead' "
+        "AND updated_ms < :before_ms ORDER BY updated_ms LIMIT :limit{chosen} RETURNING 1"
+    ),
 )
 
 

@@ -5,20 +5,31 @@ from typing import Any
 import pytest
 
 from mainspring.adapters.database.postgres import PostgresDatabase
+from mainspring.app import BUILT_IN
 from mainspring.kernel.call import SYSTEM
+from mainspring.kernel.registry import Registry
 from mainspring.kernel.table import Query, Sql, Statement
+from mainspring.runtime.events.inbox import SWEEP_INBOX
 from mainspring.runtime.jobs.admin import LIVE_BY_KEY, RUN_NOW
+from mainspring.runtime.jobs.key_limits import FORGET_RATES
+from mainspring.runtime.metrics.measures import FORGET_MEASURES
 from mainspring.runtime.migrate import migrate
 from mainspring.runtime.runtime import Runtime
 from mainspring.runtime.tables import (
     CLAIM_JOBS,
     FINISH_JOB,
+    FORGET_ANSWER_BODIES,
+    FORGET_ANSWERS,
     FORGET_DEAD_JOBS,
     FORGET_JOBS,
+    HEAL_ANSWER_BODIES,
+    HEAL_ANSWERS,
+    PROMOTE_JOBS,
     RECLAIM_JOBS,
     RETRY_JOB,
     SNOOZE_JOB,
 )
+from mainspring.services.records.store import PURGE_LINKS, PURGE_RECORDS
 from tests.runtime import links
 
 WAITING = 2_000
@@ -29,6 +40,9 @@ CLAIM = {
     "worker": "w", "now_ms": 1, "lease_until_ms": 1, "after": '["", ""]',
 }  # fmt: skip
 
+VALUES: dict[str, object] = dict.fromkeys(
+    ("limit", "now_ms", "before_ms", "latest_ms", "ended_ms", "now_us", "place", "from_ms"), 9
+)
 DONE_JOBS = """
 INSERT INTO jobs (id, tenant, queue, name, args, state, priority, run_at_ms, attempt, max_attempts,
     lease_until_ms, coalesces, correlation_id, created_ms, updated_ms)
@@ -80,21 +94,31 @@ async def test_it_scans_no_jobs_that_wait(
         assert scan not in plan
 
 
-async def test_a_table_that_was_swept_clean_is_swept_again_without_a_join(
-    postgres_url: str,
-) -> None:
-    """The server last knew it as empty, however much has come since: a join would take minutes."""
+def steps() -> list[Statement]:
+    """What chooses rows to remove, or to set right, by their keys: up to so many at a time."""
+    return [
+        *(sweep.remove for sweep in Registry(BUILT_IN).sweeps()),
+        FORGET_ANSWERS, FORGET_ANSWER_BODIES, HEAL_ANSWERS, HEAL_ANSWER_BODIES, FORGET_JOBS,
+        FORGET_DEAD_JOBS, FORGET_RATES, FORGET_MEASURES, SWEEP_INBOX, PROMOTE_JOBS, PURGE_RECORDS,
+        PURGE_LINKS,
+    ]  # fmt: skip
+
+
+async def test_a_step_chooses_its_rows_once_and_joins_nothing(postgres_url: str) -> None:
+    """The server last knew a table as empty, however much has come since: a join takes minutes."""
     database = PostgresDatabase(postgres_url)
     await database.open()
     try:
-        await migrate(database, [])
+        await migrate(database, BUILT_IN)
         for text in (DONE_JOBS, "DELETE FROM jobs", "ANALYZE jobs", DONE_JOBS):
             await database.commit([Statement("test.step", text)()])
-        values = {"before": "job_1", "ended_ms": 9, "limit": 1_000}
-        lines = await database.read(Explained(FORGET_JOBS.sql), FORGET_JOBS.sql.bind(values))
-        plan = "\n".join(str(line[0]) for line in lines)
-        assert "InitPlan" in plan
-        assert "Join" not in plan
-        assert "Nested Loop" not in plan
+        assert len(steps()) > 20
+        for step in steps():
+            values = VALUES | {"name": "a", "consumer": "c", "collection": "c", "before": "job_1"}
+            bound = step.sql.bind({name: values[name] for name in step.sql.order})
+            lines = [line[0] for line in await database.read(Explained(step.sql), bound)]
+            (changed,) = [line for line in lines if line.startswith("  ->")]
+            assert "Scan" in changed, (step.sql.name, lines)
+            assert any("InitPlan" in line for line in lines), (step.sql.name, lines)
     finally:
         await database.close()

@@ -31,10 +31,13 @@ _FIND_SEEN = Query(
 _LAST = Query(
     "runtime.inbox_last", "SELECT COALESCE(MAX(seq), 0) FROM inbox WHERE consumer = :consumer", int
 )
-_SWEEP = Statement(
+SWEEP_INBOX = Statement(
     "runtime.sweep_inbox",
-    "DELETE FROM inbox WHERE consumer = :consumer AND event_id IN (SELECT event_id FROM inbox "
-    "WHERE consumer = :consumer AND seq <= :place ORDER BY seq LIMIT :limit) RETURNING 1",
+    **both_engines(
+        "DELETE FROM inbox WHERE consumer = :consumer AND event_id {among}SELECT event_id "
+        "FROM inbox WHERE consumer = :consumer AND seq <= :place ORDER BY seq LIMIT :limit"
+        "{chosen} RETURNING 1"
+    ),
 )
 
 
@@ -110,7 +113,7 @@ class Inbox:
     async def forget(self, consumer: str) -> None:
         """Forget what is before the consumer's place in the log."""
         place = await self._cursors.place_in_log(consumer)
-        sweep = _SWEEP(consumer=consumer, place=place, limit=SWEPT_MAX)
+        sweep = SWEEP_INBOX(consumer=consumer, place=place, limit=SWEPT_MAX)
         swept = SWEPT_MAX
 
         async def body(transaction: DatabaseTransaction) -> tuple[Sequence[Write], Wakes]:

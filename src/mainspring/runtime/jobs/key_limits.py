@@ -165,9 +165,9 @@ _PARK_JOBS = Statement(
 _PARK_BACKLOGS = Statement(
     "runtime.park_backlogs",
     **both_engines(
-        "UPDATE jobs SET parked = true, unread_since_ms = NULL WHERE id IN (SELECT id FROM jobs "
+        "UPDATE jobs SET parked = true, unread_since_ms = NULL WHERE id {among}SELECT id FROM jobs "
         "WHERE state = 'ready' AND NOT parked AND limit_key IS NOT NULL "
-        "AND limit_key IN ({each}) LIMIT :limit {lock})",
+        "AND limit_key IN ({each}) LIMIT :limit {lock}{chosen}",
         listed="keys",
     ),
 )
@@ -181,9 +181,9 @@ _LET_NEXT_GO = Statement(
     "UPDATE jobs SET parked = false WHERE id IN (SELECT parked.id "
     f"FROM ({EACH.format('keys')}) AS keys JOIN jobs AS parked ON parked.id IN ({_NEXT})) "
     "RETURNING queue",
-    postgres="UPDATE jobs SET parked = false WHERE id IN (SELECT next.id "
+    postgres="UPDATE jobs SET parked = false WHERE id = ANY (ARRAY(SELECT next.id "
     f"FROM ({EACH_POSTGRES.format('keys')}) AS keys "
-    f"CROSS JOIN LATERAL ({_NEXT} FOR UPDATE SKIP LOCKED) AS next) RETURNING queue",
+    f"CROSS JOIN LATERAL ({_NEXT} FOR UPDATE SKIP LOCKED) AS next)) RETURNING queue",
 )
 # From key to key by the index, however many jobs each has parked.
 _PARKED_KEYS = Query(
@@ -213,8 +213,8 @@ FROM keys WHERE limit_key IS NOT NULL LIMIT :limit""",
 FORGET_RATES = Statement(
     "runtime.forget_job_rates",
     **both_engines(
-        "DELETE FROM job_rates WHERE limit_key IN (SELECT limit_key FROM job_rates "
-        "WHERE arrival_us <= :now_us ORDER BY arrival_us LIMIT :limit {lock}) "
+        "DELETE FROM job_rates WHERE limit_key {among}SELECT limit_key FROM job_rates "
+        "WHERE arrival_us <= :now_us ORDER BY arrival_us LIMIT :limit {lock}{chosen} "
         "AND arrival_us <= :now_us RETURNING 1"
     ),
 )

@@ -58,8 +58,8 @@ _SET_NAMELESS_ASIDE = Statement(
         "UPDATE jobs SET parked = true, error = :error, updated_ms = :now_ms, "
         "unread_since_ms = COALESCE(unread_since_ms, CAST(:now_ms AS bigint)), "
         "unread_by = substr(CAST(:mark AS text) || ' ' || COALESCE(unread_by, ''), 1, :chars) "
-        "WHERE id IN (SELECT id FROM jobs WHERE state = 'ready' AND NOT parked "
-        f"AND {_OF_NO_NAME} LIMIT :limit {{lock}}) RETURNING 1",
+        "WHERE id {among}SELECT id FROM jobs WHERE state = 'ready' AND NOT parked "
+        f"AND {_OF_NO_NAME} LIMIT :limit {{lock}}{{chosen}} RETURNING 1",
         listed="names",
     ),
 )
@@ -71,17 +71,17 @@ COUNT_ASIDE = count_of("jobs", "unread_since_ms", where=_ASIDE)
 _RELEASE = Statement(
     "runtime.release_jobs_aside",
     **both_engines(
-        f"UPDATE jobs SET parked = false WHERE id IN (SELECT id FROM jobs WHERE {_ASIDE} "
+        f"UPDATE jobs SET parked = false WHERE id {{among}}SELECT id FROM jobs WHERE {_ASIDE} "
         "AND unread_by NOT LIKE '%' || CAST(:mark AS text) || '%' "
-        "ORDER BY unread_since_ms LIMIT :limit {lock}) RETURNING queue"
+        "ORDER BY unread_since_ms LIMIT :limit {lock}{chosen} RETURNING queue"
     ),
 )
 _GIVE_UP = Statement(
     "runtime.give_up_jobs_aside",
     **both_engines(
         "UPDATE jobs SET state = 'dead', parked = false, updated_ms = :now_ms "
-        f"WHERE id IN (SELECT id FROM jobs WHERE {_ASIDE} AND unread_since_ms <= :before_ms "
-        "ORDER BY unread_since_ms LIMIT :limit {lock})"
+        f"WHERE id {{among}}SELECT id FROM jobs WHERE {_ASIDE} AND unread_since_ms <= :before_ms "
+        "ORDER BY unread_since_ms LIMIT :limit {lock}{chosen}"
     ),
 )
 

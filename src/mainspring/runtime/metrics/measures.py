@@ -49,11 +49,16 @@ ADD_MEASURES = Statement(
         "WITH ORDINALITY AS counted (item, place) ORDER BY place"
     ),
 )
+_OLDEST = (
+    "FROM measures WHERE name = :name AND bucket_ms < :before_ms ORDER BY bucket_ms LIMIT :limit"
+)
 FORGET_MEASURES = Statement(
     "runtime.forget_measures",
     "DELETE FROM measures WHERE (tenant, name, key, bucket_ms) IN (SELECT tenant, name, key, "
-    "bucket_ms FROM measures WHERE name = :name AND bucket_ms < :before_ms "
-    "ORDER BY bucket_ms LIMIT :limit) RETURNING 1",
+    f"bucket_ms {_OLDEST}) RETURNING 1",
+    # By where the rows are, as in ``sweep_of``.
+    postgres=f"DELETE FROM measures WHERE ctid = ANY (ARRAY(SELECT ctid {_OLDEST} "
+    "FOR UPDATE SKIP LOCKED)) RETURNING 1",
 )
 _OF_KEY = (
     "FROM measures WHERE tenant = :tenant AND name = :name AND key = :key "

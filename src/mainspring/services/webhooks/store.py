@@ -205,14 +205,18 @@ FORGETTABLE = Query(
     "WHERE endpoint_id = :endpoint_id AND event_id < :before LIMIT :limit) AS page",
     int,
 )
+_LEFT = (
+    "SELECT tenant FROM webhooks_tenants WHERE endpoints = 0 "
+    "AND CAST(:before_ms AS bigint) > 0 LIMIT :limit"
+)
 # Of tenants whose last endpoint has gone. Whoever remembers that there were none is right still.
 SWEEP_TENANTS = Sweep(
     "tenants without endpoints",
     Statement(
         "webhooks.sweep_tenants",
-        "DELETE FROM webhooks_tenants WHERE endpoints = 0 AND tenant IN "
-        "(SELECT tenant FROM webhooks_tenants WHERE endpoints = 0 "
-        "AND CAST(:before_ms AS bigint) > 0 LIMIT :limit) RETURNING 1",
+        f"DELETE FROM webhooks_tenants WHERE endpoints = 0 AND tenant IN ({_LEFT}) RETURNING 1",
+        postgres="DELETE FROM webhooks_tenants "
+        f"WHERE endpoints = 0 AND tenant = ANY (ARRAY({_LEFT})) RETURNING 1",
     ),
     count_of("webhooks_tenants", where="endpoints = 0"),
 )

@@ -248,15 +248,22 @@ UNLINK_FIELD = Statement(
     "DELETE FROM records_links "
     "WHERE collection = :collection AND record = :record AND field = :field",
 )
+# An array is made once; PostgreSQL may join a selection row by row.
+_FIRST_RECORDS, _FIRST_LINKS = (
+    f"SELECT {key} FROM {table} WHERE collection = :collection ORDER BY {key} LIMIT :limit"
+    for table, key in (("records_records", "id"), ("records_links", "record"))
+)
 PURGE_RECORDS = Statement(
     "records.purge_records",
-    "DELETE FROM records_records WHERE collection = :collection AND id IN (SELECT id "
-    "FROM records_records WHERE collection = :collection ORDER BY id LIMIT :limit)",
+    f"DELETE FROM records_records WHERE collection = :collection AND id IN ({_FIRST_RECORDS})",
+    postgres="DELETE FROM records_records "
+    f"WHERE collection = :collection AND id = ANY (ARRAY({_FIRST_RECORDS}))",
 )
 PURGE_LINKS = Statement(
     "records.purge_links",
-    "DELETE FROM records_links WHERE collection = :collection AND record IN (SELECT record "
-    "FROM records_links WHERE collection = :collection ORDER BY record LIMIT :limit)",
+    f"DELETE FROM records_links WHERE collection = :collection AND record IN ({_FIRST_LINKS})",
+    postgres="DELETE FROM records_links "
+    f"WHERE collection = :collection AND record = ANY (ARRAY({_FIRST_LINKS}))",
 )
 TAKEN = tuple(
     Query(

@@ -178,14 +178,16 @@ _CLIENTLESS = (
     "users_oauth_consents a WHERE NOT EXISTS "
     "(SELECT 1 FROM users_oauth_clients c WHERE c.id = a.client_id)"
 )
+_FIRST_CLIENTLESS = f"SELECT id FROM {_CLIENTLESS} AND a.created_ms <= :before_ms LIMIT :limit"
 OAUTH_SWEEPS = (
     sweep_of("grants of other applications", "users_oauth_grants", "id", "expires_ms"),
     Sweep(
         "consents to applications that are gone",
         Statement(
             "users.sweep_clientless",
-            f"DELETE FROM users_oauth_consents WHERE id IN (SELECT id FROM {_CLIENTLESS} "
-            "AND a.created_ms <= :before_ms LIMIT :limit) RETURNING 1",
+            f"DELETE FROM users_oauth_consents WHERE id IN ({_FIRST_CLIENTLESS}) RETURNING 1",
+            postgres="DELETE FROM users_oauth_consents "
+            f"WHERE id = ANY (ARRAY({_FIRST_CLIENTLESS})) RETURNING 1",
         ),
         Query(
             "users.count_clientless",

@@ -9,6 +9,7 @@ _ORPHANS = (
     "AND NOT EXISTS (SELECT 1 FROM users_api_keys m WHERE m.id = k.maker_id) "
     "AND NOT EXISTS (SELECT 1 FROM users_users u WHERE u.id = k.maker_id)"
 )
+_FIRST_ORPHANS = f"SELECT id FROM {_ORPHANS} AND k.created_ms <= :before_ms LIMIT :limit"
 _HOUR_MS = 3600 * 1000
 _DAY_MS = 24 * _HOUR_MS
 DEVICES_KEPT_MS = 400 * _DAY_MS  # longer than a session may last
@@ -53,8 +54,9 @@ SWEEPS = (
         "API keys whose maker is gone",
         Statement(
             "users.sweep_orphans",
-            f"DELETE FROM users_api_keys WHERE id IN (SELECT id FROM {_ORPHANS} "
-            "AND k.created_ms <= :before_ms LIMIT :limit) RETURNING 1",
+            f"DELETE FROM users_api_keys WHERE id IN ({_FIRST_ORPHANS}) RETURNING 1",
+            postgres="DELETE FROM users_api_keys "
+            f"WHERE id = ANY (ARRAY({_FIRST_ORPHANS})) RETURNING 1",
         ),
         Query(
             "users.count_orphans",
