@@ -38,6 +38,7 @@ from mainspring.ports.blobs import Blobs
 from mainspring.ports.bus import Bus
 from mainspring.ports.cache import Cache
 from mainspring.ports.database import Database, StartError
+from mainspring.ports.documents import DocumentStore
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import Keyring, NoKeyring
 from mainspring.ports.kms import FormerKms, Kms
@@ -251,6 +252,7 @@ class Instance:
         self.cache: Cache = filled[Cache]
         self.limits: RateLimits = filled[RateLimits]
         self.search: SearchEngine | None = filled.get(SearchEngine)
+        self.documents: DocumentStore | None = filled.get(DocumentStore)
         self.data_keys = DataKeys(
             self.database, self.keyring, clock, entropy,
             kms=filled.pop(Kms, None), former=filled.pop(FormerKms, None),
@@ -463,9 +465,10 @@ class Instance:
         await asyncio.gather(*(store.open(known.id) for store in self._stores.values()))
 
     @property
-    def _stores(self) -> dict[str, Cache | RateLimits | SearchEngine]:
-        search = {} if self.search is None else {"search": self.search}
-        return {"cache": self.cache, "limits": self.limits, **search}
+    def _stores(self) -> dict[str, Cache | RateLimits | SearchEngine | DocumentStore]:
+        copies = {"search": self.search, "documents": self.documents}
+        there = {part: store for part, store in copies.items() if store is not None}
+        return {"cache": self.cache, "limits": self.limits, **there}
 
     @property
     def _watched(self) -> dict[str, Store]:

@@ -13,6 +13,7 @@ from mainspring.ports.bus import Bus
 from mainspring.ports.cache import Cache
 from mainspring.ports.certificates import CertificateAuthority
 from mainspring.ports.database import Database, StartError
+from mainspring.ports.documents import DocumentStore
 from mainspring.ports.http_client import HttpClient
 from mainspring.ports.keyring import Keyring
 from mainspring.ports.kms import FormerKms, Kms
@@ -26,6 +27,7 @@ from mainspring.runtime.data_keys import KeyringSettings
 from mainspring.settings import (
     BusSettings,
     CacheSettings,
+    DocumentSettings,
     HttpClientSettings,
     Settings,
     blobs_url,
@@ -52,6 +54,9 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
         "sqlite": "mainspring.adapters.database.sqlite",
         "postgresql": "mainspring.adapters.database.postgres",
         "postgres": "mainspring.adapters.database.postgres",
+    },
+    "documents": {
+        "mongodb": "mainspring.adapters.documents.mongo",
     },
     "http_client": {"direct": "mainspring.adapters.http_client.lazy"},
     "keyring": {"file": "mainspring.adapters.keyring.file"},
@@ -80,7 +85,10 @@ IN_THE_RUNTIME: Mapping[str, str] = {
     "kms": "keyring",
 }  # what a port is without an adapter
 # Of pyproject.toml, where one is not named like the scheme.
-EXTRAS = {"postgresql": "postgres", **dict.fromkeys(REDIS_SCHEMES, "redis")}
+EXTRAS = {
+    "postgresql": "postgres", "mongodb": "mongo",
+    **dict.fromkeys(REDIS_SCHEMES, "redis"),
+}  # fmt: skip
 
 
 def adapter_of(port: str, url: str) -> ModuleType:
@@ -150,6 +158,8 @@ def urls_of(settings: Settings, data_dir: Path) -> dict[type, tuple[str, str]]:
     }
     if url := search_url(settings):
         urls[SearchEngine] = ("search", url)
+    if url := settings.of(DocumentSettings).url:
+        urls[DocumentStore] = ("documents", url)
     wraps = settings.of(KeyringSettings)
     urls |= {Kms: ("kms", wraps.kms), FormerKms: ("kms", wraps.former_kms)}
     left_out: dict[type, str] = {Bus: "log:", Kms: "keyring:", FormerKms: ""}

@@ -104,6 +104,12 @@ class SearchSettings(msgspec.Struct, frozen=True):
     url: Annotated[str, Secret] = ""
 
 
+class DocumentSettings(msgspec.Struct, frozen=True):
+    """``[documents]``: a MongoDB that collections with ``documents`` are copied to, or nothing."""
+
+    url: Annotated[str, Secret] = ""
+
+
 class PeerSettings(msgspec.Struct, frozen=True):
     """``[peers]``: a platform whose services run in processes of their own.
 
@@ -208,6 +214,7 @@ OWN_SECTIONS: Sections = {
     "peers": PeerSettings,
     "cache": CacheSettings,
     "search": SearchSettings,
+    "documents": DocumentSettings,
     "mail": MailSettings,
     "blobs": BlobSettings,
     "log": LogSettings,

@@ -13,6 +13,7 @@ REST = {
     "s3": "//id:secret@bucket", "fts5": "{folder}/search.db",
     **dict.fromkeys(("opensearch", "opensearch+plain"), "//id:secret@localhost:9200/shop"),
     "aws-kms": "alias/data?region=eu-west-1",
+    "mongodb": "//id:secret@localhost/shop",
     "kafka": "//localhost:9092,other/shop", "grpc": "//127.0.0.1:0",
     **dict.fromkeys(("redis", "rediss"), "//:secret@localhost:6379/0"),
     **dict.fromkeys(("redis+cluster", "rediss+cluster"), "//localhost:6379,other"),

@@ -4,10 +4,12 @@ Whoever ends does at once; what is left of them is let go of in jobs.
 """
 
 from mainspring import Call, Envelope, handles
-from mainspring.services.records import api, indexing
+from mainspring.services.records import api
 from mainspring.services.records.api import StillReferenced, service
+from mainspring.services.records.document_copies import COPIES
 from mainspring.services.records.ending import Ending
 from mainspring.services.records.fields import ORGANIZATIONS, USERS
+from mainspring.services.records.indexing import SEARCH
 from mainspring.services.records.store import REFERRING, UNLINK_TARGET
 
 PAGE_ROWS = 100  # links that are looked after in one commit
@@ -29,7 +31,13 @@ async def part_with(call: Call, event: Envelope) -> None:
 @service.on("records.record.*", batch=INDEXED_EVENTS)
 async def index_records(call: Call, events: list[Envelope]) -> None:
     """Bring the words of records that changed to the indexes that there are."""
-    await indexing.take(call, events)
+    await SEARCH.take(call, events)
+
+
+@service.on("records.record.*", batch=INDEXED_EVENTS)
+async def copy_documents(call: Call, events: list[Envelope]) -> None:
+    """Bring records that changed to the store of documents, where their collection is in it."""
+    await COPIES.take(call, events)
 
 
 @handles(api.part_with_user)

@@ -95,6 +95,7 @@ class RecordsSettings(msgspec.Struct, frozen=True):
     upload_url_s: Annotated[int, Meta(ge=1, le=43_200)] = 900
     open_runs_per_caller_max: Annotated[int, Meta(ge=1, le=1_000)] = 10
     search_wait_s: Annotated[float, Meta(ge=0, le=30)] = 3.0
+    documents_wait_s: Annotated[float, Meta(ge=0, le=30)] = 3.0
 
 
 service = Service(
@@ -104,6 +105,7 @@ service = Service(
     settings=RecordsSettings,
     handlers=(
         "mainspring.services.records.consumers",
+        "mainspring.services.records.document_copies",
         "mainspring.services.records.indexing",
         "mainspring.services.records.jobs",
         "mainspring.services.records.openapi_schemas",
@@ -584,6 +586,7 @@ async def get_linked_file(call: Call, token: str) -> Raw:
 
 # Declared apart, on the service above: who imports this face has every contract of it.
 from mainspring.services.records.api import direct_uploads as direct_uploads  # noqa: E402
+from mainspring.services.records.api import document_copies as document_copies  # noqa: E402
 from mainspring.services.records.api import runs as runs  # noqa: E402
 from mainspring.services.records.api import search as search  # noqa: E402
 from mainspring.services.records.api import steps as steps  # noqa: E402

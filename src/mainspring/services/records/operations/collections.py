@@ -30,6 +30,7 @@ from mainspring.services.records.definition import (
     index_slots,
     unique_slots,
 )
+from mainspring.services.records.document_copies import COPIES
 from mainspring.services.records.fields import (
     ORGANIZATIONS,
     OUTSIDE,
@@ -39,7 +40,7 @@ from mainspring.services.records.fields import (
     items_max,
 )
 from mainspring.services.records.guards import compile_guards
-from mainspring.services.records.indexing import ask_refresh, searched
+from mainspring.services.records.indexing import SEARCH
 from mainspring.services.records.model import (
     RESERVED_COLLECTIONS,
     Definition,
@@ -103,8 +104,8 @@ async def create_collection(call: Call, new: api.NewCollection) -> Response[api.
     call.write(*reached, COLLECTIONS.insert(row, on_conflict=taken))
     made = present_collection(row)
     call.emit(api.CollectionCreated(*msgspec.structs.astuple(made)))
-    if searched(definition):
-        ask_refresh(call, row.id)
+    for projector in (SEARCH, COPIES):
+        projector.ask_wanted(call, row.id, definition)
     location = f"{api.COLLECTIONS_PATH}/{new.name}"
     return Response(made, etag=version_tag(1), headers=(("Location", location),))
 
@@ -170,8 +171,8 @@ async def update_collection(
     )
     made = present_collection(changed)
     call.emit(api.CollectionUpdated(*msgspec.structs.astuple(made)))
-    if searched(new) != searched(old) or (searched(new) and new.layout != old.layout):
-        ask_refresh(call, row.id)
+    for projector in (SEARCH, COPIES):
+        projector.ask_changed(call, row.id, old, new)
     readable = call.caller.allows(api.COLLECTIONS_READ)
     return Response.shown_if(readable, made, etag=version_tag(changed.version))
 
@@ -189,8 +190,8 @@ async def delete_collection(call: Call, name: str) -> None:
     call.write(hold_writers(call, row.id), unused, COLLECTIONS.delete(row))
     files = [f.name for f in compile_row(row).definition.fields if f.type == "file"]
     call.enqueue(api.purge_collection, collection=row.id, files=files)
-    if searched(read_definition(row)):
-        ask_refresh(call, row.id)
+    for projector in (SEARCH, COPIES):
+        projector.ask_wanted(call, row.id, read_definition(row))
     call.emit(api.CollectionDeleted(row.id, name))
 
 

@@ -1,7 +1,8 @@
 """Records asked for in MongoDB's language: read as a list is, then judged by the language itself.
 
 The caller's rule and what the database can narrow by choose the records; fields that the caller may
-not read are taken out; and only then does the language see a document. See ADR 57.
+not read are taken out; and only then does the language see a document. See ADR 57. Where there is
+a store of documents that may answer, it does. See ADR 70.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from mainspring.services.records.api.documents import DOCUMENTS_BYTES_MAX, DOCUM
 from mainspring.services.records.documents.narrowing import narrowing
 from mainspring.services.records.fields import RECORD_PREFIX
 from mainspring.services.records.model import CompiledCollection
+from mainspring.services.records.operations import document_store
 from mainspring.services.records.operations.lists import (
     ListCondition,
     advised,
@@ -44,11 +46,43 @@ class _Read(msgspec.Struct, frozen=True):
 @handles(api.find_documents)
 async def find_documents(call: Call, collection: str, find: api.FindQuery) -> api.DocumentPage:
     found = await _askable(call, collection)
-    matches = language.read_filter(find.filter, "/filter")
     project = language.read_projection(find.projection, "/projection")
-    order = language.read_sort(find.sort, "/sort") if find.sort else None
     _require_cursor(find)
     budget = language.Budget()
+    by, matches, order = None, None, None
+    try:
+        matches = language.read_filter(find.filter, "/filter")
+        order = language.read_sort(find.sort, "/sort") if find.sort else None
+    except Invalid as refused:
+        by = refused
+    try:
+        passed, ended = await document_store.find(call, found, find, matches, budget)
+    except document_store.Elsewhere as reason:
+        if by is not None or matches is None:
+            raise reason.said(by) from None
+        passed, ended = await _find(call, found, find, matches, order, budget)
+    shown = await asyncio.to_thread(
+        lambda: _written([project(d, budget) for d in passed[: find.limit]])
+    )
+    left_out = len(passed[: find.limit]) - len(shown)
+    if find.sort:
+        if left_out:
+            raise Invalid.at("/limit", f"they are more than {PAGE_BYTES_MAX} bytes: ask for fewer")
+        return api.DocumentPage(shown)
+    if left_out or len(passed) > find.limit:
+        return api.DocumentPage(shown, passed[len(shown) - 1]["id"])
+    return api.DocumentPage(shown, ended)
+
+
+async def _find(
+    call: Call,
+    found: CompiledCollection,
+    find: api.FindQuery,
+    matches: language.Matches,
+    order: language.Stage | None,
+    budget: language.Budget,
+) -> tuple[list[Any], str | None]:
+    """Documents from the first that is shown on, one more than are, and where reading ended."""
     wanted = find.skip + find.limit
 
     def pick(read: list[Document]) -> list[Any]:
@@ -59,20 +93,10 @@ async def find_documents(call: Call, collection: str, find: api.FindQuery) -> ap
     read = await _read(call, found, asked, pick, after=find.cursor, most=most)
     if read.ended is not None and (order is not None or (len(read.documents) <= find.skip > 0)):
         raise _too_many("the filter", call, found, asked)
-
-    def finish() -> list[msgspec.Raw]:
-        passed = read.documents if order is None else order(read.documents, budget)
-        return _written([project(d, budget) for d in passed[find.skip : wanted]])
-
-    shown = await asyncio.to_thread(finish)
-    left_out = len(read.documents[find.skip : wanted]) - len(shown)
-    if order is not None:
-        if left_out:
-            raise Invalid.at("/limit", f"they are more than {PAGE_BYTES_MAX} bytes: ask for fewer")
-        return api.DocumentPage(shown)
-    if left_out or len(read.documents) > wanted:
-        return api.DocumentPage(shown, read.documents[find.skip + len(shown) - 1]["id"])
-    return api.DocumentPage(shown, read.ended)
+    if order is None:
+        return read.documents[find.skip :], read.ended
+    ordered = await asyncio.to_thread(order, read.documents, budget)
+    return ordered[find.skip :], None
 
 
 @handles(api.aggregate_documents)
@@ -80,27 +104,47 @@ async def aggregate_documents(
     call: Call, collection: str, pipeline: api.Pipeline
 ) -> api.PipelineAnswer:
     found = await _askable(call, collection)
-    stages = language.read_pipeline(pipeline.pipeline, "/pipeline")
-    first = next(iter(pipeline.pipeline), {}).get("$match", {})
+    by, stages = None, None
+    try:
+        stages = language.read_pipeline(pipeline.pipeline, "/pipeline")
+    except Invalid as refused:
+        by = refused
+    try:
+        made = await document_store.aggregate(call, found, pipeline.pipeline)
+    except document_store.Elsewhere as reason:
+        if by is not None or stages is None:
+            raise reason.said(by) from None
+        made = await _aggregate(call, found, pipeline.pipeline, stages)
+
+    def write() -> list[msgspec.Raw]:
+        written = _written(made)
+        if len(written) < len(made):
+            raise document_store.too_large()
+        return written
+
+    return api.PipelineAnswer(await asyncio.to_thread(write))
+
+
+async def _aggregate(
+    call: Call,
+    found: CompiledCollection,
+    pipeline: list[dict[str, Any]],
+    stages: list[language.Stage],
+) -> list[Any]:
+    first = next(iter(pipeline), {}).get("$match", {})
     asked = await _condition(call, found, first)
     budget = language.Budget()
     read = await _read(call, found, asked, lambda documents: documents)
     if read.ended is not None:
         raise _too_many("the first $match", call, found, asked)
 
-    def run() -> list[msgspec.Raw]:
+    def run() -> list[Any]:
         made = read.documents
         for stage in stages:
             made = stage(made, budget)
-        written = _written(made)
-        if len(written) < len(made):
-            raise Invalid.at(
-                "/pipeline",
-                f"it makes more than {PAGE_BYTES_MAX} bytes: end it with a $limit or a $project",
-            )
-        return written
+        return made
 
-    return api.PipelineAnswer(await asyncio.to_thread(run))
+    return await asyncio.to_thread(run)
 
 
 async def _askable(call: Call, name: str) -> CompiledCollection:

@@ -7,7 +7,6 @@ record are not searched for them, and the order of relevance, which is computed 
 is only for who may see all of them; the others are given the newest first.
 """
 
-import asyncio
 import base64
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mainspring import Call, EventLog, Forbidden, Invalid, Response, Unavailable, read_at
+from mainspring import Call, Forbidden, Invalid, Response, Unavailable, read_at
 from mainspring.cel import ast, sql
 from mainspring.kernel.errors import NeedsIndex
 from mainspring.kernel.page import PAGE_BYTES_MAX
@@ -30,7 +29,7 @@ from mainspring.ports.search import (
 )
 from mainspring.services.records import access, api, field_rights
 from mainspring.services.records.api.search import SearchNotReady
-from mainspring.services.records.indexing import CONSUMER, fields_of
+from mainspring.services.records.indexing import SEARCH
 from mainspring.services.records.model import CompiledCollection
 from mainspring.services.records.operations.shown_pages import (
     ListCondition,
@@ -39,20 +38,14 @@ from mainspring.services.records.operations.shown_pages import (
     current,
     open_cursor,
 )
+from mainspring.services.records.projecting import fields_of
 from mainspring.services.records.projection import Projection
 from mainspring.services.records.store import DATA_COLUMN, RELATED, StoredRecord
-from mainspring.services.records.store.search import (
-    BUILDING,
-    READY,
-    SEARCHES_OF,
-    SearchRow,
-    found_query,
-)
-from mainspring.services.records.visibility import RECORD_EVENTS
+from mainspring.services.records.store.indexes import BUILDING, READY, IndexRow
+from mainspring.services.records.store.search import found_query
 
 LOOKED_AT_MAX = 10_000  # hits for one page, of which the caller sees few
 HITS_FIRST = 100
-WAIT_FIRST_S, WAIT_MOST_S = 0.002, 0.05  # between two looks how far the index is
 
 _decode_cursor = msgspec.json.Decoder(tuple[str, Hit]).decode
 
@@ -131,13 +124,16 @@ async def _sees_all(call: Call, collection: CompiledCollection, weights: dict[st
 
 async def _current_index(
     call: Call, collection: CompiledCollection
-) -> tuple[SearchEngine, SearchRow]:
+) -> tuple[SearchEngine, IndexRow]:
     """The index to ask, once all is in it that was written before. Raises SearchNotReady."""
     engine = call.offered(SearchEngine)
     if engine is None:
         raise Invalid.at("/q", "nothing is searched in this installation: [search] url is not set")
-    await _caught_up(call)
-    rows = await call.all(SEARCHES_OF, collection=collection.id)
+    if not await SEARCH.caught_up(call, call.use(api.RecordsSettings).search_wait_s):
+        raise SearchNotReady(
+            "the index is behind what was written before this call: try again", retry_after_s=1
+        )
+    rows = await call.all(SEARCH.table.of, collection=collection.id)
     ready = [row for row in rows if row.state == READY]
     if not ready:
         built = max([row.built for row in rows if row.state == BUILDING], default=0)
@@ -148,28 +144,12 @@ async def _current_index(
     return engine, ready[-1]
 
 
-async def _caught_up(call: Call) -> None:
-    """Return once what was committed before the call is indexed. Raises SearchNotReady."""
-    log, wait_s = call.use(EventLog), call.use(api.RecordsSettings).search_wait_s
-    pause_s = WAIT_FIRST_S
-    try:
-        async with asyncio.timeout(wait_s):
-            end = await log.committed()
-            while not await log.taken(CONSUMER, RECORD_EVENTS, end):
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 1.5, WAIT_MOST_S)
-    except TimeoutError:
-        raise SearchNotReady(
-            "the index is behind what was written before this call: try again", retry_after_s=1
-        ) from None
-
-
 async def _find(
     call: Call,
     collection: CompiledCollection,
     asked: ListCondition,
     engine: SearchEngine,
-    index: SearchRow,
+    index: IndexRow,
     search: SearchQuery,
     limit: int,
 ) -> _Found:
@@ -207,7 +187,7 @@ async def _find(
     )
 
 
-async def _hits(engine: SearchEngine, index: SearchRow, search: SearchQuery) -> Sequence[Hit]:
+async def _hits(engine: SearchEngine, index: IndexRow, search: SearchQuery) -> Sequence[Hit]:
     try:
         return await engine.query(index.id, search, position=index.applied)
     except NoIndex:

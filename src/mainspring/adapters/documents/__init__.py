@@ -1,0 +1,1 @@
+"""Stores of documents that are asked in MongoDB's language."""
