@@ -15,6 +15,7 @@ from tests.deadline import DEADLINE_S
 COMMANDS = [
     ["up"], ["demo"], ["config"], ["doctor"], ["admin", "key"], ["admin", "user"],
     ["admin", "rotate-keyring"], ["admin", "rotate-data-keys"], ["admin", "new-keyring"],
+    ["admin", "remove-data-keys"],
     ["admin", "restored"], ["audit", "export"], ["audit", "verify"], ["import"], ["export"],
     ["certs", "init"], ["certs", "issue"], ["certs", "show"], ["certs", "renew"],
 ]  # fmt: skip
@@ -110,6 +111,7 @@ def test_the_defaults_are_a_file_to_start_from(
         (["admin", "user", "x"], EXIT_START, "mainspring: no platform has ever run over "),
         (["admin", "rotate-keyring"], EXIT_START, "mainspring: no platform has ever run over "),
         (["admin", "rotate-data-keys"], EXIT_START, "mainspring: no platform has ever run over "),
+        (["admin", "remove-data-keys"], EXIT_START, "mainspring: no platform has ever run over "),
         (["admin", "new-keyring"], EXIT_START, "mainspring: no platform has ever run over "),
         (["admin", "restored"], EXIT_START, "mainspring: no platform has ever run over "),
         (

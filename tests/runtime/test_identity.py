@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mainspring.adapters.keyring.file import FileKeyring
@@ -11,6 +12,7 @@ from mainspring.kernel.errors import PositionGone
 from mainspring.kernel.service import Service
 from mainspring.ports.database import Database, StartError
 from mainspring.runtime import identity
+from mainspring.runtime.data_keys import ALL_DATA_KEYS, DATA_KEYS, DataKeyRow
 from mainspring.runtime.events.positions import Positions
 from mainspring.runtime.identity import check_schema
 from mainspring.runtime.migrate import migrate
@@ -96,7 +98,11 @@ async def test_a_loss_is_accepted_knowingly(database: Database, keyring_of: Open
     await migrate(database, [])
     await establish(database, await keyring_of("a"))
     new = await keyring_of("b", 2)
+    of = DataKeyRow("ours", "main", "p", 1, b"x", "keyring:ab", 0)
+    kept = msgspec.structs.replace(of, id="kms", generation=2, wrapped_by="aws-kms:arn:x")
+    await database.commit([DATA_KEYS.insert(of), DATA_KEYS.insert(kept)])
     await identity.accept_loss(database, new, CLOCK, SeededEntropy(3))
+    assert await database.read(ALL_DATA_KEYS, ()) == [kept], "nobody can seal with what is lost"
     assert await establish(database, new) is False
     row = await identity.find(database, await database.applied())
     assert row is not None

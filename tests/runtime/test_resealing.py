@@ -146,6 +146,30 @@ async def test_what_a_process_seals_with_an_older_key_meanwhile_is_found_a_day_l
     assert {row.passes for row in await platform.rows(ALL_RESEALED)} == {resealing.PASSES}
 
 
+async def test_a_data_key_goes_when_nothing_is_under_it(platform: Platform) -> None:
+    again = platform.app.runtime.resealing
+
+    async def removed() -> tuple[int, int]:
+        return await again.remove_unused(platform.clock.now_ms())
+
+    (first, under_old), *_ = await platform.rows(SECRETS)
+    assert await removed() == (0, 0), "the newest is none to take"
+    await rotate(platform)
+    await begin(platform)
+    await platform.drain()
+    assert await removed() == (0, 2), "others may seal with them yet"
+    await platform.pass_time(hours=25)
+    ((_, fresh), *_) = await platform.rows(SECRETS)
+    await platform.app.database.commit([PUT(secret=under_old, id=first)])
+    assert await removed() == (1, 1), "a value is under one"
+    assert await opened(platform, first, under_old)
+    await platform.app.database.commit([PUT(secret=fresh, id=first)])
+    assert await removed() == (1, 0)
+    platform.app.data_keys.forget_all()
+    assert len(await plain(platform)) == 3
+    assert {row.id for row in await platform.rows(ALL_DATA_KEYS)} == await newest(platform)
+
+
 async def test_what_changes_meanwhile_is_left_as_it_is(platform: Platform) -> None:
     """A secret that is rotated between the page's read and its commit, and an erased person's."""
     runtime = platform.app.runtime

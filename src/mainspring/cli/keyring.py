@@ -24,6 +24,12 @@ DATA_KEYS_EPILOG = (
     "and what is stored under older ones is sealed anew in the background, by a process that "
     "works: mainspring doctor says when all is. The older ones stay, to open what is not yet."
 )
+REMOVE_EPILOG = (
+    "Examples:\n\n"
+    "  [bold]mainspring admin remove-data-keys[/bold]  two days after rotate-data-keys\n\n"
+    "A data key goes when newer ones are a day old, all was looked at twice for them, and no value "
+    "that is stored is under it: each is looked at. Backups of the database hold their own."
+)
 NEW_EPILOG = (
     "Examples:\n\n"
     "  [bold]mainspring admin new-keyring[/bold]  says what is lost\n\n"
@@ -71,6 +77,27 @@ def rotate_data_keys(
     except Failure as failure:
         raise StartError(failure.detail) from failure
     typer.echo(f"made {made} data keys, of which {columns} columns are sealed anew")
+
+
+def remove_data_keys(
+    app: AppName = None, config: ConfigFile = None, data_dir: DataDir = None
+) -> None:
+    """Take older data keys out of the database that nothing stored is sealed with."""
+    import asyncio
+
+    from mainspring.cli import offline
+    from mainspring.cli.user_app import load_app
+    from mainspring.kernel.errors import Failure
+    from mainspring.ports.database import StartError
+
+    user_app = load_app(app) if app else None
+    settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
+    find_folder(settings)
+    try:
+        gone, left = asyncio.run(offline.remove_data_keys(settings, user_app))
+    except Failure as failure:
+        raise StartError(failure.detail) from failure
+    typer.echo(f"removed {gone} data keys that nothing is under; {left} older ones stay")
 
 
 def new_keyring(

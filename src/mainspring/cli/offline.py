@@ -57,6 +57,16 @@ async def rotate_data_keys(settings: Settings, user_app: App | None) -> tuple[in
             await keys.disconnect()
 
 
+async def remove_data_keys(settings: Settings, user_app: App | None) -> tuple[int, int]:
+    """Take data keys out that nothing is under; return how many went and how many older ones stay.
+
+    Raises StartError, Unavailable.
+    """
+    platform = await build(settings, user_app)
+    async with _opened(platform):
+        return await platform.runtime.resealing.remove_unused(platform.runtime.clock.now_ms())
+
+
 async def replace_keyring(settings: Settings) -> Path | None:
     """Give a database a new keyring, whatever the old one sealed being lost.
 

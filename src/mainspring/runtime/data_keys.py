@@ -129,7 +129,7 @@ class DataKeys:
 
     __slots__ = (
         "_clock", "_database", "_drops", "_entropy", "_fetching", "_held", "_keyring",
-        "_left_until", "_lock", "_newest", "_unwraps", "kms",
+        "_left_until", "_lock", "_looks", "_newest", "_unwraps", "kms",
     )  # fmt: skip
 
     def __init__(
@@ -155,7 +155,7 @@ class DataKeys:
         self._lock = threading.Lock()  # around what follows
         self._held: ExpiringCache[str, _Held] = ExpiringCache(HELD_MAX)
         self._newest: ExpiringCache[tuple[str, str], str] = ExpiringCache(HELD_MAX)
-        self._drops = 0
+        self._drops = self._looks = 0
 
     async def connect(self) -> None:
         """Begin with the KMS. One that is away is no reason not to begin. Raises StartError."""
@@ -216,7 +216,7 @@ class DataKeys:
     def forget_newest(self) -> None:
         """Look which data keys are the newest before anything else is sealed."""
         with self._lock:
-            self._drops += 1
+            self._looks += 1
             self._newest.clear()
 
     def forget_all(self) -> None:
@@ -311,7 +311,7 @@ class DataKeys:
         return await asyncio.shield(task)
 
     async def _find_newest(self, tenant: str, purpose: str) -> _Held:
-        drops, asked_s = self._drops, self._clock.monotonic_s()
+        drops, looks, asked_s = self._drops, self._looks, self._clock.monotonic_s()
         newest = await self._database.read(_NEWEST, (tenant, purpose))
         if not newest:
             await self._make(tenant, purpose)
@@ -321,7 +321,7 @@ class DataKeys:
         key_id = newest[0].id
         held = await self._by_id(key_id)
         with self._lock:
-            if drops == self._drops:
+            if (drops, looks) == (self._drops, self._looks):
                 self._newest.put((tenant, purpose), key_id, asked_s, asked_s + HELD_S)
         return held
 

@@ -19,7 +19,16 @@ from mainspring.kernel.policy import RetryPolicy
 from mainspring.kernel.sealed import SealedColumn
 from mainspring.kernel.table import Command, Query, Statement, Table
 from mainspring.ports.database import Database
-from mainspring.runtime.data_keys import ALL_DATA_KEYS, GENERATIONS, REWRAP, DataKeys, NoSuchKms
+from mainspring.runtime.data_key import key_id_of
+from mainspring.runtime.data_keys import (
+    ALL_DATA_KEYS,
+    DATA_KEYS,
+    GENERATIONS,
+    REWRAP,
+    DataKeyRow,
+    DataKeys,
+    NoSuchKms,
+)
 from mainspring.runtime.invoke.dispatcher import Dispatcher
 from mainspring.runtime.tables import SEALED_SUBJECT_KEYS
 
@@ -133,6 +142,46 @@ class Resealing:
             call.write(
                 REWRAP(id=row.id, was=row.wrapped, wrapped=wrapped.text, wrapped_by=wrapped.by)
             )
+
+    async def remove_unused(self, now_ms: int) -> tuple[int, int]:
+        """Take older data keys out; return how many went, and how many stay.
+
+        One goes when the newest of its purpose is a day old, every column of that purpose was gone
+        through twice for it, and no value that is stored is under the older one: each is looked at.
+        """
+        rows = await self._database.read(ALL_DATA_KEYS, ())
+        newest: dict[str, DataKeyRow] = {}
+        for row in sorted(rows, key=lambda row: row.generation):
+            newest[row.purpose] = row
+        done = {row.name: row for row in await self._database.read(ALL_RESEALED, ())}
+        settled = {
+            purpose for purpose, row in newest.items() if row.created_ms <= now_ms - AGAIN_MS
+        } & {column.purpose for column in self._columns.values()}
+        for name, column in self._columns.items():
+            if (current := newest.get(column.purpose)) is not None:
+                wanted = generation_name(current.purpose, current.generation)
+                noted = done.get(name)
+                if noted is None or noted.key_id != wanted or noted.passes < PASSES:
+                    settled.discard(column.purpose)
+        older = [row for row in rows if row.generation < newest[row.purpose].generation]
+        used: set[str] = set()
+        for column in self._columns.values():
+            if column.purpose in settled and any(row.purpose == column.purpose for row in older):
+                used |= await self._used_in(column)
+        gone = [row for row in older if row.purpose in settled and row.id not in used]
+        await self._database.commit([DATA_KEYS.delete_unguarded(row) for row in gone])
+        return len(gone), len(older) - len(gone)
+
+    async def _used_in(self, column: SealedColumn) -> set[str]:
+        """Return which data keys the values of a column are under."""
+        first, later = column.table.pages(PAGE_ROWS)
+        rows, used = await self._database.read(first, ()), set()
+        while rows:
+            texts = [getattr(row, column.column) for row in rows]
+            used |= {key_id_of(text) for text in texts if text}
+            last = {part: getattr(rows[-1], part) for part in column.table.key}
+            rows = await self._database.read(later, later.sql.bind(last))
+        return used
 
     async def reseal(
         self,
