@@ -48,6 +48,10 @@ class Relay:
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def leads_to(self, server: int | Path) -> None:
+        """Pass on to this server from now on."""
+        self._far = server
+
     @property
     def endpoint(self) -> str:
         """The address of its beginning, as HTTP has it."""

@@ -47,19 +47,17 @@ async def owner(notes: Notes, port: int = 0) -> AsyncIterator[grpc_listener.Grpc
 
 
 @asynccontextmanager
-async def peer(*urls: str) -> AsyncIterator[grpc.GrpcPeer]:
+async def peer(*urls: str, shared: bool = True) -> AsyncIterator[grpc.GrpcPeer]:
+    """A peer, from when its calls to each owner share a stream."""
     places = ",".join(url.removeprefix(grpc.SCHEME) for url in urls)
     made = grpc.open(f"{grpc.SCHEME}{places}", SOURCES)
     await made.open_peer(OPERATIONS)
     try:
+        if shared:
+            await until(lambda: all(owner.stream() is not None for owner in made.owners))
         yield made
     finally:
         await made.close()
-
-
-async def connected(asked: grpc.GrpcPeer) -> None:
-    """Wait until each owner has its connection: before that, those that have one are asked."""
-    await until(lambda: all(owner.connected for owner in asked.state().owners))
 
 
 async def answers_again(asked: grpc.GrpcPeer, call: Invocation = READ) -> None:
@@ -130,7 +128,6 @@ async def test_what_is_safe_goes_on_at_the_other_owner_when_one_ends() -> None:
     held.answers.clear()
     async with owner(free) as other:
         async with owner(held) as first, peer(first.url, other.url) as asked:
-            await connected(asked)
             kinds = [
                 (asked.invoke, LONG), (asked.open, LONG), (asked.invoke, KEYED),
                 (asked.invoke, WRITE),
@@ -160,7 +157,6 @@ async def test_no_call_fails_while_one_of_two_owners_drains() -> None:
                 made += 1
             return made
 
-        await connected(asked)
         calls = [asyncio.create_task(call()) for _ in range(16)]
         await asyncio.wait(calls, timeout=0.2)
         await goes.drain(DEADLINE_S)
@@ -187,7 +183,7 @@ async def test_no_more_is_made_again_than_the_budget_has(monkeypatch: pytest.Mon
     )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with peer(f"127.0.0.1:{port}") as asked:
+    async with peer(f"127.0.0.1:{port}", shared=False) as asked:
         failed = 0
         for _ in range(calls):
             try:
@@ -243,7 +239,6 @@ async def test_a_frozen_owner_is_found_out_and_what_it_had_is_read_elsewhere() -
     ports = free_ports(2)
     places = [f"127.0.0.1:{port}" for port in ports]
     async with running(ports[0]) as frozen, running(ports[1]), peer(*places) as asked:
-        await connected(asked)
         frozen.send_signal(signal.SIGSTOP)
         loop = asyncio.get_running_loop()
         began_s = loop.time()

@@ -12,6 +12,7 @@ from mainspring.adapters.outage import Outage
 from mainspring.adapters.peers.breaker import RetryBudget
 from mainspring.adapters.peers.grpc_owner import GONE, GrpcOwner, NotBegun
 from mainspring.adapters.peers.grpc_questions import AsksOwners
+from mainspring.adapters.peers.grpc_stream import ended
 from mainspring.adapters.peers.grpc_wire import (
     ASK,
     AUTHENTICATE,
@@ -82,7 +83,7 @@ class GrpcPeer(AsksOwners):
 
     def __init__(self, url: str, clock: Clock) -> None:
         self._clock = clock
-        self._owners = [GrpcOwner(address, clock) for address in _addresses(url)]
+        self.owners = [GrpcOwner(address, clock) for address in _addresses(url)]
         self._turn = 0
         self._budget = RetryBudget()
         self._operations: Mapping[str, Operation] = {}
@@ -98,25 +99,25 @@ class GrpcPeer(AsksOwners):
         """Begin to connect."""
         self._operations = operations
         own = credentials if isinstance(credentials, OwnCertificate) else None
-        for owner in self._owners:
+        for owner in self.owners:
             owner.open(own, service)
 
     async def close(self) -> None:
         """End every call and connection."""
-        await asyncio.gather(*(owner.close() for owner in self._owners))
+        await asyncio.gather(*(owner.close() for owner in self.owners))
 
     def away(self) -> str | None:
         """Say which owners cannot be reached, and why."""
-        away = [why for owner in self._owners if (why := owner.away()) is not None]
-        if len(self._owners) == 1 or not away:
+        away = [why for owner in self.owners if (why := owner.away()) is not None]
+        if len(self.owners) == 1 or not away:
             return away[0] if away else None
-        return f"{len(away)} of {len(self._owners)}: {'; '.join(away)}"
+        return f"{len(away)} of {len(self.owners)}: {'; '.join(away)}"
 
     def state(self) -> PeerState:
         """Tell of each owner how it stands."""
         owners = [
             OwnerState(o.address, o.away() is not None, o.connected(), o.pending)
-            for o in self._owners
+            for o in self.owners
         ]
         return PeerState(tuple(owners), self._retried, self._refused)
 
@@ -125,10 +126,10 @@ class GrpcPeer(AsksOwners):
     def _choose(self, last: GrpcOwner | None = None) -> GrpcOwner | None:
         """Return the owner with the least to do, and not the last one where there is another."""
         now_s = self._clock.monotonic_s()
-        if len(self._owners) == 1:
-            return self._owners[0] if self._owners[0].takes_calls(now_s) else None
-        self._turn = (self._turn + 1) % len(self._owners)
-        in_turn = self._owners[self._turn :] + self._owners[: self._turn]
+        if len(self.owners) == 1:
+            return self.owners[0] if self.owners[0].takes_calls(now_s) else None
+        self._turn = (self._turn + 1) % len(self.owners)
+        in_turn = self.owners[self._turn :] + self.owners[: self._turn]
         return min(
             (owner for owner in in_turn if owner.takes_calls(now_s)),
             key=lambda owner: (owner is last, not owner.connected(), owner.pending),
@@ -188,7 +189,7 @@ class GrpcPeer(AsksOwners):
 
         async def once(owner: GrpcOwner) -> sent.Said:
             message, time_s = self._written(invocation), self._time_for(operation, invocation)
-            return _begun(sent.read_said(await owner.method(INVOKE)(message, timeout=time_s)))
+            return _begun(sent.read_said(await owner.answer(INVOKE, message, time_s)))
 
         safe = not operation.writes or invocation.idempotency_key is not None
         return _outcome(await self._ask(once, self._terms(operation, invocation, safe=safe)))
@@ -274,7 +275,7 @@ class GrpcPeer(AsksOwners):
             if isinstance(error, _ENDED):
                 raise await _status(call, error) from error
             if limit.expired():
-                raise _ended(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time") from error
+                raise ended(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time") from error
             raise
 
     async def _pieces(
@@ -333,8 +334,7 @@ class GrpcPeer(AsksOwners):
         message = encode(Credential(credential, now_ms))
 
         async def once(owner: GrpcOwner) -> bytes:
-            found: bytes = await owner.method(AUTHENTICATE)(message, timeout=AUTHENTICATE_TRY_S)
-            return found
+            return await owner.answer(AUTHENTICATE, message, AUTHENTICATE_TRY_S)
 
         def failed(error: grpc.aio.AioRpcError) -> Exception:
             if error.code() is grpc.StatusCode.UNKNOWN:
@@ -468,11 +468,7 @@ async def _status(call: Any, error: BaseException) -> grpc.aio.AioRpcError:
     """Return how a call ended."""
     if isinstance(error, grpc.aio.AioRpcError):
         return error
-    return _ended(await call.code(), await call.details())
-
-
-def _ended(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    return ended(await call.code(), await call.details())
 
 
 def _begun(said: sent.Said | None) -> sent.Said:

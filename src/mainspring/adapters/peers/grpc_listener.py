@@ -2,18 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 import structlog
 
+from mainspring.adapters.peers import frames
 from mainspring.adapters.peers.grpc import SCHEME
 from mainspring.adapters.peers.grpc_health import OwnerHealth
 from mainspring.adapters.peers.grpc_questions import answered
+from mainspring.adapters.peers.grpc_stream_listener import CallsOnStream, NoAnswer
 from mainspring.adapters.peers.grpc_wire import (
     ASK,
     AUTHENTICATE,
+    CALLS,
     INVOKE,
     OPEN,
     OPTIONS,
@@ -22,6 +26,7 @@ from mainspring.adapters.peers.grpc_wire import (
     REVOCATIONS,
     SERVICE,
     UPLOAD,
+    Credential,
     QuestionAnswer,
     Revoked,
     WhoseAnswer,
@@ -96,6 +101,7 @@ class GrpcListener:
         self._server = server = grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)])
         calls = _Calls(owned, self._clock, self._leaving, own)
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, {
+            CALLS: grpc.stream_stream_rpc_method_handler(calls.calls),
             INVOKE: grpc.unary_unary_rpc_method_handler(calls.invoke),
             UPLOAD: grpc.stream_stream_rpc_method_handler(calls.upload),
             RECEIVE: grpc.stream_stream_rpc_method_handler(calls.receive),
@@ -143,13 +149,32 @@ class _Calls:
         self._leaving = leaving
         self._log = structlog.get_logger("mainspring.peers")
 
+    async def calls(self, _: Any, context: Any) -> None:
+        """Take many calls on one stream."""
+        peer = self._peer(context)
+
+        def invoke(request: bytes) -> Callable[[], Awaitable[bytes]]:
+            return partial(self._invoke, sent.read_told(request), peer)
+
+        def authenticate(request: bytes) -> Callable[[], Awaitable[bytes]]:
+            return partial(self._authenticate, credentials.decode(request), peer)
+
+        methods = {frames.CALL: invoke, frames.AUTHENTICATE: authenticate}
+        await CallsOnStream(context, self._leaving, methods).run()
+
     async def invoke(self, request: bytes, context: Any) -> bytes:
         """Call a unary operation."""
-        call = sent.read_told(request)
         try:
-            outcome = await self._invoker.invoke(self._received(context, call))
+            return await self._invoke(sent.read_told(request), self._peer(context))
+        except NoAnswer as defect:
+            return await _abort(context, defect)
+
+    async def _invoke(self, call: sent.Told, peer: str | None) -> bytes:
+        """Call a unary operation for this peer. Raises NoAnswer."""
+        try:
+            outcome = await self._invoker.invoke(self._received(peer, call))
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
-            return sent.written(await self._failed(context, error))
+            return sent.written(self._failed(error))
         return sent.written(sent.sent_outcome(outcome))
 
     async def upload(self, _: Any, context: Any) -> None:
@@ -175,12 +200,12 @@ class _Calls:
         assert isinstance(call, sent.SentCall)
         far = _FarRecipient(context) if call.lasts else None
         try:
-            opened = await self._invoker.open(self._received(context, call), far)
+            opened = await self._invoker.open(self._received(self._peer(context), call), far)
             await context.write(sent.written(sent.sent_head(opened)))
             if not isinstance(opened.body, bytes):
                 await self._send(context, opened)
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
-            await context.write(sent.written(await self._failed(context, error)))
+            await context.write(sent.written(await self._ended(context, error)))
 
     async def _send(self, context: Any, opened: Opened) -> None:
         """Send what follows, until it ends or this process does."""
@@ -209,37 +234,47 @@ class _Calls:
         self, context: Any, call: sent.Told, answer: Callable[[Invocation], Awaitable[Outcome]]
     ) -> None:
         try:
-            said: sent.Said = sent.sent_outcome(await answer(self._received(context, call)))
+            invocation = self._received(self._peer(context), call)
+            said: sent.Said = sent.sent_outcome(await answer(invocation))
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
-            said = await self._failed(context, error)
+            said = await self._ended(context, error)
         await context.write(sent.written(said))
 
     async def authenticate(self, request: bytes, context: Any) -> bytes:
         """Say whose a credential is."""
-        asked = credentials.decode(request)
         try:
-            self._require(context, AUTHENTICATE, anybody=False)
+            return await self._authenticate(credentials.decode(request), self._peer(context))
+        except NoAnswer as defect:
+            return await _abort(context, defect)
+
+    async def _authenticate(self, asked: Credential, peer: str | None) -> bytes:
+        """Say whose a credential is to this peer. Raises NoAnswer."""
+        try:
+            self._require(peer, AUTHENTICATE, anybody=False)
             if self._owned.authenticator is None:
                 raise NotServedHere("this process does not own the users")
             found = await self._owned.authenticator.authenticate(asked.credential, asked.now_ms)
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
-            return encode(WhoseAnswer(failure=await self._told(context, error)))
+            return encode(WhoseAnswer(failure=self._told(error)))
         return encode(WhoseAnswer(identity=found))
 
     async def ask(self, request: bytes, context: Any) -> bytes:
         """Answer a question that is no call."""
         try:
-            self._require(context, ASK, anybody=False)
+            self._require(self._peer(context), ASK, anybody=False)
             return encode(await answered(self._owned, questions.decode(request)))
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
-            return encode(QuestionAnswer(failure=await self._told(context, error)))
+            try:
+                return encode(QuestionAnswer(failure=self._told(error)))
+            except NoAnswer as defect:
+                return await _abort(context, defect)
 
     async def revocations(self, _: Any, context: Any) -> None:
         """Tell at each question what was revoked since the one before."""
         if self._owned.revocations is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this process owns no users")
         try:
-            self._require(context, REVOCATIONS, anybody=False)
+            self._require(self._peer(context), REVOCATIONS, anybody=False)
         except PeerRefused as refused:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, refused.detail)
         assert self._owned.revocations is not None
@@ -254,7 +289,11 @@ class _Calls:
         finally:
             following.cancel()
 
-    def _received(self, context: Any, call: sent.Told) -> Invocation:
+    def _peer(self, context: Any) -> str | None:
+        """Return which service calls; None where that is nobody's, or not to be known."""
+        return None if self._own is None else self._own.caller_of(context)
+
+    def _received(self, peer: str | None, call: sent.Told) -> Invocation:
         """Read a call. Raises NotServedHere where its operation is another process's.
 
         Raises PeerRefused where whoever calls may not, and Leaves where nothing is begun any more.
@@ -265,41 +304,51 @@ class _Calls:
         operation = self._owned.operations.get(call.operation)
         if operation is None:
             raise NotServedHere(f"{call.operation} is not of this process")
-        self._require(context, call.operation, anybody=not operation.writes)
+        self._require(peer, call.operation, anybody=not operation.writes)
         return sent.received_call(call, self._clock.monotonic_s())
 
-    def _require(self, context: Any, what: str, *, anybody: bool) -> None:
+    def _require(self, peer: str | None, what: str, *, anybody: bool) -> None:
         """Let a gateway pass, and any service of this platform where ``anybody`` may.
 
         Raises PeerRefused.
         """
         if self._own is None:
             return
-        caller = self._own.caller_of(context)
-        if caller == GATEWAY or (caller is not None and anybody):
+        if peer == GATEWAY or (peer is not None and anybody):
             return
         fits = f"any of {self._own.trust_domain}" if anybody else GATEWAY
-        self._log.warning("peer_refused", peer=caller, operation=what)
-        raise PeerRefused(f"{what} is for {fits}; {caller or 'another trust domain'} calls")
+        self._log.warning("peer_refused", peer=peer, operation=what)
+        raise PeerRefused(f"{what} is for {fits}; {peer or 'another trust domain'} calls")
 
-    async def _failed(self, context: Any, error: Exception) -> sent.Said:
-        """Return what a call that failed is answered with. A defect is logged, and ends it."""
-        if isinstance(error, Leaves):
-            return sent.SentLeaving()
-        return await self._told(context, error)
+    async def _ended(self, context: Any, error: Exception) -> sent.Said:
+        """Return what a call of a stream of its own is answered with. A defect ends it."""
+        if isinstance(error, CutOff):
+            await context.abort(grpc.StatusCode.CANCELLED, "what was sent is not whole")
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        try:
+            return self._failed(error)
+        except NoAnswer as defect:
+            return await _abort(context, defect)
 
-    async def _told(self, context: Any, error: Exception) -> sent.SentFailure:
+    def _failed(self, error: Exception) -> sent.Said:
+        """Return what a call that failed is answered with. Raises NoAnswer for a defect."""
+        return sent.SentLeaving() if isinstance(error, Leaves) else self._told(error)
+
+    def _told(self, error: Exception) -> sent.SentFailure:
         if isinstance(error, Failure):
             return sent.sent_failure(error)
         if (without := no_room(error)) is not None:
             self._log.error("no_room", error=str(error))
             return sent.sent_failure(without)
-        if isinstance(error, CutOff):
-            await context.abort(grpc.StatusCode.CANCELLED, "what was sent is not whole")
-        if not isinstance(error, grpc.aio.AbortError):
-            self._log.error("call_of_a_peer_failed", exc_info=error)
-            await context.abort(grpc.StatusCode.INTERNAL, "a defect, which its log tells of")
-        raise error
+        self._log.error("call_of_a_peer_failed", exc_info=error)
+        raise NoAnswer("a defect, which its log tells of") from error
+
+
+async def _abort(context: Any, defect: NoAnswer) -> NoReturn:
+    """End a call without an answer."""
+    await context.abort(grpc.StatusCode.INTERNAL, str(defect))
+    raise defect  # which it does itself
 
 
 class _Told:

@@ -10,9 +10,13 @@ import grpc.aio
 from mainspring.adapters.outage import Outage
 from mainspring.adapters.peers.breaker import Breaker
 from mainspring.adapters.peers.certificate_files import CertificateFiles
+from mainspring.adapters.peers.frames import AUTHENTICATE as ASKS_WHO
+from mainspring.adapters.peers.frames import CALL, CALL_BYTES_MAX
+from mainspring.adapters.peers.grpc_stream import CallStream, KeptStream
 from mainspring.adapters.peers.grpc_wire import (
     ASK,
     AUTHENTICATE,
+    CALLS,
     INVOKE,
     OPEN,
     OPTIONS,
@@ -44,6 +48,7 @@ _RECONNECT = [
 # How a call ends that nobody answered; what else comes, an owner has said.
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 _SILENT = (*GONE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_KINDS = {INVOKE: CALL, AUTHENTICATE: ASKS_WHO}  # of what goes as a frame
 _BROKEN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
 
@@ -62,6 +67,7 @@ class GrpcOwner:
         self._files: CertificateFiles | None = None
         self._service = ""
         self._methods: dict[str, Any] = {}
+        self._kept: KeptStream | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._outage = Outage(f"peer {address}")
         self.breaker = Breaker()
@@ -93,25 +99,59 @@ class GrpcOwner:
             AUTHENTICATE: channel.unary_unary(path(AUTHENTICATE)),
             REVOCATIONS: channel.stream_stream(path(REVOCATIONS)),
         }
+        self._kept = KeptStream(channel.stream_stream(path(CALLS)), self._hear_that_it_leaves)
         channel.get_state(try_to_connect=True)
 
     def method(self, name: str) -> Any:
-        """Return a method of the channel; of a new one where this one's certificate is replaced.
+        """Return a method of the channel; of a new one where this one's certificate is replaced."""
+        self._renew()
+        return self._methods[name]
+
+    def _renew(self) -> None:
+        """Take another channel where the certificate of this one was replaced.
 
         gRPC gives a channel no other certificate. The one before goes when its last call is over.
         """
-        if self._own is not None and self._own.files is not self._files:
-            assert self._channel is not None
-            retiring = asyncio.create_task(self._channel.close(RETIRE_S))
-            self._retiring.add(retiring)
-            retiring.add_done_callback(self._retiring.discard)
-            self._connect()
-        return self._methods[name]
+        if self._own is None or self._own.files is self._files:
+            return
+        assert self._channel is not None
+        assert self._kept is not None
+        retiring = asyncio.create_task(self._retire(self._channel, self._kept))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+        self._connect()
+
+    async def _retire(self, channel: grpc.aio.Channel, kept: KeptStream) -> None:
+        kept.close()
+        try:
+            await channel.close(RETIRE_S)
+        finally:
+            await kept.end()
+
+    def stream(self) -> CallStream | None:
+        """Return the stream that calls share; None where they go one by one."""
+        return None if self._kept is None else self._kept.stream()
+
+    async def answer(self, name: str, message: bytes, time_s: float) -> bytes:
+        """Ask by a method that has one answer, on the stream of calls where there is one.
+
+        What is large goes by itself, so that it holds up nobody. Raises AioRpcError.
+        """
+        self._renew()
+        stream = self.stream()
+        if stream is None or len(message) > CALL_BYTES_MAX:
+            answer: bytes = await self._methods[name](message, timeout=time_s)
+            return answer
+        return await stream.ask(_KINDS[name], message, time_s)
 
     async def close(self) -> None:
         """End every call and connection."""
         for retiring in self._retiring:
             retiring.cancel()
+        if self._retiring:
+            await asyncio.wait(self._retiring)
+        if self._kept is not None:
+            await self._kept.end()
         if self._channel is not None:
             await self._channel.close()
 
@@ -164,7 +204,7 @@ class GrpcOwner:
             raise
         except NotBegun:
             self._worked()
-            self._left_until_s = self._clock.monotonic_s() + LEFT_S
+            self._hear_that_it_leaves()
             raise
         except BaseException:
             self.breaker.gave_up(tried=tried)
@@ -173,6 +213,9 @@ class GrpcOwner:
             self.pending -= 1
         self._worked()
         return answer
+
+    def _hear_that_it_leaves(self) -> None:
+        self._left_until_s = self._clock.monotonic_s() + LEFT_S
 
     def _worked(self) -> None:
         self.breaker.answered()

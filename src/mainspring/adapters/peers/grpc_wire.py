@@ -11,6 +11,9 @@ from mainspring.ports.peers import Described, DescribeFor
 SERVICE = "mainspring.Owner"
 INVOKE, UPLOAD, RECEIVE, OPEN = "Invoke", "Upload", "Receive", "Open"
 AUTHENTICATE, REVOCATIONS, ASK = "Authenticate", "Revocations", "Ask"
+# Many calls on one stream, as ``frames.py`` has it. Another format is another method: whoever has
+# none of this name is asked call by call.
+CALLS = "Calls1"
 MESSAGE_BYTES_MAX = 64 << 20  # of one message; operations have lower bounds of their own
 PIECE_BYTES_MAX = 1 << 20  # of a body that is sent in pieces
 OPTIONS: list[tuple[str, Any]] = [
