@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import (
+    agents,
     blobs,
     crew,
     growth,
@@ -80,11 +81,15 @@ def _crew(tiny: bool) -> None:
     crew.show(crew.measure((1, 2), 0.1, 1, only_sqlite=True) if tiny else crew.measure())
 
 
+def _agents(tiny: bool) -> None:
+    show(list(agents.measure(0.1, 1, 10, 20) if tiny else agents.measure()))
+
+
 # What has a table of its own: how late, how even, how large.
 AREAS = {
     "live": _live, "mixed": _mixed, "stalls": _stalls, "growth": _growth, "rules": _rules,
     "share": _share, "blobs": _blobs, "redis": _redis, "split": _split,
-    "kafka": _kafka, "crew": _crew,
+    "kafka": _kafka, "crew": _crew, "agents": _agents,
 }  # fmt: skip
 
 

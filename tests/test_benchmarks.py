@@ -30,6 +30,7 @@ NEEDS_KAFKA = pytest.mark.skipif(
         ("split", "through a gateway and an owner"),
         ("crew", "processes of one platform"),
         pytest.param("kafka", "bare client", marks=NEEDS_KAFKA),
+        ("agents", "MCP: create"),
     ],
 )
 async def test_an_area_runs(area: str, said: str) -> None:

@@ -48,7 +48,7 @@ SCOPES = [
     *(f"{name}:write" for name in ("users", "roles", "api_keys", "records", "collections")),
     "records:explain", "users:own", "users:impersonate", "api_keys:own", "jobs:read", "jobs:write",
     "jobs:admin", "webhooks:read", "webhooks:write", "events:read", "events:personal", "audit:read",
-    "metrics:read", "oauth_clients:read", "oauth_clients:write",
+    "metrics:read", "oauth_clients:read", "oauth_clients:write", "mcp:write",
 ]  # fmt: skip
 CALLERS = ["nobody", "user", "revoked", "maker lost it", *SCOPES]
 RECORDS = "/v1/collections/vault/records"

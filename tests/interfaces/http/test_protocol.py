@@ -68,6 +68,13 @@ async def test_a_connection_serves_many_requests_also_pipelined(site: Site) -> N
     assert await wire.closed()
 
 
+async def test_space_around_a_header_is_none_of_it(site: Site) -> None:
+    wire = await Wire.to(site)
+    spaced = b"Authorization: \t Bearer msk_reader \t \r\n"
+    await wire.say(b"GET /v1/notes HTTP/1.1\r\nHost: x \r\n" + spaced + b"\r\n")
+    assert (await wire.answer())[0] == 200
+
+
 @pytest.mark.parametrize(
     "head",
     [

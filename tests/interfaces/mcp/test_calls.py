@@ -102,6 +102,28 @@ async def test_what_proves_a_secret_is_not_tried(platform: Platform) -> None:
     assert kept["errors"][0]["pointer"] == "/idempotency_key"
 
 
+async def test_what_an_address_could_not_hold_is_refused(platform: Platform) -> None:
+    create, lists = "records.create_record", "records.list_records"
+    for operation, arguments, pointer in (
+        (create, {"path": {**AT, "id": "x"}}, "/path/id"),
+        (create, {"path": {"collection": "x" * 5_000}}, "/path"),
+        (create, {"path": AT, "query": {"filter": "x" * 17_000}}, "/query"),
+        (lists, {"path": AT, "query": {"filter": "x" * 17_000}}, "/query"),
+        (lists, {"path": AT, "query": {"expand": ["x"] * 200}}, "/query"),
+        (lists, {"path": AT, "body": {}}, "/body"),
+        (lists, {"path": AT, "query": {"limit": None}}, "/limit"),
+        (create, {"path": AT, "dry": True}, "/dry"),
+    ):
+        refused = await call(platform.admin, operation, **arguments)
+        assert (refused["status"], refused["errors"][0]["pointer"]) == (422, pointer), arguments
+    for key in ("", "x" * 256, "é", "a\nb"):
+        odd = await call(platform.admin, create, path=AT, body={}, idempotency_key=key)
+        assert odd["code"] == "malformed", key
+    credential = {"credential": {"id": "x" * 300_000}}
+    large = await call(platform.admin, "users.create_passkey_session", body=credential)
+    assert large["status"] == 413
+
+
 async def test_collections_are_read_page_by_page(platform: Platform) -> None:
     for title in "abc":
         (await platform.admin.post(RECORDS, {"title": title})).expect(201)

@@ -86,7 +86,8 @@ async def test_the_stateless_revision_tells_what_it_is(platform: Platform) -> No
         platform.admin, "resources/read", {"uri": "mainspring://collections/x/records"}
     )
     assert missing.expect(400)["error"]["code"] == -32602
-    assert missing.json["error"]["data"]["code"] == "not_found"
+    told = missing.json["error"]["data"]
+    assert (told["code"], told["uri"]) == ("not_found", "mainspring://collections/x/records")
 
 
 async def test_the_revision_before_begins_with_a_handshake(platform: Platform) -> None:

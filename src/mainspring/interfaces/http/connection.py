@@ -367,7 +367,7 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:  # used by httptools
         """Take a header. A trailer is none (RFC 9110, section 6.5.1), and nobody asks for any."""
         if self._in_head:
-            name = name.lower()
+            name, value = name.lower(), value.rstrip(b" \t")  # RFC 9110, section 5.5
             if name == b"expect" and value.lower() == b"100-continue":
                 self._expects_continue = True
             self._headers.append((name, value))

@@ -238,11 +238,11 @@ class McpEndpoint:
             text, cut = await self._tools.read(exchange, operation, asked)
         except Failure as failure:
             self._log_denial(exchange, failure, operation)
-            told = msgspec.Raw(problem_of(failure, exchange.request_id))
+            problem = msgspec.json.decode(problem_of(failure, exchange.request_id))
             code = failure.status
             if isinstance(failure, NotFound):
                 code = INVALID_PARAMS if modern else LEGACY_NOT_FOUND
-            raise Refusal(code, failure.detail, told) from None
+            raise Refusal(code, failure.detail, {"uri": uri, **problem}) from None
         content: dict[str, Any] = {"uri": uri, "mimeType": "application/json", "text": text}
         if cut is not None:
             content["_meta"] = {"mainspring/cut": cut}

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 import msgspec
 
 from mainspring.interfaces.mcp.catalog import Shapes
-from mainspring.interfaces.mcp.messages import INVALID_PARAMS, Refusal
 from mainspring.interfaces.rest.arguments import query_fields
+from mainspring.kernel.errors import NotFound
 
 SCHEME = "mainspring://"
 PAGE = 100
@@ -62,12 +62,10 @@ def _resource(name: str) -> dict[str, Any]:
 
 
 def read_uri(uri: str) -> Wanted:
-    """Return what a URI asks for. Raises Refusal, Invalid."""
+    """Return what a URI asks for. Raises NotFound, Invalid."""
     match = _URI.fullmatch(uri) if len(uri) <= URI_CHARS_MAX else None
     if match is None:
-        raise Refusal(
-            INVALID_PARAMS, f"no resource is like that: see {TEMPLATES[0]['uriTemplate']}"
-        )
+        raise NotFound(f"no resource is like that: see {TEMPLATES[0]['uriTemplate']}")
     path: dict[str, str | int] = {"collection": unquote(match[1])}
     query = query_fields((match[3] or "").encode())
     if match[2] is None:

@@ -5,12 +5,18 @@ from typing import Any
 import msgspec
 
 from mainspring.interfaces.http.exchange import Exchange
+from mainspring.interfaces.http.router import PATH_CHARS_MAX
 from mainspring.interfaces.mcp.catalog import (
     FOUND_MAX,
     Catalog,
     DescribeArguments,
     SearchArguments,
     Shapes,
+)
+from mainspring.interfaces.rest.arguments import (
+    QUERY_BYTES_MAX,
+    QUERY_FIELDS_MAX,
+    parse_key,
 )
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.errors import Invalid, TooLarge
@@ -171,6 +177,8 @@ class Tools:
         if asked.dry_run and asked.idempotency_key is not None:
             raise Invalid.at("/idempotency_key", "leave it out of a dry run: nothing is kept of it")
         arguments: dict[str, Any] = {name: str(value) for name, value in asked.path.items()}
+        if sum(map(len, arguments.values())) > PATH_CHARS_MAX:
+            raise Invalid.at("/path", f"at most {PATH_CHARS_MAX} characters")
         if unknown := sorted(arguments.keys() - operation.path_params.keys()):
             raise Invalid.at(
                 f"/path/{unknown[0]}",
@@ -179,12 +187,15 @@ class Tools:
         if asked.query:
             if operation.query_param is None:
                 raise Invalid.at("/query", f"{operation.name} takes no query")
-            arguments[operation.query_param] = {n: _texts(v) for n, v in asked.query.items()}
+            arguments[operation.query_param] = _query(asked.query)
         if asked.body is not msgspec.UNSET:
             if operation.body_param is None:
                 raise Invalid.at("/body", f"{operation.name} takes no body")
+            size_max = operation.body_bytes_max
+            if size_max is not None and len(asked.body) > size_max:
+                raise TooLarge(f"the body has at most {size_max} bytes here")
             arguments[operation.body_param] = asked.body
-        admission = exchange.admission
+        admission, key = exchange.admission, asked.idempotency_key
         return Invocation(
             operation.name,
             arguments,
@@ -192,7 +203,7 @@ class Tools:
             exchange.request_id,
             admission.account,
             exchange.correlation_id,
-            idempotency_key=asked.idempotency_key if operation.writes else None,
+            idempotency_key=parse_key(key) if key is not None and operation.writes else None,
             if_match=asked.if_match,
             until_ms=admission.until_ms,
             sender=_sender(exchange) if operation.writes else None,
@@ -233,6 +244,18 @@ class Tools:
 def _count(body: bytes) -> int:
     page = msgspec.json.decode(body)
     return len(page["items"]) if isinstance(page, dict) and "items" in page else 0
+
+
+def _query(given: dict[str, Any]) -> dict[str, str | list[str]]:
+    """Write parameters as an address holds them, within its bounds. Raises Invalid."""
+    query = {name: _texts(value) for name, value in given.items()}
+    fields = [text for each in query.values() for text in ([each] if type(each) is str else each)]
+    size = sum(map(len, query)) + sum(map(len, fields))
+    if size > QUERY_BYTES_MAX or len(fields) > QUERY_FIELDS_MAX:
+        raise Invalid.at(
+            "/query", f"at most {QUERY_BYTES_MAX} characters and {QUERY_FIELDS_MAX} fields"
+        )
+    return query
 
 
 def _texts(value: Any) -> str | list[str]:
