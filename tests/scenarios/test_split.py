@@ -74,6 +74,13 @@ async def test_calls_of_every_kind_reach_the_owner_of_their_operation(split: Spl
             assert await answer.read() == SCAN
         _, page = await gateway.ask("GET", f"{RECORDS}?sort=id")
         assert [item["id"] for item in page["items"]] == [note["id"], kept["id"]]
+        # An agent calls through it; what the data adds to operations only their owner knows.
+        body = {"text": "tried"}
+        asked = {"operation": "records.create_record", "path": {"collection": "notes"}}
+        tried = await _tool(gateway, {**asked, "body": body, "dry_run": True})
+        assert (tried["status"], tried["body"]["text"], tried["dry_run"]) == (201, "tried", True)
+        listed = await _tool(gateway, {**asked, "operation": "records.list_records"})
+        assert listed["body"] == (await gateway.ask("GET", RECORDS))[1]
         refused = await gateway.ask("PATCH", f"{RECORDS}/{note['id']}", {"text": 1})
         assert (refused[0], refused[1]["errors"][0]["pointer"]) == (422, "/text")
         assert (await gateway.ask("GET", "/v1/audit/checkpoint"))[0] == 403
@@ -88,6 +95,14 @@ async def test_calls_of_every_kind_reach_the_owner_of_their_operation(split: Spl
         while (await gateway.ask("GET", RECORDS))[0] != 401:
             assert loop.time() < until_s
         assert await gateway.end() == 0
+
+
+async def _tool(gateway: Site, arguments: dict[str, Any]) -> Any:
+    params = {"name": "call", "arguments": arguments}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    status, said = await gateway.ask("POST", "/mcp", message)
+    assert status == 200, said
+    return said["result"]["structuredContent"]
 
 
 async def _change(stream: aiohttp.ClientResponse) -> str:

@@ -122,6 +122,10 @@ async def test_pages_from_elsewhere_may_not_call(platform: Platform) -> None:
     async def origin(value: str) -> int:
         return (await post(platform.admin, "tools/list", Origin=value)).status
 
+    wanted = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    preflight = await platform.anonymous.request("OPTIONS", "/mcp", headers=wanted)
+    allowed = preflight.headers["access-control-allow-headers"]
+    assert {"mcp-method", "mcp-name", "mcp-protocol-version"} <= set(allowed.split(", "))
     assert await origin("https://app.example") == 200
     assert await origin("http://localhost:3000") == 200
     for foreign in ("http://evil.example:8080", "null", "http://[", "https://app.example.evil.org"):

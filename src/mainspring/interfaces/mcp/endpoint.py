@@ -51,31 +51,6 @@ _TAKEN = ("application/json", "application/*", "*/*")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mainspring"'}
 
 
-class ToolParams(msgspec.Struct, frozen=True):
-    """The parameters of ``tools/call``."""
-
-    name: str
-    arguments: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class PageParams(msgspec.Struct, frozen=True):
-    """The parameters of a list."""
-
-    cursor: str | None = None
-
-
-class ReadParams(msgspec.Struct, frozen=True):
-    """The parameters of ``resources/read``."""
-
-    uri: str
-
-
-class InitializeParams(msgspec.Struct, frozen=True):
-    """The parameters of ``initialize`` that count here."""
-
-    protocol_version: Any = msgspec.field(default=None, name="protocolVersion")
-
-
 class McpEndpoint:
     """Adds MCP to a REST app, which lets its callers in and counts them.
 
@@ -147,12 +122,12 @@ class McpEndpoint:
         message, modern = None, revisions.seems_modern(exchange)
         try:
             message = read_message(body)
-            params = read_params(Params, message.params)
+            params = read_params(message.params)
             modern = modern or revisions.VERSION_KEY in (params.meta or {})
             modern = revisions.is_modern(exchange, message, params)
             if message.id is None:
                 return RpcReply(202)
-            result, secret = await self._result(exchange, message, modern=modern)
+            result, secret = await self._result(exchange, message, params, modern=modern)
             if modern:
                 result = {"resultType": "complete", **result}
                 result["_meta"] = {revisions.SERVER_KEY: self._server}
@@ -161,30 +136,29 @@ class McpEndpoint:
             return error_reply(None if message is None else message.id, refusal, modern=modern)
 
     async def _result(
-        self, exchange: Exchange, message: RpcMessage, *, modern: bool
+        self, exchange: Exchange, message: RpcMessage, params: Params, *, modern: bool
     ) -> tuple[dict[str, Any], bool]:
         kept = {"ttlMs": KEPT_MS, "cacheScope": "private"} if modern else {}
         fresh = {"ttlMs": 0, "cacheScope": "private"} if modern else {}
         match message.method:
             case "tools/call":
-                return await self._call_tool(exchange, read_params(ToolParams, message.params))
+                return await self._call_tool(exchange, params.text("name"), params.arguments)
             case "tools/list":
                 may_write = self._catalog.may_write(exchange.admission.caller)
                 return {"tools": tools.definitions(may_write=may_write), **kept}, False
             case "resources/list":
-                cursor = read_params(PageParams, message.params).cursor
+                cursor = None if params.cursor is None else params.text("cursor")
                 return {**resources.listed(await self._shapes(exchange), cursor), **fresh}, False
             case "resources/templates/list":
                 return {"resourceTemplates": resources.TEMPLATES, **kept}, False
             case "resources/read":
-                read = read_params(ReadParams, message.params)
-                return {**await self._read(exchange, read.uri, modern=modern), **fresh}, False
+                uri = params.text("uri")
+                return {**await self._read(exchange, uri, modern=modern), **fresh}, False
             case "server/discover" if modern:
                 told = {"supportedVersions": list(revisions.SUPPORTED), **self._said(), **kept}
                 return told, False
             case "initialize" if not modern:
-                wanted = read_params(InitializeParams, message.params).protocol_version
-                agreed = {"protocolVersion": revisions.negotiated(wanted)}
+                agreed = {"protocolVersion": revisions.negotiated(params.protocol_version)}
                 return {**agreed, "serverInfo": self._server, **self._said()}, False
             case "ping" if not modern:
                 return {}, False
@@ -194,16 +168,16 @@ class McpEndpoint:
         return {"capabilities": {"tools": {}, "resources": {}}, "instructions": tools.INSTRUCTIONS}
 
     async def _call_tool(
-        self, exchange: Exchange, asked: ToolParams
+        self, exchange: Exchange, name: str, arguments: msgspec.Raw
     ) -> tuple[dict[str, Any], bool]:
         """Run a tool. What it refuses is its result, so that a model can mend its call."""
         kinds = {"search": SearchArguments, "describe": DescribeArguments, "call": CallArguments}
-        kind = kinds.get(asked.name)
+        kind = kinds.get(name)
         if kind is None:
-            raise Refusal(INVALID_PARAMS, f"there is no tool {asked.name[:100]!r}")
+            raise Refusal(INVALID_PARAMS, f"there is no tool {name[:100]!r}")
         operation = None
         try:
-            given: Any = reader_of(kind).read(asked.arguments)
+            given: Any = reader_of(kind).read(arguments)
             if isinstance(given, CallArguments):
                 operation = self._catalog.operation(given.operation)
                 await self._admit(exchange, operation)

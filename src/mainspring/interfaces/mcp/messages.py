@@ -1,7 +1,7 @@
 """JSON-RPC 2.0 as MCP has it: one message per request, read with bounds, answered or refused."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -21,7 +21,6 @@ LEGACY_NOT_FOUND = -32002  # of a resource, up to 2025-11-25
 _STATUSES = {METHOD_NOT_FOUND: 404}
 
 _encode = msgspec.json.Encoder().encode
-T = TypeVar("T")
 Json = dict[str, Any]
 MessageId = str | int
 
@@ -42,11 +41,21 @@ class RpcMessage(msgspec.Struct, frozen=True):
 
 
 class Params(msgspec.Struct, frozen=True):
-    """What each request may say of itself beside its own parameters."""
+    """The parameters that count here, of whatever method. Others are not looked at."""
 
     meta: dict[str, Any] | None = msgspec.field(default=None, name="_meta")
     name: Any = None
     uri: Any = None
+    cursor: Any = None
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+    protocol_version: Any = msgspec.field(default=None, name="protocolVersion")
+
+    def text(self, name: str) -> str:
+        """Return one that has to be a text. Raises Refusal."""
+        value = getattr(self, name)
+        if not isinstance(value, str):
+            raise Refusal(INVALID_PARAMS, f"params.{name} is a text")
+        return value
 
 
 class RpcReply(msgspec.Struct, frozen=True):
@@ -88,10 +97,10 @@ def read_message(body: bytes) -> RpcMessage:
     )
 
 
-def read_params(kind: type[T], params: msgspec.Raw) -> T:
+def read_params(params: msgspec.Raw) -> Params:
     """Read the parameters of a method. Raises Refusal."""
     try:
-        read: T = reader_of(kind).read(params)  # type: ignore[arg-type]
+        read: Params = reader_of(Params).read(params)
     except (Invalid, Malformed) as failure:
         raise Refusal(INVALID_PARAMS, _told(failure)) from None
     return read

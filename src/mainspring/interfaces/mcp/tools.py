@@ -26,7 +26,8 @@ from mainspring.kernel.operation import Input, Operation
 from mainspring.kernel.sender import sender
 
 ANSWER_BYTES_MAX = 64 << 10  # of what an operation answers: some 16,000 tokens
-HALVINGS_MAX = 9  # of a page that is too long: from 500 to one
+RETRIES_MAX = 3  # of a page that is too long, each shorter
+ROOM = 0.9  # of an answer's bytes that a shorter page is to take
 
 _encode = msgspec.json.Encoder().encode
 _NOTHING = msgspec.Raw(b"null")
@@ -217,7 +218,7 @@ class Tools:
 
         A page is asked for again, shorter, so that its cursor leads on from where it ends.
         """
-        size, tries = len(outcome.body), HALVINGS_MAX
+        size, tries = len(outcome.body), RETRIES_MAX
         query, fields = operation.query_param, fields_of(operation.query)
         if operation.writes or query is None or not {"limit", "cursor"} <= fields.keys():
             tries = 0
@@ -226,7 +227,8 @@ class Tools:
             items = _count(outcome.body)
             if items <= 1:
                 break
-            given = {**invocation.arguments.get(query or "", {}), "limit": str(items // 2)}
+            fits = max(1, int(items * ROOM * ANSWER_BYTES_MAX / len(outcome.body)))
+            given = {**invocation.arguments.get(query or "", {}), "limit": str(fits)}
             shorter = {**invocation.arguments, str(query): given}
             invocation = msgspec.structs.replace(invocation, arguments=shorter)
             outcome = await self._invoker.invoke(invocation)
@@ -236,7 +238,7 @@ class Tools:
                 "here. Ask for less of it (query.fields), or read it over REST"
             )
             return msgspec.structs.replace(outcome, body=b""), said
-        if len(outcome.body) < size and tries < HALVINGS_MAX and size > ANSWER_BYTES_MAX:
+        if len(outcome.body) < size and tries < RETRIES_MAX and size > ANSWER_BYTES_MAX:
             return outcome, "the page ends early, for its length: next_cursor leads on"
         return outcome, None
 
