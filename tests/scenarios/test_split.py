@@ -74,13 +74,16 @@ async def test_calls_of_every_kind_reach_the_owner_of_their_operation(split: Spl
             assert await answer.read() == SCAN
         _, page = await gateway.ask("GET", f"{RECORDS}?sort=id")
         assert [item["id"] for item in page["items"]] == [note["id"], kept["id"]]
-        # An agent calls through it; what the data adds to operations only their owner knows.
+        # An agent calls through it, and is told of collections by their owner.
         body = {"text": "tried"}
         asked = {"operation": "records.create_record", "path": {"collection": "notes"}}
         tried = await _tool(gateway, {**asked, "body": body, "dry_run": True})
         assert (tried["status"], tried["body"]["text"], tried["dry_run"]) == (201, "tried", True)
         listed = await _tool(gateway, {**asked, "operation": "records.list_records"})
         assert listed["body"] == (await gateway.ask("GET", RECORDS))[1]
+        named = {"jsonrpc": "2.0", "id": 1, "method": "resources/list"}
+        (resource,) = (await gateway.ask("POST", "/mcp", named))[1]["result"]["resources"]
+        assert resource["name"] == "notes"
         refused = await gateway.ask("PATCH", f"{RECORDS}/{note['id']}", {"text": 1})
         assert (refused[0], refused[1]["errors"][0]["pointer"]) == (422, "/text")
         assert (await gateway.ask("GET", "/v1/audit/checkpoint"))[0] == 403
