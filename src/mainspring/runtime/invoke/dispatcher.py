@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any, Protocol
@@ -364,22 +364,32 @@ class Dispatcher:
         run has tried it. Raises what ``run`` raises.
         """
         run = _Run(operation, call, args, None, limit)
-        for _ in range(RERUNS_MAX):
-            try:
-                if operation.in_transaction:
-                    return await self._rehearse_inside(run)
-                outcome = outcome_of(operation, await contained(operation.handler(call, **args)))
-                writes, _ = await self._to_writes(call, outcome, None)
-                await self._undone(partial(_apply, writes))
-                return msgspec.structs.replace(outcome, staged=_staged(call))
-            except Rerun:
-                call.reset()
-            except Failure as failure:
-                if failure.commits_on_failure and not await self._keep(run):
-                    call.reset()
-                    continue
-                raise
+        row: Hashable | None = None
+        for _ in range(1 + RERUNS_MAX):
+            async with self.keyed_locks.of(row):
+                outcome = await self._rehearse_once(run)
+            if outcome is not None:
+                return outcome
+            row = contested(call.writes)
+            call.reset()
         raise ConcurrentUpdate()
+
+    async def _rehearse_once(self, run: "_Run") -> Outcome | None:
+        """Try it once; None when it must run again."""
+        operation, call = run.operation, run.call
+        try:
+            if operation.in_transaction:
+                return await self._rehearse_inside(run)
+            outcome = outcome_of(operation, await contained(operation.handler(call, **run.args)))
+            writes, _ = await self._to_writes(call, outcome, None)
+            await self._undone(partial(_apply, writes))
+            return msgspec.structs.replace(outcome, staged=_staged(call))
+        except Rerun:
+            return None
+        except Failure as failure:
+            if failure.commits_on_failure and not await self._keep(run):
+                return None
+            raise
 
     async def _rehearse_inside(self, run: "_Run") -> Outcome:
         operation, inner = run.operation, self._inside(run.call)
