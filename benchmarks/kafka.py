@@ -35,7 +35,7 @@ from mainspring.runtime.events.field_encryption import FieldEncryption
 from mainspring.runtime.runtime import Runtime
 from mainspring.testing.servers import KafkaServer, kafka_jars
 
-EVENTS = 20_000
+EVENTS = 10_000
 ALONE = 300  # one at a time
 ROUNDS = 3
 CALLERS = 64

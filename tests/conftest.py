@@ -36,6 +36,7 @@ from mainspring.testing.servers import (
     system_postgres,
     valkey_program,
 )
+from tests.crash.report import told
 
 _MEMORY = Path("/dev/shm")  # what tests write lies here where there is room: it halves their time
 _MEMORY_FREE_BYTES_MIN = 4 << 30  # servers, their logs, and what failed tests leave
@@ -136,6 +137,10 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Name the real servers and the seed where a reader of a log looks: at the end."""
+    reports = [one for several in terminalreporter.stats.values() for one in several]
+    calls = [one for one in reports if getattr(one, "when", "") == "call"]
+    if found := told(each for one in calls for each in one.user_properties):
+        terminalreporter.write_line(found)
     started = {f"SQLite {apsw.sqlite_lib_version()}", *config.stash[_SERVERS]}
     for server in sorted(started):
         terminalreporter.write_line(f"server: {server}")

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from tests.crash.scenario import Outcome
 
 _HEADS = (
@@ -10,6 +12,7 @@ _HEADS = (
 )  # fmt: skip
 _REMARK = "what was done, and what came of it"
 Found = tuple[str, str, Outcome | str]
+PLAYED = "crash scenario"  # under which a test tells its run what it found
 
 
 def table(outcomes: Iterable[Found]) -> str:
@@ -20,6 +23,12 @@ def table(outcomes: Iterable[Found]) -> str:
         "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[-1]])
         for line in lines
     )
+
+
+def told(properties: Iterable[tuple[str, object]]) -> str:
+    """Return the table of what tests of a run have told; nothing where none was played."""
+    found = [value for name, value in properties if name == PLAYED]
+    return table(msgspec.convert(found, list[Found])) if found else ""
 
 
 def write(file: Path, about: Iterable[str], outcomes: Iterable[Found]) -> None:
