@@ -11,12 +11,13 @@ import secrets
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks.report import machine
 from mainspring.testing.servers import STARTED
 from tests.crash.checks import Broken
-from tests.crash.report import table, write
+from tests.crash.report import Found, table, write
 from tests.crash.scenario import Outcome, Scenario, Setting, Skipped
 from tests.crash.scenarios import ALL
 
@@ -33,7 +34,7 @@ def main() -> int:
             print(f"{scenario.name:<15}{' '.join(scenario.engines):<17}{_told(scenario)}")
         return 0
     print(f"seed: {options.seed}", flush=True)
-    found: list[tuple[str, str, Outcome | str]] = []
+    found: list[Found] = []
     failed = 0
     for name in options.scenario or ALL:
         scenario = ALL[name]
@@ -44,14 +45,19 @@ def main() -> int:
             outcome = _played(scenario, engine, options.seed, options.rounds, options.workers)
             failed += outcome is None
             found.append((name, engine, outcome or "BROKEN"))
+            _write(options.table, options.seed, found)  # for who does not wait for the end
     passed = sum(isinstance(outcome, Outcome) for _, _, outcome in found)
     servers = ", ".join(sorted(STARTED))
     print(f"\n{servers}\n{table(found)}\n{passed} passed, {failed} failed")
-    about = [f"{name}: {value}" for name, value in machine().items()]
-    about += [f"load average: {os.getloadavg()[0]:.1f}", f"seed: {options.seed}", servers]
-    write(options.table, about, found)
     print(f"written to {options.table}")
     return 1 if failed else 0
+
+
+def _write(file: Path, seed: int, found: list[Found]) -> None:
+    """Write what was found until now, and on what."""
+    about = [f"{name}: {value}" for name, value in machine().items()]
+    about += [f"load average: {os.getloadavg()[0]:.1f}", f"seed: {seed}", *sorted(STARTED)]
+    write(file, about, found)
 
 
 def _parsed() -> argparse.Namespace:
@@ -73,9 +79,9 @@ def _parsed() -> argparse.Namespace:
 
 
 def _told(scenario: Scenario) -> str:
-    doc = sys.modules[scenario.play.__module__].__doc__
-    assert doc is not None
-    return doc.splitlines()[0]
+    play = scenario.play.func if isinstance(scenario.play, partial) else scenario.play
+    assert play.__doc__ is not None
+    return play.__doc__.splitlines()[0]
 
 
 def _played(
