@@ -6,7 +6,7 @@ goes to the owner of its operation.
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from mainspring.app import SILENCE_MAX_S, services_of
-from mainspring.engines import limits_url, opened
+from mainspring.engines import adapter_of, limits_url, opened
 from mainspring.gateway.limit import Limits, LimitSettings
 from mainspring.gateway.pipeline import Gateway
 from mainspring.interfaces.http.server import Server
@@ -28,13 +28,15 @@ from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 from mainspring.kernel.errors import Failure
 from mainspring.kernel.ids import IdMaker
 from mainspring.kernel.invocation import Invoker
-from mainspring.kernel.process_role import ProcessRole
+from mainspring.kernel.process_role import ProcessRole, Seat
 from mainspring.kernel.registry import Registry
 from mainspring.kernel.user_app import App
 from mainspring.ports.database import StartError
 from mainspring.ports.limits import RateLimits
 from mainspring.ports.opening import Sources
 from mainspring.ports.telemetry import Telemetry
+from mainspring.runtime import crew as crews
+from mainspring.runtime.crew import TELL_S, CrewBoard
 from mainspring.runtime.invoke.descriptions import AskedDescriptions
 from mainspring.runtime.invoke.routed import REST, RoutedInvoker
 from mainspring.runtime.metrics.gauges import watch_peers
@@ -49,6 +51,31 @@ from mainspring.settings import (
     SettingsError,
 )
 from mainspring.split import USERS, Peers
+
+_TELEMETRY = ("telemetry", "rollups:")
+
+
+def _limits(settings: Settings) -> tuple[str, str]:
+    return "limits", limits_url(settings.of(LimitSettings))
+
+
+def share(settings: Settings, size: int) -> Callable[[Seat], Mapping[type, Any]]:
+    """Make what gateways at one address share, before they are forked. Raises StartError.
+
+    Nothing that speaks gRPC is imported here: its threads do not survive a fork.
+    """
+    wanted: dict[type, tuple[str, str]] = {Telemetry: _TELEMETRY, RateLimits: _limits(settings)}
+    adapters = {kind: (adapter_of(port, url), url) for kind, (port, url) in wanted.items()}
+    shared = {
+        kind: adapter.share(url, size)
+        for kind, (adapter, url) in adapters.items()
+        if hasattr(adapter, "share")
+    }
+    board = crews.share(size, ())
+    return lambda seat: {
+        CrewBoard: board(seat),
+        **{kind: own(seat) for kind, own in shared.items()},
+    }
 
 
 class GatewayProcess:
@@ -65,7 +92,10 @@ class GatewayProcess:
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         sockets: Sequence[socket.socket] = (),
+        ports: Mapping[type, Any] | None = None,
     ) -> None:
+        """Put it together. ``ports`` are what ``share`` made for one of several."""
+        shared = ports or {}
         self.clock, self.entropy = clock or SystemClock(), entropy or SystemEntropy()
         sources = Sources(self.clock, self.entropy)
         services = services_of(user_app)
@@ -81,17 +111,18 @@ class GatewayProcess:
             )
         self._users = users
         self.data_dir = Path(settings.of(PlatformSettings).data_dir)
-        self.telemetry: Telemetry = opened("telemetry", "rollups:", sources)
+        self.telemetry: Telemetry = shared.get(Telemetry) or opened(*_TELEMETRY, sources)
+        self.crew: CrewBoard = shared.get(CrewBoard) or crews.alone(())
         metrics = Metrics(self.telemetry)
         metrics.declare(services)
-        watch_peers(self.telemetry, named, self.peers.credentials)
+        self._look_at_peers = watch_peers(self.telemetry, named, self.peers.credentials)
         chosen = settings.of(LimitSettings)
         # Gateways with the same owners count together, and those of other platforms by themselves.
         owners = settings.of(PeerSettings).services
         self._platform = blake2b(
             msgspec.json.encode(owners, order="sorted"), digest_size=8
         ).hexdigest()
-        self.limits: RateLimits = opened("limits", limits_url(chosen), sources)
+        self.limits: RateLimits = shared.get(RateLimits) or opened(*_limits(settings), sources)
         self.gateway = Gateway(
             users,
             self.clock,
@@ -148,9 +179,17 @@ class GatewayProcess:
             await self.limits.open(self._platform)
             await self.peers.open(self.registry.operations)
             self._hearing.start("revocations", self._hear)
+            self._hearing.start("crew", self._tell)
             await self.server.start()
         except (OSError, Failure) as error:
             raise StartError(f"cannot start: {error}") from error
+
+    async def _tell(self) -> None:
+        """Tell the others of this address that it lives, and what it counts of its owners."""
+        while True:
+            self.crew.tell(self._hearing.failing(), self.clock.monotonic_s())
+            await self._look_at_peers()
+            await asyncio.sleep(TELL_S)
 
     async def _hear(self) -> None:
         """Forget who is revoked. What is remembered counts only while this hears everything."""
@@ -183,7 +222,8 @@ class GatewayProcess:
     def degraded(self) -> list[str]:
         """Name the services that are away: the others go on without them."""
         limits = self.limits.away()
-        own = self.server.degraded()
+        own = [*self.server.degraded(), *self._hearing.failing()]
+        own += self.crew.failing_elsewhere(self.clock.monotonic_s())
         return [*self.peers.away(), *([f"limits: {limits}"] if limits else []), *own]
 
     async def status(self) -> dict[str, Any]:
@@ -192,7 +232,10 @@ class GatewayProcess:
         return {
             "version": version("mainspring"),
             "role": self.role,
-            "processes": {"wanted": 1, "alive": 1},
+            "processes": {
+                "wanted": self.crew.seat.size,
+                "alive": self.crew.alive(self.clock.monotonic_s()),
+            },
             "ready": not failing,
             "failing": failing,
             "degraded": self.degraded(),

@@ -1,7 +1,10 @@
 """A gateway in front of an owner shows what one process shows, also beside the operations."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,6 +21,9 @@ from mainspring.kernel.operation import Operation
 from mainspring.ports.opening import Sources
 from mainspring.runtime import identity
 from mainspring.settings import Flag, load
+from mainspring.testing.servers import free_ports
+from tests.cli.site import Site, started
+from tests.cli.test_up import children
 from tests.deadline import DEADLINE_S
 from tests.scenarios.test_streams import EventSource
 
@@ -174,3 +180,50 @@ async def test_a_gateway_answers_at_every_path_that_one_process_answers_at(
         one, gateway = tables[id(whole.app.rest)], tables[id(apart.gateway.rest)]
     assert len(one) > len(whole.app.runtime.registry.operations)
     assert one ^ gateway == DIFFERS.keys(), "say in DIFFERS why, or serve it at both"
+
+
+@pytest.mark.xdist_group("processes")
+async def test_gateways_at_one_address_count_together_and_one_that_dies_is_started_again(
+    tmp_path: Path,
+) -> None:
+    nobody = msgspec.json.encode({"*": f"grpc://127.0.0.1:{free_ports(1)[0]}"}).decode()
+    settings = {"peers__services": nobody, "limits__anonymous": "5/h", "platform__lame_duck_s": "0"}
+    log = tmp_path / "log"
+    command = ("run", "gateway", "--workers", "2")
+    with log.open("wb") as writes:
+        async with started(tmp_path, writes, *command, **settings) as site:
+            one, other = children(site.process.pid)
+            said = await _asked_of(one, other, site, 3)
+            assert said[0][1]["processes"] == {"wanted": 2, "alive": 2}
+            said += await _asked_of(other, one, site, 3)
+            assert [status for status, _ in said] == [200] * 5 + [429]
+            text = await _metrics(site)
+            counted = 'http_response_status_code="200",http_route="/v1/status"} 5.0'
+            for line in (counted, 'process_open_fds{process="1"}', "mainspring_peer_away{owner="):
+                assert line in text, text
+            os.kill(one, signal.SIGKILL)
+            async with asyncio.timeout(DEADLINE_S):
+                while b"process_restarted" not in log.read_bytes():
+                    await site.ask("GET", "/healthz")
+            assert len(children(site.process.pid)) == 2
+            assert await site.end() == 0
+
+
+async def _asked_of(pid: int, other: int, site: Site, times: int) -> list[tuple[int, Any]]:
+    """Ask one of two processes at an address for its status, over connections of their own."""
+    os.kill(other, signal.SIGSTOP)
+    try:
+        answers = []
+        for _ in range(times):
+            async with site.http.get(
+                site.url + "/v1/status", headers={"Connection": "close"}
+            ) as answer:
+                answers.append((answer.status, await answer.json(content_type=None)))
+        return answers
+    finally:
+        os.kill(other, signal.SIGCONT)
+
+
+async def _metrics(site: Site) -> str:
+    async with site.http.get(site.url + "/metrics", headers={"Connection": "close"}) as answer:
+        return await answer.text()

@@ -35,6 +35,13 @@ Port = Annotated[
     int | None,
     typer.Option("--port", metavar="PORT", help="Default: 8080; 0 takes any free port."),
 ]
+WorkerCount = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="Processes that serve one address. Default: auto, one for each core, at most 8.",
+    ),
+]
 PlatformUrl = Annotated[
     str | None,
     typer.Option("--url", metavar="URL", help="A running platform. Default: the one of DATA_DIR."),
@@ -43,6 +50,11 @@ KeyFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="API key. Default: DATA_DIR/admin.key")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def counted(workers: str | None) -> int | str | None:
+    """Return what ``--workers`` says, which the settings judge."""
+    return int(workers) if workers and workers.isdecimal() else workers
 
 
 def require_platform(folder: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli.options import AsJson, ConfigFile, DataDir, Host, Port, read_settings
+from mainspring.cli.options import AsJson, ConfigFile, DataDir, Host, Port, counted, read_settings
 from mainspring.kernel.process_role import ProcessRole
 
 PARTS = {
@@ -42,6 +42,13 @@ def run(
     host: Host = None,
     port: Port = None,
     data_dir: DataDir = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Processes of a gateway or worker at one address. Default: one for a gateway.",
+        ),
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -51,6 +58,11 @@ def run(
     role = PARTS.get(parts[0], ProcessRole.OWN)
     if role is not ProcessRole.OWN and len(parts) > 1:
         raise typer.BadParameter(f"{parts[0]} is run by itself", param_hint="PART")
+    if workers is not None and role in (ProcessRole.OWN, ProcessRole.RELAY):
+        raise typer.BadParameter(
+            f"{parts[0]} is one process: start more of them, each at an address of its own",
+            param_hint="--workers",
+        )
     if inside := sorted(PARTS.keys() & set(parts[1:])):
         raise typer.BadParameter(
             f"{inside[0]} is run by itself; beside {parts[0]} go names of services",
@@ -66,6 +78,7 @@ def run(
             server__host=host,
             server__port=port,
             platform__role=role,
+            platform__workers=counted(workers),
             peers__listen=listen,
             peers__owns=tuple(parts) if role is ProcessRole.OWN else None,
         ),

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from mainspring import gateway_process
 from mainspring.app import Instance, build, share
 from mainspring.cli import cores
 from mainspring.cli.instance_file import Announce, Running, told
@@ -32,7 +33,7 @@ from mainspring.ports.database import StartError
 from mainspring.settings import DEFAULT, PlatformSettings, Settings, SettingsError
 
 # Of these there are as many processes as somebody starts, each at an address of its own.
-_ALONE = (ProcessRole.GATEWAY, ProcessRole.OWN, ProcessRole.RELAY)
+_ALONE = (ProcessRole.OWN, ProcessRole.RELAY)
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -56,7 +57,10 @@ def run(settings: Settings, user_app: App | None, say: Callable[[Running], None]
     if workers == 1:
         serve_loop(_serve(settings, user_app, announce))
         return
-    shared = share(settings, workers, user_app)
+    if settings.of(PlatformSettings).role is ProcessRole.GATEWAY:
+        shared = gateway_process.share(settings, workers)
+    else:
+        shared = share(settings, workers, user_app)
 
     def serve(listener: socket.socket, tell: Announce, seat: Seat) -> None:
         serve_loop(_serve(settings, user_app, tell, listener, shared(seat)))
@@ -79,6 +83,8 @@ def _workers(settings: Settings) -> int:
                 f"{source}: platform.workers: {sys.platform} cannot fork processes: leave it at 1"
             )
         return workers
+    if settings.of(PlatformSettings).role is ProcessRole.GATEWAY:
+        return 1  # what stands in front of others is scaled by who runs it, unless told otherwise
     choice = cores.chosen()
     if choice.why:
         structlog.get_logger().info("one_process", why=choice.why)
@@ -127,7 +133,7 @@ async def _built(
     ports: Mapping[type, Any] | None,
 ) -> Process:
     if settings.of(PlatformSettings).role is ProcessRole.GATEWAY:
-        return GatewayProcess(settings, user_app, sockets=sockets)
+        return GatewayProcess(settings, user_app, sockets=sockets, ports=ports)
     return await build(settings, user_app, sockets=sockets, ports=ports)
 
 

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mainspring.cli.options import AppName, AsJson, ConfigFile, DataDir, Host, Port, read_settings
+from mainspring.cli.options import (
+    AppName,
+    AsJson,
+    ConfigFile,
+    DataDir,
+    Host,
+    Port,
+    WorkerCount,
+    counted,
+    read_settings,
+)
 from mainspring.kernel.process_role import ProcessRole
 
 if TYPE_CHECKING:
@@ -30,13 +40,7 @@ def up(
     host: Host = None,
     port: Port = None,
     data_dir: DataDir = None,
-    workers: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="Processes that serve one address. Default: auto, one for each core, at most 8.",
-        ),
-    ] = None,
+    workers: WorkerCount = None,
     role: Annotated[
         ProcessRole | None,
         typer.Option(
@@ -57,7 +61,7 @@ def up(
             data_dir=data_dir,
             server__host=host,
             server__port=port,
-            platform__workers=int(workers) if workers and workers.isdecimal() else workers,
+            platform__workers=counted(workers),
             platform__role=role,
         ),
     )

@@ -94,10 +94,10 @@ def watch_stores(telemetry: Telemetry, stores: Mapping[str, Store]) -> None:
 
 def watch_peers(
     telemetry: Telemetry, peers: Mapping[str, Peer], identity: OwnIdentity | None
-) -> None:
+) -> Callable[[], Awaitable[None]]:
     """Show how the owners of each service stand, and when this process's certificate ends.
 
-    Each scrape looks anew.
+    Each scrape looks anew; so does who calls what this returns, for others of its crew.
     """
     away, pending = telemetry.gauge(PEER_AWAY), telemetry.gauge(PEER_PENDING)
     retries, refusals = telemetry.counter(PEER_RETRIES), telemetry.counter(PEER_REFUSALS)
@@ -116,6 +116,7 @@ def watch_peers(
             ends.set(identity.expires_s())
 
     telemetry.before_scrape(refresh)
+    return refresh
 
 
 def watch_replicas(telemetry: Telemetry, replicas: Replicas) -> None:
