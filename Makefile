@@ -33,7 +33,7 @@ RUN    := $(UV) run --frozen --no-sync
 PYTEST := $(RUN) pytest -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check test-all again demo crash bench format lint types docs clean
+.PHONY: help up test check test-all again demo crash bench format lint clients types docs clean
 
 help:  ## Explain the targets
 	@echo 'Mainspring. Start with: make up'
@@ -97,6 +97,11 @@ lint: $(READY)  ## Check format, lint rules and who may import whom
 	$(RUN) ruff format --check
 	$(RUN) ruff check
 	$(RUN) lint-imports --no-logo
+
+clients: $(READY)  ## Write the clients' methods anew from the declarations
+	$(RUN) python -m mainspring.cli.generated src/mainspring/client/generated
+	$(RUN) ruff format --quiet src/mainspring/client/generated
+	$(RUN) ruff check --quiet --fix src/mainspring/client/generated
 
 types: $(READY)  ## Check types with mypy --strict
 	$(RUN) mypy

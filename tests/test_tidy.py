@@ -163,6 +163,7 @@ def test_every_runtime_dependency_is_imported() -> None:
 
 SRC = "src/mainspring/runtime/events/consumer_runner.py"
 STORE = "src/mainspring/services/links/store.py"
+CALLER = "src/mainspring/client/core.py"
 TEST = "tests/test_links.py"
 
 LONG = "def f():\n" + "    x = 1\n" * 70
@@ -174,6 +175,7 @@ EXAMPLES: list[tuple[Rule, str, str, bool]] = [
     (rules.functions_are_short, TEST, f"async {LONG}", False),
     (rules.files_are_short, SRC, "x = 1\n" * 600, True),
     (rules.files_are_short, SRC, "x = 1\n" * 601, False),
+    (rules.files_are_short, f"{rules.GENERATED}users.py", "x = 1\n" * 601, True),
     (rules.files_are_short, TEST, "x = 1\n" * 1_000, True),
     (rules.files_are_short, TEST, "x = 1\n" * 1_001, False),
     (rules.files_say_something, SRC, '"""What moves."""\n', True),
@@ -552,6 +554,8 @@ TREE_EXAMPLES: list[tuple[TreeRule, dict[str, str], bool]] = [
     (one_class_has_a_name, {SRC: "class Lane: ...", STORE: "class Road: ..."}, True),
     (one_class_has_a_name, {SRC: "class Lane: ...", STORE: "class Lane: ..."}, False),
     (one_class_has_a_name, {SRC: "class Lane: ...", STORE: "Lane = Annotated[str, 1]"}, False),
+    (one_class_has_a_name, {SRC: "class Lane: ...", CALLER: "class Lane: ..."}, True),
+    (one_class_has_a_name, {CALLER: "class Lane: ...", f"{CALLER}.py": "class Lane: ..."}, False),
     (one_class_has_a_name, {SRC: "class _Lane: ...", STORE: "class _Lane: ..."}, True),
     (one_class_has_a_name, {SRC: "class Lane: ...", TEST: "class Lane: ..."}, True),
     (one_class_has_a_name, {SRC: "Lane = str", STORE: "Lane = str"}, True),

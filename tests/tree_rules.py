@@ -13,8 +13,9 @@ from vulture import Vulture  # type: ignore[import-untyped]
 
 from tests.tidy_rules import Finding, Source, dotted
 
-# Exported for users, whose tests are its callers.
+# Exported for users, whose tests and programs are their callers.
 HARNESS = "src/mainspring/testing/"
+CLIENT = "src/mainspring/client/"
 PUBLIC = "src/mainspring/__init__.py"
 # Decorators that only change what a name does. Any other hands it to somebody, who calls it.
 CHANGING = frozenset({
@@ -29,8 +30,8 @@ TreeRule = Callable[[Sequence[Source]], Iterator[Finding]]
 def nothing_is_dead(sources: Sequence[Source]) -> Iterator[Finding]:
     """No name in ``src`` that is used in tests only, or nowhere; vulture compares by name.
 
-    Spared are fields of a struct, the harness, what the public API exports, what a decorator hands
-    on, and a line that says ``# used by ...``: a library calls it.
+    Spared are fields of a struct, the harness, the client, what the public API exports, what a
+    decorator hands on, and a line that says ``# used by ...``: a library calls it.
     """
     shipped = {source.path: source for source in sources if source.shipped}
     public = _exported(shipped.get(PUBLIC))
@@ -40,7 +41,7 @@ def nothing_is_dead(sources: Sequence[Source]) -> Iterator[Finding]:
     for item in search.get_unused_code():
         path = item.filename.as_posix()
         source = shipped[path]
-        if path.startswith(HARNESS) or item.first_lineno in _spared(source, public):
+        if path.startswith((HARNESS, CLIENT)) or item.first_lineno in _spared(source, public):
             continue
         if "# used by " not in source.text.splitlines()[item.first_lineno - 1]:
             yield Finding(path, item.first_lineno, f"{item.message}, but for tests")
@@ -79,15 +80,19 @@ def _handed_on(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> b
 
 
 def one_class_has_a_name(sources: Sequence[Source]) -> Iterator[Finding]:
-    """What a public class is called, no other class or type in ``src`` is called."""
-    declared: dict[str, list[tuple[Source, ast.stmt]]] = defaultdict(list)
+    """What a public class is called, no other class or type in ``src`` is called.
+
+    The client is a program of its own, at the other end of the wire: it has its own ``NotFound``.
+    """
+    declared: dict[tuple[bool, str], list[tuple[Source, ast.stmt]]] = defaultdict(list)
     for source in sources:
+        of_client = source.path.startswith(CLIENT)
         for node in source.tree.body if source.shipped else ():
             if isinstance(node, ast.ClassDef):
-                declared[node.name].append((source, node))
+                declared[of_client, node.name].append((source, node))
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                declared[node.targets[0].id].append((source, node))
-    for name, places in declared.items():
+                declared[of_client, node.targets[0].id].append((source, node))
+    for (_, name), places in declared.items():
         classes = [place for place in places if isinstance(place[1], ast.ClassDef)]
         if name.startswith("_") or not classes or len(places) == 1:
             continue

@@ -1,0 +1,1 @@
+"""A module per service and client, made of the declarations by ``make clients``."""
