@@ -1,5 +1,6 @@
 """``:find`` and ``:aggregate`` by a MongoDB beside the platform: what is answered, and to whom."""
 
+import random
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,8 +12,10 @@ from mainspring.kernel.errors import Invalid
 from mainspring.ports.documents import DocumentStore
 from mainspring.services.records import projecting
 from mainspring.services.records.api.document_copies import DocumentsNotReady
+from mainspring.services.records.operations import document_store
 from mainspring.testing.servers import FerretServer
 from tests.services.records.platform import ANNA, KEY, Platform, read
+from tests.services.records.test_documents_agree import Made
 
 pytestmark = [pytest.mark.more, pytest.mark.xdist_group("ferretdb")]
 TITLE = {"name": "title", "type": "text"}
@@ -114,6 +117,76 @@ async def test_nobody_is_told_what_they_may_not_see(
     ):  # fmt: skip
         with pytest.raises(Invalid):
             await aggregate(platform, stage)
+
+
+async def test_personal_fields_stay_here_and_what_ends_with_a_person_ends_there(
+    whole: testing.Platform, platform: Platform
+) -> None:
+    owner = {"name": "owner", "type": "relation", "collection": "users", "on_delete": "cascade"}
+    ill = {"name": "illness", "type": "text", "personal": True, "personal_of": "owner"}
+    rules = {"list": "true", "view": "true", "create": "caller != null"}
+    await platform.make("posts", TITLE, N, owner, ill, rules=rules, documents=True)
+    ann = await whole.as_user("ann@example.com")
+    path = "/v1/collections/posts/records"
+    body = {"owner": ann.id, "illness": "gout", "title": "hers", "n": 2}
+    (await ann.post(path, body)).expect(201)
+    await platform.add("posts", title="of nobody", n=4)
+    await whole.drain()
+    store = whole.app.runtime.resources[DocumentStore]
+    (index,) = await store.indexes()
+    kept = await store.pipeline(index, [], bytes_max=100_000)
+    assert [sorted(one) for one in kept] == [
+        ["_id", "created_at", "id", "n", "owner", "title", "updated_at"]
+    ] * 2
+    found = (await find(platform, BEYOND))["items"]
+    assert [one["illness"] for one in found] == ["gout", None]  # read here, opened here
+    assert await titles(platform, {"illness": "gout"}) == ["hers"]  # in memory
+    with pytest.raises(Invalid):
+        await titles(platform, {"illness": {"$type": 2}})
+    with pytest.raises(Invalid):
+        await aggregate(platform, {"$unset": "title"})
+    (await whole.admin.delete(f"/v1/users/{ann.id}")).expect(204)
+    await whole.drain()
+    assert await titles(platform, BEYOND) == ["of nobody"]
+    kept = await store.pipeline(index, [{"$match": {"title": "hers"}}], bytes_max=100_000)
+    assert kept == []
+
+
+async def test_random_questions_are_answered_alike_with_and_without_it(
+    whole: testing.Platform, platform: Platform, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    made = Made(random.Random(seed))
+    await platform.make("posts", *({"name": n, "type": "json"} for n in "abc"), documents=True)
+    for _ in range(40):
+        await platform.add("posts", **made.object(3))
+    await whole.drain()
+    questions = [made.filter() for _ in range(60)]
+
+    async def ids(filter: Any, **rest: Any) -> list[str]:
+        return [one["id"] for one in (await find(platform, filter, **rest))["items"]]
+
+    wanted = [{"filter": each, "limit": 50} for each in questions]
+    wanted += [{"filter": each, "sort": {"a": -1}, "skip": 2} for each in questions[:20]]
+    asked: list[str] = []
+    store = whole.app.runtime.resources[DocumentStore]
+    answer = store.ids
+
+    async def noted(index: str, *args: Any, **more: Any) -> list[str]:
+        asked.append(index)
+        found: list[str] = await answer(index, *args, **more)
+        return found
+
+    monkeypatch.setattr(store, "ids", noted)
+    by_store = [await ids(**each) for each in wanted]
+    assert len(asked) == len(wanted)
+
+    async def nowhere(*_: Any) -> None:
+        raise document_store.Elsewhere
+
+    monkeypatch.setattr(document_store, "find", nowhere)
+    for question, found in zip(wanted, by_store, strict=True):
+        assert found == await ids(**question), question
+    assert len({len(found) for found in by_store}) > 5  # they tell records apart
 
 
 async def test_a_copy_is_made_of_what_is_stored_and_again_when_it_is_lost(

@@ -15,19 +15,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
-from urllib.parse import urlsplit
 
 import pymongo
 from bson.errors import InvalidDocument
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
     BulkWriteError,
-    ConfigurationError,
     ConnectionFailure,
     DuplicateKeyError,
     ExecutionTimeout,
-    InvalidURI,
     NetworkTimeout,
     OperationFailure,
     PyMongoError,
@@ -50,7 +48,7 @@ from mainspring.ports.documents import (
 from mainspring.ports.opening import SYSTEM_SOURCES, Sources
 
 TIMEOUT_S = 10.0  # of one request
-FOUND_S = 2.0  # until there is a server that takes writes
+FOUND_S = 1.0  # until there is a server that takes writes
 CONNECTIONS_MAX = 32
 INSERTED_AT_ONCE = 500
 REPLACED_AT_ONCE = 8  # at a time, of one batch
@@ -61,6 +59,7 @@ _INDEX = "~index"
 _VERSION, _THERE, _POSITION, _LACKS = "~v", "~on", "~at", "~lacks"
 _DENIED = frozenset({13, 18, 8000})
 Document = dict[str, Any]
+Database = AsyncDatabase[Document]
 
 
 def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "MongoDocuments":
@@ -75,22 +74,22 @@ def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "MongoDocuments":
             connect=False,
             maxPoolSize=CONNECTIONS_MAX,
             serverSelectionTimeoutMS=int(FOUND_S * 1_000),
-            timeoutMS=int(TIMEOUT_S * 1_000),
+            socketTimeoutMS=int(TIMEOUT_S * 1_000),
+            connectTimeoutMS=int(TIMEOUT_S * 1_000),
             appname="mainspring",
             tz_aware=True,
         )
-    except (InvalidURI, ConfigurationError, ValueError) as error:
+        return MongoDocuments(client, client.get_default_database("mainspring"))
+    except (PyMongoError, ValueError) as error:
         raise StartError(f"[documents] url: {error}") from error
-    name = urlsplit(url).path.strip("/") or "mainspring"
-    return MongoDocuments(client, name)
 
 
 class MongoDocuments:
     """Fills the documents port."""
 
-    def __init__(self, client: AsyncMongoClient[Document], database: str) -> None:
+    def __init__(self, client: AsyncMongoClient[Document], database: Database) -> None:
         self._client = client
-        self._database = client[database]
+        self._database = database
         self._prefix = ""
         self._version = ""
         self._away = ""
@@ -100,8 +99,9 @@ class MongoDocuments:
         """Find the server. One that is away is no reason not to begin; one that refuses us is."""
         self._prefix = f"m{blake2b(owner.encode(), digest_size=5).hexdigest()}_"
         try:
-            told = await self._client.server_info()
-            await self._database.list_collection_names()
+            with pymongo.timeout(FOUND_S):
+                told = await self._client.server_info()
+                await self._database.list_collection_names()
         except OperationFailure as error:
             await self.close()
             raise StartError(f"[documents] url: the server refuses us: {_told(error)}") from error
@@ -289,6 +289,18 @@ class MongoDocuments:
         if self._away and asyncio.get_running_loop().time() < self._away_until_s:
             raise _unreachable()
 
+    async def _require_found(self) -> None:
+        """Raise Unavailable where there is no server to ask; the client goes on to look for one."""
+        self._require_not_away()
+        if self._client.topology_description.has_writable_server():
+            return
+        try:
+            with pymongo.timeout(FOUND_S):
+                await self._client.admin.command("ping")
+        except PyMongoError as error:
+            self._note_away(error)
+            raise _unreachable() from error
+
     def _note_there(self) -> None:
         self._away = ""
 
@@ -302,11 +314,11 @@ class _Talk:
     def __init__(self, of: MongoDocuments, *, asks: bool = False) -> None:
         self._of = of
         self._asks = asks
-        self._timeout = pymongo.timeout(QUESTION_S + 1 if asks else TIMEOUT_S)
+        self._timeout = pymongo.timeout(QUESTION_S + 1 if asks else None)
 
     async def __aenter__(self) -> None:
         if self._asks:
-            self._of._require_not_away()
+            await self._of._require_found()
         self._timeout.__enter__()
 
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
