@@ -4,6 +4,7 @@ from tests.crash.scenario import Scenario
 from tests.crash.scenarios import (
     asynchronous,
     broker,
+    documents,
     failover,
     frozen,
     frozen_member,
@@ -50,6 +51,7 @@ _SCENARIOS = (
     partition.SCENARIO,
     broker.SCENARIO,
     search.SCENARIO,
+    documents.SCENARIO,
     stores.SENTINEL,
     stores.CLUSTER,
 )

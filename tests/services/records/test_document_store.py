@@ -136,7 +136,7 @@ async def test_personal_fields_stay_here_and_what_ends_with_a_person_ends_there(
     (index,) = await store.indexes()
     kept = await store.pipeline(index, [], bytes_max=100_000)
     assert [sorted(one) for one in kept] == [
-        ["_id", "created_at", "id", "n", "owner", "title", "updated_at"]
+        ["_id", "collection", "created_at", "id", "n", "owner", "title", "updated_at"]
     ] * 2
     found = (await find(platform, BEYOND))["items"]
     assert [one["illness"] for one in found] == ["gout", None]  # read here, opened here

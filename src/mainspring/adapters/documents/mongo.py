@@ -59,7 +59,6 @@ _INDEX = "~index"
 _VERSION, _THERE, _POSITION, _LACKS = "~v", "~on", "~at", "~lacks"
 _DENIED = frozenset({13, 18, 8000})
 Document = dict[str, Any]
-Database = AsyncDatabase[Document]
 
 
 def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "MongoDocuments":
@@ -87,7 +86,9 @@ def open(url: str, sources: Sources = SYSTEM_SOURCES) -> "MongoDocuments":
 class MongoDocuments:
     """Fills the documents port."""
 
-    def __init__(self, client: AsyncMongoClient[Document], database: Database) -> None:
+    def __init__(
+        self, client: AsyncMongoClient[Document], database: AsyncDatabase[Document]
+    ) -> None:
         self._client = client
         self._database = database
         self._prefix = ""
