@@ -103,8 +103,31 @@ async def test_search_shows_what_its_caller_may_call(platform: Platform) -> None
     assert (refused["status"], refused["code"], refused["detail"]) == (
         over_rest.status, over_rest.json["code"], over_rest.json["detail"],
     )  # fmt: skip
+    # What a caller lacks is told before what the platform does not let anybody do.
+    lacking = await call(key, "jobs.create_job", body={"name": "x"})
+    assert "jobs:write" in lacking["detail"]
     elsewhere = await call(key, "events.stream_events")
     assert "GET /v1/events/stream" in elsewhere["detail"]
+
+
+async def test_nobody_sees_what_is_public_and_dry_runs_take_no_key() -> None:
+    settings = {"mcp.anonymous": True, "server.idempotency_required": True}
+    async with Platform(settings=settings) as platform:
+        fields = [{"name": "title", "type": "text"}]
+        for name, rule in (("shown", "true"), ("known", "caller != null")):
+            rules = dict.fromkeys(("list", "view", "create"), rule)
+            made = {"name": name, "fields": fields, "rules": rules}
+            key = {"idempotency_key": name}
+            (await platform.admin.post("/v1/collections", made, **key)).expect(201)
+        listed = (await ask(platform.anonymous, "resources/list"))["resources"]
+        assert [resource["name"] for resource in listed] == ["shown"]
+        found = await tool(platform.anonymous, "search", query="shown known", limit=50)
+        assert {item.get("collection") for item in found["items"]} <= {"shown", None}
+        at = {"collection": "shown"}
+        tried = await call(
+            platform.anonymous, "records.create_record", path=at, body=MADE, dry_run=True
+        )
+        assert tried["status"] == 201
 
 
 async def test_limits_count_each_call_once(platform: Platform) -> None:
