@@ -62,6 +62,10 @@ class Split(Mainspring):
     def _own(self, folder: Path) -> dict[str, str]:
         return {"MAINSPRING_PEERS__CERTIFICATES": str(folder)} if self._certificates else {}
 
+    def cpu_s(self) -> float:
+        """Return the CPU time of both."""
+        return super().cpu_s() + self._owner.cpu_s()
+
     def stop(self) -> None:
         """Stop the gateway, then the owner."""
         super().stop()
@@ -69,12 +73,13 @@ class Split(Mainspring):
 
 
 class Found(NamedTuple):
-    """Calls per second of each platform, in each round, and the 99th percentile."""
+    """Calls per second of each platform, in each round, the 99th percentile, and CPU of a call."""
 
     call: str
     platform: str
     per_second: list[float]
     p99_ms: list[float]
+    cpu_us: list[float]
 
 
 def measure(seconds: float = SECONDS, rounds: int = ROUNDS, rows: int = ROWS) -> list[Found]:
@@ -101,13 +106,16 @@ def measure(seconds: float = SECONDS, rounds: int = ROUNDS, rows: int = ROWS) ->
         try:
             ids = {name: platform.prepare(rows) for name, platform in platforms.items()}
             for call in ("read by id", "list of 30"):
-                results = {name: Found(call, name, [], []) for name in platforms}
+                results = {name: Found(call, name, [], [], []) for name in platforms}
                 for _ in range(rounds):
                     for name, platform in platforms.items():
                         requests = [platform.page(total=False)]
                         if call == "read by id":
                             requests = [platform.get(one) for one in ids[name]]
+                        before_s = platform.cpu_s()
                         told = fire(platform, requests, seconds)
+                        cpu_us = 1e6 * (platform.cpu_s() - before_s) / told.calls
+                        results[name].cpu_us.append(cpu_us)
                         results[name].per_second.append(told.per_second)
                         results[name].p99_ms.append(told.p99_ms)
                 found += results.values()
@@ -118,9 +126,21 @@ def measure(seconds: float = SECONDS, rounds: int = ROUNDS, rows: int = ROWS) ->
 
 
 def show(found: list[Found]) -> None:
-    """Print a line for each, with its share of one process in the same round."""
+    """Print a line for each, with its share of one process in the same round.
+
+    Where the core has other work too, two processes are given more of it than one: then only the
+    CPU of a call tells, and its share of one process's.
+    """
     table = Table(title="through a gateway and an owner, on one core", title_justify="left")
-    for name in ("call", "platform", "per second", "of one process", "p99 ms"):
+    for name in (
+        "call",
+        "platform",
+        "per second",
+        "of one process",
+        "p99 ms",
+        "CPU µs",
+        "its share",
+    ):
         table.add_column(name)
     one: Found | None = None
     for each in found:
@@ -132,5 +152,7 @@ def show(found: list[Found]) -> None:
             f"{statistics.median(each.per_second):,.0f}",
             f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})",
             f"{statistics.median(each.p99_ms):.1f}",
+            f"{statistics.median(each.cpu_us):,.0f}",
+            f"{statistics.median(one.cpu_us) / statistics.median(each.cpu_us):.2f}",
         )
     Console().print(table)

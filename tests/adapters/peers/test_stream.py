@@ -1,25 +1,37 @@
 """Calls that share one stream: what ends with it, what does not, and who knows none."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import grpc as driver
 import pytest
 from grpc import aio
 from structlog.testing import capture_logs
 
-from mainspring.adapters.peers import frames, grpc, grpc_listener
+from mainspring.adapters.peers import (
+    frames,
+    grpc,
+    grpc_listener,
+    grpc_stream_listener,
+    grpc_streams,
+)
+from mainspring.adapters.peers.authority import DevelopmentAuthority
 from mainspring.adapters.peers.frames import Frame
 from mainspring.adapters.peers.grpc_wire import CALLS, INVOKE, SERVICE, path
+from mainspring.adapters.peers.tls import VERIFIED_S, OwnCertificate
 from mainspring.kernel import sent
 from mainspring.kernel.caller import ANONYMOUS
 from mainspring.kernel.clock import SystemClock, SystemEntropy
-from mainspring.kernel.errors import NotFound, OutcomeUnknown, Unavailable
+from mainspring.kernel.errors import NotFound, OutcomeUnknown, PeerRefused, Unavailable
 from mainspring.kernel.invocation import Invocation, Outcome
+from mainspring.ports.certificates import RootStep
 from mainspring.ports.opening import Sources
 from mainspring.ports.peers import Owned
+from mainspring.testing.clock import FakeClock
 from tests.adapters.peers.owner import OPERATIONS, Notes
 from tests.deadline import DEADLINE_S
 from tests.relay import Relay
@@ -103,6 +115,41 @@ async def test_who_gives_up_ends_its_call_and_no_other() -> None:
         notes.answers.set()
         assert (await stays).body == b"req_1"
         assert notes.cancelled == 1
+
+
+async def test_an_owner_runs_no_more_of_a_stream_than_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grpc_stream_listener, "RUNNING_MAX", 3)
+    notes = Answering()
+    notes.answers.clear()
+    async with asked(notes) as (peer, _), asyncio.timeout(DEADLINE_S):
+        calls = [asyncio.create_task(peer.invoke(READ)) for _ in range(10)]
+        await notes.called(3)
+        own_way = asyncio.create_task(peer.open(READ))  # and after them
+        await notes.called(4)
+        assert notes.calls == 4
+        notes.answers.set()
+        await asyncio.gather(own_way, *calls)
+        assert notes.calls == 11
+
+
+async def test_an_owner_reads_no_more_of_a_stream_while_answers_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grpc_stream_listener, "WAITING_BYTES_MAX", 1)
+    notes = Answering()
+    long = Invocation("notes.wait", {"do": "long"}, ANONYMOUS, "req_5")
+    async with Relay(0) as relay, asked(notes, relay) as (peer, _), asyncio.timeout(DEADLINE_S):
+        relay.replies.clear()
+        calls = [asyncio.create_task(peer.invoke(long)) for _ in range(10)]
+        await notes.called(10)
+        more = [asyncio.create_task(peer.invoke(READ)) for _ in range(10)]
+        await asyncio.wait(more, timeout=0.2)
+        assert notes.calls == 10
+        relay.replies.set()
+        await asyncio.gather(*calls, *more)
+        assert notes.calls == 20
 
 
 async def test_a_stream_that_breaks_ends_its_calls_as_a_connection_does() -> None:
@@ -220,3 +267,81 @@ async def test_wild_answers_end_the_stream_and_leave_its_calls_unknown() -> None
             await peer.invoke(WRITE)
         assert "owner_not_understood" in [one["event"] for one in logs]
         await peer.close()
+
+
+async def test_who_called_once_is_not_taken_for_ever(tmp_path: Path) -> None:
+    clock = FakeClock(SystemClock().now_ms())
+    authority = DevelopmentAuthority(tmp_path / "of", clock)
+    authority.init("shop.internal")
+    authority.issue(["gateway", "notes"], 24)
+    shutil.copytree(tmp_path / "of/gateway", tmp_path / "gateway", symlinks=True)  # never renewed
+    owner, gateway = (OwnCertificate(tmp_path / f, clock) for f in ("of/notes", "gateway"))
+    listener = grpc_listener.open("grpc://127.0.0.1:0", SOURCES)
+    await listener.start(Owned(OPERATIONS, Answering()), owner)
+    peer = grpc.open(listener.url, SOURCES)
+    await peer.open_peer(OPERATIONS, gateway, "notes")
+    await until(lambda: peer.owners[0].stream() is not None)
+    stream = peer.owners[0].stream()
+    async with asyncio.timeout(DEADLINE_S):
+        assert (await peer.invoke(WRITE)).body == b"req_2"
+        for step in get_args(RootStep):
+            authority.change_root(step)
+            clock.move(2 * VERIFIED_S)
+            if step != "drop":
+                assert (await peer.invoke(WRITE)).body == b"req_2"
+        for call in (READ, WRITE, LARGE):
+            with pytest.raises(PeerRefused):
+                await peer.invoke(call)
+        assert peer.owners[0].stream() is stream
+        await peer.close()
+        await listener.drain(0)
+
+
+def test_a_certificate_that_ended_is_nobodys(tmp_path: Path) -> None:
+    clock = FakeClock(SystemClock().now_ms())
+    authority = DevelopmentAuthority(tmp_path, clock)
+    authority.init("shop.internal")
+    authority.issue(["gateway", "notes"], 24)
+    shown = (tmp_path / "gateway/tls.crt").read_bytes()
+    authority.issue(["notes"], 48)
+    owner = OwnCertificate(tmp_path / "notes", clock)
+    clock.move(24 * 3_600 - VERIFIED_S)
+    assert owner.caller(shown) == "gateway"
+    clock.move(2 * VERIFIED_S)
+    assert owner.caller(shown) is None
+    assert owner.caller(b"wild") is None
+
+
+async def test_another_stream_takes_the_place_of_one_that_is_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grpc_streams, "AGE_S_MAX", 0.05)
+    notes = Answering()
+    notes.answers.clear()
+    async with asked(notes) as (peer, _), asyncio.timeout(DEADLINE_S):
+        first = peer.owners[0].stream()
+        has = asyncio.create_task(peer.invoke(WRITE))
+        await until(lambda: peer.owners[0].stream() not in (first, None))
+        assert not first.open
+        notes.answers.set()
+        assert (await has).body == b"req_2"
+        await until(first.ending.done)
+
+
+async def test_there_is_a_stream_for_each_address_of_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def two(*_: Any, **__: Any) -> list[Any]:
+        return [(2, 1, 6, "", (f"127.0.0.{n}", 1)) for n in (1, 2, 2)]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+    notes = Answering()
+    notes.answers.clear()
+    async with asked(notes) as (peer, _), asyncio.timeout(DEADLINE_S):
+        begun = peer.owners[0].stream()
+        first = asyncio.create_task(peer.invoke(READ))
+        await until(lambda: peer.owners[0].stream() not in (begun, None))
+        second = asyncio.create_task(peer.invoke(READ))
+        await notes.called(2)
+        notes.answers.set()
+        assert (await first).body == (await second).body == b"req_1"

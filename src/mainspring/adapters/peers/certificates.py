@@ -140,16 +140,28 @@ def verify(files: CertificateFiles, now_ms: int) -> LeafCertificate:
     a chain that leads to none of the roots, or a time before its begin or after its end.
     """
     try:
-        leaf, *between = x509.load_pem_x509_certificates(files.chain)
-        roots = x509.load_pem_x509_certificates(files.roots)
+        leaf = x509.load_pem_x509_certificates(files.chain)[0]
         key = load_pem_private_key(files.key, None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise NotValid(f"a file is damaged or is not PEM: {error}") from None
+    if _raw(key) != _raw(leaf.public_key()):
+        raise NotValid("tls.key is the key of another certificate")
+    return verify_shown(files.chain, files.roots, now_ms)
+
+
+def verify_shown(chain: bytes, trusted: bytes, now_ms: int) -> LeafCertificate:
+    """Tell what a leaf says of itself, if who trusts these roots would take it now.
+
+    Raises NotValid as ``verify`` does.
+    """
+    try:
+        leaf, *between = x509.load_pem_x509_certificates(chain)
+        roots = x509.load_pem_x509_certificates(trusted)
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         raise NotValid("the certificate names nobody: it has no subject alternative name") from None
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise NotValid(f"a file is damaged or is not PEM: {error}") from None
-    if _raw(key) != _raw(leaf.public_key()):
-        raise NotValid("tls.key is the key of another certificate")
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1 or not uris[0].startswith("spiffe://"):
         said = ", ".join(uris) or "none"

@@ -14,8 +14,7 @@ import msgspec
 CALL, AUTHENTICATE, CANCEL = 0, 1, 2
 # From an owner: the answer or the end of it, bytes of it before that, and why there is none.
 ANSWER, PIECE, FAILED = 10, 11, 12
-# From an owner, of no call: it leaves; or only this stream ends, and another may be opened.
-LEAVES, RENEW = 20, 21
+LEAVES = 20  # from an owner, of no call: it is about to end
 NO_CALL = 0
 
 CALL_BYTES_MAX = 64 << 10  # larger calls go by themselves, and hold up nobody

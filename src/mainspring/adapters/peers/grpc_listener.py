@@ -151,13 +151,13 @@ class _Calls:
 
     async def calls(self, _: Any, context: Any) -> None:
         """Take many calls on one stream."""
-        peer = self._peer(context)
+        shown = self._shown(context)
 
         def invoke(request: bytes) -> Callable[[], Awaitable[bytes]]:
-            return partial(self._invoke, sent.read_told(request), peer)
+            return partial(self._invoke, sent.read_told(request), shown)
 
         def authenticate(request: bytes) -> Callable[[], Awaitable[bytes]]:
-            return partial(self._authenticate, credentials.decode(request), peer)
+            return partial(self._authenticate, credentials.decode(request), shown)
 
         methods = {frames.CALL: invoke, frames.AUTHENTICATE: authenticate}
         await CallsOnStream(context, self._leaving, methods).run()
@@ -165,14 +165,14 @@ class _Calls:
     async def invoke(self, request: bytes, context: Any) -> bytes:
         """Call a unary operation."""
         try:
-            return await self._invoke(sent.read_told(request), self._peer(context))
+            return await self._invoke(sent.read_told(request), self._shown(context))
         except NoAnswer as defect:
             return await _abort(context, defect)
 
-    async def _invoke(self, call: sent.Told, peer: str | None) -> bytes:
+    async def _invoke(self, call: sent.Told, shown: bytes) -> bytes:
         """Call a unary operation for this peer. Raises NoAnswer."""
         try:
-            outcome = await self._invoker.invoke(self._received(peer, call))
+            outcome = await self._invoker.invoke(self._received(shown, call))
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
             return sent.written(self._failed(error))
         return sent.written(sent.sent_outcome(outcome))
@@ -200,7 +200,7 @@ class _Calls:
         assert isinstance(call, sent.SentCall)
         far = _FarRecipient(context) if call.lasts else None
         try:
-            opened = await self._invoker.open(self._received(self._peer(context), call), far)
+            opened = await self._invoker.open(self._received(self._shown(context), call), far)
             await context.write(sent.written(sent.sent_head(opened)))
             if not isinstance(opened.body, bytes):
                 await self._send(context, opened)
@@ -234,7 +234,7 @@ class _Calls:
         self, context: Any, call: sent.Told, answer: Callable[[Invocation], Awaitable[Outcome]]
     ) -> None:
         try:
-            invocation = self._received(self._peer(context), call)
+            invocation = self._received(self._shown(context), call)
             said: sent.Said = sent.sent_outcome(await answer(invocation))
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
             said = await self._ended(context, error)
@@ -243,14 +243,14 @@ class _Calls:
     async def authenticate(self, request: bytes, context: Any) -> bytes:
         """Say whose a credential is."""
         try:
-            return await self._authenticate(credentials.decode(request), self._peer(context))
+            return await self._authenticate(credentials.decode(request), self._shown(context))
         except NoAnswer as defect:
             return await _abort(context, defect)
 
-    async def _authenticate(self, asked: Credential, peer: str | None) -> bytes:
+    async def _authenticate(self, asked: Credential, shown: bytes) -> bytes:
         """Say whose a credential is to this peer. Raises NoAnswer."""
         try:
-            self._require(peer, AUTHENTICATE, anybody=False)
+            self._require(shown, AUTHENTICATE, anybody=False)
             if self._owned.authenticator is None:
                 raise NotServedHere("this process does not own the users")
             found = await self._owned.authenticator.authenticate(asked.credential, asked.now_ms)
@@ -261,7 +261,7 @@ class _Calls:
     async def ask(self, request: bytes, context: Any) -> bytes:
         """Answer a question that is no call."""
         try:
-            self._require(self._peer(context), ASK, anybody=False)
+            self._require(self._shown(context), ASK, anybody=False)
             return encode(await answered(self._owned, questions.decode(request)))
         except Exception as error:  # noqa: BLE001 - told, or logged and ended
             try:
@@ -273,27 +273,27 @@ class _Calls:
         """Tell at each question what was revoked since the one before."""
         if self._owned.revocations is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this process owns no users")
-        try:
-            self._require(self._peer(context), REVOCATIONS, anybody=False)
-        except PeerRefused as refused:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, refused.detail)
         assert self._owned.revocations is not None
-        told = _Told()
+        told, shown = _Told(), self._shown(context)
         following = asyncio.ensure_future(told.follow(self._owned.revocations.follow()))
         try:
+            self._require(shown, REVOCATIONS, anybody=False)
             await asyncio.sleep(0)  # so that it follows before the first answer
             while await context.read() is not grpc.aio.EOF:
                 if self._leaving.is_set():
                     return
+                self._require(shown, REVOCATIONS, anybody=False)
                 await context.write(encode(told.take(self._clock.monotonic_s())))
+        except PeerRefused as refused:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, refused.detail)
         finally:
             following.cancel()
 
-    def _peer(self, context: Any) -> str | None:
-        """Return which service calls; None where that is nobody's, or not to be known."""
-        return None if self._own is None else self._own.caller_of(context)
+    def _shown(self, context: Any) -> bytes:
+        """Return the certificates that whoever calls has shown."""
+        return b"" if self._own is None else self._own.shown_by(context)
 
-    def _received(self, peer: str | None, call: sent.Told) -> Invocation:
+    def _received(self, shown: bytes, call: sent.Told) -> Invocation:
         """Read a call. Raises NotServedHere where its operation is another process's.
 
         Raises PeerRefused where whoever calls may not, and Leaves where nothing is begun any more.
@@ -304,16 +304,17 @@ class _Calls:
         operation = self._owned.operations.get(call.operation)
         if operation is None:
             raise NotServedHere(f"{call.operation} is not of this process")
-        self._require(peer, call.operation, anybody=not operation.writes)
+        self._require(shown, call.operation, anybody=not operation.writes)
         return sent.received_call(call, self._clock.monotonic_s())
 
-    def _require(self, peer: str | None, what: str, *, anybody: bool) -> None:
+    def _require(self, shown: bytes, what: str, *, anybody: bool) -> None:
         """Let a gateway pass, and any service of this platform where ``anybody`` may.
 
         Raises PeerRefused.
         """
         if self._own is None:
             return
+        peer = self._own.caller(shown)
         if peer == GATEWAY or (peer is not None and anybody):
             return
         fits = f"any of {self._own.trust_domain}" if anybody else GATEWAY

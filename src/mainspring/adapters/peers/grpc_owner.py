@@ -12,7 +12,8 @@ from mainspring.adapters.peers.breaker import Breaker
 from mainspring.adapters.peers.certificate_files import CertificateFiles
 from mainspring.adapters.peers.frames import AUTHENTICATE as ASKS_WHO
 from mainspring.adapters.peers.frames import CALL, CALL_BYTES_MAX
-from mainspring.adapters.peers.grpc_stream import CallStream, KeptStream
+from mainspring.adapters.peers.grpc_stream import CallStream
+from mainspring.adapters.peers.grpc_streams import KeptStreams
 from mainspring.adapters.peers.grpc_wire import (
     ASK,
     AUTHENTICATE,
@@ -67,7 +68,7 @@ class GrpcOwner:
         self._files: CertificateFiles | None = None
         self._service = ""
         self._methods: dict[str, Any] = {}
-        self._kept: KeptStream | None = None
+        self._kept = KeptStreams(address, self._hear_that_it_leaves)
         self._retiring: set[asyncio.Task[None]] = set()
         self._outage = Outage(f"peer {address}")
         self.breaker = Breaker()
@@ -99,7 +100,8 @@ class GrpcOwner:
             AUTHENTICATE: channel.unary_unary(path(AUTHENTICATE)),
             REVOCATIONS: channel.stream_stream(path(REVOCATIONS)),
         }
-        self._kept = KeptStream(channel.stream_stream(path(CALLS)), self._hear_that_it_leaves)
+        self._kept = KeptStreams(self.address, self._hear_that_it_leaves)
+        self._kept.open(channel.stream_stream(path(CALLS)))
         channel.get_state(try_to_connect=True)
 
     def method(self, name: str) -> Any:
@@ -115,13 +117,12 @@ class GrpcOwner:
         if self._own is None or self._own.files is self._files:
             return
         assert self._channel is not None
-        assert self._kept is not None
         retiring = asyncio.create_task(self._retire(self._channel, self._kept))
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
         self._connect()
 
-    async def _retire(self, channel: grpc.aio.Channel, kept: KeptStream) -> None:
+    async def _retire(self, channel: grpc.aio.Channel, kept: KeptStreams) -> None:
         kept.close()
         try:
             await channel.close(RETIRE_S)
@@ -130,7 +131,7 @@ class GrpcOwner:
 
     def stream(self) -> CallStream | None:
         """Return the stream that calls share; None where they go one by one."""
-        return None if self._kept is None else self._kept.stream()
+        return self._kept.stream()
 
     async def answer(self, name: str, message: bytes, time_s: float) -> bytes:
         """Ask by a method that has one answer, on the stream of calls where there is one.
@@ -150,8 +151,7 @@ class GrpcOwner:
             retiring.cancel()
         if self._retiring:
             await asyncio.wait(self._retiring)
-        if self._kept is not None:
-            await self._kept.end()
+        await self._kept.end()
         if self._channel is not None:
             await self._channel.close()
 
@@ -215,7 +215,8 @@ class GrpcOwner:
         return answer
 
     def _hear_that_it_leaves(self) -> None:
-        self._left_until_s = self._clock.monotonic_s() + LEFT_S
+        if self.stream() is None:  # else another behind the same name takes calls
+            self._left_until_s = self._clock.monotonic_s() + LEFT_S
 
     def _worked(self) -> None:
         self.breaker.answered()

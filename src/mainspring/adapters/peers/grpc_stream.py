@@ -6,7 +6,6 @@ version knows none, calls go one by one.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +20,6 @@ from mainspring.adapters.peers.frames import (
     LEAVES,
     NO_CALL,
     PIECE,
-    RENEW,
     Frame,
     NotFrames,
     Outbox,
@@ -29,8 +27,6 @@ from mainspring.adapters.peers.frames import (
 )
 from mainspring.adapters.peers.grpc_wire import MESSAGE_BYTES_MAX
 
-FIRST_PAUSE_S, PAUSE_S_MAX = 0.1, 5.0  # before a stream is opened again
-EARLIER_VERSION_S = 30.0  # before an owner is asked again whether it knows such streams by now
 # How a call of gRPC says that it is over: where it is read, and where it is written to.
 _ENDED = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 _CODES = {code.name: code for code in grpc.StatusCode}
@@ -57,6 +53,11 @@ class CallStream:
         self._closing = asyncio.Event()  # it takes no more calls
         self._idle = asyncio.Event()  # and has none any more
         self.ending = asyncio.create_task(self._run())
+
+    @property
+    def pending(self) -> int:
+        """How many calls it has yet to answer."""
+        return len(self._waiting)
 
     @property
     def open(self) -> bool:
@@ -144,8 +145,6 @@ class CallStream:
         if frame.kind == LEAVES:
             self.close()
             self._leaves()
-        elif frame.kind == RENEW:
-            self.close()
         elif frame.kind == PIECE:
             self._add(frame)
         elif frame.kind in (ANSWER, FAILED):
@@ -179,63 +178,3 @@ class CallStream:
                 answer.set_exception(ended(grpc.StatusCode.UNAVAILABLE, told))
         self._waiting.clear()
         self._parts.clear()
-
-
-class KeptStream:
-    """Keeps one stream open over a channel; ``leaves`` hears that its owner is about to end."""
-
-    def __init__(self, method: Callable[..., Any], leaves: Callable[[], None]) -> None:
-        self._method, self._leaves = method, leaves
-        self._stream: CallStream | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._keeping = self._begun(asyncio.create_task(self._keep()))
-
-    def _begun(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def stream(self) -> CallStream | None:
-        """Return the stream, while it takes calls."""
-        stream = self._stream
-        return stream if stream is not None and stream.open else None
-
-    def close(self) -> None:
-        """Open no more streams; the one that is open ends with its last call."""
-        self._keeping.cancel()
-        if self._stream is not None:
-            self._stream.close()
-
-    async def end(self) -> None:
-        """End at once, with every call."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
-    async def _keep(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                self._stream = stream = await self._opened()
-                self._begun(stream.ending)
-                began_s = time.monotonic()
-                await stream.wait_closing()
-                lasted = time.monotonic() - began_s > PAUSE_S_MAX
-                pause_s = FIRST_PAUSE_S if lasted else min(2 * pause_s, PAUSE_S_MAX)
-            except grpc.aio.AioRpcError as error:
-                pause_s = min(2 * pause_s, PAUSE_S_MAX)
-                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                    pause_s = EARLIER_VERSION_S
-            await asyncio.sleep(pause_s)
-
-    async def _opened(self) -> CallStream:
-        """Open a stream, and wait until its owner says that it takes calls. Raises AioRpcError."""
-        call = self._method(wait_for_ready=True)
-        try:
-            if await call.read() is grpc.aio.EOF:
-                raise ended(grpc.StatusCode.UNAVAILABLE, "the owner takes no calls on a stream")
-        except BaseException:
-            call.cancel()
-            raise
-        return CallStream(call, self._leaves)

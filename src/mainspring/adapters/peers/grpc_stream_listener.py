@@ -78,10 +78,10 @@ class CallsOnStream:
     async def _read(self) -> None:
         while (message := await self._context.read()) is not grpc.aio.EOF:
             for frame in frames_of(message):
+                while self._is_full():
+                    self._room.clear()
+                    await self._room.wait()
                 self._take(frame)
-            while self._is_full():
-                self._room.clear()
-                await self._room.wait()
 
     def _is_full(self) -> bool:
         return len(self._all) >= RUNNING_MAX or self._outbox.waiting_bytes >= WAITING_BYTES_MAX

@@ -7,19 +7,27 @@ service that it wants compared, since gRPC looks at no URI there.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import structlog
 
 from mainspring.adapters.peers import certificate_files
 from mainspring.adapters.peers.certificate_files import CertificateFiles
-from mainspring.adapters.peers.certificates import NotValid, dns_name_of, verify
+from mainspring.adapters.peers.certificates import (
+    NotValid,
+    dns_name_of,
+    verify,
+    verify_shown,
+)
 from mainspring.kernel.clock import Clock
+from mainspring.kernel.lru_cache import LruCache
 from mainspring.ports.certificates import LeafCertificate
 from mainspring.ports.database import StartError
 
 LOOK_EVERY_S = 1.0  # whether the files were replaced
+VERIFIED_S = 5.0  # after which what a caller showed is verified again
+CALLERS_MAX = 256  # whose certificates are remembered as verified
 
 
 class OwnCertificate:
@@ -32,6 +40,7 @@ class OwnCertificate:
         self._files = certificate_files.read(folder)
         self.leaf = self._verified(self._files)
         self._looked_s = clock.monotonic_s()
+        self._callers: LruCache[bytes, _Caller] = LruCache(CALLERS_MAX)
 
     def _verified(self, files: CertificateFiles) -> LeafCertificate:
         """Return what the files say. Raises StartError where no peer would take them."""
@@ -94,14 +103,44 @@ class OwnCertificate:
             ("grpc.use_local_subchannel_pool", 1),
         ]
 
-    def caller_of(self, context: Any) -> str | None:
-        """Return which service of this trust domain calls; None where it is none of it."""
-        names: list[bytes] = context.auth_context().get("x509_subject_alternative_name", [])
-        own = f"spiffe://{self.trust_domain}/"
-        found = [name.decode() for name in names if name.startswith(b"spiffe://")]
-        if len(found) != 1 or not found[0].startswith(own):
+    # Who calls
+
+    def shown_by(self, context: Any) -> bytes:
+        """Return the certificates, PEM, that whoever calls showed when it connected."""
+        told = context.auth_context()
+        shown: list[bytes] = told.get("x509_pem_cert_chain") or told.get("x509_pem_cert") or [b""]
+        return shown[0]
+
+    def caller(self, shown: bytes) -> str | None:
+        """Return which service of this trust domain showed this; None where it is none of it.
+
+        A connection outlives what was shown at its beginning, so that is verified again: by the
+        roots there are now, and whether it has ended. What was found holds for seconds.
+        """
+        now_s, files = self._clock.monotonic_s(), self.files
+        known = self._callers.get(shown)
+        if known is not None and known.files is files and now_s < known.until_s:
+            return known.service
+        service = self._verified_caller(shown, files)
+        self._callers.put(shown, _Caller(service, files, now_s + VERIFIED_S))
+        return service
+
+    def _verified_caller(self, shown: bytes, files: CertificateFiles) -> str | None:
+        try:
+            identity = verify_shown(shown, files.roots, self._clock.now_ms()).identity
+        except NotValid as error:
+            structlog.get_logger("mainspring.peers").warning("peer_not_taken", why=str(error))
             return None
-        return found[0].removeprefix(own)
+        own = f"spiffe://{self.trust_domain}/"
+        return identity.removeprefix(own) if identity.startswith(own) else None
+
+
+class _Caller(NamedTuple):
+    """Which service showed a certificate, by these files and for so long."""
+
+    service: str | None
+    files: CertificateFiles
+    until_s: float
 
 
 def reloaded_credentials(first: CertificateFiles, newest: Callable[[], CertificateFiles]) -> Any:
