@@ -178,6 +178,13 @@ async def test_a_rotation_is_followed_by_who_noted_the_old_key(tmp_path: Path) -
         assert code == 0
         later = said.rpartition("from then on: ")[2]
         assert (await command("admin", "key", "x"))[0] == 0  # it goes on with the old key
+        new = {"url": "https://example.com/", "types": ["records.*"]}  # its secret makes a data key
+        admin = {"Authorization": f"Bearer {Path(running.shown['admin_key']).read_text().strip()}"}
+        async with (
+            aiohttp.ClientSession(headers=admin) as session,
+            session.post(f"{running.shown['url']}/v1/webhooks", json=new) as answer,
+        ):
+            assert answer.status == 201
         running.process.send_signal(signal.SIGTERM)
         await running.ended()
     async with up(tmp_path) as running:
@@ -187,12 +194,12 @@ async def test_a_rotation_is_followed_by_who_noted_the_old_key(tmp_path: Path) -
             session.get(f"{running.shown['url']}/.well-known/jwks.json") as answer,
         ):
             assert len((await answer.json())["keys"]) == 2
-        async with aiohttp.ClientSession() as session:
-            key = Path(running.shown["admin_key"]).read_text().strip()
-            admin = {"Authorization": f"Bearer {key}"}
-            async with session.get(f"{running.shown['url']}/v1/jobs", headers=admin) as answer:
-                names = {job["name"] for job in (await answer.json())["items"]}
-        assert "runtime.reseal" in names, "what is stored follows the new key"
+        async with (
+            aiohttp.ClientSession(headers=admin) as session,
+            session.get(f"{running.shown['url']}/v1/jobs") as answer,
+        ):
+            names = {job["name"] for job in (await answer.json())["items"]}
+        assert "runtime.rewrap" in names, "what is stored follows the new key"
         _, said = await command("audit", "export", "after.ndjson")
         assert said.rpartition("verifier key: ")[2] == later != noted
     for key, *older in ((noted, "--older", "before.ndjson"), (later,)):
