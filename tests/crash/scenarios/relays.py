@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer
@@ -16,7 +17,8 @@ from tests.crash.stage import database_of, until, wait_s
 
 LOAD_S = 1.5
 TAKEN_OVER_S_MAX = 30.0
-SETTLED_S = 1.0  # a lease is five
+SETTLED_S = 1.0
+STANDS_S = 2.5  # without progress: a busy machine may publish nothing for a second; a lease is five
 _CURSOR = "FROM consumer_cursors WHERE consumer LIKE 'publisher %' AND source = 'log'"
 _HOLDER, _PLACE = f"SELECT owner {_CURSOR}", f"SELECT position {_CURSOR}"
 
@@ -91,13 +93,18 @@ async def _holder_of(stage: SplitStage, relays: Sequence[Part]) -> Part:
         relay.freeze()
         await wait_s(SETTLED_S)
         before = await _asked(stage, _PLACE)
-        await wait_s(SETTLED_S)
+        await wait_s(STANDS_S)
         stands = await _asked(stage, _PLACE) == before
         relay.thaw()
         if stands:
+            await until("it goes on", partial(_moved, stage, before))
             return relay
         await wait_s(SETTLED_S)
     raise Broken("no relay publishes")
+
+
+async def _moved(stage: SplitStage, before: str) -> bool:
+    return await _asked(stage, _PLACE) != before
 
 
 async def _taken_over(stage: SplitStage, hurt: Callable[[], Awaitable[None] | None]) -> float:
