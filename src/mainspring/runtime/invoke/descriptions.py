@@ -21,8 +21,9 @@ from mainspring.kernel.registry import Registry
 from mainspring.ports.peers import Described, DescribeFor, Describes, Peer
 from mainspring.runtime.invoke.routed import REST
 
-PACKED_BYTES_MAX = 32 << 20  # of what is sent; some 300 MB of schemas
-SHAPES_BYTES_MAX = 512 << 20  # of what that is unpacked to
+PACKED_BYTES_MAX = 32 << 20  # of what is sent
+SHAPES_BYTES_MAX = 256 << 20  # of what that is unpacked to
+OBJECTS_PER_BYTE = 8  # bytes that a byte of it takes as dictionaries
 KEPT_BYTES_MAX = 256 << 20  # of unpacked shapes that a gateway keeps
 KEPT_MAX = 64  # lists that an owner keeps packed
 VIEWERS_MAX = 1_000  # whose last version a gateway remembers
@@ -166,7 +167,7 @@ def _unpack(packed: bytes) -> _Kept:
     data = reading.decompress(packed, SHAPES_BYTES_MAX)
     if not reading.eof:
         raise Unavailable(f"the description is larger than the {SHAPES_BYTES_MAX} bytes it may be")
-    return _Kept(_shapes.decode(data), len(data))
+    return _Kept(_shapes.decode(data), OBJECTS_PER_BYTE * len(data))
 
 
 def _plain(value: Any) -> Any:
