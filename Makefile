@@ -102,6 +102,7 @@ clients: $(READY)  ## Write the clients' methods anew from the declarations
 	$(RUN) python -m mainspring.cli.generated src/mainspring/client/generated
 	$(RUN) ruff format --quiet src/mainspring/client/generated
 	$(RUN) ruff check --quiet --fix src/mainspring/client/generated
+	$(RUN) python -m mainspring.cli.typescript clients/typescript
 
 types: $(READY)  ## Check types with mypy --strict
 	$(RUN) mypy

@@ -4,7 +4,7 @@ In a block ``$`` begins a command; a line that ends in a backslash or within quo
 next. The lines that follow are what it prints: ``...`` in a line stands for any text, ``...`` alone
 for any lines. A block with ``title=NAME`` is a file. ``make up`` and ``mainspring up`` start
 beside the shell, on a free port that takes the place of 8080, as another does of 9090, where what
-the reader writes listens. All happens in an empty directory.
+the reader writes listens. All happens in a directory that has ``.venv`` and ``clients`` alone.
 """
 
 import os
@@ -96,6 +96,7 @@ class Console:
     def __init__(self, directory: Path, shell: str = "bash") -> None:
         self.directory = directory
         (directory / ".venv").symlink_to(sys.prefix)
+        (directory / "clients").symlink_to(Path(__file__).parents[2] / "clients")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
         self._environment = environment | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
         self._shell = subprocess.Popen(

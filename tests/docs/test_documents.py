@@ -22,9 +22,21 @@ ZSH = [
 ]
 
 
+IN_NODE = pytest.mark.skipif(
+    not (shutil.which("node") and shutil.which("npm")), reason="no node and npm on PATH"
+)
+
+
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("shell", ["bash", pytest.param("zsh", marks=ZSH)])
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=IN_NODE if "$ node " in path.read_text() else ())
+        for path in DOCUMENTS
+    ],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
 def test_a_document_does_what_it_says(path: Path, shell: str, tmp_path: Path) -> None:
     console = Console(tmp_path, shell)
     try:

@@ -1,0 +1,20 @@
+import { Client, NotFound, answerOf, ApiError } from "@mainspring/sdk";
+import { Core } from "@mainspring/sdk/core";
+import { records } from "@mainspring/sdk/services/records";
+import { verifyWebhook } from "@mainspring/sdk/webhooks";
+interface Post { id: string; title: string }
+const client = new Client({ url: "http://x", apiKey: "k", storage: localStorage });
+export async function go() {
+  const post = await client.records.create<Post>("posts", { title: "a" }, { idempotencyKey: "k" });
+  if (post) { const etag = answerOf(post)?.etag; await client.records.update("posts", post.id, { title: "b" }, { ifMatch: etag }); }
+  for await (const each of client.records.list<Post>("posts", { limit: 3 })) each.title.length;
+  for await (const event of client.events.stream({ type: "records.*" })) event.json;
+  try { await client.users.get("user_1"); } catch (error) { if (error instanceof NotFound && error.code === "not_found") error.requestId; if (error instanceof ApiError) error.errors[0].pointer; }
+  const only = records(new Core({ url: "http://x" }));
+  (await only.getFile("a", "b", "c").bytes()).length;
+  await verifyWebhook("whsec_", new Headers(), "{}");
+  // @ts-expect-error: users have no such method
+  await client.users.fly();
+  // @ts-expect-error: a query that is not
+  client.records.list("posts", { limitt: 3 });
+}
