@@ -1,6 +1,6 @@
 // What every call goes through: requests, tries, tokens, pages, streams. See core.d.ts.
 
-import { ClientError, Unauthenticated, Unreachable, refusal } from "./errors.js";
+import { ClientError, StreamEnded, Unauthenticated, Unreachable, refusal } from "./errors.js";
 import { Parser } from "./sse.js";
 
 const FIRST_PAUSE_MS = 250;
@@ -327,8 +327,11 @@ export class Core {
           for await (const piece of piecesOf(opened))
             for (const event of parser.feed(piece)) {
               failures = 0;
-              if (event.event === "end") ended = true;
-              else {
+              if (event.event === "end") {
+                const { end, detail } = event.json;
+                if (end !== "unauthenticated") throw new StreamEnded(end, detail);
+                ended = true;
+              } else {
                 renew = false;
                 if (event.event !== "ready") yield event;
               }

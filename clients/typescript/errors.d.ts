@@ -12,6 +12,11 @@ export declare class Unreachable extends ClientError {
   readonly idempotencyKey?: string;
 }
 
+/** The platform ended a stream for good. `changed`: what it shows may be all otherwise, read the list again. */
+export declare class StreamEnded extends ClientError {
+  readonly code: "changed" | "forbidden" | "gone" | "position_gone" | "filter_needs_index" | (string & {});
+}
+
 /** The platform refused. `errors` point at each thing that is wrong with the input. */
 export declare class ApiError extends ClientError {
   readonly status: number;

@@ -14,6 +14,13 @@ export class Unreachable extends ClientError {
   }
 }
 
+export class StreamEnded extends ClientError {
+  constructor(code, detail) {
+    super(`${code}: ${detail}`);
+    this.code = code;
+  }
+}
+
 export class ApiError extends ClientError {
   constructor(status, headers, problem) {
     const found = (problem.errors || []).map((each) => `${each.pointer}: ${each.detail}`).join("; ");

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from standardwebhooks.webhooks import Webhook
 
 from mainspring.app import BUILT_IN
 from mainspring.interfaces.clients import typescript
+from mainspring.interfaces.clients.python import callable_ones
 from mainspring.testing import Platform
+from tests.browser import CHROMIUM, DRIVER, chromium
+from tests.cli.site import Site, started
 from tests.deadline import DEADLINE_S
 
 HERE = Path(__file__).parent
@@ -66,6 +71,42 @@ async def test_every_case_holds_in_node() -> None:
     assert [each["name"] for each in played] == names, complaints.decode()
 
 
+@in_node
+@pytest.mark.more
+async def test_writes_that_wait_have_one_effect_each_over_kills_of_both_ends(
+    tmp_path: Path,
+) -> None:
+    async def node(at: Site, wanted: str) -> asyncio.subprocess.Process:
+        key = at.http.headers["Authorization"].removeprefix("Bearer ")
+        return await asyncio.create_subprocess_exec(
+            "node", str(HERE / "offline.mjs"), str(SDK), at.url, key,
+            str(tmp_path / "storage.json"), wanted, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+
+    async with started(tmp_path, subprocess.DEVNULL, "up", platform__workers="1") as first:
+        losing = await node(first, "lose")
+        assert losing.stdout is not None
+        try:
+            # The platform has written the second, and nobody has been told.
+            assert await asyncio.wait_for(losing.stdout.readline(), DEADLINE_S) == b"201\n"
+        finally:
+            losing.kill()
+            await losing.wait()
+        first.process.kill()
+    async with started(tmp_path, subprocess.DEVNULL, "up", platform__workers="1") as second:
+        sending = await node(second, "send")
+        try:
+            said, _ = await asyncio.wait_for(sending.communicate(), DEADLINE_S)
+        finally:
+            if sending.returncode is None:
+                sending.kill()
+                await sending.wait()
+    assert json.loads(said) == {
+        "sent": [["two", True], ["three", False]],
+        "found": ["one", "two", "three"],
+    }
+
+
 def test_what_is_made_of_the_declarations_is_current() -> None:
     made = dict(typescript.modules(BUILT_IN))
     kept = {name: (SDK / name).read_text("utf-8") for name in made if (SDK / name).exists()}
@@ -76,9 +117,7 @@ def test_what_is_made_of_the_declarations_is_current() -> None:
 
 def test_every_operation_has_a_method_or_is_a_page_of_oauth() -> None:
     operations = [each for service in BUILT_IN for each in service.operations.values()]
-    without = {each.name for each in operations} - {
-        each.name for each in typescript.callable_ones(operations)
-    }
+    without = {each.name for each in operations} - {each.name for each in callable_ones(operations)}
     assert all(name.startswith("users.") for name in without)
     paths = {each.path for each in operations if each.name in without}
     assert paths <= {"/v1/logins/{provider}/callback"} | {p for p in paths if "/oauth/" in p}
@@ -112,6 +151,35 @@ def test_the_runtime_is_small() -> None:
     )
     done = subprocess.run(["node", "-e", script], input=text, capture_output=True, check=True)
     assert int(done.stdout) <= RUNTIME_BYTES_MAX
+
+
+async def blank(_: web.Request) -> web.Response:
+    return web.Response(text="<title>a page", content_type="text/html")
+
+
+@pytest.mark.more
+@pytest.mark.skipif(not (DRIVER and CHROMIUM), reason="no chromium and chromedriver on PATH")
+async def test_a_page_logs_in_keeps_its_session_and_follows_a_stream() -> None:
+    pages = web.Application()
+    pages.router.add_static("/sdk", SDK)
+    pages.router.add_get("/", blank)
+    async with TestServer(pages) as site, chromium() as browser:
+        origin = str(site.make_url("")).rstrip("/")
+        async with Platform(sockets=True, settings={"cors.origins": [origin]}) as platform:
+            account = {"email": "ann@example.com", "password": "correct horse battery"}
+            (await platform.anonymous.post("/v1/users", account)).expect(201)
+            field = {"name": "title", "type": "text"}
+            anybody = dict.fromkeys(("list", "view", "create"), "true")
+            wanted = {"name": "posts", "fields": [field], "rules": anybody}
+            (await platform.admin.post("/v1/collections", wanted)).expect(201)
+            await browser.open(origin)
+            script = (HERE / "page.js").read_text()
+            async with asyncio.timeout(DEADLINE_S):
+                said = await browser.run(script, platform.url, account)
+    assert said == {
+        "who": "ann@example.com", "renewals": 1, "created": 201, "streamed": "from a page",
+        "refused": "not_found", "kept": 0,
+    }  # fmt: skip
 
 
 MODULES = Path(os.environ.get("NODE_PATH", "node_modules"))

@@ -2,6 +2,7 @@ import { Client, NotFound, answerOf, ApiError } from "@mainspring/sdk";
 import { Core } from "@mainspring/sdk/core";
 import { records } from "@mainspring/sdk/services/records";
 import { verifyWebhook } from "@mainspring/sdk/webhooks";
+import { Outbox, Held } from "@mainspring/sdk/outbox";
 interface Post { id: string; title: string }
 const client = new Client({ url: "http://x", apiKey: "k", storage: localStorage });
 export async function go() {
@@ -13,6 +14,12 @@ export async function go() {
   const only = records(new Core({ url: "http://x" }));
   (await only.getFile("a", "b", "c").bytes()).length;
   await verifyWebhook("whsec_", new Headers(), "{}");
+  const outbox = new Outbox(client, { storage: localStorage });
+  const key: string = await outbox.of(records).create("posts", { title: "a" });
+  const flushed = await outbox.flush({ onSent: (write, { replayed }) => void [write.key === key, replayed] });
+  if (flushed.error instanceof Held) await outbox.drop(flushed.refused!.key);
+  // @ts-expect-error: lists cannot wait
+  outbox.of(records).list("posts");
   // @ts-expect-error: users have no such method
   await client.users.fly();
   // @ts-expect-error: a query that is not
