@@ -18,6 +18,8 @@ from mainspring.adapters import private_file
 from mainspring.engines import adapter_of, opened, urls_of
 from mainspring.gateway.limit import Limits, LimitSettings
 from mainspring.gateway.pipeline import Gateway
+from mainspring.interfaces.graphql.endpoint import GraphqlEndpoint
+from mainspring.interfaces.graphql.settings import GraphqlSettings
 from mainspring.interfaces.http.server import Server
 from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
 from mainspring.interfaces.mcp.endpoint import McpEndpoint
@@ -93,6 +95,7 @@ PLATFORM_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "limits": LimitSettings,
     "cors": CorsSettings,
     "mcp": McpSettings,
+    "graphql": GraphqlSettings,
     "retention": RetentionSettings,
     "keyring": KeyringSettings,
     "uploads": UploadSettings,
@@ -332,6 +335,13 @@ class Instance:
             self.runtime.invoker,
             settings.of(McpSettings),
             settings.of(CorsSettings),
+            self._descriptions,
+        )
+        GraphqlEndpoint(
+            self.rest,
+            self.runtime.registry,
+            self.runtime.invoker,
+            settings.of(GraphqlSettings),
             self._descriptions,
         )
 

@@ -18,6 +18,8 @@ from mainspring.app import SILENCE_MAX_S, services_of
 from mainspring.engines import adapter_of, limits_url, opened
 from mainspring.gateway.limit import Limits, LimitSettings
 from mainspring.gateway.pipeline import Gateway
+from mainspring.interfaces.graphql.endpoint import GraphqlEndpoint
+from mainspring.interfaces.graphql.settings import GraphqlSettings
 from mainspring.interfaces.http.server import Server
 from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
 from mainspring.interfaces.mcp.endpoint import McpEndpoint
@@ -163,6 +165,8 @@ class GatewayProcess:
         )
         mcp, cors = settings.of(McpSettings), settings.of(CorsSettings)
         McpEndpoint(self.rest, self.registry, invoker, mcp, cors, descriptions)
+        graphql = settings.of(GraphqlSettings)
+        GraphqlEndpoint(self.rest, self.registry, invoker, graphql, descriptions)
 
     @property
     def url(self) -> str:

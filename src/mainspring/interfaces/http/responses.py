@@ -29,11 +29,13 @@ async def answer_json(
     kept: security_headers.Headers | None = security_headers.REVALIDATE,
     secret: bool = False,
     packed: bytes | None = None,
+    media_type: bytes | None = None,
 ) -> None:
     """Send JSON, with its entity tag and within the request's conditions.
 
     ``kept`` are the headers for who may keep it; without them nobody does, and it has no tag. What
     is ``secret`` is not compressed. ``packed`` is the body compressed already.
+    ``media_type`` is that of JSON with a name of its own.
     """
     body, status, etag = outcome.body, outcome.status, outcome.etag
     lines = b"idempotency-replayed: true\r\n" if outcome.replayed else b""
@@ -60,7 +62,10 @@ async def answer_json(
             etag = None if etag is None else with_suffix(etag, CODING)
     if etag is not None:
         lines += _tagged(etag)
-    await exchange.answer(status, headers, body, lines + (_API_JSON if body else _API))
+    if media_type is not None:
+        headers = [*headers, (b"content-type", media_type)]
+    typed = body and media_type is None
+    await exchange.answer(status, headers, body, lines + (_API_JSON if typed else _API))
 
 
 _API = lines_of(security_headers.API)

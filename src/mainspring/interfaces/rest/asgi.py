@@ -178,7 +178,7 @@ class RestApp:
                     await route.handle(exchange)
         except Failure as failure:
             if failure.status == 403:
-                self._log_denial(exchange, failure, route)
+                self.log_denial(exchange, failure, None if route is None else route.operation)
             await self._fail(exchange, failure)
         except PeerGone:
             exchange.status = CLIENT_GONE
@@ -186,12 +186,12 @@ class RestApp:
             # Only draining cancels, when its time is up; else the app cancelled its own task.
             # A commit may be on its way in either case.
             if not exchange.drains:
-                self._broken(exchange, error)
+                self.broken(exchange, error)
             await self._fail(exchange, _cut_off(route, exchange.method))
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - the last resort: whatever broke is answered
-            await self._fail(exchange, self._broken(exchange, error))
+            await self._fail(exchange, self.broken(exchange, error))
         finally:
             exchange.let_go()
             self.metrics.active_requests.add(-1)
@@ -201,7 +201,7 @@ class RestApp:
             if self.settings.access_log:
                 self._log_access(exchange, started_s)
 
-    def _broken(self, exchange: Exchange, error: BaseException) -> Failure:
+    def broken(self, exchange: Exchange, error: BaseException) -> Failure:
         """Log what broke, and say what the caller is told: of a full machine, to come again."""
         named = {
             "request_id": exchange.request_id, "method": exchange.method, "path": exchange.route,
@@ -272,9 +272,8 @@ class RestApp:
             )
         await exchange.answer(204, headers, b"")
 
-    def _log_denial(self, exchange: Exchange, failure: Failure, route: Route | None) -> None:
+    def log_denial(self, exchange: Exchange, failure: Failure, operation: Operation | None) -> None:
         """Say who was not allowed what. Callers' limits bound these lines too."""
-        operation = None if route is None else route.operation
         self._log.warning(
             "denied",
             **_who(exchange.admission.caller),
