@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 from graphql import (
     DocumentNode,
-    ExecutableDefinitionsRule,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -46,7 +45,6 @@ DOCUMENT_CHARS_MAX = 200_000
 _MARKS = re.compile(r'"""(?:\\"""|(?!""")[\s\S])*+"""|"(?:\\.|[^"\\\n])*+"|#[^\n\r]*+|[{}\[\]()]')
 # Ours compares as it compiles: the rule compares each field with each.
 _RULES = tuple(r for r in specified_rules if r is not OverlappingFieldsCanBeMergedRule)
-assert ExecutableDefinitionsRule in _RULES
 
 
 class DocumentRefused(Failure):
@@ -82,7 +80,7 @@ class Root(msgspec.Struct, frozen=True):
     below: tuple[Selected, ...] | None = None
 
 
-class Plan(msgspec.Struct, frozen=True):
+class DocumentPlan(msgspec.Struct, frozen=True):
     """What an operation of a document does."""
 
     operation: OperationDefinitionNode
@@ -92,7 +90,7 @@ class Plan(msgspec.Struct, frozen=True):
     root_type: str
 
 
-class Document:
+class GraphqlDocument:
     """A document that fits a schema."""
 
     __slots__ = ("compiled", "fragments", "node", "operations", "text")
@@ -117,7 +115,7 @@ class Document:
         return self.operations[0]
 
 
-def read_document(text: str, schema: Schema, settings: GraphqlSettings) -> Document:
+def read_document(text: str, schema: Schema, settings: GraphqlSettings) -> GraphqlDocument:
     """Parse and validate. Raises DocumentRefused with what is wrong."""
     if len(text) > DOCUMENT_CHARS_MAX:
         raise DocumentRefused(f"the document has at most {DOCUMENT_CHARS_MAX} characters")
@@ -139,16 +137,16 @@ def read_document(text: str, schema: Schema, settings: GraphqlSettings) -> Docum
     found = validate(schema.graphql, node, rules, max_errors=ERRORS_MAX, hide_suggestions=True)
     if found:
         raise DocumentRefused("the document does not fit the schema", found)
-    return Document(text, node)
+    return GraphqlDocument(text, node)
 
 
 def compile_plan(
-    document: Document,
+    document: GraphqlDocument,
     schema: Schema,
     settings: GraphqlSettings,
     operation: OperationDefinitionNode,
     given: Mapping[str, Any],
-) -> Plan:
+) -> DocumentPlan:
     """Return what to call and what to take of the answers. Raises DocumentRefused."""
     try:
         values = get_variable_values(
@@ -169,14 +167,16 @@ def compile_plan(
         roots = compiling.roots(root, operation.selection_set)
         if not compiling.varied:
             document.compiled[name] = roots
-    return Plan(operation, roots, operation.operation.value == "mutation", values, root.name)
+    return DocumentPlan(
+        operation, roots, operation.operation.value == "mutation", values, root.name
+    )
 
 
 class _Compiling:
     """Puts fragments in and joins fields of one name."""
 
     def __init__(
-        self, document: Document, settings: GraphqlSettings, values: VariableValues
+        self, document: GraphqlDocument, settings: GraphqlSettings, values: VariableValues
     ) -> None:
         self._fragments = document.fragments
         self._settings = settings

@@ -12,7 +12,7 @@ from graphql import GraphQLError, OperationDefinitionNode, SelectionSetNode, exe
 from graphql.execution.values import get_argument_values
 from graphql.language import DocumentNode
 
-from mainspring.interfaces.graphql.documents import Document, Plan, Root, Selected
+from mainspring.interfaces.graphql.documents import DocumentPlan, GraphqlDocument, Root, Selected
 from mainspring.interfaces.graphql.endpoint import PATH
 from mainspring.interfaces.graphql.schema import (
     KEY_ARGUMENT,
@@ -30,16 +30,21 @@ from mainspring.kernel.impersonation import require_in_person
 from mainspring.kernel.invocation import Invocation, Invoker
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.policy import RateClass
+from mainspring.kernel.pool import Pool
 from mainspring.kernel.sender import sender
 
+INTROSPECTIONS_MAX = 16  # at once; others are told to come again
+INTROSPECTIONS_SHARE = 4
 ANSWERS_BYTES_MAX = 16 << 20  # of all root fields of a document together
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 Json = dict[str, Any]
 
+introspections = Pool("introspections", INTROSPECTIONS_MAX, INTROSPECTIONS_SHARE)
 
-class Answer(msgspec.Struct, frozen=True):
+
+class GraphqlAnswer(msgspec.Struct, frozen=True):
     """What a document is answered with."""
 
     body: bytes
@@ -51,7 +56,7 @@ class Execution:
 
     def __init__(
         self, rest: RestApp, invoker: Invoker, exchange: Exchange, schema: Schema,
-        document: Document, plan: Plan,
+        document: GraphqlDocument, plan: DocumentPlan,
     ) -> None:  # fmt: skip
         self._rest, self._invoker, self._exchange = rest, invoker, exchange
         self._schema, self._document, self._plan = schema, document, plan
@@ -61,7 +66,7 @@ class Execution:
         self._errors: list[Json] = []
         self._tags: dict[str, str] = {}
 
-    async def run(self) -> Answer:
+    async def run(self) -> GraphqlAnswer:
         """Make the calls: those that write one after the other, others together."""
         plan = self._plan
         data: Json = {}
@@ -79,7 +84,7 @@ class Execution:
         extensions: Json = {"request_id": self._exchange.request_id}
         if self._tags:
             extensions["etags"] = self._tags
-        return Answer(_encode({**told, "extensions": extensions}), self._secret)
+        return GraphqlAnswer(_encode({**told, "extensions": extensions}), self._secret)
 
     async def _answer(self, root: Root) -> Any:
         name = root.node.name.value
@@ -185,23 +190,37 @@ class Execution:
         )
 
     async def _introspect(self, root: Root) -> Any:
-        """Have the executor answer; the same question is answered out of memory."""
+        """Have the executor answer, one question at a time; the same one out of memory."""
+        name = self._plan.operation.name
+        asked = self._document.text, "" if name is None else name.value, root.key
+        variables = self._plan.variables.coerced
+        kept = None if variables else self._schema.introspected.get(asked)
+        if kept is not None:
+            return msgspec.Raw(kept)
+        account = self._exchange.admission.account
+        introspections.take(account)
+        try:
+            async with self._schema.introspecting:
+                told = await asyncio.to_thread(self._introspected, root, dict(variables))
+        finally:
+            introspections.give_back(account)
+        if not variables:
+            self._schema.introspected.put(asked, told)
+        return msgspec.Raw(told)
+
+    def _introspected(self, root: Root, variables: Json) -> bytes:
         node = OperationDefinitionNode(
             operation=self._plan.operation.operation,
             variable_definitions=self._plan.operation.variable_definitions,
             selection_set=SelectionSetNode(selections=(root.node, *root.also)),
         )
         definitions = (node, *self._document.fragments.values())
-        variables = self._plan.variables.coerced
-        result = await asyncio.to_thread(
-            execute_sync,
-            self._schema.graphql,
-            DocumentNode(definitions=definitions),
-            variable_values=dict(variables),
+        result = execute_sync(
+            self._schema.graphql, DocumentNode(definitions=definitions), variable_values=variables
         )
         if result.errors:
             raise result.errors[0]
-        return (result.data or {}).get(root.key)
+        return _encode((result.data or {}).get(root.key))
 
 
 def _taken(value: Any, below: tuple[Selected, ...] | None) -> Any:

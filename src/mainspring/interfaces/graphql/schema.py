@@ -4,6 +4,7 @@ What can be hidden from a caller is null for them, so no field of an answer prom
 JSON Schema says and GraphQL has no word for (unions, maps, enumerations) is ``JSON`` or ``String``.
 """
 
+import asyncio
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -31,10 +32,12 @@ from graphql import (
 )
 
 from mainspring.interfaces.openapi import OpenApiDocument
+from mainspring.kernel.lru_cache import LruCache
 from mainspring.kernel.operation import Kind, Operation, OperationVariant
 
 Json = Mapping[str, Any]
 
+INTROSPECTED_BYTES_MAX = 4 << 20  # of what introspection answered, for each schema
 INT_MAX = (1 << 31) - 1
 LONG_MAX = (1 << 63) - 1
 KEY_ARGUMENT = "idempotencyKey"
@@ -103,7 +106,7 @@ class RootField(msgspec.Struct, frozen=True):
 class Schema:
     """A schema with what its root fields call. It is never changed: another one takes its place."""
 
-    __slots__ = ("graphql", "introspected", "roots")
+    __slots__ = ("graphql", "introspected", "introspecting", "roots")
 
     def __init__(self, document: OpenApiDocument, operations: Iterable[Operation],
                  shapes: Iterable[OperationVariant]) -> None:  # fmt: skip
@@ -111,7 +114,10 @@ class Schema:
         by_name = {operation.name: operation for operation in operations}
         served = [o for o in by_name.values() if o.kind is Kind.UNARY]
         self.roots: dict[str, RootField] = {}
-        self.introspected: dict[str, Any] = {}
+        self.introspected: LruCache[tuple[str, str, str], bytes] = LruCache(
+            INTROSPECTED_BYTES_MAX, size_of=len
+        )
+        self.introspecting = asyncio.Lock()  # one takes a fifth of a second of the processor
         fields: dict[bool, dict[str, GraphQLField]] = {False: {}, True: {}}
         faces: list[tuple[Operation, OperationVariant | None]] = [(o, None) for o in served]
         for shape in shapes:

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from mainspring.interfaces.graphql.documents import (
-    Document,
+    DocumentPlan,
     DocumentRefused,
-    Plan,
+    GraphqlDocument,
     compile_plan,
     read_document,
 )
@@ -47,7 +47,7 @@ class _Made(msgspec.Struct, frozen=True):
 
     schema: Schema
     of: tuple[Any, ...]
-    documents: LruCache[str, Document]
+    documents: LruCache[str, GraphqlDocument]
 
 
 class GraphqlServing:
@@ -124,7 +124,7 @@ class GraphqlServing:
             made = self._schemas.get(key)
             if made is None:
                 shapes = [s for each in lists for s in each if known or s.public]
-                documents: LruCache[str, Document] = LruCache(
+                documents: LruCache[str, GraphqlDocument] = LruCache(
                     DOCUMENTS_BYTES_MAX, size_of=lambda kept: len(kept.text) * TREE_BYTES_PER_CHAR
                 )
                 made = _Made(await asyncio.to_thread(self._make, shapes), lists, documents)
@@ -134,7 +134,7 @@ class GraphqlServing:
     def _make(self, shapes: list[OperationVariant]) -> Schema:
         return Schema(self._document, self._operations, shapes)
 
-    def _plan(self, made: _Made, asked: GraphqlRequest) -> tuple[Document, Plan]:
+    def _plan(self, made: _Made, asked: GraphqlRequest) -> tuple[GraphqlDocument, DocumentPlan]:
         schema = made.schema
         document = made.documents.get(asked.query)
         if document is None:
@@ -144,7 +144,7 @@ class GraphqlServing:
         plan = compile_plan(document, schema, self._settings, operation, asked.variables)
         return document, plan
 
-    def _require_fit(self, exchange: Exchange, plan: Plan) -> None:
+    def _require_fit(self, exchange: Exchange, plan: DocumentPlan) -> None:
         """Refuse what writes over GET, and one key for several writes."""
         if not plan.writes:
             return
