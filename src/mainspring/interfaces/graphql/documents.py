@@ -34,9 +34,9 @@ from graphql import (
 from graphql.execution.values import VariableValues
 from graphql.type import GraphQLIncludeDirective
 
+from mainspring.interfaces.graphql.endpoint import DocumentRefused
 from mainspring.interfaces.graphql.schema import Schema
 from mainspring.interfaces.graphql.settings import GraphqlSettings
-from mainspring.kernel.errors import Failure
 
 NESTING_MAX = 60  # of brackets of any kind: what reading takes a stack for
 ERRORS_MAX = 20
@@ -45,18 +45,6 @@ DOCUMENT_CHARS_MAX = 200_000
 _MARKS = re.compile(r'"""(?:\\"""|(?!""")[\s\S])*+"""|"(?:\\.|[^"\\\n])*+"|#[^\n\r]*+|[{}\[\]()]')
 # Ours compares as it compiles: the rule compares each field with each.
 _RULES = tuple(r for r in specified_rules if r is not OverlappingFieldsCanBeMergedRule)
-
-
-class DocumentRefused(Failure):
-    """A document, or its variables, that cannot be run: nothing of it was."""
-
-    code = "graphql_refused"
-    status = 400
-    title = "The GraphQL document cannot be run"
-
-    def __init__(self, detail: str, errors: Sequence[GraphQLError] = ()) -> None:
-        super().__init__(detail)
-        self.found = errors
 
 
 class Selected(msgspec.Struct, frozen=True):

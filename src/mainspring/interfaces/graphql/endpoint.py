@@ -4,12 +4,14 @@ Loading graphql-core takes longer than all else of a start, and many processes a
 """
 
 import asyncio
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from mainspring.interfaces.graphql.settings import GraphqlSettings
 from mainspring.interfaces.http.exchange import Exchange
 from mainspring.interfaces.rest.asgi import RestApp
+from mainspring.kernel.errors import Failure
 from mainspring.kernel.invocation import Invoker
 from mainspring.kernel.registry import Registry
 from mainspring.runtime.invoke.descriptions import Descriptions
@@ -17,6 +19,21 @@ from mainspring.runtime.invoke.descriptions import Descriptions
 PATH = "/graphql"
 
 _SERVING = "mainspring.interfaces.graphql.serving"
+
+
+class DocumentRefused(Failure):
+    """A document, or its variables, that cannot be run: nothing of it was.
+
+    ``found`` are the errors of graphql-core, with their places.
+    """
+
+    code = "graphql_refused"
+    status = 400
+    title = "The GraphQL document cannot be run"
+
+    def __init__(self, detail: str, errors: Sequence[Any] = ()) -> None:
+        super().__init__(detail)
+        self.found = errors
 
 
 class GraphqlEndpoint:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from graphql import GraphQLError
 
-from mainspring.interfaces.graphql.documents import DocumentRefused
+from mainspring.interfaces.graphql.endpoint import DocumentRefused
 from mainspring.interfaces.http.exchange import Exchange
 from mainspring.interfaces.rest.arguments import query_fields, require_json
 from mainspring.kernel.errors import Failure, Malformed, NotAcceptable, UnsupportedMedia

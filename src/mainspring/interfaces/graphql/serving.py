@@ -8,11 +8,11 @@ import msgspec
 
 from mainspring.interfaces.graphql.documents import (
     DocumentPlan,
-    DocumentRefused,
     GraphqlDocument,
     compile_plan,
     read_document,
 )
+from mainspring.interfaces.graphql.endpoint import DocumentRefused
 from mainspring.interfaces.graphql.execution import Execution
 from mainspring.interfaces.graphql.requests import (
     RESPONSE,
