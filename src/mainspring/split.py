@@ -97,7 +97,9 @@ class Ownership:
             for name, operation in whole.operations.items()
             if name.partition(".")[0] in self._names
         }
-        part = msgspec.structs.replace(whole, operations=owned, revocations=self.feed)
+        part = msgspec.structs.replace(
+            whole, operations=owned, revocations=self.feed, files=lambda: _files(owned)
+        )
         if self.feed is None:
             part = msgspec.structs.replace(part, authenticator=None, stream_tokens=None)
         await self.listener.start(part, self.peers.credentials)
@@ -118,6 +120,13 @@ def ownership(
     if settings.of(PlatformSettings).role is not ProcessRole.OWN:
         return None
     return Ownership(settings, services, sources)
+
+
+def _files(owned: Mapping[str, Operation]) -> Sequence[bytes]:
+    """Return what is owned in Protocol Buffers, whose library is loaded when somebody asks."""
+    from mainspring.interfaces.protobuf import files_of
+
+    return files_of(owned.values())
 
 
 def _wrong(settings: Settings, name: str, why: str) -> SettingsError:

@@ -4,7 +4,7 @@ All processes are of one platform and one version. A call crosses as ``kernel/se
 its owner goes through the same stages as for a call of its own process.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -157,7 +157,8 @@ class Owned(msgspec.Struct, frozen=True):
     """What a process gives its peers: the operations it owns, and what runs them.
 
     ``authenticator``, ``stream_tokens`` and ``revocations`` are there where it owns the users;
-    ``failing`` names what keeps it from being ready.
+    ``failing`` names what keeps it from being ready; ``files`` are what its services look like in
+    Protocol Buffers, each written as a FileDescriptorProto, in an order in which they can be read.
     """
 
     operations: Mapping[str, Operation]
@@ -168,6 +169,7 @@ class Owned(msgspec.Struct, frozen=True):
     stream_tokens: StreamTokens | None = None
     describes: Describes | None = None
     proves: Proves | None = None
+    files: Callable[[], Iterable[bytes]] | None = None
 
 
 class PeerListener(Protocol):

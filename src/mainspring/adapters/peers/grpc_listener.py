@@ -13,6 +13,7 @@ from mainspring.adapters.peers import frames
 from mainspring.adapters.peers.grpc import SCHEME
 from mainspring.adapters.peers.grpc_health import OwnerHealth
 from mainspring.adapters.peers.grpc_questions import answered
+from mainspring.adapters.peers.grpc_reflection import OwnerReflection
 from mainspring.adapters.peers.grpc_stream_listener import CallsOnStream, NoAnswer
 from mainspring.adapters.peers.grpc_wire import (
     ASK,
@@ -121,6 +122,8 @@ class GrpcListener:
         services = {name.partition(".")[0] for name in owned.operations}
         self._health = OwnerHealth(services, owned.failing, self._leaving)
         await self._health.start(server)
+        if owned.files is not None:
+            OwnerReflection(owned.files, self._leaving).add_to(server)
         await server.start()
 
     async def drain(self, timeout_s: float, *, lame_duck_s: float = 0.0) -> None:
