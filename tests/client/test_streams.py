@@ -3,9 +3,10 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
-from mainspring.client import PositionGone, Unauthenticated
+from mainspring.client import PositionGone, StreamEnded, Unauthenticated
 from mainspring.client.sse import Parser
 from mainspring.testing import Platform
 from tests.client.between import Between, Fault
@@ -31,6 +32,24 @@ async def test_events_come_each_once_through_broken_connections(
     assert len([each for each in path.seen if each.startswith("GET /v1/events/stream")]) == 5
     with pytest.raises(PositionGone):
         await client.many(lambda c: c.events.stream(after="999999"), 1)
+
+
+async def test_a_list_of_events_is_read_page_by_page(client: Either) -> None:
+    await client(lambda c: c.records.create_collection(BOOKS))
+    for n in range(5):
+        await client(lambda c, n=n: c.records.create("books", {"title": f"{n}"}))
+    found = await client.many(lambda c: c.events.list(type=TYPE, limit=2))
+    assert [msgspec.json.decode(each.data)["title"] for each in found] == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_stream_that_is_over_for_good_says_why(client: Either, path: Between) -> None:
+    await client(lambda c: c.records.create_collection(BOOKS))
+    task = asyncio.ensure_future(client.many(lambda c: c.records.stream_records("books"), 5))
+    await path.asked("/v1/collections/books/records:stream")
+    await client(lambda c: c.records.delete_collection("books"))
+    with pytest.raises(StreamEnded) as ended:
+        await task
+    assert ended.value.code == "gone"
 
 
 async def test_a_stream_ends_with_the_right_to_it(

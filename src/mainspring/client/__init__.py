@@ -21,6 +21,7 @@ from mainspring.client.errors import OutcomeUnknown as OutcomeUnknown
 from mainspring.client.errors import PositionGone as PositionGone
 from mainspring.client.errors import PreconditionFailed as PreconditionFailed
 from mainspring.client.errors import RateLimited as RateLimited
+from mainspring.client.errors import StreamEnded as StreamEnded
 from mainspring.client.errors import TooLarge as TooLarge
 from mainspring.client.errors import Unauthenticated as Unauthenticated
 from mainspring.client.errors import Unavailable as Unavailable

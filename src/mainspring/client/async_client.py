@@ -192,10 +192,15 @@ class AsyncClient:
         return decoded(reply, answer)
 
     def pages(
-        self, path: str, values: Mapping[str, Any], item: Any, query: Mapping[str, Any]
+        self,
+        path: str,
+        values: Mapping[str, Any],
+        item: Any,
+        query: Mapping[str, Any],
+        place: str = "cursor",
     ) -> "AsyncPages[Any]":
-        """Return what a list has, page by page as it is asked for."""
-        return AsyncPages(self, filled(path, values), item, dict(query))
+        """Return what a list has, page by page as it is asked for: ``place`` says from where on."""
+        return AsyncPages(self, filled(path, values), item, dict(query), place)
 
     async def _drive(self, exchange: Exchange[T]) -> T:
         """Do what an exchange asks for until it has its result."""
@@ -221,7 +226,7 @@ class AsyncClient:
     async def _renew(self, seen: str) -> None:
         async with self._renewing:
             session = self._core.session
-            if session is not None and session.access == seen:
+            if session is not None and session.refresh == seen:
                 await self._drive(self._core.renewal())
 
     async def _try(self, request: Request) -> Reply:
@@ -322,8 +327,11 @@ class AsyncClient:
 class AsyncPages(Generic[T]):
     """A list: iterate over its items, or over ``pages()``. Each page is read when it is wanted."""
 
-    def __init__(self, client: AsyncClient, path: str, item: Any, query: dict[str, Any]) -> None:
+    def __init__(
+        self, client: AsyncClient, path: str, item: Any, query: dict[str, Any], place: str
+    ) -> None:
         self._client, self._path, self._item, self._query = client, path, item, query
+        self._place = place
 
     async def __aiter__(self) -> AsyncIterator[T]:
         async for page in self.pages():
@@ -339,7 +347,7 @@ class AsyncPages(Generic[T]):
             yield items
             if cursor is None:
                 return
-            query = {**query, "cursor": cursor}
+            query = {**query, self._place: cursor}
 
     async def first(self) -> T | None:
         """Return the first item; None of an empty list."""

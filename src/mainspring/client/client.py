@@ -191,10 +191,15 @@ class Client:
         return decoded(reply, answer)
 
     def pages(
-        self, path: str, values: Mapping[str, Any], item: Any, query: Mapping[str, Any]
+        self,
+        path: str,
+        values: Mapping[str, Any],
+        item: Any,
+        query: Mapping[str, Any],
+        place: str = "cursor",
     ) -> "Pages[Any]":
-        """Return what a list has, page by page as it is asked for."""
-        return Pages(self, filled(path, values), item, dict(query))
+        """Return what a list has, page by page as it is asked for: ``place`` says from where on."""
+        return Pages(self, filled(path, values), item, dict(query), place)
 
     def _drive(self, exchange: Exchange[T]) -> T:
         """Do what an exchange asks for until it has its result."""
@@ -220,7 +225,7 @@ class Client:
     def _renew(self, seen: str) -> None:
         with self._renewing:
             session = self._core.session
-            if session is not None and session.access == seen:
+            if session is not None and session.refresh == seen:
                 self._drive(self._core.renewal())
 
     def _try(self, request: Request) -> Reply:
@@ -319,8 +324,11 @@ class Client:
 class Pages(Generic[T]):
     """A list: iterate over its items, or over ``pages()``. Each page is read when it is wanted."""
 
-    def __init__(self, client: Client, path: str, item: Any, query: dict[str, Any]) -> None:
+    def __init__(
+        self, client: Client, path: str, item: Any, query: dict[str, Any], place: str
+    ) -> None:
         self._client, self._path, self._item, self._query = client, path, item, query
+        self._place = place
 
     def __iter__(self) -> Iterator[T]:
         for page in self.pages():
@@ -335,7 +343,7 @@ class Pages(Generic[T]):
             yield items
             if cursor is None:
                 return
-            query = {**query, "cursor": cursor}
+            query = {**query, self._place: cursor}
 
     def first(self) -> T | None:
         """Return the first item; None of an empty list."""

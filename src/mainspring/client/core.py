@@ -87,7 +87,10 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class Renew(msgspec.Struct, frozen=True):
-    """Renew the session, unless somebody else did since this access token was its newest."""
+    """Renew the session, unless somebody else did since this refresh token was its newest.
+
+    Access tokens do not tell: two that are made within a second are alike.
+    """
 
     seen: str
 
@@ -196,6 +199,7 @@ class Core:
         tries, renewed = 1 if once else max(1, self.options.tries), False
         for number in range(1, tries + 1):
             access = None if anonymous else (yield from self._credential())
+            session = self.session
             if isinstance(body, FileBody):
                 body.rewind()
             request = Request(
@@ -214,14 +218,9 @@ class Core:
             if reply.status < 400:
                 return reply
             refused = refusal(reply.status, reply.headers, reply.body)
-            if (
-                reply.status == 401
-                and self.session is not None
-                and access
-                and not (renewed or once)
-            ):
+            if reply.status == 401 and session and access and not (renewed or once):
                 renewed = True
-                yield Renew(access)
+                yield Renew(session.refresh)
                 continue
             wait_s = self._wait_s(reply, refused.code, number)
             if wait_s is None or number == tries:
@@ -237,7 +236,7 @@ class Core:
         if session is None:
             return self._api_key
         if self._clock.monotonic_s() > session.ends_s - RENEW_BEFORE_S:
-            yield Renew(session.access)
+            yield Renew(session.refresh)
         return self.session.access if self.session is not None else None
 
     def _wait_s(self, reply: Reply, code: str, number: int) -> float | None:
@@ -261,7 +260,7 @@ class Core:
         """Return the request of an answer that is read piece by piece, as the caller of now."""
         access = yield from self._credential()
         if renew and access and self.session is not None:
-            yield Renew(access)
+            yield Renew(self.session.refresh)
             access = self.session.access
         sent = self._with({**self.options.headers, **headers}, access)
         return Request("GET", target, sent, None, self.options.timeout_s)

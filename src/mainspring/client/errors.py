@@ -40,6 +40,15 @@ class Unreachable(ClientError):
         self.idempotency_key = idempotency_key
 
 
+class StreamEnded(ClientError):
+    """The platform ended a stream for good: ``code`` says why, and ``detail`` what to do then."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
 class ApiError(ClientError):
     """The platform refused. ``errors`` point at each thing wrong with the input."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from mainspring.client.core import Core, Request, header_lines
-from mainspring.client.errors import ClientError, Unreachable, refusal
+from mainspring.client.errors import ClientError, StreamEnded, Unreachable, refusal
 from mainspring.client.sse import Parser, StreamEvent
 
 FOLLOW_TRIES = 10  # in a row, of a stream that breaks off: half a minute of waits
@@ -62,8 +62,16 @@ class Following(_Tries):
         found = self._parser.feed(piece)
         if found:
             self.failures, self.renew = 0, False
-        self._said_end = self._said_end or any(each.event == "end" for each in found)
+        for each in found:
+            if each.event == "end":
+                self._end(each)
         return [each for each in found if each.event not in _OF_THE_STREAM]
+
+    def _end(self, event: StreamEvent) -> None:
+        told = event.json
+        if told["end"] != "unauthenticated":  # that one is opened again, as who calls now
+            raise StreamEnded(told["end"], told["detail"])
+        self._said_end = True
 
     def ended(self) -> None:
         """Take note that the answer ended as a whole one does."""
@@ -74,7 +82,9 @@ class Following(_Tries):
         """Return how long to wait before it is opened again."""
         if self.over:
             return 0.0
-        return self._parser.retry_s or super().pause_s(core)
+        if self._parser.retry_s:  # all followers of a server that stops heard the same
+            return self._parser.retry_s + core.pause_s(1)
+        return super().pause_s(core)
 
 
 class Fetching(_Tries):

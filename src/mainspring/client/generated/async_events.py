@@ -34,6 +34,7 @@ class AsyncEvents:
             {},
             Envelope,
             {"after": after, "type": type, "filter": filter, "limit": limit},
+            place="after",
         )
 
     def stream(

@@ -45,6 +45,7 @@ class Events:
             {},
             Envelope,
             {"after": after, "type": type, "filter": filter, "limit": limit},
+            place="after",
         )
 
     def stream(

@@ -198,7 +198,9 @@ def _call(operation: Operation, names: _Names, flavour: _Flavour) -> tuple[str, 
         return f"{flavour.iterator}[bytes]", f"self._client.download({where})"
     if _paged(operation):
         item = _item_type(operation, names)
+        place = "after" if "after" in pairs else "cursor"
         sent = f"{path}, {values}, {item}, {query}"
+        sent += "" if place == "cursor" else f', place="{place}"'
         return f"{flavour.pages}[{item}]", f"self._client.pages({sent})"
     answer = "Record" if operation.response is msgspec.Raw else names.of(operation.response)
     more = [f"query={query}"] if pairs else []

@@ -7,8 +7,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 ALLOWED_HEADERS = (
     "authorization", "content-disposition", "content-type", "idempotency-key", "if-match",
-    "if-none-match", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version",
-    "read-after", "traceparent",
+    "if-none-match", "if-range", "last-event-id", "mcp-method", "mcp-name",
+    "mcp-protocol-version", "range", "read-after", "traceparent",
 )  # fmt: skip
 EXPOSED_HEADERS = (
     "content-disposition", "etag", "idempotency-replayed", "link", "location", "ratelimit",
