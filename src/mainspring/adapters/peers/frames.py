@@ -61,19 +61,19 @@ class Outbox:
     __slots__ = ("_filled", "_frames", "waiting_bytes")
 
     def __init__(self) -> None:
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[tuple[Frame, int]] = deque()  # and how much of each was sent
         self._filled = asyncio.Event()
         self.waiting_bytes = 0
 
     def put(self, frame: Frame) -> None:
         """Add a frame; of more than a piece only an ANSWER."""
-        self._frames.append(frame)
+        self._frames.append((frame, 0))
         self.waiting_bytes += len(frame.data)
         self._filled.set()
 
     def calls(self) -> set[int]:
         """Return the numbers of those of which a frame is still here."""
-        return {frame.call for frame in self._frames}
+        return {frame.call for frame, _ in self._frames}
 
     async def taken(self) -> bytes:
         """Wait until there are frames, and take a message of them."""
@@ -82,11 +82,13 @@ class Outbox:
             await self._filled.wait()
         size, taken = 0, []
         while self._frames and size < MESSAGE_BYTES_MAX:
-            frame = self._frames.popleft()
-            if len(frame.data) > PIECE_BYTES_MAX:
-                rest = Frame(frame.call, frame.kind, frame.data[PIECE_BYTES_MAX:])
-                frame = Frame(frame.call, PIECE, frame.data[:PIECE_BYTES_MAX])
-                self._frames.append(rest)
+            frame, sent = self._frames.popleft()
+            end = sent + PIECE_BYTES_MAX
+            if len(frame.data) > end:
+                self._frames.append((frame, end))
+                frame = Frame(frame.call, PIECE, frame.data[sent:end])
+            elif sent:
+                frame = Frame(frame.call, frame.kind, frame.data[sent:])
             size += len(frame.data)
             taken.append(frame)
         self.waiting_bytes -= size
