@@ -114,7 +114,7 @@ ASKED: dict[str, list[tuple[str, Any]]] = {
     "records.get_run_report": [("/v1/record_runs/run_x/errors", None)],
     "records.cancel_run": [("/v1/record_runs/run_x:cancel", None)],
     "records.batch_records": [
-        (RECORDS + ":batch", {"operations": [{"op": "update", "id": "{record}", "data": {}}]}),
+        (RECORDS + ":batch", {"items": [{"action": "update", "id": "{record}", "data": {}}]}),
     ],
     "records.batch_steps": [
         (
