@@ -24,7 +24,7 @@ TIMEOUT_S = 30.0
 CONNECT_S = 3.0
 FIRST_PAUSE_S = 0.25
 PAUSE_S_MAX = 30.0  # an answer that asks for a longer wait is the caller's to wait for
-RENEW_BEFORE_S = 30.0  # an access token with less left is renewed before it is used
+RENEW_BEFORE_S = 30.0  # an access token with less left is renewed before it is used, or with half
 ANSWER_BYTES_MAX = 64 << 20  # of one answer that is read whole
 AGAIN = frozenset({408, 429, 502, 503, 504})
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -108,7 +108,7 @@ class Session(msgspec.Struct, frozen=True):
 
     access: str
     refresh: str
-    ends_s: float  # monotonic
+    renew_s: float  # monotonic: from when on it is renewed before it is used
 
     def __repr__(self) -> str:
         return "Session(...)"
@@ -197,7 +197,9 @@ class Core:
             sent["Content-Length"] = str(body.size_bytes)
         once = isinstance(body, FileBody) and not body.repeats
         tries, renewed = 1 if once else max(1, self.options.tries), False
-        for number in range(1, tries + 1):
+        number = 0
+        while True:
+            number += 1
             access = None if anonymous else (yield from self._credential())
             session = self.session
             if isinstance(body, FileBody):
@@ -220,13 +222,13 @@ class Core:
             refused = refusal(reply.status, reply.headers, reply.body)
             if reply.status == 401 and session and access and not (renewed or once):
                 renewed = True
+                number -= 1  # nothing was wrong with the try but who made it
                 yield Renew(session.refresh)
                 continue
             wait_s = self._wait_s(reply, refused.code, number)
             if wait_s is None or number == tries:
                 raise refused
             yield Pause(wait_s)
-        raise AssertionError("unreachable")
 
     def _with(self, headers: dict[str, str], access: str | None) -> dict[str, str]:
         return {**headers, "Authorization": f"Bearer {access}"} if access else headers
@@ -235,7 +237,7 @@ class Core:
         session = self.session
         if session is None:
             return self._api_key
-        if self._clock.monotonic_s() > session.ends_s - RENEW_BEFORE_S:
+        if self._clock.monotonic_s() > session.renew_s:
             yield Renew(session.refresh)
         return self.session.access if self.session is not None else None
 
@@ -273,8 +275,9 @@ class Core:
     def logged_in(self, reply: Reply) -> Any:
         """Keep the tokens of an answer, and return its user."""
         told = reply.json
-        ends_s = self._clock.monotonic_s() + float(told["expires_in"])
-        self.session = Session(told["access_token"], told["refresh_token"], ends_s)
+        life_s = float(told["expires_in"])
+        renew_s = self._clock.monotonic_s() + life_s - min(RENEW_BEFORE_S, life_s / 2)
+        self.session = Session(told["access_token"], told["refresh_token"], renew_s)
         return told["user"]
 
     def renewal(self) -> Exchange[None]:
