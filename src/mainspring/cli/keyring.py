@@ -1,10 +1,13 @@
-"""``mainspring admin rotate-keyring`` and ``new-keyring``: what is done to keyring.json itself."""
+"""``mainspring admin``: what is done to keyring.json itself, and to the data keys of a database."""
 
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 import typer
 
 from mainspring.cli.options import AppName, ConfigFile, DataDir, find_folder, read_settings
+from mainspring.kernel.user_app import App
+from mainspring.settings import Settings
 
 ROTATE_EPILOG = (
     "Examples:\n\n"
@@ -62,20 +65,9 @@ def rotate_data_keys(
     app: AppName = None, config: ConfigFile = None, data_dir: DataDir = None
 ) -> None:
     """Make new data keys, and have all that is stored sealed anew under them."""
-    import asyncio
-
     from mainspring.cli import offline
-    from mainspring.cli.user_app import load_app
-    from mainspring.kernel.errors import Failure
-    from mainspring.ports.database import StartError
 
-    user_app = load_app(app) if app else None
-    settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
-    find_folder(settings)
-    try:
-        made, columns = asyncio.run(offline.rotate_data_keys(settings, user_app))
-    except Failure as failure:
-        raise StartError(failure.detail) from failure
+    made, columns = _on_data_keys(offline.rotate_data_keys, app, config, data_dir)
     typer.echo(f"made {made} data keys, of which {columns} columns are sealed anew")
 
 
@@ -83,9 +75,21 @@ def remove_data_keys(
     app: AppName = None, config: ConfigFile = None, data_dir: DataDir = None
 ) -> None:
     """Take older data keys out of the database that nothing stored is sealed with."""
+    from mainspring.cli import offline
+
+    gone, left = _on_data_keys(offline.remove_data_keys, app, config, data_dir)
+    typer.echo(f"removed {gone} data keys that nothing is under; {left} older ones stay")
+
+
+def _on_data_keys(
+    work: Callable[[Settings, App | None], Coroutine[Any, Any, tuple[int, int]]],
+    app: AppName,
+    config: ConfigFile,
+    data_dir: DataDir,
+) -> tuple[int, int]:
+    """Do something with the data keys of a platform that stands still. Raises StartError."""
     import asyncio
 
-    from mainspring.cli import offline
     from mainspring.cli.user_app import load_app
     from mainspring.kernel.errors import Failure
     from mainspring.ports.database import StartError
@@ -94,10 +98,9 @@ def remove_data_keys(
     settings = read_settings(user_app, config, data_dir=data_dir, any_app=True)
     find_folder(settings)
     try:
-        gone, left = asyncio.run(offline.remove_data_keys(settings, user_app))
+        return asyncio.run(work(settings, user_app))
     except Failure as failure:
         raise StartError(failure.detail) from failure
-    typer.echo(f"removed {gone} data keys that nothing is under; {left} older ones stay")
 
 
 def new_keyring(
