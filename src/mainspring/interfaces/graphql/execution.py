@@ -22,8 +22,8 @@ from mainspring.interfaces.graphql.schema import (
 )
 from mainspring.interfaces.http.exchange import Exchange
 from mainspring.interfaces.http.problem import body_of
-from mainspring.interfaces.rest.arguments import parse_key
 from mainspring.interfaces.rest.asgi import RestApp
+from mainspring.interfaces.rest.invocations import invocation_of
 from mainspring.kernel.authority import authorise
 from mainspring.kernel.errors import Failure, Invalid, TooLarge
 from mainspring.kernel.impersonation import require_in_person
@@ -31,7 +31,6 @@ from mainspring.kernel.invocation import Invocation, Invoker
 from mainspring.kernel.operation import Operation
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.pool import Pool
-from mainspring.kernel.sender import sender
 
 INTROSPECTIONS_MAX = 16  # at once; others are told to come again
 INTROSPECTIONS_SHARE = 4
@@ -171,22 +170,13 @@ class Execution:
             arguments[operation.query_param] = query
         if operation.body_param is not None and "body" in given:
             arguments[operation.body_param] = msgspec.Raw(_encode(given["body"]))
-        key = given.get(KEY_ARGUMENT) if operation.writes else None
-        if key is None and operation.writes:
-            key = exchange.idempotency_key
-        headers = exchange.headers
-        sent = sender(exchange.address, headers.get(b"user-agent"), headers.get(b"accept-language"))
-        return Invocation(
-            operation.name,
+        key = given.get(KEY_ARGUMENT)
+        return invocation_of(
+            exchange,
+            operation,
             arguments,
-            exchange.admission.caller,
-            exchange.request_id,
-            exchange.admission.account,
-            exchange.correlation_id,
-            idempotency_key=None if key is None else parse_key(key),
+            key=exchange.idempotency_key if key is None else key,
             if_match=given.get(MATCH_ARGUMENT),
-            until_ms=exchange.admission.until_ms,
-            sender=sent if operation.writes else None,
         )
 
     async def _introspect(self, root: Root) -> Any:

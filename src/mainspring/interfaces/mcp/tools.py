@@ -16,14 +16,13 @@ from mainspring.interfaces.mcp.catalog import (
 from mainspring.interfaces.rest.arguments import (
     QUERY_BYTES_MAX,
     QUERY_FIELDS_MAX,
-    parse_key,
 )
+from mainspring.interfaces.rest.invocations import invocation_of
 from mainspring.kernel.caller import Caller
 from mainspring.kernel.errors import Invalid, TooLarge
 from mainspring.kernel.invocation import Invocation, Invoker, Outcome
 from mainspring.kernel.json_reader import fields_of
 from mainspring.kernel.operation import Input, Operation
-from mainspring.kernel.sender import sender
 
 ANSWER_BYTES_MAX = 64 << 10  # of what an operation answers: some 16,000 tokens
 RETRIES_MAX = 3  # of a page that is too long, each shorter
@@ -196,18 +195,12 @@ class Tools:
             if size_max is not None and len(asked.body) > size_max:
                 raise TooLarge(f"the body has at most {size_max} bytes here")
             arguments[operation.body_param] = asked.body
-        admission, key = exchange.admission, asked.idempotency_key
-        return Invocation(
-            operation.name,
+        return invocation_of(
+            exchange,
+            operation,
             arguments,
-            admission.caller,
-            exchange.request_id,
-            admission.account,
-            exchange.correlation_id,
-            idempotency_key=parse_key(key) if key is not None and operation.writes else None,
+            key=asked.idempotency_key,
             if_match=asked.if_match,
-            until_ms=admission.until_ms,
-            sender=_sender(exchange) if operation.writes else None,
             dry_run=asked.dry_run,
         )
 
@@ -267,11 +260,6 @@ def _texts(value: Any) -> str | list[str]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else _encode(value).decode()
-
-
-def _sender(exchange: Exchange) -> Any:
-    headers = exchange.headers
-    return sender(exchange.address, headers.get(b"user-agent"), headers.get(b"accept-language"))
 
 
 def content(structured: bytes, *, is_error: bool = False) -> dict[str, Any]:

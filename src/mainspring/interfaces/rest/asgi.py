@@ -22,7 +22,8 @@ from mainspring.interfaces.http.responses import answer_json
 from mainspring.interfaces.http.router import Router
 from mainspring.interfaces.http.server_settings import CorsSettings, ServerSettings
 from mainspring.interfaces.http.streams import Encoders, Lasting, StreamAnswer, answer_raw
-from mainspring.interfaces.rest.arguments import ArgumentReader, parse_key, without_stream_token
+from mainspring.interfaces.rest.arguments import ArgumentReader, without_stream_token
+from mainspring.interfaces.rest.invocations import invocation_of
 from mainspring.interfaces.rest.multipart import Form, is_form
 from mainspring.interfaces.rest.uploads import file_head
 from mainspring.kernel.authority import authorise
@@ -45,7 +46,6 @@ from mainspring.kernel.operation import Kind, Operation, OwnCredentials, Tells
 from mainspring.kernel.policy import RateClass
 from mainspring.kernel.pool import Pool
 from mainspring.kernel.read_after import ANY, require_known
-from mainspring.kernel.sender import sender
 from mainspring.kernel.user_app import Asgi
 from mainspring.runtime.metrics.telemetry import Metrics, RouteMeter
 
@@ -502,25 +502,13 @@ def _invocation(
     unsaid: str | None = None,
 ) -> Invocation:
     """Write down what was asked, for whoever owns the operation."""
-    admission, key = exchange.admission, exchange.idempotency_key
     read_after = exchange.text(b"read-after")
-    return Invocation(
-        operation.name,
+    return invocation_of(
+        exchange,
+        operation,
         arguments,
-        admission.caller,
-        exchange.request_id,
-        admission.account,
-        exchange.correlation_id,
-        idempotency_key=None if key is None or not operation.writes else parse_key(key),
+        key=exchange.idempotency_key,
         if_match=exchange.if_match,
         resume_after=exchange.text(b"last-event-id") if operation.kind is Kind.STREAM else None,
-        until_ms=admission.until_ms,
-        sender=sender(
-            exchange.address,
-            exchange.headers.get(b"user-agent"),
-            exchange.headers.get(b"accept-language"),
-        )
-        if operation.writes
-        else None,
         read_after=unsaid if read_after is None else require_known(read_after),
     )
