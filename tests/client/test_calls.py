@@ -157,6 +157,14 @@ async def test_files_go_up_and_come_down_over_broken_connections(
     assert _header(path.heads[-1], b"Range").startswith("bytes=")
 
 
+def test_what_is_not_said_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAINSPRING_URL", raising=False)
+    assert repr(Client()) == "Client('http://127.0.0.1:8080')"
+    monkeypatch.setenv("MAINSPRING_URL", "https://api.example/shop/")
+    assert repr(Client()) == "Client('https://api.example/shop')"
+    assert repr(Client("http://x")) == "Client('http://x')"
+
+
 def test_neither_the_key_nor_a_password_is_shown() -> None:
     made: list[Any] = [Client("http://x", api_key="msk_secret"), AsyncClient("http://x")]
     assert [repr(each) for each in made] == ["Client('http://x')", "AsyncClient('http://x')"]

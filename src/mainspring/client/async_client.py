@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from functools import cached_property
@@ -14,7 +13,9 @@ from yarl import URL
 
 from mainspring.client.core import (
     ANSWER_BYTES_MAX,
+    CHUNK_BYTES,
     CONNECT_S,
+    SILENT_S,
     TIMEOUT_S,
     TRIES,
     Broken,
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CHUNK_BYTES = 1 << 16
-SILENT_S = 60.0  # a stream says something every 15 s; one that does not is opened anew
 CONNECTIONS_MAX = 100
 
 
@@ -70,8 +69,6 @@ class AsyncClient:
         headers: Mapping[str, str] | None = None,
         ca: str | None = None,
     ) -> None:
-        url = url or os.environ.get("MAINSPRING_URL") or "http://127.0.0.1:8080"
-        api_key = api_key or os.environ.get("MAINSPRING_KEY") or None
         options = Options(timeout_s, tries, dict(headers or {}))
         self._core = Core(url, api_key, options)
         self._ca = ca

@@ -1,7 +1,6 @@
 """The client that waits: one pool of connections, safe to use from several threads."""
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,9 @@ from msgspec import UNSET
 
 from mainspring.client.core import (
     ANSWER_BYTES_MAX,
+    CHUNK_BYTES,
     CONNECT_S,
+    SILENT_S,
     TIMEOUT_S,
     TRIES,
     Broken,
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CHUNK_BYTES = 1 << 16
-SILENT_S = 60.0  # a stream says something every 15 s; one that does not is opened anew
 CONNECTIONS_MAX = 10
 
 
@@ -70,8 +69,6 @@ class Client:
         headers: Mapping[str, str] | None = None,
         ca: str | None = None,
     ) -> None:
-        url = url or os.environ.get("MAINSPRING_URL") or "http://127.0.0.1:8080"
-        api_key = api_key or os.environ.get("MAINSPRING_KEY") or None
         options = Options(timeout_s, tries, dict(headers or {}))
         self._core = Core(url, api_key, options)
         self._pool = urllib3.PoolManager(

@@ -19,12 +19,15 @@ from mainspring.kernel.clock import Clock, Entropy, SystemClock, SystemEntropy
 
 T = TypeVar("T")
 
+URL = "http://127.0.0.1:8080"
 TRIES = 3  # of what may be sent again
 TIMEOUT_S = 30.0
 CONNECT_S = 3.0
 FIRST_PAUSE_S = 0.25
 PAUSE_S_MAX = 30.0  # an answer that asks for a longer wait is the caller's to wait for
 RENEW_BEFORE_S = 30.0  # an access token with less left is renewed before it is used, or with half
+SILENT_S = 60.0  # a stream says something every 15 s; one that does not is opened anew
+CHUNK_BYTES = 1 << 16
 ANSWER_BYTES_MAX = 64 << 20  # of one answer that is read whole
 AGAIN = frozenset({408, 429, 502, 503, 504})
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -133,16 +136,20 @@ class Record(dict[str, Any]):
 
 
 class Core:
-    """What a client knows: where the platform is, who it calls as, and how it tries."""
+    """What a client knows: where the platform is, who it calls as, and how it tries.
+
+    What is not said is that of the environment: MAINSPRING_URL, MAINSPRING_KEY.
+    """
 
     def __init__(
         self,
-        url: str,
+        url: str | None,
         api_key: str | None,
         options: Options,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
     ) -> None:
+        url = url or os.environ.get("MAINSPRING_URL") or URL
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
             raise NotSent(
@@ -154,7 +161,7 @@ class Core:
         self.base = parts.path.rstrip("/")
         self.options = options
         self.session: Session | None = None
-        self._api_key = api_key
+        self._api_key = api_key or os.environ.get("MAINSPRING_KEY") or None
         self._clock = clock or SystemClock()
         self._entropy = entropy or SystemEntropy()
 

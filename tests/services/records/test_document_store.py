@@ -10,7 +10,7 @@ import pytest
 from mainspring import testing
 from mainspring.kernel.errors import Invalid
 from mainspring.ports.documents import DocumentStore
-from mainspring.services.records import projecting
+from mainspring.services.records import projector
 from mainspring.services.records.api.document_copies import DocumentsNotReady
 from mainspring.services.records.operations import document_store
 from mainspring.testing.servers import FerretServer
@@ -201,13 +201,13 @@ async def test_random_questions_are_answered_alike_with_and_without_it(
 async def test_a_copy_is_made_of_what_is_stored_and_again_when_it_is_lost(
     whole: testing.Platform, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(projecting, "PAGE_ROWS", 2)
+    monkeypatch.setattr(projector, "PAGE_ROWS", 2)
     await platform.make("posts", TITLE, N)
     for n in range(5):
         await platform.add("posts", title=f"post {n}", n=n)
     await whole.drain()
     with monkeypatch.context() as before:  # as in a version that knew of no store
-        before.setattr(projecting.Projector, "ask_changed", lambda *_: None)
+        before.setattr(projector.Projector, "ask_changed", lambda *_: None)
         await platform.run("update_collection", name="posts", change={"documents": True})
     await whole.drain()
     with pytest.raises(DocumentsNotReady, match="being copied"):

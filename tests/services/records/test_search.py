@@ -9,7 +9,7 @@ import pytest
 from mainspring import testing
 from mainspring.kernel.errors import Forbidden, Invalid
 from mainspring.ports.search import SearchEngine
-from mainspring.services.records import projecting
+from mainspring.services.records import projector
 from mainspring.services.records.api.search import SearchNotReady
 from tests.services.records.platform import ANNA, KEY, NOBODY, Platform
 
@@ -144,7 +144,7 @@ async def test_an_index_is_built_of_what_is_stored_and_again_when_it_is_lost(
 async def test_what_happens_while_an_index_is_built_is_in_it(
     whole: testing.Platform, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(projecting, "PAGE_ROWS", 1)
+    monkeypatch.setattr(projector, "PAGE_ROWS", 1)
     await platform.make("posts", {**TITLE, "search": False, "search_weight": 1}, OWNER)
     rows = [await platform.add("posts", title=f"word {at}") for at in range(4)]
     await whole.drain()

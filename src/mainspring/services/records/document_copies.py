@@ -9,7 +9,7 @@ from mainspring import Call, handles
 from mainspring.ports.documents import DocumentChange, DocumentStore
 from mainspring.services.records.api import document_copies as api
 from mainspring.services.records.model import CompiledCollection, Definition
-from mainspring.services.records.projecting import Jobs, MakeChange, Projector
+from mainspring.services.records.projector import Jobs, MakeChange, Projector
 from mainspring.services.records.store.indexes import DOCUMENTS
 
 WHOLE = "*"  # a new field is in the copy without another one

@@ -7,7 +7,7 @@ from mainspring.kernel.search_terms import TERMS_VERSION, words_of
 from mainspring.ports.search import IndexChange, SearchEngine
 from mainspring.services.records.api import search as api
 from mainspring.services.records.model import CompiledCollection, Definition
-from mainspring.services.records.projecting import Jobs, MakeChange, Projector
+from mainspring.services.records.projector import Jobs, MakeChange, Projector
 from mainspring.services.records.store.indexes import SEARCHES
 
 

@@ -38,8 +38,8 @@ from mainspring.services.records.operations.shown_pages import (
     current,
     open_cursor,
 )
-from mainspring.services.records.projecting import fields_of
 from mainspring.services.records.projection import Projection
+from mainspring.services.records.projector import fields_of
 from mainspring.services.records.store import DATA_COLUMN, RELATED, StoredRecord
 from mainspring.services.records.store.indexes import BUILDING, READY, IndexRow
 from mainspring.services.records.store.search import found_query
