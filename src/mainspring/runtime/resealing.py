@@ -8,7 +8,7 @@ A data key is wrapped anew where the keyring or the KMS has another key: of the 
 changes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -65,6 +65,13 @@ _NOTE = Statement(
 PASSES = 2  # after which nothing of a column is under an older key
 
 
+def _job(name: str, work: Callable[..., Awaitable[None]]) -> Job[...]:
+    retry = RetryPolicy(max_attempts=ATTEMPTS_MAX)
+    job = Job(name, work, queue="platform", retry=retry, timeout_s=TIMEOUT_S)
+    job.attach(work)
+    return job
+
+
 class Resealing:
     """Goes through every sealed column when there are new data keys.
 
@@ -80,22 +87,8 @@ class Resealing:
         }
         self._data_keys = data_keys
         self._database = database
-        self.job = Job(
-            "runtime.reseal",
-            self.reseal,
-            queue="platform",
-            retry=RetryPolicy(max_attempts=ATTEMPTS_MAX),
-            timeout_s=TIMEOUT_S,
-        )
-        self.job.attach(self.reseal)
-        self.rewrap_job = Job(
-            "runtime.rewrap",
-            self.rewrap,
-            queue="platform",
-            retry=RetryPolicy(max_attempts=ATTEMPTS_MAX),
-            timeout_s=TIMEOUT_S,
-        )
-        self.rewrap_job.attach(self.rewrap)
+        self.job = _job("runtime.reseal", self.reseal)
+        self.rewrap_job = _job("runtime.rewrap", self.rewrap)
         self.jobs: Sequence[Job[...]] = (self.job, self.rewrap_job)
 
     async def begin(self, dispatcher: Dispatcher, *, new: bool = False) -> list[str]:
